@@ -1,0 +1,57 @@
+//! What a device is, and the types there are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::error::AuditError;
+use crate::file::{FileDevice, FileOptions};
+use crate::options::{FormatOptions, Options};
+
+/// Somewhere audit records go.
+#[async_trait]
+pub trait Device: Send + Sync {
+    /// What it is called in messages: for a file its path.
+    fn name(&self) -> &str;
+
+    /// Delivers one line, which ends in a line feed. `Ok` means that the line has left this process whole: for a
+    /// file, that the operating system has it. A caller that stops waiting does not take the line back.
+    async fn write(&self, line: &[u8]) -> Result<(), AuditError>;
+
+    /// Lets go of what it holds and takes it up anew, as on `SIGHUP`: a file is opened again after rotation.
+    async fn reload(&self) -> Result<(), AuditError>;
+}
+
+/// A device as opened from its configuration, together with how its lines are to be rendered.
+pub struct OpenedDevice {
+    /// The device.
+    pub device: Arc<dyn Device>,
+    /// How it shows records.
+    pub format: FormatOptions,
+    /// Do not send a test record on enabling it.
+    pub skip_test: bool,
+}
+
+/// Opens a device of type `device_type` (`file`) with the options given to `sys/audit/:path`.
+///
+/// `allow_prefixing` is the server's `allow_audit_log_prefixing`. Errors are about the options or about what they
+/// name, and so for the operator. Opening makes a few file system calls on the calling thread.
+pub fn open_device(
+    device_type: &str,
+    options: &BTreeMap<String, String>,
+    allow_prefixing: bool,
+) -> Result<OpenedDevice, AuditError> {
+    match device_type {
+        "file" => {
+            let mut options = Options::new("file", options);
+            let format = options.format(allow_prefixing)?;
+            // Vault runs the test unless the option says exactly "true".
+            let skip_test = options.take("skip_test") == Some("true");
+            let file = FileOptions::take(&mut options)?;
+            options.finish()?;
+            Ok(OpenedDevice { device: Arc::new(FileDevice::open(file)?), format, skip_test })
+        }
+        other => Err(AuditError::UnknownType(other.to_owned())),
+    }
+}

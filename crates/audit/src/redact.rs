@@ -1,0 +1,65 @@
+//! Which strings of a request's or response's data a device hides.
+
+use serde_json::{Map, Value};
+
+use crate::error::AuditError;
+use crate::line::{push_array, push_object, push_string};
+use crate::record::RawJson;
+use crate::salt::Salt;
+use crate::transcode::Transcoder;
+
+/// The rule for one `data` object. Strings are hashed; keys, numbers, booleans and nulls are not.
+///
+/// A string stays in clear if the key it stands under, directly or within arrays, is one of the mount's
+/// `audit_non_hmac_*_keys`, at whatever depth. So an object under such a key still hides its other strings.
+#[derive(Clone, Copy)]
+pub(crate) struct Redaction<'a> {
+    /// What strings are hashed with; `None` leaves all of them in clear (`log_raw`).
+    pub(crate) salt: Option<&'a Salt>,
+    /// Keys whose strings are not hashed.
+    pub(crate) clear_keys: &'a [String],
+    /// Replace top-level `keys` and `key_info` by their sizes (`elide_list_responses`).
+    pub(crate) elide_lists: bool,
+}
+
+impl Redaction<'_> {
+    /// Everything in clear.
+    pub(crate) const RAW: Redaction<'static> = Redaction { salt: None, clear_keys: &[], elide_lists: false };
+
+    /// The salt to hash the strings under `key` with, if they are to be hashed.
+    pub(crate) fn salt_for(&self, key: &str) -> Option<&Salt> {
+        self.salt.filter(|_| !self.clear_keys.iter().any(|clear| clear == key))
+    }
+
+    /// Appends a request's data.
+    pub(crate) fn push_map(&self, out: &mut Vec<u8>, map: &Map<String, Value>) {
+        push_object(out, map, |out, key, value| self.push_value(out, value, self.salt_for(key)));
+    }
+
+    fn push_value(&self, out: &mut Vec<u8>, value: &Value, salt: Option<&Salt>) {
+        match value {
+            Value::Null => out.extend_from_slice(b"null"),
+            Value::Bool(true) => out.extend_from_slice(b"true"),
+            Value::Bool(false) => out.extend_from_slice(b"false"),
+            Value::Number(number) => out.extend_from_slice(number.to_string().as_bytes()),
+            Value::String(text) => match salt {
+                Some(salt) => push_hashed(out, salt, text.as_bytes()),
+                None => push_string(out, text),
+            },
+            Value::Array(items) => push_array(out, items, |out, item| self.push_value(out, item, salt)),
+            Value::Object(map) => self.push_map(out, map),
+        }
+    }
+
+    /// Appends a response's data.
+    pub(crate) fn push_text(&self, out: &mut Vec<u8>, text: RawJson<'_>) -> Result<(), AuditError> {
+        Transcoder::new(text.0, out, self).run()
+    }
+}
+
+/// Appends the JSON string of a hash.
+pub(crate) fn push_hashed(out: &mut Vec<u8>, salt: &Salt, input: &[u8]) {
+    out.push(b'"');
+    salt.push_hash(input, out);
+    out.push(b'"');
+}

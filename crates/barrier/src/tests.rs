@@ -1,0 +1,164 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use strongroom_stdx::{Entropy, Moment};
+use strongroom_storage::InMemory;
+
+use super::*;
+
+const NAMES: Table<str, String> = Table::new(1);
+const NUMBERS: Table<(u64, &str), String> = Table::new(2);
+
+fn open() -> Arc<Barrier> {
+    let barrier = Barrier::new(Arc::new(InMemory::new()), Entropy::system(), 1 << 20);
+    barrier.unseal(Keyring::generate(&Entropy::system(), Moment::default()).unwrap());
+    barrier
+}
+
+async fn write(barrier: &Arc<Barrier>, key: &str, value: &str) {
+    let txn = barrier.transaction(barrier.view());
+    NAMES.put(&txn, key, value.to_owned()).unwrap();
+    txn.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_view_shows_one_moment() {
+    let barrier = open();
+    write(&barrier, "a", "1").await;
+    write(&barrier, "b", "1").await;
+    let view = barrier.view();
+    assert_eq!(NAMES.get(&view, "a").await.unwrap().as_deref().map(String::as_str), Some("1"));
+    write(&barrier, "a", "2").await;
+    write(&barrier, "b", "2").await;
+    let b = NAMES.get(&view, "b").await;
+    assert!(b.is_ok_and(|b| b.as_deref().map(String::as_str) == Some("1")), "an open snapshot does not move");
+    let cached = barrier.view();
+    assert_eq!(NAMES.get(&cached, "a").await.unwrap().as_deref().map(String::as_str), Some("2"));
+    let lazy = barrier.view();
+    assert_eq!(NAMES.get(&lazy, "a").await.unwrap().as_deref().map(String::as_str), Some("2"));
+    write(&barrier, "a", "3").await;
+    assert!(matches!(NAMES.get(&lazy, "b").await, Err(BarrierError::Conflict)), "a moved under a lazy view");
+}
+
+#[tokio::test]
+async fn a_transaction_is_decided_on_what_it_read() {
+    let barrier = open();
+    write(&barrier, "a", "1").await;
+    let txn = barrier.transaction(barrier.view());
+    assert!(NAMES.get(&txn, "a").await.unwrap().is_some());
+    NAMES.put(&txn, "c", "made because of a".to_owned()).unwrap();
+    assert!(NAMES.get(&txn, "c").await.unwrap().is_some(), "it sees its own writes");
+    write(&barrier, "a", "2").await;
+    assert!(matches!(txn.commit().await, Err(BarrierError::Conflict)));
+    assert_eq!(NAMES.get(&barrier.view(), "c").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_range_read_to_its_end_admits_no_newcomer() {
+    let barrier = open();
+    let txn = barrier.transaction(barrier.view());
+    assert!(NAMES.keys(&txn, "x/", None, 10).await.unwrap().is_empty());
+    NAMES.put(&txn, "done", String::new()).unwrap();
+    write(&barrier, "x/new", "1").await;
+    assert!(matches!(txn.commit().await, Err(BarrierError::Conflict)));
+}
+
+#[tokio::test]
+async fn scopes_do_not_see_each_other() {
+    let barrier = open();
+    let txn = barrier.transaction(barrier.view());
+    NAMES.put(&txn.scoped(Scope::mount(1)), "a", "one".into()).unwrap();
+    NAMES.put(&txn.scoped(Scope::mount(2)), "a", "two".into()).unwrap();
+    txn.commit().await.unwrap();
+    let view = barrier.view();
+    assert_eq!(*NAMES.get(&view.scoped(Scope::mount(1)), "a").await.unwrap().unwrap(), "one");
+    assert_eq!(NAMES.scan(&view.scoped(Scope::mount(2)), "", None, 9).await.unwrap().len(), 1);
+    assert_eq!(NAMES.get(&view, "a").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn children_skip_what_lies_below() {
+    let barrier = open();
+    for n in 0..300 {
+        write(&barrier, &format!("dir/deep/{n}"), "").await;
+    }
+    for name in ["dir/a", "dir/deep", "dir/z/1", "other"] {
+        write(&barrier, name, "").await;
+    }
+    let view = barrier.view();
+    let list = |after: Option<&'static str>, limit| {
+        let view = view.clone();
+        async move { NAMES.children(&view, "dir/", after, limit).await.unwrap() }
+    };
+    assert_eq!(list(None, 100).await, ["a", "deep", "deep/", "z/"]);
+    assert_eq!(list(None, 3).await, ["a", "deep", "deep/"]);
+    assert_eq!(list(Some("deep/"), 100).await, ["z/"]);
+    assert_eq!(list(Some("a"), 1).await, ["deep"]);
+    assert_eq!(NAMES.children(&view, "", None, 100).await.unwrap(), ["dir/", "other"]);
+}
+
+#[tokio::test]
+async fn composite_keys_come_back() {
+    let barrier = open();
+    let txn = barrier.transaction(barrier.view());
+    for (number, name) in [(7, "b"), (7, "a"), (300, "c")] {
+        NUMBERS.put(&txn, &(number, name), name.to_uppercase()).unwrap();
+    }
+    txn.commit().await.unwrap();
+    let found = NUMBERS.scan(&barrier.view(), &7u64, None, 10).await.unwrap();
+    let keys: Vec<_> = found.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, [(7, "a".to_owned()), (7, "b".to_owned())]);
+}
+
+#[tokio::test]
+async fn sealing_ends_every_read() {
+    let barrier = open();
+    write(&barrier, "a", "1").await;
+    let view = barrier.view();
+    NAMES.get(&view, "a").await.unwrap();
+    barrier.seal();
+    assert!(matches!(NAMES.get(&view, "a").await, Err(BarrierError::Sealed)));
+    assert!(matches!(NAMES.get(&barrier.view(), "a").await, Err(BarrierError::Sealed)));
+}
+
+#[tokio::test]
+async fn an_entry_opens_only_in_its_place() {
+    let barrier = open();
+    write(&barrier, "a", "1").await;
+    let key = |name: &str| [Scope::core().as_bytes(), &[1], name.as_bytes()].concat();
+    let stolen = barrier.store().snapshot().await.unwrap().get(&key("a")).await.unwrap().unwrap().value;
+    let moved = strongroom_storage::Write { key: key("b").into(), value: Some(stolen) };
+    let commit = strongroom_storage::Commit { writes: vec![moved], ..Default::default() };
+    barrier.store().commit(commit).await.unwrap();
+    assert!(matches!(NAMES.get(&barrier.view(), "b").await, Err(BarrierError::Tampered(_))));
+}
+
+#[test]
+fn rotation_keeps_what_was_sealed_readable() {
+    let entropy = Entropy::system();
+    let first = Keyring::generate(&entropy, Moment::default()).unwrap();
+    let sealed = first.seal(&entropy, b"place", b"text").unwrap();
+    let second = first.rotated(&entropy, Moment::from_secs(5)).unwrap();
+    assert_eq!(second.active().term, 2);
+    assert_eq!(second.open(b"place", &sealed).unwrap().as_slice(), b"text");
+    let root = [7; 32];
+    let kept = second.wrap(&entropy, &root).unwrap();
+    let third = Keyring::unwrap(&root, &kept).unwrap();
+    assert_eq!(third.open(b"place", &sealed).unwrap().as_slice(), b"text");
+    assert!(Keyring::unwrap(&[8; 32], &kept).is_err());
+    assert_eq!(first.open(b"place", &second.seal(&entropy, b"place", b"x").unwrap()).err(), Some(KeyringError::Unopenable));
+}
+
+proptest! {
+    #[test]
+    fn altered_bytes_never_open(text in prop::collection::vec(any::<u8>(), 0..64), at in any::<prop::sample::Index>(), flip in 1u8..) {
+        let entropy = Entropy::system();
+        let keyring = Keyring::generate(&entropy, Moment::default()).unwrap();
+        let mut sealed = keyring.seal(&entropy, b"place", &text).unwrap();
+        let opened = keyring.open(b"place", &sealed).unwrap();
+        prop_assert_eq!(opened.as_slice(), text.as_slice());
+        let at = at.index(sealed.len());
+        sealed[at] ^= flip;
+        prop_assert!(keyring.open(b"place", &sealed).is_err());
+    }
+}

@@ -1,0 +1,211 @@
+//! Deciding and writing in one step.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use strongroom_storage::{Commit, Index, KeyRange, PointRead, RangeRead, Write};
+use zeroize::Zeroizing;
+
+use crate::codec::{self, Stored};
+use crate::view::Found;
+use crate::{BarrierError, Reads, Scope, View};
+
+/// A view and the writes decided on it. Cheap to clone; clones share the writes, each within its own scope. Its own
+/// writes are seen by its reads.
+///
+/// [`Txn::commit`] applies all of it or, when anything it read has changed, nothing ([`BarrierError::Conflict`]).
+#[derive(Clone)]
+pub struct Txn {
+    view: View,
+    pending: Arc<Mutex<Pending>>,
+}
+
+#[derive(Default)]
+struct Pending {
+    writes: BTreeMap<Vec<u8>, Option<Change>>,
+    points: BTreeMap<Vec<u8>, Index>,
+    ranges: Vec<RangeRead>,
+    bootstrap: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// The storage key of a bootstrap entry.
+pub(crate) fn bootstrap_key(name: &str) -> Vec<u8> {
+    let mut key = vec![crate::key::BOOTSTRAP];
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+/// A value to be written, as bytes for the store and as itself for this transaction's own reads.
+#[derive(Clone)]
+struct Change {
+    plain: Arc<Zeroizing<Vec<u8>>>,
+    value: Arc<dyn Any + Send + Sync>,
+}
+
+impl Txn {
+    pub(crate) fn new(view: View) -> Self {
+        Self { view, pending: Arc::default() }
+    }
+
+    /// The same transaction, confined to another scope.
+    #[must_use]
+    pub fn scoped(&self, scope: Scope) -> Self {
+        Self { view: self.view.scoped(scope), pending: self.pending.clone() }
+    }
+
+    /// The view that the transaction reads, without its writes; what is read from it is not checked at commit.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Whether there is anything to commit.
+    pub fn is_empty(&self) -> bool {
+        let pending = self.pending();
+        pending.writes.is_empty() && pending.bootstrap.is_empty()
+    }
+
+    /// Forgets every write made so far: what a request that ends in an error does.
+    pub fn discard(&self) {
+        let mut pending = self.pending();
+        pending.writes.clear();
+        pending.bootstrap.clear();
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn put<V: Stored>(&self, key: &[u8], value: V) -> Result<(), BarrierError> {
+        let plain = Arc::new(codec::encode(&value)?);
+        let change = Change { plain, value: Arc::new(value) };
+        self.pending().writes.insert(self.view.full_key(key), Some(change));
+        Ok(())
+    }
+
+    pub(crate) fn delete(&self, key: &[u8]) {
+        self.pending().writes.insert(self.view.full_key(key), None);
+    }
+
+    /// Deletes up to `limit` entries of the scope, whatever table they are in; answers how many there were.
+    pub async fn delete_some(&self, limit: usize) -> Result<usize, BarrierError> {
+        let keys = self.merged_keys(&KeyRange { start: Vec::new(), end: None }, limit).await?;
+        let mut pending = self.pending();
+        for key in &keys {
+            pending.writes.insert(key.to_vec(), None);
+        }
+        Ok(keys.len())
+    }
+
+    /// Writes an entry that the seal needs before there are keys: as it is, not sealed by the barrier.
+    pub fn put_bootstrap(&self, name: &str, value: Vec<u8>) {
+        self.pending().bootstrap.push((bootstrap_key(name), value));
+    }
+
+    /// What this transaction itself has written at a full key.
+    fn own<V: Stored>(&self, key: &[u8]) -> Result<Option<Option<Arc<V>>>, BarrierError> {
+        let pending = self.pending();
+        let Some(change) = pending.writes.get(key) else { return Ok(None) };
+        match change {
+            None => Ok(Some(None)),
+            Some(change) => match change.value.clone().downcast() {
+                Ok(value) => Ok(Some(Some(value))),
+                Err(_other) => codec::decode(key, &change.plain).map(|value| Some(Some(Arc::new(value)))),
+            },
+        }
+    }
+
+    /// The full keys of `range` with this transaction's own writes worked in.
+    async fn merged_keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Bytes>, BarrierError> {
+        let full = self.view.full_range(range);
+        let deleted = {
+            let pending = self.pending();
+            pending.writes.iter().filter(|(key, change)| change.is_none() && full.contains(key)).count()
+        };
+        let asked = limit.saturating_add(deleted);
+        let found = self.view.snapshot().await?.scan(&full, asked).await?;
+        let mut pending = self.pending();
+        if found.len() < asked {
+            // Read to its end: a newcomer in the range must not go unnoticed.
+            let count = u64::try_from(found.len()).unwrap_or(u64::MAX);
+            pending.ranges.push(RangeRead { range: full.clone(), count, seen_at: self.view.index() });
+        } else {
+            for (key, entry) in &found {
+                pending.points.insert(key.to_vec(), entry.modified);
+            }
+        }
+        let mut keys: std::collections::BTreeSet<Bytes> = found.into_iter().map(|(key, _)| key).collect();
+        for (key, change) in pending.writes.iter().filter(|(key, _)| full.contains(key)) {
+            match change {
+                Some(_) => keys.insert(Bytes::copy_from_slice(key)),
+                None => keys.remove(key.as_slice()),
+            };
+        }
+        Ok(keys.into_iter().take(limit).collect())
+    }
+
+    /// Seals and commits everything written. Returns the commit's index; with nothing written, the view's.
+    pub async fn commit(self) -> Result<Index, BarrierError> {
+        let barrier = self.view.barrier().clone();
+        let (writes, points, ranges, bootstrap) = {
+            let mut pending = self.pending();
+            let pending = &mut *pending;
+            (
+                std::mem::take(&mut pending.writes),
+                std::mem::take(&mut pending.points),
+                std::mem::take(&mut pending.ranges),
+                std::mem::take(&mut pending.bootstrap),
+            )
+        };
+        if writes.is_empty() && bootstrap.is_empty() {
+            return Ok(self.view.index());
+        }
+        let keyring = barrier.keyring()?;
+        let mut commit = Commit { ranges, ..Commit::default() };
+        commit.points.extend(points.into_iter().map(|(key, modified)| PointRead { key: key.into(), modified }));
+        for (key, value) in bootstrap {
+            commit.writes.push(Write { key: key.into(), value: Some(value.into()) });
+        }
+        for (key, change) in writes {
+            let value = match change {
+                Some(change) => Some(keyring.seal(barrier.entropy(), &key, &change.plain)?.into()),
+                None => None,
+            };
+            commit.writes.push(Write { key: key.into(), value });
+        }
+        Ok(barrier.store().commit(commit).await?)
+    }
+}
+
+impl Reads for Txn {
+    async fn read<V: Stored>(&self, key: &[u8]) -> Result<Option<Arc<V>>, BarrierError> {
+        let full = self.view.full_key(key);
+        if let Some(own) = self.own(&full)? {
+            return Ok(own);
+        }
+        let (value, modified) = self.view.entry(&full).await?;
+        self.pending().points.entry(full).or_insert(modified);
+        Ok(value)
+    }
+
+    async fn read_range<V: Stored>(&self, range: &KeyRange, limit: usize) -> Result<Vec<Found<V>>, BarrierError> {
+        let mut entries = Vec::new();
+        for key in self.merged_keys(range, limit).await? {
+            let value = match self.own(&key)? {
+                Some(own) => own,
+                None => self.view.entry(&key).await?.0,
+            };
+            if let Some(value) = value {
+                entries.push((key.slice(self.view.scope_len().min(key.len())..), value));
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn read_keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Bytes>, BarrierError> {
+        let scope_len = self.view.scope_len();
+        let keys = self.merged_keys(range, limit).await?;
+        Ok(keys.into_iter().map(|key| key.slice(scope_len.min(key.len())..)).collect())
+    }
+}

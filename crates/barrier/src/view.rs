@@ -1,0 +1,220 @@
+//! Reading at one commit index.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use strongroom_storage::{Index, KeyRange, Snapshot, Versioned};
+use tokio::sync::OnceCell;
+
+use crate::cache::{Entry, Opened};
+use crate::codec::{self, Stored};
+use crate::{Barrier, BarrierError, Scope};
+
+/// An entry found by a scan: its key without the scope, and its value.
+pub(crate) type Found<V> = (Bytes, Arc<V>);
+
+/// A consistent read view: everything it shows was true at one commit index. Cheap to clone; clones share it.
+///
+/// It begins without a snapshot, at the newest index, and answers from the cache what it can. The first entry that
+/// is not there opens a snapshot, which may be newer; then what was read so far must not have changed in between,
+/// or the read answers [`BarrierError::Conflict`] and the request starts again on [`Barrier::pinned_view`].
+#[derive(Clone)]
+pub struct View {
+    shared: Arc<Shared>,
+    scope: Scope,
+}
+
+struct Shared {
+    barrier: Arc<Barrier>,
+    snapshot: OnceCell<Box<dyn Snapshot>>,
+    progress: Mutex<Progress>,
+}
+
+struct Progress {
+    index: Index,
+    /// Full keys read from the cache, until a snapshot is open.
+    read: Vec<Box<[u8]>>,
+}
+
+impl View {
+    pub(crate) fn lazy(barrier: Arc<Barrier>) -> Self {
+        let progress = Mutex::new(Progress { index: barrier.applied(), read: Vec::new() });
+        let shared = Shared { barrier, snapshot: OnceCell::new(), progress };
+        Self { shared: Arc::new(shared), scope: Scope::core() }
+    }
+
+    pub(crate) async fn pinned(barrier: Arc<Barrier>) -> Result<Self, BarrierError> {
+        let view = Self::lazy(barrier);
+        view.snapshot().await?;
+        Ok(view)
+    }
+
+    /// The same view, confined to another scope.
+    #[must_use]
+    pub fn scoped(&self, scope: Scope) -> Self {
+        Self { shared: self.shared.clone(), scope }
+    }
+
+    /// The commit index that the view shows.
+    pub fn index(&self) -> Index {
+        self.shared.snapshot.get().map_or_else(|| self.progress().index, |snapshot| snapshot.index())
+    }
+
+    /// The barrier that the view reads through.
+    pub fn barrier(&self) -> &Arc<Barrier> {
+        &self.shared.barrier
+    }
+
+    pub(crate) fn full_key(&self, key: &[u8]) -> Vec<u8> {
+        let mut full = Vec::with_capacity(self.scope.as_bytes().len().saturating_add(key.len()));
+        full.extend_from_slice(self.scope.as_bytes());
+        full.extend_from_slice(key);
+        full
+    }
+
+    pub(crate) fn scope_len(&self) -> usize {
+        self.scope.as_bytes().len()
+    }
+
+    fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
+        self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The snapshot, opened now if need be; what was read before must still hold in it.
+    pub(crate) async fn snapshot(&self) -> Result<&dyn Snapshot, BarrierError> {
+        let snapshot = self.shared.snapshot.get_or_try_init(|| self.open_snapshot()).await?;
+        Ok(snapshot.as_ref())
+    }
+
+    async fn open_snapshot(&self) -> Result<Box<dyn Snapshot>, BarrierError> {
+        let barrier = &self.shared.barrier;
+        let snapshot = barrier.store().snapshot().await?;
+        // The slots tell of every commit that the snapshot shows only once the cache has heard of it.
+        barrier.caught_up_to(snapshot.index()).await;
+        let mut progress = self.progress();
+        let since = progress.index;
+        let changed = |key: &[u8]| barrier.cache.slot(key).load(std::sync::atomic::Ordering::SeqCst) > since;
+        if progress.read.iter().any(|key| changed(key)) {
+            return Err(BarrierError::Conflict);
+        }
+        progress.read = Vec::new();
+        progress.index = snapshot.index();
+        Ok(snapshot)
+    }
+
+    /// The entry at a full key as the cache has it, if that is what this view must show.
+    fn from_cache(&self, key: &[u8]) -> Option<Entry> {
+        let entry = self.shared.barrier.cache.get(key)?;
+        if let Some(snapshot) = self.shared.snapshot.get() {
+            return (entry.modified <= snapshot.index()).then_some(entry);
+        }
+        let mut progress = self.progress();
+        if entry.modified > progress.index {
+            if !progress.read.is_empty() {
+                return None;
+            }
+            // Nothing has been shown yet, so the view may as well be of a later moment.
+            progress.index = self.shared.barrier.applied().max(entry.modified);
+        }
+        progress.read.push(key.into());
+        Some(entry)
+    }
+
+    /// The decoded entry at a full key with the index that wrote it (zero: absent).
+    pub(crate) async fn entry<V: Stored>(&self, key: &[u8]) -> Result<(Option<Arc<V>>, Index), BarrierError> {
+        let barrier = &self.shared.barrier;
+        if let Some(entry) = self.from_cache(key) {
+            if barrier.is_sealed() {
+                return Err(BarrierError::Sealed);
+            }
+            match entry.value.map(Arc::downcast::<V>) {
+                None => return Ok((None, 0)),
+                Some(Ok(value)) => return Ok((Some(value), entry.modified)),
+                // Held as another type: two tables share a key, which the table definitions must not do.
+                Some(Err(_other)) => {
+                    return Err(BarrierError::Malformed(crate::key::describe(key), "of another table".to_owned()));
+                }
+            }
+        }
+        let snapshot = self.snapshot().await?;
+        let found = snapshot.get(key).await?;
+        let weight = found.as_ref().map_or(0, |found| found.value.len());
+        let (value, modified) = match found {
+            Some(found) => (Some(Arc::new(self.open::<V>(key, &found)?)), found.modified),
+            None => (None, 0),
+        };
+        let opened: Opened = value.clone().map(|value| value as Arc<dyn std::any::Any + Send + Sync>);
+        // An absent key may have been there before this snapshot, so older views must look for themselves.
+        let since = if value.is_some() { modified } else { snapshot.index() };
+        barrier.cache.insert(key, Entry { value: opened, modified: since, seen_at: snapshot.index(), weight });
+        if barrier.is_sealed() {
+            // Sealing may have emptied the cache just before the insertion.
+            barrier.cache.clear();
+            return Err(BarrierError::Sealed);
+        }
+        Ok((value, modified))
+    }
+
+    pub(crate) fn open<V: Stored>(&self, key: &[u8], found: &Versioned) -> Result<V, BarrierError> {
+        let keyring = self.shared.barrier.keyring()?;
+        let plain = keyring
+            .open(key, &found.value)
+            .map_err(|_unopenable| BarrierError::Tampered(crate::key::describe(key)))?;
+        codec::decode(key, &plain)
+    }
+}
+
+/// Reading, through a [`View`] or a [`Txn`](crate::Txn). Tables are read with it; nobody else calls these methods.
+pub trait Reads: Sync {
+    /// The decoded entry at `key` (within the scope).
+    fn read<V: Stored>(&self, key: &[u8]) -> impl Future<Output = Result<Option<Arc<V>>, BarrierError>> + Send;
+
+    /// Up to `limit` entries of `range` (within the scope), decoded.
+    fn read_range<V: Stored>(
+        &self,
+        range: &KeyRange,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Found<V>>, BarrierError>> + Send;
+
+    /// Up to `limit` keys of `range` (within the scope), in order, without opening their values.
+    fn read_keys(
+        &self,
+        range: &KeyRange,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Bytes>, BarrierError>> + Send;
+}
+
+impl View {
+    pub(crate) fn full_range(&self, range: &KeyRange) -> KeyRange {
+        let end = match &range.end {
+            Some(end) => Some(self.full_key(end)),
+            None => KeyRange::prefix(self.scope.as_bytes()).end,
+        };
+        KeyRange { start: self.full_key(&range.start), end }
+    }
+}
+
+impl Reads for View {
+    async fn read<V: Stored>(&self, key: &[u8]) -> Result<Option<Arc<V>>, BarrierError> {
+        Ok(self.entry(&self.full_key(key)).await?.0)
+    }
+
+    async fn read_range<V: Stored>(&self, range: &KeyRange, limit: usize) -> Result<Vec<Found<V>>, BarrierError> {
+        let found = self.snapshot().await?.scan(&self.full_range(range), limit).await?;
+        let mut entries = Vec::with_capacity(found.len());
+        for (key, entry) in found {
+            let value = Arc::new(self.open(&key, &entry)?);
+            entries.push((key.slice(self.scope_len().min(key.len())..), value));
+        }
+        Ok(entries)
+    }
+
+    async fn read_keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Bytes>, BarrierError> {
+        if self.shared.barrier.is_sealed() {
+            return Err(BarrierError::Sealed);
+        }
+        let found = self.snapshot().await?.scan(&self.full_range(range), limit).await?;
+        Ok(found.into_iter().map(|(key, _)| key.slice(self.scope_len().min(key.len())..)).collect())
+    }
+}

@@ -1,0 +1,206 @@
+//! A command as the table declares it: name, help, flags, arguments and what it runs.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::call::Call;
+use crate::common;
+use crate::failure::Outcome;
+use crate::flags::Flag;
+
+/// A running command.
+pub type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+
+/// What a command runs.
+pub type Handler = for<'a> fn(&'a mut Call<'_>) -> Running<'a>;
+
+/// What stands behind a command's name.
+#[derive(Clone, Copy)]
+pub enum Body {
+    /// Subcommands.
+    Group(&'static [&'static Command]),
+    /// A handler.
+    Run(Handler),
+    /// A command that the embedding program implements; it gets all words behind the name.
+    Outside,
+}
+
+/// One command.
+pub struct Command {
+    /// Its name, one word.
+    pub name: &'static str,
+    /// What it does, for the list of its group.
+    pub about: &'static str,
+    /// What follows the name in the usage line.
+    pub usage: &'static str,
+    /// Its help. `{p}` stands for the program's name.
+    pub help: &'static str,
+    /// The flags it shares with others, by group.
+    pub shared: Shared,
+    /// Its own flags.
+    pub flags: &'static [Flag],
+    /// Flags it has in common with some other commands.
+    pub more: &'static [Flag],
+    /// The fewest and most arguments it takes.
+    pub args: (usize, usize),
+    /// What it runs.
+    pub body: Body,
+}
+
+/// The groups of flags that many commands share.
+#[derive(Clone, Copy, Default)]
+pub struct Shared {
+    /// How to reach the server.
+    pub http: bool,
+    /// `-format`.
+    pub format: bool,
+    /// `-field`.
+    pub field: bool,
+    /// `-detailed`.
+    pub detailed: bool,
+}
+
+impl Command {
+    const fn new(name: &'static str, about: &'static str, usage: &'static str, help: &'static str, body: Body) -> Self {
+        let shared = Shared { http: false, format: false, field: false, detailed: false };
+        Self { name, about, usage, help, shared, flags: &[], more: &[], args: (0, usize::MAX), body }
+    }
+
+    /// A group of subcommands.
+    pub const fn group(
+        name: &'static str,
+        about: &'static str,
+        help: &'static str,
+        children: &'static [&'static Self],
+    ) -> Self {
+        Self::new(name, about, "<subcommand> [options] [args]", help, Body::Group(children))
+    }
+
+    /// A command that talks to the server.
+    pub const fn remote(
+        name: &'static str,
+        about: &'static str,
+        usage: &'static str,
+        help: &'static str,
+        handler: Handler,
+    ) -> Self {
+        let mut command = Self::new(name, about, usage, help, Body::Run(handler));
+        command.shared.http = true;
+        command
+    }
+
+    /// A command that needs no server.
+    pub const fn local(
+        name: &'static str,
+        about: &'static str,
+        usage: &'static str,
+        help: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(name, about, usage, help, Body::Run(handler))
+    }
+
+    /// A command that the embedding program implements.
+    pub const fn outside(name: &'static str, about: &'static str) -> Self {
+        Self::new(name, about, "[options]", "", Body::Outside)
+    }
+
+    /// Adds `-format`.
+    pub const fn format(mut self) -> Self {
+        self.shared.format = true;
+        self
+    }
+
+    /// Adds `-field` and `-format`.
+    pub const fn field(mut self) -> Self {
+        self.shared.field = true;
+        self.shared.format = true;
+        self
+    }
+
+    /// Adds `-detailed`.
+    pub const fn detailed(mut self) -> Self {
+        self.shared.detailed = true;
+        self
+    }
+
+    /// Declares its own flags.
+    pub const fn flags(mut self, flags: &'static [Flag]) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// Declares flags it has in common with some other commands.
+    pub const fn more(mut self, flags: &'static [Flag]) -> Self {
+        self.more = flags;
+        self
+    }
+
+    /// Declares how many arguments it takes.
+    pub const fn args(mut self, least: usize, most: usize) -> Self {
+        self.args = (least, most);
+        self
+    }
+
+    /// Declares that it takes exactly this many arguments.
+    pub const fn takes(self, count: usize) -> Self {
+        self.args(count, count)
+    }
+
+    /// Its subcommands; none for a command of its own.
+    pub const fn children(&self) -> &'static [&'static Self] {
+        match self.body {
+            Body::Group(children) => children,
+            _ => &[],
+        }
+    }
+
+    /// The shared groups of flags with the headings help shows them under.
+    pub fn groups(&self) -> Vec<(&'static str, Vec<&'static Flag>)> {
+        let mut output: Vec<&'static Flag> = Vec::new();
+        if self.shared.detailed {
+            output.push(&common::DETAILED);
+        }
+        if self.shared.field {
+            output.push(&common::FIELD);
+        }
+        if self.shared.format {
+            output.push(&common::FORMAT);
+        }
+        let http = if self.shared.http { common::HTTP.iter().collect() } else { Vec::new() };
+        let own = self.flags.iter().chain(self.more).collect();
+        [("HTTP Options", http), ("Output Options", output), ("Command Options", own)]
+            .into_iter()
+            .filter(|(_, flags): &(_, Vec<_>)| !flags.is_empty())
+            .collect()
+    }
+
+    /// All flags it knows.
+    pub fn all_flags(&self) -> Vec<&'static Flag> {
+        self.groups().into_iter().flat_map(|(_, flags)| flags).collect()
+    }
+
+    /// Says if there are too few or too many arguments.
+    pub fn check_args(&self, count: usize) -> Result<(), String> {
+        let (least, most) = self.args;
+        let wanted = if least == most { least.to_string() } else { format!("{least}-{most}") };
+        if count < least {
+            return Err(format!("Not enough arguments (expected {least}, got {count})"));
+        }
+        if count > most {
+            return Err(format!("Too many arguments (expected {wanted}, got {count})"));
+        }
+        Ok(())
+    }
+}
+
+/// Follows words down the tree: the command they name, the names on the way, and the words left.
+pub fn find<'w>(root: &'static Command, words: &'w [String]) -> (&'static Command, Vec<&'static str>, &'w [String]) {
+    let (mut command, mut path, mut rest) = (root, Vec::new(), words);
+    while let Some((word, behind)) = rest.split_first() {
+        let Some(child) = command.children().iter().find(|child| child.name == word) else { break };
+        path.push(child.name);
+        (command, rest) = (child, behind);
+    }
+    (command, path, rest)
+}

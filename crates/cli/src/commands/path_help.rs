@@ -1,0 +1,38 @@
+//! `path-help`: what an API path is for.
+
+use serde_json::{Map, Value};
+use strongroom_client::Request;
+
+use crate::call::Call;
+use crate::command::Command;
+use crate::failure::{Because, Failure, Outcome};
+use crate::output::Format;
+
+pub static PATH_HELP: Command = Command::remote(
+    "path-help",
+    "Retrieve API help for paths",
+    "[options] PATH",
+    r"
+Shows what the API path PATH is for and which parameters it takes. With -format=json, the answer is an OpenAPI document.
+
+    $ {p} path-help database/roles/
+",
+    |call| Box::pin(path_help(call)),
+)
+.format()
+.takes(1);
+
+async fn path_help(call: &mut Call<'_>) -> Outcome {
+    let path = call.path_arg(0);
+    let what = "Error retrieving help";
+    let help: Map<String, Value> =
+        call.send(Request::read(&path).query("help", "1")).await.because(what)?.json().await.because(what)?;
+    if call.format == Format::Table {
+        let text = help.get("help").and_then(Value::as_str).unwrap_or_default();
+        return call.say(text);
+    }
+    match help.get("openapi").filter(|document| !document.is_null()) {
+        Some(document) => call.show_value(document),
+        None => Err(Failure::remote(format!("No OpenAPI document for {path}"))),
+    }
+}

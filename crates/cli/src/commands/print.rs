@@ -1,0 +1,34 @@
+//! `print`: values this program runs with.
+
+use crate::call::Call;
+use crate::command::Command;
+use crate::failure::Outcome;
+
+pub static PRINT: Command = Command::group(
+    "print",
+    "Prints runtime configurations",
+    r"
+Prints values that other commands run with.
+",
+    &[&TOKEN],
+);
+
+static TOKEN: Command = Command::remote(
+    "token",
+    "Prints the token currently in use",
+    "[options]",
+    r"
+Prints the token that commands use: that of the environment, or that of the token helper.
+
+    $ {p} print token
+",
+    |call| Box::pin(token(call)),
+)
+.format()
+.takes(0);
+
+async fn token(call: &mut Call<'_>) -> Outcome {
+    let client = call.client()?;
+    let token = client.config().token.clone().unwrap_or_default();
+    call.say(token.expose())
+}

@@ -1,0 +1,105 @@
+//! Why a command ends without having done what it is for, and what its exit code is.
+
+use std::io;
+
+use strongroom_client::ConfigError;
+
+/// The end of a command that has nothing more to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Something wrong on this side: flags, arguments, files. Exit code 1.
+    #[error("{0}")]
+    Local(String),
+    /// Something wrong on the other side, or on the way to it. Exit code 2.
+    #[error("{0}")]
+    Remote(String),
+    /// All has been said; only the exit code is left.
+    #[error("exit code {0}")]
+    Exit(i32),
+    /// The request was to be shown, not sent (`-output-curl-string`, `-output-policy`). Exit code 0.
+    #[error("{0}")]
+    Shown(String),
+}
+
+/// How every command ends.
+pub type Outcome = Result<(), Failure>;
+
+impl Failure {
+    /// A failure of this side.
+    pub fn local(message: impl Into<String>) -> Self {
+        Self::Local(message.into())
+    }
+
+    /// A failure of the other side.
+    pub fn remote(message: impl Into<String>) -> Self {
+        Self::Remote(message.into())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Remote(error.to_string())
+    }
+}
+
+/// Output that cannot be written is a local failure; a reader that went away (`| head`) is none.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe { Self::Exit(0) } else { Self::Local(io_reason(&error)) }
+    }
+}
+
+/// A request that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// It was to be shown, not sent.
+    #[error("{0}")]
+    Shown(String),
+    /// It could not be set up.
+    #[error("{0}")]
+    Setup(String),
+    /// It was sent and failed.
+    #[error(transparent)]
+    Client(#[from] strongroom_client::Error),
+}
+
+impl SendError {
+    /// The HTTP status, where the server answered with an error.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Client(error) => error.status(),
+            _ => None,
+        }
+    }
+}
+
+/// Says what a request was for when it fails.
+pub trait Because<T> {
+    /// Turns the error into a remote failure that starts with `what`. A request that was only to be shown stays that,
+    /// and one that could not be set up is reported as it is.
+    fn because(self, what: impl Into<String>) -> Result<T, Failure>;
+}
+
+impl<T> Because<T> for Result<T, SendError> {
+    fn because(self, what: impl Into<String>) -> Result<T, Failure> {
+        self.map_err(|error| match error {
+            SendError::Shown(text) => Failure::Shown(text),
+            SendError::Setup(text) => Failure::Remote(text),
+            SendError::Client(error) => Failure::Remote(format!("{}: {error}", what.into())),
+        })
+    }
+}
+
+impl<T> Because<T> for Result<T, strongroom_client::Error> {
+    fn because(self, what: impl Into<String>) -> Result<T, Failure> {
+        self.map_err(|error| Failure::Remote(format!("{}: {error}", what.into())))
+    }
+}
+
+/// An I/O error as Go words it: `no such file or directory`, without the number.
+pub fn io_reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}

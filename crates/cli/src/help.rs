@@ -1,0 +1,119 @@
+//! Renders help from the command table.
+
+use crate::command::{Body, Command};
+use crate::flags::Flag;
+use crate::output::text::{WIDTH, wrap_indented};
+
+/// The help of a command: usage, what it does, its subcommands or flags.
+pub fn text(program: &str, path: &[&str], command: &Command) -> String {
+    if path.is_empty() {
+        return overview(program, command);
+    }
+    let mut out = format!("Usage: {program} {} {}\n", path.join(" "), command.usage);
+    let help = if command.help.is_empty() { command.about } else { command.help };
+    for line in help.trim_matches('\n').replace("{p}", program).lines() {
+        out.push('\n');
+        if !line.trim().is_empty() {
+            out.push_str("  ");
+            out.push_str(line);
+        }
+    }
+    out.insert_str(out.find('\n').map_or(out.len(), |at| at.saturating_add(1)), "");
+    out.push('\n');
+    if let Body::Group(children) = command.body {
+        out.push_str("\nSubcommands:\n");
+        out.push_str(&list(children));
+    }
+    for (heading, flags) in command.groups() {
+        out.push_str(&format!("\n{heading}:\n"));
+        let mut flags = flags;
+        flags.sort_by_key(|flag| flag.name);
+        for flag in flags {
+            out.push_str(&format!("\n  -{}{}\n{}\n", flag.name, flag.takes(), about(flag)));
+        }
+    }
+    out
+}
+
+fn about(flag: &Flag) -> String {
+    let mut text = flag.about.to_owned();
+    if let Some(alias) = flag.alias {
+        text.push_str(&format!(" This is aliased as \"-{alias}\"."));
+    }
+    if !flag.default.is_empty() {
+        text.push_str(&format!(" The default is {}.", flag.default));
+    }
+    if !flag.env.is_empty() {
+        text.push_str(&format!(" This can also be specified via the VAULT_{} environment variable.", flag.env));
+    }
+    wrap_indented(&text, WIDTH, "      ", "      ")
+}
+
+fn list(children: &[&Command]) -> String {
+    let width = children.iter().map(|child| child.name.len()).max().unwrap_or(0);
+    let line = |child: &&Command| format!("    {:width$}    {}\n", child.name, child.about);
+    children.iter().map(line).collect()
+}
+
+/// The help of the program itself: the commands most people need first.
+fn overview(program: &str, root: &Command) -> String {
+    const COMMON: [&str; 8] = ["read", "write", "delete", "list", "login", "server", "status", "unwrap"];
+    let (common, other): (Vec<_>, Vec<_>) =
+        root.children().iter().copied().partition(|child| COMMON.contains(&child.name));
+    let ordered: Vec<_> =
+        COMMON.iter().filter_map(|name| common.iter().copied().find(|child| child.name == *name)).collect();
+    format!("Usage: {program} <command> [args]\n\nCommon commands:\n{}\nOther commands:\n{}", list(&ordered), list(&other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::find;
+    use crate::tree::ROOT;
+
+    fn help(words: &[&str]) -> String {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let (command, path, _) = find(&ROOT, &words);
+        text("vault", &path, command)
+    }
+
+    #[test]
+    fn a_command_shows_its_flags() {
+        let help = help(&["kv", "get"]);
+        assert!(help.starts_with("Usage: vault kv get [options] KEY\n\n  "), "{help}");
+        assert!(help.contains("\nHTTP Options:\n\n  -address=<string>\n      Address of "), "{help}");
+        assert!(help.contains("specified via the VAULT_ADDR"), "{help}");
+        assert!(help.contains("\nCommand Options:\n\n  -mount=<string>\n"), "{help}");
+        assert!(!help.contains("{p}"));
+    }
+
+    #[test]
+    fn a_group_shows_its_commands() {
+        assert!(help(&["kv"]).contains("\nSubcommands:\n"));
+        assert!(help(&[]).contains("\nOther commands:\n"));
+    }
+
+    /// Every command of the tree has a name, a summary, and flags that do not clash.
+    #[test]
+    fn the_whole_tree_is_well_formed() {
+        fn walk(command: &Command, path: &[&str]) {
+            assert!(!command.about.is_empty(), "{path:?}");
+            let shown = text("vault", path, command);
+            assert!(shown.lines().all(|line| line.chars().count() <= 120), "{path:?}\n{shown}");
+            let mut names: Vec<&str> =
+                command.all_flags().iter().flat_map(|flag| std::iter::once(flag.name).chain(flag.alias)).collect();
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count, "{path:?}");
+            for child in command.children() {
+                let mut path = path.to_vec();
+                path.push(child.name);
+                walk(child, &path);
+            }
+        }
+        for child in ROOT.children() {
+            walk(child, &[child.name]);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The command line, as a library: Vault's commands, flags, output formats and exit codes.
+//!
+//! [`run`] takes the words of a call and an [`Io`], and answers with an exit code; it touches neither the process's
+//! streams nor its environment by itself. Everything goes over the HTTP API, but for the commands that run in the
+//! program that embeds this one ([`Commands`]).
+//!
+//! The grammar is one table ([`tree::ROOT`]): flags, help, completion and dispatch all follow from it.
+
+pub mod call;
+pub mod command;
+mod commands;
+mod common;
+mod complete;
+mod failure;
+pub mod flags;
+mod help;
+mod io;
+mod output;
+mod shown;
+#[cfg(test)]
+mod testing;
+mod token_helper;
+pub mod tree;
+mod values;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::Write;
+use std::pin::Pin;
+
+use crate::call::Call;
+use crate::command::{Body, Command, find};
+pub use crate::failure::{Failure, Outcome};
+pub use crate::io::{Io, Lookup};
+
+/// The API level this program answers to, which is what programs that gate on Vault's version look for.
+pub const API_VERSION: &str = "2.0.0";
+
+/// This program's own version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commands that the embedding program implements.
+pub trait Commands: Sync {
+    /// Runs the server with the words behind `server`, and answers with the exit code.
+    fn server<'a>(&'a self, args: Vec<String>, io: &'a mut Io) -> Pin<Box<dyn Future<Output = i32> + Send + 'a>>;
+}
+
+/// The first line of `version`; the version is its second word. Called as `vault`, the version is the API level, with
+/// ours behind the plus sign.
+pub fn version_line(program: &str) -> String {
+    if program == "vault" {
+        format!("Vault v{API_VERSION}+strongroom.{VERSION}")
+    } else {
+        format!("Strongroom v{VERSION}")
+    }
+}
+
+/// The name to speak of the program by, from the word it was called with: `vault` behind a link of that name,
+/// `strongroom` otherwise.
+pub fn program_name(called: &str) -> &'static str {
+    let name = called.rsplit('/').next().unwrap_or_default();
+    if name == "vault" { "vault" } else { "strongroom" }
+}
+
+/// Runs one call and answers with its exit code: 0 for success, 1 for a mistake on this side, 2 for an error on the
+/// server's side, 127 for no or an unknown command. Commands that differ say so in their help.
+pub async fn run(argv: Vec<OsString>, io: &mut Io, commands: &dyn Commands) -> i32 {
+    let mut words = argv.into_iter().map(|word| word.to_string_lossy().into_owned());
+    let program = program_name(&words.next().unwrap_or_default());
+    let words: Vec<String> = words.collect();
+    let outcome = dispatch(program, &words, io, commands).await;
+    let code = match outcome {
+        Ok(code) => code,
+        Err(failure) => conclude(&failure, io),
+    };
+    // Nobody is left to tell when the streams are gone.
+    let _ = io.stdout.flush();
+    let _ = io.stderr.flush();
+    code
+}
+
+/// Says what there is to say about a failure, and knows its exit code.
+fn conclude(failure: &Failure, io: &mut Io) -> i32 {
+    let (stream, code) = match failure {
+        Failure::Exit(code) => return *code,
+        Failure::Shown(_) => (&mut io.stdout, 0),
+        Failure::Local(_) => (&mut io.stderr, 1),
+        Failure::Remote(_) => (&mut io.stderr, 2),
+    };
+    // With the stream gone there is only the exit code left to tell with.
+    let _ = writeln!(stream, "{failure}");
+    code
+}
+
+async fn dispatch(program: &'static str, words: &[String], io: &mut Io, commands: &dyn Commands) -> Result<i32, Failure> {
+    if let Some(line) = (io.env)("COMP_LINE") {
+        let point = (io.env)("COMP_POINT").and_then(|point| point.parse().ok());
+        io.stdout.write_all(complete::candidates(&line, point).as_bytes())?;
+        return Ok(0);
+    }
+    match words.first().map(String::as_str) {
+        Some("-v" | "-version" | "--version") => {
+            writeln!(io.stdout, "{}", version_line(program))?;
+            return Ok(0);
+        }
+        Some("-autocomplete-install" | "--autocomplete-install") => return complete::install(program, io).map(|()| 0),
+        Some("-autocomplete-uninstall" | "--autocomplete-uninstall") => {
+            return complete::uninstall(program, io).map(|()| 0);
+        }
+        _ => {}
+    }
+    let (command, path, rest) = find(&tree::ROOT, words);
+    if matches!(command.body, Body::Outside) {
+        return Ok(commands.server(rest.to_vec(), io).await);
+    }
+    if wants_help(command, rest) {
+        io.stdout.write_all(help::text(program, &path, command).as_bytes())?;
+        return Ok(0);
+    }
+    match command.body {
+        Body::Run(_) => call(program, command, rest, io).await.map(|()| 0),
+        _ => {
+            io.stderr.write_all(help::text(program, &path, command).as_bytes())?;
+            Ok(if path.is_empty() { 127 } else { 1 })
+        }
+    }
+}
+
+fn wants_help(command: &Command, words: &[String]) -> bool {
+    let asks = |word: &String| matches!(word.as_str(), "-h" | "-help" | "--help");
+    // Behind a group, "help" cannot be an argument.
+    let group = matches!(command.body, Body::Group(_));
+    (group && words.first().is_some_and(|word| word == "help")) || words.iter().take_while(|word| *word != "--").any(asks)
+}
+
+async fn call(program: &'static str, command: &Command, words: &[String], io: &mut Io) -> Outcome {
+    let declared = command.all_flags();
+    let parsed = flags::parse(&declared, words, |name| io.variable(name)).map_err(Failure::Local)?;
+    let late: Vec<&String> = parsed.args.iter().filter(|arg| arg.len() > 1 && arg.starts_with('-')).collect();
+    if !late.is_empty() {
+        let late = late.into_iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+        writeln!(
+            io.stderr,
+            "Command flags must be provided before positional arguments. The following arguments will not be parsed as \
+             flags: [{late}]"
+        )?;
+    }
+    command.check_args(parsed.args.len()).map_err(Failure::Local)?;
+    let mut call = Call::new(io, program, parsed.flags, parsed.args)?;
+    match command.body {
+        Body::Run(handler) => handler(&mut call).await,
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

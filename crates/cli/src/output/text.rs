@@ -1,0 +1,65 @@
+//! Running text: wrapped lines and lists.
+
+/// Width that messages are wrapped at.
+pub const WIDTH: usize = 78;
+
+/// Wraps text at `width` columns. Existing line breaks stay.
+pub fn wrap(text: &str, width: usize) -> String {
+    wrap_indented(text, width, "", "")
+}
+
+/// Wraps text at `width` columns, the first line behind `first`, the others behind `rest`.
+pub fn wrap_indented(text: &str, width: usize, first: &str, rest: &str) -> String {
+    let mut lines = Vec::new();
+    for paragraph in text.split('\n') {
+        let mut line = if lines.is_empty() { first.to_owned() } else { rest.to_owned() };
+        let mut empty = true;
+        for word in paragraph.split_whitespace() {
+            let length = line.chars().count().saturating_add(word.chars().count());
+            if !empty && length >= width {
+                lines.push(std::mem::replace(&mut line, rest.to_owned()));
+                empty = true;
+            }
+            if !empty {
+                line.push(' ');
+            }
+            line.push_str(word);
+            empty = false;
+        }
+        lines.push(line.trim_end().to_owned());
+    }
+    lines.join("\n")
+}
+
+/// The warnings of an answer as they are shown.
+pub fn warnings(warnings: &[String]) -> String {
+    let mut text = "WARNING! The following warnings were returned from Vault:\n\n".to_owned();
+    for warning in warnings {
+        text.push_str(&wrap_indented(warning, WIDTH, "  * ", "  "));
+        text.push_str("\n\n");
+    }
+    text.pop();
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wraps_at_words() {
+        assert_eq!(wrap("aa bb cc dd", 6), "aa bb\ncc dd");
+        assert_eq!(wrap("a\n\nb", 10), "a\n\nb");
+        assert_eq!(wrap("muchtoolongaword x", 5), "muchtoolongaword\nx");
+    }
+
+    #[test]
+    fn warnings_are_a_list() {
+        let long = format!("w2 {}", "long ".repeat(30));
+        let text = warnings(&["w1".to_owned(), long]);
+        let wanted = "WARNING! The following warnings were returned from Vault:\n\n  * w1\n\n  * w2 long long long \
+                      long long long long long long long long long long long\n  long long";
+        assert!(text.starts_with(wanted), "{text}");
+        assert!(text.ends_with("long\n"));
+    }
+}

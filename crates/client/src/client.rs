@@ -1,0 +1,406 @@
+//! Sends requests.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use strongroom_stdx::{Entropy, Secret, format_duration};
+use zeroize::Zeroizing;
+
+use crate::config::Config;
+use crate::connect::Connector;
+use crate::error::{ApiError, ConfigError, Error};
+use crate::rate::Limiter;
+use crate::reply::Reply;
+use crate::request::{Payload, Request};
+use crate::{Address, Retry};
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// A client of one server. Cheap to clone; clones share connections, rate limit and settings.
+#[derive(Clone)]
+pub struct Client {
+    config: Arc<Config>,
+    address: Arc<Address>,
+    pool: Pool<Connector, Body>,
+    limiter: Option<Arc<Limiter>>,
+    entropy: Entropy,
+}
+
+/// A request as it would go over the wire.
+pub struct Prepared {
+    /// HTTP method.
+    pub method: http::Method,
+    /// Full URL.
+    pub url: String,
+    /// All headers, the token among them marked as sensitive.
+    pub headers: HeaderMap,
+}
+
+impl Client {
+    /// Makes a client. Nothing is connected yet; certificates are read now.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        let address = Address::parse(&config.address)?;
+        let connector = Connector::new(&config, &address)?;
+        let pool = Pool::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(90))
+            .build(connector);
+        let limiter = config.rate_limit.map(|limit| Arc::new(Limiter::new(limit)));
+        Ok(Self {
+            config: Arc::new(config),
+            address: Arc::new(address),
+            pool,
+            limiter,
+            entropy: Entropy::system(),
+        })
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The same client with changed settings; connections are shared if the address and TLS settings stay.
+    pub fn with(&self, change: impl FnOnce(&mut Config)) -> Result<Self, ConfigError> {
+        let mut config = (*self.config).clone();
+        change(&mut config);
+        Self::new(config)
+    }
+
+    /// The same client with another token (none: requests go without).
+    #[must_use]
+    pub fn with_token(&self, token: Option<Secret<String>>) -> Self {
+        let mut config = (*self.config).clone();
+        config.token = token;
+        Self { config: Arc::new(config), ..self.clone() }
+    }
+
+    /// Reads a path. `None` if there is nothing.
+    pub async fn read(&self, path: &str) -> Result<Option<Reply>, Error> {
+        self.send(Request::read(path)).await?.reply_or_none().await
+    }
+
+    /// Lists the names below a path. `None` if there are none.
+    pub async fn list(&self, path: &str) -> Result<Option<Reply>, Error> {
+        self.send(Request::list(path)).await?.reply_or_none().await
+    }
+
+    /// Lists all names below a path, folder by folder. `None` if there are none.
+    pub async fn scan(&self, path: &str) -> Result<Option<Reply>, Error> {
+        self.send(Request::scan(path)).await?.reply_or_none().await
+    }
+
+    /// Writes `data` to a path. `None` if the server has nothing to say about it.
+    pub async fn write(&self, path: &str, data: impl Serialize) -> Result<Option<Reply>, Error> {
+        self.send(Request::write(path).json(&data)?).await?.reply().await
+    }
+
+    /// Changes single fields of what is at a path.
+    pub async fn patch(&self, path: &str, data: impl Serialize) -> Result<Option<Reply>, Error> {
+        self.send(Request::patch(path).json(&data)?).await?.reply().await
+    }
+
+    /// Deletes what is at a path.
+    pub async fn delete(&self, path: &str) -> Result<Option<Reply>, Error> {
+        self.send(Request::delete(path)).await?.reply_or_none().await
+    }
+
+    /// Unwraps a wrapping token; the client's own token if none is given.
+    pub async fn unwrap(&self, token: Option<&str>) -> Result<Option<Reply>, Error> {
+        let body = token.map(|token| serde_json::json!({ "token": token }));
+        self.send(Request::write("sys/wrapping/unwrap").json(&body)?).await?.reply().await
+    }
+
+    /// The request as it would be sent, for those who want to show it.
+    pub fn prepare(&self, request: &Request) -> Result<Prepared, Error> {
+        let url = self.address.url(&request.path, &request.query);
+        Ok(Prepared { method: request.method.clone(), url, headers: self.headers(request)? })
+    }
+
+    /// Sends a request. An error status is an `Err`, but for `404`: what it means depends on the request, and
+    /// [`Response::reply`] and [`Response::reply_or_none`] decide it.
+    pub async fn send(&self, request: Request) -> Result<Response, Error> {
+        let prepared = self.prepare(&request)?;
+        let limit = self.config.timeout;
+        if limit.is_zero() || request.unlimited {
+            return self.attempts(prepared, request.payload).await;
+        }
+        let (method, url) = (prepared.method.to_string(), prepared.url.clone());
+        match tokio::time::timeout(limit, self.attempts(prepared, request.payload)).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => {
+                Err(Error::Transport { method, url, reason: "context deadline exceeded".to_owned() })
+            }
+        }
+    }
+
+    /// Attempts until one is final.
+    async fn attempts(&self, mut prepared: Prepared, payload: Payload) -> Result<Response, Error> {
+        let (bytes, mut stream) = match payload {
+            Payload::Empty => (Bytes::new(), None),
+            Payload::Bytes(bytes) => (bytes, None),
+            Payload::Stream(stream) => (Bytes::new(), Some(stream)),
+        };
+        let retries = if stream.is_some() { 0 } else { self.config.retry.max };
+        let mut attempt: u32 = 0;
+        let mut redirected = false;
+        loop {
+            if let Some(limiter) = &self.limiter {
+                limiter.acquire().await;
+            }
+            let streaming = stream.is_some();
+            let body = stream.take().unwrap_or_else(|| whole(bytes.clone()));
+            let outcome = self.once(&prepared, body).await;
+            let again = match &outcome {
+                Ok(answer) => Retry::wants(answer.status().as_u16()),
+                Err(_) => true,
+            };
+            if again && attempt < retries {
+                attempt = attempt.saturating_add(1);
+                tokio::time::sleep(self.config.retry.pause(attempt, &self.entropy)).await;
+                continue;
+            }
+            let answer = outcome?;
+            if !redirected
+                && !streaming
+                && let Some(target) = self.redirect(&prepared, &answer)?
+            {
+                redirected = true;
+                prepared.url = target;
+                continue;
+            }
+            return Response::new(answer, prepared, self.namespace()).await;
+        }
+    }
+
+    async fn once(&self, prepared: &Prepared, body: Body) -> Result<http::Response<Incoming>, Error> {
+        let failed = |reason: String| Error::Transport {
+            method: prepared.method.to_string(),
+            url: prepared.url.clone(),
+            reason,
+        };
+        let uri: Uri =
+            prepared.url.parse().map_err(|error: http::uri::InvalidUri| failed(error.to_string()))?;
+        let mut request = http::Request::new(body);
+        *request.method_mut() = prepared.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = prepared.headers.clone();
+        self.pool.request(request).await.map_err(|error| failed(innermost(&error)))
+    }
+
+    /// Where a redirect leads, if it is one to follow.
+    fn redirect(
+        &self,
+        prepared: &Prepared,
+        answer: &http::Response<Incoming>,
+    ) -> Result<Option<String>, Error> {
+        let followed = matches!(answer.status().as_u16(), 301 | 302 | 307 | 308);
+        if !followed || self.config.disable_redirects {
+            return Ok(None);
+        }
+        let Some(location) =
+            answer.headers().get(http::header::LOCATION).and_then(|value| value.to_str().ok())
+        else {
+            return Ok(None);
+        };
+        let target = self.address.resolve(location);
+        // The token would travel in the clear.
+        if prepared.url.starts_with("https://") && !target.starts_with("https://") {
+            return Err(Error::Request("redirect would cause protocol downgrade".to_owned()));
+        }
+        Ok(Some(target))
+    }
+
+    /// The namespace as it is sent: no slash before, one behind; empty for the root namespace.
+    fn namespace(&self) -> String {
+        let name = self.config.namespace.as_deref().unwrap_or_default().trim_matches('/');
+        if name.is_empty() { String::new() } else { format!("{name}/") }
+    }
+
+    fn headers(&self, request: &Request) -> Result<HeaderMap, Error> {
+        let config = &self.config;
+        let mut headers = HeaderMap::new();
+        headers.insert("X-Vault-Request", HeaderValue::from_static("true"));
+        if let Some(token) =
+            config.token.as_ref().filter(|token| !token.expose().is_empty() && !request.without_token)
+        {
+            let mut value = HeaderValue::try_from(token.expose().as_str()).map_err(|_ignored| {
+                Error::Request(
+                    "configured Vault token contains non-printable characters and cannot be used".to_owned(),
+                )
+            })?;
+            value.set_sensitive(true);
+            headers.insert("X-Vault-Token", value);
+        }
+        let namespace = self.namespace();
+        if !namespace.is_empty() {
+            put(&mut headers, "X-Vault-Namespace", &namespace)?;
+        }
+        for credential in &config.mfa {
+            put(&mut headers, "X-Vault-MFA", credential)?;
+        }
+        if config.policy_override {
+            put(&mut headers, "X-Vault-Policy-Override", "true")?;
+        }
+        if let Some(ttl) = request.wrap_ttl.or(config.wrap_ttl).filter(|ttl| !ttl.is_zero()) {
+            put(&mut headers, "X-Vault-Wrap-TTL", &format_duration(ttl))?;
+        }
+        for (name, value) in config.headers.iter().chain(&request.headers) {
+            put(&mut headers, name, value)?;
+        }
+        if matches!(request.payload, Payload::Bytes(_)) && !headers.contains_key(http::header::CONTENT_TYPE) {
+            put(&mut headers, "Content-Type", "application/json")?;
+        }
+        Ok(headers)
+    }
+}
+
+fn put(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), ConfigError> {
+    let wrong = || ConfigError::Header(name.to_owned());
+    let key = HeaderName::try_from(name).map_err(|_ignored| wrong())?;
+    headers.append(key, HeaderValue::try_from(value).map_err(|_ignored| wrong())?);
+    Ok(())
+}
+
+fn whole(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The cause at the bottom of an error's chain: "dial tcp …: connection refused" rather than "client error (Connect)".
+fn innermost(error: &hyper_util::client::legacy::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = error.to_string();
+        cause = error.source();
+    }
+    if text == "connection closed before message completed" { "EOF".to_owned() } else { text }
+}
+
+/// An answer whose body is still to be read.
+pub struct Response {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Incoming,
+    prepared: Prepared,
+    namespace: String,
+}
+
+impl Response {
+    /// Turns an error status into an error, but for `404`.
+    async fn new(
+        answer: http::Response<Incoming>,
+        prepared: Prepared,
+        namespace: String,
+    ) -> Result<Self, Error> {
+        let (head, body) = answer.into_parts();
+        let response = Self { status: head.status, headers: head.headers, body, prepared, namespace };
+        let code = response.status.as_u16();
+        if code < 400 || code == 404 {
+            return Ok(response);
+        }
+        Err(response.into_error().await)
+    }
+
+    /// HTTP status code.
+    pub fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// The answer's headers.
+    pub const fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The next piece of the body; `None` at its end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| Error::Transport {
+                method: self.prepared.method.to_string(),
+                url: self.prepared.url.clone(),
+                reason: error.to_string(),
+            })?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The whole body, wiped from memory when dropped. `404` is an error.
+    pub async fn bytes(self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        if self.status == StatusCode::NOT_FOUND {
+            return Err(self.into_error().await);
+        }
+        self.collect().await
+    }
+
+    /// The body read as JSON of a type of its own. `404` is an error.
+    pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let body = self.bytes().await?;
+        serde_json::from_slice(&body).map_err(|error| decode(&body, &error))
+    }
+
+    /// The envelope; `None` for an empty body. `404` is an error.
+    pub async fn reply(self) -> Result<Option<Reply>, Error> {
+        let body = self.bytes().await?;
+        Reply::parse(&body).map_err(|error| decode(&body, &error))
+    }
+
+    /// The envelope. `404` is `None`, unless it carries data or warnings: a deleted version of a secret is answered
+    /// with `404` and its metadata.
+    pub async fn reply_or_none(self) -> Result<Option<Reply>, Error> {
+        if self.status != StatusCode::NOT_FOUND {
+            return self.reply().await;
+        }
+        let body = self.collect().await?;
+        let reply = Reply::parse(&body).ok().flatten();
+        let telling = |reply: &Reply| {
+            !reply.warnings().is_empty() || reply.data.as_ref().is_some_and(|data| !data.is_empty())
+        };
+        Ok(reply.filter(telling))
+    }
+
+    async fn collect(mut self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let mut body = Zeroizing::new(Vec::new());
+        while let Some(chunk) = self.chunk().await? {
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// The answer as the error that its status says it is.
+    pub async fn into_error(self) -> Error {
+        let status = self.status.as_u16();
+        let (method, url) = (self.prepared.method.to_string(), self.prepared.url.clone());
+        let namespace = self.namespace.clone();
+        match self.collect().await {
+            Ok(body) => ApiError::parse(status, &method, &url, &namespace, &body).into(),
+            Err(error) => error,
+        }
+    }
+}
+
+/// Words a decoding error as Go's JSON decoder does for the common case of an answer that is no JSON at all.
+fn decode(body: &[u8], error: &serde_json::Error) -> Error {
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => Error::Decode("EOF".to_owned()),
+        Some(first) if !matches!(first, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
+            Error::Decode(format!(
+                "invalid character {:?} looking for beginning of value",
+                char::from(*first)
+            ))
+        }
+        Some(_) => Error::Decode(error.to_string()),
+    }
+}

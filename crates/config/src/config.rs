@@ -1,0 +1,331 @@
+//! The outermost keys.
+//!
+//! Source: <https://developer.hashicorp.com/vault/docs/configuration>.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use strongroom_stdx::Secret;
+
+use crate::fields::Fields;
+use crate::{ConfigError, Listener, Place, Storage, Telemetry, convert};
+
+/// The configuration of a server.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, each a documented key")]
+pub struct Config {
+    /// Where requests are taken; at least one is needed.
+    pub listeners: Vec<Listener>,
+    /// Where data is kept; needed.
+    pub storage: Option<Storage>,
+    /// How root key and recovery key are protected; empty for Shamir's secret sharing.
+    pub seals: Vec<Seal>,
+    /// The URL under which this node's clients reach it.
+    pub api_addr: Option<String>,
+    /// The URL under which the other nodes reach it.
+    pub cluster_addr: Option<String>,
+    /// The name of the cluster; one is made up unless set.
+    pub cluster_name: Option<String>,
+    /// Requests are not forwarded between nodes.
+    pub disable_clustering: bool,
+    /// How long tokens and secrets live if nobody says; [`Config::DEFAULT_LEASE_TTL`] unless set.
+    pub default_lease_ttl: Option<Duration>,
+    /// How long tokens and secrets may live; [`Config::DEFAULT_LEASE_TTL`] unless set.
+    pub max_lease_ttl: Option<Duration>,
+    /// How long a request may take on listeners that do not say; 90 s unless set.
+    pub default_max_request_duration: Option<Duration>,
+    /// Memory is not locked; `None` leaves it to the server.
+    pub disable_mlock: Option<bool>,
+    /// Nothing is cached.
+    pub disable_cache: bool,
+    /// Entries of the cache; the server's choice unless set.
+    pub cache_size: Option<u64>,
+    /// What is logged; `info` unless set.
+    pub log_level: Option<LogLevel>,
+    /// At which level each request is logged; not at all unless set.
+    pub log_requests_level: Option<LogLevel>,
+    /// How log lines look; `standard` unless set.
+    pub log_format: Option<LogFormat>,
+    /// The log's file, besides the standard error output.
+    pub log_file: Option<PathBuf>,
+    /// Bytes after which a new log file is begun.
+    pub log_rotate_bytes: Option<u64>,
+    /// The time after which a new log file is begun; 24 h unless set.
+    pub log_rotate_duration: Duration,
+    /// How many old log files are kept: 0 for all, -1 for none.
+    pub log_rotate_max_files: i64,
+    /// The file in which the process's number is put.
+    pub pid_file: Option<PathBuf>,
+    /// `sys/raw` exists.
+    pub raw_storage_endpoint: bool,
+    /// `sys/internal/inspect` exists.
+    pub introspection_endpoint: bool,
+    /// The web interface is served at `/ui`.
+    pub ui: bool,
+    /// Audit devices of type `file` may have a `prefix`.
+    pub allow_audit_log_prefixing: bool,
+    /// Responses have the header `X-Vault-Hostname`.
+    pub enable_response_header_hostname: bool,
+    /// Responses have the header `X-Vault-Raft-Node-ID`.
+    pub enable_response_header_raft_node_id: bool,
+    /// What is measured.
+    pub telemetry: Telemetry,
+    /// Whether a more specific rule can grant what another one denies.
+    pub policy_deny: PolicyDeny,
+}
+
+/// Whether a more specific rule of a policy can grant what another one denies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PolicyDeny {
+    /// A `deny` that matches a path refuses, whatever other rules grant.
+    #[default]
+    DenyWins,
+    /// The most specific rule that matches a path decides, as in Vault.
+    MostSpecific,
+}
+
+/// What is logged; a level includes those above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Standard,
+    /// A JSON object a line.
+    Json,
+}
+
+/// A `seal` block, whatever its type.
+#[derive(Clone, Debug)]
+pub struct Seal {
+    /// The type: `shamir`, `transit`, `awskms`, …
+    pub kind: String,
+    /// It is only there so that data sealed with it can be migrated.
+    pub disabled: bool,
+    /// All other keys; some are credentials.
+    pub parameters: BTreeMap<String, Secret<String>>,
+    /// Where the block stands.
+    pub place: Place,
+}
+
+/// The names of log levels, those that Vault's logging library takes besides the documented ones included.
+pub(crate) const LOG_LEVELS: [(&str, LogLevel); 9] = [
+    ("trace", LogLevel::Trace),
+    ("debug", LogLevel::Debug),
+    ("info", LogLevel::Info),
+    ("warn", LogLevel::Warn),
+    ("error", LogLevel::Error),
+    ("off", LogLevel::Off),
+    ("notice", LogLevel::Info),
+    ("warning", LogLevel::Warn),
+    ("err", LogLevel::Error),
+];
+
+pub(crate) const LOG_FORMATS: [(&str, LogFormat); 2] =
+    [("standard", LogFormat::Standard), ("json", LogFormat::Json)];
+
+const POLICY_DENY: [(&str, PolicyDeny); 2] =
+    [("deny-wins", PolicyDeny::DenyWins), ("most-specific", PolicyDeny::MostSpecific)];
+
+/// Keys of Vault that have no effect here, and why.
+const NO_EFFECT: [(&[&str], &str); 11] = [
+    (
+        &["plugin_directory", "plugin_file_uid", "plugin_file_permissions", "plugin_tmpdir"],
+        "secrets engines and auth methods are built in, no plugin is loaded",
+    ),
+    (&["license_path", "license"], "no licence is needed"),
+    (
+        &["service_registration"],
+        "this server does not register itself; let the service directory ask sys/health",
+    ),
+    (&["user_lockout"], "failed logins do not lock a user out"),
+    (&["entropy"], "random numbers come from the operating system and the cryptographic library"),
+    (
+        &["replication", "sentinel", "reporting", "kms_library", "hcp", "cloud"],
+        "this server does not have the feature",
+    ),
+    (&["experiments", "feature_flags"], "this server has no experiments"),
+    (&["administrative_namespace_path"], "every namespace has the same endpoints"),
+    (
+        &["disable_performance_standby", "disable_sealwrap", "disable_indexing", "disable_sentinel_trace"],
+        "this server does not have what it disables",
+    ),
+    (&["cluster_cipher_suites"], "nodes speak TLS 1.3 to each other, whose suites are fixed"),
+    (
+        &[
+            "disable_printable_check",
+            "detect_deadlocks",
+            "imprecise_lease_role_tracking",
+            "enable_post_unseal_trace",
+            "post_unseal_trace_directory",
+            "remove_irrevocable_lease_after",
+            "request_limiter",
+            "adaptive_overload_protection",
+        ],
+        "it tunes an inner part of Vault that this server does not have",
+    ),
+];
+
+impl Config {
+    /// The default of `default_lease_ttl` and `max_lease_ttl`: 32 days.
+    pub const DEFAULT_LEASE_TTL: Duration = Duration::from_hours(768);
+
+    /// The default of `default_max_request_duration`.
+    pub const DEFAULT_MAX_REQUEST_DURATION: Duration = Duration::from_secs(90);
+
+    /// How long tokens and secrets live if nobody says.
+    pub fn effective_default_lease_ttl(&self) -> Duration {
+        self.default_lease_ttl.unwrap_or(Self::DEFAULT_LEASE_TTL).min(self.effective_max_lease_ttl())
+    }
+
+    /// How long tokens and secrets may live.
+    pub fn effective_max_lease_ttl(&self) -> Duration {
+        self.max_lease_ttl.unwrap_or(Self::DEFAULT_LEASE_TTL)
+    }
+
+    /// Says what is missing to start a server, after [`Config::apply_environment`]. The development server does
+    /// without.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.listeners.is_empty() {
+            return Err(ConfigError::Missing("at least one \"listener\" block is needed"));
+        }
+        match &self.storage {
+            None => return Err(ConfigError::Missing("a \"storage\" block is needed")),
+            Some(Storage::Raft(raft)) if raft.path.is_none() => {
+                return Err(ConfigError::Missing(
+                    "\"path\" in storage \"raft\" or VAULT_RAFT_PATH is needed",
+                ));
+            }
+            Some(Storage::Raft(_)) if self.cluster_addr.is_none() => {
+                return Err(ConfigError::Missing(
+                    "\"cluster_addr\" or VAULT_CLUSTER_ADDR is needed with storage \"raft\"",
+                ));
+            }
+            Some(_) => {}
+        }
+        match self.seals.iter().find(|seal| seal.kind != "shamir") {
+            Some(seal) => Err(seal
+                .place
+                .invalid(format!("seal {:?} is not supported; supported is \"shamir\"", seal.kind))),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn read(mut fields: Fields<'_>) -> Result<Config, ConfigError> {
+        let (default_lease_ttl, max_lease_ttl) = lease_ttls(&mut fields)?;
+        let default_max_request_duration = fields.duration("default_max_request_duration")?;
+        let listeners = listeners(
+            &mut fields,
+            default_max_request_duration.unwrap_or(Self::DEFAULT_MAX_REQUEST_DURATION),
+        )?;
+        let storage = storage(&mut fields)?;
+        let config = Config {
+            listeners,
+            seals: seals(&mut fields)?,
+            api_addr: fields.read("api_addr", convert::url)?,
+            cluster_addr: fields.read("cluster_addr", convert::url)?,
+            cluster_name: fields.text("cluster_name")?,
+            disable_clustering: disable_clustering(&mut fields, storage.as_ref())?,
+            storage,
+            default_lease_ttl,
+            max_lease_ttl,
+            default_max_request_duration,
+            disable_mlock: fields.flag("disable_mlock")?,
+            disable_cache: fields.switch("disable_cache")?,
+            cache_size: fields.integer("cache_size", 0..=i64::MAX)?.filter(|size| *size != 0),
+            log_level: fields.choice("log_level", &LOG_LEVELS)?,
+            log_requests_level: fields.choice("log_requests_level", &LOG_LEVELS)?,
+            log_format: fields.choice("log_format", &LOG_FORMATS)?,
+            log_file: fields.path("log_file")?,
+            log_rotate_bytes: fields.integer("log_rotate_bytes", 0..=i64::MAX)?.filter(|bytes| *bytes != 0),
+            log_rotate_duration: fields.duration("log_rotate_duration")?.unwrap_or(Duration::from_hours(24)),
+            log_rotate_max_files: fields.integer("log_rotate_max_files", -1..=i64::MAX)?.unwrap_or(0),
+            pid_file: fields.path("pid_file")?,
+            raw_storage_endpoint: fields.switch("raw_storage_endpoint")?,
+            introspection_endpoint: fields.switch("introspection_endpoint")?,
+            ui: fields.switch("ui")?,
+            allow_audit_log_prefixing: fields.switch("allow_audit_log_prefixing")?,
+            enable_response_header_hostname: fields.switch("enable_response_header_hostname")?,
+            enable_response_header_raft_node_id: fields.switch("enable_response_header_raft_node_id")?,
+            telemetry: fields.block("telemetry")?.map(Telemetry::read).transpose()?.unwrap_or_default(),
+            policy_deny: fields.choice("policy_deny", &POLICY_DENY)?.unwrap_or_default(),
+        };
+        for (keys, reason) in NO_EFFECT {
+            fields.no_effect(keys, reason);
+        }
+        fields.finish();
+        Ok(config)
+    }
+}
+
+fn lease_ttls(fields: &mut Fields<'_>) -> Result<(Option<Duration>, Option<Duration>), ConfigError> {
+    let default = fields.duration("default_lease_ttl")?.filter(|ttl| !ttl.is_zero());
+    let max = fields.duration("max_lease_ttl")?.filter(|ttl| !ttl.is_zero());
+    if default > Some(max.unwrap_or(Config::DEFAULT_LEASE_TTL)) {
+        let message = "\"default_lease_ttl\" must not be longer than \"max_lease_ttl\"";
+        return Err(fields.place_of("default_lease_ttl").invalid(message));
+    }
+    Ok((default, max))
+}
+
+fn listeners(fields: &mut Fields<'_>, max_request_duration: Duration) -> Result<Vec<Listener>, ConfigError> {
+    let blocks = fields.typed("listener")?;
+    blocks.into_iter().map(|(kind, block)| Listener::read(&kind, block, max_request_duration)).collect()
+}
+
+/// `storage`, or `backend` as it was called before Vault 0.9.
+fn storage(fields: &mut Fields<'_>) -> Result<Option<Storage>, ConfigError> {
+    for key in ["ha_storage", "ha_backend"] {
+        if let Some((_, block)) = fields.only_typed(key)? {
+            let message = format!("{key:?} is not supported: storage \"raft\" coordinates its nodes itself");
+            return Err(block.place().invalid(message));
+        }
+    }
+    let (new, old) = (fields.only_typed("storage")?, fields.only_typed("backend")?);
+    match (new, old) {
+        (Some(_), Some((_, old))) => {
+            Err(old.place().invalid("\"backend\" is an old name of \"storage\"; use only one"))
+        }
+        (Some((kind, block)), None) | (None, Some((kind, block))) => Ok(Some(Storage::read(&kind, block)?)),
+        (None, None) => Ok(None),
+    }
+}
+
+fn disable_clustering(fields: &mut Fields<'_>, storage: Option<&Storage>) -> Result<bool, ConfigError> {
+    const KEY: &str = "disable_clustering";
+    let disabled = fields.switch(KEY)?;
+    if disabled && matches!(storage, Some(Storage::Raft(_))) {
+        return Err(fields
+            .place_of(KEY)
+            .invalid(format!("{KEY:?} cannot be set to true with storage \"raft\"")));
+    }
+    Ok(disabled)
+}
+
+fn seals(fields: &mut Fields<'_>) -> Result<Vec<Seal>, ConfigError> {
+    let mut seals = Vec::new();
+    for (kind, mut block) in fields.typed("seal")? {
+        let place = block.place();
+        let disabled = block.switch("disabled")?;
+        let mut parameters = BTreeMap::new();
+        for (_, item) in block.into_items() {
+            if !matches!(item.key.as_str(), "disabled" | "type") {
+                let value = convert::text(&item.value).unwrap_or_else(|_| item.value.to_json().to_string());
+                parameters.insert(item.key.clone(), Secret::new(value));
+            }
+        }
+        seals.push(Seal { kind, disabled, parameters, place });
+    }
+    Ok(seals)
+}

@@ -1,0 +1,65 @@
+//! The environment variables that Vault documents for what is also in the configuration file. They win over it.
+
+use std::path::PathBuf;
+
+use strongroom_hcl::Value;
+
+use crate::config::{LOG_FORMATS, LOG_LEVELS};
+use crate::{Config, ConfigError, Storage, convert};
+
+impl Config {
+    /// Lays the environment over the configuration. `lookup` gives the value of a variable; an empty one counts as
+    /// not set. Variables: `VAULT_API_ADDR` (or `VAULT_REDIRECT_ADDR`), `VAULT_CLUSTER_ADDR`, `VAULT_LOG_LEVEL`,
+    /// `VAULT_LOG_FORMAT`, `VAULT_DISABLE_MLOCK`, `VAULT_UI`, and with `storage "raft"` `VAULT_RAFT_PATH`,
+    /// `VAULT_RAFT_NODE_ID`, `VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER` (any value).
+    pub fn apply_environment(&mut self, lookup: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+        let environment = Environment { lookup };
+        // The older name first, so that the newer one wins.
+        environment.set(&mut self.api_addr, "VAULT_REDIRECT_ADDR", convert::url)?;
+        environment.set(&mut self.api_addr, "VAULT_API_ADDR", convert::url)?;
+        environment.set(&mut self.cluster_addr, "VAULT_CLUSTER_ADDR", convert::url)?;
+        environment
+            .set(&mut self.log_level, "VAULT_LOG_LEVEL", |value| convert::choice(value, &LOG_LEVELS))?;
+        environment
+            .set(&mut self.log_format, "VAULT_LOG_FORMAT", |value| convert::choice(value, &LOG_FORMATS))?;
+        environment.set(&mut self.disable_mlock, "VAULT_DISABLE_MLOCK", convert::flag)?;
+        if let Some(ui) = environment.read("VAULT_UI", convert::flag)? {
+            self.ui = ui;
+        }
+        let Some(Storage::Raft(raft)) = &mut self.storage else { return Ok(()) };
+        environment
+            .set(&mut raft.path, "VAULT_RAFT_PATH", |value| convert::text(value).map(PathBuf::from))?;
+        environment.set(&mut raft.node_id, "VAULT_RAFT_NODE_ID", convert::text)?;
+        raft.retry_join_as_non_voter |=
+            environment.read("VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER", convert::text)?.is_some();
+        Ok(())
+    }
+}
+
+struct Environment<L> {
+    lookup: L,
+}
+
+impl<L: Fn(&str) -> Option<String>> Environment<L> {
+    fn read<T>(
+        &self,
+        variable: &'static str,
+        convert: impl Fn(&Value) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(text) = (self.lookup)(variable).filter(|text| !text.is_empty()) else { return Ok(None) };
+        let value = convert(&Value::String(text));
+        value.map(Some).map_err(|message| ConfigError::Environment { variable, message })
+    }
+
+    fn set<T>(
+        &self,
+        target: &mut Option<T>,
+        variable: &'static str,
+        convert: impl Fn(&Value) -> Result<T, String>,
+    ) -> Result<(), ConfigError> {
+        if let Some(value) = self.read(variable, convert)? {
+            *target = Some(value);
+        }
+        Ok(())
+    }
+}

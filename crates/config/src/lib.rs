@@ -1,0 +1,42 @@
+//! The server's configuration: files of HCL or JSON, read into types.
+//!
+//! [`load`] reads the files and directories that `-config` names; [`Config::apply_environment`] then lays the
+//! documented `VAULT_*` variables over them, and [`Config::check`] says what is missing to start a server.
+//!
+//! * A value that cannot be used is a [`ConfigError`] that names file, line, column and what is allowed.
+//! * A key that is not known is a [`Warning`], as in Vault. So is a key of Vault that has no effect here, with the
+//!   reason; no documented key is dropped in silence.
+//! * An empty text (`log_level = ""`) and `null` are the same as leaving the key out.
+//! * Of keys that several files set, the last file counts; listeners and seals of all files are put together.
+//!
+//! Source: <https://developer.hashicorp.com/vault/docs/configuration>.
+
+mod address;
+mod config;
+mod convert;
+mod environment;
+mod error;
+mod fields;
+mod headers;
+mod listener;
+mod sanitized;
+mod source;
+mod storage;
+mod telemetry;
+mod tls;
+
+pub use address::Address;
+pub use config::{Config, LogFormat, LogLevel, PolicyDeny, Seal};
+pub use error::{ConfigError, Place, Warning};
+pub use headers::{ResponseHeaders, StatusPattern};
+pub use listener::{
+    CertificateDecoder, ForwardedFor, JsonLimits, Listener, Owner, Redaction, Shared, TcpListener, Timeouts,
+    Unauthenticated, UnixListener,
+};
+pub use source::{Loaded, Source, load, parse};
+pub use storage::{AutoJoin, Join, JoinTls, Pem, Raft, RetryJoin, Storage};
+pub use telemetry::Telemetry;
+pub use tls::{CipherSuite, ClientCertificates, Tls, TlsVersion};
+
+#[cfg(test)]
+mod tests;

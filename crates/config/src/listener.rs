@@ -1,0 +1,384 @@
+//! The `listener` blocks.
+//!
+//! Source: <https://developer.hashicorp.com/vault/docs/configuration/listener/tcp> and `…/unix`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::fields::Fields;
+use crate::{Address, ConfigError, ResponseHeaders, Tls, convert};
+
+const MIB: u64 = 1024 * 1024;
+
+/// Where the server takes requests.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Listener {
+    /// A TCP port.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+/// `listener "tcp"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TcpListener {
+    /// Where clients connect.
+    pub address: Address,
+    /// Where the other nodes of the cluster connect; one port above `address` unless set.
+    pub cluster_address: Address,
+    /// `None` if TLS is disabled.
+    pub tls: Option<Tls>,
+    /// What both kinds of listeners have.
+    pub shared: Shared,
+}
+
+/// `listener "unix"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnixListener {
+    /// The socket's path.
+    pub address: PathBuf,
+    /// The socket's permissions, such as `0o600`.
+    pub socket_mode: Option<u32>,
+    /// The socket's owner.
+    pub socket_user: Option<Owner>,
+    /// The socket's group.
+    pub socket_group: Option<Owner>,
+    /// What both kinds of listeners have.
+    pub shared: Shared,
+}
+
+/// A user or group, by name or number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A number.
+    Id(u32),
+    /// A name, which the system knows.
+    Name(String),
+}
+
+/// What both kinds of listeners have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shared {
+    /// How long clients may take.
+    pub timeouts: Timeouts,
+    /// The largest request body in bytes; `None` for no limit.
+    pub max_request_size: Option<u64>,
+    /// How long a request may take before it is given up.
+    pub max_request_duration: Duration,
+    /// What JSON is accepted.
+    pub json: JsonLimits,
+    /// Trust in `X-Forwarded-For`; `None` if it is ignored.
+    pub forwarded_for: Option<ForwardedFor>,
+    /// What responses do not tell.
+    pub redaction: Redaction,
+    /// Headers that are added to responses.
+    pub response_headers: ResponseHeaders,
+    /// The namespace that is this listener's root; empty for the root namespace.
+    pub chroot_namespace: String,
+    /// What needs no token.
+    pub unauthenticated: Unauthenticated,
+    /// The replication status endpoints do not exist here.
+    pub disable_replication_status_endpoints: bool,
+    /// What was configured, for `sys/config/state/sanitized`.
+    pub(crate) configured: serde_json::Map<String, serde_json::Value>,
+}
+
+/// How long clients may take. Zero means no limit, except where a field says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the headers of a request; 10 s unless set.
+    pub read_header: Duration,
+    /// For a whole request; 30 s unless set.
+    pub read: Duration,
+    /// For taking a response, from the end of the request's headers on; no limit unless set.
+    pub write: Duration,
+    /// Between two requests; 5 min unless set. If zero is set, `read` counts, and if that is zero, `read_header`.
+    pub idle: Duration,
+}
+
+/// What JSON bodies are accepted. `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JsonLimits {
+    /// Nesting; 500 unless set.
+    pub max_depth: Option<u64>,
+    /// Bytes of a string; 1 MiB unless set.
+    pub max_string_value_length: Option<u64>,
+    /// Entries of an object; 10,000 unless set.
+    pub max_object_entry_count: Option<u64>,
+    /// Elements of a list; 10,000 unless set.
+    pub max_array_element_count: Option<u64>,
+    /// Keys, values, braces and brackets; 500,000 unless set.
+    pub max_token: Option<u64>,
+}
+
+/// How `X-Forwarded-For` and a proxy's client certificate header are trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardedFor {
+    /// The proxies whose header counts; at least one.
+    pub authorized_addrs: Vec<IpNet>,
+    /// How many addresses at the end of the header are skipped.
+    pub hop_skips: usize,
+    /// Connections from elsewhere that bring the header are refused; otherwise the header is ignored.
+    pub reject_not_authorized: bool,
+    /// Connections without the header are refused; otherwise the connection's address counts.
+    pub reject_not_present: bool,
+    /// The header in which the proxy passes the client's certificate.
+    pub client_cert_header: Option<String>,
+    /// How that header is decoded, first to last.
+    pub client_cert_header_decoders: Vec<CertificateDecoder>,
+}
+
+/// A step in decoding a client certificate that a proxy passes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateDecoder {
+    /// Base64.
+    Base64,
+    /// PEM to DER; in spite of its name, what comes in is PEM.
+    Der,
+    /// Percent encoding.
+    Url,
+}
+
+/// What responses to requests without token do not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Redaction {
+    /// Addresses of nodes.
+    pub addresses: bool,
+    /// The cluster's name.
+    pub cluster_name: bool,
+    /// Version and build date.
+    pub version: bool,
+}
+
+/// What needs no token on a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unauthenticated {
+    /// `sys/metrics`.
+    pub metrics: bool,
+    /// `sys/pprof`.
+    pub pprof: bool,
+    /// `sys/in-flight-req`.
+    pub in_flight_requests: bool,
+}
+
+impl Listener {
+    /// What both kinds of listeners have.
+    pub fn shared(&self) -> &Shared {
+        match self {
+            Listener::Tcp(listener) => &listener.shared,
+            Listener::Unix(listener) => &listener.shared,
+        }
+    }
+
+    /// `tcp` or `unix`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Listener::Tcp(_) => "tcp",
+            Listener::Unix(_) => "unix",
+        }
+    }
+
+    /// Reads a listener; `max_request_duration` counts unless it sets its own.
+    pub(crate) fn read(
+        kind: &str,
+        fields: Fields<'_>,
+        max_request_duration: Duration,
+    ) -> Result<Listener, ConfigError> {
+        match kind {
+            "tcp" => Ok(Listener::Tcp(TcpListener::read(fields, max_request_duration)?)),
+            "unix" => Ok(Listener::Unix(UnixListener::read(fields, max_request_duration)?)),
+            _ => {
+                let message = format!("{} is not supported; supported are \"tcp\", \"unix\"", fields.scope());
+                Err(fields.place().invalid(message))
+            }
+        }
+    }
+}
+
+impl TcpListener {
+    fn read(mut fields: Fields<'_>, max_request_duration: Duration) -> Result<TcpListener, ConfigError> {
+        let address = address(&mut fields, "address")?.unwrap_or_else(|| Address::new("127.0.0.1", 8200));
+        let above = address_above(&address);
+        let Some(cluster_address) = self::address(&mut fields, "cluster_address")?.or(above) else {
+            let message = "\"cluster_address\" must be set: no port is above that of \"address\"";
+            return Err(fields.place_of("address").invalid(message));
+        };
+        let tls = Tls::read(&mut fields)?;
+        let proxy_advice = "let the proxy send X-Forwarded-For and set \"x_forwarded_for_authorized_addrs\"";
+        fields.unsupported("proxy_protocol_behavior", proxy_advice)?;
+        fields.unsupported("proxy_protocol_authorized_addrs", proxy_advice)?;
+        let shared = Shared::read(fields, max_request_duration)?;
+        Ok(TcpListener { address, cluster_address, tls, shared })
+    }
+}
+
+impl UnixListener {
+    fn read(mut fields: Fields<'_>, max_request_duration: Duration) -> Result<UnixListener, ConfigError> {
+        let address = fields.path("address")?.unwrap_or_else(|| PathBuf::from("/run/vault.sock"));
+        let socket_mode = fields.read("socket_mode", |value| {
+            // A number is taken as it was written: 0600 and 600 are both octal here.
+            let mode = convert::text(value).ok().and_then(|text| u32::from_str_radix(&text, 8).ok());
+            mode.filter(|mode| *mode <= 0o7777)
+                .ok_or_else(|| format!("must be permissions such as \"0600\", not {}", convert::shown(value)))
+        })?;
+        let mut owner = |key| {
+            let name = fields.text(key)?;
+            Ok(name.map(|name| name.parse().map(Owner::Id).unwrap_or(Owner::Name(name))))
+        };
+        let (socket_user, socket_group) = (owner("socket_user")?, owner("socket_group")?);
+        let shared = Shared::read(fields, max_request_duration)?;
+        Ok(UnixListener { address, socket_mode, socket_user, socket_group, shared })
+    }
+}
+
+fn address(fields: &mut Fields<'_>, key: &'static str) -> Result<Option<Address>, ConfigError> {
+    fields.read(key, |value| {
+        let text = convert::text(value)?;
+        convert::refuse_template(&text)?;
+        text.parse()
+    })
+}
+
+/// One port above; with a port that the system chooses, the other is chosen too.
+fn address_above(address: &Address) -> Option<Address> {
+    let port = if address.port == 0 { 0 } else { address.port.checked_add(1)? };
+    Some(Address::new(&address.host, port))
+}
+
+impl Shared {
+    /// Reads the keys that both kinds have and ends the reading of the listener.
+    fn read(mut fields: Fields<'_>, max_request_duration: Duration) -> Result<Shared, ConfigError> {
+        let timeouts = Timeouts::read(&mut fields)?;
+        let max_request_size = limit(&mut fields, "max_request_size", MIB.saturating_mul(32))?;
+        let max_request_duration = fields.duration("max_request_duration")?.unwrap_or(max_request_duration);
+        let json = JsonLimits::read(&mut fields)?;
+        let forwarded_for = ForwardedFor::read(&mut fields)?;
+        let redaction = Redaction {
+            addresses: fields.switch("redact_addresses")?,
+            cluster_name: fields.switch("redact_cluster_name")?,
+            version: fields.switch("redact_version")?,
+        };
+        let response_headers = ResponseHeaders::read(&mut fields)?;
+        let chroot_namespace =
+            fields.text("chroot_namespace")?.unwrap_or_default().trim_matches('/').to_owned();
+        let disable_replication_status_endpoints = fields.switch("disable_replication_status_endpoints")?;
+        let unauthenticated = Unauthenticated::read(&mut fields)?;
+        fields.no_effect(&["disable_request_limiter"], "this server does not have what it disables");
+        let configured = fields.taken_as_json();
+        fields.finish();
+        Ok(Shared {
+            timeouts,
+            max_request_size,
+            max_request_duration,
+            json,
+            forwarded_for,
+            redaction,
+            response_headers,
+            chroot_namespace,
+            unauthenticated,
+            disable_replication_status_endpoints,
+            configured,
+        })
+    }
+}
+
+/// A limit: 0 is the default, as is leaving it out; below 0 there is none.
+fn limit(fields: &mut Fields<'_>, key: &'static str, default: u64) -> Result<Option<u64>, ConfigError> {
+    let number = fields.integer::<i64>(key, i64::MIN..=i64::MAX)?.unwrap_or(0);
+    Ok(if number == 0 { Some(default) } else { u64::try_from(number).ok() })
+}
+
+impl Timeouts {
+    fn read(fields: &mut Fields<'_>) -> Result<Timeouts, ConfigError> {
+        let mut or = |key, secs| Ok(fields.duration(key)?.unwrap_or(Duration::from_secs(secs)));
+        Ok(Timeouts {
+            read_header: or("http_read_header_timeout", 10)?,
+            read: or("http_read_timeout", 30)?,
+            write: or("http_write_timeout", 0)?,
+            idle: or("http_idle_timeout", 300)?,
+        })
+    }
+
+    /// How long a connection may be idle between two requests; `None` for ever.
+    pub fn effective_idle(&self) -> Option<Duration> {
+        [self.idle, self.read, self.read_header].into_iter().find(|timeout| !timeout.is_zero())
+    }
+}
+
+impl JsonLimits {
+    fn read(fields: &mut Fields<'_>) -> Result<JsonLimits, ConfigError> {
+        Ok(JsonLimits {
+            max_depth: limit(fields, "max_json_depth", 500)?,
+            max_string_value_length: limit(fields, "max_json_string_value_length", MIB)?,
+            max_object_entry_count: limit(fields, "max_json_object_entry_count", 10_000)?,
+            max_array_element_count: limit(fields, "max_json_array_element_count", 10_000)?,
+            max_token: limit(fields, "max_json_token", 500_000)?,
+        })
+    }
+}
+
+impl ForwardedFor {
+    fn read(fields: &mut Fields<'_>) -> Result<Option<ForwardedFor>, ConfigError> {
+        let authorized_addrs = fields.read("x_forwarded_for_authorized_addrs", |value| {
+            convert::list(value)?.iter().map(|text| network(text)).collect::<Result<Vec<_>, _>>()
+        })?;
+        let options = ForwardedFor {
+            authorized_addrs: authorized_addrs.unwrap_or_default(),
+            hop_skips: fields.integer("x_forwarded_for_hop_skips", 0..=1000)?.unwrap_or(0),
+            reject_not_authorized: fields.flag("x_forwarded_for_reject_not_authorized")?.unwrap_or(true),
+            reject_not_present: fields.flag("x_forwarded_for_reject_not_present")?.unwrap_or(true),
+            client_cert_header: fields.text("x_forwarded_for_client_cert_header")?,
+            client_cert_header_decoders: fields
+                .read("x_forwarded_for_client_cert_header_decoders", decoders)?
+                .unwrap_or_default(),
+        };
+        if !options.authorized_addrs.is_empty() {
+            return Ok(Some(options));
+        }
+        // Without a trusted proxy anyone could send the header: then it must not count.
+        if options.client_cert_header.is_some() {
+            let key = "x_forwarded_for_client_cert_header";
+            fields.warn(key, format!("{key:?} has no effect without \"x_forwarded_for_authorized_addrs\""));
+        }
+        Ok(None)
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
+    let network = text.parse::<IpNet>().ok().or_else(address);
+    network.ok_or_else(|| format!("must be IP addresses or networks such as \"10.0.0.0/8\", not {text:?}"))
+}
+
+fn decoders(value: &strongroom_hcl::Value) -> Result<Vec<CertificateDecoder>, String> {
+    let decoder = |name: &String| match name.to_ascii_uppercase().as_str() {
+        "BASE64" => Ok(CertificateDecoder::Base64),
+        "DER" => Ok(CertificateDecoder::Der),
+        "URL" => Ok(CertificateDecoder::Url),
+        _ => Err(format!("must be some of \"BASE64\", \"DER\", \"URL\", not {name:?}")),
+    };
+    convert::list(value)?.iter().map(decoder).collect()
+}
+
+impl Unauthenticated {
+    fn read(fields: &mut Fields<'_>) -> Result<Unauthenticated, ConfigError> {
+        let mut access = Unauthenticated::default();
+        if let Some(mut telemetry) = fields.block("telemetry")? {
+            access.metrics = telemetry.switch("unauthenticated_metrics_access")?;
+            telemetry.finish();
+        }
+        if let Some(mut profiling) = fields.block("profiling")? {
+            access.pprof = profiling.switch("unauthenticated_pprof_access")?;
+            // Vault's documentation shows this spelling in an example.
+            access.in_flight_requests = profiling.switch("unauthenticated_in_flight_request_access")?;
+            profiling.finish();
+        }
+        if let Some(mut logging) = fields.block("inflight_requests_logging")? {
+            access.in_flight_requests |= logging.switch("unauthenticated_in_flight_requests_access")?;
+            logging.finish();
+        }
+        Ok(access)
+    }
+}

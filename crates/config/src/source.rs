@@ -1,0 +1,96 @@
+//! From files to a configuration.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strongroom_hcl::Object;
+
+use crate::fields::{Fields, Report};
+use crate::{Config, ConfigError, Place, Warning};
+
+/// A configuration file's name and text.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The name, for messages.
+    pub file: Arc<str>,
+    /// HCL or JSON.
+    pub text: String,
+}
+
+/// A configuration and what its operator should know about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Unknown keys, and keys that have no effect.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads the configuration from files and directories, in the order they are given. Of a directory, the files that
+/// end with `.hcl` or `.json` are read in the order of their names; directories within it are not.
+pub fn load<P: AsRef<Path>>(paths: &[P]) -> Result<Loaded, ConfigError> {
+    let mut sources = Vec::new();
+    for path in paths {
+        for file in files(path.as_ref())? {
+            let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&file, error))?;
+            sources.push(Source { file: file.display().to_string().into(), text });
+        }
+    }
+    parse(&sources)
+}
+
+/// Reads the configuration from texts; of keys that several set, the last text counts.
+pub fn parse(sources: &[Source]) -> Result<Loaded, ConfigError> {
+    let mut objects = Vec::new();
+    for source in sources {
+        let object =
+            strongroom_hcl::parse(&source.text).map_err(|error| ConfigError::parse(&source.file, error))?;
+        refuse_duplicates(&source.file, &object)?;
+        objects.push((&source.file, object));
+    }
+    let report = Report::default();
+    let fields = Fields::outermost(objects.iter().map(|(file, object)| (*file, object)).collect(), &report);
+    let config = Config::read(fields)?;
+    Ok(Loaded { config, warnings: report.into_warnings() })
+}
+
+/// An argument that is set twice in one file is a mistake, as in Vault.
+fn refuse_duplicates(file: &Arc<str>, object: &Object) -> Result<(), ConfigError> {
+    match object.first_duplicate() {
+        None => Ok(()),
+        Some(item) => {
+            let place = Place { file: Arc::clone(file), position: item.position };
+            Err(place
+                .invalid(format!("{:?} was already set; each argument can only be defined once", item.key)))
+        }
+    }
+}
+
+fn files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, error))?;
+    if !metadata.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(|error| unreadable(path, error))? {
+        let file = entry.map_err(|error| unreadable(path, error))?.path();
+        if is_configuration(&file) && !file.is_dir() {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        return Err(ConfigError::EmptyDirectory { directory: path.display().to_string() });
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// By name: editors' lock files (`.#server.hcl`) are none.
+fn is_configuration(file: &Path) -> bool {
+    let lock = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".#"));
+    !lock && file.extension().is_some_and(|ending| ending == "hcl" || ending == "json")
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> ConfigError {
+    ConfigError::Read { file: path.display().to_string(), source }
+}

@@ -1,0 +1,220 @@
+//! The `storage` block.
+//!
+//! Source: <https://developer.hashicorp.com/vault/docs/configuration/storage/raft>.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use strongroom_stdx::Secret;
+
+use crate::fields::Fields;
+use crate::{ConfigError, convert};
+
+/// Where the server keeps its data.
+#[derive(Clone, Debug)]
+pub enum Storage {
+    /// In memory, gone with the process.
+    Inmem,
+    /// On disk, replicated between the nodes of a cluster.
+    Raft(Raft),
+}
+
+/// `storage "raft"`.
+#[derive(Clone, Debug)]
+pub struct Raft {
+    /// The directory of the data; needed, here or in `VAULT_RAFT_PATH`.
+    pub path: Option<PathBuf>,
+    /// The node's name in the cluster; one is made up at the first start unless set.
+    pub node_id: Option<String>,
+    /// Scales heartbeats and elections, 1 (fast) to 10; 5 unless set.
+    pub performance_multiplier: u8,
+    /// Log entries that are kept after a snapshot; 10,000 unless set.
+    pub trailing_logs: u64,
+    /// Log entries after which a snapshot is taken; 8192 unless set.
+    pub snapshot_threshold: u64,
+    /// How often it is checked whether a snapshot is due; 2 min unless set.
+    pub snapshot_interval: Duration,
+    /// Largest entry in bytes; 1 MiB unless set.
+    pub max_entry_size: u64,
+    /// The nodes that a new node asks to join their cluster.
+    pub retry_join: Vec<RetryJoin>,
+    /// A node that joins so does not vote.
+    pub retry_join_as_non_voter: bool,
+    /// How often autopilot acts; 10 s unless set.
+    pub autopilot_reconcile_interval: Duration,
+    /// How often autopilot looks at the nodes; 2 s unless set.
+    pub autopilot_update_interval: Duration,
+    /// The version this node reports to autopilot for automated upgrades.
+    pub autopilot_upgrade_version: Option<String>,
+    /// The failure zone this node is in.
+    pub autopilot_redundancy_zone: Option<String>,
+}
+
+/// `retry_join`: a node to join, or how to find one.
+#[derive(Clone, Debug)]
+pub struct RetryJoin {
+    /// Which node.
+    pub join: Join,
+    /// How to trust it.
+    pub tls: JoinTls,
+}
+
+/// Which node to join.
+#[derive(Clone, Debug)]
+pub enum Join {
+    /// The node at this URL.
+    Address(String),
+    /// A node that a cloud's directory names.
+    Discover(AutoJoin),
+}
+
+/// How a node is found in a cloud.
+#[derive(Clone, Debug)]
+pub struct AutoJoin {
+    /// A go-discover expression, which may have keys of the cloud in it.
+    pub expression: Secret<String>,
+    /// `http` or `https`; `https` unless set.
+    pub scheme: String,
+    /// The port; 8200 unless set.
+    pub port: u16,
+}
+
+/// How the connection to the node to join is secured.
+#[derive(Clone, Debug, Default)]
+pub struct JoinTls {
+    /// The name in its certificate, if not that of its address.
+    pub server_name: Option<String>,
+    /// Who issues its certificate.
+    pub ca_cert: Option<Pem>,
+    /// This node's certificate.
+    pub client_cert: Option<Pem>,
+    /// The private key of this node's certificate.
+    pub client_key: Option<Pem>,
+}
+
+/// A certificate or key.
+#[derive(Clone, Debug)]
+pub enum Pem {
+    /// In a file.
+    File(PathBuf),
+    /// In the configuration itself.
+    Inline(Secret<String>),
+}
+
+impl Storage {
+    /// `inmem` or `raft`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Storage::Inmem => "inmem",
+            Storage::Raft(_) => "raft",
+        }
+    }
+
+    pub(crate) fn read(kind: &str, mut fields: Fields<'_>) -> Result<Storage, ConfigError> {
+        let storage = match kind {
+            "inmem" => Storage::Inmem,
+            "raft" => Storage::Raft(Raft::read(&mut fields)?),
+            _ => {
+                let message =
+                    format!("{} is not supported; supported are \"inmem\", \"raft\"", fields.scope());
+                return Err(fields.place().invalid(message));
+            }
+        };
+        fields.finish();
+        Ok(storage)
+    }
+}
+
+impl Raft {
+    fn read(fields: &mut Fields<'_>) -> Result<Raft, ConfigError> {
+        let retry_join =
+            fields.blocks("retry_join")?.into_iter().map(RetryJoin::read).collect::<Result<Vec<_>, _>>()?;
+        let retry_join_as_non_voter = fields.switch("retry_join_as_non_voter")?;
+        if retry_join_as_non_voter && retry_join.is_empty() {
+            let message =
+                "\"retry_join_as_non_voter\" is only valid if there is at least one \"retry_join\" block";
+            return Err(fields.place_of("retry_join_as_non_voter").invalid(message));
+        }
+        let secs = Duration::from_secs;
+        let multiplier =
+            fields.integer("performance_multiplier", 0..=10)?.filter(|multiplier| *multiplier != 0);
+        fields.no_effect(
+            &["raft_wal", "raft_log_verifier_enabled", "raft_log_verification_interval"],
+            "there is one log store, and it checks what it reads",
+        );
+        fields.no_effect(
+            &["max_mount_and_namespace_table_entry_size"],
+            "every mount and namespace is an entry of its own",
+        );
+        Ok(Raft {
+            path: fields.path("path")?,
+            node_id: fields.text("node_id")?,
+            performance_multiplier: multiplier.unwrap_or(5),
+            trailing_logs: fields.integer("trailing_logs", 1..=i64::MAX)?.unwrap_or(10_000),
+            snapshot_threshold: fields.integer("snapshot_threshold", 1..=i64::MAX)?.unwrap_or(8192),
+            snapshot_interval: fields.duration("snapshot_interval")?.unwrap_or(secs(120)),
+            max_entry_size: fields.integer("max_entry_size", 1..=i64::MAX)?.unwrap_or(1_048_576),
+            retry_join,
+            retry_join_as_non_voter,
+            autopilot_reconcile_interval: fields
+                .duration("autopilot_reconcile_interval")?
+                .unwrap_or(secs(10)),
+            autopilot_update_interval: fields.duration("autopilot_update_interval")?.unwrap_or(secs(2)),
+            autopilot_upgrade_version: fields.text("autopilot_upgrade_version")?,
+            autopilot_redundancy_zone: fields.text("autopilot_redundancy_zone")?,
+        })
+    }
+}
+
+impl RetryJoin {
+    fn read(mut fields: Fields<'_>) -> Result<RetryJoin, ConfigError> {
+        let address = fields.read("leader_api_addr", convert::url)?;
+        let expression = fields.secret("auto_join")?;
+        let scheme =
+            fields.choice("auto_join_scheme", &[("http", "http"), ("https", "https")])?.unwrap_or("https");
+        let port = fields.integer("auto_join_port", 1..=65535)?.unwrap_or(8200);
+        let join = match (address, expression) {
+            (Some(address), None) => Join::Address(address),
+            (None, Some(expression)) => {
+                Join::Discover(AutoJoin { expression, scheme: scheme.to_owned(), port })
+            }
+            _ => {
+                let message = "\"retry_join\" needs either \"leader_api_addr\" or \"auto_join\"";
+                return Err(fields.place().invalid(message));
+            }
+        };
+        let tls = JoinTls {
+            server_name: fields.text("leader_tls_servername")?,
+            ca_cert: pem(&mut fields, "leader_ca_cert_file", "leader_ca_cert")?,
+            client_cert: pem(&mut fields, "leader_client_cert_file", "leader_client_cert")?,
+            client_key: pem(&mut fields, "leader_client_key_file", "leader_client_key")?,
+        };
+        let given = [&tls.ca_cert, &tls.client_cert, &tls.client_key];
+        let mixed = given.iter().any(|pem| matches!(pem, Some(Pem::File(_))))
+            && given.iter().any(|pem| matches!(pem, Some(Pem::Inline(_))));
+        if mixed {
+            let message = "\"retry_join\" must give certificates and key either all as files or all as text";
+            return Err(fields.place().invalid(message));
+        }
+        if tls.client_cert.is_some() != tls.client_key.is_some() {
+            let message = "\"retry_join\" must give a client certificate together with its key";
+            return Err(fields.place().invalid(message));
+        }
+        fields.finish();
+        Ok(RetryJoin { join, tls })
+    }
+}
+
+fn pem(
+    fields: &mut Fields<'_>,
+    file: &'static str,
+    inline: &'static str,
+) -> Result<Option<Pem>, ConfigError> {
+    match (fields.path(file)?, fields.secret(inline)?) {
+        (Some(_), Some(_)) => {
+            Err(fields.place_of(inline).invalid(format!("{file:?} and {inline:?} are mutually exclusive")))
+        }
+        (Some(path), None) => Ok(Some(Pem::File(path))),
+        (None, text) => Ok(text.map(Pem::Inline)),
+    }
+}

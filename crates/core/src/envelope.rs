@@ -1,0 +1,123 @@
+//! The members of an answer, before it is written out: what can be wrapped, audited and sent.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use strongroom_engine_api::{EngineError, Json, WrapGrant};
+
+/// One answer's members.
+#[derive(Default, Clone)]
+pub struct Envelope {
+    /// `data`.
+    pub data: Option<Json>,
+    /// `auth`.
+    pub auth: Option<Json>,
+    /// `lease_id`.
+    pub lease_id: String,
+    /// `lease_duration`, seconds.
+    pub lease_duration: u64,
+    /// `renewable`.
+    pub renewable: bool,
+    /// `warnings`.
+    pub warnings: Vec<String>,
+    /// `wrap_info`.
+    pub wrap: Option<WrapGrant>,
+    /// `mount_type`.
+    pub mount_type: String,
+    /// The members of `data` stand at the top, too.
+    pub also_at_top: bool,
+}
+
+/// The form kept while wrapped.
+#[derive(Serialize, Deserialize)]
+struct Kept<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    auth: Option<&'a RawValue>,
+    lease_id: String,
+    lease_duration: u64,
+    renewable: bool,
+    warnings: Vec<String>,
+}
+
+fn raw(json: Option<&Json>) -> Result<Option<&RawValue>, serde_json::Error> {
+    json.map(|json| serde_json::from_str(json.as_str())).transpose()
+}
+
+fn own(raw: Option<&RawValue>) -> Result<Option<Json>, serde_json::Error> {
+    raw.map(|raw| Json::checked(raw.get().to_owned())).transpose()
+}
+
+impl Envelope {
+    /// As a text to keep.
+    pub fn to_kept(&self) -> Result<String, EngineError> {
+        let kept = Kept {
+            data: raw(self.data.as_ref())?,
+            auth: raw(self.auth.as_ref())?,
+            lease_id: self.lease_id.clone(),
+            lease_duration: self.lease_duration,
+            renewable: self.renewable,
+            warnings: self.warnings.clone(),
+        };
+        Ok(serde_json::to_string(&kept)?)
+    }
+
+    /// From a kept text.
+    pub fn from_kept(text: &str) -> Result<Self, EngineError> {
+        let kept: Kept<'_> = serde_json::from_str(text)?;
+        Ok(Self {
+            data: own(kept.data)?,
+            auth: own(kept.auth)?,
+            lease_id: kept.lease_id,
+            lease_duration: kept.lease_duration,
+            renewable: kept.renewable,
+            warnings: kept.warnings,
+            ..Self::default()
+        })
+    }
+
+    /// Whether there is nothing to say: 204.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_none() && self.auth.is_none() && self.wrap.is_none() && self.warnings.is_empty()
+    }
+
+    /// The body as it is sent, in the order Vault writes it.
+    pub fn render(&self, request_id: &str) -> Result<String, EngineError> {
+        let data = self.data.as_ref().map_or("null", Json::as_str);
+        let auth = self.auth.as_ref().map_or("null", Json::as_str);
+        let mut body = String::with_capacity(data.len().saturating_add(auth.len()).saturating_add(320));
+        body.push_str("{\"request_id\":\"");
+        body.push_str(request_id);
+        body.push_str("\",\"lease_id\":");
+        body.push_str(&serde_json::to_string(&self.lease_id)?);
+        body.push_str(if self.renewable { ",\"renewable\":true" } else { ",\"renewable\":false" });
+        body.push_str(",\"lease_duration\":");
+        body.push_str(&self.lease_duration.to_string());
+        body.push_str(",\"data\":");
+        body.push_str(data);
+        body.push_str(",\"wrap_info\":");
+        body.push_str(&serde_json::to_string(&self.wrap)?);
+        body.push_str(",\"warnings\":");
+        if self.warnings.is_empty() {
+            body.push_str("null");
+        } else {
+            body.push_str(&serde_json::to_string(&self.warnings)?);
+        }
+        body.push_str(",\"auth\":");
+        body.push_str(auth);
+        if !self.mount_type.is_empty() {
+            body.push_str(",\"mount_type\":");
+            body.push_str(&serde_json::to_string(&self.mount_type)?);
+        }
+        if let Some(members) = self.data.as_ref().filter(|_| self.also_at_top).map(Json::as_str) {
+            // The members of an object's text, without its braces.
+            let inner = members.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
+            if !inner.is_empty() {
+                body.push(',');
+                body.push_str(inner);
+            }
+        }
+        body.push_str("}\n");
+        Ok(body)
+    }
+}

@@ -1,0 +1,205 @@
+//! The core: what a secrets manager is between the HTTP edge and the engines.
+//!
+//! [`Core`] owns the barrier and the services around it (mounts, policies, tokens, leases, audit, wrapping), each a
+//! module of its own; [`pipeline`] takes a request through them, a stage a file. State in memory follows from storage
+//! and is rebuilt when a commit touches what it follows from, on whatever node.
+
+mod auditing;
+mod catalog;
+mod derived;
+mod envelope;
+mod keeper;
+mod leases;
+mod leavings;
+mod mounts;
+mod observing;
+pub mod pipeline;
+mod policies;
+mod steward;
+mod tables;
+mod tokens;
+mod wrapping;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use aws_lc_rs::hmac;
+use strongroom_barrier::Barrier;
+use strongroom_engine_api::{Call, Environment, Moment, Operation, Renewal, Request, Txn};
+use strongroom_policy::{CompiledAcl, DenyMode};
+
+pub use auditing::{AuditEntry, AuditedHeader, Auditing};
+pub use catalog::Catalog;
+pub use envelope::Envelope;
+pub use keeper::{InitError, Initialized, KeyStatus, RotationConfig, SealStatus, Standing, UnsealError};
+pub use leases::{Lease, LeaseView};
+pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount, Router};
+pub use pipeline::{Answer, Asked, Inbound, Refused};
+pub use tokens::{Made, NewToken, Principal, TokenEntry, TokenKey, TokenRole, with_default};
+pub use wrapping::Wrapped;
+
+use auditing::OpenDevices;
+use derived::Derived;
+use keeper::Keeper;
+use policies::PolicyCache;
+
+/// Which namespace. Everything is kept by namespace; the root namespace is 0.
+pub type NamespaceId = u64;
+
+/// The namespace that is always there.
+pub const ROOT_NAMESPACE: NamespaceId = 0;
+
+/// What the server's configuration decides for the core.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long leases and tokens live where nothing else says.
+    pub default_lease_ttl: Duration,
+    /// The most they live.
+    pub max_lease_ttl: Duration,
+    /// Whether a deny always wins.
+    pub deny_mode: DenyMode,
+    /// Whether `sys/raw` answers.
+    pub raw_storage_endpoint: bool,
+    /// Whether `sys/internal/inspect` answers.
+    pub introspection_endpoint: bool,
+    /// Whether audit devices may have a prefix.
+    pub allow_audit_log_prefixing: bool,
+    /// The cluster's name; made at initialisation where empty.
+    pub cluster_name: String,
+    /// Where clients reach this node.
+    pub api_addr: String,
+    /// Where other nodes reach this node.
+    pub cluster_addr: String,
+    /// The API version that clients gate on (`2.0.0+strongroom.0.1.0`).
+    pub version: String,
+    /// When the program was built (RFC 3339).
+    pub build_date: String,
+    /// The configuration without its secrets, for `sys/config/state/sanitized`.
+    pub sanitized: serde_json::Value,
+    /// Bytes of opened entries to keep in memory.
+    pub cache_bytes: u64,
+}
+
+/// 32 days: Vault's `default_lease_ttl` and `max_lease_ttl`.
+pub const DEFAULT_LEASE_TTL: Duration = Duration::from_secs(2_764_800);
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            default_lease_ttl: DEFAULT_LEASE_TTL,
+            max_lease_ttl: DEFAULT_LEASE_TTL,
+            deny_mode: DenyMode::default(),
+            raw_storage_endpoint: false,
+            introspection_endpoint: false,
+            allow_audit_log_prefixing: false,
+            cluster_name: String::new(),
+            api_addr: String::new(),
+            cluster_addr: String::new(),
+            version: format!("2.0.0+strongroom.{}", env!("CARGO_PKG_VERSION")),
+            build_date: "2026-11-23T00:00:00Z".to_owned(),
+            sanitized: serde_json::Value::Null,
+            cache_bytes: 64 << 20,
+        }
+    }
+}
+
+/// One server's core.
+pub struct Core {
+    barrier: Arc<Barrier>,
+    environment: Environment,
+    settings: Settings,
+    catalog: Catalog,
+    started: Moment,
+    keeper: tokio::sync::Mutex<Keeper>,
+    standing: ArcSwapOption<Standing>,
+    token_salt: ArcSwapOption<hmac::Key>,
+    router: Derived<Router>,
+    policies: PolicyCache,
+    root_acl: Arc<CompiledAcl>,
+    auditing: Derived<Auditing>,
+    audit_devices: OpenDevices,
+}
+
+impl Core {
+    /// A sealed core over `barrier`, with the engines of `catalog`.
+    pub fn new(barrier: Arc<Barrier>, environment: Environment, settings: Settings, catalog: Catalog) -> Arc<Self> {
+        let core = Arc::new(Self {
+            started: environment.clock.now(),
+            barrier,
+            environment,
+            settings,
+            catalog,
+            keeper: tokio::sync::Mutex::new(Keeper::default()),
+            standing: ArcSwapOption::empty(),
+            token_salt: ArcSwapOption::empty(),
+            router: Derived::new(),
+            policies: PolicyCache::new(),
+            root_acl: Arc::new(CompiledAcl::root()),
+            auditing: Derived::new(),
+            audit_devices: OpenDevices::default(),
+        });
+        core.barrier.store().observe(Arc::new(observing::CoreObserver::new(&core)));
+        core
+    }
+
+    /// The barrier.
+    pub const fn barrier(&self) -> &Arc<Barrier> {
+        &self.barrier
+    }
+
+    /// Time and randomness.
+    pub const fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// What the configuration decided.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The engines there are.
+    pub const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// When this core was made.
+    pub const fn started(&self) -> Moment {
+        self.started
+    }
+
+    /// A call that no client made: renewals and housekeeping, within the mount's scope of `txn`.
+    pub(crate) fn internal_call(self: &Arc<Self>, mounted: &Mounted, txn: &Txn, renewal: Option<Renewal>) -> Arc<Call> {
+        let request = Request {
+            id: String::new(),
+            operation: Operation::Update,
+            path: String::new(),
+            input: serde_json::Map::new(),
+            remote: None,
+            headers: std::collections::BTreeMap::new(),
+            caller: None,
+            wrap_ttl: None,
+        };
+        Arc::new(Call {
+            request: Arc::new(request),
+            params: Vec::new(),
+            mount: mounted.mount.clone(),
+            txn: txn.scoped(strongroom_barrier::Scope::mount(mounted.mount.number)),
+            environment: self.environment.clone(),
+            extension: self.extension_for(&mounted.engine),
+            renewal,
+            warnings: Mutex::default(),
+        })
+    }
+
+    /// What an engine's handlers draw with `Extension`: its own, or for parts of the server the core itself.
+    pub(crate) fn extension_for(
+        self: &Arc<Self>,
+        engine: &strongroom_engine_api::Engine,
+    ) -> Option<Arc<dyn std::any::Any + Send + Sync>> {
+        engine.extension_handle().or_else(|| {
+            (engine.class() == strongroom_engine_api::Class::System)
+                .then(|| self.clone() as Arc<dyn std::any::Any + Send + Sync>)
+        })
+    }
+}

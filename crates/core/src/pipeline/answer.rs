@@ -1,0 +1,61 @@
+//! What goes back to the edge.
+
+use bytes::Bytes;
+use serde_json::json;
+use strongroom_engine_api::{EngineError, RawBody};
+
+use super::{Inbound, Refused};
+use crate::envelope::Envelope;
+
+/// An HTTP answer.
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The `Content-Type`; empty where there is no body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Bytes,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+}
+
+const JSON: &str = "application/json";
+
+impl Answer {
+    /// An envelope; 204 where there is nothing to say.
+    pub(crate) fn envelope(envelope: &Envelope, request_id: &str, status: Option<u16>) -> Result<Self, EngineError> {
+        if envelope.is_empty() {
+            let status = status.unwrap_or(204);
+            return Ok(Self { status, content_type: "", body: Bytes::new(), headers: Vec::new() });
+        }
+        let body = envelope.render(request_id)?.into();
+        Ok(Self { status: status.unwrap_or(200), content_type: JSON, body, headers: Vec::new() })
+    }
+
+    pub(crate) fn raw(raw: RawBody, status: Option<u16>) -> Self {
+        let status = status.unwrap_or(200);
+        Self { status, content_type: raw.content_type, body: raw.body, headers: Vec::new() }
+    }
+
+    /// Vault's error body: `{"errors": [...]}`, with a not-found's data where it has some.
+    pub(crate) fn refusal(inbound: &Inbound, refused: &Refused) -> Self {
+        if let Refused::Engine(EngineError::NotFoundWith(reply)) = refused {
+            let envelope = Envelope {
+                data: reply.data.clone(),
+                warnings: reply.warnings.clone(),
+                ..Envelope::default()
+            };
+            if let Ok(answer) = Self::envelope(&envelope, &inbound.id, Some(404)) {
+                return answer;
+            }
+        }
+        let (status, errors) = refused.for_client();
+        let body = format!("{}\n", json!({ "errors": errors }));
+        let mut headers = Vec::new();
+        if status == 403 {
+            // With it, an operator finds the reason in the log.
+            headers.push(("X-Vault-Request-Id".to_owned(), inbound.id.clone()));
+        }
+        Self { status, content_type: JSON, body: body.into(), headers }
+    }
+}

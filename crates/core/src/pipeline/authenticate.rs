@@ -1,0 +1,77 @@
+//! From a token to who asks.
+
+use std::sync::Arc;
+
+use strongroom_barrier::Txn;
+use strongroom_engine_api::{Caller, TokenKind};
+use strongroom_policy::CompiledAcl;
+
+use super::{Inbound, Refused};
+use crate::tokens::{Principal, TokenKey};
+use crate::{Core, ROOT_NAMESPACE};
+
+/// A caller whose token is in force.
+#[derive(Clone)]
+pub(crate) struct Authenticated {
+    pub(crate) principal: Principal,
+    pub(crate) acl: Arc<CompiledAcl>,
+    /// What policies grant on this path besides the operation.
+    pub(crate) sudo: bool,
+    /// The policies that allowed the request, for its audit record.
+    pub(crate) granting: Vec<Arc<str>>,
+}
+
+impl Authenticated {
+    pub(crate) fn key(&self) -> &TokenKey {
+        &self.principal.key
+    }
+
+    pub(crate) fn is_service(&self) -> bool {
+        self.principal.entry.kind == TokenKind::Service
+    }
+
+    /// What handlers see of the caller.
+    pub(crate) fn caller(&self, inbound: &Inbound) -> Option<Caller> {
+        let entry = &self.principal.entry;
+        let token = inbound.token.as_ref()?;
+        Some(Caller {
+            token: Arc::new(token.clone()),
+            token_key: self.principal.key,
+            kind: entry.kind,
+            accessor: entry.accessor.clone(),
+            display_name: entry.display_name.clone(),
+            entity_id: entry.entity_id.clone(),
+            policies: Arc::from(entry.policies.as_slice()),
+            metadata: entry.metadata.clone(),
+            sudo: self.sudo,
+        })
+    }
+}
+
+impl Core {
+    /// Who asks: `None` without a token.
+    pub(super) async fn authenticate(&self, inbound: &Inbound, txn: &Txn) -> Result<Option<Authenticated>, Refused> {
+        let Some(token) = &inbound.token else { return Err(Refused::Denied("missing client token".to_owned())) };
+        let now = self.environment.clock.now();
+        let found = self.principal(txn.view(), token.expose(), now).await?;
+        let Some(principal) = found else {
+            return Err(Refused::Status(403, vec!["permission denied".to_owned(), "invalid token".to_owned()]));
+        };
+        if !principal.entry.may_come_from(inbound.remote.map(|remote| remote.ip())) {
+            return Err(Refused::Denied("the address is outside the token's bound CIDRs".to_owned()));
+        }
+        let acl = self.acl(txn.view(), ROOT_NAMESPACE, &principal.entry.policies).await?;
+        Ok(Some(Authenticated { principal, acl, sudo: false, granting: Vec::new() }))
+    }
+
+    /// Takes one use off a limited token and commits that alone: a request that fails counts, too.
+    pub(super) async fn count_use(&self, txn: &Txn, caller: Option<&Authenticated>) -> Result<(), Refused> {
+        let Some(caller) = caller.filter(|caller| caller.is_service() && caller.principal.entry.num_uses > 0) else {
+            return Ok(());
+        };
+        txn.discard();
+        self.use_token(txn, caller.key()).await?;
+        txn.clone().commit().await?;
+        Ok(())
+    }
+}

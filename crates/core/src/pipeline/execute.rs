@@ -1,0 +1,259 @@
+//! Running the handler and registering what it grants, in one transaction.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::HeaderMap;
+use strongroom_barrier::{Scope, Txn};
+use strongroom_engine_api::{
+    AuthGrant, Call, Caller, EngineError, Json, LeaseGrant, Operation, OperationDoc, RawBody, Reply, Request,
+};
+
+use super::audit::Audited;
+use super::authenticate::Authenticated;
+use super::{Decided, Inbound, Refused, Resolved};
+use crate::envelope::Envelope;
+use crate::tokens::Made;
+use crate::{Core, ROOT_NAMESPACE};
+
+/// An answer that is committed and not yet sent.
+pub(crate) struct Done {
+    pub(crate) envelope: Envelope,
+    pub(crate) raw: Option<RawBody>,
+    pub(crate) status: Option<u16>,
+    pub(crate) headers: Vec<(String, String)>,
+    /// The token that a login made.
+    pub(crate) made: Option<Made>,
+    /// What a wrapping hides: audit records show it (hashed), the client does not see it.
+    pub(crate) hidden: Option<Box<Envelope>>,
+}
+
+impl Inbound {
+    /// What an engine sees of the request.
+    pub(crate) fn for_engine(
+        &self,
+        rest: &str,
+        operation: Operation,
+        caller: Option<Caller>,
+        passed_headers: &[String],
+    ) -> Request {
+        Request {
+            id: self.id.clone(),
+            operation,
+            path: rest.to_owned(),
+            input: self.input.clone(),
+            remote: self.remote.map(|remote| remote.ip()),
+            headers: passed(&self.headers, passed_headers),
+            caller,
+            wrap_ttl: self.wrap_ttl,
+        }
+    }
+}
+
+fn passed(headers: &HeaderMap, names: &[String]) -> BTreeMap<String, Vec<String>> {
+    let values = |name: &String| {
+        let values = headers.get_all(name.as_str()).iter();
+        let values: Vec<String> = values.filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
+        (!values.is_empty()).then(|| (name.to_lowercase(), values))
+    };
+    names.iter().filter_map(values).collect()
+}
+
+impl Core {
+    /// The call that a handler draws from.
+    pub(super) fn call(
+        self: &Arc<Self>,
+        inbound: &Inbound,
+        txn: &Txn,
+        resolved: &Resolved,
+        operation: Operation,
+        caller: Option<&Authenticated>,
+        params: Vec<String>,
+    ) -> Arc<Call> {
+        let mounted = &resolved.mounted;
+        let caller = caller.and_then(|caller| caller.caller(inbound));
+        let passed_headers = &mounted.entry.tuning.passthrough_request_headers;
+        Arc::new(Call {
+            request: Arc::new(inbound.for_engine(&resolved.rest, operation, caller, passed_headers)),
+            params,
+            mount: mounted.mount.clone(),
+            txn: txn.scoped(Scope::mount(mounted.mount.number)),
+            environment: self.environment.clone(),
+            extension: self.extension_for(&mounted.engine),
+            renewal: None,
+            warnings: Mutex::default(),
+        })
+    }
+
+    /// Runs the handler, registers token, lease and wrapping, and commits all of it. The request is on record.
+    pub(super) async fn execute(
+        self: &Arc<Self>,
+        inbound: &Arc<Inbound>,
+        txn: &Txn,
+        decided: &Decided<'_>,
+        _on_record: &Audited,
+    ) -> Result<Done, Refused> {
+        let outcome = self.run(inbound, txn, decided).await;
+        match outcome {
+            Ok(done) => {
+                if let Some(caller) = decided.caller.as_ref().filter(|caller| limited(caller)) {
+                    self.use_token(txn, caller.key()).await?;
+                }
+                txn.clone().commit().await?;
+                Ok(done)
+            }
+            Err(refused) if refused.is_conflict() => Err(refused),
+            Err(refused) => {
+                self.count_use(txn, decided.caller.as_ref()).await?;
+                Err(refused)
+            }
+        }
+    }
+
+    async fn run(self: &Arc<Self>, inbound: &Arc<Inbound>, txn: &Txn, decided: &Decided<'_>) -> Result<Done, Refused> {
+        let resolved = decided.resolved;
+        if resolved.is_help() {
+            return Ok(self.help(resolved));
+        }
+        let found = resolved.found()?;
+        let endpoint = found.endpoint(decided.operation).map_err(Refused::unrouted)?;
+        let parameters = found.route.pattern().parameters();
+        let call =
+            self.call(inbound, txn, resolved, decided.operation, decided.caller.as_ref(), found.params.clone());
+        let mut reply = endpoint.run(&call).await?;
+        reply.warnings.append(&mut call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(warning) = ignored(inbound, &endpoint.doc, &parameters) {
+            reply.warnings.push(warning);
+        }
+        self.register(inbound, txn, decided, reply).await
+    }
+
+    /// Makes the token or lease that a reply grants, and wraps it where that is asked for.
+    async fn register(
+        self: &Arc<Self>,
+        inbound: &Inbound,
+        txn: &Txn,
+        decided: &Decided<'_>,
+        reply: Reply,
+    ) -> Result<Done, Refused> {
+        let mounted = &decided.resolved.mounted;
+        let mut envelope = Envelope {
+            data: reply.data,
+            auth: reply.made_auth,
+            warnings: reply.warnings,
+            wrap: reply.wrap,
+            also_at_top: reply.also_at_top,
+            mount_type: mounted.entry.kind.clone(),
+            ..Envelope::default()
+        };
+        let mut made = None;
+        if let Some(grant) = reply.auth {
+            made = Some(self.login(inbound, txn, decided, *grant, &mut envelope).await?);
+        }
+        if let Some(grant) = reply.lease {
+            self.lend(inbound, txn, decided, *grant, &mut envelope).await?;
+        }
+        let headers = allowed_headers(reply.headers, &mounted.entry.tuning.allowed_response_headers);
+        let mut done = Done { envelope, raw: reply.raw, status: reply.status, headers, made, hidden: None };
+        if let Some(ttl) = wrapping(inbound, &done) {
+            self.wrap_answer(inbound, txn, &mut done, ttl).await?;
+        }
+        Ok(done)
+    }
+
+    async fn login(
+        &self,
+        inbound: &Inbound,
+        txn: &Txn,
+        decided: &Decided<'_>,
+        grant: AuthGrant,
+        envelope: &mut Envelope,
+    ) -> Result<Made, Refused> {
+        let mut made = self.grant(txn, &decided.resolved.mounted, &inbound.path, ROOT_NAMESPACE, grant).await?;
+        envelope.warnings.append(&mut made.warnings);
+        envelope.auth = Some(made.auth_member()?);
+        Ok(made)
+    }
+
+    async fn lend(
+        &self,
+        inbound: &Inbound,
+        txn: &Txn,
+        decided: &Decided<'_>,
+        grant: LeaseGrant,
+        envelope: &mut Envelope,
+    ) -> Result<(), Refused> {
+        let Some(caller) = decided.caller.as_ref() else {
+            return Err(EngineError::Internal("a lease without a token to own it".to_owned()).into());
+        };
+        let lease = self.make_lease(txn, &decided.resolved.mounted, &inbound.path, *caller.key(), grant).await?;
+        envelope.lease_id = lease.id;
+        envelope.lease_duration = lease.ttl.as_secs();
+        envelope.renewable = lease.renewable;
+        Ok(())
+    }
+
+    async fn wrap_answer(&self, inbound: &Inbound, txn: &Txn, done: &mut Done, ttl: Duration) -> Result<(), Refused> {
+        let accessor = done.made.as_ref().map_or("", |made| made.entry.accessor.as_str()).to_owned();
+        let grant = self.wrap(txn, &done.envelope, &inbound.path, ttl, &accessor).await?;
+        let hidden = std::mem::take(&mut done.envelope);
+        done.envelope = Envelope { wrap: Some(grant), mount_type: hidden.mount_type.clone(), ..Envelope::default() };
+        done.hidden = Some(Box::new(hidden));
+        done.status = None;
+        Ok(())
+    }
+
+    /// `path-help`: what a path is for.
+    fn help(&self, resolved: &Resolved) -> Done {
+        let engine = &resolved.mounted.engine;
+        let matching =
+            engine.routes().iter().find(|route| !resolved.rest.is_empty() && route.pattern().captures(&resolved.rest).is_some());
+        let help = match matching {
+            Some(route) => super::help_of_route(route),
+            None => super::help_of_engine(engine),
+        };
+        let body = serde_json::json!({ "help": help, "see_also": [], "openapi": null });
+        Done {
+            envelope: Envelope::default(),
+            raw: Some(RawBody { content_type: "application/json", body: format!("{body}\n").into() }),
+            status: Some(200),
+            headers: Vec::new(),
+            made: None,
+            hidden: None,
+        }
+    }
+}
+
+fn limited(caller: &Authenticated) -> bool {
+    caller.is_service() && caller.principal.entry.num_uses > 0
+}
+
+/// The wrapping asked for, where the answer is one that can be wrapped.
+fn wrapping(inbound: &Inbound, done: &Done) -> Option<Duration> {
+    let wrappable = done.envelope.data.is_some() || done.envelope.auth.is_some();
+    inbound.wrap_ttl.filter(|ttl| !ttl.is_zero() && wrappable && done.envelope.wrap.is_none() && done.raw.is_none())
+}
+
+/// Vault's warning for members that mean nothing to the endpoint.
+fn ignored(inbound: &Inbound, doc: &OperationDoc, parameters: &[&str]) -> Option<String> {
+    if doc.any_fields || inbound.input.is_empty() {
+        return None;
+    }
+    let known = |name: &str| doc.fields.iter().any(|field| field.name == name) || parameters.contains(&name);
+    let unknown: Vec<&str> = inbound.input.keys().map(String::as_str).filter(|name| !known(name)).collect();
+    let listed = unknown.join(" ");
+    (!unknown.is_empty()).then(|| format!("Endpoint ignored these unrecognized parameters: [{listed}]"))
+}
+
+fn allowed_headers(headers: Vec<(String, String)>, allowed: &[String]) -> Vec<(String, String)> {
+    let passes = |name: &str| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
+    headers.into_iter().filter(|(name, _)| passes(name)).collect()
+}
+
+/// The `auth` member of an audit record from the JSON of an answer that carries a token the core itself made.
+pub(crate) fn token_of(auth: &Json) -> (String, String) {
+    let members = auth.to_map();
+    let text = |name: &str| members.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+    (text("client_token"), text("accessor"))
+}

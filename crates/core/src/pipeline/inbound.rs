@@ -1,0 +1,108 @@
+//! A request as it comes from the edge.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde_json::{Map, Value};
+use strongroom_engine_api::{Operation, Secret};
+
+use super::Refused;
+
+/// What the HTTP method and query ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// GET and HEAD.
+    Read,
+    /// POST and PUT.
+    Write,
+    /// DELETE.
+    Delete,
+    /// LIST, or GET with `list=true`.
+    List,
+    /// SCAN, or GET with `scan=true`.
+    Scan,
+    /// PATCH.
+    Patch,
+    /// GET with `help=1`.
+    Help,
+}
+
+impl Asked {
+    /// The operations it can turn out to be.
+    pub const fn operations(self) -> &'static [Operation] {
+        match self {
+            Self::Read => &[Operation::Read],
+            Self::Write => &[Operation::Create, Operation::Update],
+            Self::Delete => &[Operation::Delete],
+            Self::List => &[Operation::List],
+            Self::Scan => &[Operation::Scan],
+            Self::Patch => &[Operation::Patch],
+            Self::Help => &[Operation::Help],
+        }
+    }
+
+    /// The operation to name where it is not known what exists.
+    pub const fn nominal(self) -> Operation {
+        match self {
+            Self::Read => Operation::Read,
+            Self::Write => Operation::Update,
+            Self::Delete => Operation::Delete,
+            Self::List => Operation::List,
+            Self::Scan => Operation::Scan,
+            Self::Patch => Operation::Patch,
+            Self::Help => Operation::Help,
+        }
+    }
+}
+
+/// A request, parsed and not yet understood.
+pub struct Inbound {
+    /// The request id.
+    pub id: String,
+    /// What is asked for.
+    pub asked: Asked,
+    /// The path after `/v1/`, decoded.
+    pub path: String,
+    /// The body's members, or the query's.
+    pub input: Map<String, Value>,
+    /// The token presented.
+    pub token: Option<Secret<String>>,
+    /// The namespace asked for, without surrounding slashes; empty: the root namespace.
+    pub namespace: String,
+    /// The wrapping asked for.
+    pub wrap_ttl: Option<Duration>,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The caller's address.
+    pub remote: Option<SocketAddr>,
+    /// The serial number of the caller's TLS certificate.
+    pub certificate_serial: String,
+    /// Whether the client asked to override soft policies.
+    pub policy_override: bool,
+}
+
+impl Inbound {
+    /// Refuses paths that no mount can hold.
+    pub(crate) fn check(&self) -> Result<(), Refused> {
+        if self.path.chars().any(char::is_control) {
+            return Err(Refused::status(400, "path must not contain control characters"));
+        }
+        if self.path.split('/').any(|part| part == "..") {
+            return Err(Refused::status(400, "path cannot contain parent references"));
+        }
+        if self.asked == Asked::Write && self.path.ends_with('/') {
+            return Err(Refused::status(400, "cannot write to a path ending in '/'"));
+        }
+        if !self.namespace.is_empty() && self.namespace != "root" {
+            return Err(Refused::status(404, format!("no such namespace: {:?}", self.namespace)));
+        }
+        Ok(())
+    }
+
+    /// The path as policies see it: lists end in a slash.
+    pub(crate) fn policy_path(&self) -> String {
+        let lists = matches!(self.asked, Asked::List | Asked::Scan);
+        if lists && !self.path.ends_with('/') { format!("{}/", self.path) } else { self.path.clone() }
+    }
+}

@@ -1,0 +1,96 @@
+//! From a path to a mount and a route.
+
+use std::sync::Arc;
+
+use strongroom_engine_api::{Access, Call, Class, Endpoint, Engine, Found};
+
+use super::{Answer, Asked, Inbound, Refused};
+use crate::mounts::Mounted;
+use crate::{Core, Envelope, ROOT_NAMESPACE};
+
+/// Where a request leads.
+pub(crate) struct Resolved {
+    pub(crate) mounted: Arc<Mounted>,
+    /// The path below the mount.
+    pub(crate) rest: String,
+    /// What the operations are that it may turn out to be.
+    asked: Asked,
+}
+
+impl Resolved {
+    pub(crate) fn found(&self) -> Result<Found<'_>, Refused> {
+        self.mounted.engine.find(&self.rest, self.asked.operations()).map_err(Refused::unrouted)
+    }
+
+    pub(crate) fn is_help(&self) -> bool {
+        self.asked == Asked::Help
+    }
+
+    /// Whether no token is needed. A path that leads nowhere is not open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.access() == Access::Open
+    }
+
+    /// Who may do it.
+    pub(crate) fn access(&self) -> Access {
+        let Ok(found) = self.found() else { return Access::Granted };
+        let endpoint = self.asked.operations().iter().find_map(|operation| found.endpoint(*operation).ok());
+        endpoint.map_or(Access::Granted, |endpoint| endpoint.access)
+    }
+}
+
+impl Core {
+    pub(super) async fn resolve(&self, inbound: &Inbound) -> Result<Resolved, Refused> {
+        let router = self.router().await?;
+        let Some((mounted, rest)) = router.route(ROOT_NAMESPACE, &inbound.path) else {
+            let text = format!("no handler for route {:?}. route entry not found.", inbound.path);
+            return Err(Refused::status(404, text));
+        };
+        Ok(Resolved { mounted, rest: rest.to_owned(), asked: inbound.asked })
+    }
+
+    /// Answers what is answered whether sealed or not, before tokens and audit: `sys/seal-status`, `sys/health` and
+    /// their kind. `None`: the request is none of those.
+    pub(super) async fn serve_sealed(self: &Arc<Self>, inbound: &Arc<Inbound>) -> Result<Option<Answer>, Refused> {
+        let Some(rest) = inbound.path.strip_prefix("sys/") else { return Ok(None) };
+        let Some(engine) = self.catalog.engine(Class::System, "system", &std::collections::BTreeMap::new()) else {
+            return Ok(None);
+        };
+        let Some((endpoint, params)) = always_answered(&engine, rest, inbound.asked) else { return Ok(None) };
+        let txn = self.barrier.transaction(self.barrier.view());
+        let mount = Arc::new(strongroom_engine_api::Mount {
+            number: 0,
+            path: "sys/".to_owned(),
+            accessor: String::new(),
+            kind: "system".to_owned(),
+            options: std::collections::BTreeMap::new(),
+            lifetimes: strongroom_engine_api::Lifetimes {
+                default: self.settings.default_lease_ttl,
+                max: self.settings.max_lease_ttl,
+            },
+            namespace: ROOT_NAMESPACE,
+        });
+        let call = Arc::new(Call {
+            request: Arc::new(inbound.for_engine(rest, inbound.asked.nominal(), None, &[])),
+            params,
+            mount,
+            txn,
+            environment: self.environment.clone(),
+            extension: self.extension_for(&engine),
+            renewal: None,
+            warnings: std::sync::Mutex::default(),
+        });
+        let reply = endpoint.run(&call).await?;
+        if let Some(raw) = reply.raw {
+            return Ok(Some(Answer::raw(raw, reply.status)));
+        }
+        let envelope = Envelope { data: reply.data, warnings: reply.warnings, ..Envelope::default() };
+        Ok(Some(Answer::envelope(&envelope, &inbound.id, reply.status)?))
+    }
+}
+
+fn always_answered(engine: &Engine, rest: &str, asked: Asked) -> Option<(Endpoint, Vec<String>)> {
+    let found = engine.find(rest, asked.operations()).ok()?;
+    let endpoint = asked.operations().iter().find_map(|operation| found.endpoint(*operation).ok())?;
+    endpoint.while_sealed.then(|| (endpoint.clone(), found.params.clone()))
+}

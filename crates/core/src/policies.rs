@@ -1,0 +1,156 @@
+//! Policies in storage, and the compiled form that tokens with the same set share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quick_cache::sync::Cache;
+use serde::{Deserialize, Serialize};
+use strongroom_barrier::{BarrierError, Stored, Txn, View};
+use strongroom_engine_api::{EngineError, bad_request};
+use strongroom_policy::{
+    CompiledAcl, DEFAULT_POLICY, DEFAULT_POLICY_NAME, Policy, RESPONSE_WRAPPING_POLICY, RESPONSE_WRAPPING_POLICY_NAME,
+    ROOT_POLICY_NAME,
+};
+
+use crate::tables::POLICIES;
+use crate::{Core, NamespaceId};
+
+/// Different policy sets whose compiled form is kept.
+const KEPT_SETS: usize = 10_000;
+
+/// A policy as kept: the text that was written.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct PolicyEntry {
+    /// HCL or JSON.
+    pub text: String,
+}
+
+impl Stored for PolicyEntry {}
+
+/// Compiled policy sets, by namespace and names, as of one state of the policies.
+pub(crate) struct PolicyCache {
+    changed_at: AtomicU64,
+    sets: Cache<(NamespaceId, Vec<String>), (u64, Arc<CompiledAcl>)>,
+}
+
+impl PolicyCache {
+    pub(crate) fn new() -> Self {
+        Self { changed_at: AtomicU64::new(0), sets: Cache::new(KEPT_SETS) }
+    }
+
+    /// Commit `index` changed a policy.
+    pub(crate) fn outdate(&self, index: u64) {
+        self.changed_at.fetch_max(index, Ordering::SeqCst);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.sets.clear();
+    }
+}
+
+/// The lookup key without owning the names.
+#[derive(Hash)]
+struct SetKey<'a>(NamespaceId, &'a [String]);
+
+impl quick_cache::Equivalent<(NamespaceId, Vec<String>)> for SetKey<'_> {
+    fn equivalent(&self, key: &(NamespaceId, Vec<String>)) -> bool {
+        self.0 == key.0 && self.1 == key.1.as_slice()
+    }
+}
+
+impl Core {
+    /// What a token with these policies may do, compiled once for all tokens that hold the same set.
+    pub async fn acl(&self, view: &View, namespace: NamespaceId, names: &[String]) -> Result<Arc<CompiledAcl>, BarrierError> {
+        if names.iter().any(|name| name == ROOT_POLICY_NAME) {
+            return Ok(self.root_acl.clone());
+        }
+        let changed_at = self.policies.changed_at.load(Ordering::SeqCst);
+        if let Some((built_at, acl)) = self.policies.sets.get(&SetKey(namespace, names)) {
+            if built_at >= changed_at {
+                return Ok(acl);
+            }
+        }
+        let view = self.view_at_least(view, changed_at).await?;
+        let mut policies = Vec::with_capacity(names.len());
+        for name in names {
+            if let Some(entry) = POLICIES.get(&view, &(namespace, name)).await? {
+                match Policy::parse(name, "", &entry.text) {
+                    Ok(policy) => policies.push(Arc::new(policy)),
+                    // It was parsed when it was written: fails closed, granting nothing.
+                    Err(error) => tracing::error!(policy = name, %error, "a stored policy cannot be read"),
+                }
+            }
+        }
+        let acl = Arc::new(CompiledAcl::compile(&policies, self.settings.deny_mode));
+        self.policies.sets.insert((namespace, names.to_vec()), (view.index(), acl.clone()));
+        Ok(acl)
+    }
+
+    /// `view` within the core's scope, or a newer one when it is older than `index`.
+    async fn view_at_least(&self, view: &View, index: u64) -> Result<View, BarrierError> {
+        if view.index() >= index {
+            return Ok(view.scoped(strongroom_barrier::Scope::core()));
+        }
+        self.barrier.pinned_view().await
+    }
+
+    /// The text of a policy; `root` has an empty one.
+    pub async fn policy_text(&self, view: &View, namespace: NamespaceId, name: &str) -> Result<Option<String>, BarrierError> {
+        let name = name.to_lowercase();
+        if name == ROOT_POLICY_NAME {
+            return Ok(Some(String::new()));
+        }
+        let view = view.scoped(strongroom_barrier::Scope::core());
+        Ok(POLICIES.get(&view, &(namespace, &name)).await?.map(|entry| entry.text.clone()))
+    }
+
+    /// The names of all policies, `root` among them, sorted.
+    pub async fn policy_names(&self, view: &View, namespace: NamespaceId) -> Result<Vec<String>, BarrierError> {
+        let view = view.scoped(strongroom_barrier::Scope::core());
+        let mut names: Vec<String> =
+            POLICIES.keys(&view, &namespace, None, usize::MAX).await?.into_iter().map(|(_, name)| name).collect();
+        names.retain(|name| name != RESPONSE_WRAPPING_POLICY_NAME);
+        names.push(ROOT_POLICY_NAME.to_owned());
+        names.sort();
+        Ok(names)
+    }
+
+    /// Writes a policy after parsing it. `root` and the built-in ones that are not for editing are refused.
+    pub fn write_policy(&self, txn: &Txn, namespace: NamespaceId, name: &str, text: &str) -> Result<(), EngineError> {
+        let name = name.to_lowercase();
+        if is_untouchable(&name) {
+            return Err(bad_request(format!("cannot update {name:?} policy")));
+        }
+        Policy::parse(&name, "", text).map_err(|error| bad_request(format!("failed to parse policy: {error}")))?;
+        let txn = txn.scoped(strongroom_barrier::Scope::core());
+        POLICIES.put(&txn, &(namespace, &name), PolicyEntry { text: text.to_owned() })?;
+        Ok(())
+    }
+
+    /// Deletes a policy. `root`, `default` and the built-in ones stay.
+    pub fn delete_policy(&self, txn: &Txn, namespace: NamespaceId, name: &str) -> Result<(), EngineError> {
+        let name = name.to_lowercase();
+        if is_untouchable(&name) {
+            return Err(bad_request(format!("cannot delete {name:?} policy")));
+        }
+        if name == DEFAULT_POLICY_NAME {
+            return Err(bad_request("cannot delete \"default\" policy"));
+        }
+        POLICIES.delete(&txn.scoped(strongroom_barrier::Scope::core()), &(namespace, &name));
+        Ok(())
+    }
+}
+
+fn is_untouchable(name: &str) -> bool {
+    name == ROOT_POLICY_NAME || name == RESPONSE_WRAPPING_POLICY_NAME
+}
+
+/// Writes what every namespace begins with.
+pub(crate) fn write_builtin(txn: &Txn, namespace: NamespaceId) -> Result<(), BarrierError> {
+    for (name, text) in
+        [(DEFAULT_POLICY_NAME, DEFAULT_POLICY), (RESPONSE_WRAPPING_POLICY_NAME, RESPONSE_WRAPPING_POLICY)]
+    {
+        POLICIES.put(txn, &(namespace, name), PolicyEntry { text: text.to_owned() })?;
+    }
+    Ok(())
+}

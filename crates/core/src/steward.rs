@@ -1,0 +1,76 @@
+//! What is done without being asked: ending what is due, finishing revocations, engines' housekeeping, key rotation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_barrier::BarrierError;
+use strongroom_engine_api::EngineError;
+
+use crate::Core;
+
+const TICK: Duration = Duration::from_secs(1);
+/// Engines are asked for housekeeping once in this many ticks.
+const MAINTENANCE_EVERY: u64 = 60;
+/// Steps of one kind of work in a row, so that none starves the others.
+const MOST_STEPS: usize = 64;
+
+impl Core {
+    /// Works until the core is dropped. Does nothing while sealed.
+    pub async fn run_steward(self: Arc<Self>) {
+        let clock = self.environment.clock.clone();
+        let core = Arc::downgrade(&self);
+        drop(self);
+        let mut ticks: u64 = 0;
+        loop {
+            clock.sleep(TICK).await;
+            let Some(core) = core.upgrade() else { return };
+            if core.barrier.is_sealed() {
+                continue;
+            }
+            ticks = ticks.wrapping_add(1);
+            if let Err(error) = core.work_once(ticks.is_multiple_of(MAINTENANCE_EVERY)).await {
+                if !core.barrier.is_sealed() {
+                    tracing::error!(%error, "housekeeping failed and will be tried again");
+                }
+            }
+        }
+    }
+
+    /// One round of everything that is due now: for the steward, and for tests that step the clock.
+    pub async fn work_once(self: &Arc<Self>, with_engines: bool) -> Result<(), EngineError> {
+        steps(|| self.expire_due()).await?;
+        steps(|| self.continue_revocations()).await?;
+        steps(|| self.clear_leavings()).await?;
+        self.rotate_if_due().await?;
+        if with_engines {
+            let router = self.router().await?;
+            for mounted in router.all().filter(|mounted| mounted.engine.has_maintenance()) {
+                steps(|| self.maintain(mounted)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn maintain(self: &Arc<Self>, mounted: &crate::Mounted) -> Result<bool, EngineError> {
+        let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
+        let call = self.internal_call(mounted, &txn, None);
+        let more = mounted.engine.run_maintenance(&call).await.transpose()?.unwrap_or(false);
+        txn.commit().await?;
+        Ok(more)
+    }
+}
+
+/// Repeats `step` while it has more to do; a conflict with a client's request is simply tried again.
+async fn steps<F>(mut step: impl FnMut() -> F) -> Result<(), EngineError>
+where
+    F: Future<Output = Result<bool, EngineError>>,
+{
+    for _ in 0..MOST_STEPS {
+        match step().await {
+            Ok(true) | Err(EngineError::Barrier(BarrierError::Conflict)) => {}
+            Ok(false) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! Tokens: what is kept of them, and how they are made, found, renewed and revoked.
+
+mod batch;
+mod create;
+mod entry;
+mod lookup;
+mod revoke;
+mod roles;
+
+pub use create::{Made, NewToken, with_default};
+pub use entry::{TokenEntry, TokenKey};
+pub use lookup::Principal;
+pub use roles::TokenRole;

@@ -1,0 +1,101 @@
+//! Response wrapping: an answer kept under a single-use token.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use strongroom_barrier::{BarrierError, Reads, Scope, Stored, Txn};
+use strongroom_engine_api::{EngineError, Lifetimes, WrapGrant, bad_request};
+use strongroom_policy::RESPONSE_WRAPPING_POLICY_NAME;
+use strongroom_stdx::Secret;
+
+use crate::Core;
+use crate::envelope::Envelope;
+use crate::tables::WRAPPED;
+use crate::tokens::{NewToken, TokenEntry, TokenKey};
+
+/// A wrapped answer as kept.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Wrapped {
+    /// The members of the envelope, as JSON text.
+    #[serde(rename = "r")]
+    pub envelope: Secret<String>,
+    /// The path whose answer it is.
+    #[serde(rename = "p")]
+    pub creation_path: String,
+    /// Seconds it was wrapped for.
+    #[serde(rename = "t")]
+    pub ttl: u64,
+    /// When it was wrapped (RFC 3339).
+    #[serde(rename = "c")]
+    pub creation_time: String,
+    /// The accessor of a wrapped login's token.
+    #[serde(rename = "a", default)]
+    pub accessor: String,
+}
+
+impl Stored for Wrapped {}
+
+impl Core {
+    /// Keeps `envelope` under a new wrapping token within `txn`.
+    pub async fn wrap(
+        &self,
+        txn: &Txn,
+        envelope: &Envelope,
+        creation_path: &str,
+        ttl: Duration,
+        wrapped_accessor: &str,
+    ) -> Result<WrapGrant, EngineError> {
+        let txn = txn.scoped(Scope::core());
+        let entry = TokenEntry {
+            policies: vec![RESPONSE_WRAPPING_POLICY_NAME.to_owned()],
+            path: creation_path.to_owned(),
+            num_uses: 1,
+            explicit_max_ttl: ttl,
+            no_default_policy: true,
+            ..TokenEntry::default()
+        };
+        let lifetimes = Lifetimes { default: ttl, max: ttl.max(self.settings.max_lease_ttl) };
+        let made = self.make_token(&txn, lifetimes, NewToken { entry, ttl, ..NewToken::default() }).await?;
+        let key = self.token_key(made.token.expose())?;
+        let creation_time = made.entry.created.rfc3339();
+        let kept = Wrapped {
+            envelope: Secret::new(envelope.to_kept()?),
+            creation_path: creation_path.to_owned(),
+            ttl: ttl.as_secs(),
+            creation_time: creation_time.clone(),
+            accessor: wrapped_accessor.to_owned(),
+        };
+        WRAPPED.put(&txn, &key, kept)?;
+        Ok(WrapGrant {
+            token: made.token.expose().clone(),
+            accessor: made.entry.accessor,
+            ttl: ttl.as_secs(),
+            creation_time,
+            creation_path: creation_path.to_owned(),
+            wrapped_accessor: wrapped_accessor.to_owned(),
+        })
+    }
+
+    /// What a wrapping token holds, left in place; `None` when the token is not a wrapping token in force.
+    pub async fn wrapped(
+        &self,
+        reads: &impl Reads,
+        token: &str,
+    ) -> Result<Option<(TokenKey, std::sync::Arc<Wrapped>)>, BarrierError> {
+        let key = self.token_key(token)?;
+        if self.token_at(reads, &key).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(WRAPPED.get(reads, &key).await?.map(|wrapped| (key, wrapped)))
+    }
+
+    /// Takes what a wrapping token holds; the token is gone with it.
+    pub async fn unwrap(&self, txn: &Txn, token: &str) -> Result<std::sync::Arc<Wrapped>, EngineError> {
+        let txn = txn.scoped(Scope::core());
+        let Some((key, wrapped)) = self.wrapped(&txn, token).await? else {
+            return Err(bad_request("wrapping token is not valid or does not exist"));
+        };
+        self.revoke_token(&txn, &key).await?;
+        Ok(wrapped)
+    }
+}

@@ -1,0 +1,154 @@
+//! One request as a handler sees it.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use strongroom_barrier::Txn;
+use strongroom_stdx::{Clock, Entropy, Secret};
+use strongroom_wire::Operation;
+
+/// What all engines share: time and randomness.
+#[derive(Clone)]
+pub struct Environment {
+    /// Where time comes from.
+    pub clock: Clock,
+    /// Where randomness comes from.
+    pub entropy: Entropy,
+}
+
+/// Service tokens are kept in storage; batch tokens carry their own sealed content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenKind {
+    /// Kept in storage, renewable, with accessor and children.
+    #[default]
+    Service,
+    /// Self-contained: nothing is written for it, nothing can be renewed or revoked.
+    Batch,
+}
+
+impl TokenKind {
+    /// Vault's name for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Batch => "batch",
+        }
+    }
+}
+
+/// Who asks: the token's facts that handlers may need.
+#[derive(Clone)]
+pub struct Caller {
+    /// The client token itself.
+    pub token: Arc<Secret<String>>,
+    /// The token's number in storage, for what is kept for it (the cubbyhole). Zero-filled for batch tokens.
+    pub token_key: [u8; 16],
+    /// Service or batch.
+    pub kind: TokenKind,
+    /// The token's accessor; empty for batch tokens.
+    pub accessor: String,
+    /// The token's display name (`approle`, `userpass-alice`, `root`).
+    pub display_name: String,
+    /// The identity entity, where there is one.
+    pub entity_id: String,
+    /// The policies in force.
+    pub policies: Arc<[String]>,
+    /// Metadata of the token.
+    pub metadata: BTreeMap<String, String>,
+    /// Whether the request's path was granted with `sudo`.
+    pub sudo: bool,
+}
+
+/// A request after routing: what the engine is asked, relative to its mount.
+pub struct Request {
+    /// The request id that logs, audit records and the answer carry.
+    pub id: String,
+    /// What is asked.
+    pub operation: Operation,
+    /// The path below the mount, without a leading slash.
+    pub path: String,
+    /// The parameters: the body's members, or the query's.
+    pub input: Map<String, Value>,
+    /// The caller's address, after `X-Forwarded-For` where that is trusted.
+    pub remote: Option<IpAddr>,
+    /// The request headers that the mount passes through, by lower-case name.
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// Who asks; `None` on open routes.
+    pub caller: Option<Caller>,
+    /// The wrapping that the client asks for.
+    pub wrap_ttl: Option<Duration>,
+}
+
+/// How long what a mount grants lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// Where nothing is asked for.
+    pub default: Duration,
+    /// The most that is granted.
+    pub max: Duration,
+}
+
+/// The mount a request came through.
+#[derive(Clone, Debug)]
+pub struct Mount {
+    /// Its number: never used twice.
+    pub number: u64,
+    /// Its path with a trailing slash, without `auth/` for auth methods.
+    pub path: String,
+    /// Its accessor.
+    pub accessor: String,
+    /// The engine's type.
+    pub kind: String,
+    /// Its options, as set when enabling or tuning.
+    pub options: BTreeMap<String, String>,
+    /// Effective lifetimes (mount tuning, else server defaults).
+    pub lifetimes: Lifetimes,
+    /// The namespace it belongs to; 0 is the root namespace.
+    pub namespace: u64,
+}
+
+/// A token that is being renewed, for the auth method that granted it.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// What the method kept with the grant ([`AuthGrant::internal`](crate::AuthGrant)).
+    pub internal: BTreeMap<String, String>,
+    /// The token's metadata.
+    pub metadata: BTreeMap<String, String>,
+    /// The policies it was granted.
+    pub policies: Vec<String>,
+    /// How long the client asks for, if it does.
+    pub increment: Option<Duration>,
+}
+
+/// One attempt at answering a request: what extractors draw from.
+pub struct Call {
+    /// The request.
+    pub request: Arc<Request>,
+    /// What the route's pattern captured, in order.
+    pub params: Vec<String>,
+    /// The mount.
+    pub mount: Arc<Mount>,
+    /// The transaction, within the mount's scope.
+    pub txn: Txn,
+    /// Time and randomness.
+    pub environment: Environment,
+    /// What the engine was built with ([`Engine::extension`](crate::Engine)).
+    pub extension: Option<Arc<dyn Any + Send + Sync>>,
+    /// Set when a grant is being renewed.
+    pub renewal: Option<Renewal>,
+    /// Warnings for the client, collected on the way.
+    pub warnings: Mutex<Vec<String>>,
+}
+
+impl Call {
+    /// Adds a warning to the answer.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text.into());
+    }
+}

@@ -1,0 +1,391 @@
+//! Engines and their route tables.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use strongroom_wire::Operation;
+
+use crate::{AuthGrant, Call, EngineError, Handler, IntoReply, OperationDoc, Pattern, Reply};
+
+type Run<O> = Arc<dyn Fn(&Arc<Call>) -> BoxFuture<'static, Result<O, EngineError>> + Send + Sync>;
+
+/// What an engine is mounted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Under a path of its own.
+    Secrets,
+    /// Under `auth/`.
+    Auth,
+    /// Part of the server (`sys`, `cubbyhole`): not to be enabled, moved or disabled.
+    System,
+}
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// A token whose policies grant the operation's capability.
+    #[default]
+    Granted,
+    /// That, and `sudo`.
+    Sudo,
+    /// Anyone: the handler decides by what it is given.
+    Open,
+}
+
+/// One operation at one route.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// What it says of itself.
+    pub doc: OperationDoc,
+    /// Who may call it.
+    pub access: Access,
+    /// Whether it answers while sealed.
+    pub while_sealed: bool,
+    run: Run<Reply>,
+}
+
+impl Endpoint {
+    /// Runs the handler once.
+    pub async fn run(&self, call: &Arc<Call>) -> Result<Reply, EngineError> {
+        (self.run)(call).await
+    }
+}
+
+/// A pattern and what can be done there.
+#[derive(Clone)]
+pub struct Route {
+    pattern: Pattern,
+    help: &'static str,
+    operations: BTreeMap<Operation, Endpoint>,
+    exists: Option<Run<bool>>,
+    access: Access,
+    while_sealed: bool,
+}
+
+impl Route {
+    fn new(pattern: &str) -> Self {
+        Self {
+            pattern: Pattern::new(pattern),
+            help: "",
+            operations: BTreeMap::new(),
+            exists: None,
+            access: Access::Granted,
+            while_sealed: false,
+        }
+    }
+
+    /// The route's path.
+    pub fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    /// What `path-help` prints of it.
+    pub fn help(&self) -> &'static str {
+        if self.help.is_empty() {
+            self.operations.values().next().map_or("", |endpoint| endpoint.doc.summary)
+        } else {
+            self.help
+        }
+    }
+
+    /// Its operations.
+    pub fn operations(&self) -> impl Iterator<Item = (Operation, &Endpoint)> {
+        self.operations.iter().map(|(operation, endpoint)| (*operation, endpoint))
+    }
+
+    /// Whether POST can tell a creation from an update here.
+    pub fn tells_create_from_update(&self) -> bool {
+        self.exists.is_some()
+    }
+
+    /// A longer text for `path-help`.
+    #[must_use]
+    pub fn explain(mut self, help: &'static str) -> Self {
+        self.help = help;
+        self
+    }
+
+    /// From here on, operations of this route need no token.
+    #[must_use]
+    pub fn open(mut self) -> Self {
+        self.access = Access::Open;
+        self
+    }
+
+    /// From here on, operations of this route need `sudo` too.
+    #[must_use]
+    pub fn sudo(mut self) -> Self {
+        self.access = Access::Sudo;
+        self
+    }
+
+    /// From here on, operations of this route answer while sealed.
+    #[must_use]
+    pub fn while_sealed(mut self) -> Self {
+        self.while_sealed = true;
+        self
+    }
+
+    /// GET.
+    #[must_use]
+    pub fn read<A, O: IntoReply + Send + 'static>(self, summary: &'static str, handler: impl Handler<A, O>) -> Self {
+        self.on(Operation::Read, summary, handler)
+    }
+
+    /// POST and PUT, where nothing tells a creation from an update.
+    #[must_use]
+    pub fn update<A, O: IntoReply + Send + 'static>(self, summary: &'static str, handler: impl Handler<A, O>) -> Self {
+        self.on(Operation::Update, summary, handler)
+    }
+
+    /// POST and PUT, where `exists` tells a creation from an update: policies may grant one and not the other.
+    #[must_use]
+    pub fn upsert<A, B, O: IntoReply + Send + 'static>(
+        mut self,
+        summary: &'static str,
+        exists: impl Handler<B, bool>,
+        handler: impl Handler<A, O>,
+    ) -> Self {
+        self.exists = Some(Arc::new(move |call: &Arc<Call>| exists.call(call)));
+        self.on(Operation::Create, summary, handler.clone()).on(Operation::Update, summary, handler)
+    }
+
+    /// DELETE.
+    #[must_use]
+    pub fn delete<A, O: IntoReply + Send + 'static>(self, summary: &'static str, handler: impl Handler<A, O>) -> Self {
+        self.on(Operation::Delete, summary, handler)
+    }
+
+    /// LIST.
+    #[must_use]
+    pub fn list<A, O: IntoReply + Send + 'static>(self, summary: &'static str, handler: impl Handler<A, O>) -> Self {
+        self.on(Operation::List, summary, handler)
+    }
+
+    /// SCAN: a recursive list.
+    #[must_use]
+    pub fn scan<A, O: IntoReply + Send + 'static>(self, summary: &'static str, handler: impl Handler<A, O>) -> Self {
+        self.on(Operation::Scan, summary, handler)
+    }
+
+    /// PATCH.
+    #[must_use]
+    pub fn patch<A, O: IntoReply + Send + 'static>(self, summary: &'static str, handler: impl Handler<A, O>) -> Self {
+        self.on(Operation::Patch, summary, handler)
+    }
+
+    fn on<A, O, H>(mut self, operation: Operation, summary: &'static str, handler: H) -> Self
+    where
+        O: IntoReply + Send + 'static,
+        H: Handler<A, O>,
+    {
+        let mut doc = OperationDoc { summary, ..OperationDoc::default() };
+        H::document(&mut doc);
+        O::document(&mut doc);
+        let run: Run<Reply> = Arc::new(move |call: &Arc<Call>| {
+            let answer = handler.call(call);
+            Box::pin(async move { answer.await?.into_reply() })
+        });
+        let endpoint = Endpoint { doc, access: self.access, while_sealed: self.while_sealed, run };
+        self.operations.insert(operation, endpoint);
+        self
+    }
+}
+
+/// Why a path leads nowhere in an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No route matches the path.
+    UnsupportedPath,
+    /// The route does not have the operation.
+    UnsupportedOperation,
+}
+
+/// The endpoint a path and operation lead to.
+pub struct Found<'a> {
+    /// The route.
+    pub route: &'a Route,
+    /// What the pattern captured.
+    pub params: Vec<String>,
+}
+
+impl Found<'_> {
+    /// Whether what the path names exists, where the route can tell; `true` where it cannot.
+    pub async fn exists(&self, call: &Arc<Call>) -> Result<bool, EngineError> {
+        match &self.route.exists {
+            Some(exists) => exists(call).await,
+            None => Ok(true),
+        }
+    }
+
+    /// The endpoint for `operation`. Vault asks for `create` or `update` according to what exists; a route that
+    /// cannot tell has `update` only.
+    pub fn endpoint(&self, operation: Operation) -> Result<&Endpoint, Refusal> {
+        self.route.operations.get(&operation).ok_or(Refusal::UnsupportedOperation)
+    }
+}
+
+/// A secrets engine, an auth method, or a part of the server.
+#[derive(Clone)]
+pub struct Engine {
+    kind: &'static str,
+    /// The name under which the OpenAPI document's generic mount path is known (`kv_v2`); the kind where empty.
+    generic_name: &'static str,
+    class: Class,
+    help: &'static str,
+    routes: Vec<Route>,
+    extension: Option<Arc<dyn Any + Send + Sync>>,
+    renew: Option<Run<AuthGrant>>,
+    maintain: Option<Run<bool>>,
+    check_options: Option<fn(&BTreeMap<String, String>) -> Result<(), String>>,
+}
+
+impl Engine {
+    /// A secrets engine without routes.
+    pub fn new(kind: &'static str, help: &'static str) -> Self {
+        Self {
+            kind,
+            generic_name: "",
+            class: Class::Secrets,
+            help,
+            routes: Vec::new(),
+            extension: None,
+            renew: None,
+            maintain: None,
+            check_options: None,
+        }
+    }
+
+    /// An auth method without routes.
+    pub fn auth(kind: &'static str, help: &'static str) -> Self {
+        Self { class: Class::Auth, ..Self::new(kind, help) }
+    }
+
+    /// A part of the server without routes.
+    pub fn system(kind: &'static str, help: &'static str) -> Self {
+        Self { class: Class::System, ..Self::new(kind, help) }
+    }
+
+    /// Sets the name for generic mount paths where it is not the type.
+    #[must_use]
+    pub fn generic_name(mut self, name: &'static str) -> Self {
+        self.generic_name = name;
+        self
+    }
+
+    /// Adds a route: `.route("role/{name}", |r| r.read("Read a role", read_role))`.
+    #[must_use]
+    pub fn route(mut self, pattern: &str, build: impl FnOnce(Route) -> Route) -> Self {
+        let route = build(Route::new(pattern));
+        let at = self.routes.partition_point(|other| other.pattern.specificity() <= route.pattern.specificity());
+        self.routes.insert(at, route);
+        self
+    }
+
+    /// What handlers can draw with [`crate::Extension`].
+    #[must_use]
+    pub fn extension<T: Any + Send + Sync>(mut self, extension: Arc<T>) -> Self {
+        self.extension = Some(extension);
+        self
+    }
+
+    /// An auth method's say in a renewal: answers the grant as it would be made today, or refuses.
+    #[must_use]
+    pub fn on_renew<A>(mut self, handler: impl Handler<A, AuthGrant>) -> Self {
+        self.renew = Some(Arc::new(move |call: &Arc<Call>| handler.call(call)));
+        self
+    }
+
+    /// Called about once a minute for every mount: bounded housekeeping. Answers whether there is more to do at once.
+    #[must_use]
+    pub fn maintain<A>(mut self, handler: impl Handler<A, bool>) -> Self {
+        self.maintain = Some(Arc::new(move |call: &Arc<Call>| handler.call(call)));
+        self
+    }
+
+    /// Checks the options of a mount before it is enabled or tuned.
+    #[must_use]
+    pub fn check_options(mut self, check: fn(&BTreeMap<String, String>) -> Result<(), String>) -> Self {
+        self.check_options = Some(check);
+        self
+    }
+
+    /// Its type, as `sys/mounts` shows it.
+    pub const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// The name for generic mount paths.
+    pub const fn generic(&self) -> &'static str {
+        if self.generic_name.is_empty() { self.kind } else { self.generic_name }
+    }
+
+    /// What it is mounted as.
+    pub const fn class(&self) -> Class {
+        self.class
+    }
+
+    /// What `path-help` prints for the mount.
+    pub const fn help(&self) -> &'static str {
+        self.help
+    }
+
+    /// Its routes, the more specific first.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// What handlers can draw with [`crate::Extension`].
+    pub fn extension_handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.extension.clone()
+    }
+
+    /// The route for a path (relative to the mount) that has one of `operations`; where several match, the most
+    /// specific; where none has the operation, the most specific that matches, for its refusal.
+    pub fn find(&self, path: &str, operations: &[Operation]) -> Result<Found<'_>, Refusal> {
+        let mut matched = None;
+        for route in &self.routes {
+            let Some(params) = route.pattern.captures(path) else { continue };
+            if operations.iter().any(|operation| route.operations.contains_key(operation)) {
+                return Ok(Found { route, params });
+            }
+            matched.get_or_insert(());
+        }
+        Err(if matched.is_some() { Refusal::UnsupportedOperation } else { Refusal::UnsupportedPath })
+    }
+
+    /// Whether grants are renewed by the method itself.
+    pub async fn renew(&self, call: &Arc<Call>) -> Option<Result<AuthGrant, EngineError>> {
+        match &self.renew {
+            Some(renew) => Some(renew(call).await),
+            None => None,
+        }
+    }
+
+    /// Does one bounded step of housekeeping; `None` when the engine has none.
+    pub async fn run_maintenance(&self, call: &Arc<Call>) -> Option<Result<bool, EngineError>> {
+        match &self.maintain {
+            Some(maintain) => Some(maintain(call).await),
+            None => None,
+        }
+    }
+
+    /// Whether it has housekeeping to do.
+    pub const fn has_maintenance(&self) -> bool {
+        self.maintain.is_some()
+    }
+
+    /// Checks mount options; the text says what is wrong.
+    pub fn validate_options(&self, options: &BTreeMap<String, String>) -> Result<(), String> {
+        self.check_options.map_or(Ok(()), |check| check(options))
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Engine({})", self.kind)
+    }
+}

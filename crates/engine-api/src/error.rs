@@ -1,0 +1,50 @@
+//! How a handler says no. The HTTP status is decided here and nowhere else in an engine.
+
+use strongroom_barrier::BarrierError;
+use strongroom_stdx::EntropyError;
+
+/// Why a handler did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// 400: the request is wrong; the text says how, and names the field.
+    #[error("{0}")]
+    Invalid(String),
+    /// 403, with a text for the client (`permission denied` where Vault says no more).
+    #[error("{0}")]
+    Denied(String),
+    /// 404 with an empty list of errors: nothing is there.
+    #[error("not found")]
+    NotFound,
+    /// 404 with what is there to say about it: the errors, and data (a deleted version's metadata).
+    #[error("not found")]
+    NotFoundWith(Box<crate::Reply>),
+    /// 405: the path exists and does not do that.
+    #[error("unsupported operation")]
+    Unsupported,
+    /// Any other status with its text.
+    #[error("{1}")]
+    Status(u16, String),
+    /// Storage, keys, or a conflict upon which the request is decided again.
+    #[error(transparent)]
+    Barrier(#[from] BarrierError),
+    /// 500: the text goes to the log; the client learns that there was an internal error.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl From<EntropyError> for EngineError {
+    fn from(error: EntropyError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl From<serde_json::Error> for EngineError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+/// A 400 with this text.
+pub fn bad_request(text: impl Into<String>) -> EngineError {
+    EngineError::Invalid(text.into())
+}

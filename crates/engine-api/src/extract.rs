@@ -1,0 +1,198 @@
+//! What a handler's arguments can be.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use strongroom_barrier::{Txn, View};
+use strongroom_stdx::{Clock, Entropy};
+use strongroom_wire::lenient::Text;
+
+use crate::{Call, Caller, EngineError, Mount, OperationDoc, Renewal, Request, bad_request};
+
+/// An argument of a handler: drawn from the call, and documenting what it draws.
+pub trait Extract: Sized + Send {
+    /// Adds to the operation's documentation.
+    fn document(_doc: &mut OperationDoc) {}
+
+    /// Draws it from the call.
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError>;
+}
+
+/// What the route's pattern captured: one text, or two, or three.
+pub struct Path<T>(pub T);
+
+impl Extract for Path<String> {
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        captured(call, 0).map(Self)
+    }
+}
+
+impl Extract for Path<(String, String)> {
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        Ok(Self((captured(call, 0)?, captured(call, 1)?)))
+    }
+}
+
+impl Extract for Path<(String, String, String)> {
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        Ok(Self((captured(call, 0)?, captured(call, 1)?, captured(call, 2)?)))
+    }
+}
+
+fn captured(call: &Call, at: usize) -> Result<String, EngineError> {
+    let missing = || EngineError::Internal("the route captures fewer parts than its handler takes".to_owned());
+    call.params.get(at).cloned().ok_or_else(missing)
+}
+
+/// The typed parameters: the body's members, or the query's. Values are read leniently where the members' types are
+/// those of [`crate::lenient`]; what cannot be read is a 400 that names the field.
+pub struct Input<T>(pub T);
+
+impl<T: DeserializeOwned + JsonSchema + Send> Extract for Input<T> {
+    fn document(doc: &mut OperationDoc) {
+        doc.takes::<T>();
+    }
+
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        let input = serde::de::value::MapDeserializer::new(
+            call.request.input.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.as_str(), value)),
+        );
+        match serde_path_to_error::deserialize::<_, T>(input) {
+            Ok(input) => Ok(Self(input)),
+            Err(error) => {
+                let field = error.path().to_string();
+                let cause = error.into_inner();
+                Err(bad_request(match field.as_str() {
+                    "." => missing_field(&cause.to_string()),
+                    field => format!("Field validation failed: error converting input for field \"{field}\": {cause}"),
+                }))
+            }
+        }
+    }
+}
+
+/// serde says "missing field `x`"; Vault's handlers say "missing x".
+fn missing_field(text: &str) -> String {
+    text.strip_prefix("missing field `")
+        .and_then(|rest| rest.strip_suffix('`'))
+        .map_or_else(|| text.to_owned(), |name| format!("missing {name}"))
+}
+
+/// The members as they came, whatever they are called.
+pub struct Body(pub Map<String, Value>);
+
+impl Extract for Body {
+    fn document(doc: &mut OperationDoc) {
+        doc.any_fields = true;
+    }
+
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        Ok(Self(call.request.input.clone()))
+    }
+}
+
+/// Where a list begins and how long it may be: `after` and `limit`, on every list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paging {
+    /// List what comes after this name.
+    pub after: Option<String>,
+    /// At most this many names; `usize::MAX` where nothing is asked.
+    pub limit: usize,
+}
+
+#[derive(serde::Deserialize, JsonSchema)]
+#[allow(dead_code, reason = "read for its documentation")]
+struct PagingFields {
+    /// Lists entries after this one; it need not exist.
+    after: Option<Text>,
+    /// Lists at most this many entries; all when absent, zero or below.
+    limit: Option<crate::lenient::Int>,
+}
+
+impl Extract for Paging {
+    fn document(doc: &mut OperationDoc) {
+        doc.takes::<PagingFields>();
+    }
+
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        let Input(fields) = Input::<PagingFields>::extract(call)?;
+        let limit = fields.limit.and_then(|limit| usize::try_from(limit.0).ok()).filter(|limit| *limit > 0);
+        let after = fields.after.map(|after| after.0).filter(|after| !after.is_empty());
+        Ok(Self { after, limit: limit.unwrap_or(usize::MAX) })
+    }
+}
+
+impl Extract for View {
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        Ok(call.txn.view().clone())
+    }
+}
+
+impl Extract for Txn {
+    fn document(doc: &mut OperationDoc) {
+        doc.writes = true;
+    }
+
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        Ok(call.txn.clone())
+    }
+}
+
+impl Extract for Clock {
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        Ok(call.environment.clock.clone())
+    }
+}
+
+impl Extract for Entropy {
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        Ok(call.environment.entropy.clone())
+    }
+}
+
+impl Extract for Arc<Mount> {
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        Ok(call.mount.clone())
+    }
+}
+
+impl Extract for Arc<Request> {
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        Ok(call.request.clone())
+    }
+}
+
+/// The whole call, for handlers that add warnings on the way.
+impl Extract for Arc<Call> {
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        Ok(call.clone())
+    }
+}
+
+impl Extract for Caller {
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        call.request.caller.clone().ok_or_else(|| EngineError::Denied("permission denied".to_owned()))
+    }
+}
+
+impl Extract for Renewal {
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        call.renewal.clone().ok_or_else(|| EngineError::Internal("not called for a renewal".to_owned()))
+    }
+}
+
+/// What the engine was built with.
+pub struct Extension<T>(pub Arc<T>);
+
+impl<T: Any + Send + Sync> Extract for Extension<T> {
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        call.extension
+            .clone()
+            .and_then(|extension| extension.downcast().ok())
+            .map(Self)
+            .ok_or_else(|| EngineError::Internal("the engine was built without this extension".to_owned()))
+    }
+}

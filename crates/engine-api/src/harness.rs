@@ -1,0 +1,153 @@
+//! One engine alone on an in-memory store with a stepped clock: for the engines' own unit tests.
+
+#![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "a test harness fails loudly")]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use strongroom_barrier::{Barrier, Keyring, Scope};
+use strongroom_storage::InMemory;
+use strongroom_stdx::{Clock, Entropy, Moment, Secret};
+use strongroom_wire::Operation;
+
+use crate::{
+    AuthGrant, BarrierError, Call, Caller, EngineError, Engine, Environment, Lifetimes, Mount, Refusal, Renewal, Reply,
+    Request, TokenKind,
+};
+
+/// An engine, its mount, and a clock to step.
+pub struct Harness {
+    /// The engine under test.
+    pub engine: Engine,
+    /// Its clock.
+    pub clock: Clock,
+    /// Where it stands; tests may change options.
+    pub mount: Mount,
+    /// The caller's address.
+    pub remote: Option<IpAddr>,
+    barrier: Arc<Barrier>,
+}
+
+impl Harness {
+    /// A fresh mount of `engine`.
+    pub fn new(engine: Engine) -> Self {
+        let clock = Clock::stepped(Moment::from_secs(1_700_000_000));
+        let barrier = Barrier::new(Arc::new(InMemory::new()), Entropy::system(), 1 << 20);
+        barrier.unseal(Keyring::generate(&Entropy::system(), clock.now()).expect("a keyring"));
+        let mount = Mount {
+            number: 1,
+            path: format!("{}/", engine.kind()),
+            accessor: "test_accessor".to_owned(),
+            kind: engine.kind().to_owned(),
+            options: BTreeMap::new(),
+            lifetimes: Lifetimes { default: Duration::from_secs(2_764_800), max: Duration::from_secs(2_764_800) },
+            namespace: 0,
+        };
+        Self { engine, clock, mount, remote: Some(IpAddr::from([127, 0, 0, 1])), barrier }
+    }
+
+    /// Runs one operation and commits it. POST is [`Operation::Update`]: it becomes a creation where the route can
+    /// tell and nothing exists.
+    pub async fn call(&self, operation: Operation, path: &str, input: Value) -> Result<Reply, EngineError> {
+        let operations = match operation {
+            Operation::Update | Operation::Create => vec![Operation::Create, Operation::Update],
+            other => vec![other],
+        };
+        let found = match self.engine.find(path, &operations) {
+            Ok(found) => found,
+            Err(Refusal::UnsupportedPath) => return Err(EngineError::NotFound),
+            Err(Refusal::UnsupportedOperation) => return Err(EngineError::Unsupported),
+        };
+        loop {
+            let call = self.prepare(operation, path, &input, found.params.clone(), None);
+            let asked = match operation {
+                Operation::Update if !found.exists(&call).await? => Operation::Create,
+                other => other,
+            };
+            let endpoint = found.endpoint(asked).map_err(|_| EngineError::Unsupported)?;
+            let outcome = match endpoint.run(&call).await {
+                Ok(mut reply) => {
+                    reply.warnings.append(&mut call.warnings.lock().expect("not poisoned"));
+                    call.txn.clone().commit().await.map(|_| reply).map_err(EngineError::from)
+                }
+                Err(error) => Err(error),
+            };
+            if !matches!(outcome, Err(EngineError::Barrier(BarrierError::Conflict))) {
+                return outcome;
+            }
+        }
+    }
+
+    /// The `data` of a successful call, as a tree.
+    pub async fn data(&self, operation: Operation, path: &str, input: Value) -> Value {
+        let reply = self.call(operation, path, input).await.expect("the call succeeds");
+        reply.data.map_or(Value::Null, |data| data.to_value())
+    }
+
+    /// Asks the auth method about a renewal.
+    pub async fn renew(&self, renewal: Renewal) -> Result<AuthGrant, EngineError> {
+        let call = self.prepare(Operation::Update, "", &Value::Null, Vec::new(), Some(renewal));
+        let grant = self.engine.renew(&call).await.expect("the method has a say in renewals")?;
+        call.txn.clone().commit().await?;
+        Ok(grant)
+    }
+
+    /// Runs housekeeping until there is nothing more to do.
+    pub async fn maintain(&self) {
+        loop {
+            let call = self.prepare(Operation::Update, "", &Value::Null, Vec::new(), None);
+            let more = self.engine.run_maintenance(&call).await.expect("the engine has housekeeping");
+            let more = more.expect("housekeeping succeeds");
+            call.txn.clone().commit().await.expect("commits");
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn prepare(
+        &self,
+        operation: Operation,
+        path: &str,
+        input: &Value,
+        params: Vec<String>,
+        renewal: Option<Renewal>,
+    ) -> Arc<Call> {
+        let input: Map<String, Value> = input.as_object().cloned().unwrap_or_default();
+        let caller = Caller {
+            token: Arc::new(Secret::new("test-token".to_owned())),
+            token_key: [9; 16],
+            kind: TokenKind::Service,
+            accessor: "test-token-accessor".to_owned(),
+            display_name: "test".to_owned(),
+            entity_id: String::new(),
+            policies: Arc::from(["root".to_owned()]),
+            metadata: BTreeMap::new(),
+            sudo: true,
+        };
+        let request = Request {
+            id: "test-request".to_owned(),
+            operation,
+            path: path.to_owned(),
+            input,
+            remote: self.remote,
+            headers: BTreeMap::new(),
+            caller: Some(caller),
+            wrap_ttl: None,
+        };
+        let txn = self.barrier.transaction(self.barrier.view());
+        Arc::new(Call {
+            request: Arc::new(request),
+            params,
+            mount: Arc::new(self.mount.clone()),
+            txn: txn.scoped(Scope::mount(self.mount.number)),
+            environment: Environment { clock: self.clock.clone(), entropy: Entropy::system() },
+            extension: self.engine.extension_handle(),
+            renewal,
+            warnings: Mutex::default(),
+        })
+    }
+}

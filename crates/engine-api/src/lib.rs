@@ -1,0 +1,31 @@
+//! What an engine is: a table of routes with typed handlers, from which follow input validation, the OpenAPI
+//! document, path help, the capability an operation needs, and the tests that run over every operation.
+//!
+//! Secrets engines, auth methods and `sys` itself are written against this crate alone.
+
+mod call;
+mod doc;
+mod engine;
+mod error;
+mod extract;
+mod handler;
+#[cfg(feature = "harness")]
+pub mod harness;
+mod pattern;
+mod reply;
+mod token_settings;
+
+pub use call::{Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, TokenKind};
+pub use doc::{Field, OperationDoc, Parameter, fields_of};
+pub use engine::{Access, Class, Endpoint, Engine, Found, Refusal, Route};
+pub use error::{EngineError, bad_request};
+pub use extract::{Body, Extension, Extract, Input, Paging, Path};
+pub use handler::Handler;
+pub use pattern::{Pattern, Segment};
+pub use reply::{AuthGrant, Data, IntoReply, LeaseGrant, RawBody, Reply, WrapGrant};
+pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};
+
+/// What handlers use from below, so that an engine depends on this crate only.
+pub use strongroom_barrier::{BarrierError, Reads, Scope, Stored, Table, TableKey, Txn, View};
+pub use strongroom_stdx::{Clock, Entropy, Moment, Secret, format_duration, parse_duration, same_bytes};
+pub use strongroom_wire::{Json, Operation, lenient};

@@ -1,0 +1,99 @@
+//! KV version 1: one value a key.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use strongroom_engine_api::lenient::Ttl;
+use strongroom_engine_api::{
+    Body, Clock, Engine, EngineError, LeaseGrant, Moment, Paging, Path, Reply, Stored, Table, Txn, View, bad_request,
+};
+
+use crate::paths::{check_writable, folder};
+use crate::secret_json::SecretJson;
+
+/// A secret of version 1.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct FlatEntry {
+    /// The members as they were given.
+    pub(crate) data: SecretJson,
+    /// When it was written: what version 2 shows as the creation of the first version.
+    pub(crate) written: Moment,
+    /// Seconds after which readers should look again, where `ttl` or `lease` among the members says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ttl_seconds: Option<u64>,
+}
+
+impl Stored for FlatEntry {}
+
+/// Secrets by path.
+pub(crate) const ENTRIES: Table<str, FlatEntry> = Table::new(1);
+
+pub(crate) fn engine() -> Engine {
+    Engine::new(
+        crate::KIND,
+        "Keeps secrets as they are given, under any path. A member named ttl is handed to readers as the time \
+         after which they should look again; nothing is ever deleted by it.",
+    )
+    .generic_name("kv_v1")
+    .route("{path..}", |route| {
+        route
+            .read("Retrieve the secret at the specified location.", read)
+            .upsert("Store a secret at the specified location.", exists, write)
+            .delete("Delete the secret at the specified location.", delete)
+            .list("List the names at the specified location; folders end in a slash.", list)
+            .scan("List the paths of all secrets below the specified location.", scan)
+    })
+}
+
+async fn exists(Path(path): Path<String>, txn: Txn) -> Result<bool, EngineError> {
+    Ok(ENTRIES.get(&txn, &path).await?.is_some())
+}
+
+async fn read(Path(path): Path<String>, view: View) -> Result<Reply, EngineError> {
+    let entry = ENTRIES.get(&view, &path).await?.ok_or(EngineError::NotFound)?;
+    let hint = LeaseGrant {
+        ttl: entry.ttl_seconds.map_or(Duration::ZERO, Duration::from_secs),
+        hint_only: true,
+        ..LeaseGrant::default()
+    };
+    Ok(Reply { data: Some(entry.data.to_json()?), lease: Some(Box::new(hint)), ..Reply::default() })
+}
+
+async fn write(
+    Path(path): Path<String>,
+    Body(members): Body,
+    clock: Clock,
+    txn: Txn,
+) -> Result<(), EngineError> {
+    check_writable(&path)?;
+    if members.is_empty() {
+        return Err(bad_request("missing data fields"));
+    }
+    let data = SecretJson::of(&members)?;
+    ENTRIES.put(&txn, &path, FlatEntry { data, written: clock.now(), ttl_seconds: hint(&members) })?;
+    Ok(())
+}
+
+/// `ttl`, or its older name `lease`, where it can be read as a duration; what cannot is data like any other.
+fn hint(members: &Map<String, Value>) -> Option<u64> {
+    let given = members.get("ttl").or_else(|| members.get("lease"))?;
+    Ttl::deserialize(given).ok().map(|ttl| ttl.as_secs())
+}
+
+async fn delete(Path(path): Path<String>, txn: Txn) -> Result<(), EngineError> {
+    ENTRIES.delete(&txn, &path);
+    Ok(())
+}
+
+async fn list(Path(path): Path<String>, paging: Paging, view: View) -> Result<Reply, EngineError> {
+    let names = ENTRIES.children(&view, &folder(path), paging.after.as_deref(), paging.limit).await?;
+    Reply::keys(&names)
+}
+
+async fn scan(Path(path): Path<String>, paging: Paging, view: View) -> Result<Reply, EngineError> {
+    let folder = folder(path);
+    let after = paging.after.map(|after| format!("{folder}{after}"));
+    let paths = ENTRIES.keys(&view, folder.as_str(), after.as_deref(), paging.limit).await?;
+    Reply::keys(&crate::paths::below(&folder, &paths))
+}

@@ -1,0 +1,240 @@
+//! The data directory: whose it is, in which format, and that nobody else uses it.
+//!
+//! ```text
+//! FORMAT        who wrote the directory: format, cluster, node (JSON)
+//! LOCK          held for as long as a process uses the directory
+//! state.redb    the table as of the last checkpoint
+//! log/          the write-ahead log, the vote, the last committed position
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use strongroom_stdx::Entropy;
+
+use crate::options::{OpenError, Options};
+
+const MAGIC: &str = "strongroom-raft";
+/// The newest format of a data directory that this program reads, and the one it writes.
+const VERSION: u32 = 1;
+
+/// Who a data directory belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) cluster_id: String,
+    /// The operator's name for the node.
+    pub(crate) node_id: String,
+    /// The node's number in the consensus protocol: drawn once, never used again by another node.
+    pub(crate) raft_id: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Format {
+    format: String,
+    version: u32,
+    #[serde(flatten)]
+    identity: Identity,
+}
+
+/// A data directory that is ours until this is dropped.
+pub(crate) struct Directory {
+    pub(crate) path: PathBuf,
+    pub(crate) identity: Identity,
+    /// Closing the file gives the directory up.
+    _lock: File,
+}
+
+impl Directory {
+    /// Opens a data directory, or makes one where there is none.
+    pub(crate) fn open(options: &Options) -> Result<Self, OpenError> {
+        let path = &options.path;
+        make_private(path).map_err(OpenError::io(path))?;
+        let format = path.join("FORMAT");
+        // Looked at before anything is written: a directory that is not ours is left as it is.
+        let stored = read_format(&format)?;
+        if stored.is_none() {
+            refuse_foreign_files(path)?;
+        }
+        let lock = lock(&path.join("LOCK"))?;
+        // Read again: who held the lock until now may have made the directory.
+        let stored = match stored {
+            None => read_format(&format)?,
+            stored => stored,
+        };
+        let identity = match stored {
+            Some(identity) => {
+                let differs = |ours: &Option<String>, stored: &str| ours.as_deref().is_some_and(|ours| ours != stored);
+                if differs(&options.cluster_id, &identity.cluster_id) {
+                    let reason = format!("the directory belongs to cluster {}", identity.cluster_id);
+                    return Err(OpenError::Foreign { path: format, reason });
+                }
+                if differs(&options.node_id, &identity.node_id) {
+                    let reason = format!("the directory belongs to node {}", identity.node_id);
+                    return Err(OpenError::Foreign { path: format, reason });
+                }
+                identity
+            }
+            None => write_format(&format, options)?,
+        };
+        Ok(Self { path: path.clone(), identity, _lock: lock })
+    }
+}
+
+fn read_format(path: &Path) -> Result<Option<Identity>, OpenError> {
+    let foreign = |reason: &str| OpenError::Foreign { path: path.to_owned(), reason: reason.into() };
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(OpenError::io(path)(error)),
+    };
+    /// What every format must have, so that a later one is recognised as such.
+    #[derive(Deserialize)]
+    struct Head {
+        format: String,
+        version: u32,
+    }
+    let head: Head = serde_json::from_slice(&text).map_err(|_| foreign("not a Strongroom data directory"))?;
+    if head.format != MAGIC {
+        return Err(foreign("not a Strongroom data directory"));
+    }
+    if head.version > VERSION {
+        return Err(OpenError::Newer { path: path.to_owned(), version: head.version, supported: VERSION });
+    }
+    let format: Format = serde_json::from_slice(&text).map_err(|error| foreign(&error.to_string()))?;
+    Ok(Some(format.identity))
+}
+
+fn write_format(path: &Path, options: &Options) -> Result<Identity, OpenError> {
+    let no_entropy = |error: strongroom_stdx::EntropyError| OpenError::Start(error.to_string());
+    let named = |name: &Option<String>, entropy: &Entropy| match name {
+        Some(name) => Ok(name.clone()),
+        None => entropy.uuid().map_err(no_entropy),
+    };
+    let identity = Identity {
+        cluster_id: named(&options.cluster_id, &options.entropy)?,
+        node_id: named(&options.node_id, &options.entropy)?,
+        raft_id: u64::from_be_bytes(options.entropy.bytes().map_err(no_entropy)?),
+    };
+    let format = Format { format: MAGIC.into(), version: VERSION, identity: identity.clone() };
+    let mut text = serde_json::to_vec_pretty(&format).map_err(|error| OpenError::Start(error.to_string()))?;
+    text.push(b'\n');
+    replace_file(path, &text).map_err(OpenError::io(path))?;
+    Ok(identity)
+}
+
+/// A directory without our mark must be empty, but for what the making of one may have left behind.
+fn refuse_foreign_files(path: &Path) -> Result<(), OpenError> {
+    for entry in fs::read_dir(path).map_err(OpenError::io(path))? {
+        let entry = entry.map_err(OpenError::io(path))?;
+        let ours = ["LOCK", "FORMAT.new", "lost+found"].iter().any(|name| entry.file_name() == *name);
+        if !ours {
+            let reason = "the directory is not empty and is not a Strongroom data directory".into();
+            return Err(OpenError::Foreign { path: entry.path(), reason });
+        }
+    }
+    Ok(())
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let file = open_private(path).map_err(OpenError::io(path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: path.to_owned() }),
+        Err(error) => Err(OpenError::io(path)(error.into())),
+    }
+}
+
+/// Makes a directory, and those above it, that only its owner may enter.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Opens a file for reading and writing, made where it is not there, that only its owner may read.
+pub(crate) fn open_private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Makes what was renamed, made or removed in a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// The name under which a file's replacement is written.
+pub(crate) fn replacement_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
+}
+
+/// Puts a finished replacement in a file's place, durably.
+pub(crate) fn put_in_place(replacement: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(replacement, path)?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Replaces a small file's content as a whole, durably: a crash leaves the old content or the new.
+pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let replacement = replacement_of(path);
+    let mut file = open_private(&replacement)?;
+    file.set_len(0)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    put_in_place(&replacement, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(path: &Path) -> Options {
+        Options::new(path)
+    }
+
+    #[test]
+    fn an_identity_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Directory::open(&options(dir.path())).unwrap().identity.clone();
+        let again = Directory::open(&options(dir.path())).unwrap().identity.clone();
+        assert_eq!(first, again);
+        assert_eq!(first.node_id.len(), 36);
+    }
+
+    #[test]
+    fn two_may_not_share() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Directory::open(&options(dir.path())).unwrap();
+        assert!(matches!(Directory::open(&options(dir.path())), Err(OpenError::Locked { .. })));
+        drop(held);
+        Directory::open(&options(dir.path())).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("raft.db"), "someone's").unwrap();
+        let refused = Directory::open(&options(dir.path())).err().unwrap();
+        assert!(matches!(&refused, OpenError::Foreign { path, .. } if path.ends_with("raft.db")), "{refused}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn another_node_cluster_or_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Directory::open(&options(dir.path())).unwrap());
+        let mut other = options(dir.path());
+        other.node_id = Some("other".into());
+        assert!(matches!(Directory::open(&other), Err(OpenError::Foreign { .. })));
+        let mut other = options(dir.path());
+        other.cluster_id = Some("other".into());
+        assert!(matches!(Directory::open(&other), Err(OpenError::Foreign { .. })));
+        fs::write(dir.path().join("FORMAT"), r#"{"format":"strongroom-raft","version":2,"new":[]}"#).unwrap();
+        assert!(matches!(Directory::open(&options(dir.path())), Err(OpenError::Newer { version: 2, .. })));
+        fs::write(dir.path().join("FORMAT"), "something").unwrap();
+        assert!(matches!(Directory::open(&options(dir.path())), Err(OpenError::Foreign { .. })));
+    }
+}

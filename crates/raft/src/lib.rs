@@ -1,0 +1,26 @@
+//! The durable [`Store`](strongroom_storage::Store): Raft, with one voter or many, over a write-ahead log and an
+//! embedded ordered table.
+//!
+//! A commit's way: [`RaftStore`] queues it; the proposer puts what is queued into one log entry; the log writes the
+//! entry and syncs once; the consensus core finds it committed; the state machine decides each commit of the entry,
+//! applies it in memory and tells the observers; the caller hears. Checkpoints merge memory into the table in the
+//! background, and the log behind them is given up.
+//!
+//! No type of the consensus library or of the table library appears outside this crate.
+
+mod codec;
+mod directory;
+mod log;
+mod maintenance;
+mod network;
+mod options;
+mod proposer;
+mod space;
+mod state;
+mod store;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub use options::{OpenError, Options};
+pub use store::{RaftStore, Status};

@@ -1,0 +1,109 @@
+//! What the store does by itself: compacts the log, writes out memory and packs the table when nobody writes.
+
+use std::time::Duration;
+
+use openraft::Raft;
+use strongroom_stdx::Clock;
+use strongroom_storage::Index;
+use tokio::sync::watch;
+
+use std::sync::Arc;
+
+use crate::log::Log;
+use crate::options::Options;
+use crate::state::{Machine, State};
+use crate::types::Types;
+
+/// How long a compaction may take before the next is tried.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+pub(crate) struct Maintenance {
+    raft: Raft<Types, Machine>,
+    log: Log,
+    state: Arc<State>,
+    clock: Clock,
+    threshold: u64,
+    threshold_size: u64,
+    trailing: u64,
+    idle_after: Duration,
+    /// Log bytes written, and the last entry, when the log was last compacted.
+    compacted: (u64, Index),
+    /// The last entry when it was last looked whether anybody writes.
+    seen: Index,
+}
+
+impl Maintenance {
+    pub(crate) fn new(raft: Raft<Types, Machine>, log: Log, state: Arc<State>, options: &Options) -> Self {
+        // Entries that a previous run left behind count, so that short runs compact as well as long ones.
+        let first = log.purged().map_or(0, |purged| purged.index);
+        let seen = state.applied();
+        Self {
+            raft,
+            log,
+            state,
+            clock: options.clock.clone(),
+            threshold: options.snapshot_threshold,
+            threshold_size: options.snapshot_threshold_size,
+            trailing: options.trailing_logs,
+            idle_after: options.idle_after,
+            compacted: (0, first.saturating_add(options.trailing_logs)),
+            seen,
+        }
+    }
+
+    /// Works until `stop` is set, or nobody is left to set it.
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let clock = self.clock.clone();
+        loop {
+            if self.compaction_is_due() {
+                self.compact().await;
+            }
+            let is_idle = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = self.log.grown() => false,
+                () = clock.sleep(self.idle_after) => true,
+            };
+            if is_idle {
+                self.when_idle().await;
+            }
+        }
+    }
+
+    fn compaction_is_due(&self) -> bool {
+        let (written, index) = self.compacted;
+        self.log.written().saturating_sub(written) >= self.threshold_size
+            || self.state.applied().saturating_sub(index) >= self.threshold
+    }
+
+    /// Makes the table durable as it is and gives up the log behind it.
+    async fn compact(&mut self) {
+        let wanted = self.state.applied();
+        self.compacted = (self.log.written(), wanted);
+        let mut progress = self.raft.watch_snapshot_progress();
+        if self.raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+        let done = progress.wait_until(|at| at.as_ref().is_some_and(|at| at.index >= wanted));
+        if !matches!(tokio::time::timeout(PATIENCE, done).await, Ok(Ok(_))) {
+            tracing::warn!("the log could not be compacted");
+            return;
+        }
+        let keep = if self.log.size() > self.threshold_size.saturating_mul(2) { 0 } else { self.trailing };
+        if let Some(upto) = wanted.checked_sub(keep) {
+            let _ = self.raft.trigger().purge_log(upto).await;
+        }
+    }
+
+    /// Runs when the log has not grown for a while.
+    async fn when_idle(&mut self) {
+        let applied = self.state.applied();
+        if std::mem::replace(&mut self.seen, applied) != applied {
+            return;
+        }
+        if self.state.is_dirty() {
+            let _ = self.state.checkpoint().await;
+        } else if self.state.is_loose() {
+            self.state.pack();
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What a node is opened with, and why it may not open.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use strongroom_stdx::{Clock, Entropy};
+
+use crate::space::Probe;
+
+const MIB: u64 = 1 << 20;
+
+/// How a [`crate::RaftStore`] is opened. Start from [`Options::new`] and change what differs.
+#[derive(Clone)]
+pub struct Options {
+    /// The data directory (`path` of the `raft` storage stanza); made if it is not there.
+    pub path: PathBuf,
+    /// The node's name in the cluster; `None`: as stored, or a new UUID in a new directory.
+    pub node_id: Option<String>,
+    /// The cluster's identity; `None`: as stored, or a new UUID in a new directory.
+    pub cluster_id: Option<String>,
+    /// Where this node serves clients; told to those who ask another node.
+    pub api_address: String,
+    /// Where this node talks to its peers.
+    pub cluster_address: String,
+    /// Whether an empty directory becomes a cluster of this one voter. Otherwise it waits to be joined.
+    pub bootstrap: bool,
+    /// Bytes of the table's pages kept in memory.
+    pub cache_size: usize,
+    /// Bytes of applied writes kept in memory before they are merged into the table.
+    pub memtable_size: usize,
+    /// Bytes of one log file.
+    pub segment_size: u64,
+    /// Bytes of recent log entries kept in memory for peers.
+    pub log_cache_size: usize,
+    /// Log entries after which the log is compacted.
+    pub snapshot_threshold: u64,
+    /// Bytes of log after which it is compacted.
+    pub snapshot_threshold_size: u64,
+    /// Log entries kept behind a compaction, so that a peer that lags a little needs no snapshot.
+    pub trailing_logs: u64,
+    /// Bytes of one commit, encoded, above which it is refused. At most half a log file.
+    pub max_commit_size: usize,
+    /// Commits that may share a log entry.
+    pub max_batch_commits: usize,
+    /// Bytes after which a log entry takes no more commits.
+    pub max_batch_size: usize,
+    /// Log entries that may be under way at a time.
+    pub pipeline_depth: usize,
+    /// Bytes of the file system that are left to finishing what was accepted; below, writes are refused.
+    /// `None`: two log files, or an eighth of a small file system.
+    pub reserve: Option<u64>,
+    /// How long there must have been no write before the table is packed and memory is written out.
+    pub idle_after: Duration,
+    /// How often a leader shows that it is there. Peers wait between four and eight times as long.
+    pub heartbeat: Duration,
+    /// How long opening waits until this node leads, where it is the only voter.
+    pub leader_wait: Duration,
+    /// Where time comes from.
+    pub clock: Clock,
+    /// Where identities come from.
+    pub entropy: Entropy,
+    /// How the room left is found; `None`: asked of the file system.
+    pub(crate) probe: Option<Probe>,
+}
+
+impl Options {
+    /// The defaults for a data directory.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            node_id: None,
+            cluster_id: None,
+            api_address: String::new(),
+            cluster_address: String::new(),
+            bootstrap: true,
+            cache_size: 64 << 20,
+            memtable_size: 16 << 20,
+            segment_size: 8 * MIB,
+            log_cache_size: 4 << 20,
+            snapshot_threshold: 8192,
+            snapshot_threshold_size: 32 * MIB,
+            trailing_logs: 512,
+            max_commit_size: 4 << 20,
+            max_batch_commits: 512,
+            max_batch_size: 1 << 20,
+            pipeline_depth: 2,
+            reserve: None,
+            idle_after: Duration::from_secs(10),
+            heartbeat: Duration::from_millis(250),
+            leader_wait: Duration::from_secs(10),
+            clock: Clock::system(),
+            entropy: Entropy::system(),
+            probe: None,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        let half_segment = self.segment_size / 2;
+        if self.segment_size < 64 << 10 || self.segment_size > 1 << 30 {
+            return Err(OpenError::Options("a log file must have between 64 KiB and 1 GiB".into()));
+        }
+        if u64::try_from(self.max_commit_size).unwrap_or(u64::MAX) > half_segment {
+            return Err(OpenError::Options("a commit must not be larger than half a log file".into()));
+        }
+        if self.max_batch_size > self.max_commit_size {
+            return Err(OpenError::Options("a batch must not be larger than a commit may be".into()));
+        }
+        if self.max_batch_commits == 0 || self.pipeline_depth == 0 || self.memtable_size == 0 {
+            return Err(OpenError::Options("a limit of zero lets nothing be written".into()));
+        }
+        if self.heartbeat < Duration::from_millis(10) || self.heartbeat > Duration::from_secs(60) {
+            return Err(OpenError::Options("the heartbeat must lie between 10 ms and 60 s".into()));
+        }
+        Ok(())
+    }
+}
+
+/// Why a data directory could not be opened. Nothing in it has been changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The operating system refused.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process uses the directory.
+    #[error("{path}: the data directory is in use by another process", path = path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The directory is not ours, or belongs to another node or cluster.
+    #[error("{path}: {reason}", path = path.display())]
+    Foreign {
+        /// The file that shows it.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// A later version of the program wrote the directory.
+    #[error("{path}: written in format {version}, this program reads up to {supported}", path = path.display())]
+    Newer {
+        /// The file that shows it.
+        path: PathBuf,
+        /// The format found.
+        version: u32,
+        /// The newest format that is understood.
+        supported: u32,
+    },
+    /// What is stored is not what was written.
+    #[error("{path}: corrupt at offset {offset}: {reason}", path = path.display())]
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// Bytes from its beginning.
+        offset: u64,
+        /// What was found.
+        reason: String,
+    },
+    /// The options contradict each other.
+    #[error("invalid storage options: {0}")]
+    Options(String),
+    /// The consensus core did not start.
+    #[error("raft did not start: {0}")]
+    Start(String),
+}
+
+impl OpenError {
+    /// Adds to an error of the system the path it arose at.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn corrupt(path: &Path, offset: u64, reason: impl Into<String>) -> Self {
+        Self::Corrupt { path: path.to_owned(), offset, reason: reason.into() }
+    }
+}

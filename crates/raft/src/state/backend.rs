@@ -1,0 +1,91 @@
+//! The file under the table, which waits for room instead of failing.
+//!
+//! The table cannot be used any more once a write to its file has failed. A full disk passes; so the thread that
+//! merges into the table waits in the write until there is room again. Readers never wait here.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::ThreadId;
+
+use redb::StorageBackend;
+
+use crate::directory::open_private;
+use crate::space::{RETRY_AFTER, is_full};
+
+/// Who waits for room, and whether anybody still should.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    waiter: Mutex<Option<ThreadId>>,
+    stop: AtomicBool,
+}
+
+impl Patience {
+    /// From now on the calling thread waits where there is no room.
+    pub(crate) fn wait_here(&self) {
+        *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current().id());
+    }
+
+    /// Nobody waits any more.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn is_wanted(&self) -> bool {
+        let waiter = *self.waiter.lock().unwrap_or_else(PoisonError::into_inner);
+        waiter == Some(std::thread::current().id()) && !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn until_room<T>(&self, write: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        let mut told = false;
+        loop {
+            match write() {
+                Err(error) if is_full(&error) && self.is_wanted() => {
+                    if !told {
+                        tracing::error!("no space left to merge writes into the table: waiting for room");
+                        told = true;
+                    }
+                    std::thread::sleep(RETRY_AFTER);
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Backend {
+    file: File,
+    patience: Arc<Patience>,
+}
+
+impl Backend {
+    pub(crate) fn open(path: &Path, patience: Arc<Patience>) -> io::Result<Self> {
+        Ok(Self { file: open_private(path)?, patience })
+    }
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.patience.until_room(|| self.file.set_len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.patience.until_room(|| self.file.write_all_at(data, offset))
+    }
+}

@@ -1,0 +1,503 @@
+//! The state machine: what the log amounts to.
+//!
+//! Writes are applied in memory ([`mem`]), over a table on disk ([`base`]) into which they are merged by checkpoints
+//! on a thread of its own: an apply waits for no disk, a key written often is written to the table once, and what a
+//! crash takes back the log brings again. A [`View`] shows both as one and never moves.
+
+mod backend;
+mod base;
+mod machine;
+mod mem;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwapOption;
+use openraft::EntryPayload;
+use strongroom_storage::{Index, Observer, StoreError, still_valid};
+use tokio::sync::{Notify, watch};
+
+use self::backend::Patience;
+use self::base::{Base, BaseView, Facts, Filling};
+use self::mem::Mem;
+pub(crate) use self::machine::Machine;
+pub(crate) use self::snapshot::{Export, SnapshotStream};
+pub(crate) use self::view::View;
+use crate::options::{OpenError, Options};
+use crate::types::{Batch, Entry, LogId, Outcomes, StoredMembership};
+
+/// Bytes of a table that packing does not care about.
+const SLACK: u64 = 16 << 20;
+/// Entries between two looks whether packing should give way.
+const LOOK_EVERY: u64 = 1024;
+
+/// The state, shared by all who read it.
+pub(crate) struct State {
+    path: PathBuf,
+    cluster_id: String,
+    cache_size: usize,
+    memtable_size: usize,
+    /// `None` once closed.
+    view: ArcSwapOption<View>,
+    applied: AtomicU64,
+    applied_changed: watch::Sender<Index>,
+    current: Mutex<Current>,
+    /// Wakes the checkpoint thread.
+    work: Condvar,
+    /// Told when a checkpoint has ended.
+    settled: Notify,
+    observers: RwLock<Vec<Arc<dyn Observer>>>,
+    /// Why the state cannot go on, once it cannot.
+    failure: OnceLock<StoreError>,
+    patience: Arc<Patience>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    closed: AtomicBool,
+}
+
+/// What is being changed.
+struct Current {
+    active: Arc<Mem>,
+    frozen: Option<Frozen>,
+    base: BaseView,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    /// The table is to be packed when there is nothing better to do.
+    pack: bool,
+    /// The checkpoint thread writes to the table, or to its replacement.
+    busy: bool,
+    /// A snapshot is about to replace the table, which the checkpoint thread keeps its hands off.
+    installing: bool,
+    stop: bool,
+}
+
+/// What the checkpoint thread merges into the table.
+#[derive(Clone)]
+struct Frozen {
+    mem: Arc<Mem>,
+    facts: Facts,
+}
+
+/// An entry that was applied and is yet to be announced.
+struct Applied {
+    index: Index,
+    batch: Option<Batch>,
+    outcomes: Outcomes,
+}
+
+impl State {
+    /// Opens the table at `path` and starts the checkpoint thread.
+    pub(crate) fn open(path: &Path, cluster_id: &str, options: &Options) -> Result<Arc<Self>, OpenError> {
+        let patience = Arc::new(Patience::default());
+        let base = Base::open(path, options.cache_size, patience.clone())
+            .map_err(|error| OpenError::corrupt(path, 0, error.to_string()))?;
+        let current = Current {
+            active: Arc::default(),
+            frozen: None,
+            applied: base.facts.applied,
+            membership: base.facts.membership.clone(),
+            base,
+            pack: false,
+            busy: false,
+            installing: false,
+            stop: false,
+        };
+        let index = current.base.facts.index();
+        let state = Arc::new(Self {
+            path: path.to_owned(),
+            cluster_id: cluster_id.to_owned(),
+            cache_size: options.cache_size,
+            memtable_size: options.memtable_size,
+            view: ArcSwapOption::from_pointee(current.view(index)),
+            applied: AtomicU64::new(index),
+            applied_changed: watch::Sender::new(index),
+            current: Mutex::new(current),
+            work: Condvar::new(),
+            settled: Notify::new(),
+            observers: RwLock::default(),
+            failure: OnceLock::new(),
+            patience,
+            thread: Mutex::new(None),
+            closed: AtomicBool::new(false),
+        });
+        let worker = state.clone();
+        let thread = std::thread::Builder::new()
+            .name("raft-checkpoint".into())
+            .spawn(move || worker.run())
+            .map_err(OpenError::io(path))?;
+        *state.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(state)
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest view.
+    pub(crate) fn view(&self) -> Result<Arc<View>, StoreError> {
+        self.view.load_full().ok_or(StoreError::Closed)
+    }
+
+    /// The newest index that observers have been told of.
+    pub(crate) fn applied(&self) -> Index {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Follows [`State::applied`].
+    pub(crate) fn watch_applied(&self) -> watch::Receiver<Index> {
+        self.applied_changed.subscribe()
+    }
+
+    pub(crate) fn observe(&self, observer: Arc<dyn Observer>) {
+        self.observers.write().unwrap_or_else(PoisonError::into_inner).push(observer);
+    }
+
+    /// The position and membership as applied.
+    fn position(&self) -> (Option<LogId>, StoredMembership) {
+        let current = self.current();
+        (current.applied, current.membership.clone())
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed);
+        }
+        self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
+    }
+
+    fn fail(&self, error: StoreError) {
+        tracing::error!(%error, "storage failed: nothing more is written");
+        let _ = self.failure.set(error);
+    }
+
+    /// Returns when there is memory for more writes, beginning a checkpoint if it is time for one.
+    async fn make_room(&self) -> Result<(), StoreError> {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            // Registered before the state is looked at, or a change in between would be missed.
+            settled.as_mut().enable();
+            self.check()?;
+            {
+                let mut current = self.current();
+                let bytes = current.active.bytes();
+                if bytes < self.memtable_size {
+                    return Ok(());
+                }
+                if current.freeze() {
+                    self.work.notify_all();
+                    return Ok(());
+                }
+                if bytes < self.memtable_size.saturating_mul(2) {
+                    return Ok(());
+                }
+            }
+            settled.await;
+        }
+    }
+
+    /// Applies one entry in memory; nothing of it can be seen before [`State::announce`].
+    fn apply(&self, entry: Entry) -> Result<Applied, StoreError> {
+        let index = entry.log_id.index;
+        let mut current = self.current();
+        let applied = match entry.payload {
+            EntryPayload::Blank => Applied { index, batch: None, outcomes: Outcomes::default() },
+            EntryPayload::Membership(membership) => {
+                current.membership = StoredMembership::new(Some(entry.log_id), membership);
+                Applied { index, batch: None, outcomes: Outcomes::default() }
+            }
+            EntryPayload::Normal(batch) => {
+                // Shows the commits of this entry to those behind them, which carry the same index.
+                let latest = current.view(index);
+                let mut outcomes = Vec::with_capacity(batch.0.len());
+                for commit in batch.0.iter() {
+                    let valid = still_valid(commit, &latest)?;
+                    if valid {
+                        current.active.write(index, &commit.writes);
+                    }
+                    outcomes.push(valid);
+                }
+                Applied { index, batch: Some(batch), outcomes: Outcomes(outcomes) }
+            }
+        };
+        current.applied = Some(entry.log_id);
+        Ok(applied)
+    }
+
+    /// Makes applied entries visible, then tells the observers, then says so.
+    fn announce(&self, applied: &[Applied]) {
+        let Some(last) = applied.last() else { return };
+        {
+            let current = self.current();
+            self.show(&current);
+        }
+        {
+            let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);
+            if !observers.is_empty() {
+                applied.iter().for_each(|one| one.tell(&observers));
+            }
+        }
+        self.applied.store(last.index, Ordering::Release);
+        self.applied_changed.send_replace(last.index);
+    }
+
+    fn show(&self, current: &Current) {
+        if !current.stop {
+            let index = current.applied.map_or(0, |applied| applied.index);
+            self.view.store(Some(Arc::new(current.view(index))));
+        }
+    }
+
+    /// Asks for all that is applied now to be made durable in the table. Resolves when it is.
+    pub(crate) async fn checkpoint(&self) -> Result<BaseView, StoreError> {
+        let mut wanted = None;
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            self.check()?;
+            {
+                let mut current = self.current();
+                let wanted = *wanted.get_or_insert(current.applied);
+                if current.base.facts.applied >= wanted {
+                    return Ok(current.base.clone());
+                }
+                if current.freeze() {
+                    self.work.notify_all();
+                }
+            }
+            settled.await;
+        }
+    }
+
+    /// The table as of the last checkpoint; `None` before the first.
+    fn durable(&self) -> Option<BaseView> {
+        let base = self.current().base.clone();
+        base.facts.applied.is_some().then_some(base)
+    }
+
+    /// A snapshot of the table as a stream.
+    pub(crate) fn export(&self, base: &BaseView) -> Result<Export, StoreError> {
+        Export::new(base, &self.cluster_id)
+    }
+
+    /// Whether there is anything in memory that the table does not have.
+    pub(crate) fn is_dirty(&self) -> bool {
+        let current = self.current();
+        current.applied != current.base.facts.applied
+    }
+
+    /// Bytes of the table's file, and of the keys and values in it.
+    pub(crate) fn sizes(&self) -> (u64, u64) {
+        let base = self.current().base.clone();
+        (base.base.size_on_disk(), base.facts.bytes)
+    }
+
+    /// Whether packing would give back a good part of the table's file.
+    pub(crate) fn is_loose(&self) -> bool {
+        let base = self.current().base.clone();
+        // Each entry costs about 16 bytes beside its key and value; 30 % beyond that is worth the work.
+        let packed = base.facts.bytes.saturating_add(base.facts.entries.saturating_mul(16));
+        base.base.size_on_disk() > packed.saturating_add(packed / 10 * 3).saturating_add(SLACK)
+    }
+
+    /// Has the table packed in the background: written anew without holes. Gives way to a checkpoint.
+    pub(crate) fn pack(&self) {
+        self.current().pack = true;
+        self.work.notify_all();
+    }
+
+    /// Replaces the whole state with a snapshot's.
+    async fn install(self: &Arc<Self>, mut stream: SnapshotStream, expected: Option<LogId>) -> Result<(), StoreError> {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            self.check()?;
+            {
+                let mut current = self.current();
+                current.installing = true;
+                if current.frozen.is_none() && !current.busy {
+                    break;
+                }
+            }
+            settled.await;
+        }
+        let state = self.clone();
+        let installed = tokio::task::spawn_blocking(move || state.install_now(&mut stream, expected)).await;
+        self.current().installing = false;
+        self.work.notify_all();
+        self.settled.notify_waiters();
+        installed.map_err(|error| StoreError::Failed(error.to_string()))?
+    }
+
+    fn install_now(&self, stream: &mut SnapshotStream, expected: Option<LogId>) -> Result<(), StoreError> {
+        let patience = Arc::new(Patience::default());
+        patience.wait_here();
+        snapshot::install(stream, &self.path, patience, |found| {
+            if found.cluster_id != self.cluster_id {
+                return Err(StoreError::Corrupt(format!("snapshot: it is of cluster {}", found.cluster_id)));
+            }
+            if found.applied != expected {
+                return Err(StoreError::Corrupt("snapshot: it is not of the position that was announced".into()));
+            }
+            Ok(())
+        })?;
+        let base = Base::open(&self.path, self.cache_size, self.patience.clone())?;
+        let index = base.facts.index();
+        {
+            let mut current = self.current();
+            current.active = Arc::default();
+            current.applied = base.facts.applied;
+            current.membership = base.facts.membership.clone();
+            current.base = base;
+            self.show(&current);
+        }
+        for observer in self.observers.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            observer.replaced(index);
+        }
+        self.applied.store(index, Ordering::Release);
+        self.applied_changed.send_replace(index);
+        Ok(())
+    }
+
+    /// Writes out what is in memory and lets go of the table. Blocks.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.view.store(None);
+        {
+            let mut current = self.current();
+            current.stop = true;
+            self.work.notify_all();
+        }
+        self.patience.stop();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+        self.settled.notify_waiters();
+        self.current().base.base.close();
+    }
+
+    /// The checkpoint thread.
+    fn run(&self) {
+        self.patience.wait_here();
+        let mut current = self.current();
+        loop {
+            let base = current.base.clone();
+            let done = if let Some(frozen) = current.frozen.clone() {
+                current.busy = true;
+                drop(current);
+                base.base.checkpoint(&base.facts, &frozen.mem, frozen.facts).map(Some)
+            } else if current.stop {
+                // The last checkpoint, so that the next start has nothing to replay.
+                if !current.freeze() {
+                    return;
+                }
+                continue;
+            } else if current.pack && !current.installing {
+                current.pack = false;
+                current.busy = true;
+                drop(current);
+                self.rewrite(&base).or_else(|error| {
+                    tracing::warn!(%error, "the table could not be packed");
+                    Ok(None)
+                })
+            } else {
+                current = self.work.wait(current).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            current = self.current();
+            current.busy = false;
+            match done {
+                Ok(Some(base)) => {
+                    // What was merged is what is frozen, unless the table was packed: then nothing was when it began.
+                    let merged = current.frozen.as_ref().is_some_and(|frozen| frozen.facts.applied <= base.facts.applied);
+                    if merged {
+                        current.frozen = None;
+                    }
+                    current.base = base;
+                    self.show(&current);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.fail(error);
+                    self.settled.notify_waiters();
+                    return;
+                }
+            }
+            self.settled.notify_waiters();
+        }
+    }
+
+    /// Writes the table anew, in key order and without holes. `None`: a checkpoint was wanted meanwhile.
+    fn rewrite(&self, base: &BaseView) -> Result<Option<BaseView>, StoreError> {
+        // No waiting for room: the table is fine as it is.
+        let mut filling = Filling::begin(&self.path, Arc::default())?;
+        let mut entries = base.range(&[], None)?;
+        let mut seen = 0u64;
+        let mut given_way = false;
+        let filled = filling.fill(|sink| {
+            seen = seen.saturating_add(1);
+            given_way = seen.is_multiple_of(LOOK_EVERY) && self.is_wanted_elsewhere();
+            let Some(entry) = entries.next().filter(|_| !given_way) else { return Ok(false) };
+            let (key, stored) = entry.map_err(base::failed)?;
+            let (modified, value) = base::split_entry(stored.value())?;
+            sink(key.value(), modified, value)?;
+            Ok(true)
+        });
+        if given_way || filled.is_err() {
+            filling.abandon();
+            return filled.map(|()| None);
+        }
+        filling.finish(base.facts.applied, base.facts.membership.clone())?;
+        Base::open(&self.path, self.cache_size, self.patience.clone()).map(Some)
+    }
+
+    fn is_wanted_elsewhere(&self) -> bool {
+        let current = self.current();
+        current.stop || current.frozen.is_some() || current.installing
+    }
+}
+
+impl Current {
+    fn view(&self, index: Index) -> View {
+        View {
+            index,
+            active: self.active.clone(),
+            frozen: self.frozen.as_ref().map(|frozen| frozen.mem.clone()),
+            base: self.base.clone(),
+        }
+    }
+
+    /// Hands what is in memory to the checkpoint thread, if that has nothing in hand and there is something to hand
+    /// over. What was shown before stays as it is: the views have the same writes in them.
+    fn freeze(&mut self) -> bool {
+        if self.frozen.is_some() || self.installing || self.applied == self.base.facts.applied {
+            return false;
+        }
+        let mem = std::mem::take(&mut self.active);
+        let facts =
+            Facts { applied: self.applied, membership: self.membership.clone(), ..Facts::default() };
+        self.frozen = Some(Frozen { mem, facts });
+        true
+    }
+}
+
+impl Applied {
+    fn tell(&self, observers: &[Arc<dyn Observer>]) {
+        let Some(batch) = &self.batch else { return };
+        let done = batch.0.iter().zip(&self.outcomes.0).filter(|(_, applied)| **applied);
+        let keys: Vec<&[u8]> = done.flat_map(|(commit, _)| &commit.writes).map(|write| write.key.as_ref()).collect();
+        if self.outcomes.0.contains(&true) {
+            for observer in observers {
+                observer.applied(self.index, &keys);
+            }
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! [`RaftStore`]: the log, the state and the consensus core as one [`Store`].
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{InitializeError, LinearizableReadError, RaftError};
+use openraft::{Config, Raft, ReadPolicy, SnapshotPolicy};
+use strongroom_storage::{Commit, CommitError, Index, Observer, Snapshot, Store, StoreError};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::directory::{Directory, Identity};
+use crate::log::Log;
+use crate::maintenance::Maintenance;
+use crate::network::NoPeers;
+use crate::options::{OpenError, Options};
+use crate::proposer::{Pending, Proposer, QUEUE, leader_address};
+use crate::space::{Space, probe_of};
+use crate::state::{Machine, State};
+use crate::types::{Node, Types};
+
+/// How long closing waits for what was proposed.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the node stands in its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// This node's name.
+    pub node_id: String,
+    /// The cluster's identity.
+    pub cluster_id: String,
+    /// The leader's name, as far as known.
+    pub leader: Option<String>,
+    /// Where the leader serves clients, as far as known.
+    pub leader_address: Option<String>,
+    /// Whether this node leads.
+    pub is_leader: bool,
+    /// The term of the last vote.
+    pub term: u64,
+    /// The last entry in this node's log.
+    pub last_log: Index,
+    /// The last entry known to be on a majority.
+    pub committed: Index,
+    /// The last entry that reads here can see.
+    pub applied: Index,
+    /// The voters, by name.
+    pub voters: Vec<String>,
+    /// Bytes of the table's file on disk.
+    pub table_bytes: u64,
+    /// Bytes of the keys and values in the table.
+    pub stored_bytes: u64,
+    /// Bytes of the log's files.
+    pub log_bytes: u64,
+}
+
+/// The durable [`Store`].
+///
+/// Close it before letting go of it. One that is dropped instead closes in the background, if its runtime still
+/// runs; nothing that was acknowledged is lost in any case.
+pub struct RaftStore {
+    inner: Arc<Inner>,
+    proposals: Mutex<Option<mpsc::Sender<Pending>>>,
+    space: Arc<Space>,
+    max_commit_size: usize,
+}
+
+/// What closing needs.
+struct Inner {
+    identity: Identity,
+    raft: Raft<Types, Machine>,
+    state: Arc<State>,
+    log: Log,
+    proposer: Mutex<Option<JoinHandle<()>>>,
+    stop: watch::Sender<bool>,
+    closed: AtomicBool,
+    /// Given up last.
+    directory: Mutex<Option<Directory>>,
+}
+
+impl RaftStore {
+    /// Opens a data directory, or makes one. Where this node is the only voter, returns when it leads and has
+    /// applied all that its log holds.
+    pub async fn open(options: Options) -> Result<Arc<Self>, OpenError> {
+        options.check()?;
+        let opened = tokio::task::spawn_blocking({
+            let options = options.clone();
+            move || open_files(&options)
+        });
+        let (directory, log, state) = opened.await.map_err(|error| OpenError::Start(error.to_string()))??;
+        let identity = directory.identity.clone();
+        let probe = options.probe.clone().unwrap_or_else(|| probe_of(&directory.path));
+        let space = Space::new(probe, options.clock.clone(), options.reserve, options.segment_size)
+            .map_err(OpenError::io(&directory.path))?;
+        let config = Arc::new(config(&options, &identity)?);
+        let raft = Raft::new(identity.raft_id, config, NoPeers, log.clone(), Machine(state.clone()))
+            .await
+            .map_err(|error| OpenError::Start(error.to_string()))?;
+        let space = Arc::new(space);
+        let (proposals, queue) = mpsc::channel(QUEUE);
+        let proposer = Proposer::new(raft.clone(), log.clone(), space.clone(), queue, &options);
+        let (stop, stopped) = watch::channel(false);
+        let maintenance = Maintenance::new(raft.clone(), log.clone(), state.clone(), &options);
+        let store = Self {
+            inner: Arc::new(Inner {
+                identity,
+                raft,
+                state,
+                log,
+                proposer: Mutex::new(Some(tokio::spawn(proposer.run()))),
+                stop,
+                closed: AtomicBool::new(false),
+                directory: Mutex::new(Some(directory)),
+            }),
+            proposals: Mutex::new(Some(proposals)),
+            space,
+            max_commit_size: options.max_commit_size,
+        };
+        store.inner.start(&options).await?;
+        tokio::spawn(maintenance.run(stopped));
+        Ok(Arc::new(store))
+    }
+
+    /// The node's name in the cluster.
+    pub fn node_id(&self) -> &str {
+        &self.inner.identity.node_id
+    }
+
+    /// The cluster's identity.
+    pub fn cluster_id(&self) -> &str {
+        &self.inner.identity.cluster_id
+    }
+
+    /// Whether this node leads, as far as it knows.
+    pub fn is_leader(&self) -> bool {
+        self.inner.raft.is_leader()
+    }
+
+    /// Where the leader serves clients, as far as known.
+    pub fn leader(&self) -> Option<String> {
+        self.status().leader_address
+    }
+
+    /// Where the node stands.
+    pub fn status(&self) -> Status {
+        let inner = &self.inner;
+        let metrics = inner.raft.metrics().borrow_watched().clone();
+        let members = metrics.membership_config.membership();
+        let leader = metrics.current_leader.and_then(|id| members.get_node(&id));
+        let name_of = |id: u64| members.get_node(&id).map_or_else(|| id.to_string(), |node| node.name.clone());
+        let (table_bytes, stored_bytes) = inner.state.sizes();
+        Status {
+            node_id: inner.identity.node_id.clone(),
+            cluster_id: inner.identity.cluster_id.clone(),
+            leader: leader.map(|node| node.name.clone()),
+            leader_address: leader.map(|node| node.api_address.clone()).filter(|address| !address.is_empty()),
+            is_leader: inner.raft.is_leader(),
+            term: metrics.current_term,
+            last_log: metrics.last_log_index.unwrap_or(0),
+            committed: inner.log.committed().map_or(0, |committed| committed.index),
+            applied: inner.state.applied(),
+            voters: members.voter_ids().map(name_of).collect(),
+            table_bytes,
+            stored_bytes,
+            log_bytes: inner.log.size(),
+        }
+    }
+
+    /// Resolves when reads here can see `index` (Vault's `X-Vault-Index`), or with an error when the store closes.
+    pub async fn wait_applied(&self, index: Index) -> Result<(), StoreError> {
+        let mut applied = self.inner.state.watch_applied();
+        let mut stopped = self.inner.stop.subscribe();
+        tokio::select! {
+            reached = applied.wait_for(|applied| *applied >= index) => {
+                reached.map(|_| ()).map_err(|_gone| StoreError::Closed)
+            }
+            _ = stopped.wait_for(|stopped| *stopped) => Err(StoreError::Closed),
+        }
+    }
+
+    /// Resolves when this node has made sure, by its lease, that it leads and that reads here see all that was
+    /// acknowledged before. On a node that does not lead: the error that a write would get.
+    pub async fn ensure_linearizable(&self) -> Result<(), CommitError> {
+        if self.inner.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed.into());
+        }
+        match self.inner.raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(CommitError::NotLeader { leader: leader_address(forward) })
+            }
+            Err(RaftError::APIError(_)) => Err(CommitError::NotLeader { leader: None }),
+            Err(RaftError::Fatal(error)) => Err(StoreError::Failed(error.to_string()).into()),
+        }
+    }
+
+    /// Writes a snapshot of all that is applied now: checksummed, with the cluster's identity, and of one index.
+    pub async fn export(&self, mut to: impl io::Write + Send + 'static) -> Result<Index, StoreError> {
+        let state = self.inner.state.clone();
+        let base = state.checkpoint().await?;
+        let mut export = state.export(&base)?;
+        let written = tokio::task::spawn_blocking(move || io::copy(&mut export, &mut to).and_then(|_| to.flush())).await;
+        let index = base.facts.index();
+        let failed = |error: &dyn std::fmt::Display| StoreError::Failed(format!("snapshot: {error}"));
+        written.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+        Ok(index)
+    }
+
+    async fn propose(&self, commit: Commit) -> Result<Index, CommitError> {
+        let closed = || CommitError::Store(StoreError::Closed);
+        let proposals = self.proposals.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
+        let (answer, answered) = oneshot::channel();
+        let pending = Pending::new(commit, answer);
+        if pending.size > self.max_commit_size {
+            return Err(CommitError::TooLarge { size: pending.size, limit: self.max_commit_size });
+        }
+        if !self.space.is_there() {
+            return Err(CommitError::NoSpace);
+        }
+        proposals.send(pending).await.map_err(|_gone| closed())?;
+        drop(proposals);
+        answered.await.map_err(|_dropped| CommitError::Uncertain("storage stopped".into()))?
+    }
+}
+
+type Opened = (Directory, Log, Arc<State>);
+
+fn open_files(options: &Options) -> Result<Opened, OpenError> {
+    let directory = Directory::open(options)?;
+    let log = Log::open(&directory.path.join("log"), options)?;
+    let table: PathBuf = directory.path.join("state.redb");
+    let state = match State::open(&table, &directory.identity.cluster_id, options) {
+        Ok(state) => state,
+        Err(error) => {
+            log.close();
+            return Err(error);
+        }
+    };
+    Ok((directory, log, state))
+}
+
+fn config(options: &Options, identity: &Identity) -> Result<Config, OpenError> {
+    let heartbeat = u64::try_from(options.heartbeat.as_millis()).unwrap_or(u64::MAX);
+    let config = Config {
+        cluster_name: identity.cluster_id.clone(),
+        heartbeat_interval: heartbeat,
+        election_timeout_min: heartbeat.saturating_mul(4),
+        election_timeout_max: heartbeat.saturating_mul(8),
+        // When and how far the log is compacted is decided here (see `maintenance`), by bytes as well as by count.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        replication_lag_threshold: options.snapshot_threshold.saturating_mul(2),
+        enable_pre_vote: Some(true),
+        ..Config::default()
+    };
+    config.validate().map_err(|error| OpenError::Options(error.to_string()))
+}
+
+impl Inner {
+    /// Makes a cluster of an empty directory, and waits for leadership where nobody else can have it.
+    async fn start(&self, options: &Options) -> Result<(), OpenError> {
+        match self.start_raft(options).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_raft(&self, options: &Options) -> Result<(), OpenError> {
+        let failed = |error: &dyn std::fmt::Display| OpenError::Start(error.to_string());
+        let initialized = self.raft.is_initialized().await.map_err(|error| failed(&error))?;
+        if !initialized {
+            if !options.bootstrap {
+                return Ok(());
+            }
+            let node = Node {
+                name: self.identity.node_id.clone(),
+                api_address: options.api_address.clone(),
+                cluster_address: options.cluster_address.clone(),
+            };
+            match self.raft.initialize(BTreeMap::from([(self.identity.raft_id, node)])).await {
+                Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        let alone = self.raft.voter_ids().eq([self.identity.raft_id]);
+        if alone {
+            let wait = self.raft.wait(Some(options.leader_wait));
+            wait.current_leader(self.identity.raft_id, "leadership").await.map_err(|error| failed(&error))?;
+            self.raft.wait_for_recovery(Some(options.leader_wait)).await.map_err(|error| failed(&error))?;
+        }
+        Ok(())
+    }
+
+    async fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let proposer = self.proposer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(proposer) = proposer
+            && tokio::time::timeout(CLOSE_PATIENCE, proposer).await.is_err()
+        {
+            tracing::warn!("closing with writes whose outcome is not known");
+        }
+        self.stop.send_replace(true);
+        let _ = self.raft.shutdown().await;
+        let (state, log) = (self.state.clone(), self.log.clone());
+        let closed = tokio::task::spawn_blocking(move || {
+            state.close();
+            log.close();
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "storage did not close in order");
+        }
+        drop(self.directory.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+#[async_trait]
+impl Store for RaftStore {
+    fn applied(&self) -> Index {
+        self.inner.state.applied()
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(self.inner.state.view()?.as_ref().clone()))
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Index, CommitError> {
+        self.propose(commit).await
+    }
+
+    fn observe(&self, observer: Arc<dyn Observer>) {
+        self.inner.state.observe(observer);
+    }
+
+    async fn close(&self) {
+        drop(self.proposals.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.inner.close().await;
+    }
+
+    fn kind(&self) -> &'static str {
+        "raft"
+    }
+}
+
+impl Drop for RaftStore {
+    fn drop(&mut self) {
+        if self.inner.closed.load(Ordering::Acquire) {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let inner = self.inner.clone();
+            drop(self.proposals.lock().unwrap_or_else(PoisonError::into_inner).take());
+            runtime.spawn(async move { inner.close().await });
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What the consensus library is told about us. No type of it leaves this crate.
+
+use std::fmt;
+use std::sync::Arc;
+
+use openraft::impls::{BoxedErrorSource, InlineBatch, leader_id_adv};
+use openraft::raft::responder::Responder;
+use openraft::{EntryPayload, OptionalSend, RaftTypeConfig};
+use serde::{Deserialize, Serialize};
+use strongroom_storage::Commit;
+
+/// The log entry's payload: commits that share an index and a sync.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Batch(pub(crate) Arc<[Commit]>);
+
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} commits", self.0.len())
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What became of each commit of a batch, in its order: whether it was applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outcomes(pub(crate) Vec<bool>);
+
+/// What the cluster knows about a node besides its number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Node {
+    /// The operator's name for the node (`node_id` in the configuration).
+    pub(crate) name: String,
+    /// Where the node serves clients.
+    pub(crate) api_address: String,
+    /// Where the node talks to its peers.
+    pub(crate) cluster_address: String,
+}
+
+/// The consensus library's parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Types;
+
+#[allow(deprecated, reason = "the name suggested instead lives in a crate that would have to be kept in step")]
+type Runtime = openraft::impls::TokioRuntime;
+
+pub(crate) type LeaderId = leader_id_adv::LeaderId<u64, u64>;
+pub(crate) type LogId = openraft::LogId<LeaderId>;
+pub(crate) type Vote = openraft::Vote<LeaderId>;
+pub(crate) type Payload = EntryPayload<Batch, u64, Node>;
+pub(crate) type Entry = openraft::Entry<LeaderId, Payload>;
+pub(crate) type Membership = openraft::Membership<u64, Node>;
+pub(crate) type StoredMembership = openraft::StoredMembership<LeaderId, u64, Node>;
+
+impl RaftTypeConfig for Types {
+    type D = Batch;
+    type R = Outcomes;
+    type NodeId = u64;
+    type Node = Node;
+    type Term = u64;
+    type LeaderId = LeaderId;
+    type Vote = Vote;
+    type Payload = Payload;
+    type Entry = Entry;
+    type AsyncRuntime = Runtime;
+    type Responder<T>
+        = Reply<T>
+    where
+        T: OptionalSend + 'static;
+    type Batch<T>
+        = InlineBatch<T>
+    where
+        T: OptionalSend + 'static;
+    type ErrorSource = BoxedErrorSource;
+}
+
+/// Takes the outcome of a proposal where it is decided, without a task in between.
+pub(crate) struct Reply<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Reply<T> {
+    pub(crate) fn new(take: impl FnOnce(T) + Send + 'static) -> Self {
+        Self(Box::new(take))
+    }
+}
+
+impl<T: OptionalSend + 'static> Responder<Types, T> for Reply<T> {
+    fn on_complete(self, result: T) {
+        (self.0)(result);
+    }
+}

@@ -1,0 +1,121 @@
+//! Where sealed bytes are kept: an ordered map from keys to values with consistent snapshots and optimistic
+//! transactions. Everything here is ciphertext; what it means is decided above, in the barrier.
+//!
+//! A [`Store`] hands out [`Snapshot`]s (one commit index, never moving) and accepts [`Commit`]s: writes together
+//! with what was read to decide on them. A commit is applied whole if nothing it read has changed since, and
+//! otherwise answers [`CommitError::Conflict`], upon which the caller reads again and decides again.
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod commit;
+mod inmem;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use commit::{Commit, KeyRange, Lookup, PointRead, RangeRead, Write, still_valid};
+pub use inmem::InMemory;
+
+/// The number of a commit: every commit has a greater one than those before it. Zero: before the first.
+pub type Index = u64;
+
+/// A value and the index of the commit that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    /// The index of the commit that wrote the value.
+    pub modified: Index,
+    /// The value as stored.
+    pub value: Bytes,
+}
+
+/// Why the store could not answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store's medium failed, with what it said.
+    #[error("storage failed: {0}")]
+    Failed(String),
+    /// What is stored is not what was written: where, and what was found.
+    #[error("storage is corrupt: {0}")]
+    Corrupt(String),
+    /// The store has been shut down.
+    #[error("storage is closed")]
+    Closed,
+}
+
+/// Why a commit was not acknowledged.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Something the commit relied on has changed; nothing was written. Read again and try again.
+    #[error("what was read has changed since")]
+    Conflict,
+    /// This node may not write; nothing was written. The leader's address, where known.
+    #[error("this node is not the leader")]
+    NotLeader {
+        /// Where the leader serves clients, if there is one and it is known here.
+        leader: Option<String>,
+    },
+    /// The disk is full; nothing was written, and writes are refused until there is room.
+    #[error("no space left for storage")]
+    NoSpace,
+    /// The commit is larger than the store accepts; nothing was written.
+    #[error("a request's writes of {size} bytes exceed the limit of {limit} bytes")]
+    TooLarge {
+        /// Bytes of the keys and values of this commit.
+        size: usize,
+        /// Bytes accepted.
+        limit: usize,
+    },
+    /// It is not known whether the commit took effect: leadership was lost or the store closed while it waited.
+    #[error("the outcome of the write is not known: {0}")]
+    Uncertain(String),
+    /// The store failed before the commit was handed over; nothing was written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A consistent view of the whole map at one index.
+#[async_trait]
+pub trait Snapshot: Send + Sync {
+    /// The last commit that this snapshot shows.
+    fn index(&self) -> Index;
+
+    /// The value at a key, if there is one.
+    async fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError>;
+
+    /// Up to `limit` entries of a range in key order.
+    async fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<(Bytes, Versioned)>, StoreError>;
+}
+
+/// Told of every commit in index order, after it can be read and before whoever waits for it hears of it.
+pub trait Observer: Send + Sync {
+    /// `index` has been applied and wrote or deleted `keys`. Must be quick: commits wait for it.
+    fn applied(&self, index: Index, keys: &[&[u8]]);
+
+    /// Everything may have changed (a snapshot was installed); `index` is the newest commit.
+    fn replaced(&self, index: Index);
+}
+
+/// An ordered, transactional, durable map. One implementation a backend; all pass [`conformance`].
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The newest commit that reads on this node can see. Never goes back.
+    fn applied(&self) -> Index;
+
+    /// A view at [`Store::applied`] or newer.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+
+    /// Applies a commit whole or not at all, and returns its index once it is durable (on a majority, where there
+    /// is one) and visible to reads here. Commits of concurrent callers may share a log entry and a sync.
+    async fn commit(&self, commit: Commit) -> Result<Index, CommitError>;
+
+    /// Registers who is told of commits from now on.
+    fn observe(&self, observer: Arc<dyn Observer>);
+
+    /// Finishes what is acknowledged and releases the medium; later calls answer [`StoreError::Closed`].
+    async fn close(&self);
+
+    /// What the backend is called in `sys/seal-status` (`storage_type`).
+    fn kind(&self) -> &'static str;
+}

@@ -1,0 +1,3 @@
+module strongroom.test/kill9
+
+go 1.25
