@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use strongroom_client::{Client, Config, Reply, Request, Response};
 use strongroom_stdx::Secret;
 
@@ -16,7 +16,7 @@ use crate::shown;
 use crate::token_helper::TokenHelper;
 
 /// A running command's view of the world.
-pub struct Call<'io> {
+pub(crate) struct Call<'io> {
     /// Its streams and environment.
     pub io: &'io mut Io,
     /// The name the program was called by: `vault` or `strongroom`.
@@ -32,32 +32,39 @@ pub struct Call<'io> {
 
 impl<'io> Call<'io> {
     /// A call whose command line has been read.
-    pub fn new(io: &'io mut Io, program: &'static str, flags: Flags, args: Vec<String>) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        io: &'io mut Io,
+        program: &'static str,
+        flags: Flags,
+        args: Vec<String>,
+    ) -> Result<Self, Failure> {
         let format = Format::parse(flags.text("format").unwrap_or_default())?;
         Ok(Self { io, program, flags, args, format, client: None })
     }
 
     /// An argument; empty if there is none at this place (the table has checked how many there are).
-    pub fn arg(&self, at: usize) -> &str {
+    pub(crate) fn arg(&self, at: usize) -> &str {
         self.args.get(at).map(String::as_str).unwrap_or_default()
     }
 
     /// An argument as a path: without spaces and slashes around it.
-    pub fn path_arg(&self, at: usize) -> String {
+    pub(crate) fn path_arg(&self, at: usize) -> String {
         sanitize(self.arg(at))
     }
 
     // Talking to the server.
 
     /// The client, made on first use from the environment, the flags and the token helper.
-    pub fn client(&mut self) -> Result<Client, Failure> {
+    pub(crate) fn client(&mut self) -> Result<Client, Failure> {
         if let Some(client) = &self.client {
             return Ok(client.clone());
         }
         let mut config = Config::from_env(|name| (self.io.env)(name))?;
         self.configure(&mut config)?;
         let client = Client::new(config).map_err(|error| match error {
-            strongroom_client::ConfigError::Address { .. } => Failure::remote(format!("failed to create client: {error}")),
+            strongroom_client::ConfigError::Address { .. } => {
+                Failure::remote(format!("failed to create client: {error}"))
+            }
             other => Failure::remote(format!("failed to setup TLS config: {other}")),
         })?;
         self.client = Some(client.clone());
@@ -65,7 +72,7 @@ impl<'io> Call<'io> {
     }
 
     /// Uses another token from now on.
-    pub fn use_token(&mut self, token: Option<Secret<String>>) -> Result<(), Failure> {
+    pub(crate) fn use_token(&mut self, token: Option<Secret<String>>) -> Result<(), Failure> {
         self.client = Some(self.client()?.with_token(token));
         Ok(())
     }
@@ -121,7 +128,7 @@ impl<'io> Call<'io> {
     }
 
     /// Sends a request, or shows it if that is what the flags ask for.
-    pub async fn send(&mut self, request: Request) -> Result<Response, SendError> {
+    pub(crate) async fn send(&mut self, request: Request) -> Result<Response, SendError> {
         let client = self.client().map_err(|failure| SendError::Setup(failure.to_string()))?;
         if self.flags.on("output-policy") {
             return Err(SendError::Shown(shown::policy(&request)));
@@ -133,35 +140,35 @@ impl<'io> Call<'io> {
     }
 
     /// Sends a request whatever the flags say: for what has to be known to build the request that is shown.
-    pub async fn ask(&mut self, request: Request) -> Result<Response, SendError> {
+    pub(crate) async fn ask(&mut self, request: Request) -> Result<Response, SendError> {
         let client = self.client().map_err(|failure| SendError::Setup(failure.to_string()))?;
         Ok(client.send(request).await?)
     }
 
     /// Sends a request and reads the envelope. A `404` is an error.
-    pub async fn reply(&mut self, request: Request) -> Result<Option<Reply>, SendError> {
+    pub(crate) async fn reply(&mut self, request: Request) -> Result<Option<Reply>, SendError> {
         Ok(self.send(request).await?.reply().await?)
     }
 
     /// Sends a request and reads the envelope. A `404` is `None`, unless it has something to tell.
-    pub async fn reply_or_none(&mut self, request: Request) -> Result<Option<Reply>, SendError> {
+    pub(crate) async fn reply_or_none(&mut self, request: Request) -> Result<Option<Reply>, SendError> {
         Ok(self.send(request).await?.reply_or_none().await?)
     }
 
     // Printing.
 
     /// Prints a line of the result.
-    pub fn say(&mut self, line: impl AsRef<str>) -> Outcome {
+    pub(crate) fn say(&mut self, line: impl AsRef<str>) -> Outcome {
         Ok(writeln!(self.io.stdout, "{}", line.as_ref())?)
     }
 
     /// Prints a message that only people want: not where the result is for programs.
-    pub fn inform(&mut self, line: impl AsRef<str>) -> Outcome {
+    pub(crate) fn inform(&mut self, line: impl AsRef<str>) -> Outcome {
         if self.format == Format::Table { self.say(line) } else { Ok(()) }
     }
 
     /// Prints a warning.
-    pub fn warn(&mut self, line: impl AsRef<str>) -> Outcome {
+    pub(crate) fn warn(&mut self, line: impl AsRef<str>) -> Outcome {
         let coloured = self.colours();
         let (on, off) = if coloured { ("\x1b[33m", "\x1b[0m") } else { ("", "") };
         Ok(writeln!(self.io.stderr, "{on}{}{off}", line.as_ref())?)
@@ -172,7 +179,7 @@ impl<'io> Call<'io> {
     }
 
     /// Prints an answer: one of its fields if `-field` asks for it, else all of it in the asked format.
-    pub fn show(&mut self, reply: &Reply) -> Outcome {
+    pub(crate) fn show(&mut self, reply: &Reply) -> Outcome {
         if let Some(name) = self.flags.text("field").map(str::to_owned) {
             let value = reply::field(reply, &name);
             return self.show_field(&name, value.as_ref());
@@ -190,7 +197,7 @@ impl<'io> Call<'io> {
     }
 
     /// Prints the warnings of an answer, where the format does not contain them anyway.
-    pub fn show_warnings(&mut self, reply: &Reply) -> Outcome {
+    pub(crate) fn show_warnings(&mut self, reply: &Reply) -> Outcome {
         if reply.auth.as_ref().is_some_and(|auth| auth.mfa_requirement.is_some()) {
             let notice = "A login request was issued that is subject to MFA validation. Please make sure to validate \
                           the login by sending another request to sys/mfa/validate endpoint.";
@@ -203,7 +210,7 @@ impl<'io> Call<'io> {
     }
 
     /// Prints one field, without a newline behind it, so that it can be piped on as it is.
-    pub fn show_field(&mut self, name: &str, value: Option<&Value>) -> Outcome {
+    pub(crate) fn show_field(&mut self, name: &str, value: Option<&Value>) -> Outcome {
         let Some(value) = value else {
             return Err(Failure::local(format!("Field {name:?} not present in secret")));
         };
@@ -216,11 +223,13 @@ impl<'io> Call<'io> {
     }
 
     /// Prints a list answer. Lists in JSON and YAML are the names alone, unless details are asked for.
-    pub fn show_list(&mut self, path: &str, reply: Option<&Reply>) -> Outcome {
+    pub(crate) fn show_list(&mut self, path: &str, reply: Option<&Reply>) -> Outcome {
         let keys = reply.and_then(Reply::keys);
         let detailed = self.flags.on("detailed");
         match (reply, keys) {
-            (None, _) if self.format == Format::Table => Err(Failure::remote(format!("No value found at {path}"))),
+            (None, _) if self.format == Format::Table => {
+                Err(Failure::remote(format!("No value found at {path}")))
+            }
             (None, _) | (Some(_), None) if self.format != Format::Table => {
                 self.show_value(&json!({}))?;
                 Err(Failure::Exit(2))
@@ -238,29 +247,21 @@ impl<'io> Call<'io> {
     }
 
     /// Prints a value in JSON or YAML.
-    pub fn show_value(&mut self, value: &impl Serialize) -> Outcome {
+    pub(crate) fn show_value(&mut self, value: &impl Serialize) -> Outcome {
         match self.format {
             Format::Yaml => self.write(&output::yaml(value)?),
             Format::Table | Format::Json | Format::Raw => self.say(output::json(value)?),
         }
     }
 
-    /// Prints a map of data as its table, or as JSON or YAML.
-    pub fn show_data(&mut self, data: &Map<String, Value>) -> Outcome {
-        if self.format == Format::Table {
-            return self.say(table::pairs(&reply::data_rows(data)));
-        }
-        self.show_value(data)
-    }
-
     /// Prints text as it is.
-    pub fn write(&mut self, text: &str) -> Outcome {
+    pub(crate) fn write(&mut self, text: &str) -> Outcome {
         self.io.stdout.write_all(text.as_bytes())?;
         Ok(self.io.stdout.flush()?)
     }
 
-    /// Whether somebody can be asked at the terminal.
-    pub fn ask_hidden(&mut self, prompt: &str) -> std::io::Result<zeroize::Zeroizing<String>> {
+    /// Asks for a secret at the terminal, unless the flags forbid it.
+    pub(crate) fn ask_hidden(&mut self, prompt: &str) -> std::io::Result<zeroize::Zeroizing<String>> {
         if self.flags.on("non-interactive") {
             return Err(std::io::Error::other("cannot ask in non-interactive mode"));
         }
@@ -269,11 +270,11 @@ impl<'io> Call<'io> {
 }
 
 /// A path without spaces and slashes around it.
-pub fn sanitize(path: &str) -> String {
+pub(crate) fn sanitize(path: &str) -> String {
     path.trim().trim_matches('/').to_owned()
 }
 
 /// A mount's path as it is shown: with a slash behind.
-pub fn mount_path(path: &str) -> String {
+pub(crate) fn mount_path(path: &str) -> String {
     format!("{}/", sanitize(path))
 }

@@ -9,14 +9,14 @@ use crate::failure::Outcome;
 use crate::flags::Flag;
 
 /// A running command.
-pub type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 /// What a command runs.
-pub type Handler = for<'a> fn(&'a mut Call<'_>) -> Running<'a>;
+pub(crate) type Handler = for<'a> fn(&'a mut Call<'_>) -> Running<'a>;
 
 /// What stands behind a command's name.
 #[derive(Clone, Copy)]
-pub enum Body {
+pub(crate) enum Body {
     /// Subcommands.
     Group(&'static [&'static Command]),
     /// A handler.
@@ -26,7 +26,7 @@ pub enum Body {
 }
 
 /// One command.
-pub struct Command {
+pub(crate) struct Command {
     /// Its name, one word.
     pub name: &'static str,
     /// What it does, for the list of its group.
@@ -48,8 +48,10 @@ pub struct Command {
 }
 
 /// The groups of flags that many commands share.
+// Four independent choices are four switches.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Default)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// How to reach the server.
     pub http: bool,
     /// `-format`.
@@ -61,13 +63,19 @@ pub struct Shared {
 }
 
 impl Command {
-    const fn new(name: &'static str, about: &'static str, usage: &'static str, help: &'static str, body: Body) -> Self {
+    const fn new(
+        name: &'static str,
+        about: &'static str,
+        usage: &'static str,
+        help: &'static str,
+        body: Body,
+    ) -> Self {
         let shared = Shared { http: false, format: false, field: false, detailed: false };
         Self { name, about, usage, help, shared, flags: &[], more: &[], args: (0, usize::MAX), body }
     }
 
     /// A group of subcommands.
-    pub const fn group(
+    pub(crate) const fn group(
         name: &'static str,
         about: &'static str,
         help: &'static str,
@@ -77,7 +85,7 @@ impl Command {
     }
 
     /// A command that talks to the server.
-    pub const fn remote(
+    pub(crate) const fn remote(
         name: &'static str,
         about: &'static str,
         usage: &'static str,
@@ -90,7 +98,7 @@ impl Command {
     }
 
     /// A command that needs no server.
-    pub const fn local(
+    pub(crate) const fn local(
         name: &'static str,
         about: &'static str,
         usage: &'static str,
@@ -101,54 +109,54 @@ impl Command {
     }
 
     /// A command that the embedding program implements.
-    pub const fn outside(name: &'static str, about: &'static str) -> Self {
+    pub(crate) const fn outside(name: &'static str, about: &'static str) -> Self {
         Self::new(name, about, "[options]", "", Body::Outside)
     }
 
     /// Adds `-format`.
-    pub const fn format(mut self) -> Self {
+    pub(crate) const fn format(mut self) -> Self {
         self.shared.format = true;
         self
     }
 
     /// Adds `-field` and `-format`.
-    pub const fn field(mut self) -> Self {
+    pub(crate) const fn field(mut self) -> Self {
         self.shared.field = true;
         self.shared.format = true;
         self
     }
 
     /// Adds `-detailed`.
-    pub const fn detailed(mut self) -> Self {
+    pub(crate) const fn detailed(mut self) -> Self {
         self.shared.detailed = true;
         self
     }
 
     /// Declares its own flags.
-    pub const fn flags(mut self, flags: &'static [Flag]) -> Self {
+    pub(crate) const fn flags(mut self, flags: &'static [Flag]) -> Self {
         self.flags = flags;
         self
     }
 
     /// Declares flags it has in common with some other commands.
-    pub const fn more(mut self, flags: &'static [Flag]) -> Self {
+    pub(crate) const fn more(mut self, flags: &'static [Flag]) -> Self {
         self.more = flags;
         self
     }
 
     /// Declares how many arguments it takes.
-    pub const fn args(mut self, least: usize, most: usize) -> Self {
+    pub(crate) const fn args(mut self, least: usize, most: usize) -> Self {
         self.args = (least, most);
         self
     }
 
     /// Declares that it takes exactly this many arguments.
-    pub const fn takes(self, count: usize) -> Self {
+    pub(crate) const fn takes(self, count: usize) -> Self {
         self.args(count, count)
     }
 
     /// Its subcommands; none for a command of its own.
-    pub const fn children(&self) -> &'static [&'static Self] {
+    pub(crate) const fn children(&self) -> &'static [&'static Self] {
         match self.body {
             Body::Group(children) => children,
             _ => &[],
@@ -156,7 +164,7 @@ impl Command {
     }
 
     /// The shared groups of flags with the headings help shows them under.
-    pub fn groups(&self) -> Vec<(&'static str, Vec<&'static Flag>)> {
+    pub(crate) fn groups(&self) -> Vec<(&'static str, Vec<&'static Flag>)> {
         let mut output: Vec<&'static Flag> = Vec::new();
         if self.shared.detailed {
             output.push(&common::DETAILED);
@@ -176,12 +184,12 @@ impl Command {
     }
 
     /// All flags it knows.
-    pub fn all_flags(&self) -> Vec<&'static Flag> {
+    pub(crate) fn all_flags(&self) -> Vec<&'static Flag> {
         self.groups().into_iter().flat_map(|(_, flags)| flags).collect()
     }
 
     /// Says if there are too few or too many arguments.
-    pub fn check_args(&self, count: usize) -> Result<(), String> {
+    pub(crate) fn check_args(&self, count: usize) -> Result<(), String> {
         let (least, most) = self.args;
         let wanted = if least == most { least.to_string() } else { format!("{least}-{most}") };
         if count < least {
@@ -195,7 +203,10 @@ impl Command {
 }
 
 /// Follows words down the tree: the command they name, the names on the way, and the words left.
-pub fn find<'w>(root: &'static Command, words: &'w [String]) -> (&'static Command, Vec<&'static str>, &'w [String]) {
+pub(crate) fn find<'w>(
+    root: &'static Command,
+    words: &'w [String],
+) -> (&'static Command, Vec<&'static str>, &'w [String]) {
     let (mut command, mut path, mut rest) = (root, Vec::new(), words);
     while let Some((word, behind)) = rest.split_first() {
         let Some(child) = command.children().iter().find(|child| child.name == word) else { break };

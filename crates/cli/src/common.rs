@@ -3,7 +3,7 @@
 use crate::flags::Flag;
 
 /// How to reach the server, and what to send along.
-pub const HTTP: [Flag; 18] = [
+pub(crate) const HTTP: [Flag; 18] = [
     Flag::text("address", "Address of the Vault server, as https://host:port, http://host:port or unix:///socket.")
         .default("https://127.0.0.1:8200")
         .env("ADDR"),
@@ -48,7 +48,7 @@ pub const HTTP: [Flag; 18] = [
 ];
 
 /// `-format`.
-pub const FORMAT: Flag = Flag::text(
+pub(crate) const FORMAT: Flag = Flag::text(
     "format",
     "Print the output in the given format: \"table\", \"json\" or \"yaml\"; \"raw\" too for reads.",
 )
@@ -56,17 +56,17 @@ pub const FORMAT: Flag = Flag::text(
 .env("FORMAT");
 
 /// `-field`.
-pub const FIELD: Flag = Flag::text(
+pub(crate) const FIELD: Flag = Flag::text(
     "field",
     "Print only this field, as it is and without a newline behind it. Takes precedence over other formatting.",
 );
 
 /// `-detailed`.
-pub const DETAILED: Flag =
+pub(crate) const DETAILED: Flag =
     Flag::switch("detailed", "Show what the server knows about each entry.").default("false").env("DETAILED");
 
 /// `-mount` of the `kv` commands.
-pub const MOUNT: Flag = Flag::text(
+pub(crate) const MOUNT: Flag = Flag::text(
     "mount",
     "Path where the KV secrets engine is mounted. The argument is then the secret's path in it. Without this flag the \
      argument starts with the mount's path.",

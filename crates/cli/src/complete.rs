@@ -11,10 +11,11 @@ use crate::io::Io;
 use crate::tree::ROOT;
 
 /// What may follow on a line up to `point` (its end if there is none), one candidate a line.
-pub fn candidates(line: &str, point: Option<usize>) -> String {
+pub(crate) fn candidates(line: &str, point: Option<usize>) -> String {
     let line = point.and_then(|point| line.get(..point)).unwrap_or(line);
     let mut words: Vec<String> = line.split_whitespace().skip(1).map(str::to_owned).collect();
-    let current = if line.ends_with(char::is_whitespace) { String::new() } else { words.pop().unwrap_or_default() };
+    let current =
+        if line.ends_with(char::is_whitespace) { String::new() } else { words.pop().unwrap_or_default() };
     let (command, _, rest) = find(&ROOT, &words);
     let mut found: Vec<String> = if current.starts_with('-') {
         let dashes = if current.starts_with("--") { "--" } else { "-" };
@@ -30,7 +31,7 @@ pub fn candidates(line: &str, point: Option<usize>) -> String {
 }
 
 /// The lines that turn completion on in a shell.
-pub fn script(shell: &str, program: &str, binary: &str) -> Option<String> {
+pub(crate) fn script(shell: &str, program: &str, binary: &str) -> Option<String> {
     match shell {
         "bash" => Some(format!("complete -C {binary} {program}\n")),
         "zsh" => Some(format!(
@@ -46,14 +47,17 @@ pub fn script(shell: &str, program: &str, binary: &str) -> Option<String> {
 }
 
 /// Adds the lines to the start-up files of the shells that are in use.
-pub fn install(program: &str, io: &mut Io) -> Outcome {
+pub(crate) fn install(program: &str, io: &mut Io) -> Outcome {
     let binary = binary(program);
     let mut done = false;
     for (shell, file) in files(io, program) {
         let Some(lines) = script(shell, program, &binary) else { continue };
         let before = read(&file)?;
         if before.contains(&lines) {
-            return Err(Failure::local(format!("Error executing CLI: already installed in {}", file.display())));
+            return Err(Failure::local(format!(
+                "Error executing CLI: already installed in {}",
+                file.display()
+            )));
         }
         let separator = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
         write(&file, &format!("{before}{separator}{lines}"))?;
@@ -67,14 +71,15 @@ pub fn install(program: &str, io: &mut Io) -> Outcome {
 }
 
 /// Takes the lines out again.
-pub fn uninstall(program: &str, io: &mut Io) -> Outcome {
+pub(crate) fn uninstall(program: &str, io: &mut Io) -> Outcome {
     let binary = binary(program);
     for (shell, file) in files(io, program) {
         let Some(lines) = script(shell, program, &binary) else { continue };
         let before = read(&file)?;
         let after = before.replace(&lines, "");
         if after.is_empty() && shell == "fish" {
-            fs::remove_file(&file).or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+            fs::remove_file(&file)
+                .or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
         } else if after != before {
             write(&file, &after)?;
         }
@@ -84,14 +89,17 @@ pub fn uninstall(program: &str, io: &mut Io) -> Outcome {
 
 /// The path that shells call back.
 fn binary(program: &str) -> String {
-    std::env::current_exe().map_or_else(|_unknown| program.to_owned(), |path| path.to_string_lossy().into_owned())
+    std::env::current_exe()
+        .map_or_else(|_unknown| program.to_owned(), |path| path.to_string_lossy().into_owned())
 }
 
 /// The start-up files of the shells whose traces are in the home directory.
 fn files(io: &Io, program: &str) -> Vec<(&'static str, PathBuf)> {
     let Some(home) = (io.env)("HOME").map(PathBuf::from) else { return Vec::new() };
     let mut found = Vec::new();
-    if let Some(file) = [".bashrc", ".bash_profile"].map(|name| home.join(name)).into_iter().find(|file| file.exists()) {
+    if let Some(file) =
+        [".bashrc", ".bash_profile"].map(|name| home.join(name)).into_iter().find(|file| file.exists())
+    {
         found.push(("bash", file));
     }
     let zshrc = home.join(".zshrc");
@@ -117,7 +125,8 @@ fn write(file: &Path, text: &str) -> Outcome {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
-    fs::write(file, text).map_err(|error| Failure::local(format!("open {}: {}", file.display(), io_reason(&error))))
+    fs::write(file, text)
+        .map_err(|error| Failure::local(format!("open {}: {}", file.display(), io_reason(&error))))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use strongroom_client::ConfigError;
 
 /// The end of a command that has nothing more to do.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// Something wrong on this side: flags, arguments, files. Exit code 1.
     #[error("{0}")]
     Local(String),
@@ -22,16 +22,16 @@ pub enum Failure {
 }
 
 /// How every command ends.
-pub type Outcome = Result<(), Failure>;
+pub(crate) type Outcome = Result<(), Failure>;
 
 impl Failure {
     /// A failure of this side.
-    pub fn local(message: impl Into<String>) -> Self {
+    pub(crate) fn local(message: impl Into<String>) -> Self {
         Self::Local(message.into())
     }
 
     /// A failure of the other side.
-    pub fn remote(message: impl Into<String>) -> Self {
+    pub(crate) fn remote(message: impl Into<String>) -> Self {
         Self::Remote(message.into())
     }
 }
@@ -51,7 +51,7 @@ impl From<io::Error> for Failure {
 
 /// A request that did not succeed.
 #[derive(Debug, thiserror::Error)]
-pub enum SendError {
+pub(crate) enum SendError {
     /// It was to be shown, not sent.
     #[error("{0}")]
     Shown(String),
@@ -65,7 +65,7 @@ pub enum SendError {
 
 impl SendError {
     /// The HTTP status, where the server answered with an error.
-    pub fn status(&self) -> Option<u16> {
+    pub(crate) fn status(&self) -> Option<u16> {
         match self {
             Self::Client(error) => error.status(),
             _ => None,
@@ -74,7 +74,7 @@ impl SendError {
 }
 
 /// Says what a request was for when it fails.
-pub trait Because<T> {
+pub(crate) trait Because<T> {
     /// Turns the error into a remote failure that starts with `what`. A request that was only to be shown stays that,
     /// and one that could not be set up is reported as it is.
     fn because(self, what: impl Into<String>) -> Result<T, Failure>;
@@ -97,7 +97,7 @@ impl<T> Because<T> for Result<T, strongroom_client::Error> {
 }
 
 /// An I/O error as Go words it: `no such file or directory`, without the number.
-pub fn io_reason(error: &io::Error) -> String {
+pub(crate) fn io_reason(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();

@@ -7,7 +7,7 @@ use strongroom_stdx::parse_duration;
 
 /// What a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Nothing, or `=true` and `=false`.
     Switch,
     /// A text.
@@ -24,7 +24,7 @@ pub enum Kind {
 
 /// A flag as a command declares it.
 #[derive(Clone, Copy, Debug)]
-pub struct Flag {
+pub(crate) struct Flag {
     /// Its name, without the dash.
     pub name: &'static str,
     /// Another name for it.
@@ -45,55 +45,55 @@ impl Flag {
     }
 
     /// A flag that is on or off.
-    pub const fn switch(name: &'static str, about: &'static str) -> Self {
+    pub(crate) const fn switch(name: &'static str, about: &'static str) -> Self {
         Self::new(name, Kind::Switch, about)
     }
 
     /// A flag with a text.
-    pub const fn text(name: &'static str, about: &'static str) -> Self {
+    pub(crate) const fn text(name: &'static str, about: &'static str) -> Self {
         Self::new(name, Kind::Text, about)
     }
 
     /// A flag with a whole number.
-    pub const fn int(name: &'static str, about: &'static str) -> Self {
+    pub(crate) const fn int(name: &'static str, about: &'static str) -> Self {
         Self::new(name, Kind::Int, about)
     }
 
     /// A flag with a duration.
-    pub const fn span(name: &'static str, about: &'static str) -> Self {
+    pub(crate) const fn span(name: &'static str, about: &'static str) -> Self {
         Self::new(name, Kind::Span, about)
     }
 
     /// A flag that can be given several times.
-    pub const fn list(name: &'static str, about: &'static str) -> Self {
+    pub(crate) const fn list(name: &'static str, about: &'static str) -> Self {
         Self::new(name, Kind::List, about)
     }
 
     /// A flag with a `key=value` pair that can be given several times.
-    pub const fn map(name: &'static str, about: &'static str) -> Self {
+    pub(crate) const fn map(name: &'static str, about: &'static str) -> Self {
         Self::new(name, Kind::Map, about)
     }
 
     /// Gives it another name.
-    pub const fn or(mut self, alias: &'static str) -> Self {
+    pub(crate) const fn or(mut self, alias: &'static str) -> Self {
         self.alias = Some(alias);
         self
     }
 
     /// Gives it a default.
-    pub const fn default(mut self, value: &'static str) -> Self {
+    pub(crate) const fn default(mut self, value: &'static str) -> Self {
         self.default = value;
         self
     }
 
     /// Names the variable (without prefix) that stands in for it.
-    pub const fn env(mut self, name: &'static str) -> Self {
+    pub(crate) const fn env(mut self, name: &'static str) -> Self {
         self.env = name;
         self
     }
 
     /// How help shows what it takes.
-    pub const fn takes(&self) -> &'static str {
+    pub(crate) const fn takes(&self) -> &'static str {
         match self.kind {
             Kind::Switch => "",
             Kind::Text | Kind::List => "=<string>",
@@ -119,21 +119,23 @@ impl Flag {
                 .map(|_| ())
                 .map_err(|error| format!("invalid value {value:?} for flag -{given}: {error}")),
             Kind::Map if value.contains('=') => Ok(()),
-            Kind::Map => Err(format!("invalid value {value:?} for flag -{given}: missing = in KV pair: {value:?}")),
+            Kind::Map => {
+                Err(format!("invalid value {value:?} for flag -{given}: missing = in KV pair: {value:?}"))
+            }
         }
     }
 }
 
 /// The flags and arguments of one call. Values have been checked, so that the getters need no errors.
 #[derive(Clone, Debug, Default)]
-pub struct Flags {
+pub(crate) struct Flags {
     values: HashMap<&'static str, Vec<String>>,
     defaults: HashMap<&'static str, String>,
 }
 
 /// What a command line is, once read.
 #[derive(Clone, Debug)]
-pub struct Parsed {
+pub(crate) struct Parsed {
     /// The flags.
     pub flags: Flags,
     /// What follows them.
@@ -141,7 +143,7 @@ pub struct Parsed {
 }
 
 /// Reads a command line. `env` answers for variables by their name without prefix.
-pub fn parse(
+pub(crate) fn parse(
     declared: &[&Flag],
     words: &[String],
     env: impl Fn(&str) -> Option<String>,
@@ -196,55 +198,56 @@ pub fn parse(
 
 impl Flags {
     /// Whether the flag itself was given.
-    pub fn given(&self, name: &str) -> bool {
+    pub(crate) fn given(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
 
     /// The value of a flag, of its variable or its default.
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let given = self.values.get(name).and_then(|values| values.last());
         given.or_else(|| self.defaults.get(name)).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// The value of a flag as it was given, even if empty.
-    pub fn given_text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn given_text(&self, name: &str) -> Option<&str> {
         self.values.get(name)?.last().map(String::as_str)
     }
 
     /// Whether a switch is on.
-    pub fn on(&self, name: &str) -> bool {
+    pub(crate) fn on(&self, name: &str) -> bool {
         self.text(name).and_then(parse_bool).unwrap_or(false)
     }
 
     /// A switch where off differs from not given.
-    pub fn choice(&self, name: &str) -> Option<bool> {
+    pub(crate) fn choice(&self, name: &str) -> Option<bool> {
         self.text(name).and_then(parse_bool)
     }
 
     /// A number.
-    pub fn int(&self, name: &str) -> Option<i64> {
+    pub(crate) fn int(&self, name: &str) -> Option<i64> {
         self.text(name)?.trim().parse().ok()
     }
 
     /// A duration.
-    pub fn span(&self, name: &str) -> Option<Duration> {
+    pub(crate) fn span(&self, name: &str) -> Option<Duration> {
         parse_duration(self.text(name)?).ok()
     }
 
     /// All values of a repeatable flag.
-    pub fn list(&self, name: &str) -> &[String] {
+    pub(crate) fn list(&self, name: &str) -> &[String] {
         self.values.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// All pairs of a repeatable flag; the last of a key counts.
-    pub fn map(&self, name: &str) -> BTreeMap<String, String> {
-        let pair = |text: &String| text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+    pub(crate) fn map(&self, name: &str) -> BTreeMap<String, String> {
+        let pair =
+            |text: &String| text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
         self.list(name).iter().filter_map(pair).collect()
     }
 }
 
 /// The words Go's `strconv.ParseBool` accepts.
-pub fn parse_bool(text: &str) -> Option<bool> {
+pub(crate) fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
@@ -273,7 +276,9 @@ mod tests {
 
     #[test]
     fn all_spellings_mean_the_same() {
-        for words in [&["-mount=a", "b"][..], &["-mount", "a", "b"], &["--mount=a", "b"], &["--mount", "a", "b"]] {
+        for words in
+            [&["-mount=a", "b"][..], &["-mount", "a", "b"], &["--mount=a", "b"], &["--mount", "a", "b"]]
+        {
             let parsed = parse(words).unwrap();
             assert_eq!(parsed.flags.text("mount"), Some("a"));
             assert_eq!(parsed.args, ["b"]);
@@ -291,7 +296,16 @@ mod tests {
 
     #[test]
     fn values_have_types() {
-        let words = ["-ttl=90", "-cas=0", "-policy=a", "-policy=b,c", "-metadata=k=v=w", "-metadata", "x=y", "-mount="];
+        let words = [
+            "-ttl=90",
+            "-cas=0",
+            "-policy=a",
+            "-policy=b,c",
+            "-metadata=k=v=w",
+            "-metadata",
+            "x=y",
+            "-mount=",
+        ];
         let flags = parse(&words).unwrap().flags;
         assert_eq!(flags.span("ttl"), Some(Duration::from_secs(90)));
         assert_eq!(flags.int("cas"), Some(0));
@@ -304,7 +318,7 @@ mod tests {
     fn defaults_and_variables_stand_in() {
         let flags = parse(&[]).unwrap().flags;
         assert_eq!(flags.int("cas"), Some(-1));
-        assert_eq!(flags.span("ttl"), Some(Duration::from_secs(300)));
+        assert_eq!(flags.span("ttl"), Some(Duration::from_mins(5)));
         assert!(flags.on("renewable") && !flags.given("renewable"));
         assert_eq!(flags.choice("force"), None);
     }
@@ -317,8 +331,14 @@ mod tests {
             (&["-=x"], "bad flag syntax: -=x"),
             (&["---x"], "bad flag syntax: ---x"),
             (&["-ttl=1x"], "invalid value \"1x\" for flag -ttl: time: invalid duration \"1x\""),
-            (&["-cas=x"], "invalid value \"x\" for flag -cas: strconv.ParseInt: parsing \"x\": invalid syntax"),
-            (&["-f=zork"], "invalid boolean value \"zork\" for -f: strconv.ParseBool: parsing \"zork\": invalid syntax"),
+            (
+                &["-cas=x"],
+                "invalid value \"x\" for flag -cas: strconv.ParseInt: parsing \"x\": invalid syntax",
+            ),
+            (
+                &["-f=zork"],
+                "invalid boolean value \"zork\" for -f: strconv.ParseBool: parsing \"zork\": invalid syntax",
+            ),
             (&["-metadata=ab"], "invalid value \"ab\" for flag -metadata: missing = in KV pair: \"ab\""),
         ] {
             assert_eq!(parse(words).unwrap_err(), message);

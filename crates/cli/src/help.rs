@@ -1,50 +1,68 @@
-//! Renders help from the command table.
+//! Renders help from the command table. Writing to a string cannot fail, so that its results are dropped.
+
+use std::fmt::Write;
 
 use crate::command::{Body, Command};
 use crate::flags::Flag;
 use crate::output::text::{WIDTH, wrap_indented};
 
 /// The help of a command: usage, what it does, its subcommands or flags.
-pub fn text(program: &str, path: &[&str], command: &Command) -> String {
+pub(crate) fn text(program: &str, path: &[&str], command: &Command) -> String {
     if path.is_empty() {
         return overview(program, command);
     }
     let mut out = format!("Usage: {program} {} {}\n", path.join(" "), command.usage);
     let help = if command.help.is_empty() { command.about } else { command.help };
-    for line in help.trim_matches('\n').replace("{p}", program).lines() {
-        out.push('\n');
-        if !line.trim().is_empty() {
-            out.push_str("  ");
-            out.push_str(line);
-        }
-    }
-    out.insert_str(out.find('\n').map_or(out.len(), |at| at.saturating_add(1)), "");
     out.push('\n');
+    out.push_str(&body(&help.replace("{p}", program)));
     if let Body::Group(children) = command.body {
         out.push_str("\nSubcommands:\n");
         out.push_str(&list(children));
     }
     for (heading, flags) in command.groups() {
-        out.push_str(&format!("\n{heading}:\n"));
+        let _ = write!(out, "\n{heading}:\n");
         let mut flags = flags;
         flags.sort_by_key(|flag| flag.name);
         for flag in flags {
-            out.push_str(&format!("\n  -{}{}\n{}\n", flag.name, flag.takes(), about(flag)));
+            let _ = write!(out, "\n  -{}{}\n{}\n", flag.name, flag.takes(), about(flag));
         }
     }
     out
 }
 
+/// Help text, indented. Paragraphs are wrapped; lines that are indented already, which are examples, stay as they are.
+fn body(help: &str) -> String {
+    let mut out = String::new();
+    let mut paragraph = String::new();
+    for line in help.trim_matches('\n').lines().chain([""]) {
+        if !line.is_empty() && !line.starts_with(' ') {
+            paragraph.push_str(line);
+            paragraph.push(' ');
+            continue;
+        }
+        if !paragraph.is_empty() {
+            out.push_str(&wrap_indented(&std::mem::take(&mut paragraph), WIDTH, "  ", "  "));
+            out.push('\n');
+        }
+        if !line.is_empty() {
+            out.push_str("  ");
+            out.push_str(line);
+        }
+        out.push('\n');
+    }
+    out.trim_end_matches('\n').to_owned() + "\n"
+}
+
 fn about(flag: &Flag) -> String {
     let mut text = flag.about.to_owned();
     if let Some(alias) = flag.alias {
-        text.push_str(&format!(" This is aliased as \"-{alias}\"."));
+        let _ = write!(text, " This is aliased as \"-{alias}\".");
     }
     if !flag.default.is_empty() {
-        text.push_str(&format!(" The default is {}.", flag.default));
+        let _ = write!(text, " The default is {}.", flag.default);
     }
     if !flag.env.is_empty() {
-        text.push_str(&format!(" This can also be specified via the VAULT_{} environment variable.", flag.env));
+        let _ = write!(text, " This can also be specified via the VAULT_{} environment variable.", flag.env);
     }
     wrap_indented(&text, WIDTH, "      ", "      ")
 }
@@ -62,7 +80,11 @@ fn overview(program: &str, root: &Command) -> String {
         root.children().iter().copied().partition(|child| COMMON.contains(&child.name));
     let ordered: Vec<_> =
         COMMON.iter().filter_map(|name| common.iter().copied().find(|child| child.name == *name)).collect();
-    format!("Usage: {program} <command> [args]\n\nCommon commands:\n{}\nOther commands:\n{}", list(&ordered), list(&other))
+    format!(
+        "Usage: {program} <command> [args]\n\nCommon commands:\n{}\nOther commands:\n{}",
+        list(&ordered),
+        list(&other)
+    )
 }
 
 #[cfg(test)]
@@ -99,9 +121,12 @@ mod tests {
         fn walk(command: &Command, path: &[&str]) {
             assert!(!command.about.is_empty(), "{path:?}");
             let shown = text("vault", path, command);
-            assert!(shown.lines().all(|line| line.chars().count() <= 120), "{path:?}\n{shown}");
-            let mut names: Vec<&str> =
-                command.all_flags().iter().flat_map(|flag| std::iter::once(flag.name).chain(flag.alias)).collect();
+            assert!(shown.lines().all(|line| line.chars().count() <= 110), "{path:?}\n{shown}");
+            let mut names: Vec<&str> = command
+                .all_flags()
+                .iter()
+                .flat_map(|flag| std::iter::once(flag.name).chain(flag.alias))
+                .collect();
             let count = names.len();
             names.sort_unstable();
             names.dedup();

@@ -54,8 +54,11 @@ impl Io {
     pub fn ask_hidden(&mut self, prompt: &str) -> io::Result<Zeroizing<String>> {
         write!(self.stderr, "{prompt}")?;
         self.stderr.flush()?;
-        let answer =
-            if self.stdin_is_terminal { hidden_line() } else { Err(io::Error::other("file descriptor 0 is not a terminal")) };
+        let answer = if self.stdin_is_terminal {
+            hidden_line()
+        } else {
+            Err(io::Error::other("file descriptor 0 is not a terminal"))
+        };
         writeln!(self.stderr)?;
         answer
     }

@@ -4,15 +4,15 @@
 //! streams nor its environment by itself. Everything goes over the HTTP API, but for the commands that run in the
 //! program that embeds this one ([`Commands`]).
 //!
-//! The grammar is one table ([`tree::ROOT`]): flags, help, completion and dispatch all follow from it.
+//! The grammar is one table (`tree::ROOT`): flags, help, completion and dispatch all follow from it.
 
-pub mod call;
-pub mod command;
+mod call;
+mod command;
 mod commands;
 mod common;
 mod complete;
 mod failure;
-pub mod flags;
+mod flags;
 mod help;
 mod io;
 mod output;
@@ -20,7 +20,7 @@ mod shown;
 #[cfg(test)]
 mod testing;
 mod token_helper;
-pub mod tree;
+mod tree;
 mod values;
 
 use std::ffi::OsString;
@@ -29,8 +29,8 @@ use std::io::Write;
 use std::pin::Pin;
 
 use crate::call::Call;
-use crate::command::{Body, Command, find};
-pub use crate::failure::{Failure, Outcome};
+use crate::command::{Body, Command, Handler, find};
+use crate::failure::{Failure, Outcome};
 pub use crate::io::{Io, Lookup};
 
 /// The API level this program answers to, which is what programs that gate on Vault's version look for.
@@ -42,7 +42,11 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commands that the embedding program implements.
 pub trait Commands: Sync {
     /// Runs the server with the words behind `server`, and answers with the exit code.
-    fn server<'a>(&'a self, args: Vec<String>, io: &'a mut Io) -> Pin<Box<dyn Future<Output = i32> + Send + 'a>>;
+    fn server<'a>(
+        &'a self,
+        args: Vec<String>,
+        io: &'a mut Io,
+    ) -> Pin<Box<dyn Future<Output = i32> + Send + 'a>>;
 }
 
 /// The first line of `version`; the version is its second word. Called as `vault`, the version is the API level, with
@@ -92,7 +96,12 @@ fn conclude(failure: &Failure, io: &mut Io) -> i32 {
     code
 }
 
-async fn dispatch(program: &'static str, words: &[String], io: &mut Io, commands: &dyn Commands) -> Result<i32, Failure> {
+async fn dispatch(
+    program: &'static str,
+    words: &[String],
+    io: &mut Io,
+    commands: &dyn Commands,
+) -> Result<i32, Failure> {
     if let Some(line) = (io.env)("COMP_LINE") {
         let point = (io.env)("COMP_POINT").and_then(|point| point.parse().ok());
         io.stdout.write_all(complete::candidates(&line, point).as_bytes())?;
@@ -103,7 +112,9 @@ async fn dispatch(program: &'static str, words: &[String], io: &mut Io, commands
             writeln!(io.stdout, "{}", version_line(program))?;
             return Ok(0);
         }
-        Some("-autocomplete-install" | "--autocomplete-install") => return complete::install(program, io).map(|()| 0),
+        Some("-autocomplete-install" | "--autocomplete-install") => {
+            return complete::install(program, io).map(|()| 0);
+        }
         Some("-autocomplete-uninstall" | "--autocomplete-uninstall") => {
             return complete::uninstall(program, io).map(|()| 0);
         }
@@ -117,23 +128,28 @@ async fn dispatch(program: &'static str, words: &[String], io: &mut Io, commands
         io.stdout.write_all(help::text(program, &path, command).as_bytes())?;
         return Ok(0);
     }
-    match command.body {
-        Body::Run(_) => call(program, command, rest, io).await.map(|()| 0),
-        _ => {
-            io.stderr.write_all(help::text(program, &path, command).as_bytes())?;
-            Ok(if path.is_empty() { 127 } else { 1 })
-        }
+    if let Body::Run(handler) = command.body {
+        return call(program, command, handler, rest, io).await.map(|()| 0);
     }
+    io.stderr.write_all(help::text(program, &path, command).as_bytes())?;
+    Ok(if path.is_empty() { 127 } else { 1 })
 }
 
 fn wants_help(command: &Command, words: &[String]) -> bool {
     let asks = |word: &String| matches!(word.as_str(), "-h" | "-help" | "--help");
     // Behind a group, "help" cannot be an argument.
     let group = matches!(command.body, Body::Group(_));
-    (group && words.first().is_some_and(|word| word == "help")) || words.iter().take_while(|word| *word != "--").any(asks)
+    (group && words.first().is_some_and(|word| word == "help"))
+        || words.iter().take_while(|word| *word != "--").any(asks)
 }
 
-async fn call(program: &'static str, command: &Command, words: &[String], io: &mut Io) -> Outcome {
+async fn call(
+    program: &'static str,
+    command: &Command,
+    handler: Handler,
+    words: &[String],
+    io: &mut Io,
+) -> Outcome {
     let declared = command.all_flags();
     let parsed = flags::parse(&declared, words, |name| io.variable(name)).map_err(Failure::Local)?;
     let late: Vec<&String> = parsed.args.iter().filter(|arg| arg.len() > 1 && arg.starts_with('-')).collect();
@@ -147,11 +163,15 @@ async fn call(program: &'static str, command: &Command, words: &[String], io: &m
     }
     command.check_args(parsed.args.len()).map_err(Failure::Local)?;
     let mut call = Call::new(io, program, parsed.flags, parsed.args)?;
-    match command.body {
-        Body::Run(handler) => handler(&mut call).await,
-        _ => Ok(()),
-    }
+    handler(&mut call).await
 }
 
 #[cfg(test)]
 mod tests;
+
+/// Hands a token to the user's token helper, as `login` does: for a development server's root token.
+pub fn store_token(io: &Io, token: &str) -> Result<(), String> {
+    token_helper::TokenHelper::find(io)
+        .and_then(|helper| helper.store(token))
+        .map_err(|failure| failure.to_string())
+}

@@ -1,4 +1,5 @@
-//! Requests that are shown rather than sent: as a curl command, or as the policy they need.
+//! Requests that are shown rather than sent: as a curl command, or as the policy they need. Writing to a string cannot
+//! fail, so that its results are dropped.
 
 use std::fmt::Write;
 
@@ -6,7 +7,7 @@ use http::Method;
 use strongroom_client::{Client, Error, Payload, Request};
 
 /// The request as a curl command. The token is not in it: the command asks for it when it runs.
-pub fn curl(client: &Client, request: &Request, program: &str) -> Result<String, Error> {
+pub(crate) fn curl(client: &Client, request: &Request, program: &str) -> Result<String, Error> {
     let prepared = client.prepare(request)?;
     let tls = &client.config().tls;
     let mut command = "curl".to_owned();
@@ -14,7 +15,7 @@ pub fn curl(client: &Client, request: &Request, program: &str) -> Result<String,
         command.push_str(" --insecure");
     }
     if prepared.method != Method::GET {
-        command.push_str(&format!(" -X {}", prepared.method));
+        let _ = write!(command, " -X {}", prepared.method);
     }
     for (option, path) in [
         ("--cacert", &tls.ca_cert),
@@ -23,18 +24,18 @@ pub fn curl(client: &Client, request: &Request, program: &str) -> Result<String,
         ("--key", &tls.client_key),
     ] {
         if let Some(path) = path {
-            command.push_str(&format!(" {option} {}", quoted(&path.to_string_lossy())));
+            let _ = write!(command, " {option} {}", quoted(&path.to_string_lossy()));
         }
     }
     if let Some(socket) = client.config().address.strip_prefix("unix://") {
-        command.push_str(&format!(" --unix-socket {}", quoted(socket)));
+        let _ = write!(command, " --unix-socket {}", quoted(socket));
     }
     let mut headers: Vec<(String, String)> = Vec::new();
     for (name, value) in &prepared.headers {
         let name = title_case(name.as_str());
         let value = match name.as_str() {
             "X-Vault-Token" => format!("$({program} print token)"),
-            // curl's own default would do for JSON as well.
+            // The server takes any body for JSON, and the command is easier to read without.
             "Content-Type" if value == "application/json" => continue,
             _ => escaped(&String::from_utf8_lossy(value.as_bytes())),
         };
@@ -42,20 +43,21 @@ pub fn curl(client: &Client, request: &Request, program: &str) -> Result<String,
     }
     headers.sort();
     for (name, value) in headers {
-        // Writing to a string cannot fail.
         let _ = write!(command, " -H \"{name}: {value}\"");
     }
     match request.payload() {
         Payload::Empty => {}
-        Payload::Bytes(bytes) => command.push_str(&format!(" -d {}", quoted(&String::from_utf8_lossy(bytes)))),
+        Payload::Bytes(bytes) => {
+            let _ = write!(command, " -d {}", quoted(&String::from_utf8_lossy(bytes)));
+        }
         Payload::Stream(_) => command.push_str(" --data-binary @-"),
     }
-    command.push_str(&format!(" \"{}\"", escaped(&prepared.url)));
+    let _ = write!(command, " \"{}\"", escaped(&prepared.url));
     Ok(command)
 }
 
 /// The policy that the request needs.
-pub fn policy(request: &Request) -> String {
+pub(crate) fn policy(request: &Request) -> String {
     let path = request.path().trim_matches('/');
     let mut capabilities = if request.is_listing() {
         vec!["list"]
@@ -71,7 +73,8 @@ pub fn policy(request: &Request) -> String {
     if needs_sudo(path) {
         capabilities.push("sudo");
     }
-    let capabilities: Vec<String> = capabilities.into_iter().map(|capability| format!("{capability:?}")).collect();
+    let capabilities: Vec<String> =
+        capabilities.into_iter().map(|capability| format!("{capability:?}")).collect();
     format!("path {path:?} {{\n  capabilities = [{}]\n}}", capabilities.join(", "))
 }
 
@@ -126,7 +129,10 @@ fn escaped(text: &str) -> String {
 fn title_case(name: &str) -> String {
     let word = |word: &str| {
         let mut letters = word.chars();
-        letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>()).unwrap_or_default()
+        letters
+            .next()
+            .map(|first| first.to_uppercase().chain(letters).collect::<String>())
+            .unwrap_or_default()
     };
     name.split('-').map(word).collect::<Vec<_>>().join("-")
 }
@@ -168,8 +174,14 @@ mod tests {
 
     #[test]
     fn policies() {
-        assert_eq!(policy(&Request::read("secret/data/x")), "path \"secret/data/x\" {\n  capabilities = [\"read\"]\n}");
-        assert_eq!(policy(&Request::list("secret/metadata/")), "path \"secret/metadata\" {\n  capabilities = [\"list\"]\n}");
+        assert_eq!(
+            policy(&Request::read("secret/data/x")),
+            "path \"secret/data/x\" {\n  capabilities = [\"read\"]\n}"
+        );
+        assert_eq!(
+            policy(&Request::list("secret/metadata/")),
+            "path \"secret/metadata\" {\n  capabilities = [\"list\"]\n}"
+        );
         assert!(policy(&Request::write("a")).contains("[\"create\", \"update\"]"));
         assert!(policy(&Request::patch("a")).contains("[\"patch\"]"));
         assert!(policy(&Request::delete("sys/audit/file")).contains("[\"delete\", \"sudo\"]"));

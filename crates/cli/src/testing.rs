@@ -28,7 +28,8 @@ impl Write for Buffer {
 /// Streams with this input and these variables, and the buffers of output and errors.
 pub(crate) fn io(stdin: &str, env: &[(&str, &str)]) -> (Io, Buffer, Buffer) {
     let (out, err) = (Buffer::default(), Buffer::default());
-    let env: Vec<(String, String)> = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let env: Vec<(String, String)> =
+        env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let io = Io {
         stdin: Box::new(Cursor::new(stdin.as_bytes().to_vec())),
         stdout: Box::new(out.clone()),

@@ -13,10 +13,10 @@ use crate::io::Io;
 
 /// The place a token is kept at.
 #[derive(Debug, PartialEq, Eq)]
-pub enum TokenHelper {
+pub(crate) enum TokenHelper {
     /// A file that only its owner can read.
     File(PathBuf),
-    /// A program that is called with `get`, `store` or `erase`.
+    /// A program that is called with `get` or `store`.
     Program(PathBuf),
     /// No home directory: nothing is kept.
     Nowhere,
@@ -25,9 +25,10 @@ pub enum TokenHelper {
 impl TokenHelper {
     /// Finds the place: `token_helper` in the file that `VAULT_CONFIG_PATH` names or in `~/.vault`; otherwise the file
     /// that `VAULT_TOKEN_PATH` names, or `~/.vault-token`.
-    pub fn find(io: &Io) -> Result<Self, Failure> {
+    pub(crate) fn find(io: &Io) -> Result<Self, Failure> {
         let home = (io.env)("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-        let config = io.variable("CONFIG_PATH").map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".vault")));
+        let config =
+            io.variable("CONFIG_PATH").map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".vault")));
         if let Some(program) = config.as_deref().map(configured).transpose()?.flatten() {
             return Ok(Self::Program(program));
         }
@@ -36,7 +37,7 @@ impl TokenHelper {
     }
 
     /// The kept token.
-    pub fn get(&self) -> Result<Option<Secret<String>>, Failure> {
+    pub(crate) fn get(&self) -> Result<Option<Secret<String>>, Failure> {
         let text = match self {
             Self::Nowhere => return Ok(None),
             Self::File(path) => match fs::read_to_string(path) {
@@ -51,23 +52,11 @@ impl TokenHelper {
     }
 
     /// Keeps a token in place of the one before.
-    pub fn store(&self, token: &str) -> Result<(), Failure> {
+    pub(crate) fn store(&self, token: &str) -> Result<(), Failure> {
         match self {
             Self::Nowhere => Err(failed("store", "no home directory to keep it in")),
             Self::File(path) => replace(path, token).map_err(|error| failed("store", &io_reason(&error))),
             Self::Program(program) => call(program, "store", Some(token)).map(|_| ()),
-        }
-    }
-
-    /// Forgets the token.
-    pub fn erase(&self) -> Result<(), Failure> {
-        match self {
-            Self::Nowhere => Ok(()),
-            Self::File(path) => match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("erase", &io_reason(&error))),
-                _ => Ok(()),
-            },
-            Self::Program(program) => call(program, "erase", None).map(|_| ()),
         }
     }
 }
@@ -103,7 +92,10 @@ fn replace(path: &Path, token: &str) -> io::Result<()> {
     name.push(format!(".{suffix}"));
     let scratch = PathBuf::from(name);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&scratch)?;
-    let written = file.write_all(token.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&scratch, path));
+    let written = file
+        .write_all(token.as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&scratch, path));
     if written.is_err() {
         // What went wrong is told; a scratch file that stays too is the lesser trouble.
         let _ = fs::remove_file(&scratch);
@@ -156,9 +148,6 @@ mod tests {
         let file = home.path().join(".vault-token");
         assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
-        helper.erase().unwrap();
-        helper.erase().unwrap();
-        assert!(helper.get().unwrap().is_none());
     }
 
     #[test]
@@ -175,7 +164,7 @@ mod tests {
         let program = home.path().join("helper");
         let kept = home.path().join("kept");
         let script = format!(
-            "#!/bin/sh\ncase $1 in get) cat {0} 2>/dev/null || true;; store) cat > {0};; *) exit 3;; esac\n",
+            "#!/bin/sh\ncase $1 in get) cat {0} 2>/dev/null || true;; store) cat > {0};; esac; exit $(cat {0}.exit 2>/dev/null || echo 0)\n",
             kept.display()
         );
         fs::write(&program, script).unwrap();
@@ -185,7 +174,8 @@ mod tests {
         assert!(helper.get().unwrap().is_none());
         helper.store("s.kept").unwrap();
         assert_eq!(helper.get().unwrap().unwrap().expose(), "s.kept");
-        assert!(helper.erase().unwrap_err().to_string().contains("exit status: 3"));
+        fs::write(home.path().join("kept.exit"), "3").unwrap();
+        assert!(helper.get().err().unwrap().to_string().contains("exit status: 3"));
     }
 
     #[test]
@@ -193,7 +183,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         for text in ["token_helper = 1", "token_helper = "] {
             fs::write(home.path().join(".vault"), text).unwrap();
-            assert!(at(home.path(), &[]).unwrap_err().to_string().starts_with("Error loading config "), "{text}");
+            assert!(
+                at(home.path(), &[]).unwrap_err().to_string().starts_with("Error loading config "),
+                "{text}"
+            );
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The table of all commands.
 
 use crate::command::Command;
-use crate::commands::{audit, auth, completion, kv, lease, logical, login, monitor, namespace, operator, path_help};
+use crate::commands::{
+    audit, auth, completion, kv, lease, logical, login, monitor, namespace, operator, path_help,
+};
 use crate::commands::{plugin, policy, print, secrets, status, token, version};
 
 /// The program itself.
-pub static ROOT: Command = Command::group(
+pub(crate) static ROOT: Command = Command::group(
     "",
     "An open secrets manager",
     "",

@@ -10,7 +10,7 @@ use crate::io::Io;
 
 /// Reads data arguments into a JSON object, in order. A key that comes again becomes a list. The message of an error
 /// names the argument.
-pub fn parse(args: &[String], io: &mut Io) -> Result<Map<String, Value>, String> {
+pub(crate) fn parse(args: &[String], io: &mut Io) -> Result<Map<String, Value>, String> {
     let mut builder = Builder { data: Map::new(), stdin_used: false };
     for arg in args {
         builder.add(arg, io).map_err(|reason| format!("invalid key/value pair {arg:?}: {reason}"))?;
@@ -19,7 +19,7 @@ pub fn parse(args: &[String], io: &mut Io) -> Result<Map<String, Value>, String>
 }
 
 /// As [`parse`], for values that are texts only, as queries and login parameters are.
-pub fn parse_texts(args: &[String], io: &mut Io) -> Result<Vec<(String, String)>, String> {
+pub(crate) fn parse_texts(args: &[String], io: &mut Io) -> Result<Vec<(String, String)>, String> {
     let mut pairs = Vec::new();
     for (key, value) in parse(args, io)? {
         match value {
@@ -121,7 +121,10 @@ mod tests {
         assert_eq!(data(&["a=1", "b=x=y", "d="], ""), Ok(json!({"a": "1", "b": "x=y", "d": ""})));
         assert_eq!(data(&["a=1", "a=2", "a=3"], ""), Ok(json!({"a": ["1", "2", "3"]})));
         assert_eq!(data(&["a=\\@x", "b=\\x", "@c=1"], ""), Ok(json!({"a": "@x", "b": "\\x", "@c": "1"})));
-        assert_eq!(data(&["abc"], ""), Err("invalid key/value pair \"abc\": format must be key=value".to_owned()));
+        assert_eq!(
+            data(&["abc"], ""),
+            Err("invalid key/value pair \"abc\": format must be key=value".to_owned())
+        );
     }
 
     #[test]
@@ -129,7 +132,10 @@ mod tests {
         assert_eq!(data(&["a=-"], "v\n"), Ok(json!({"a": "v\n"})));
         assert_eq!(data(&["-", "a=1"], r#"{"a":5,"x":[1]}"#), Ok(json!({"a": [5, "1"], "x": [1]})));
         assert_eq!(data(&["-"], r#"{"a":1}{"b":2}"#), Ok(json!({"a": 1})));
-        assert_eq!(data(&["a=-", "b=-"], "v"), Err("invalid key/value pair \"b=-\": stdin already consumed".to_owned()));
+        assert_eq!(
+            data(&["a=-", "b=-"], "v"),
+            Err("invalid key/value pair \"b=-\": stdin already consumed".to_owned())
+        );
         assert!(data(&["-"], "[1]").is_err() && data(&["-"], "zork").is_err() && data(&["-"], "").is_err());
     }
 
@@ -148,7 +154,8 @@ mod tests {
         assert_eq!(data(&[&format!("@{path}"), "f=2"], ""), Ok(json!({"f": [1, "2"]})));
         assert_eq!(data(&[&format!("b=@{path}")], ""), Ok(json!({"b": r#"{"f":1}"#})));
         let missing = data(&["n=@/nope"], "").unwrap_err();
-        let wanted = "invalid key/value pair \"n=@/nope\": error reading file: open /nope: no such file or directory";
+        let wanted =
+            "invalid key/value pair \"n=@/nope\": error reading file: open /nope: no such file or directory";
         assert_eq!(missing, wanted);
         let missing = data(&["@/nope"], "").unwrap_err();
         assert_eq!(missing, "invalid key/value pair \"@/nope\": open /nope: no such file or directory");

@@ -51,7 +51,7 @@ impl Default for Config {
             wrap_ttl: None,
             policy_override: false,
             tls: Tls::default(),
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             retry: Retry::default(),
             rate_limit: None,
             proxy: Proxy::default(),

@@ -137,7 +137,7 @@ mod tests {
     fn nothing_set_is_the_default() {
         let config = config(&[("VAULT_ADDR", "")]).unwrap();
         assert_eq!(config.address, "https://127.0.0.1:8200");
-        assert_eq!(config.timeout, Duration::from_secs(60));
+        assert_eq!(config.timeout, Duration::from_mins(1));
         assert_eq!(config.retry.max, 2);
         assert!(config.token.is_none());
         assert_eq!(config.proxy, crate::Proxy::default());
@@ -180,7 +180,7 @@ mod tests {
         assert!(config.tls.skip_verify && config.srv_lookup && config.disable_redirects);
         assert_eq!(config.timeout, Duration::from_secs(90));
         assert_eq!(config.retry.max, 0);
-        assert_eq!(config.wrap_ttl, Some(Duration::from_secs(300)));
+        assert_eq!(config.wrap_ttl, Some(Duration::from_mins(5)));
         assert_eq!(config.rate_limit, Some(RateLimit { per_second: 10.0, burst: 20 }));
         assert_eq!(config.mfa, ["m:1"]);
         assert_eq!(config.proxy.all.as_deref(), Some("http://p2"));

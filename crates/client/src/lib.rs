@@ -38,3 +38,6 @@ pub use error::{ApiError, ConfigError, Error};
 pub use reply::{Auth, Reply, WrapInfo};
 pub use request::{Payload, Request};
 pub use retry::Retry;
+
+#[cfg(test)]
+mod tests;

@@ -59,9 +59,6 @@ mod tests {
             limiter.acquire().await;
         }
         let elapsed = start.elapsed();
-        assert!(
-            elapsed >= Duration::from_millis(2000) && elapsed < Duration::from_millis(2020),
-            "{elapsed:?}"
-        );
+        assert!(elapsed >= Duration::from_secs(2) && elapsed < Duration::from_millis(2020), "{elapsed:?}");
     }
 }

@@ -17,7 +17,7 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { max: 2, wait_min: Duration::from_millis(1000), wait_max: Duration::from_millis(1500) }
+        Self { max: 2, wait_min: Duration::from_secs(1), wait_max: Duration::from_millis(1500) }
     }
 }
 
@@ -58,8 +58,8 @@ mod tests {
         let retry = Retry::default();
         let least = Entropy::given(|out| out.fill(0));
         let most = Entropy::given(|out| out.fill(255));
-        assert_eq!(retry.pause(1, &least), Duration::from_millis(1000));
+        assert_eq!(retry.pause(1, &least), Duration::from_secs(1));
         assert_eq!(retry.pause(1, &most), Duration::from_millis(1500));
-        assert_eq!(retry.pause(2, &most), Duration::from_millis(3000));
+        assert_eq!(retry.pause(2, &most), Duration::from_secs(3));
     }
 }

@@ -98,7 +98,7 @@ fn file(what: &'static str, path: &Path, reason: &dyn std::fmt::Display) -> Conf
     ConfigError::File { what, path: path.to_owned(), reason }
 }
 
-fn refused(error: rustls::Error) -> ConfigError {
+fn refused(error: impl std::fmt::Display) -> ConfigError {
     ConfigError::Tls(error.to_string())
 }
 

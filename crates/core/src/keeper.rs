@@ -246,7 +246,13 @@ impl Core {
             ("cubbyhole/", "cubbyhole", "per-token private secret storage"),
             ("auth/token/", "token", "token based credentials"),
         ] {
-            let mount = NewMount { kind: kind.to_owned(), description: description.to_owned(), ..NewMount::default() };
+            let mount = NewMount {
+                kind: kind.to_owned(),
+                description: description.to_owned(),
+                local: kind == "cubbyhole",
+                seal_wrap: kind == "system",
+                ..NewMount::default()
+            };
             self.add_mount(&txn, path, mount).await?;
         }
         let entry = TokenEntry {

@@ -196,11 +196,12 @@ impl Core {
         let txn = txn.scoped(strongroom_barrier::Scope::core());
         let class = if path.starts_with("auth/") { Class::Auth } else { Class::Secrets };
         let engine = self.catalog.engine(class, &entry.kind, &entry.options).ok_or_else(|| {
-            let what = if class == Class::Auth { "auth method" } else { "secrets engine" };
-            bad_request(format!("plugin not found in the catalog: {} is not a known {what}", entry.kind))
+            bad_request(format!("plugin not found in the catalog: {}", entry.kind))
         })?;
         engine.validate_options(&entry.options).map_err(bad_request)?;
-        self.check_free(&txn, path).await?;
+        if let Some(other) = self.taken_by(&txn, path).await? {
+            return Err(bad_request(format!("path is already in use at {other}")));
+        }
         let number = NUMBERS.get(&txn, NEXT_MOUNT).await?.map_or(1, |next| next.0);
         NUMBERS.put(&txn, NEXT_MOUNT, Number(number.saturating_add(1)))?;
         let random = self.environment.entropy.bytes::<4>()?;
@@ -221,17 +222,25 @@ impl Core {
         Ok(kept)
     }
 
-    /// Refuses a path that is taken, or lies inside or around a mount: requests could not be told apart.
-    async fn check_free(&self, txn: &Txn, path: &str) -> Result<(), EngineError> {
+    /// The mount that takes `path`, by being there or by lying inside or around it: requests could not be told apart.
+    async fn taken_by(&self, txn: &Txn, path: &str) -> Result<Option<String>, EngineError> {
         let taken = MOUNTS.keys(txn, &crate::ROOT_NAMESPACE, None, MOST_MOUNTS).await?;
-        for (_, other) in taken {
-            if other == path {
-                return Err(bad_request(format!("path is already in use at {path}")));
-            }
-            if other.starts_with(path) || path.starts_with(other.as_str()) {
-                return Err(bad_request(format!("path is already in use at {other}")));
-            }
+        let meets = |other: &String| other.starts_with(path) || path.starts_with(other.as_str());
+        Ok(taken.into_iter().map(|(_, other)| other).find(meets))
+    }
+
+    /// Moves a mount with all that it keeps. Leases and tokens name the path they came from: there must be none left
+    /// ([`Core::revoke_prefix_step`]).
+    pub async fn move_mount(&self, txn: &Txn, from: &str, to: &str) -> Result<(), EngineError> {
+        let txn = txn.scoped(strongroom_barrier::Scope::core());
+        let Some(entry) = self.mount_entry(&txn, from).await? else {
+            return Err(bad_request(format!("no matching mount at {from:?}")));
+        };
+        if let Some(other) = self.taken_by(&txn, to).await? {
+            return Err(bad_request(format!("path already in use at {other:?}")));
         }
+        MOUNTS.delete(&txn, &(crate::ROOT_NAMESPACE, from));
+        MOUNTS.put(&txn, &(crate::ROOT_NAMESPACE, to), (*entry).clone())?;
         Ok(())
     }
 

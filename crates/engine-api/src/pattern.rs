@@ -1,4 +1,4 @@
-//! Paths with parts to be filled in: `role/{name}/secret-id`, `data/{path..}`.
+//! Paths with parts to be filled in: `role/{name}/secret-id`, `data/{path..}`, `mounts/{path..}/tune`.
 
 /// One part of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,7 +8,8 @@ pub enum Segment {
     /// One segment that is a name: letters, digits, `_ - . @`, beginning and ending in a letter, digit or `_`
     /// (Vault's generic name).
     Name(String),
-    /// Everything that is left, slashes included; possibly nothing.
+    /// Everything that is left, slashes included; possibly nothing. Fixed segments may follow it: then it is what is
+    /// left before them, and not nothing.
     Rest(String),
 }
 
@@ -52,9 +53,10 @@ impl Pattern {
     pub fn captures(&self, path: &str) -> Option<Vec<String>> {
         let mut captured = Vec::new();
         let mut left = Some(path);
-        for segment in &self.segments {
+        for (at, segment) in self.segments.iter().enumerate() {
             if let Segment::Rest(_) = segment {
-                captured.push(left.unwrap_or_default().to_owned());
+                let after = self.segments.get(at.saturating_add(1)..).unwrap_or_default();
+                captured.push(rest_before(after, left.unwrap_or_default())?.to_owned());
                 return Some(captured);
             }
             let text = left?;
@@ -84,6 +86,19 @@ impl Pattern {
         ranks.push(2);
         ranks
     }
+}
+
+/// What is left of `text` before the fixed segments `after` at its end.
+fn rest_before<'a>(after: &[Segment], text: &'a str) -> Option<&'a str> {
+    if after.is_empty() {
+        return Some(text);
+    }
+    let mut rest = text.strip_suffix('/').unwrap_or(text);
+    for segment in after.iter().rev() {
+        let Segment::Fixed(fixed) = segment else { return None };
+        rest = rest.strip_suffix(fixed.as_str())?.strip_suffix('/')?;
+    }
+    (!rest.is_empty()).then_some(rest)
 }
 
 fn segment(part: &str) -> Segment {
@@ -125,10 +140,27 @@ mod tests {
     }
 
     #[test]
+    fn fixed_segments_may_follow_the_rest() {
+        let tune = Pattern::new("mounts/{path..}/tune");
+        assert_eq!(tune.captures("mounts/a/tune"), Some(vec!["a".to_owned()]));
+        assert_eq!(tune.captures("mounts/a/b/tune/"), Some(vec!["a/b".to_owned()]));
+        assert_eq!(tune.captures("mounts/tune/tune"), Some(vec!["tune".to_owned()]));
+        assert_eq!(tune.captures("mounts/a"), None);
+        assert_eq!(tune.captures("mounts/atune"), None);
+        assert_eq!(tune.captures("mounts/tune"), None, "a mount called tune is not tuned by its own path");
+        assert_eq!(tune.captures("mounts//tune"), None);
+        assert_eq!(tune.openapi(), "mounts/{path}/tune");
+        let two = Pattern::new("{path..}/a/b");
+        assert_eq!(two.captures("x/y/a/b"), Some(vec!["x/y".to_owned()]));
+        assert_eq!(two.captures("x/b"), None);
+        assert_eq!(Pattern::new("{path..}/{name}").captures("x/y"), None);
+    }
+
+    #[test]
     fn the_more_specific_come_first() {
-        let mut patterns = ["{path..}", "a/{name}", "a/fixed", "a", "{name}"].map(Pattern::new);
+        let mut patterns = ["{path..}", "a/{name}", "a/fixed", "a", "{name}", "{path..}/tune"].map(Pattern::new);
         patterns.sort_by_key(Pattern::specificity);
         let texts: Vec<_> = patterns.iter().map(|pattern| pattern.text.as_str()).collect();
-        assert_eq!(texts, ["a/fixed", "a/{name}", "a", "{name}", "{path..}"]);
+        assert_eq!(texts, ["a/fixed", "a/{name}", "a", "{name}", "{path..}/tune", "{path..}"]);
     }
 }

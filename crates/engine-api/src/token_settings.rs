@@ -1,15 +1,17 @@
 //! The `token_*` parameters that every auth method's roles share. Source: Vault's API documentation, the
 //! "Parameters" of any auth method's role (`token_ttl`, `token_policies`, …).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use strongroom_wire::lenient::{Flag, Int, List, Text, Ttl};
 
-use crate::{AuthGrant, EngineError, TokenKind, bad_request};
+use crate::doc::fields_of;
+use crate::{AuthGrant, EngineError, OperationDoc, TokenKind, bad_request};
 
 /// What a role says of the tokens it grants.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,20 +108,41 @@ impl TokenSettings {
 
     /// Adds the `token_*` members that reading a role answers.
     pub fn describe(&self, into: &mut Map<String, Value>) {
-        let cidrs: Vec<String> = self.bound_cidrs.iter().map(ToString::to_string).collect();
-        for (name, value) in [
-            ("token_bound_cidrs", json!(cidrs)),
-            ("token_explicit_max_ttl", json!(self.explicit_max_ttl.as_secs())),
-            ("token_max_ttl", json!(self.max_ttl.as_secs())),
-            ("token_no_default_policy", json!(self.no_default_policy)),
-            ("token_num_uses", json!(self.num_uses)),
-            ("token_period", json!(self.period.as_secs())),
-            ("token_policies", json!(self.policies)),
-            ("token_ttl", json!(self.ttl.as_secs())),
-            ("token_type", json!(self.kind.map_or("default", TokenKind::name))),
-        ] {
-            into.insert(name.to_owned(), value);
+        let view = TokenSettingsView {
+            token_bound_cidrs: self.bound_cidr_texts(),
+            token_explicit_max_ttl: self.explicit_max_ttl.as_secs(),
+            token_max_ttl: self.max_ttl.as_secs(),
+            token_no_default_policy: self.no_default_policy,
+            token_num_uses: self.num_uses,
+            token_period: self.period.as_secs(),
+            token_policies: self.policies.clone(),
+            token_ttl: self.ttl.as_secs(),
+            token_type: self.kind.map_or("default", TokenKind::name),
+        };
+        // A struct of texts, numbers and flags always becomes an object.
+        if let Ok(Value::Object(members)) = serde_json::to_value(view) {
+            into.extend(members);
         }
+    }
+
+    /// Documents what [`TokenSettings::describe`] adds to an operation's answer.
+    pub fn document_answer(doc: &mut OperationDoc) {
+        doc.response.extend(fields_of::<TokenSettingsView>());
+    }
+
+    /// The bound address blocks as Vault shows them: a block of one as its bare address.
+    pub fn bound_cidr_texts(&self) -> Vec<String> {
+        let text = |block: &IpNet| {
+            if block.prefix_len() == block.max_prefix_len() { block.addr().to_string() } else { block.to_string() }
+        };
+        self.bound_cidrs.iter().map(text).collect()
+    }
+
+    /// Whether a caller may stand at `remote`: with no blocks anyone may, else only an address in one of them. An
+    /// IPv4 address that came in IPv6 form counts as what it is; an unknown address is in no block.
+    pub fn is_within(blocks: &[IpNet], remote: Option<IpAddr>) -> bool {
+        let holds = |address: IpAddr| blocks.iter().any(|block| block.contains(&address));
+        blocks.is_empty() || remote.is_some_and(|address| holds(address.to_canonical()))
     }
 
     /// A grant as these settings have it; the method adds names and metadata.
@@ -140,12 +163,49 @@ impl TokenSettings {
     }
 }
 
+/// The `token_*` members of a role as reads answer them.
+#[derive(Serialize, JsonSchema)]
+struct TokenSettingsView {
+    /// CIDR blocks that the generated tokens may be used from.
+    token_bound_cidrs: Vec<String>,
+    /// The explicit maximum TTL of the generated tokens, in seconds; zero means none.
+    token_explicit_max_ttl: u64,
+    /// The maximum lifetime of the generated tokens, in seconds; zero means the mount's.
+    token_max_ttl: u64,
+    /// Whether the 'default' policy is left out of the generated tokens.
+    token_no_default_policy: bool,
+    /// How often a generated token may be used; zero means unlimited.
+    token_num_uses: u32,
+    /// The renewal period of the generated tokens, in seconds; zero means not periodic.
+    token_period: u64,
+    /// The policies of the generated tokens.
+    token_policies: Vec<String>,
+    /// The initial TTL of the generated tokens, in seconds; zero means the mount's.
+    token_ttl: u64,
+    /// The type of the generated tokens: service, batch or default.
+    token_type: &'static str,
+}
+
+impl TokenSettingsInput {
+    /// Works in a parameter's `older` name (`policies` for `token_policies`): the newer one counts where both are
+    /// given. `echoed` says whether reads answer the older name too: they do once it was given, until the newer one
+    /// is given alone.
+    pub fn accept_older<T>(newer: &mut Option<T>, older: Option<T>, echoed: &mut bool) {
+        if newer.is_some() || older.is_some() {
+            *echoed = older.is_some();
+        }
+        if newer.is_none() {
+            *newer = older;
+        }
+    }
+}
+
 /// `default` leaves the choice to the mount.
 fn token_kind(text: &str) -> Result<Option<TokenKind>, EngineError> {
     match text {
-        "" | "default" | "default-service" => Ok(None),
+        "" | "default" => Ok(None),
         "service" => Ok(Some(TokenKind::Service)),
-        "batch" | "default-batch" => Ok(Some(TokenKind::Batch)),
+        "batch" => Ok(Some(TokenKind::Batch)),
         other => Err(bad_request(format!("invalid 'token_type' value {other:?}"))),
     }
 }
@@ -159,10 +219,108 @@ pub fn normal_policies(names: &[String]) -> Vec<String> {
     names
 }
 
-/// Address blocks; a bare address is a block of one.
+/// Address blocks; a bare address is a block of one. The error is Vault's text.
 pub fn parse_cidrs(texts: &[String]) -> Result<Vec<IpNet>, String> {
     let parse = |text: &String| {
-        text.parse::<IpNet>().or_else(|error| text.parse::<std::net::IpAddr>().map(IpNet::from).map_err(|_| error))
+        text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+            format!(
+                "error parsing address {text:?}: Unable to convert {text:?} to an IPv4 or IPv6 address, or a UNIX Socket"
+            )
+        })
     };
-    texts.iter().map(|text| parse(text).map_err(|_| format!("invalid CIDR block {text:?}"))).collect()
+    texts.iter().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn applied(input: Value) -> Result<TokenSettings, EngineError> {
+        let mut settings = TokenSettings::default();
+        settings.apply(serde_json::from_value(input).expect("readable input"))?;
+        Ok(settings)
+    }
+
+    fn shown(settings: &TokenSettings) -> Value {
+        let mut members = Map::new();
+        settings.describe(&mut members);
+        Value::Object(members)
+    }
+
+    #[test]
+    fn what_is_set_is_shown() {
+        let settings = applied(json!({
+            "token_bound_cidrs": "1.2.3.4/8,5.5.5.5,5.5.5.5/32,::1/64", "token_policies": "B,a,a", "token_ttl": "1h",
+            "token_max_ttl": 7200, "token_type": "service", "token_num_uses": "3", "token_no_default_policy": true,
+        }));
+        let expected = json!({
+            "token_bound_cidrs": ["1.2.3.4/8", "5.5.5.5", "5.5.5.5", "::1/64"], "token_explicit_max_ttl": 0,
+            "token_max_ttl": 7200, "token_no_default_policy": true, "token_num_uses": 3, "token_period": 0,
+            "token_policies": ["a", "b"], "token_ttl": 3600, "token_type": "service",
+        });
+        assert_eq!(shown(&settings.unwrap()), expected);
+    }
+
+    #[test]
+    fn every_input_is_answered_and_documented() {
+        let mut doc = OperationDoc::default();
+        TokenSettings::document_answer(&mut doc);
+        let names = |fields: &[crate::Field]| fields.iter().map(|field| field.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&doc.response), names(&fields_of::<TokenSettingsInput>()));
+        assert!(doc.response.iter().all(|field| !field.description.is_empty()));
+        assert!(names(&doc.response).iter().all(|name| shown(&TokenSettings::default()).get(name).is_some()));
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for (input, text) in [
+            (json!({"token_ttl": "2h", "token_max_ttl": "1h"}), "'token_ttl' cannot be greater than 'token_max_ttl'"),
+            (json!({"token_num_uses": -1}), "'token_num_uses' cannot be negative"),
+            (json!({"token_type": "bogus"}), "invalid 'token_type' value \"bogus\""),
+            (json!({"token_type": "default-batch"}), "invalid 'token_type' value \"default-batch\""),
+            (
+                json!({"token_type": "batch", "token_num_uses": 3}),
+                "'token_type' cannot be 'batch' or 'default_batch' when set to generate tokens with limited use count",
+            ),
+            (
+                json!({"token_type": "batch", "token_period": 3}),
+                "'token_type' cannot be 'batch' or 'default_batch' when set to generate periodic tokens",
+            ),
+            (
+                json!({"token_bound_cidrs": "bogus"}),
+                "error parsing address \"bogus\": Unable to convert \"bogus\" to an IPv4 or IPv6 address, or a UNIX \
+                 Socket",
+            ),
+        ] {
+            assert_eq!(applied(input).unwrap_err().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn an_older_name_yields_to_the_newer() {
+        let mut echoed = false;
+        let mut take = |mut newer: Option<u8>, older| {
+            TokenSettingsInput::accept_older(&mut newer, older, &mut echoed);
+            (newer, echoed)
+        };
+        assert_eq!(take(None, Some(1)), (Some(1), true));
+        assert_eq!(take(None, None), (None, true));
+        assert_eq!(take(Some(2), Some(1)), (Some(2), true));
+        assert_eq!(take(Some(2), None), (Some(2), false));
+        assert_eq!(take(None, None), (None, false));
+    }
+
+    #[test]
+    fn blocks_hold_addresses_in_either_form() {
+        let blocks = parse_cidrs(&["10.1.2.3/8".to_owned(), "fe80::1".to_owned()]).unwrap();
+        let within = |address: &str| TokenSettings::is_within(&blocks, Some(address.parse().unwrap()));
+        assert!(within("10.255.0.1"));
+        assert!(within("::ffff:10.0.0.1"));
+        assert!(within("fe80::1"));
+        assert!(!within("fe80::2"));
+        assert!(!within("11.0.0.1"));
+        assert!(!TokenSettings::is_within(&blocks, None));
+        assert!(TokenSettings::is_within(&[], None));
+    }
 }

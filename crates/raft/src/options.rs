@@ -84,7 +84,7 @@ impl Options {
             max_commit_size: 4 << 20,
             max_batch_commits: 512,
             max_batch_size: 1 << 20,
-            pipeline_depth: 2,
+            pipeline_depth: 1,
             reserve: None,
             idle_after: Duration::from_secs(10),
             heartbeat: Duration::from_millis(250),

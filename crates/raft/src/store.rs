@@ -290,7 +290,13 @@ impl Inner {
                 Err(error) => return Err(failed(&error)),
             }
         }
-        let alone = self.raft.voter_ids().eq([self.identity.raft_id]);
+        let me = self.identity.raft_id;
+        // Asked of the core itself: the published metrics may be older than the cluster just made.
+        let alone = self
+            .raft
+            .with_raft_state(move |state| state.membership_state.effective().voter_ids().eq([me]))
+            .await
+            .map_err(|error| failed(&error))?;
         if alone {
             let wait = self.raft.wait(Some(options.leader_wait));
             wait.current_leader(self.identity.raft_id, "leadership").await.map_err(|error| failed(&error))?;

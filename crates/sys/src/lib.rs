@@ -1,1 +1,47 @@
-//! (under construction)
+//! The system engine: `sys/`, one file an area.
+
+mod audit;
+mod auth;
+mod bare;
+mod capabilities;
+mod health;
+mod init;
+mod internal;
+mod leases;
+mod mounts;
+mod openapi;
+mod policies;
+mod raw;
+mod rotate;
+mod seal;
+#[cfg(test)]
+mod testing;
+mod tools;
+mod tuning;
+mod wrapping;
+
+use strongroom_engine_api::Engine;
+
+/// The engine that every server mounts at `sys/`.
+pub fn engine() -> Engine {
+    let engine = Engine::system("system", "The system backend: seal, mounts, policies, leases, audit.");
+    [
+        audit::routes,
+        auth::routes,
+        capabilities::routes,
+        health::routes,
+        init::routes,
+        internal::routes,
+        leases::routes,
+        mounts::routes,
+        openapi::routes,
+        policies::routes,
+        raw::routes,
+        rotate::routes,
+        seal::routes,
+        tools::routes,
+        wrapping::routes,
+    ]
+    .into_iter()
+    .fold(engine, |engine, area| area(engine))
+}

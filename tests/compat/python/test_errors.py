@@ -51,8 +51,12 @@ def test_deeply_nested_json_does_not_end_the_server(raw, kv2):
 
 
 def test_oversized_body(raw, kv2):
-    answer = raw.post(f"{kv2}/data/a", b'{"data":{"a":"' + b"x" * (33 * 1024 * 1024) + b'"}}')
-    assert answer.status in (400, 413), answer.status
+    try:
+        answer = raw.post(f"{kv2}/data/a", b'{"data":{"a":"' + b"x" * (33 * 1024 * 1024) + b'"}}')
+        assert answer.status in (400, 413), answer.status
+    except ConnectionError:
+        # The server may close the connection instead of reading all of it.
+        pass
     raw.close()
     assert raw.get("sys/health").status == 200
 
@@ -76,8 +80,8 @@ def test_envelope(raw):
     assert body["cubbyhole/"] == body["data"]["cubbyhole/"]
 
 
-def test_request_header_can_be_required(vault, raw):
-    """X-Vault-Request is accepted; X-Vault-Namespace of the root is too."""
+def test_headers_of_the_clients(raw):
+    """What the clients send along: the mark of a deliberate request, and the root namespace by its names."""
     for headers in ({"X-Vault-Request": "true"}, {"X-Vault-Namespace": ""}, {"X-Vault-Namespace": "root"}):
         assert raw.get("sys/mounts", headers=headers).status == 200, headers
 

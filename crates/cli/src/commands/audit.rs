@@ -11,7 +11,7 @@ use crate::flags::Flag;
 use crate::output::{Format, go, table};
 use crate::values;
 
-pub static AUDIT: Command = Command::group(
+pub(crate) static AUDIT: Command = Command::group(
     "audit",
     "Interact with audit devices",
     r"
@@ -74,7 +74,8 @@ async fn enable(call: &mut Call<'_>) -> Outcome {
     let args = call.args.get(1..).unwrap_or_default().to_vec();
     let options = values::parse_texts(&args, call.io)
         .map_err(|reason| Failure::local(format!("Failed to parse K=V data: {reason}")))?;
-    let options: Map<String, Value> = options.into_iter().map(|(key, value)| (key, Value::String(value))).collect();
+    let options: Map<String, Value> =
+        options.into_iter().map(|(key, value)| (key, Value::String(value))).collect();
     let body = json!({
         "type": kind,
         "description": call.flags.text("description").unwrap_or_default(),
@@ -111,7 +112,8 @@ async fn list(call: &mut Call<'_>) -> Outcome {
             let local = device.get("local") == Some(&json!(true));
             row.push(if local { "local" } else { "replicated" }.to_owned());
             let options = device.get("options").and_then(Value::as_object);
-            let options = options.into_iter().flatten().map(|(key, value)| format!("{key}={}", go::value(value)));
+            let options =
+                options.into_iter().flatten().map(|(key, value)| format!("{key}={}", go::value(value)));
             row.push(options.collect::<Vec<_>>().join(" "));
         }
         row

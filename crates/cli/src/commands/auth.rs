@@ -10,7 +10,7 @@ use crate::command::Command;
 use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 
-pub static AUTH: Command = Command::group(
+pub(crate) static AUTH: Command = Command::group(
     "auth",
     "Interact with auth methods",
     r#"
@@ -144,11 +144,18 @@ async fn help(call: &mut Call<'_>) -> Outcome {
         let method = methods.get(&format!("{name}/"));
         match method.and_then(|method| method.get("type")).and_then(Value::as_str) {
             Some(kind) => kind.to_owned(),
-            None => return Err(Failure::local(format!("No auth method available on the server at {:?}", format!("{name}/")))),
+            None => {
+                return Err(Failure::local(format!(
+                    "No auth method available on the server at {:?}",
+                    format!("{name}/")
+                )));
+            }
         }
     };
     match login::usage(&kind) {
         Some(usage) => call.say(usage.replace("{p}", call.program).trim()),
-        None => Err(Failure::local(format!("No method-specific CLI handler available for auth method {kind:?}"))),
+        None => {
+            Err(Failure::local(format!("No method-specific CLI handler available for auth method {kind:?}")))
+        }
     }
 }

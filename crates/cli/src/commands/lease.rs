@@ -8,7 +8,7 @@ use crate::command::Command;
 use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 
-pub static LEASE: Command = Command::group(
+pub(crate) static LEASE: Command = Command::group(
     "lease",
     "Interact with leases",
     r"
@@ -105,7 +105,9 @@ async fn revoke(call: &mut Call<'_>) -> Outcome {
         return Err(Failure::local("Specifying -force requires also specifying -prefix"));
     }
     if force {
-        call.warn("Warning! Force-removing leases can cause Vault to become out of sync with\nsecret engines!")?;
+        call.warn(
+            "Warning! Force-removing leases can cause Vault to become out of sync with\nsecret engines!",
+        )?;
         let request = Request::write(format!("sys/leases/revoke-force/{id}"));
         call.reply(request).await.because(format!("Error force revoking leases with prefix {id}"))?;
         return call.say(format!("Success! Force revoked any leases with prefix: {id}"));

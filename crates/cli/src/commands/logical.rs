@@ -10,7 +10,7 @@ use crate::flags::Flag;
 use crate::output::Format;
 use crate::values;
 
-pub static READ: Command = Command::remote(
+pub(crate) static READ: Command = Command::remote(
     "read",
     "Read data and retrieve secrets",
     "[options] PATH [DATA K=V...]",
@@ -25,10 +25,11 @@ Reads what is at PATH: a secret, fresh credentials, a configuration. Pairs behin
 .field()
 .args(1, usize::MAX);
 
-const FORCE: Flag =
-    Flag::switch("force", "Go on without any key=value pairs, for paths that need none.").or("f").default("false");
+const FORCE: Flag = Flag::switch("force", "Go on without any key=value pairs, for paths that need none.")
+    .or("f")
+    .default("false");
 
-pub static WRITE: Command = Command::remote(
+pub(crate) static WRITE: Command = Command::remote(
     "write",
     "Write data, configuration, and secrets",
     "[options] PATH [DATA K=V...]",
@@ -49,7 +50,7 @@ standard input. "@file.json" and "-" alone stand for a whole JSON object.
 .flags(&[FORCE])
 .args(1, usize::MAX);
 
-pub static PATCH: Command = Command::remote(
+pub(crate) static PATCH: Command = Command::remote(
     "patch",
     "Patch data, configuration, and secrets",
     "[options] PATH [DATA K=V...]",
@@ -64,7 +65,7 @@ Changes single fields of what is at PATH and leaves the others as they are. Data
 .flags(&[FORCE])
 .args(1, usize::MAX);
 
-pub static DELETE: Command = Command::remote(
+pub(crate) static DELETE: Command = Command::remote(
     "delete",
     "Delete secrets and configuration",
     "[options] PATH [DATA K=V...]",
@@ -84,7 +85,7 @@ const PAGING: [Flag; 2] = [
     Flag::int("limit", "List this many names at most, where the path supports pages.").default("-1"),
 ];
 
-pub static LIST: Command = Command::remote(
+pub(crate) static LIST: Command = Command::remote(
     "list",
     "List data or secrets",
     "[options] PATH",
@@ -100,7 +101,7 @@ Lists the names below PATH. Names that end in a slash are folders.
 .flags(&PAGING)
 .takes(1);
 
-pub static SCAN: Command = Command::remote(
+pub(crate) static SCAN: Command = Command::remote(
     "scan",
     "Scan (recursively list) data or secrets",
     "[options] PATH",
@@ -116,7 +117,7 @@ Lists all names below PATH, those in folders too.
 .flags(&PAGING)
 .takes(1);
 
-pub static UNWRAP: Command = Command::remote(
+pub(crate) static UNWRAP: Command = Command::remote(
     "unwrap",
     "Unwrap a wrapped secret",
     "[options] [TOKEN]",
@@ -169,7 +170,7 @@ async fn patch(call: &mut Call<'_>) -> Outcome {
 }
 
 /// Shows what a write answered, or that it worked.
-pub fn written(call: &mut Call<'_>, path: &str, reply: Option<&Reply>) -> Outcome {
+pub(crate) fn written(call: &mut Call<'_>, path: &str, reply: Option<&Reply>) -> Outcome {
     match reply {
         Some(reply) => call.show(reply),
         None if call.flags.text("field").is_some() => Err(Failure::Exit(1)),
@@ -188,7 +189,7 @@ async fn delete(call: &mut Call<'_>) -> Outcome {
 }
 
 /// Shows what a delete answered, or that it worked.
-pub fn deleted(call: &mut Call<'_>, path: &str, reply: Option<&Reply>) -> Outcome {
+pub(crate) fn deleted(call: &mut Call<'_>, path: &str, reply: Option<&Reply>) -> Outcome {
     match reply {
         Some(reply) => call.show(reply),
         None => call.inform(format!("Success! Data deleted (if it existed) at: {path}")),
@@ -197,13 +198,19 @@ pub fn deleted(call: &mut Call<'_>, path: &str, reply: Option<&Reply>) -> Outcom
 
 async fn list(call: &mut Call<'_>) -> Outcome {
     let path = call.path_arg(0);
-    let reply = call.reply_or_none(paged(call, Request::list(&path))).await.because(format!("Error listing {path}"))?;
+    let reply = call
+        .reply_or_none(paged(call, Request::list(&path)))
+        .await
+        .because(format!("Error listing {path}"))?;
     call.show_list(&path, reply.as_ref())
 }
 
 async fn scan(call: &mut Call<'_>) -> Outcome {
     let path = call.path_arg(0);
-    let reply = call.reply_or_none(paged(call, Request::scan(&path))).await.because(format!("Error scanning {path}"))?;
+    let reply = call
+        .reply_or_none(paged(call, Request::scan(&path)))
+        .await
+        .because(format!("Error scanning {path}"))?;
     call.show_list(&path, reply.as_ref())
 }
 
@@ -233,10 +240,12 @@ fn data(call: &mut Call<'_>) -> Result<Map<String, Value>, Failure> {
     if args.is_empty() && !call.flags.on("force") {
         return Err(Failure::local("Must supply data or use -force"));
     }
-    values::parse(&args, call.io).map_err(|reason| Failure::local(format!("Failed to parse K=V data: {reason}")))
+    values::parse(&args, call.io)
+        .map_err(|reason| Failure::local(format!("Failed to parse K=V data: {reason}")))
 }
 
 fn pairs(call: &mut Call<'_>) -> Result<Vec<(String, String)>, Failure> {
     let args = call.args.get(1..).unwrap_or_default().to_vec();
-    values::parse_texts(&args, call.io).map_err(|reason| Failure::local(format!("Failed to parse K=V data: {reason}")))
+    values::parse_texts(&args, call.io)
+        .map_err(|reason| Failure::local(format!("Failed to parse K=V data: {reason}")))
 }

@@ -16,7 +16,7 @@ use crate::output::text::{WIDTH, wrap};
 use crate::token_helper::TokenHelper;
 use crate::values;
 
-pub static LOGIN: Command = Command::remote(
+pub(crate) static LOGIN: Command = Command::remote(
     "login",
     "Authenticate locally",
     "[options] [AUTH K=V...]",
@@ -62,7 +62,10 @@ const METHODS: [Method; 11] = [
     with_password("okta"),
     with_password("radius"),
     posting("approle", "role_id=<string>    The role's id.\nsecret_id=<string>  The role's secret id."),
-    posting("cert", "name=<string>  The certificate role. The certificate is that of -client-cert and -client-key."),
+    posting(
+        "cert",
+        "name=<string>  The certificate role. The certificate is that of -client-cert and -client-key.",
+    ),
     posting("jwt", "role=<string>  The role.\njwt=<string>   The signed token."),
     posting("kubernetes", "role=<string>  The role.\njwt=<string>   The service account's token."),
     posting("gcp", "role=<string>  The role.\njwt=<string>   The signed token."),
@@ -89,14 +92,16 @@ const fn posting(name: &'static str, parameters: &'static str) -> Method {
 }
 
 /// How to log in with a method; `None` if this program has no handler for it. `{p}` stands for the program's name.
-pub fn usage(name: &str) -> Option<String> {
+pub(crate) fn usage(name: &str) -> Option<String> {
     if name == "token" {
         return Some("Usage: {p} login [TOKEN]\n\n  Logs in with a token. It is asked for if missing; \"-\" reads it from \
                      standard input."
             .to_owned());
     }
     let method = METHODS.iter().find(|method| method.name == name)?;
-    let mut text = format!("Usage: {{p}} login -method={name} [CONFIG K=V...]\n\n  Logs in with the {name} auth method.\n\n");
+    let mut text = format!(
+        "Usage: {{p}} login -method={name} [CONFIG K=V...]\n\n  Logs in with the {name} auth method.\n\n"
+    );
     text.push_str("Configuration:\n");
     for line in method.parameters.lines() {
         // Writing to a string cannot fail.
@@ -171,7 +176,8 @@ fn finish(call: &mut Call<'_>, reply: &Reply) -> Outcome {
              helper. You do NOT need to run \"{} login\" again. Future Vault requests will automatically use this token.",
             call.program
         );
-        let notice = if call.flags.on("no-store") { "Success! You are now authenticated.".to_owned() } else { notice };
+        let notice =
+            if call.flags.on("no-store") { "Success! You are now authenticated.".to_owned() } else { notice };
         call.say(format!("{}\n", wrap(&notice, WIDTH)))?;
     }
     call.show(reply)
@@ -184,12 +190,16 @@ async fn with_token(call: &mut Call<'_>) -> Result<Reply, Failure> {
         [arg] if arg == "-" => call.io.read_stdin()?.trim().to_owned(),
         [arg] => arg.strip_prefix("token=").unwrap_or(arg).trim().to_owned(),
         args => match values::parse_texts(args, call.io) {
-            Ok(pairs) => pairs.into_iter().find(|(key, _)| key == "token").map(|(_, token)| token).unwrap_or_default(),
+            Ok(pairs) => {
+                pairs.into_iter().find(|(key, _)| key == "token").map(|(_, token)| token).unwrap_or_default()
+            }
             Err(reason) => return Err(Failure::local(format!("Error parsing configuration: {reason}"))),
         },
     };
     if token.is_empty() {
-        return Err(Failure::remote("Error authenticating: a token must be passed to auth, please view the help for more information"));
+        return Err(Failure::remote(
+            "Error authenticating: a token must be passed to auth, please view the help for more information",
+        ));
     }
     let token = Secret::new(token);
     call.use_token(Some(token.clone()))?;
@@ -210,9 +220,10 @@ async fn with_token(call: &mut Call<'_>) -> Result<Reply, Failure> {
     all.extend(identity.iter().flatten().filter(|policy| !policies.contains(policy)).cloned());
     all.sort();
     let text = |key: &str| data.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let metadata = data.get("meta").and_then(Value::as_object).map(|meta| {
-        meta.iter().map(|(key, value)| (key.clone(), crate::output::go::value(value))).collect()
-    });
+    let metadata = data
+        .get("meta")
+        .and_then(Value::as_object)
+        .map(|meta| meta.iter().map(|(key, value)| (key.clone(), crate::output::go::value(value))).collect());
     let auth = Auth {
         client_token: token,
         accessor: text("accessor"),
@@ -254,14 +265,18 @@ async fn with_method(call: &mut Call<'_>, name: &str) -> Result<Reply, Failure> 
     let args = call.args.clone();
     let pairs = values::parse_texts(&args, call.io)
         .map_err(|reason| Failure::local(format!("Error parsing configuration: {reason}")))?;
-    let mut body: Map<String, Value> = pairs.into_iter().map(|(key, value)| (key, Value::String(value))).collect();
+    let mut body: Map<String, Value> =
+        pairs.into_iter().map(|(key, value)| (key, Value::String(value))).collect();
     // The old spelling of -path.
     let mount = body.remove("mount").and_then(|mount| mount.as_str().map(str::to_owned));
     let mount = call.flags.text("path").map(str::to_owned).or(mount).unwrap_or_else(|| name.to_owned());
     let mut path = format!("auth/{}/login", sanitize(&mount));
     let authenticating = |reason: &str| Failure::remote(format!("Error authenticating: {reason}"));
     if let Some(key) = method.in_path {
-        let value = body.remove(key).and_then(|value| value.as_str().map(str::to_owned)).filter(|value| !value.is_empty());
+        let value = body
+            .remove(key)
+            .and_then(|value| value.as_str().map(str::to_owned))
+            .filter(|value| !value.is_empty());
         let value = value.or_else(|| (call.io.env)("LOGNAME").filter(|_| name == "ldap"));
         let value = value.ok_or_else(|| authenticating(&format!("'{key}' must be specified")))?;
         path = format!("{path}/{value}");

@@ -13,9 +13,12 @@ use crate::flags::Flag;
 use crate::output::{Format, go, table as columns};
 
 /// Flags that configure a mount, when it is enabled and later.
-pub const TUNING: [Flag; 16] = [
+pub(crate) const TUNING: [Flag; 16] = [
     Flag::list("allowed-managed-keys", "Managed key that the mount may use. Can be given several times."),
-    Flag::list("allowed-response-headers", "Response header that the mount may set. Can be given several times."),
+    Flag::list(
+        "allowed-response-headers",
+        "Response header that the mount may set. Can be given several times.",
+    ),
     Flag::list(
         "audit-non-hmac-request-keys",
         "Key of the request's data that audit devices record in the clear. Can be given several times.",
@@ -25,13 +28,19 @@ pub const TUNING: [Flag; 16] = [
         "Key of the response's data that audit devices record in the clear. Can be given several times.",
     ),
     Flag::span("default-lease-ttl", "Default lease of the mount. Without it, the server's default holds."),
-    Flag::list("delegated-auth-accessors", "Auth mount that the mount may delegate to. Can be given several times."),
+    Flag::list(
+        "delegated-auth-accessors",
+        "Auth mount that the mount may delegate to. Can be given several times.",
+    ),
     Flag::text("description", "What the mount is for."),
     Flag::text("identity-token-key", "Key that signs the mount's plugin identity tokens."),
     Flag::text("listing-visibility", "Whether the mount is listed for everybody: \"unauth\" or \"hidden\"."),
     Flag::span("max-lease-ttl", "Longest lease of the mount. Without it, the server's maximum holds."),
     Flag::map("options", "A key=value option of the mount. Can be given several times."),
-    Flag::list("passthrough-request-headers", "Request header passed to the mount. Can be given several times."),
+    Flag::list(
+        "passthrough-request-headers",
+        "Request header passed to the mount. Can be given several times.",
+    ),
     Flag::text("plugin-version", "Version of the plugin to run."),
     Flag::text("token-type", "Type of the tokens that the mount issues."),
     Flag::switch("trim-request-trailing-slashes", "Drop trailing slashes of paths sent to the mount."),
@@ -39,8 +48,9 @@ pub const TUNING: [Flag; 16] = [
 ];
 
 /// Flags of a mount that are set when it is enabled, and then for good.
-pub const ENABLING: [Flag; 6] = [
-    Flag::switch("external-entropy-access", "Let the mount use the server's external source of entropy.").default("false"),
+pub(crate) const ENABLING: [Flag; 6] = [
+    Flag::switch("external-entropy-access", "Let the mount use the server's external source of entropy.")
+        .default("false"),
     Flag::switch("force-no-cache", "Do not cache the mount's storage.").default("false"),
     Flag::switch("local", "Keep the mount out of replication.").default("false"),
     Flag::text("path", "Where the mount is enabled. The default is its type."),
@@ -49,7 +59,7 @@ pub const ENABLING: [Flag; 6] = [
 ];
 
 /// Flags that lock users out, for auth methods.
-pub const LOCKOUT: [Flag; 4] = [
+pub(crate) const LOCKOUT: [Flag; 4] = [
     Flag::span("user-lockout-counter-reset-duration", "After how long failed logins are forgotten."),
     Flag::switch("user-lockout-disable", "Do not lock users out."),
     Flag::span("user-lockout-duration", "For how long a user is locked out."),
@@ -57,7 +67,7 @@ pub const LOCKOUT: [Flag; 4] = [
 ];
 
 /// Reads a table of mounts: `sys/mounts`, `sys/auth` or `sys/audit`.
-pub async fn table(call: &mut Call<'_>, path: &str) -> Result<BTreeMap<String, Value>, SendError> {
+pub(crate) async fn table(call: &mut Call<'_>, path: &str) -> Result<BTreeMap<String, Value>, SendError> {
     let body: Map<String, Value> = call.send(Request::read(path)).await?.json().await?;
     let data = match body.get("data") {
         Some(Value::Object(data)) => data.clone(),
@@ -109,7 +119,7 @@ fn options(call: &Call<'_>) -> Option<BTreeMap<String, String>> {
 }
 
 /// A mount that was enabled: what it is and where.
-pub struct Enabled {
+pub(crate) struct Enabled {
     /// Its type, or the plugin's name.
     pub kind: String,
     /// Its path, with a slash behind.
@@ -118,12 +128,16 @@ pub struct Enabled {
 
 /// Enables what the first argument names, below `api` (`sys/mounts` or `sys/auth`).
 /// `failed` starts the message if it cannot be.
-pub async fn enable(call: &mut Call<'_>, api: &str, failed: &str) -> Result<Enabled, Failure> {
+pub(crate) async fn enable(call: &mut Call<'_>, api: &str, failed: &str) -> Result<Enabled, Failure> {
     let mut kind = call.arg(0).trim().to_owned();
     if kind == "plugin" {
         match call.flags.text("plugin-name") {
             Some(name) => name.clone_into(&mut kind),
-            None => return Err(Failure::local("Must specify a plugin name with -plugin-name if the type is \"plugin\"")),
+            None => {
+                return Err(Failure::local(
+                    "Must specify a plugin name with -plugin-name if the type is \"plugin\"",
+                ));
+            }
         }
     }
     let path = mount_path(call.flags.text("path").unwrap_or(&kind));
@@ -146,7 +160,7 @@ pub async fn enable(call: &mut Call<'_>, api: &str, failed: &str) -> Result<Enab
 }
 
 /// Tunes the mount at `path` below `sys/mounts`.
-pub async fn tune(call: &mut Call<'_>, path: &str) -> Result<(), SendError> {
+pub(crate) async fn tune(call: &mut Call<'_>, path: &str) -> Result<(), SendError> {
     let mut config = tuning(call);
     if let Some(options) = options(call) {
         config.insert("options".to_owned(), json!(options));
@@ -177,7 +191,7 @@ pub async fn tune(call: &mut Call<'_>, path: &str) -> Result<(), SendError> {
 }
 
 /// Moves a mount and waits until it has moved. `what` names it in messages.
-pub async fn relocate(call: &mut Call<'_>, what: &str) -> Outcome {
+pub(crate) async fn relocate(call: &mut Call<'_>, what: &str) -> Outcome {
     const POLL: Duration = Duration::from_millis(200);
     let (from, to) = (mount_path(call.arg(0)), mount_path(call.arg(1)));
     let failed = format!("Error moving {what} {from} to {to}");
@@ -192,7 +206,8 @@ pub async fn relocate(call: &mut Call<'_>, what: &str) -> Outcome {
         let info = status.as_ref().and_then(|reply| reply.field("migration_info"));
         match info.and_then(|info| info.get("status")).and_then(Value::as_str) {
             Some("success") => {
-                return call.say(format!("Success! Finished moving {what} {from} to {to}, with migration ID {id}"));
+                return call
+                    .say(format!("Success! Finished moving {what} {from} to {to}, with migration ID {id}"));
             }
             Some("failure") => {
                 return Err(Failure::local(format!(
@@ -205,12 +220,14 @@ pub async fn relocate(call: &mut Call<'_>, what: &str) -> Outcome {
 }
 
 /// Shows a table of mounts, with the columns of auth methods or of secrets engines.
-pub fn show(call: &mut Call<'_>, mounts: &BTreeMap<String, Value>, auth: bool) -> Outcome {
+pub(crate) fn show(call: &mut Call<'_>, mounts: &BTreeMap<String, Value>, auth: bool) -> Outcome {
     if call.format != Format::Table {
         return call.show_value(mounts);
     }
     let detailed = call.flags.on("detailed");
-    let rows = mounts.iter().map(|(path, mount)| if detailed { full(path, mount, auth) } else { brief(path, mount, auth) });
+    let rows = mounts
+        .iter()
+        .map(|(path, mount)| if detailed { full(path, mount, auth) } else { brief(path, mount, auth) });
     let rows = rows.collect();
     let header: Vec<&str> = match (detailed, auth) {
         (false, false) => vec!["Path", "Type", "Accessor", "Description"],
@@ -218,7 +235,14 @@ pub fn show(call: &mut Call<'_>, mounts: &BTreeMap<String, Value>, auth: bool) -
         (true, _) => {
             let mut header = vec!["Path", "Plugin", "Accessor", "Default TTL", "Max TTL"];
             header.push(if auth { "Token Type" } else { "Force No Cache" });
-            header.extend(["Replication", "Seal Wrap", "External Entropy Access", "Options", "Description", "UUID"]);
+            header.extend([
+                "Replication",
+                "Seal Wrap",
+                "External Entropy Access",
+                "Options",
+                "Description",
+                "UUID",
+            ]);
             header.extend(["Version", "Running Version", "Running SHA256", "Deprecation Status"]);
             header
         }
@@ -231,7 +255,8 @@ fn text(mount: &Value, key: &str) -> String {
 }
 
 fn brief(path: &str, mount: &Value, auth: bool) -> Vec<String> {
-    let mut row = vec![path.to_owned(), text(mount, "type"), text(mount, "accessor"), text(mount, "description")];
+    let mut row =
+        vec![path.to_owned(), text(mount, "type"), text(mount, "accessor"), text(mount, "description")];
     if auth {
         row.push(text(mount, "plugin_version"));
     }
@@ -248,16 +273,27 @@ fn full(path: &str, mount: &Value, auth: bool) -> Vec<String> {
         seconds => seconds.to_string(),
     };
     let on = |value: &Value, key: &str| value.get(key).and_then(Value::as_bool).unwrap_or(false);
-    let mut row = vec![path.to_owned(), kind.clone(), text(mount, "accessor"), ttl("default_lease_ttl"), ttl("max_lease_ttl")];
+    let mut row = vec![
+        path.to_owned(),
+        kind.clone(),
+        text(mount, "accessor"),
+        ttl("default_lease_ttl"),
+        ttl("max_lease_ttl"),
+    ];
     row.push(if auth { text(&config, "token_type") } else { on(&config, "force_no_cache").to_string() });
     row.push(if on(mount, "local") { "local" } else { "replicated" }.to_owned());
     row.push(on(mount, "seal_wrap").to_string());
     row.push(on(mount, "external_entropy_access").to_string());
     let options = mount.get("options").filter(|options| options.is_object()).cloned().unwrap_or(json!({}));
     row.push(go::value(&options));
-    for key in
-        ["description", "uuid", "plugin_version", "running_plugin_version", "running_sha256", "deprecation_status"]
-    {
+    for key in [
+        "description",
+        "uuid",
+        "plugin_version",
+        "running_plugin_version",
+        "running_sha256",
+        "deprecation_status",
+    ] {
         row.push(text(mount, key));
     }
     row
@@ -272,8 +308,24 @@ mod tests {
         let mount = json!({"type": "kv", "accessor": "kv_1", "config": {"default_lease_ttl": 3600, "max_lease_ttl": 0},
             "options": {"version": "2"}, "local": false, "seal_wrap": true, "uuid": "u"});
         let row = full("secret/", &mount, false);
-        let wanted = ["secret/", "kv", "kv_1", "3600", "system", "false", "replicated", "true", "false", "map[version:2]",
-            "", "u", "", "", "", ""];
+        let wanted = [
+            "secret/",
+            "kv",
+            "kv_1",
+            "3600",
+            "system",
+            "false",
+            "replicated",
+            "true",
+            "false",
+            "map[version:2]",
+            "",
+            "u",
+            "",
+            "",
+            "",
+            "",
+        ];
         assert_eq!(row, wanted);
         let system = json!({"type": "system", "config": {}, "options": null});
         assert_eq!(full("sys/", &system, false)[3..5], ["", ""]);

@@ -8,7 +8,7 @@ use crate::command::Command;
 use crate::failure::{Because, Failure, Outcome};
 use crate::output::Format;
 
-pub static PATH_HELP: Command = Command::remote(
+pub(crate) static PATH_HELP: Command = Command::remote(
     "path-help",
     "Retrieve API help for paths",
     "[options] PATH",

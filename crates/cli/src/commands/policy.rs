@@ -1,6 +1,7 @@
 //! `policy`: read, write, list, delete, format and explain policies.
 
 use std::fs;
+use std::future::ready;
 
 use serde_json::{Value, json};
 use strongroom_client::Request;
@@ -11,7 +12,7 @@ use crate::command::Command;
 use crate::failure::{Because, Failure, Outcome, io_reason};
 use crate::output::{Format, go};
 
-pub static POLICY: Command = Command::group(
+pub(crate) static POLICY: Command = Command::group(
     "policy",
     "Interact with policies",
     r"
@@ -80,7 +81,7 @@ Formats the policy file PATH, in place.
 
     $ {p} policy fmt my-policy.hcl
 ",
-    |call| Box::pin(fmt(call)),
+    |call| Box::pin(ready(fmt(call))),
 )
 .takes(1);
 
@@ -129,10 +130,15 @@ async fn write(call: &mut Call<'_>) -> Outcome {
         call.warn(format!("Policy name was converted from {given:?} to {name:?}"))?;
     }
     let rules: Zeroizing<String> = if path == "-" {
-        call.io.read_stdin().map_err(|error| Failure::remote(format!("Error reading policy: {}", io_reason(&error))))?
+        call.io
+            .read_stdin()
+            .map_err(|error| Failure::remote(format!("Error reading policy: {}", io_reason(&error))))?
     } else {
         let text = fs::read_to_string(&path);
-        text.map_err(|error| Failure::remote(format!("Error opening policy file: open {path}: {}", io_reason(&error))))?.into()
+        text.map_err(|error| {
+            Failure::remote(format!("Error opening policy file: open {path}: {}", io_reason(&error)))
+        })?
+        .into()
     };
     let what = "Error uploading policy";
     let body = json!({ "policy": rules.as_str() });
@@ -145,7 +151,8 @@ async fn write(call: &mut Call<'_>) -> Outcome {
 }
 
 async fn list(call: &mut Call<'_>) -> Outcome {
-    let reply = call.reply_or_none(Request::list("sys/policies/acl")).await.because("Error listing policies")?;
+    let reply =
+        call.reply_or_none(Request::list("sys/policies/acl")).await.because("Error listing policies")?;
     let reply = reply.unwrap_or_default();
     let keys = reply.keys().cloned().unwrap_or_default();
     if call.format != Format::Table {
@@ -164,11 +171,14 @@ async fn delete(call: &mut Call<'_>) -> Outcome {
     call.say(format!("Success! Deleted policy: {name}"))
 }
 
-async fn fmt(call: &mut Call<'_>) -> Outcome {
+fn fmt(call: &mut Call<'_>) -> Outcome {
     let path = call.arg(0).trim().to_owned();
-    let named = |what: &str, error: &std::io::Error| Failure::local(format!("{what}: open {path}: {}", io_reason(error)));
+    let named = |what: &str, error: &std::io::Error| {
+        Failure::local(format!("{what}: open {path}: {}", io_reason(error)))
+    };
     let before = fs::read_to_string(&path).map_err(|error| named("Error reading source file", &error))?;
-    let after = strongroom_hcl::format(&before).map_err(|error| Failure::local(format!("Error printing result: {error}")))?;
+    let after = strongroom_hcl::format(&before)
+        .map_err(|error| Failure::local(format!("Error printing result: {error}")))?;
     if after != before {
         fs::write(&path, after).map_err(|error| named("Error writing result", &error))?;
     }

@@ -1,10 +1,12 @@
 //! `print`: values this program runs with.
 
+use std::future::ready;
+
 use crate::call::Call;
 use crate::command::Command;
 use crate::failure::Outcome;
 
-pub static PRINT: Command = Command::group(
+pub(crate) static PRINT: Command = Command::group(
     "print",
     "Prints runtime configurations",
     r"
@@ -22,12 +24,12 @@ Prints the token that commands use: that of the environment, or that of the toke
 
     $ {p} print token
 ",
-    |call| Box::pin(token(call)),
+    |call| Box::pin(ready(token(call))),
 )
 .format()
 .takes(0);
 
-async fn token(call: &mut Call<'_>) -> Outcome {
+fn token(call: &mut Call<'_>) -> Outcome {
     let client = call.client()?;
     let token = client.config().token.clone().unwrap_or_default();
     call.say(token.expose())

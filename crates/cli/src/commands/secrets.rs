@@ -8,7 +8,7 @@ use crate::command::Command;
 use crate::failure::{Because, Outcome};
 use crate::flags::Flag;
 
-pub static SECRETS: Command = Command::group(
+pub(crate) static SECRETS: Command = Command::group(
     "secrets",
     "Interact with secrets engines",
     r"

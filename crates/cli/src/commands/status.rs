@@ -9,7 +9,7 @@ use crate::command::Command;
 use crate::failure::{Because, Failure, Outcome};
 use crate::output::{Format, go, table};
 
-pub static STATUS: Command = Command::remote(
+pub(crate) static STATUS: Command = Command::remote(
     "status",
     "Print seal and HA status",
     "[options]",
@@ -76,8 +76,13 @@ async fn status(call: &mut Call<'_>) -> Outcome {
         Failure::Remote(message) => Failure::Local(message),
         other => other,
     };
-    let response = call.send(Request::read("sys/seal-status")).await.because("Error checking seal status").map_err(failed)?;
-    let mut state: Map<String, Value> = response.json().await.because("Error checking seal status").map_err(failed)?;
+    let response = call
+        .send(Request::read("sys/seal-status"))
+        .await
+        .because("Error checking seal status")
+        .map_err(failed)?;
+    let mut state: Map<String, Value> =
+        response.json().await.because("Error checking seal status").map_err(failed)?;
     let seal: Seal = serde_json::from_value(Value::Object(state.clone()))
         .map_err(|error| Failure::local(format!("Error checking seal status: {error}")))?;
     if !seal.sealed && seal.initialized {
@@ -104,7 +109,7 @@ async fn add_leader(call: &mut Call<'_>, state: &mut Map<String, Value>) -> Resu
 }
 
 /// Shows a seal status as a table, or as JSON or YAML.
-pub fn show(call: &mut Call<'_>, state: &Map<String, Value>) -> Outcome {
+pub(crate) fn show(call: &mut Call<'_>, state: &Map<String, Value>) -> Outcome {
     if call.format == Format::Table {
         let rows: Vec<_> = rows(state).into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         return call.say(table::pairs(&rows));
@@ -199,15 +204,17 @@ fn cluster_rows(state: &Map<String, Value>) -> Vec<(&'static str, String)> {
 mod tests {
     use super::*;
 
-    fn shown(state: Value) -> String {
-        let state = state.as_object().unwrap().clone();
-        table::pairs(&rows(&state).into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Vec<_>>())
+    fn shown(state: &Value) -> String {
+        let state = state.as_object().unwrap();
+        table::pairs(&rows(state).into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Vec<_>>())
     }
 
     #[test]
     fn a_sealed_server_shows_its_progress() {
-        let text = shown(json!({"type": "shamir", "initialized": true, "sealed": true, "t": 2, "n": 3, "progress": 1,
-            "nonce": "", "version": "2.0.0", "storage_type": "raft", "ha_enabled": true}));
+        let text = shown(
+            &json!({"type": "shamir", "initialized": true, "sealed": true, "t": 2, "n": 3, "progress": 1,
+            "nonce": "", "version": "2.0.0", "storage_type": "raft", "ha_enabled": true}),
+        );
         let wanted = "Key                Value\n---                -----\nSeal Type          shamir\n\
             Initialized        true\nSealed             true\nTotal Shares       3\nThreshold          2\n\
             Unseal Progress    1/2\nUnseal Nonce       n/a\nVersion            2.0.0\nStorage Type       raft\n\
@@ -217,12 +224,17 @@ mod tests {
 
     #[test]
     fn a_standby_names_the_active_node() {
-        let text = shown(json!({"type": "awskms", "initialized": true, "sealed": false, "t": 2, "n": 3,
+        let text = shown(&json!({"type": "awskms", "initialized": true, "sealed": false, "t": 2, "n": 3,
             "version": "2.0.0", "build_date": "2026-01-01T00:00:00Z", "recovery_seal": true, "ha_enabled": true,
             "leader_address": "https://a:8200", "leader_cluster_address": "https://a:8201", "raft_applied_index": 7}));
-        for line in ["Total Recovery Shares    3", "Recovery Seal Type       shamir", "HA Mode                  standby",
-            "Active Node Address      https://a:8200", "Raft Applied Index       7", "Build Date               2026-01-01T00:00:00Z"]
-        {
+        for line in [
+            "Total Recovery Shares    3",
+            "Recovery Seal Type       shamir",
+            "HA Mode                  standby",
+            "Active Node Address      https://a:8200",
+            "Raft Applied Index       7",
+            "Build Date               2026-01-01T00:00:00Z",
+        ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
     }
@@ -230,7 +242,8 @@ mod tests {
     #[test]
     fn json_keeps_the_documented_order() {
         let state = json!({"zz": 1, "version": "2", "n": 3, "type": "shamir", "ha_enabled": false});
-        let text = crate::output::json(&Ordered(state.as_object().unwrap())).unwrap().replace(['\n', ' '], "");
+        let text =
+            crate::output::json(&Ordered(state.as_object().unwrap())).unwrap().replace(['\n', ' '], "");
         assert_eq!(text, r#"{"type":"shamir","n":3,"version":"2","ha_enabled":false,"zz":1}"#);
     }
 }

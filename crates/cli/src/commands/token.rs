@@ -12,7 +12,7 @@ use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 use crate::output::{Format, go};
 
-pub static TOKEN: Command = Command::group(
+pub(crate) static TOKEN: Command = Command::group(
     "token",
     "Interact with tokens",
     r"
@@ -177,10 +177,16 @@ async fn lookup(call: &mut Call<'_>) -> Outcome {
     let accessor = call.flags.on("accessor");
     let what = "Error looking up token";
     let request = match (token.is_empty(), accessor) {
-        (true, true) => return Err(Failure::local("Not enough arguments with -accessor (expected 1, got 0)")),
+        (true, true) => {
+            return Err(Failure::local("Not enough arguments with -accessor (expected 1, got 0)"));
+        }
         (true, false) => Request::read("auth/token/lookup-self"),
-        (false, true) => Request::post("auth/token/lookup-accessor").json(&json!({ "accessor": token })).because(what)?,
-        (false, false) => Request::post("auth/token/lookup").json(&json!({ "token": token })).because(what)?,
+        (false, true) => {
+            Request::post("auth/token/lookup-accessor").json(&json!({ "accessor": token })).because(what)?
+        }
+        (false, false) => {
+            Request::post("auth/token/lookup").json(&json!({ "token": token })).because(what)?
+        }
     };
     match call.reply(request).await.because(what)? {
         Some(reply) => call.show(&reply),
@@ -194,12 +200,15 @@ async fn renew(call: &mut Call<'_>) -> Outcome {
     let increment = call.flags.span("increment").unwrap_or_default().as_secs();
     let what = "Error renewing token";
     let request = match (token.is_empty(), accessor) {
-        (true, true) => return Err(Failure::local("Not enough arguments with -accessor (expected 1, got 0)")),
-        (true, false) => Request::write("auth/token/renew-self").json(&json!({ "increment": increment })),
-        (false, true) => {
-            Request::post("auth/token/renew-accessor").json(&json!({ "accessor": token, "increment": increment }))
+        (true, true) => {
+            return Err(Failure::local("Not enough arguments with -accessor (expected 1, got 0)"));
         }
-        (false, false) => Request::write("auth/token/renew").json(&json!({ "increment": increment, "token": token })),
+        (true, false) => Request::write("auth/token/renew-self").json(&json!({ "increment": increment })),
+        (false, true) => Request::post("auth/token/renew-accessor")
+            .json(&json!({ "accessor": token, "increment": increment })),
+        (false, false) => {
+            Request::write("auth/token/renew").json(&json!({ "increment": increment, "token": token }))
+        }
     };
     let request = request.because(what)?;
     match call.reply(request).await.because(what)? {
@@ -215,23 +224,37 @@ async fn revoke(call: &mut Call<'_>) -> Outcome {
     match (call.args.len(), own) {
         (0, false) => return Err(Failure::local("Not enough arguments (expected 1 or -self, got 0)")),
         (1.., true) => {
-            return Err(Failure::local(format!("Too many arguments (expected 0 with -self, got {})", call.args.len())));
+            return Err(Failure::local(format!(
+                "Too many arguments (expected 0 with -self, got {})",
+                call.args.len()
+            )));
         }
         (2.., false) => {
-            return Err(Failure::local(format!("Too many arguments (expected 1 or -self, got {})", call.args.len())));
+            return Err(Failure::local(format!(
+                "Too many arguments (expected 1 or -self, got {})",
+                call.args.len()
+            )));
         }
         _ if own && accessor => return Err(Failure::local("Cannot use -self with -accessor!")),
         _ if own && !mode.is_empty() => return Err(Failure::local("Cannot use -self with -mode!")),
-        _ if accessor && mode == "orphan" => return Err(Failure::local("Cannot use -accessor with -mode=orphan!")),
-        _ if accessor && mode == "path" => return Err(Failure::local("Cannot use -accessor with -mode=path!")),
+        _ if accessor && mode == "orphan" => {
+            return Err(Failure::local("Cannot use -accessor with -mode=orphan!"));
+        }
+        _ if accessor && mode == "path" => {
+            return Err(Failure::local("Cannot use -accessor with -mode=path!"));
+        }
         _ => {}
     }
     let what = "Error revoking token";
     let request = match (mode.as_str(), accessor) {
         _ if own => Request::write("auth/token/revoke-self"),
-        ("", true) => Request::post("auth/token/revoke-accessor").json(&json!({ "accessor": token })).because(what)?,
+        ("", true) => {
+            Request::post("auth/token/revoke-accessor").json(&json!({ "accessor": token })).because(what)?
+        }
         ("", false) => Request::write("auth/token/revoke").json(&json!({ "token": token })).because(what)?,
-        ("orphan", _) => Request::write("auth/token/revoke-orphan").json(&json!({ "token": token })).because(what)?,
+        ("orphan", _) => {
+            Request::write("auth/token/revoke-orphan").json(&json!({ "token": token })).because(what)?
+        }
         ("path", _) => Request::write(format!("sys/leases/revoke-prefix/{token}")),
         (other, _) => return Err(Failure::local(format!("Invalid mode: {other}"))),
     };
@@ -241,14 +264,19 @@ async fn revoke(call: &mut Call<'_>) -> Outcome {
 
 async fn capabilities(call: &mut Call<'_>) -> Outcome {
     let two = call.args.len() == 2;
-    let (token, path) = if two { (call.arg(0).to_owned(), call.arg(1)) } else { (String::new(), call.arg(0)) };
+    let (token, path) =
+        if two { (call.arg(0).to_owned(), call.arg(1)) } else { (String::new(), call.arg(0)) };
     let path = path.trim().to_owned();
     let accessor = call.flags.on("accessor");
     let what = "Error listing capabilities";
     let request = match (two, accessor) {
-        (false, true) => return Err(Failure::local("Not enough arguments with -accessor (expected 2, got 1)")),
+        (false, true) => {
+            return Err(Failure::local("Not enough arguments with -accessor (expected 2, got 1)"));
+        }
         (false, false) => Request::post("sys/capabilities-self").json(&json!({ "path": path })),
-        (true, true) => Request::post("sys/capabilities-accessor").json(&json!({ "accessor": token, "path": path })),
+        (true, true) => {
+            Request::post("sys/capabilities-accessor").json(&json!({ "accessor": token, "path": path }))
+        }
         (true, false) => Request::post("sys/capabilities").json(&json!({ "token": token, "path": path })),
     };
     let reply = call.reply(request.because(what)?).await.because(what)?;
@@ -259,5 +287,9 @@ async fn capabilities(call: &mut Call<'_>) -> Outcome {
         return Err(Failure::local("No capabilities found"));
     }
     capabilities.sort();
-    if call.format == Format::Table { call.say(capabilities.join(", ")) } else { call.show_value(&capabilities) }
+    if call.format == Format::Table {
+        call.say(capabilities.join(", "))
+    } else {
+        call.show_value(&capabilities)
+    }
 }

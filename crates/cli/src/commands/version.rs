@@ -1,5 +1,7 @@
 //! `version` and `version-history`.
 
+use std::future::ready;
+
 use serde_json::Value;
 use strongroom_client::Request;
 
@@ -8,17 +10,17 @@ use crate::command::Command;
 use crate::failure::{Because, Failure, Outcome};
 use crate::output::{Format, table};
 
-pub static VERSION: Command = Command::local(
+pub(crate) static VERSION: Command = Command::local(
     "version",
     "Prints the version of this program",
     "",
     r"
 Prints the version of this program, which need not be that of the server it talks to.
 ",
-    |call| Box::pin(version(call)),
+    |call| Box::pin(ready(version(call))),
 );
 
-pub static HISTORY: Command = Command::remote(
+pub(crate) static HISTORY: Command = Command::remote(
     "version-history",
     "Prints the version history of the target server",
     "[options]",
@@ -30,7 +32,7 @@ Prints which versions the server has run, and since when.
 .format()
 .takes(0);
 
-async fn version(call: &mut Call<'_>) -> Outcome {
+fn version(call: &mut Call<'_>) -> Outcome {
     call.say(crate::version_line(call.program))
 }
 
@@ -42,15 +44,20 @@ async fn history(call: &mut Call<'_>) -> Outcome {
         return call.show_value(&reply);
     }
     let info = reply.field("key_info").and_then(Value::as_object);
-    let cell = |version: &str, key: &str| {
+    let text = |version: &str, key: &str| {
         let entry = info.and_then(|info| info.get(version)).and_then(|entry| entry.get(key));
         entry.and_then(Value::as_str).unwrap_or_default().to_owned()
     };
-    let mut rows: Vec<Vec<String>> = [["Version", "Installation Time", "Build Date"], ["-------", "-----------------", "----------"]]
-        .map(|row| row.map(str::to_owned).to_vec())
-        .to_vec();
+    let mut rows: Vec<Vec<String>> =
+        [["Version", "Installation Time", "Build Date"], ["-------", "-----------------", "----------"]]
+            .map(|row| row.map(str::to_owned).to_vec())
+            .to_vec();
     for version in reply.keys().into_iter().flatten().filter_map(Value::as_str) {
-        rows.push(vec![version.to_owned(), cell(version, "timestamp_installed"), cell(version, "build_date")]);
+        rows.push(vec![
+            version.to_owned(),
+            text(version, "timestamp_installed"),
+            text(version, "build_date"),
+        ]);
     }
     call.say(table::aligned(&rows, "  ", "n/a"))
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// `[a b]`, `map[k:v]`, `<nil>`, and scalars as they are.
-pub fn value(value: &Value) -> String {
+pub(crate) fn value(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::Bool(flag) => flag.to_string(),
@@ -15,27 +15,28 @@ pub fn value(value: &Value) -> String {
         Value::Object(fields) => {
             let mut pairs: Vec<_> = fields.iter().collect();
             pairs.sort_by(|a, b| a.0.cmp(b.0));
-            let pairs: Vec<_> = pairs.into_iter().map(|(key, value)| format!("{key}:{}", self::value(value))).collect();
+            let pairs: Vec<_> =
+                pairs.into_iter().map(|(key, value)| format!("{key}:{}", self::value(value))).collect();
             format!("map[{}]", pairs.join(" "))
         }
     }
 }
 
 /// A list of texts, each quoted: `["a" "b"]`.
-pub fn quoted(items: &[String]) -> String {
+pub(crate) fn quoted(items: &[String]) -> String {
     format!("[{}]", items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(" "))
 }
 
 /// Whether numbers under this name are seconds, which tables show as durations.
-pub fn is_duration(key: &str) -> bool {
+pub(crate) fn is_duration(key: &str) -> bool {
     key == "lease_max"
-        || ["ttl", "duration", "period"].iter().any(|end| {
-            key.strip_suffix(end).is_some_and(|before| before.is_empty() || before.ends_with('_'))
-        })
+        || ["ttl", "duration", "period"]
+            .iter()
+            .any(|end| key.strip_suffix(end).is_some_and(|before| before.is_empty() || before.ends_with('_')))
 }
 
 /// Seconds as people write them: `768h`, `1h1m40s`, `5m`, `0s`.
-pub fn duration(seconds: i64) -> String {
+pub(crate) fn duration(seconds: i64) -> String {
     let sign = if seconds < 0 { "-" } else { "" };
     let total = seconds.unsigned_abs();
     let (hours, minutes, seconds) = (total / 3600, total / 60 % 60, total % 60);
@@ -51,10 +52,12 @@ pub fn duration(seconds: i64) -> String {
 }
 
 /// An RFC 3339 time as Go's `time.Time` prints itself: `2026-11-23 18:14:32.33 +0000 UTC`.
-pub fn time(text: &str) -> String {
+pub(crate) fn time(text: &str) -> String {
     let Some((date, clock)) = text.split_once('T') else { return text.to_owned() };
     let trimmed = |clock: &str| match clock.split_once('.') {
-        Some((whole, fraction)) => format!("{whole}.{}", fraction.trim_end_matches('0')).trim_end_matches('.').to_owned(),
+        Some((whole, fraction)) => {
+            format!("{whole}.{}", fraction.trim_end_matches('0')).trim_end_matches('.').to_owned()
+        }
         None => clock.to_owned(),
     };
     if let Some(clock) = clock.strip_suffix('Z') {

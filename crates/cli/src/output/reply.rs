@@ -6,7 +6,7 @@ use strongroom_client::{Auth, Reply, WrapInfo};
 use super::{go, table};
 
 /// The rows of an answer: its lease, its login or what the login still asks for, its wrapping, its data.
-pub fn rows(reply: &Reply) -> Vec<(String, String)> {
+pub(crate) fn rows(reply: &Reply) -> Vec<(String, String)> {
     let mut rows = Rows::default();
     if reply.lease_duration > 0 {
         let duration = go::duration(reply.lease_duration);
@@ -34,7 +34,7 @@ pub fn rows(reply: &Reply) -> Vec<(String, String)> {
 }
 
 /// The rows of a map of data.
-pub fn data_rows(data: &Map<String, Value>) -> Vec<(String, String)> {
+pub(crate) fn data_rows(data: &Map<String, Value>) -> Vec<(String, String)> {
     let mut rows = Rows::default();
     rows.data(data);
     rows.0
@@ -52,7 +52,8 @@ impl Rows {
         self.add("token", auth.client_token.expose().as_str());
         self.add("token_accessor", auth.accessor.as_str());
         // Zero is for ever.
-        let duration = if auth.lease_duration > 0 { go::duration(auth.lease_duration) } else { "∞".to_owned() };
+        let duration =
+            if auth.lease_duration > 0 { go::duration(auth.lease_duration) } else { "∞".to_owned() };
         self.add("token_duration", duration);
         self.add("token_renewable", auth.renewable.to_string());
         for (name, policies) in [
@@ -105,7 +106,7 @@ impl Rows {
 }
 
 /// A single field of an answer, by the names Vault gives them; a name of the data otherwise.
-pub fn field(reply: &Reply, name: &str) -> Option<Value> {
+pub(crate) fn field(reply: &Reply, name: &str) -> Option<Value> {
     let auth = |pick: fn(&Auth) -> Value| reply.auth.as_ref().map(pick);
     let wrap = |pick: fn(&WrapInfo) -> Value| reply.wrap_info.as_ref().map(pick);
     let special = match name {
@@ -133,11 +134,11 @@ pub fn field(reply: &Reply, name: &str) -> Option<Value> {
         _ => None,
     };
     let own = || reply.field(name).filter(|value| !value.is_null()).cloned();
-    special.or_else(own).or_else(envelope)
+    special.or_else(envelope).or_else(own)
 }
 
 /// The table of a list answer: its keys, or everything the server says about each of them.
-pub fn listing(keys: &[Value], details: Option<&Map<String, Value>>) -> String {
+pub(crate) fn listing(keys: &[Value], details: Option<&Map<String, Value>>) -> String {
     let Some(details) = details else {
         return table::headed(&["Keys"], keys.iter().map(|key| vec![go::value(key)]).collect());
     };
@@ -153,7 +154,8 @@ pub fn listing(keys: &[Value], details: Option<&Map<String, Value>>) -> String {
     let row = |key: &Value| {
         let key = go::value(key);
         let fields = details.get(&key).and_then(Value::as_object);
-        let cell = |name: &&str| fields.and_then(|fields| fields.get(*name)).map(go::value).unwrap_or_default();
+        let cell =
+            |name: &&str| fields.and_then(|fields| fields.get(*name)).map(go::value).unwrap_or_default();
         std::iter::once(key.clone()).chain(names.iter().map(cell)).collect()
     };
     let rows = keys.iter().map(row).collect();
@@ -175,8 +177,12 @@ mod tests {
 
     #[test]
     fn leases() {
-        let dynamic = r#"{"lease_id":"db/creds/x/1","lease_duration":3600,"renewable":true,"data":{"u":"a"}}"#;
-        assert_eq!(shown(dynamic), ["lease_id=db/creds/x/1", "lease_duration=1h", "lease_renewable=true", "u=a"]);
+        let dynamic =
+            r#"{"lease_id":"db/creds/x/1","lease_duration":3600,"renewable":true,"data":{"u":"a"}}"#;
+        assert_eq!(
+            shown(dynamic),
+            ["lease_id=db/creds/x/1", "lease_duration=1h", "lease_renewable=true", "u=a"]
+        );
         assert_eq!(shown(r#"{"lease_duration":2764800,"data":{"u":"a"}}"#), ["refresh_interval=768h", "u=a"]);
         assert!(shown(r#"{"data":{}}"#).is_empty());
     }
@@ -210,7 +216,11 @@ mod tests {
     fn a_second_factor_still_due() {
         let text = r#"{"auth":{"client_token":"","mfa_requirement":{"mfa_request_id":"d0","mfa_constraints":
             {"enf1":{"any":[{"type":"totp","id":"82","uses_passcode":true}]}}}}}"#;
-        let wanted = ["mfa_request_id=d0", "mfa_constraint_enf1_totp_id=82", "mfa_constraint_enf1_totp_uses_passcode=true"];
+        let wanted = [
+            "mfa_request_id=d0",
+            "mfa_constraint_enf1_totp_id=82",
+            "mfa_constraint_enf1_totp_uses_passcode=true",
+        ];
         assert_eq!(shown(text), wanted);
     }
 
@@ -223,6 +233,9 @@ mod tests {
         assert_eq!(field(&secret, "request_id"), Some(json!("r")));
         assert_eq!(field(&secret, "zz"), None);
         assert_eq!(field(&secret, "token"), None);
+        // The envelope goes before the data.
+        let shadowed = reply(r#"{"lease_duration":1,"data":{"lease_duration":2}}"#);
+        assert_eq!(field(&shadowed, "lease_duration"), Some(json!(1)));
     }
 
     #[test]
@@ -230,6 +243,9 @@ mod tests {
         assert_eq!(listing(&[json!("a"), json!("b/")], None), "Keys\n----\na\nb/");
         let details = json!({"a": {"x": 1, "name": "n"}, "b/": {"y": 2}});
         let shown = listing(&[json!("a"), json!("b/")], details.as_object());
-        assert_eq!(shown, "Keys    name    x      y\n----    ----    -      -\na       n       1      n/a\nb/      n/a     n/a    2");
+        assert_eq!(
+            shown,
+            "Keys    name    x      y\n----    ----    -      -\na       n       1      n/a\nb/      n/a     n/a    2"
+        );
     }
 }

@@ -1,22 +1,26 @@
 //! Aligned columns.
 
+use std::fmt::Write;
+
 const GAP: &str = "    ";
 
 /// Lays rows out in columns, four spaces apart. Cells are trimmed; an empty cell shows as `n/a`. The last column is not
 /// padded.
-pub fn columns(rows: &[Vec<String>]) -> String {
+pub(crate) fn columns(rows: &[Vec<String>]) -> String {
     aligned(rows, GAP, "n/a")
 }
 
 /// Lays rows out in columns with `gap` between them; `empty` stands for a cell without text.
-pub fn aligned(rows: &[Vec<String>], gap: &str, empty: &str) -> String {
+pub(crate) fn aligned(rows: &[Vec<String>], gap: &str, empty: &str) -> String {
     let cell = |text: &String| {
         let text = text.trim();
         if text.is_empty() { empty.to_owned() } else { text.to_owned() }
     };
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(cell).collect()).collect();
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |at: usize| {
+        rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..count).map(width).collect();
     let lines = rows.iter().map(|row| {
         let last = row.len().saturating_sub(1);
@@ -25,7 +29,8 @@ pub fn aligned(rows: &[Vec<String>], gap: &str, empty: &str) -> String {
             if at == last {
                 line.push_str(cell);
             } else {
-                line.push_str(&format!("{cell:width$}{gap}"));
+                // Writing to a string cannot fail.
+                let _ = write!(line, "{cell:width$}{gap}");
             }
         }
         line
@@ -34,7 +39,7 @@ pub fn aligned(rows: &[Vec<String>], gap: &str, empty: &str) -> String {
 }
 
 /// Rows under a header, underlined.
-pub fn headed(header: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(crate) fn headed(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut all = vec![
         header.iter().map(|name| (*name).to_owned()).collect(),
         header.iter().map(|name| "-".repeat(name.chars().count())).collect(),
@@ -44,18 +49,18 @@ pub fn headed(header: &[&str], rows: Vec<Vec<String>>) -> String {
 }
 
 /// The `Key  Value` table.
-pub fn pairs(rows: &[(String, String)]) -> String {
+pub(crate) fn pairs(rows: &[(String, String)]) -> String {
     headed(&["Key", "Value"], rows.iter().map(|(key, value)| vec![key.clone(), value.clone()]).collect())
 }
 
 /// How wide [`pairs`] is, the way titles above it are measured: by its keys and the word `Value`.
-pub fn pairs_width(rows: &[(String, String)]) -> usize {
+pub(crate) fn pairs_width(rows: &[(String, String)]) -> usize {
     let keys = rows.iter().map(|(key, _)| key.trim().chars().count()).max().unwrap_or(0);
     keys.saturating_add(GAP.len()).saturating_add("Value".len())
 }
 
 /// A title over something `width` wide: `== Data ==`.
-pub fn title(text: &str, width: usize) -> String {
+pub(crate) fn title(text: &str, width: usize) -> String {
     let bare = text.chars().count().saturating_add(2);
     let side = match width.checked_sub(bare) {
         None | Some(0) => 2,

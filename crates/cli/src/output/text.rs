@@ -1,15 +1,15 @@
 //! Running text: wrapped lines and lists.
 
 /// Width that messages are wrapped at.
-pub const WIDTH: usize = 78;
+pub(crate) const WIDTH: usize = 78;
 
 /// Wraps text at `width` columns. Existing line breaks stay.
-pub fn wrap(text: &str, width: usize) -> String {
+pub(crate) fn wrap(text: &str, width: usize) -> String {
     wrap_indented(text, width, "", "")
 }
 
 /// Wraps text at `width` columns, the first line behind `first`, the others behind `rest`.
-pub fn wrap_indented(text: &str, width: usize, first: &str, rest: &str) -> String {
+pub(crate) fn wrap_indented(text: &str, width: usize, first: &str, rest: &str) -> String {
     let mut lines = Vec::new();
     for paragraph in text.split('\n') {
         let mut line = if lines.is_empty() { first.to_owned() } else { rest.to_owned() };
@@ -32,7 +32,7 @@ pub fn wrap_indented(text: &str, width: usize, first: &str, rest: &str) -> Strin
 }
 
 /// The warnings of an answer as they are shown.
-pub fn warnings(warnings: &[String]) -> String {
+pub(crate) fn warnings(warnings: &[String]) -> String {
     let mut text = "WARNING! The following warnings were returned from Vault:\n\n".to_owned();
     for warning in warnings {
         text.push_str(&wrap_indented(warning, WIDTH, "  * ", "  "));

@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 /// The document, ending in a newline. Keys are sorted.
-pub fn write(value: &Value) -> String {
+pub(crate) fn write(value: &Value) -> String {
     let mut out = String::new();
     match value {
         Value::Object(fields) if !fields.is_empty() => block(value, 0, &mut out),
         Value::Array(items) if !items.is_empty() => block(value, 0, &mut out),
         other => {
-            out.push_str(&scalar(other, 0));
+            out.push_str(&scalar(other, 1));
             out.push('\n');
         }
     }
@@ -135,7 +135,8 @@ fn is_special_space(c: char) -> bool {
 
 /// Whether a parser would take the plain text for a number, a boolean, nothing or a time.
 fn reads_as_other(text: &str) -> bool {
-    const WORDS: [&str; 13] = ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "<<", "="];
+    const WORDS: [&str; 13] =
+        ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "<<", "="];
     if WORDS.contains(&text.to_lowercase().as_str()) {
         return true;
     }
@@ -146,7 +147,10 @@ fn reads_as_other(text: &str) -> bool {
     // Anything made of digits and the signs of numbers and times; over-quoting is harmless.
     let first = unsigned.strip_prefix('.').unwrap_or(unsigned).chars().next();
     first.is_some_and(|c| c.is_ascii_digit())
-        && unsigned.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, '.' | '_' | '+' | '-' | ':' | 'x' | 'o' | 'T' | 't' | 'Z' | ' '))
+        && unsigned.chars().all(|c| {
+            c.is_ascii_hexdigit()
+                || matches!(c, '.' | '_' | '+' | '-' | ':' | 'x' | 'o' | 'T' | 't' | 'Z' | ' ')
+        })
         && (is_number(unsigned) || is_time(unsigned))
 }
 
@@ -154,8 +158,20 @@ fn is_number(text: &str) -> bool {
     let digits = text.replace('_', "");
     digits.parse::<f64>().is_ok()
         || ["0x", "0o", "0b"].iter().any(|prefix| digits.starts_with(prefix))
-        // Base 60, which YAML 1.1 knows: 1:30.
-        || digits.split(':').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
+        || is_base_60(&digits)
+}
+
+/// Numbers to the base of 60, which YAML 1.1 knows: `1:30`, `12:30:45.5`.
+fn is_base_60(text: &str) -> bool {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let mut parts = whole.split(':');
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let first = parts.next().is_some_and(digits);
+    let mut rest = parts.peekable();
+    rest.peek().is_some()
+        && first
+        && rest.all(|part| digits(part) && part.parse::<u8>().is_ok_and(|number| number < 60))
+        && fraction.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn is_time(text: &str) -> bool {
@@ -184,13 +200,47 @@ mod tests {
 
     #[test]
     fn texts_that_would_be_something_else_are_quoted() {
-        for text in ["", "1", "-1.5", "1e3", "0x1f", "true", "No", "n", "null", "~", "2026-11-23T18:13:31.48Z", "2026-11-23", "1:30", ".inf", "1_000"] {
+        for text in [
+            "",
+            "1",
+            "-1.5",
+            "1e3",
+            "0x1f",
+            "true",
+            "No",
+            "n",
+            "null",
+            "~",
+            "2026-11-23T18:13:31.48Z",
+            "2026-11-23",
+            "1:30",
+            ".inf",
+            "1_000",
+        ] {
             assert_eq!(flat_text(text), format!("\"{text}\""), "{text}");
         }
-        for text in ["x y", "<&>", "secret/data/a", "7a0b5aff-90da-d53f", "2.0.0-HEAD", "1h", "a:b", "-x", "é∞", "127.0.0.1:8200"] {
+        for text in [
+            "x y",
+            "<&>",
+            "secret/data/a",
+            "7a0b5aff-90da-d53f",
+            "2.0.0-HEAD",
+            "1h",
+            "a:b",
+            "-x",
+            "é∞",
+            "127.0.0.1:8200",
+        ] {
             assert_eq!(flat_text(text), text);
         }
-        for (text, wanted) in [("  x ", "'  x '"), ("a: b", "'a: b'"), ("it's #1", "'it''s #1'"), ("- x", "'- x'"), ("*x", "'*x'"), ("-", "'-'")] {
+        for (text, wanted) in [
+            ("  x ", "'  x '"),
+            ("a: b", "'a: b'"),
+            ("it's #1", "'it''s #1'"),
+            ("- x", "'- x'"),
+            ("*x", "'*x'"),
+            ("-", "'-'"),
+        ] {
             assert_eq!(flat_text(text), wanted);
         }
         assert_eq!(flat_text("a\tb"), "\"a\\tb\"");

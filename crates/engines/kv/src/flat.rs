@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_engine_api::lenient::Ttl;
 use strongroom_engine_api::{
-    Body, Clock, Engine, EngineError, LeaseGrant, Moment, Paging, Path, Reply, Stored, Table, Txn, View, bad_request,
+    Body, Clock, Engine, EngineError, LeaseGrant, Moment, Paging, Path, Reply, Stored, Table, Txn, View,
+    bad_request,
 };
 
 use crate::paths::{check_writable, folder};

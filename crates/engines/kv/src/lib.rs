@@ -29,7 +29,9 @@ const KIND: &str = "kv";
 fn check_options(options: &BTreeMap<String, String>) -> Result<(), String> {
     match options.get("version").map(String::as_str) {
         None | Some("" | "1" | "2") => Ok(()),
-        Some(other) => Err(format!("unsupported KV version {other:?}: the option \"version\" is \"1\" or \"2\"")),
+        Some(other) => {
+            Err(format!("unsupported KV version {other:?}: the option \"version\" is \"1\" or \"2\""))
+        }
     }
 }
 

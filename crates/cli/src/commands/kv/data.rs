@@ -13,7 +13,7 @@ use crate::flags::Flag;
 use crate::output::{Format, reply, table};
 use crate::values;
 
-pub static GET: Command = Command::remote(
+pub(crate) static GET: Command = Command::remote(
     "get",
     "Retrieves data from the KV store",
     "[options] KEY",
@@ -29,7 +29,7 @@ Reads the secret KEY: its newest version, or that of -version.
 .flags(&[MOUNT, Flag::int("version", "Version to read, on mounts that keep versions.")])
 .takes(1);
 
-pub static PUT: Command = Command::remote(
+pub(crate) static PUT: Command = Command::remote(
     "put",
     "Sets or updates data in the KV store",
     "[options] KEY [DATA K=V...]",
@@ -53,7 +53,7 @@ Writes a new version of the secret KEY with just the given data, given as for th
 ])
 .args(1, usize::MAX);
 
-pub static PATCH: Command = Command::remote(
+pub(crate) static PATCH: Command = Command::remote(
     "patch",
     "Sets or updates data in the KV store without overwriting",
     "[options] KEY [DATA K=V...]",
@@ -78,7 +78,7 @@ one of the two ways.
 ])
 .args(1, usize::MAX);
 
-pub static DELETE: Command = Command::remote(
+pub(crate) static DELETE: Command = Command::remote(
     "delete",
     "Deletes versions in the KV store",
     "[options] KEY",
@@ -95,7 +95,7 @@ Deletes the newest version of the secret KEY, or those of -versions. On mounts t
 .flags(&[MOUNT, Flag::list("versions", "Versions to delete, separated by commas.")])
 .takes(1);
 
-pub static LIST: Command = Command::remote(
+pub(crate) static LIST: Command = Command::remote(
     "list",
     "List data or secrets",
     "[options] PATH",
@@ -111,7 +111,7 @@ Lists the secrets and folders below PATH.
 .flags(&[MOUNT])
 .args(0, 1);
 
-pub static SCAN: Command = Command::remote(
+pub(crate) static SCAN: Command = Command::remote(
     "scan",
     "Scan (recursively list) data or secrets",
     "[options] PATH",
@@ -167,7 +167,7 @@ fn secret_path(call: &mut Call<'_>, path: &str) -> Outcome {
 }
 
 /// A table under a title.
-pub fn titled(call: &mut Call<'_>, title: &str, data: &Map<String, Value>) -> Outcome {
+pub(crate) fn titled(call: &mut Call<'_>, title: &str, data: &Map<String, Value>) -> Outcome {
     let rows = reply::data_rows(data);
     call.say(table::title(title, table::pairs_width(&rows)))?;
     call.say(table::pairs(&rows))
@@ -179,7 +179,8 @@ fn data(call: &mut Call<'_>, may_be_empty: bool) -> Result<Map<String, Value>, F
     if args.is_empty() && !may_be_empty {
         return Err(Failure::local("Must supply data"));
     }
-    values::parse(&args, call.io).map_err(|reason| Failure::local(format!("Failed to parse K=V data: {reason}")))
+    values::parse(&args, call.io)
+        .map_err(|reason| Failure::local(format!("Failed to parse K=V data: {reason}")))
 }
 
 async fn put(call: &mut Call<'_>) -> Outcome {
@@ -189,7 +190,7 @@ async fn put(call: &mut Call<'_>) -> Outcome {
     let what = format!("Error writing data to {path}");
     let body = if place.v2 {
         let cas = call.flags.int("cas").filter(|cas| *cas >= 0);
-        versioned_body(data, cas)
+        versioned_body(&data, cas)
     } else {
         Value::Object(data)
     };
@@ -198,7 +199,7 @@ async fn put(call: &mut Call<'_>) -> Outcome {
     show_version(call, &place, &path, reply.as_ref())
 }
 
-fn versioned_body(data: Map<String, Value>, cas: Option<i64>) -> Value {
+fn versioned_body(data: &Map<String, Value>, cas: Option<i64>) -> Value {
     let options = cas.map_or_else(|| json!({}), |cas| json!({ "cas": cas }));
     json!({ "data": data, "options": options })
 }
@@ -231,10 +232,12 @@ async fn patch(call: &mut Call<'_>) -> Outcome {
         "rw" => read_and_write(call, &path, data, cas).await?,
         "" | "patch" => {
             let what = format!("Error writing data to {path}");
-            let request = Request::patch(&path).json(&versioned_body(data.clone(), cas)).because(&what)?;
+            let request = Request::patch(&path).json(&versioned_body(&data, cas)).because(&what)?;
             match call.reply(request).await {
                 // The token may not patch, or the server cannot: the other way is left.
-                Err(SendError::Client(error)) if method.is_empty() && matches!(error.status(), Some(403 | 405)) => {
+                Err(SendError::Client(error))
+                    if method.is_empty() && matches!(error.status(), Some(403 | 405)) =>
+                {
                     read_and_write(call, &path, data, cas).await?
                 }
                 outcome => outcome.because(what)?,
@@ -253,7 +256,8 @@ async fn read_and_write(
     cas: Option<i64>,
 ) -> Result<Option<Reply>, Failure> {
     let reading = format!("Error doing pre-read at {path}");
-    let found = call.ask(Request::read(path)).await.because(&reading)?.reply_or_none().await.because(&reading)?;
+    let found =
+        call.ask(Request::read(path)).await.because(&reading)?.reply_or_none().await.because(&reading)?;
     let found = found.and_then(|reply| reply.data).unwrap_or_default();
     let Some(mut data) = found.get("data").and_then(Value::as_object).cloned() else {
         return Err(Failure::remote(format!("No value found at {path}")));
@@ -267,7 +271,7 @@ async fn read_and_write(
         }
     }
     let what = format!("Error writing data to {path}");
-    let request = Request::write(path).json(&versioned_body(data, cas.or(version))).because(&what)?;
+    let request = Request::write(path).json(&versioned_body(&data, cas.or(version))).because(&what)?;
     call.reply(request).await.because(what)
 }
 
@@ -279,7 +283,8 @@ async fn delete(call: &mut Call<'_>) -> Outcome {
             return Err(Failure::local("Version-based deletion not supported on KV Version 1"));
         }
         let path = place.api("");
-        let reply = call.reply_or_none(Request::delete(&path)).await.because(format!("Error deleting {path}"))?;
+        let reply =
+            call.reply_or_none(Request::delete(&path)).await.because(format!("Error deleting {path}"))?;
         return deleted(call, &path, reply.as_ref());
     }
     let shown = place.api("data");
@@ -294,7 +299,7 @@ async fn delete(call: &mut Call<'_>) -> Outcome {
 }
 
 /// The values of `-versions`, which may hold several, separated by commas.
-pub fn versions(call: &Call<'_>) -> Vec<String> {
+pub(crate) fn versions(call: &Call<'_>) -> Vec<String> {
     let all = call.flags.list("versions").iter().flat_map(|text| text.split(','));
     all.map(|version| version.trim().to_owned()).filter(|version| !version.is_empty()).collect()
 }

@@ -16,7 +16,7 @@ use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 use crate::output::{Format, table};
 
-pub static METADATA: Command = Command::group(
+pub(crate) static METADATA: Command = Command::group(
     "metadata",
     "Interact with the metadata of secrets in the KV store",
     r"
@@ -45,7 +45,10 @@ Shows the settings of the secret KEY and its versions.
 .takes(1);
 
 const SETTINGS: [Flag; 6] = [
-    Flag::switch("cas-required", "Whether every write needs check and set. Without the flag, the mount decides."),
+    Flag::switch(
+        "cas-required",
+        "Whether every write needs check and set. Without the flag, the mount decides.",
+    ),
     Flag::map("custom-metadata", "A key=value pair that describes the secret. Can be given several times."),
     Flag::span(
         "delete-version-after",
@@ -86,7 +89,10 @@ Changes single settings of the secret KEY and leaves the others as they are.
 )
 .format()
 .flags(&SETTINGS)
-.more(&[Flag::list("remove-custom-metadata", "Key of the custom metadata to remove. Can be given several times.")])
+.more(&[Flag::list(
+    "remove-custom-metadata",
+    "Key of the custom metadata to remove. Can be given several times.",
+)])
 .takes(1);
 
 static DELETE: Command = Command::remote(
@@ -172,8 +178,12 @@ async fn patch(call: &mut Call<'_>) -> Outcome {
     place.versioned(V1)?;
     let path = place.api("metadata");
     let mut settings = settings(call);
-    let mut custom: Map<String, Value> =
-        call.flags.map("custom-metadata").into_iter().map(|(key, value)| (key, Value::String(value))).collect();
+    let mut custom: Map<String, Value> = call
+        .flags
+        .map("custom-metadata")
+        .into_iter()
+        .map(|(key, value)| (key, Value::String(value)))
+        .collect();
     for name in call.flags.list("remove-custom-metadata") {
         custom.insert(name.clone(), Value::Null);
     }

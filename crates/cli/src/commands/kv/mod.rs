@@ -7,7 +7,7 @@ mod versions;
 
 use crate::command::Command;
 
-pub static KV: Command = Command::group(
+pub(crate) static KV: Command = Command::group(
     "kv",
     "Interact with Vault's Key-Value storage",
     r"

@@ -8,7 +8,7 @@ use crate::failure::{Because, Failure};
 
 /// A place in a KV mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The mount's path, with a slash behind.
     pub mount: String,
     /// The secret's path in the mount.
@@ -19,7 +19,7 @@ pub struct Place {
 
 impl Place {
     /// Resolves the first argument, with `-mount` or without, by asking the server which mount it belongs to.
-    pub async fn find(call: &mut Call<'_>) -> Result<Self, Failure> {
+    pub(crate) async fn find(call: &mut Call<'_>) -> Result<Self, Failure> {
         let given = sanitize(call.arg(0));
         let mount = call.flags.text("mount").map(sanitize);
         let asked = mount.clone().unwrap_or_else(|| given.clone());
@@ -34,7 +34,8 @@ impl Place {
         let Some(response) = response else {
             return Ok(Self::new(mount.as_deref().unwrap_or_default(), &given, mount.is_some(), false));
         };
-        let reply = response.reply().await.map_err(|error| Failure::remote(error.to_string()))?.unwrap_or_default();
+        let reply =
+            response.reply().await.map_err(|error| Failure::remote(error.to_string()))?.unwrap_or_default();
         let data = reply.data.unwrap_or_default();
         let found = data.get("path").and_then(Value::as_str).unwrap_or_default();
         let v2 = is_v2(&data);
@@ -54,14 +55,14 @@ impl Place {
     }
 
     /// The API path of an operation: `secret/data/a` on version 2, `secret/a` on version 1.
-    pub fn api(&self, operation: &str) -> String {
+    pub(crate) fn api(&self, operation: &str) -> String {
         let Self { mount, path, v2 } = self;
         let full = if *v2 { format!("{mount}{operation}/{path}") } else { format!("{mount}{path}") };
         full.trim_end_matches('/').to_owned()
     }
 
     /// Refuses mounts without versions.
-    pub fn versioned(&self, message: &str) -> Result<(), Failure> {
+    pub(crate) fn versioned(&self, message: &str) -> Result<(), Failure> {
         if self.v2 { Ok(()) } else { Err(Failure::local(message)) }
     }
 }

@@ -12,7 +12,7 @@ use crate::common::MOUNT;
 use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 
-pub static UNDELETE: Command = Command::remote(
+pub(crate) static UNDELETE: Command = Command::remote(
     "undelete",
     "Undeletes versions in the KV store",
     "[options] KEY",
@@ -27,7 +27,7 @@ Brings deleted versions of the secret KEY back.
 .flags(&[MOUNT, Flag::list("versions", "Versions to undelete, separated by commas.")])
 .takes(1);
 
-pub static DESTROY: Command = Command::remote(
+pub(crate) static DESTROY: Command = Command::remote(
     "destroy",
     "Permanently removes one or more versions in the KV store",
     "[options] KEY",
@@ -42,7 +42,7 @@ Removes the data of versions of the secret KEY for good.
 .flags(&[MOUNT, Flag::list("versions", "Versions to destroy, separated by commas.")])
 .takes(1);
 
-pub static ROLLBACK: Command = Command::remote(
+pub(crate) static ROLLBACK: Command = Command::remote(
     "rollback",
     "Rolls back to a previous version of data",
     "[options] KEY",
@@ -57,7 +57,7 @@ Writes the data of an earlier version of the secret KEY again, as a new version.
 .flags(&[MOUNT, Flag::int("version", "Version whose data becomes current again.")])
 .takes(1);
 
-pub static ENABLE_VERSIONING: Command = Command::remote(
+pub(crate) static ENABLE_VERSIONING: Command = Command::remote(
     "enable-versioning",
     "Turns on versioning for a KV store",
     "[options] PATH",
@@ -107,7 +107,8 @@ async fn rollback(call: &mut Call<'_>) -> Outcome {
     let path = place.api("data");
     let reading = format!("Error doing pre-read at {path}");
     // The newest version guards the write; the wanted one is its data.
-    let newest = call.ask(Request::read(&path)).await.because(&reading)?.reply_or_none().await.because(&reading)?;
+    let newest =
+        call.ask(Request::read(&path)).await.because(&reading)?.reply_or_none().await.because(&reading)?;
     let current = newest.as_ref().and_then(|reply| reply.field("metadata")?.get("version")?.as_i64());
     let Some(current) = current else { return Err(Failure::remote(format!("No value found at {path}"))) };
     let request = Request::read(&path).query("version", version.to_string());

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use strongroom_client::{Client, Config, Error, Request, Retry, Tls};
 use strongroom_stdx::Secret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
+
+use crate::{Client, Config, Error, Request, Retry, Tls};
 
 type Script = Arc<Mutex<Vec<String>>>;
 
@@ -160,7 +161,7 @@ async fn sends_what_it_is_configured_to() {
     let config = Config {
         namespace: Some("/team/a".to_owned()),
         mfa: vec!["m:123".to_owned()],
-        wrap_ttl: Some(Duration::from_secs(3600)),
+        wrap_ttl: Some(Duration::from_hours(1)),
         policy_override: true,
         headers: vec![("X-Extra".to_owned(), "1".to_owned())],
         ..config(&server.address)
@@ -251,13 +252,13 @@ async fn verifies_the_server() {
     let made = rcgen::generate_simple_self_signed(vec!["vault.example".to_owned()]).unwrap();
     let key = rustls_key(&made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let server = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("https://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -270,7 +271,7 @@ async fn verifies_the_server() {
     });
     let with = |tls: Tls| {
         let retry = Retry { max: 0, ..Retry::default() };
-        Client::new(Config { tls, retry, ..crate::config(&address) }).unwrap()
+        Client::new(Config { tls, retry, ..config(&address) }).unwrap()
     };
     let ca_bytes = Some(made.cert.pem().into_bytes());
     let named =

@@ -1,0 +1,449 @@
+//! `operator raft`: the nodes of integrated storage and their snapshots.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use serde_json::{Map, Value, json};
+use strongroom_client::{Payload, Request};
+use strongroom_stdx::{Entropy, format_duration};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::call::Call;
+use crate::command::Command;
+use crate::failure::{Because, Failure, Outcome, io_reason};
+use crate::flags::Flag;
+use crate::output::{Format, go, table};
+
+pub(crate) static RAFT: Command = Command::group(
+    "raft",
+    "Interact with Vault's raft storage backend",
+    r"
+Looks after the nodes of integrated storage, and saves and restores its snapshots.
+
+    $ {p} operator raft list-peers
+    $ {p} operator raft snapshot save backup.snap
+",
+    &[&AUTOPILOT, &DEMOTE, &JOIN, &LIST_PEERS, &PROMOTE, &REMOVE_PEER, &SNAPSHOT],
+);
+
+static LIST_PEERS: Command = Command::remote(
+    "list-peers",
+    "Returns the Raft peer set",
+    "[options]",
+    r"
+Lists the nodes of the Raft cluster.
+",
+    |call| Box::pin(list_peers(call)),
+)
+.format()
+.takes(0);
+
+static JOIN: Command = Command::remote(
+    "join",
+    "Joins a node to the Raft cluster",
+    "[options] [LEADER-API-ADDR | AUTO-JOIN-CONFIGURATION]",
+    r#"
+Joins the node to the Raft cluster of the leader at this address, or of the leader that discovery finds.
+
+    $ {p} operator raft join https://127.0.0.2:8200
+    $ {p} operator raft join "provider=aws region=eu-west-1 ..."
+
+A flag's value that starts with "@" is read from the file of that name.
+"#,
+    |call| Box::pin(join(call)),
+)
+.format()
+.flags(&[
+    Flag::int("auto-join-port", "Port of the addresses that discovery finds.").default("8200"),
+    Flag::text("auto-join-scheme", "Scheme of the addresses that discovery finds.").default("https"),
+    Flag::text("leader-ca-cert", "Certificate of the authority to verify the leader by."),
+    Flag::text("leader-client-cert", "Certificate to present to the leader."),
+    Flag::text("leader-client-key", "Private key of -leader-client-cert."),
+    Flag::switch("non-voter", "Join without a vote.").default("false"),
+    Flag::switch("retry", "Try again until it works.").default("false"),
+])
+.args(0, 1);
+
+static REMOVE_PEER: Command = Command::remote(
+    "remove-peer",
+    "Removes a node from the Raft cluster",
+    "[options] SERVER-ID",
+    r"
+Removes a node from the Raft cluster, for good.
+",
+    |call| Box::pin(remove_peer(call)),
+)
+.flags(&[Flag::text("dr-token", "Kept for scripts; replication needs none.")])
+.takes(1);
+
+static PROMOTE: Command = Command::remote(
+    "promote",
+    "Promotes a permanent non-voter to a voter",
+    "[options] SERVER-ID",
+    "Gives a node a vote.",
+    |call| Box::pin(promote(call)),
+)
+.takes(1);
+
+static DEMOTE: Command = Command::remote(
+    "demote",
+    "Demotes a voter to a permanent non-voter",
+    "[options] SERVER-ID",
+    "Takes a node's vote.",
+    |call| Box::pin(demote(call)),
+)
+.takes(1);
+
+static SNAPSHOT: Command = Command::group(
+    "snapshot",
+    "Restores and saves snapshots from the Raft cluster",
+    r"
+Saves the state of the cluster to a file, and restores it from there.
+
+    $ {p} operator raft snapshot save backup.snap
+    $ {p} operator raft snapshot restore backup.snap
+",
+    &[&RESTORE, &SAVE],
+);
+
+static SAVE: Command = Command::remote(
+    "save",
+    "Saves a snapshot of the current state of the Raft cluster into a file",
+    "[options] FILE",
+    r"
+Saves a snapshot to FILE. The data in it stays encrypted.
+",
+    |call| Box::pin(save(call)),
+)
+.takes(1);
+
+static RESTORE: Command = Command::remote(
+    "restore",
+    "Installs the provided snapshot, returning the cluster to the state defined in it",
+    "[options] FILE",
+    r"
+Replaces the state of the cluster with the snapshot in FILE.
+",
+    |call| Box::pin(restore(call)),
+)
+.flags(&[Flag::switch(
+    "force",
+    "Restore a snapshot that was made with other unseal keys or another seal; they are then needed to unseal.",
+)
+.or("f")
+.default("false")])
+.takes(1);
+
+static AUTOPILOT: Command = Command::group(
+    "autopilot",
+    "Looks after the health of the Raft cluster",
+    r"
+Shows and configures how the cluster watches its nodes.
+",
+    &[&GET_CONFIG, &SET_CONFIG, &STATE],
+);
+
+static STATE: Command = Command::remote(
+    "state",
+    "Displays the state of the Raft cluster as seen by autopilot",
+    "[options]",
+    "Shows the health of the cluster and of each node.",
+    |call| Box::pin(state(call)),
+)
+.format()
+.takes(0);
+
+static GET_CONFIG: Command = Command::remote(
+    "get-config",
+    "Returns the configuration of autopilot",
+    "[options]",
+    "Shows how autopilot is configured.",
+    |call| Box::pin(get_config(call)),
+)
+.format()
+.takes(0);
+
+static SET_CONFIG: Command = Command::remote(
+    "set-config",
+    "Modifies the configuration of autopilot",
+    "[options]",
+    "Changes how autopilot is configured. What no flag names stays.",
+    |call| Box::pin(set_config(call)),
+)
+.flags(&[
+    Flag::switch("cleanup-dead-servers", "Remove dead nodes from the cluster."),
+    Flag::span("dead-server-last-contact-threshold", "After how long without contact a node is dead."),
+    Flag::switch("disable-upgrade-migration", "Do not move to newer nodes automatically."),
+    Flag::span("last-contact-threshold", "After how long without contact a node is unhealthy."),
+    Flag::int("max-trailing-logs", "How many log entries a healthy node may be behind."),
+    Flag::int("min-quorum", "How many nodes must stay when dead ones are removed."),
+    Flag::span("server-stabilization-time", "How long a node must be healthy before it gets a vote."),
+])
+.takes(0);
+
+async fn list_peers(call: &mut Call<'_>) -> Outcome {
+    let what = "Error reading the raft cluster configuration";
+    let reply =
+        call.reply(Request::read("sys/storage/raft/configuration")).await.because(what)?.unwrap_or_default();
+    if call.format != Format::Table {
+        return call.show_value(&reply);
+    }
+    let servers = reply.field("config").and_then(|config| config.get("servers")).and_then(Value::as_array);
+    let text = |server: &Value, key: &str| server.get(key).map(go::value).unwrap_or_default();
+    let row = |server: &Value| {
+        let state = if server.get("leader") == Some(&json!(true)) { "leader" } else { "follower" };
+        vec![text(server, "node_id"), text(server, "address"), state.to_owned(), text(server, "voter")]
+    };
+    let rows = servers.into_iter().flatten().map(row).collect();
+    call.say(table::headed(&["Node", "Address", "State", "Voter"], rows))
+}
+
+async fn join(call: &mut Call<'_>) -> Outcome {
+    let target = call.arg(0).trim().to_owned();
+    let what = "Error joining the node to the Raft cluster";
+    let file = |name: &str| match call.flags.text(name).unwrap_or_default().strip_prefix('@') {
+        Some(path) => fs::read_to_string(path).map_err(|error| {
+            Failure::local(format!("Failed to parse data from {path}: {}", io_reason(&error)))
+        }),
+        None => Ok(call.flags.text(name).unwrap_or_default().to_owned()),
+    };
+    let discover = target.contains("provider=");
+    let body = json!({
+        "auto_join": if discover { target.as_str() } else { "" },
+        "auto_join_scheme": if discover { call.flags.text("auto-join-scheme").unwrap_or_default() } else { "" },
+        "auto_join_port": if discover { call.flags.int("auto-join-port").unwrap_or(0) } else { 0 },
+        "leader_api_addr": if discover { "" } else { target.as_str() },
+        "leader_ca_cert": file("leader-ca-cert")?,
+        "leader_client_cert": file("leader-client-cert")?,
+        "leader_client_key": file("leader-client-key")?,
+        "retry": call.flags.on("retry"),
+        "non_voter": call.flags.on("non-voter"),
+    });
+    let request = Request::post("sys/storage/raft/join").json(&body).because(what)?;
+    let answer: Map<String, Value> = call.send(request).await.because(what)?.json().await.because(what)?;
+    if call.format != Format::Table {
+        return call.show_value(&answer);
+    }
+    let joined = answer.get("joined").or_else(|| answer.get("data")?.get("joined")) == Some(&json!(true));
+    call.say(table::pairs(&[("Joined".to_owned(), joined.to_string())]))
+}
+
+async fn remove_peer(call: &mut Call<'_>) -> Outcome {
+    on_peer(call, "remove-peer", "Error removing the peer from raft cluster", "Peer removed successfully!")
+        .await
+}
+
+async fn promote(call: &mut Call<'_>) -> Outcome {
+    on_peer(call, "promote", "Error promoting server", "Server promoted successfully!").await
+}
+
+async fn demote(call: &mut Call<'_>) -> Outcome {
+    on_peer(call, "demote", "Error demoting server", "Server demoted successfully!").await
+}
+
+async fn on_peer(call: &mut Call<'_>, operation: &str, failed: &str, done: &str) -> Outcome {
+    let id = call.arg(0).trim().to_owned();
+    let request = Request::write(format!("sys/storage/raft/{operation}")).json(&json!({ "server_id": id }));
+    call.reply(request.because(failed)?).await.because(failed)?;
+    call.say(done)
+}
+
+/// Writes beside the file and moves it into place, so that a broken download replaces no good snapshot.
+async fn save(call: &mut Call<'_>) -> Outcome {
+    let path = call.arg(0).to_owned();
+    let what = "Error taking the snapshot";
+    let local = |error: io::Error| {
+        Failure::local(format!("Error opening output file: open {path}: {}", io_reason(&error)))
+    };
+    let request = Request::read("sys/storage/raft/snapshot").unlimited();
+    let mut response = call.send(request).await.because(what)?;
+    if response.status() == 404 {
+        return Err(response.into_error().await).because(what);
+    }
+    let suffix = Entropy::system().base62(10).map_err(|error| Failure::local(error.to_string()))?;
+    let scratch = format!("{path}.{suffix}.incomplete");
+    let file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&scratch).map_err(local)?;
+    let mut file = io::BufWriter::new(file);
+    let outcome: Outcome = async {
+        while let Some(chunk) = response.chunk().await.because(what)? {
+            file.write_all(&chunk).map_err(local)?;
+        }
+        file.flush()
+            .and_then(|()| file.get_ref().sync_all())
+            .and_then(|()| fs::rename(&scratch, &path))
+            .map_err(local)
+    }
+    .await;
+    if outcome.is_err() {
+        // What went wrong is told; an unfinished file that stays too is the lesser trouble.
+        let _ = fs::remove_file(&scratch);
+    }
+    outcome
+}
+
+async fn restore(call: &mut Call<'_>) -> Outcome {
+    let path = call.arg(0).to_owned();
+    let file = Upload::open(Path::new(&path)).await;
+    let file = file
+        .map_err(|error| Failure::local(format!("Error opening file: open {path}: {}", io_reason(&error))))?;
+    let api =
+        if call.flags.on("force") { "sys/storage/raft/snapshot-force" } else { "sys/storage/raft/snapshot" };
+    let request = Request::post(api)
+        .header("Content-Type", "application/gzip")
+        .body(Payload::Stream(file.boxed_unsync()))
+        .unlimited();
+    call.reply(request).await.because("Error installing the snapshot")?;
+    Ok(())
+}
+
+/// A file that is read while it is sent.
+struct Upload {
+    file: tokio::fs::File,
+    left: u64,
+    buffer: Vec<u8>,
+}
+
+impl Upload {
+    const CHUNK: usize = 64 * 1024;
+
+    async fn open(path: &Path) -> io::Result<Self> {
+        let file = tokio::fs::File::open(path).await?;
+        let left = file.metadata().await?.len();
+        Ok(Self { file, left, buffer: vec![0; Self::CHUNK] })
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = &mut *self;
+        if this.left == 0 {
+            return Poll::Ready(None);
+        }
+        let mut buffer = ReadBuf::new(&mut this.buffer);
+        match Pin::new(&mut this.file).poll_read(cx, &mut buffer) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
+            Poll::Ready(Ok(())) => {
+                let mut chunk = Bytes::copy_from_slice(buffer.filled());
+                if chunk.is_empty() {
+                    return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
+                }
+                // The file may have grown since its length was announced.
+                chunk.truncate(usize::try_from(this.left).unwrap_or(usize::MAX));
+                this.left = this.left.saturating_sub(chunk.len() as u64);
+                Poll::Ready(Some(Ok(Frame::data(chunk))))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+async fn state(call: &mut Call<'_>) -> Outcome {
+    let what = "Error checking autopilot state";
+    let reply = call.reply_or_none(Request::read("sys/storage/raft/autopilot/state")).await.because(what)?;
+    let state = reply.and_then(|reply| reply.data).unwrap_or_default();
+    if call.format != Format::Table {
+        return call.show_value(&state);
+    }
+    if state.is_empty() {
+        return Ok(());
+    }
+    let text = |key: &str| state.get(key).map(go::value).unwrap_or_default();
+    let mut lines = Vec::new();
+    for (label, key) in
+        [("Healthy", "healthy"), ("Failure Tolerance", "failure_tolerance"), ("Leader", "leader")]
+    {
+        lines.push(format!("{:<33}{}", format!("{label}:"), text(key)));
+    }
+    lines.push("Voters:".to_owned());
+    let names = |key: &str| state.get(key).and_then(Value::as_array).into_iter().flatten().map(go::value);
+    lines.extend(names("voters").map(|name| format!("   {name}")));
+    if names("non_voters").next().is_some() {
+        lines.push("Non Voters:".to_owned());
+        lines.extend(names("non_voters").map(|name| format!("   {name}")));
+    }
+    lines.push("Servers:".to_owned());
+    let servers = state.get("servers").and_then(Value::as_object);
+    for (id, server) in servers.into_iter().flatten() {
+        lines.push(format!("   {id}"));
+        for (label, key) in [
+            ("Name", "name"),
+            ("Address", "address"),
+            ("Status", "status"),
+            ("Node Status", "node_status"),
+            ("Healthy", "healthy"),
+            ("Last Contact", "last_contact"),
+            ("Last Term", "last_term"),
+            ("Last Index", "last_index"),
+            ("Version", "version"),
+            ("Node Type", "node_type"),
+        ] {
+            let value = server.get(key).map(go::value).unwrap_or_default();
+            lines.push(format!("      {:<19}{value}", format!("{label}:")));
+        }
+    }
+    let text = lines.join("\n");
+    call.say(text)
+}
+
+async fn get_config(call: &mut Call<'_>) -> Outcome {
+    let what = "Error fetching autopilot configuration";
+    let reply =
+        call.reply_or_none(Request::read("sys/storage/raft/autopilot/configuration")).await.because(what)?;
+    let config = reply.and_then(|reply| reply.data).unwrap_or_default();
+    if call.format != Format::Table {
+        return call.show_value(&config);
+    }
+    let rows: Vec<_> = [
+        ("Cleanup Dead Servers", "cleanup_dead_servers"),
+        ("Last Contact Threshold", "last_contact_threshold"),
+        ("Dead Server Last Contact Threshold", "dead_server_last_contact_threshold"),
+        ("Server Stabilization Time", "server_stabilization_time"),
+        ("Min Quorum", "min_quorum"),
+        ("Max Trailing Logs", "max_trailing_logs"),
+        ("Disable Upgrade Migration", "disable_upgrade_migration"),
+    ]
+    .into_iter()
+    .filter_map(|(label, key)| Some((label.to_owned(), go::value(config.get(key)?))))
+    .collect();
+    call.say(table::pairs(&rows))
+}
+
+async fn set_config(call: &mut Call<'_>) -> Outcome {
+    let what = "Error setting autopilot configuration";
+    let flags = &call.flags;
+    let mut config = Map::new();
+    for name in ["cleanup-dead-servers", "disable-upgrade-migration"] {
+        if let Some(on) = flags.choice(name) {
+            config.insert(name.replace('-', "_"), json!(on));
+        }
+    }
+    for name in ["dead-server-last-contact-threshold", "last-contact-threshold", "server-stabilization-time"]
+    {
+        if let Some(span) = flags.span(name) {
+            config.insert(name.replace('-', "_"), json!(format_duration(span)));
+        }
+    }
+    for name in ["max-trailing-logs", "min-quorum"] {
+        if let Some(number) = flags.int(name) {
+            config.insert(name.replace('-', "_"), json!(number));
+        }
+    }
+    let request = Request::write("sys/storage/raft/autopilot/configuration").json(&config).because(what)?;
+    call.reply(request).await.because(what)?;
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! An engine whose transactions stay open until the test commits them, for what happens between requests.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use strongroom_barrier::{Barrier, Keyring};
+use strongroom_engine_api::{
+    BarrierError, Call, Clock, Engine, EngineError, Entropy, Environment, Lifetimes, Moment, Mount,
+    Operation, Reply, Request, Scope, Txn,
+};
+use strongroom_storage::InMemory;
+
+pub(super) struct Rig {
+    pub(super) clock: Clock,
+    barrier: Arc<Barrier>,
+}
+
+/// A request that has run and not been committed.
+pub(super) struct Open {
+    call: Arc<Call>,
+    pub(super) outcome: Result<Reply, EngineError>,
+}
+
+impl Open {
+    /// Whether nothing that the request has read has changed meanwhile; then it takes effect.
+    pub(super) async fn commit(self) -> bool {
+        match self.call.txn.clone().commit().await {
+            Ok(_) => true,
+            Err(BarrierError::Conflict) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+impl Rig {
+    pub(super) fn new() -> Self {
+        let clock = Clock::stepped(Moment::from_secs(1_700_000_000));
+        let barrier = Barrier::new(Arc::new(InMemory::new()), Entropy::system(), 1 << 20);
+        barrier.unseal(Keyring::generate(&Entropy::system(), clock.now()).unwrap());
+        Self { clock, barrier }
+    }
+
+    /// Runs a request up to its commit.
+    pub(super) async fn open(&self, engine: &Engine, operation: Operation, path: &str, input: Value) -> Open {
+        let found = engine.find(path, &[operation]).unwrap();
+        let call = self.prepare(operation, path, &input, found.params.clone());
+        let outcome = found.endpoint(operation).unwrap().run(&call).await;
+        Open { call, outcome }
+    }
+
+    /// Runs a request and commits it, where nothing else is going on.
+    pub(super) async fn outcome(
+        &self,
+        engine: &Engine,
+        operation: Operation,
+        path: &str,
+        input: Value,
+    ) -> Result<Reply, EngineError> {
+        let mut open = self.open(engine, operation, path, input).await;
+        let outcome = std::mem::replace(&mut open.outcome, Ok(Reply::default()));
+        if outcome.is_ok() {
+            assert!(open.commit().await, "nothing else is going on");
+        }
+        outcome
+    }
+
+    pub(super) async fn call(
+        &self,
+        engine: &Engine,
+        operation: Operation,
+        path: &str,
+        input: Value,
+    ) -> Reply {
+        self.outcome(engine, operation, path, input).await.unwrap()
+    }
+
+    /// Whether a write to `path` is an update rather than a creation.
+    pub(super) async fn exists(&self, engine: &Engine, path: &str) -> bool {
+        let found = engine.find(path, &[Operation::Create, Operation::Update]).unwrap();
+        assert!(found.route.tells_create_from_update(), "{path}");
+        let call = self.prepare(Operation::Update, path, &Value::Null, found.params.clone());
+        found.exists(&call).await.unwrap()
+    }
+
+    /// The mount's storage.
+    pub(super) fn txn(&self) -> Txn {
+        self.barrier.transaction(self.barrier.view()).scoped(Scope::mount(1))
+    }
+
+    pub(super) async fn data(
+        &self,
+        engine: &Engine,
+        operation: Operation,
+        path: &str,
+        input: Value,
+    ) -> Value {
+        self.call(engine, operation, path, input).await.data.unwrap().to_value()
+    }
+
+    /// Runs one step of housekeeping up to its commit; `more` is what it answered.
+    pub(super) async fn open_step(&self, engine: &Engine) -> (Open, bool) {
+        let call = self.prepare(Operation::Update, "", &Value::Null, Vec::new());
+        let more = engine.run_maintenance(&call).await.unwrap().unwrap();
+        (Open { call, outcome: Ok(Reply::default()) }, more)
+    }
+
+    /// Runs one step of housekeeping; answers whether there is more to do.
+    pub(super) async fn step(&self, engine: &Engine) -> bool {
+        let (open, more) = self.open_step(engine).await;
+        assert!(open.commit().await, "nothing else is going on");
+        more
+    }
+
+    fn prepare(&self, operation: Operation, path: &str, input: &Value, params: Vec<String>) -> Arc<Call> {
+        let lifetimes = Lifetimes { default: Duration::from_hours(1), max: Duration::from_hours(1) };
+        let mount = Mount {
+            number: 1,
+            path: "kv/".to_owned(),
+            accessor: "kv_test".to_owned(),
+            kind: "kv".to_owned(),
+            options: BTreeMap::new(),
+            lifetimes,
+            namespace: 0,
+        };
+        let request = Request {
+            id: "test".to_owned(),
+            operation,
+            path: path.to_owned(),
+            input: input.as_object().cloned().unwrap_or_default(),
+            remote: None,
+            headers: BTreeMap::new(),
+            caller: None,
+            wrap_ttl: None,
+        };
+        Arc::new(Call {
+            request: Arc::new(request),
+            params,
+            txn: self.txn(),
+            mount: Arc::new(mount),
+            environment: Environment { clock: self.clock.clone(), entropy: Entropy::system() },
+            extension: None,
+            renewal: None,
+            warnings: Mutex::default(),
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! Bodies and queries as parameters.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+
+/// A refusal by the edge itself: a status and a text.
+#[derive(Debug)]
+pub(crate) struct Refusal(pub(crate) u16, pub(crate) String);
+
+/// Reads a whole body of at most `limit` bytes.
+pub(crate) async fn read(body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Refusal(413, "failed to parse JSON input: http: request body too large".to_owned()))
+        }
+        Err(error) => Err(Refusal(400, format!("error reading request body: {error}"))),
+    }
+}
+
+/// The members of a JSON object, or of a form; nothing for an empty body.
+pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Result<Map<String, Value>, Refusal> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Map::new());
+    }
+    if content_type.starts_with("application/x-www-form-urlencoded") && bytes.first() != Some(&b'{') {
+        let text = std::str::from_utf8(bytes).map_err(|_| Refusal(400, "form is not UTF-8".to_owned()))?;
+        return Ok(query(text));
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(Value::Null) => Ok(Map::new()),
+        Ok(_) => Err(Refusal(400, "failed to parse JSON input: expected an object".to_owned())),
+        // The position, never the text: it may hold secrets.
+        Err(error) => Err(Refusal(
+            400,
+            format!("failed to parse JSON input: {} at line {} column {}", reason(&error), error.line(), error.column()),
+        )),
+    }
+}
+
+fn reason(error: &serde_json::Error) -> &'static str {
+    if error.is_eof() {
+        "unexpected end of input"
+    } else if error.is_data() {
+        "value of the wrong kind"
+    } else {
+        "invalid syntax"
+    }
+}
+
+/// The parameters of a query: text, or a list where a name occurs several times.
+pub(crate) fn query(text: &str) -> Map<String, Value> {
+    let mut members = Map::new();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = (decoded(name), Value::String(decoded(value)));
+        match members.get_mut(&name) {
+            Some(Value::Array(values)) => values.push(value),
+            Some(first) => *first = Value::Array(vec![first.take(), value]),
+            None => {
+                members.insert(name, value);
+            }
+        }
+    }
+    members
+}
+
+fn decoded(text: &str) -> String {
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn queries_become_members() {
+        assert_eq!(Value::Object(query("a=1&b=x%20y+z&c&a=2&a=3")), json!({"a": ["1", "2", "3"], "b": "x y z", "c": ""}));
+    }
+
+    #[test]
+    fn bodies_are_objects_and_errors_do_not_repeat_them() {
+        assert_eq!(Value::Object(parse(b" {\"a\": 1} ", "").unwrap()), json!({"a": 1}));
+        assert!(parse(b" \n", "").unwrap().is_empty());
+        for bad in [&b"[1]"[..], b"{\"hunter2\"", b"hunter2", b"{\"a\":hunter2}", b"\"hunter2\""] {
+            let Refusal(status, text) = parse(bad, "application/json").unwrap_err();
+            assert_eq!(status, 400);
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(5000), "]".repeat(5000));
+        assert!(parse(deep.as_bytes(), "").is_err());
+    }
+
+    #[test]
+    fn forms_are_taken_where_they_say_so() {
+        let form = parse(b"role_id=x&secret_id=y", "application/x-www-form-urlencoded").unwrap();
+        assert_eq!(Value::Object(form), json!({"role_id": "x", "secret_id": "y"}));
+    }
+}

@@ -1,0 +1,182 @@
+//! Serving connections.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use strongroom_core::{Answer, Core};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use crate::body::{self, Refusal};
+use crate::forwarded::ForwardedFor;
+use crate::request::{self, Line};
+
+/// Which headers an answer with a status gets.
+pub type HeadersFor = Arc<dyn Fn(u16) -> Vec<(String, String)> + Send + Sync>;
+
+/// What a listener's configuration decides.
+#[derive(Clone)]
+pub struct EdgeSettings {
+    /// Bytes of a body at most.
+    pub max_request_size: usize,
+    /// How long a request may take.
+    pub max_request_duration: Duration,
+    /// How long a client may take to send its headers.
+    pub header_timeout: Duration,
+    /// How long a client may take to send a body; zero: as long as the request may.
+    pub read_timeout: Duration,
+    /// How long a connection may be idle between requests.
+    pub idle_timeout: Duration,
+    /// Whose address counts.
+    pub forwarded_for: ForwardedFor,
+    /// The configured headers of an answer with a status.
+    pub custom_headers: HeadersFor,
+    /// A header with this host's name, where asked for.
+    pub hostname: Option<String>,
+    /// A header with this node's raft id, where asked for.
+    pub raft_node_id: Option<String>,
+}
+
+/// 32 MiB and 90 seconds: Vault's defaults.
+impl Default for EdgeSettings {
+    fn default() -> Self {
+        Self {
+            max_request_size: 32 << 20,
+            max_request_duration: Duration::from_secs(90),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
+            forwarded_for: ForwardedFor::default(),
+            read_timeout: Duration::from_secs(30),
+            custom_headers: Arc::new(|_status| Vec::new()),
+            hostname: None,
+            raft_node_id: None,
+        }
+    }
+}
+
+/// One listener's edge.
+pub struct Edge {
+    core: Arc<Core>,
+    settings: EdgeSettings,
+    in_flight: Arc<AtomicU64>,
+}
+
+/// What is known of a connection.
+#[derive(Clone, Debug, Default)]
+pub struct Connection {
+    /// The peer.
+    pub peer: Option<SocketAddr>,
+    /// The serial number of the client's certificate, as Vault prints it.
+    pub certificate_serial: String,
+}
+
+impl Edge {
+    /// An edge over `core`; `in_flight` counts requests over all listeners.
+    pub const fn new(core: Arc<Core>, settings: EdgeSettings, in_flight: Arc<AtomicU64>) -> Self {
+        Self { core, settings, in_flight }
+    }
+
+    /// Serves one connection until the client closes it, or `draining` turns true and the request under way is done.
+    pub async fn serve<T>(self: Arc<Self>, stream: T, connection: Connection, mut draining: watch::Receiver<bool>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let edge = self.clone();
+        let service = service_fn(move |request| {
+            let edge = edge.clone();
+            let connection = connection.clone();
+            async move { Ok::<_, Infallible>(edge.answer(request, connection).await) }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.settings.header_timeout.max(self.settings.idle_timeout));
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(self.settings.idle_timeout)).max_concurrent_streams(250);
+        let serving = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(serving);
+        tokio::select! {
+            ended = serving.as_mut() => log_end(ended),
+            () = async { drop(draining.wait_for(|draining| *draining).await) } => {
+                serving.as_mut().graceful_shutdown();
+                log_end(serving.await);
+            }
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, connection: Connection) -> Response<Full<Bytes>> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let head = request.method() == Method::HEAD;
+        let handled = tokio::time::timeout(self.settings.max_request_duration, self.handle(request, connection)).await;
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let answer = match handled {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(refusal)) => refused(&refusal),
+            Err(_elapsed) => refused(&Refusal(503, "request took longer than max_request_duration".to_owned())),
+        };
+        self.response(answer, head)
+    }
+
+    async fn handle(&self, request: Request<Incoming>, connection: Connection) -> Result<Answer, Refusal> {
+        let (parts, incoming) = request.into_parts();
+        let line = Line::read(&parts)?;
+        let forwarded = &self.settings.forwarded_for;
+        let remote = forwarded.caller(connection.peer, &parts.headers).map_err(|text| Refusal(400, text))?;
+        let bytes = if request::reads_body(&parts.method) {
+            let reading = body::read(incoming, self.settings.max_request_size);
+            let patience = match self.settings.read_timeout {
+                Duration::ZERO => self.settings.max_request_duration,
+                patience => patience,
+            };
+            let slow = |_elapsed| Refusal(408, "request body took too long".to_owned());
+            tokio::time::timeout(patience, reading).await.map_err(slow)??
+        } else {
+            Bytes::new()
+        };
+        let id = self.core.environment().entropy.uuid().map_err(|error| Refusal(500, error.to_string()))?;
+        let inbound = request::inbound(line, parts, &bytes, id, remote, connection.certificate_serial)?;
+        Ok(self.core.handle(inbound).await)
+    }
+
+    fn response(&self, answer: Answer, head: bool) -> Response<Full<Bytes>> {
+        let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = Response::new(Full::new(if head { Bytes::new() } else { answer.body }));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains"));
+        if !answer.content_type.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+        }
+        let custom = (self.settings.custom_headers)(answer.status);
+        let own = [("X-Vault-Hostname", &self.settings.hostname), ("X-Vault-Raft-Node-ID", &self.settings.raft_node_id)];
+        let own = own.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name.to_owned(), value.clone())));
+        for (name, value) in answer.headers.into_iter().chain(custom).chain(own) {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+fn refused(refusal: &Refusal) -> Answer {
+    let Refusal(status, text) = refusal;
+    let errors: Vec<&str> = if text.is_empty() { Vec::new() } else { vec![text] };
+    let body = format!("{}\n", serde_json::json!({ "errors": errors }));
+    Answer { status: *status, content_type: "application/json", body: body.into(), headers: Vec::new() }
+}
+
+fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}

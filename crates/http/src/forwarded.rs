@@ -1,0 +1,80 @@
+//! Whose address counts when a load balancer stands between. Source: Vault's "`tcp` listener" page,
+//! `x_forwarded_for_*`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::HeaderMap;
+use ipnet::IpNet;
+
+/// Which proxies are believed, and what about those that are not.
+#[derive(Clone, Debug, Default)]
+pub struct ForwardedFor {
+    /// Addresses whose `X-Forwarded-For` is believed; empty: the header is ignored.
+    pub authorized: Vec<IpNet>,
+    /// How many addresses at the end of the header are other proxies of ours.
+    pub hop_skips: usize,
+    /// Refuses requests with the header from addresses that are not authorized; otherwise their header is ignored.
+    pub reject_not_authorized: bool,
+    /// Refuses requests from authorized addresses without the header; otherwise the proxy's own address counts.
+    pub reject_not_present: bool,
+}
+
+impl ForwardedFor {
+    /// The caller's address, or why the request is refused (400).
+    pub(crate) fn caller(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Result<Option<SocketAddr>, String> {
+        let Some(from) = peer.filter(|_| !self.authorized.is_empty()) else { return Ok(peer) };
+        let given = headers.get_all("x-forwarded-for");
+        let chain: Vec<&str> = given
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .collect();
+        let authorized = self.authorized.iter().any(|block| block.contains(&from.ip()));
+        if chain.is_empty() {
+            let refused = self.reject_not_present && authorized;
+            return if refused { Err("missing x-forwarded-for header and configured to reject when not present".to_owned()) } else { Ok(peer) };
+        }
+        if !authorized {
+            let refused = self.reject_not_authorized;
+            return if refused { Err("client address not authorized for x-forwarded-for, rejecting connection".to_owned()) } else { Ok(peer) };
+        }
+        let back = self.hop_skips.saturating_add(1);
+        let at = chain.len().checked_sub(back).ok_or_else(|| {
+            format!("malformed x-forwarded-for configuration or request, hops to skip ({}) would skip before earliest chain link (chain length {})", self.hop_skips, chain.len())
+        })?;
+        let text = chain.get(at).copied().unwrap_or_default();
+        let address = text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
+        let address = address.map_err(|_| "malformed x-forwarded-for header: not an address".to_owned())?;
+        Ok(Some(SocketAddr::new(address, from.port())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(chain: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", chain.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn believes_only_the_authorized() {
+        let rule = ForwardedFor { authorized: vec!["10.0.0.0/8".parse().unwrap()], hop_skips: 1, ..Default::default() };
+        let proxy: Option<SocketAddr> = Some("10.1.1.1:5000".parse().unwrap());
+        let stranger: Option<SocketAddr> = Some("192.0.2.1:5000".parse().unwrap());
+        let seen = rule.caller(proxy, &headers("203.0.113.7, 10.2.2.2")).unwrap().unwrap();
+        assert_eq!(seen.ip().to_string(), "203.0.113.7");
+        assert_eq!(rule.caller(stranger, &headers("203.0.113.7, 10.2.2.2")).unwrap(), stranger);
+        assert!(rule.caller(proxy, &headers("203.0.113.7")).is_err(), "fewer links than hops to skip");
+        assert_eq!(rule.caller(proxy, &HeaderMap::new()).unwrap(), proxy);
+        let strict = ForwardedFor { reject_not_authorized: true, reject_not_present: true, ..rule };
+        assert!(strict.caller(stranger, &headers("203.0.113.7, 10.2.2.2")).is_err());
+        assert!(strict.caller(proxy, &HeaderMap::new()).is_err());
+        assert_eq!(strict.caller(stranger, &HeaderMap::new()).unwrap(), stranger);
+        assert_eq!(ForwardedFor::default().caller(stranger, &headers("203.0.113.7")).unwrap(), stranger);
+    }
+}

@@ -1,0 +1,324 @@
+//! Listeners: accepting connections, TLS handshakes, and what can be reloaded.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use strongroom_config::{Address, Config, Listener, Owner, Shared, Tls, UnixListener};
+use strongroom_core::Core;
+use strongroom_http::{Connection, Edge, EdgeSettings, ForwardedFor};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::tls;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long accepting pauses when the process has no file descriptors left.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// A TLS listener's settings and what is in force.
+struct Reloadable {
+    settings: Tls,
+    current: Arc<ArcSwap<ServerConfig>>,
+}
+
+/// All listeners of a server.
+pub(crate) struct Listeners {
+    addresses: Vec<String>,
+    reloadable: Vec<Reloadable>,
+    tasks: JoinSet<()>,
+    draining: watch::Sender<bool>,
+    sockets: Vec<std::path::PathBuf>,
+}
+
+impl Listeners {
+    /// Opens every listener of the configuration and serves it.
+    pub(crate) async fn start(core: &Arc<Core>, config: &Config, node_id: Option<&str>) -> Result<Self> {
+        let (draining, _) = watch::channel(false);
+        let mut listeners =
+            Self { addresses: Vec::new(), reloadable: Vec::new(), tasks: JoinSet::new(), draining, sockets: Vec::new() };
+        let in_flight = Arc::new(AtomicU64::new(0));
+        for listener in &config.listeners {
+            let settings = edge_settings(listener.shared(), config, node_id)?;
+            let edge = Arc::new(Edge::new(core.clone(), settings, in_flight.clone()));
+            match listener {
+                Listener::Tcp(tcp) => listeners.tcp(&tcp.address, tcp.tls.as_ref(), edge).await?,
+                Listener::Unix(unix) => listeners.unix(unix, edge)?,
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// Where clients can connect.
+    pub(crate) fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    async fn tcp(&mut self, address: &Address, tls: Option<&Tls>, edge: Arc<Edge>) -> Result<()> {
+        let host = if address.host.is_empty() { "::" } else { &address.host };
+        let listener = match TcpListener::bind((host, address.port)).await {
+            Err(_no_ipv6) if address.host.is_empty() => TcpListener::bind(("0.0.0.0", address.port)).await,
+            bound => bound,
+        };
+        let listener = listener.with_context(|| format!("Error initializing listener of type tcp: listen {address}"))?;
+        let bound = listener.local_addr()?;
+        let acceptor = match tls {
+            None => None,
+            Some(settings) => {
+                let current = Arc::new(ArcSwap::new(tls::server_config(settings)?));
+                self.reloadable.push(Reloadable { settings: settings.clone(), current: current.clone() });
+                Some(current)
+            }
+        };
+        self.addresses.push(format!("{}://{bound}", if tls.is_some() { "https" } else { "http" }));
+        self.tasks.spawn(accept_tcp(listener, acceptor, edge, self.draining.subscribe()));
+        Ok(())
+    }
+
+    fn unix(&mut self, unix: &UnixListener, edge: Arc<Edge>) -> Result<()> {
+        let path = &unix.address;
+        let named = || format!("Error initializing listener of type unix: {}", path.display());
+        // A socket that a killed server left behind is in the way; anything else there is not ours to remove.
+        if let Ok(found) = fs::symlink_metadata(path) {
+            if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) {
+                bail!("{}: exists and is not a socket", path.display());
+            }
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                bail!("{}: another server listens there", path.display());
+            }
+            fs::remove_file(path).with_context(named)?;
+        }
+        let listener = tokio::net::UnixListener::bind(path).with_context(named)?;
+        if let Some(mode) = unix.socket_mode {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(named)?;
+        }
+        let owner = |owner: &Option<Owner>, file: &str| owner.as_ref().map(|owner| number_of(owner, file)).transpose();
+        let (user, group) = (owner(&unix.socket_user, "/etc/passwd")?, owner(&unix.socket_group, "/etc/group")?);
+        if user.is_some() || group.is_some() {
+            std::os::unix::fs::chown(path, user, group).with_context(named)?;
+        }
+        self.sockets.push(path.clone());
+        self.addresses.push(format!("unix://{}", path.display()));
+        self.tasks.spawn(accept_unix(listener, edge, self.draining.subscribe()));
+        Ok(())
+    }
+
+    /// Loads certificates and keys again; a listener whose new files are wrong keeps its old ones.
+    pub(crate) fn reload(&self) {
+        for listener in &self.reloadable {
+            match tls::server_config(&listener.settings) {
+                Ok(config) => listener.current.store(config),
+                Err(error) => tracing::error!(error = format!("{error:#}"), "TLS certificate was not reloaded"),
+            }
+        }
+    }
+
+    /// Stops accepting, and waits at most `patience` for requests under way.
+    pub(crate) async fn drain(mut self, patience: Duration) {
+        self.draining.send_replace(true);
+        let finished = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(patience, finished).await.is_err() {
+            tracing::warn!("requests under way were given up");
+        }
+        for socket in &self.sockets {
+            if let Err(error) = fs::remove_file(socket) {
+                tracing::debug!(%error, "socket was not removed");
+            }
+        }
+    }
+}
+
+/// Why a connection could not be accepted matters to the log; running out of descriptors must not spin.
+async fn accept_failed(error: &std::io::Error) {
+    tracing::warn!(%error, "accepting a connection failed");
+    tokio::time::sleep(BREATH).await;
+}
+
+async fn accept_tcp(
+    listener: TcpListener,
+    tls: Option<Arc<ArcSwap<ServerConfig>>>,
+    edge: Arc<Edge>,
+    mut draining: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = async { drop(draining.wait_for(|draining| *draining).await) } => break,
+        };
+        while connections.try_join_next().is_some() {}
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                accept_failed(&error).await;
+                continue;
+            }
+        };
+        // A latency setting that some systems refuse; requests are served without it.
+        let _ = stream.set_nodelay(true);
+        let (edge, draining) = (edge.clone(), draining.clone());
+        match &tls {
+            None => {
+                let connection = Connection { peer: Some(peer), ..Connection::default() };
+                connections.spawn(edge.serve(stream, connection, draining));
+            }
+            Some(config) => {
+                let acceptor = TlsAcceptor::from(config.load_full());
+                connections.spawn(serve_tls(acceptor, stream, peer, edge, draining));
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve_tls(
+    acceptor: TlsAcceptor,
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    edge: Arc<Edge>,
+    draining: watch::Receiver<bool>,
+) {
+    let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_elapsed) => return tracing::debug!(%peer, "TLS handshake took too long"),
+    };
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let certificate_serial = certificate.and_then(|certificate| serial_of(certificate)).unwrap_or_default();
+    edge.serve(stream, Connection { peer: Some(peer), certificate_serial }, draining).await;
+}
+
+/// The serial number of a certificate (RFC 5280: the first INTEGER of the to-be-signed part, after the version), in
+/// decimal as Vault prints it where it fits, else in hex.
+fn serial_of(certificate: &[u8]) -> Option<String> {
+    let (_, certificate, _) = der_value(certificate)?;
+    let (_, to_be_signed, _) = der_value(certificate)?;
+    let (tag, first, rest) = der_value(to_be_signed)?;
+    let serial = if tag == 0xa0 { der_value(rest)?.1 } else { first };
+    let number = serial.iter().try_fold(0u128, |number, byte| {
+        number.checked_mul(256).map(|number| number | u128::from(*byte))
+    });
+    Some(match number {
+        Some(number) => number.to_string(),
+        None => serial.iter().map(|byte| format!("{byte:02x}")).collect(),
+    })
+}
+
+/// One DER value: its tag, its content, and what follows.
+fn der_value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (tag, rest) = bytes.split_first()?;
+    let (length, rest) = rest.split_first()?;
+    let (length, rest) = if *length < 0x80 {
+        (usize::from(*length), rest)
+    } else {
+        let (digits, rest) = rest.split_at_checked(usize::from(*length & 0x7f))?;
+        let length = digits.iter().try_fold(0usize, |length, digit| {
+            length.checked_mul(256).and_then(|length| length.checked_add(usize::from(*digit)))
+        })?;
+        (length, rest)
+    };
+    let (value, rest) = rest.split_at_checked(length)?;
+    Some((*tag, value, rest))
+}
+
+async fn accept_unix(listener: tokio::net::UnixListener, edge: Arc<Edge>, mut draining: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = async { drop(draining.wait_for(|draining| *draining).await) } => break,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            // Callers on the same machine count as coming from it.
+            Ok((stream, _)) => {
+                let peer = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+                let connection = Connection { peer, ..Connection::default() };
+                connections.spawn(edge.clone().serve(stream, connection, draining.clone()));
+            }
+            Err(error) => accept_failed(&error).await,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// A user's or group's number, looked up in the system's file where a name is given.
+fn number_of(owner: &Owner, file: &str) -> Result<u32> {
+    let name = match owner {
+        Owner::Id(id) => return Ok(*id),
+        Owner::Name(name) => name,
+    };
+    let text = fs::read_to_string(file).with_context(|| file.to_owned())?;
+    let line = text.lines().find(|line| line.split(':').next() == Some(name));
+    let id = line.and_then(|line| line.split(':').nth(2)).and_then(|id| id.parse().ok());
+    id.with_context(|| format!("{name:?} is not in {file}"))
+}
+
+fn edge_settings(shared: &Shared, config: &Config, node_id: Option<&str>) -> Result<EdgeSettings> {
+    refuse_unserved(shared)?;
+    let forwarded = shared.forwarded_for.as_ref();
+    let headers = shared.response_headers.clone();
+    let hostname = config.enable_response_header_hostname.then(|| {
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
+    });
+    Ok(EdgeSettings {
+        max_request_size: shared.max_request_size.map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX)),
+        max_request_duration: shared.max_request_duration,
+        header_timeout: shared.timeouts.read_header,
+        read_timeout: shared.timeouts.read,
+        idle_timeout: shared.timeouts.idle,
+        forwarded_for: forwarded.map_or_else(ForwardedFor::default, |rule| ForwardedFor {
+            authorized: rule.authorized_addrs.clone(),
+            hop_skips: rule.hop_skips,
+            reject_not_authorized: rule.reject_not_authorized,
+            reject_not_present: rule.reject_not_present,
+        }),
+        custom_headers: Arc::new(move |status| {
+            headers.for_status(status).into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        }),
+        hostname,
+        raft_node_id: node_id.filter(|_| config.enable_response_header_raft_node_id).map(str::to_owned),
+    })
+}
+
+/// What the configuration can say and this version does not do is refused, not ignored: each of these protects.
+fn refuse_unserved(shared: &Shared) -> Result<()> {
+    if !shared.chroot_namespace.is_empty() {
+        bail!("listener: chroot_namespace is not supported by this version");
+    }
+    if shared.redaction != strongroom_config::Redaction::default() {
+        bail!("listener: redact_addresses, redact_cluster_name and redact_version are not supported by this version");
+    }
+    if shared.forwarded_for.as_ref().is_some_and(|rule| rule.client_cert_header.is_some()) {
+        bail!("listener: x_forwarded_for_client_cert_header is not supported by this version");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_serial_numbers() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.serial_number = Some(rcgen::SerialNumber::from(0x1234_5678_u64));
+        let certificate = params.self_signed(&key).unwrap();
+        assert_eq!(serial_of(certificate.der()), Some(0x1234_5678.to_string()));
+        for end in 0..certificate.der().len() {
+            let _ = serial_of(&certificate.der()[..end]);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The server's log: a level that can be changed while running, a format, and a file that is rotated.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use strongroom_config::{Config, LogFormat, LogLevel};
+use strongroom_stdx::{Clock, Moment};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry, fmt};
+
+/// What can be changed while the server runs.
+pub(crate) struct Logs {
+    level: reload::Handle<LevelFilter, Registry>,
+    file: Option<Rotating>,
+}
+
+impl Logs {
+    /// Starts logging as configured: to standard output, and to a file where there is one.
+    pub(crate) fn start(config: &Config, clock: &Clock) -> Result<Self> {
+        let (filter, level) = reload::Layer::new(filter(config.log_level.unwrap_or(LogLevel::Info)));
+        let file = config.log_file.as_deref().map(|path| Rotating::open(path, config, clock.clone())).transpose()?;
+        let json = config.log_format == Some(LogFormat::Json);
+        let mut layers: Vec<Box<dyn Layer<_> + Send + Sync>> = vec![layer(io::stdout, json)];
+        if let Some(file) = &file {
+            layers.push(layer(file.clone(), json));
+        }
+        tracing_subscriber::registry().with(filter).with(layers).try_init().context("logging was started before")?;
+        Ok(Self { level, file })
+    }
+
+    /// Takes a new level over and opens the file again, as on SIGHUP.
+    pub(crate) fn reload(&self, config: &Config) {
+        if let Err(error) = self.level.reload(filter(config.log_level.unwrap_or(LogLevel::Info))) {
+            tracing::error!(%error, "log level cannot be changed");
+        }
+        if let Some(file) = &self.file {
+            file.reopen();
+        }
+    }
+}
+
+fn layer<S, W>(writer: W, json: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let plain = fmt::layer().with_writer(writer).with_ansi(false).with_target(true);
+    if json { Box::new(plain.json().flatten_event(true)) } else { Box::new(plain) }
+}
+
+const fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+/// A level by its name.
+pub(crate) fn level(name: &str) -> Result<LogLevel> {
+    Ok(match name.to_lowercase().as_str() {
+        "trace" => LogLevel::Trace,
+        "debug" => LogLevel::Debug,
+        "" | "info" | "notice" => LogLevel::Info,
+        "warn" | "warning" => LogLevel::Warn,
+        "err" | "error" => LogLevel::Error,
+        "off" => LogLevel::Off,
+        _ => bail!("unknown log level: {name}"),
+    })
+}
+
+/// A format by its name.
+pub(crate) fn format(name: &str) -> Result<LogFormat> {
+    Ok(match name {
+        "" | "standard" | "notspecified" => LogFormat::Standard,
+        "json" => LogFormat::Json,
+        _ => bail!("unknown log format: {name}"),
+    })
+}
+
+/// A log file that starts anew by size or age.
+#[derive(Clone)]
+struct Rotating(Arc<Mutex<Log>>);
+
+struct Log {
+    path: PathBuf,
+    file: File,
+    written: u64,
+    opened: Moment,
+    most_bytes: Option<u64>,
+    most_age: Duration,
+    keep: i64,
+    clock: Clock,
+}
+
+impl Rotating {
+    fn open(path: &Path, config: &Config, clock: Clock) -> Result<Self> {
+        let path = if path.is_dir() { path.join("strongroom.log") } else { path.to_owned() };
+        let file = append(&path).with_context(|| format!("log file {}", path.display()))?;
+        let written = file.metadata().map_or(0, |metadata| metadata.len());
+        Ok(Self(Arc::new(Mutex::new(Log {
+            opened: clock.now(),
+            file,
+            written,
+            path,
+            most_bytes: config.log_rotate_bytes.filter(|bytes| *bytes > 0),
+            most_age: config.log_rotate_duration,
+            keep: config.log_rotate_max_files,
+            clock,
+        }))))
+    }
+
+    fn reopen(&self) {
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match append(&log.path) {
+            Ok(file) => log.file = file,
+            // Whoever reads the log still gets it where it went before.
+            Err(error) => drop(writeln!(log.file, "log file cannot be reopened: {error}")),
+        }
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent)?;
+    }
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+impl Log {
+    fn is_full(&self, more: u64) -> bool {
+        let too_large = self.most_bytes.is_some_and(|most| self.written > 0 && self.written.saturating_add(more) > most);
+        let too_old = !self.most_age.is_zero() && self.clock.now().since(self.opened) >= self.most_age;
+        too_large || too_old
+    }
+
+    /// Moves the file aside and begins another: `name.log` becomes `name-<nanoseconds>.log`.
+    fn rotate(&mut self) -> io::Result<()> {
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let extension = self.path.extension().map_or_else(|| "log".to_owned(), |text| text.to_string_lossy().into_owned());
+        let now = self.clock.now();
+        let aside = self.path.with_file_name(format!("{stem}-{}.{extension}", now.as_nanos()));
+        std::fs::rename(&self.path, aside)?;
+        self.file = append(&self.path)?;
+        self.written = 0;
+        self.opened = now;
+        self.prune(&stem, &extension)
+    }
+
+    /// Deletes the oldest files beyond those to keep; zero keeps all, below zero none.
+    fn prune(&self, stem: &str, extension: &str) -> io::Result<()> {
+        if self.keep == 0 {
+            return Ok(());
+        }
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let begins = format!("{stem}-");
+        let ends = format!(".{extension}");
+        let mut old: Vec<PathBuf> = std::fs::read_dir(directory)?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let middle = name.strip_prefix(&begins).and_then(|rest| rest.strip_suffix(&ends));
+                middle.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+            })
+            .collect();
+        old.sort();
+        let keep = usize::try_from(self.keep).unwrap_or(0);
+        let surplus = old.len().saturating_sub(keep);
+        old.iter().take(surplus).try_for_each(std::fs::remove_file)
+    }
+}
+
+impl Write for Rotating {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.is_full(u64::try_from(line.len()).unwrap_or(u64::MAX)) {
+            log.rotate()?;
+        }
+        let written = log.file.write(line)?;
+        log.written = log.written.saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).file.flush()
+    }
+}
+
+impl<'a> MakeWriter<'a> for Rotating {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}

@@ -1,0 +1,206 @@
+//! The flags of `strongroom server`. Source: Vault's "server" command page.
+
+use anyhow::{Context as _, Result, bail};
+use strongroom_config::{Address, Config};
+
+/// What the command line asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) configs: Vec<String>,
+    pub(crate) dev: Option<Dev>,
+    pub(crate) log_level: Option<String>,
+    pub(crate) log_format: Option<String>,
+    pub(crate) log_file: Option<String>,
+    pub(crate) log_rotate_bytes: Option<u64>,
+    pub(crate) log_rotate_duration: Option<String>,
+    pub(crate) log_rotate_max_files: Option<i64>,
+    pub(crate) test_verify_only: bool,
+}
+
+/// The development server's flags.
+#[derive(Debug)]
+pub(crate) struct Dev {
+    pub(crate) root_token: Option<String>,
+    pub(crate) listen: String,
+    pub(crate) tls: bool,
+    pub(crate) tls_cert_dir: Option<String>,
+    pub(crate) tls_san: Vec<String>,
+    pub(crate) no_store_token: bool,
+    pub(crate) no_kv: bool,
+    pub(crate) kv_v1: bool,
+    pub(crate) cluster_json: Option<String>,
+}
+
+/// The help of the command.
+pub(crate) const HELP: &str = "\
+Usage: strongroom server [options]
+
+  Starts a server. With a configuration file:
+
+      $ strongroom server -config=/etc/strongroom/config.hcl
+
+  In development mode, in memory, initialized and unsealed:
+
+      $ strongroom server -dev
+
+Command options:
+
+  -config=<path>               File or directory of configuration; repeatable.
+  -log-level=<level>           trace, debug, info, warn or error.
+  -log-format=<format>         standard or json.
+  -log-file=<path>             Writes the log to a file, too.
+  -log-rotate-bytes=<int>      Starts a new log file at this size.
+  -log-rotate-duration=<dur>   Starts a new log file after this time.
+  -log-rotate-max-files=<int>  Keeps this many old log files.
+
+Dev options:
+
+  -dev                         Starts a development server. Not for production.
+  -dev-root-token-id=<string>  The initial root token (VAULT_DEV_ROOT_TOKEN_ID).
+  -dev-listen-address=<addr>   Where to listen (VAULT_DEV_LISTEN_ADDRESS); default 127.0.0.1:8200.
+  -dev-tls                     Serves HTTPS with a certificate made for the occasion.
+  -dev-tls-cert-dir=<dir>      Where to put it; default a temporary directory.
+  -dev-tls-san=<name>          Another name for the certificate; repeatable.
+  -dev-no-store-token          Does not write the root token to the token helper.
+  -dev-no-kv                   Does not mount a KV engine at secret/.
+  -dev-kv-v1                   Mounts KV version 1 at secret/.
+  -dev-cluster-json=<path>     Writes addresses and root token to a file.
+";
+
+impl Options {
+    /// Reads the flags; the environment supplies what Vault documents for each.
+    pub(crate) fn parse(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut options = Self::default();
+        let mut dev = Dev {
+            root_token: env("VAULT_DEV_ROOT_TOKEN_ID"),
+            listen: env("VAULT_DEV_LISTEN_ADDRESS").unwrap_or_else(|| "127.0.0.1:8200".to_owned()),
+            tls: false,
+            tls_cert_dir: None,
+            tls_san: Vec::new(),
+            no_store_token: false,
+            no_kv: false,
+            kv_v1: false,
+            cluster_json: None,
+        };
+        options.log_level = env("VAULT_LOG_LEVEL");
+        options.log_format = env("VAULT_LOG_FORMAT");
+        let mut is_dev = false;
+        let mut words = args.iter();
+        while let Some(word) = words.next() {
+            let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
+                bail!("Too many arguments: {word:?} is not a flag");
+            };
+            let (name, given) = match flag.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (flag, None),
+            };
+            let on = || -> Result<bool> {
+                match given.as_deref() {
+                    None | Some("true" | "1") => Ok(true),
+                    Some("false" | "0") => Ok(false),
+                    Some(other) => bail!("invalid boolean value {other:?} for -{name}"),
+                }
+            };
+            if let Some(place) = switch(name, &mut dev, &mut is_dev, &mut options.test_verify_only) {
+                *place = on()?;
+                continue;
+            }
+            let value = match given.clone() {
+                Some(value) => value,
+                None => words.next().cloned().with_context(|| format!("flag needs an argument: -{name}"))?,
+            };
+            let number = || value.parse::<u64>().with_context(|| format!("invalid value {value:?} for -{name}"));
+            match name {
+                "config" => options.configs.push(value),
+                "log-level" => options.log_level = Some(value),
+                "log-format" => options.log_format = Some(value),
+                "log-file" => options.log_file = Some(value),
+                "log-rotate-bytes" => options.log_rotate_bytes = Some(number()?),
+                "log-rotate-duration" => options.log_rotate_duration = Some(value),
+                "log-rotate-max-files" => {
+                    let files = value.parse().with_context(|| format!("invalid value {value:?} for -{name}"))?;
+                    options.log_rotate_max_files = Some(files);
+                }
+                "dev-root-token-id" => dev.root_token = Some(value),
+                "dev-listen-address" => dev.listen = value,
+                "dev-tls-cert-dir" => dev.tls_cert_dir = Some(value),
+                "dev-tls-san" => dev.tls_san.push(value),
+                "dev-cluster-json" => dev.cluster_json = Some(value),
+                _ => bail!("flag provided but not defined: -{name}"),
+            }
+        }
+        let implied = dev.tls || dev.tls_cert_dir.is_some();
+        options.dev = (is_dev || implied).then_some(dev);
+        Ok(options)
+    }
+
+    /// Puts what the flags say into the configuration.
+    pub(crate) fn apply(&self, config: &mut Config) -> Result<()> {
+        if let Some(level) = &self.log_level {
+            config.log_level = Some(crate::logs::level(level)?);
+        }
+        if let Some(format) = &self.log_format {
+            config.log_format = Some(crate::logs::format(format)?);
+        }
+        if let Some(file) = &self.log_file {
+            config.log_file = Some(file.into());
+        }
+        if let Some(bytes) = self.log_rotate_bytes {
+            config.log_rotate_bytes = Some(bytes);
+        }
+        if let Some(text) = &self.log_rotate_duration {
+            config.log_rotate_duration = strongroom_stdx::parse_duration(text)?;
+        }
+        if let Some(files) = self.log_rotate_max_files {
+            config.log_rotate_max_files = files;
+        }
+        Ok(())
+    }
+}
+
+fn switch<'a>(name: &str, dev: &'a mut Dev, is_dev: &'a mut bool, verify: &'a mut bool) -> Option<&'a mut bool> {
+    match name {
+        "dev" => Some(is_dev),
+        "dev-tls" => Some(&mut dev.tls),
+        "dev-no-store-token" => Some(&mut dev.no_store_token),
+        "dev-no-kv" => Some(&mut dev.no_kv),
+        "dev-kv-v1" => Some(&mut dev.kv_v1),
+        "test-verify-only" => Some(verify),
+        _ => None,
+    }
+}
+
+impl Dev {
+    /// The address to listen at.
+    pub(crate) fn address(&self) -> Result<Address> {
+        self.listen.parse().map_err(|error| anyhow::anyhow!("-dev-listen-address {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Options> {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Options::parse(&args, |name| (name == "VAULT_DEV_LISTEN_ADDRESS").then(|| "127.0.0.1:1".to_owned()))
+    }
+
+    #[test]
+    fn flags_in_every_spelling() {
+        let options = parse(&["-config", "a.hcl", "--config=b.hcl", "-dev=true", "-dev-root-token-id=root"]).unwrap();
+        assert_eq!(options.configs, ["a.hcl", "b.hcl"]);
+        let dev = options.dev.unwrap();
+        assert_eq!((dev.root_token.as_deref(), dev.listen.as_str()), (Some("root"), "127.0.0.1:1"));
+        assert!(parse(&["-config=a.hcl"]).unwrap().dev.is_none());
+        assert!(parse(&["-dev-tls"]).unwrap().dev.unwrap().tls);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert_eq!(parse(&["-nonsense"]).unwrap_err().to_string(), "flag needs an argument: -nonsense");
+        assert_eq!(parse(&["-nonsense=1"]).unwrap_err().to_string(), "flag provided but not defined: -nonsense");
+        assert!(parse(&["-dev=maybe"]).unwrap_err().to_string().contains("invalid boolean"));
+        assert!(parse(&["word"]).unwrap_err().to_string().contains("Too many arguments"));
+    }
+}

@@ -1,0 +1,230 @@
+//! From the command line to a server that serves until it is told to stop.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use strongroom_barrier::Barrier;
+use strongroom_cli::Io;
+use strongroom_config::{Config, PolicyDeny};
+use strongroom_core::{Core, Settings};
+use strongroom_engine_api::Environment;
+use strongroom_policy::DenyMode;
+use strongroom_stdx::{Clock, Entropy};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::listen::Listeners;
+use crate::logs::Logs;
+use crate::options::{HELP, Options};
+use crate::{catalog, dev, store};
+
+/// How long requests under way may take after SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bytes of opened entries to keep, where the configuration leaves the cache alone.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// `cache_size` counts entries; what an entry weighs on average.
+const ENTRY_BYTES: u64 = 512;
+
+/// Runs the server; answers the exit code.
+pub(crate) async fn server(args: Vec<String>, io: &mut Io) -> i32 {
+    if args.iter().any(|arg| matches!(arg.as_str(), "-h" | "-help" | "--help")) {
+        return i32::from(io.stdout.write_all(HELP.as_bytes()).is_err());
+    }
+    match serve(&args, io).await {
+        Ok(()) => 0,
+        Err(error) => {
+            // Nobody is left to tell when standard error is gone, too.
+            let _ = writeln!(io.stderr, "{error:#}");
+            1
+        }
+    }
+}
+
+async fn serve(args: &[String], io: &mut Io) -> Result<()> {
+    let options = Options::parse(args, &io.env)?;
+    let (config, certificates) = load(&options, io)?;
+    if options.test_verify_only {
+        return Ok(());
+    }
+    let environment = Environment { clock: Clock::system(), entropy: Entropy::system() };
+    let logs = Logs::start(&config, &environment.clock)?;
+    lock_memory(&config);
+    let opened = store::open(&config).await?;
+    let cache = if config.disable_cache {
+        0
+    } else {
+        config.cache_size.map_or(CACHE_BYTES, |entries| entries.saturating_mul(ENTRY_BYTES))
+    };
+    let barrier = Barrier::new(opened.store.clone(), environment.entropy.clone(), cache);
+    let core = Core::new(barrier, environment, settings(&config, cache), catalog::catalog());
+    let listeners = Listeners::start(&core, &config, opened.node_id.as_deref()).await?;
+    let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
+    describe(&config, &listeners, opened.store.kind(), io)?;
+    if let Some(flags) = &options.dev {
+        dev::begin(&core, flags, listeners.addresses(), certificates.as_ref(), io).await?;
+    }
+    let steward = tokio::spawn(core.clone().run_steward());
+    until_stopped(&options, &core, &listeners, &logs).await?;
+    writeln!(io.stdout, "==> Vault shutdown triggered")?;
+    listeners.drain(PATIENCE).await;
+    steward.abort();
+    core.seal().await;
+    opened.store.close().await;
+    Ok(())
+}
+
+/// The configuration, with what environment and flags say on top; warnings go to standard error.
+fn load(options: &Options, io: &mut Io) -> Result<(Config, Option<crate::tls::DevCertificates>)> {
+    let mut certificates = None;
+    let mut config = match &options.dev {
+        Some(flags) => {
+            let prepared = dev::prepare(flags)?;
+            certificates = prepared.certificates;
+            let mut config = prepared.config;
+            if !options.configs.is_empty() {
+                let extra = read(&options.configs, io)?;
+                config.listeners.extend(extra.listeners);
+                config.default_lease_ttl = extra.default_lease_ttl;
+                config.max_lease_ttl = extra.max_lease_ttl;
+                config.raw_storage_endpoint = extra.raw_storage_endpoint;
+                config.introspection_endpoint = extra.introspection_endpoint;
+                config.policy_deny = extra.policy_deny;
+                config.storage = extra.storage.or(config.storage);
+            }
+            config
+        }
+        None => {
+            anyhow::ensure!(
+                !options.configs.is_empty(),
+                "Must specify at least one config path using -config"
+            );
+            read(&options.configs, io)?
+        }
+    };
+    config.apply_environment(|name| (io.env)(name))?;
+    options.apply(&mut config)?;
+    if options.dev.is_none() {
+        config.check()?;
+    }
+    Ok((config, certificates))
+}
+
+fn read(paths: &[String], io: &mut Io) -> Result<Config> {
+    let loaded = strongroom_config::load(paths)?;
+    for warning in &loaded.warnings {
+        writeln!(io.stderr, "WARNING! {warning}")?;
+    }
+    Ok(loaded.config)
+}
+
+fn settings(config: &Config, cache_bytes: u64) -> Settings {
+    let max_lease_ttl = config.effective_max_lease_ttl();
+    Settings {
+        default_lease_ttl: config.effective_default_lease_ttl(),
+        max_lease_ttl,
+        deny_mode: match config.policy_deny {
+            PolicyDeny::DenyWins => DenyMode::DenyWins,
+            PolicyDeny::MostSpecific => DenyMode::MostSpecific,
+        },
+        raw_storage_endpoint: config.raw_storage_endpoint,
+        introspection_endpoint: config.introspection_endpoint,
+        allow_audit_log_prefixing: config.allow_audit_log_prefixing,
+        cluster_name: config.cluster_name.clone().unwrap_or_default(),
+        api_addr: config.api_addr.clone().unwrap_or_default(),
+        cluster_addr: config.cluster_addr.clone().unwrap_or_default(),
+        sanitized: config.sanitized(),
+        cache_bytes,
+        ..Settings::default()
+    }
+}
+
+/// Keeps memory out of swap, unless the configuration or the system does not want it.
+fn lock_memory(config: &Config) {
+    if config.disable_mlock == Some(true) {
+        return;
+    }
+    let flags = rustix::mm::MlockAllFlags::CURRENT | rustix::mm::MlockAllFlags::FUTURE | rustix::mm::MlockAllFlags::ONFAULT;
+    if let Err(error) = rustix::mm::mlockall(flags) {
+        tracing::warn!(%error, "memory is not locked; set disable_mlock, or allow it (ulimit -l, CAP_IPC_LOCK)");
+    }
+}
+
+fn describe(config: &Config, listeners: &Listeners, storage: &str, io: &mut Io) -> Result<()> {
+    let mut facts: Vec<(String, String)> = listeners
+        .addresses()
+        .iter()
+        .enumerate()
+        .map(|(number, address)| (format!("Listener {}", number.saturating_add(1)), address.clone()))
+        .collect();
+    facts.push(("Api Address".to_owned(), config.api_addr.clone().unwrap_or_default()));
+    facts.push(("Cluster Address".to_owned(), config.cluster_addr.clone().unwrap_or_default()));
+    facts.push(("Storage".to_owned(), storage.to_owned()));
+    facts.push(("Version".to_owned(), format!("Strongroom v{}", strongroom_cli::VERSION)));
+    writeln!(io.stdout, "==> Vault server configuration:\n")?;
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+        writeln!(io.stdout, "{name:>width$}: {value}")?;
+    }
+    writeln!(io.stdout, "\n==> Vault server started! Log data will stream in below:\n")?;
+    io.stdout.flush()?;
+    Ok(())
+}
+
+/// Serves; SIGHUP reloads, SIGTERM and SIGINT end it.
+async fn until_stopped(options: &Options, core: &Arc<Core>, listeners: &Listeners, logs: &Logs) -> Result<()> {
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => reload(options, core, listeners, logs).await,
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
+}
+
+/// Takes over certificates, the log level, and audit files that were moved away.
+async fn reload(options: &Options, core: &Arc<Core>, listeners: &Listeners, logs: &Logs) {
+    tracing::info!("reload triggered");
+    listeners.reload();
+    if options.dev.is_none() {
+        match strongroom_config::load(&options.configs) {
+            Ok(mut loaded) => match options.apply(&mut loaded.config) {
+                Ok(()) => logs.reload(&loaded.config),
+                Err(error) => tracing::error!(%error, "configuration was not reloaded"),
+            },
+            Err(error) => tracing::error!(%error, "configuration was not reloaded"),
+        }
+    }
+    if !core.barrier().is_sealed() {
+        match core.auditing().await {
+            Ok(auditing) => {
+                if let Err(error) = auditing.broker.reload().await {
+                    tracing::error!(%error, "an audit device was not reloaded");
+                }
+            }
+            Err(error) => tracing::error!(%error, "audit devices were not reloaded"),
+        }
+    }
+}
+
+/// A file with the process's number, removed when the server ends.
+struct PidFile(std::path::PathBuf);
+
+impl PidFile {
+    fn write(path: &Path) -> Result<Self> {
+        std::fs::write(path, std::process::id().to_string()).with_context(|| format!("pid_file {}", path.display()))?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // The server ends either way.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

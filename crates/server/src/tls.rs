@@ -1,0 +1,179 @@
+//! TLS of the listeners: loading, and loading again.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CipherSuite as Suite, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion, version,
+};
+use strongroom_config::{CipherSuite, ClientCertificates, Tls, TlsVersion};
+
+/// Loads what a listener's TLS settings name.
+pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>> {
+    let provider = Arc::new(provider(&tls.cipher_suites));
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&versions(tls)?)
+        .context("TLS versions and cipher suites do not go together")?;
+    let builder = match tls.client_certificates {
+        ClientCertificates::Disabled => builder.with_no_client_auth(),
+        ClientCertificates::Requested => {
+            let algorithms = provider.signature_verification_algorithms;
+            builder.with_client_cert_verifier(Arc::new(AnyCertificate(algorithms)))
+        }
+        ClientCertificates::RequiredAndVerified => {
+            let roots = Arc::new(client_authorities(tls.client_ca_file.as_deref())?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+            builder.with_client_cert_verifier(verifier.context("tls_client_ca_file")?)
+        }
+    };
+    let chain = certificates(&tls.cert_file)?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key_file)
+        .with_context(|| format!("tls_key_file {}", tls.key_file.display()))?;
+    let mut config = builder.with_single_cert(chain, key).context("certificate and key do not go together")?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn versions(tls: &Tls) -> Result<Vec<&'static SupportedProtocolVersion>> {
+    let all = [(TlsVersion::Tls12, &version::TLS12), (TlsVersion::Tls13, &version::TLS13)];
+    let wanted = all.iter().filter(|(named, _)| (tls.min_version..=tls.max_version).contains(named));
+    let versions: Vec<_> = wanted.map(|(_, version)| *version).collect();
+    if versions.is_empty() {
+        bail!("tls_min_version is above tls_max_version");
+    }
+    Ok(versions)
+}
+
+/// aws-lc with the suites wanted for TLS 1.2; all of them where none are named.
+fn provider(wanted: &[CipherSuite]) -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    if !wanted.is_empty() {
+        let named: Vec<Suite> = wanted.iter().map(|suite| iana(*suite)).collect();
+        provider.cipher_suites.retain(|suite| suite.tls13().is_some() || named.contains(&suite.suite()));
+    }
+    provider
+}
+
+const fn iana(suite: CipherSuite) -> Suite {
+    match suite {
+        CipherSuite::EcdheEcdsaWithAes128GcmSha256 => Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::EcdheEcdsaWithAes256GcmSha384 => Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        CipherSuite::EcdheEcdsaWithChacha20Poly1305Sha256 => Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        CipherSuite::EcdheRsaWithAes128GcmSha256 => Suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::EcdheRsaWithAes256GcmSha384 => Suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        CipherSuite::EcdheRsaWithChacha20Poly1305Sha256 => Suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let named = || path.display().to_string();
+    let text = fs::read(path).with_context(named)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().with_context(named)?;
+    if chain.is_empty() {
+        bail!("{}: no certificate in it", path.display());
+    }
+    Ok(chain)
+}
+
+fn client_authorities(path: Option<&Path>) -> Result<RootCertStore> {
+    let path = path.context("tls_require_and_verify_client_cert needs tls_client_ca_file")?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).with_context(|| path.display().to_string())?;
+    }
+    Ok(roots)
+}
+
+/// Takes any client certificate whose key the client proves to hold; whom it belongs to is for the auth method to say.
+#[derive(Debug)]
+struct AnyCertificate(WebPkiSupportedAlgorithms);
+
+impl ClientCertVerifier for AnyCertificate {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+/// A CA and a server certificate signed by it, for `-dev-tls`; answers the paths of CA, certificate and key.
+pub(crate) fn make_dev_certificates(directory: &Path, names: Vec<String>) -> Result<DevCertificates> {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+    fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    let mut authority = CertificateParams::new(Vec::<String>::new())?;
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "Strongroom development CA");
+    let authority_key = KeyPair::generate()?;
+    let authority_cert = authority.self_signed(&authority_key)?;
+    let server_key = KeyPair::generate()?;
+    let server_cert = CertificateParams::new(names)?.signed_by(&server_key, &Issuer::from_params(&authority, &authority_key))?;
+    let paths = DevCertificates {
+        ca: directory.join("vault-ca.pem"),
+        cert: directory.join("vault-cert.pem"),
+        key: directory.join("vault-key.pem"),
+    };
+    fs::write(&paths.ca, authority_cert.pem())?;
+    fs::write(&paths.cert, server_cert.pem())?;
+    write_private(&paths.key, server_key.serialize_pem().as_bytes())?;
+    Ok(paths)
+}
+
+/// What `-dev-tls` made.
+pub(crate) struct DevCertificates {
+    pub(crate) ca: std::path::PathBuf,
+    pub(crate) cert: std::path::PathBuf,
+    pub(crate) key: std::path::PathBuf,
+}
+
+/// Writes a file that only its owner may read.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write as _;
+    let mut options = fs::OpenOptions::new();
+    options.create(true).truncate(true).write(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path).with_context(|| path.display().to_string())?;
+    file.write_all(bytes).with_context(|| path.display().to_string())
+}

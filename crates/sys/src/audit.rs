@@ -1,0 +1,5 @@
+use strongroom_engine_api::Engine;
+
+pub(crate) fn routes(engine: Engine) -> Engine {
+    engine
+}

@@ -1,0 +1,327 @@
+//! Whether this node serves, and as what: `sys/health`, `sys/leader`, `sys/ha-status`, `sys/step-down`,
+//! `sys/version-history`, `sys/config/state/sanitized`. Source: Vault's API pages of these names.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use strongroom_core::{Core, SealStatus};
+use strongroom_engine_api::lenient::Text;
+use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, IntoReply, OperationDoc, Reply, bad_request};
+
+use crate::bare::Bare;
+
+pub(crate) fn routes(engine: Engine) -> Engine {
+    engine
+        .route("health", |r| r.open().while_sealed().read("Returns the health status of the server.", health))
+        .route("leader", |r| {
+            r.open().while_sealed().read("Returns the high availability status and current leader.", leader)
+        })
+        .route("ha-status", |r| r.read("Check the HA status of a cluster.", ha_status))
+        .route("step-down", |r| r.sudo().update("Cause the node to give up active status.", step_down))
+        .route("config/state/sanitized", |r| {
+            r.read("Return a sanitized version of the server's configuration.", sanitized)
+        })
+}
+
+/// What a health check asks to be told instead of the usual statuses.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default)]
+struct HealthInput {
+    /// Answers a standby with the active node's status.
+    standbyok: Option<Text>,
+    /// Answers a performance standby with the active node's status.
+    perfstandbyok: Option<Text>,
+    /// The status of an active node.
+    activecode: Option<Text>,
+    /// The status of a standby.
+    standbycode: Option<Text>,
+    /// The status of a disaster recovery secondary.
+    drsecondarycode: Option<Text>,
+    /// The status of a performance standby.
+    performancestandbycode: Option<Text>,
+    /// The status of a sealed node.
+    sealedcode: Option<Text>,
+    /// The status of a node that is not initialised.
+    uninitcode: Option<Text>,
+    /// The status of a standby that cannot reach the active node.
+    haunhealthycode: Option<Text>,
+    /// The status of a node taken out of its cluster.
+    removedcode: Option<Text>,
+}
+
+/// What a health check is told.
+#[derive(Serialize, JsonSchema)]
+struct Health {
+    /// Whether there are keys in storage.
+    initialized: bool,
+    /// Whether the node is sealed.
+    sealed: bool,
+    /// Whether another node is active.
+    standby: bool,
+    /// Whether it is a standby that answers reads.
+    performance_standby: bool,
+    /// The state of performance replication.
+    replication_performance_mode: &'static str,
+    /// The state of disaster recovery replication.
+    replication_dr_mode: &'static str,
+    /// Seconds since the Unix epoch.
+    server_time_utc: u64,
+    /// The version of the server.
+    version: String,
+    /// Always false: there is one edition.
+    enterprise: bool,
+    /// The cluster's name, while unsealed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    cluster_name: String,
+    /// The cluster's id, while unsealed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    cluster_id: String,
+    /// How long a standby's last echo took, milliseconds.
+    echo_duration_ms: u64,
+    /// How far a standby's clock is from the active node's, milliseconds.
+    clock_skew_ms: i64,
+    /// How old a secondary's last word from the primary is, milliseconds.
+    replication_primary_canary_age_ms: u64,
+}
+
+/// Documented as [`Health`]; the status and whether there is a body depend on what is asked.
+struct HealthAnswer(u16, Health);
+
+impl IntoReply for HealthAnswer {
+    fn document(doc: &mut OperationDoc) {
+        doc.answers::<Health>();
+    }
+
+    fn into_reply(self) -> Result<Reply, EngineError> {
+        if matches!(self.0, 204 | 304) {
+            return Ok(Reply::raw(self.0, "", ""));
+        }
+        Bare(self.0, self.1).into_reply()
+    }
+}
+
+/// A status that a client chose.
+fn chosen(given: Option<&Text>, usual: u16) -> Result<u16, EngineError> {
+    let Some(given) = given else { return Ok(usual) };
+    let status = given.parse::<u16>().ok().filter(|status| (200..1000).contains(status));
+    status.ok_or_else(|| bad_request(format!("{:?} is not an HTTP status code", given.0)))
+}
+
+async fn health(
+    Extension(core): Extension<Core>,
+    Input(input): Input<HealthInput>,
+) -> Result<HealthAnswer, EngineError> {
+    let status = core.seal_status().await?;
+    let codes = [
+        chosen(input.uninitcode.as_ref(), 501)?,
+        chosen(input.sealedcode.as_ref(), 503)?,
+        chosen(input.activecode.as_ref(), 200)?,
+    ];
+    // States that a node of this version is never in: what is asked for them must still make sense.
+    for (given, usual) in [
+        (&input.standbycode, 429),
+        (&input.drsecondarycode, 472),
+        (&input.performancestandbycode, 473),
+        (&input.haunhealthycode, 474),
+        (&input.removedcode, 530),
+    ] {
+        chosen(given.as_ref(), usual)?;
+    }
+    let [uninitialized, sealed, active] = codes;
+    let code = match &status {
+        SealStatus { initialized: false, .. } => uninitialized,
+        SealStatus { sealed: true, .. } => sealed,
+        _ => active,
+    };
+    let replication = if status.sealed { "unknown" } else { "disabled" };
+    let health = Health {
+        initialized: status.initialized,
+        sealed: status.sealed,
+        standby: status.sealed,
+        performance_standby: false,
+        replication_performance_mode: replication,
+        replication_dr_mode: replication,
+        server_time_utc: core.environment().clock.now().as_secs(),
+        version: core.settings().version.clone(),
+        enterprise: false,
+        cluster_name: status.cluster_name,
+        cluster_id: status.cluster_id,
+        echo_duration_ms: 0,
+        clock_skew_ms: 0,
+        replication_primary_canary_age_ms: 0,
+    };
+    Ok(HealthAnswer(code, health))
+}
+
+/// Who leads.
+#[derive(Serialize, JsonSchema)]
+struct Leader {
+    /// Whether storage lets several nodes stand in for one another.
+    ha_enabled: bool,
+    /// Whether it is this node that leads.
+    is_self: bool,
+    /// Since when it leads (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active_time: Option<String>,
+    /// Where clients reach the leader.
+    leader_address: String,
+    /// Where nodes reach the leader.
+    leader_cluster_address: String,
+    /// Whether this node is a standby that answers reads.
+    performance_standby: bool,
+    /// The last entry a performance standby has seen.
+    performance_standby_last_remote_wal: u64,
+    /// The last entry that is durable on a majority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raft_committed_index: Option<u64>,
+    /// The last entry that reads on this node can see.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raft_applied_index: Option<u64>,
+}
+
+async fn leader(Extension(core): Extension<Core>) -> Result<Bare<Leader>, EngineError> {
+    let store = core.barrier().store();
+    let ha_enabled = is_clustered(&core);
+    let standing = core.standing().filter(|_| ha_enabled);
+    let settings = core.settings();
+    let known = |address: &String| if standing.is_some() { address.clone() } else { String::new() };
+    let index = ha_enabled.then(|| store.applied());
+    Ok(Bare(
+        200,
+        Leader {
+            ha_enabled,
+            is_self: standing.is_some(),
+            active_time: standing.as_ref().map(|standing| standing.active_since.rfc3339()),
+            leader_address: known(&settings.api_addr),
+            leader_cluster_address: known(&settings.cluster_addr),
+            performance_standby: false,
+            performance_standby_last_remote_wal: 0,
+            raft_committed_index: index,
+            raft_applied_index: index,
+        },
+    ))
+}
+
+/// Whether storage is of the kind that several nodes share.
+fn is_clustered(core: &Core) -> bool {
+    core.barrier().store().kind() == "raft"
+}
+
+/// The nodes of a cluster.
+#[derive(Serialize, JsonSchema)]
+struct Nodes {
+    /// Each with its addresses.
+    nodes: Vec<Node>,
+}
+
+/// A node.
+#[derive(Serialize, JsonSchema)]
+struct Node {
+    /// The name of its machine.
+    hostname: String,
+    /// Where clients reach it.
+    api_address: String,
+    /// Where nodes reach it.
+    cluster_address: String,
+    /// Whether it is the active node.
+    active_node: bool,
+    /// When a standby was last heard of (RFC 3339).
+    last_echo: Option<String>,
+    /// How long its last echo took, milliseconds.
+    echo_duration_ms: u64,
+    /// How far its clock is from the active node's, milliseconds.
+    clock_skew_ms: i64,
+    /// Its version.
+    version: String,
+    /// The version that automated upgrades take it for.
+    upgrade_version: String,
+    /// Its redundancy zone.
+    redundancy_zone: String,
+}
+
+async fn ha_status(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {
+    let settings = core.settings();
+    let node = Node {
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        api_address: settings.api_addr.clone(),
+        cluster_address: settings.cluster_addr.clone(),
+        active_node: true,
+        last_echo: None,
+        echo_duration_ms: 0,
+        clock_skew_ms: 0,
+        version: settings.version.clone(),
+        upgrade_version: settings.version.clone(),
+        redundancy_zone: String::new(),
+    };
+    Ok(Reply { also_at_top: true, ..Data(Nodes { nodes: vec![node] }).into_reply()? })
+}
+
+/// With no other node there is nobody to hand over to: as in Vault, nothing happens.
+async fn step_down() -> Result<(), EngineError> {
+    Ok(())
+}
+
+async fn sanitized(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {
+    match &core.settings().sanitized {
+        Value::Null => Reply::data(&json!({})),
+        sanitized => Reply::data(sanitized),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use strongroom_core::{Asked, Settings};
+
+    use crate::testing::{START, Server};
+
+    async fn health(server: &Server, query: serde_json::Value) -> crate::testing::Told {
+        server.ask_as("", Asked::Read, "sys/health", query).await
+    }
+
+    #[tokio::test]
+    async fn health_follows_the_seal() {
+        let blank = Server::blank(Settings::default());
+        let told = health(&blank, json!({})).await;
+        assert_eq!((told.status, &told.body["initialized"], &told.body["sealed"]), (501, &json!(false), &json!(true)));
+        assert_eq!(health(&blank, json!({ "uninitcode": "200" })).await.status, 200);
+
+        let sealed = Server::sealed(Settings::default(), 1, 1).await;
+        let told = health(&sealed, json!({})).await;
+        assert_eq!((told.status, &told.body["standby"]), (503, &json!(true)));
+        assert_eq!(told.body.get("cluster_id"), None);
+        assert_eq!(health(&sealed, json!({ "sealedcode": 299 })).await.status, 299);
+
+        let server = Server::new().await;
+        let told = health(&server, json!({ "standbyok": "" })).await;
+        assert_eq!(told.status, 200);
+        assert_eq!(told.body["server_time_utc"], START.as_secs());
+        assert_eq!(told.body["replication_dr_mode"], "disabled");
+        assert_ne!(told.body["cluster_name"], json!(null));
+        assert_eq!(health(&server, json!({ "activecode": "204" })).await.body, json!(null), "204 has no body");
+        for wrong in [json!({ "activecode": "x" }), json!({ "standbycode": "99" }), json!({ "activecode": "100" })] {
+            assert_eq!(health(&server, wrong).await.status, 400);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_node_leads_itself() {
+        let server = Server::new().await;
+        let leader = server.ask_as("", Asked::Read, "sys/leader", json!({})).await;
+        assert_eq!((&leader.body["ha_enabled"], &leader.body["is_self"]), (&json!(false), &json!(false)));
+        let nodes = server.read("sys/ha-status").await;
+        assert_eq!(nodes.data()["nodes"][0]["active_node"], true);
+        assert_ne!(nodes.data()["nodes"][0]["hostname"], "");
+        assert_eq!(nodes.body["nodes"], nodes.data()["nodes"]);
+        assert_eq!(server.write("sys/step-down", json!({})).await.status, 204);
+        let plain = server.token_with(r#"path "sys/*" { capabilities = ["update", "read"] }"#).await;
+        assert_eq!(server.ask_as(&plain, Asked::Write, "sys/step-down", json!({})).await.status, 403);
+    }
+
+    #[tokio::test]
+    async fn the_configuration_is_shown_as_it_was_sanitized() {
+        let settings = Settings { sanitized: json!({ "api_addr": "x" }), ..Settings::default() };
+        let server = Server::with(settings).await;
+        assert_eq!(server.read("sys/config/state/sanitized").await.data(), &json!({ "api_addr": "x" }));
+    }
+}

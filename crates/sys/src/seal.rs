@@ -1,0 +1,250 @@
+//! `sys/seal-status`, `sys/unseal`, `sys/seal`. Source: Vault's API pages of these names.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strongroom_core::{Core, UnsealError};
+use strongroom_engine_api::lenient::{Flag, Text};
+use strongroom_engine_api::{Engine, EngineError, Extension, Input, bad_request};
+use zeroize::Zeroizing;
+
+use crate::bare::Bare;
+
+pub(crate) fn routes(engine: Engine) -> Engine {
+    engine
+        .route("seal-status", |r| r.open().while_sealed().read("Check the seal status of a server.", seal_status))
+        .route("unseal", |r| r.open().while_sealed().update("Unseal the server.", unseal))
+        .route("seal", |r| r.sudo().update("Seal the server.", seal))
+}
+
+/// The only kind of seal there is: shares of the unseal key.
+pub(crate) const SHAMIR: &str = "shamir";
+
+/// Where sealing stands.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct SealStatus {
+    /// The kind of seal.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// Whether there are keys in storage.
+    initialized: bool,
+    /// Whether the server is sealed.
+    sealed: bool,
+    /// Shares needed to unseal.
+    t: u8,
+    /// Shares there are.
+    n: u8,
+    /// Shares given so far.
+    progress: usize,
+    /// Tells one attempt at unsealing from the next.
+    nonce: String,
+    /// The version of the server.
+    version: String,
+    /// When the server was built (RFC 3339).
+    build_date: String,
+    /// Whether the seal is being changed for another kind.
+    migration: bool,
+    /// The cluster's name, while unsealed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    cluster_name: String,
+    /// The cluster's id, while unsealed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    cluster_id: String,
+    /// Whether the shares are recovery keys of an automatic seal.
+    recovery_seal: bool,
+    /// The storage backend.
+    storage_type: &'static str,
+    /// Whether this node was taken out of its cluster, for storage that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed_from_cluster: Option<bool>,
+}
+
+/// What unsealing takes.
+#[derive(Deserialize, JsonSchema)]
+struct UnsealInput {
+    /// A single share of the unseal key, hexadecimal or base64. Required unless `reset` is true.
+    key: Option<Text>,
+    /// Forgets the shares given so far.
+    reset: Option<Flag>,
+    /// Changes the seal for the one in the configuration.
+    migrate: Option<Flag>,
+}
+
+async fn seal_status(Extension(core): Extension<Core>) -> Result<Bare<SealStatus>, EngineError> {
+    let status = core.seal_status().await?;
+    let settings = core.settings();
+    let storage_type = core.barrier().store().kind();
+    Ok(Bare(
+        200,
+        SealStatus {
+            kind: SHAMIR,
+            initialized: status.initialized,
+            sealed: status.sealed,
+            t: status.threshold,
+            n: status.shares,
+            progress: status.progress,
+            nonce: status.nonce,
+            version: settings.version.clone(),
+            build_date: settings.build_date.clone(),
+            migration: false,
+            cluster_name: status.cluster_name,
+            cluster_id: status.cluster_id,
+            recovery_seal: false,
+            storage_type,
+            removed_from_cluster: (storage_type == "raft").then_some(false),
+        },
+    ))
+}
+
+async fn unseal(
+    Extension(core): Extension<Core>,
+    Input(input): Input<UnsealInput>,
+) -> Result<Bare<SealStatus>, EngineError> {
+    let key = Zeroizing::new(input.key.map(|key| key.0).unwrap_or_default());
+    if input.reset.is_some_and(|reset| reset.0) {
+        core.reset_unseal().await;
+        return seal_status(Extension(core)).await;
+    }
+    if key.is_empty() {
+        return Err(bad_request("'key' must be specified in request body as JSON, or 'reset' set to true"));
+    }
+    let share = read_share(&key).ok_or_else(|| bad_request("'key' must be a valid hex or base64 string"))?;
+    if input.migrate.is_some_and(|migrate| migrate.0) {
+        return Err(bad_request("can't perform a seal migration, no migration seal found"));
+    }
+    core.offer_share(share).await.map_err(refused)?;
+    seal_status(Extension(core)).await
+}
+
+fn refused(error: UnsealError) -> EngineError {
+    match error {
+        UnsealError::Barrier(error) => error.into(),
+        UnsealError::InvalidShare(text) => bad_request(format!("invalid key: {text}")),
+        UnsealError::WrongKey(_) => bad_request(format!("unable to retrieve stored keys: invalid key: {error}")),
+        UnsealError::NotInitialized => bad_request(error.to_string()),
+    }
+}
+
+async fn seal(Extension(core): Extension<Core>) -> Result<(), EngineError> {
+    core.seal().await;
+    Ok(())
+}
+
+/// The bytes of a share: hexadecimal, else base64, as initialising answers both.
+fn read_share(text: &str) -> Option<Vec<u8>> {
+    from_hex(text).or_else(|| STANDARD.decode(text).ok())
+}
+
+/// The bytes that hexadecimal digits stand for.
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pair = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(high)? << 4 | digit(low)?),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(pair).collect()
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use strongroom_core::{Asked, Settings};
+
+    use super::*;
+    use crate::testing::Server;
+
+    #[tokio::test]
+    async fn shares_unseal_step_by_step() {
+        let server = Server::sealed(Settings::default(), 3, 2).await;
+        let unseal = async |input| server.ask_as("", Asked::Write, "sys/unseal", input).await;
+        let status = server.ask_as("", Asked::Read, "sys/seal-status", json!({})).await;
+        assert_eq!(status.body["sealed"], true);
+        assert_eq!((&status.body["t"], &status.body["n"]), (&json!(2), &json!(3)));
+        assert_eq!(status.body["storage_type"], "inmem");
+        assert_eq!(status.body.get("cluster_id"), None);
+        assert_eq!(server.read("sys/mounts").await.error(), (503, "Vault is sealed"));
+
+        let first = unseal(json!({ "key": to_hex(&server.shares[0]) })).await;
+        assert_eq!((first.status, &first.body["progress"]), (200, &json!(1)));
+        assert_ne!(first.body["nonce"], "");
+        let again = unseal(json!({ "key": to_hex(&server.shares[0]) })).await;
+        assert_eq!(again.body["progress"], 1, "the same share counts once");
+        assert_eq!(unseal(json!({ "reset": true })).await.body["progress"], 0);
+        assert_eq!(unseal(json!({ "key": to_hex(&server.shares[0]) })).await.body["progress"], 1);
+        let second = unseal(json!({ "key": STANDARD.encode(&server.shares[2]) })).await;
+        assert_eq!((&second.body["sealed"], &second.body["progress"]), (&json!(false), &json!(0)));
+        assert_ne!(second.body["cluster_id"], "");
+        assert_eq!(server.read("sys/mounts").await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn wrong_shares_are_named_and_start_over() {
+        let server = Server::sealed(Settings::default(), 3, 2).await;
+        let unseal = async |input| server.ask_as("", Asked::Write, "sys/unseal", input).await;
+        for (input, text) in [
+            (json!({}), "'key' must be specified in request body as JSON, or 'reset' set to true"),
+            (json!({ "key": "" }), "'key' must be specified in request body as JSON, or 'reset' set to true"),
+            (json!({ "key": "zz!!" }), "'key' must be a valid hex or base64 string"),
+            (json!({ "key": "abcd" }), "invalid key: key is shorter than minimum 33 bytes"),
+            (json!({ "key": "ab".repeat(34) }), "invalid key: key is longer than maximum 33 bytes"),
+            (
+                json!({ "key": "ab".repeat(33), "migrate": true }),
+                "can't perform a seal migration, no migration seal found",
+            ),
+        ] {
+            assert_eq!(unseal(input).await.error(), (400, text));
+        }
+        unseal(json!({ "key": to_hex(&server.shares[0]) })).await;
+        let mut wrong = server.shares[1].clone();
+        wrong[0] ^= 1;
+        let (status, text) = {
+            let told = unseal(json!({ "key": to_hex(&wrong) })).await;
+            (told.status, told.error().1.to_owned())
+        };
+        assert_eq!(status, 400);
+        assert!(text.starts_with("unable to retrieve stored keys: invalid key: failed to decrypt keys from storage"));
+        let status = server.ask_as("", Asked::Read, "sys/seal-status", json!({})).await;
+        assert_eq!((&status.body["progress"], &status.body["nonce"]), (&json!(0), &json!("")));
+    }
+
+    #[tokio::test]
+    async fn sealing_takes_sudo() {
+        let server = Server::new().await;
+        let plain = server.token_with(r#"path "sys/seal" { capabilities = ["update"] }"#).await;
+        assert_eq!(server.ask_as(&plain, Asked::Write, "sys/seal", json!({})).await.status, 403);
+        assert_eq!(server.ask_as("", Asked::Write, "sys/seal", json!({})).await.status, 403);
+        let sudo = server.token_with(r#"path "sys/seal" { capabilities = ["update", "sudo"] }"#).await;
+        assert_eq!(server.ask_as(&sudo, Asked::Write, "sys/seal", json!({})).await.status, 204);
+        assert_eq!(server.read("sys/mounts").await.status, 503);
+    }
+
+    #[tokio::test]
+    async fn before_initialising_there_is_nothing_to_unseal() {
+        let server = Server::blank(Settings::default());
+        let told = server.ask_as("", Asked::Write, "sys/unseal", json!({ "key": "abcd" })).await;
+        assert_eq!(told.error(), (400, "Vault is not initialized"));
+        let status = server.ask_as("", Asked::Read, "sys/seal-status", json!({})).await;
+        assert_eq!((&status.body["initialized"], &status.body["sealed"]), (&json!(false), &json!(true)));
+    }
+
+    #[test]
+    fn hex_reads_back() {
+        assert_eq!(from_hex(&to_hex(&[0, 1, 0xab, 0xff])), Some(vec![0, 1, 0xab, 0xff]));
+        assert_eq!(from_hex("ABcd"), Some(vec![0xab, 0xcd]));
+        for odd in ["a", "abc", "zz", "é"] {
+            assert_eq!(from_hex(odd), None, "{odd}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! A whole core over an in-memory store, with the system engine and small engines beside it, for this crate's tests.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde_json::{Value, json};
+use strongroom_barrier::{Barrier, Scope};
+use strongroom_core::{Answer, Asked, Catalog, Core, DEFAULT_LEASE_TTL, Inbound, NewToken, Settings, TokenEntry};
+use strongroom_engine_api::{
+    AuthGrant, Body, Clock, Data, Engine, EngineError, Entropy, Environment, Input, LeaseGrant, Lifetimes, Moment, Paging,
+    Path, Reply, Secret,
+};
+use strongroom_storage::InMemory;
+
+/// When the stepped clock starts.
+pub(crate) const START: Moment = Moment::from_secs(1_700_000_000);
+
+/// A core under test, its clock, and its root token.
+pub(crate) struct Server {
+    pub(crate) core: Arc<Core>,
+    pub(crate) clock: Clock,
+    /// Empty before initialisation.
+    pub(crate) root: String,
+    /// The shares of the unseal key.
+    pub(crate) shares: Vec<Vec<u8>>,
+}
+
+/// What a request was answered with.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) status: u16,
+    /// `null` where there is no body.
+    pub(crate) body: Value,
+}
+
+impl Told {
+    /// The answer's `data`; the request must have succeeded.
+    pub(crate) fn data(&self) -> &Value {
+        assert!(self.status < 300, "{} {}", self.status, self.body);
+        &self.body["data"]
+    }
+
+    /// The first error; the request must have failed.
+    pub(crate) fn error(&self) -> (u16, &str) {
+        (self.status, self.body["errors"][0].as_str().unwrap_or_default())
+    }
+
+    /// The warnings.
+    pub(crate) fn warnings(&self) -> Vec<&str> {
+        self.body["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+}
+
+impl Server {
+    /// Not initialised.
+    pub(crate) fn blank(settings: Settings) -> Self {
+        let clock = Clock::stepped(START);
+        let entropy = Entropy::system();
+        let barrier = Barrier::new(Arc::new(InMemory::new()), entropy.clone(), 1 << 20);
+        let core = Core::new(barrier, Environment { clock: clock.clone(), entropy }, settings, catalog());
+        Self { core, clock, root: String::new(), shares: Vec::new() }
+    }
+
+    /// Initialised and sealed.
+    pub(crate) async fn sealed(settings: Settings, shares: u8, threshold: u8) -> Self {
+        let mut server = Self::blank(settings);
+        let made = server.core.initialize(shares, threshold, None).await.expect("initialises");
+        server.root = made.root_token.expose().clone();
+        server.shares = made.shares.iter().map(|share| share.expose().clone()).collect();
+        server
+    }
+
+    /// Initialised with one share, and unsealed.
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let server = Self::sealed(settings, 1, 1).await;
+        server.core.offer_share(server.shares[0].clone()).await.expect("unseals");
+        server
+    }
+
+    /// Initialised and unsealed, with default settings.
+    pub(crate) async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    /// Asks something with a token (empty: without).
+    pub(crate) async fn ask_as(&self, token: &str, asked: Asked, path: &str, input: Value) -> Told {
+        let inbound = Inbound {
+            id: "a-request".to_owned(),
+            asked,
+            path: path.to_owned(),
+            input: input.as_object().cloned().unwrap_or_default(),
+            token: (!token.is_empty()).then(|| Secret::new(token.to_owned())),
+            namespace: String::new(),
+            wrap_ttl: None,
+            headers: HeaderMap::new(),
+            remote: Some(SocketAddr::from(([127, 0, 0, 1], 1234))),
+            certificate_serial: String::new(),
+            policy_override: false,
+        };
+        self.send(inbound).await
+    }
+
+    /// Asks something prepared.
+    pub(crate) async fn send(&self, inbound: Inbound) -> Told {
+        let Answer { status, body, .. } = self.core.handle(inbound).await;
+        Told { status, body: if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("JSON") } }
+    }
+
+    /// Asks something as root.
+    pub(crate) async fn ask(&self, asked: Asked, path: &str, input: Value) -> Told {
+        self.ask_as(&self.root, asked, path, input).await
+    }
+
+    /// GET as root.
+    pub(crate) async fn read(&self, path: &str) -> Told {
+        self.ask(Asked::Read, path, json!({})).await
+    }
+
+    /// LIST as root.
+    pub(crate) async fn list(&self, path: &str) -> Told {
+        self.ask(Asked::List, path, json!({})).await
+    }
+
+    /// POST as root.
+    pub(crate) async fn write(&self, path: &str, input: Value) -> Told {
+        self.ask(Asked::Write, path, input).await
+    }
+
+    /// DELETE as root.
+    pub(crate) async fn delete(&self, path: &str) -> Told {
+        self.ask(Asked::Delete, path, json!({})).await
+    }
+
+    /// A service token with a policy of its own that has this text.
+    pub(crate) async fn token_with(&self, policy: &str) -> String {
+        let name = format!("test-{}", self.core.environment().entropy.base62(8).expect("random").to_lowercase());
+        let txn = self.core.barrier().transaction(self.core.barrier().pinned_view().await.expect("a view"));
+        self.core.write_policy(&txn, 0, &name, policy).expect("a good policy");
+        txn.commit().await.expect("commits");
+        self.token(&["default", &name]).await
+    }
+
+    /// A service token with these policies.
+    pub(crate) async fn token(&self, policies: &[&str]) -> String {
+        let entry = TokenEntry {
+            policies: policies.iter().map(|name| (*name).to_owned()).collect(),
+            path: "auth/token/create".to_owned(),
+            display_name: "token".to_owned(),
+            renewable: true,
+            ..TokenEntry::default()
+        };
+        let lifetimes = Lifetimes { default: DEFAULT_LEASE_TTL, max: DEFAULT_LEASE_TTL };
+        let txn = self.core.barrier().transaction(self.core.barrier().pinned_view().await.expect("a view"));
+        let txn = txn.scoped(Scope::core());
+        let new = NewToken { entry, ttl: Duration::from_secs(3600), ..NewToken::default() };
+        let made = self.core.make_token(&txn, lifetimes, new).await.expect("a token");
+        txn.commit().await.expect("commits");
+        made.token.expose().clone()
+    }
+}
+
+/// The system engine, and engines that are as small as can be.
+pub(crate) fn catalog() -> Catalog {
+    Catalog::new()
+        .with(crate::engine())
+        .with(Engine::system("cubbyhole", "A stand-in for the cubbyhole.").route("{path..}", |r| {
+            r.read("Read", nothing).list("List", nothing)
+        }))
+        .with(Engine::auth("token", "A stand-in for tokens.").route("lookup-self", |r| r.read("Look up", nothing)))
+        .with(open_auth())
+        .with_variants(vec![values("kv"), versioned_values()], |options| {
+            usize::from(options.get("version").is_some_and(|version| version == "2"))
+        })
+        .with(loans())
+}
+
+async fn nothing() -> Result<(), EngineError> {
+    Ok(())
+}
+
+/// `kv` version 1: answers what it is asked with.
+fn values(kind: &'static str) -> Engine {
+    Engine::new(kind, "A stand-in for key and value.").generic_name("kv_v1").check_options(check_version).route(
+        "{path..}",
+        |r| {
+            r.read("Read a secret", echo)
+                .update("Write a secret", echo)
+                .delete("Delete a secret", nothing)
+                .list("List secrets", listed)
+        },
+    )
+}
+
+fn check_version(options: &BTreeMap<String, String>) -> Result<(), String> {
+    match options.get("version").map(String::as_str) {
+        None | Some("" | "1" | "2") => Ok(()),
+        Some(other) => Err(format!("unsupported KV version {other:?}")),
+    }
+}
+
+/// `kv` version 2.
+fn versioned_values() -> Engine {
+    Engine::new("kv", "A stand-in for versioned key and value.")
+        .generic_name("kv_v2")
+        .check_options(check_version)
+        .route("config", |r| r.read("Read the configuration", nothing))
+        .route("data/{path..}", |r| r.read("Read a secret", echo).update("Write a secret", echo))
+        .route("metadata/{path..}", |r| r.read("Read metadata", echo).list("List secrets", listed))
+}
+
+async fn echo(Path(path): Path<String>, Body(body): Body) -> Result<Reply, EngineError> {
+    Reply::data(&json!({ "path": path, "body": body }))
+}
+
+async fn listed(Path(_path): Path<String>, _paging: Paging) -> Result<Reply, EngineError> {
+    Reply::keys(&["a".to_owned(), "b/".to_owned()])
+}
+
+/// What a loan is asked for with.
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct LoanInput {
+    /// How long it is to last.
+    ttl: Option<strongroom_engine_api::lenient::Ttl>,
+}
+
+/// What a loan is answered with.
+#[derive(serde::Serialize, schemars::JsonSchema)]
+struct Loan {
+    /// Who has it.
+    name: String,
+}
+
+/// Lends secrets: reading `creds/{name}` makes a lease.
+fn loans() -> Engine {
+    Engine::new("loans", "Lends secrets.")
+        .route("creds/{name}", |r| r.read("Lend", lend))
+        .route("roles/{name}", |r| r.update("Describe a loan", describe_loan))
+}
+
+async fn lend(Path(name): Path<String>, Input(input): Input<LoanInput>) -> Result<Reply, EngineError> {
+    let lease = LeaseGrant {
+        ttl: input.ttl.map_or(Duration::ZERO, |ttl| ttl.0),
+        renewable: true,
+        internal: BTreeMap::from([("name".to_owned(), name.clone())]),
+        ..LeaseGrant::default()
+    };
+    Ok(Reply { lease: Some(Box::new(lease)), ..Reply::data(&json!({ "name": name }))? })
+}
+
+async fn describe_loan(Path(name): Path<String>, Input(_): Input<LoanInput>) -> Result<Data<Loan>, EngineError> {
+    Ok(Data(Loan { name }))
+}
+
+/// Lets everyone in: `login/{name}` makes a token.
+fn open_auth() -> Engine {
+    Engine::auth("open", "Lets everyone in.")
+        .route("login/{name}", |r| r.open().update("Log in", log_in))
+        .route("config", |r| r.sudo().read("Read the configuration", nothing))
+}
+
+async fn log_in(Path(name): Path<String>) -> Result<AuthGrant, EngineError> {
+    Ok(AuthGrant { display_name: name, renewable: true, ..AuthGrant::default() })
+}

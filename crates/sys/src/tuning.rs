@@ -1,0 +1,1 @@
+//! What tuning a mount means, shared by `sys/mounts` and `sys/auth`.
