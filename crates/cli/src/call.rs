@@ -169,13 +169,8 @@ impl<'io> Call<'io> {
 
     /// Prints a warning.
     pub(crate) fn warn(&mut self, line: impl AsRef<str>) -> Outcome {
-        let coloured = self.colours();
-        let (on, off) = if coloured { ("\x1b[33m", "\x1b[0m") } else { ("", "") };
-        Ok(writeln!(self.io.stderr, "{on}{}{off}", line.as_ref())?)
-    }
-
-    fn colours(&self) -> bool {
-        self.io.stderr_is_terminal && self.io.variable("CLI_NO_COLOR").is_none()
+        let line = self.io.painted("33", line.as_ref());
+        Ok(writeln!(self.io.stderr, "{line}")?)
     }
 
     /// Prints an answer: one of its fields if `-field` asks for it, else all of it in the asked format.

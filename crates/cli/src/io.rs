@@ -42,6 +42,14 @@ impl Io {
         plain(format!("STRONGROOM_{name}")).or_else(|| plain(format!("VAULT_{name}")))
     }
 
+    /// Text for the standard error in a colour (an ANSI code), where a person looks at it and wants colours.
+    pub(crate) fn painted(&self, colour: &str, text: &str) -> String {
+        let wanted = self.stderr_is_terminal
+            && self.variable("CLI_NO_COLOR").is_none()
+            && (self.env)("NO_COLOR").is_none_or(|value| value.is_empty());
+        if wanted { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
     /// All that is piped in, wiped from memory when dropped.
     pub fn read_stdin(&mut self) -> io::Result<Zeroizing<String>> {
         let mut text = Zeroizing::new(String::new());
@@ -64,20 +72,65 @@ impl Io {
     }
 }
 
-/// Reads a line from the terminal with its echo off, and turns it on again whatever happens.
+/// Reads a line from the terminal with its echo off, and turns it on again whatever happens: keys are read one by one,
+/// so that an interrupt too comes in as one.
 fn hidden_line() -> io::Result<Zeroizing<String>> {
-    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
     let stdin = io::stdin();
     let before = tcgetattr(&stdin)?;
     let mut silent = before.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
-    silent.local_modes.insert(LocalModes::ICANON | LocalModes::ECHONL);
+    silent.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+    silent.special_codes[SpecialCodeIndex::VMIN] = 1;
+    silent.special_codes[SpecialCodeIndex::VTIME] = 0;
     tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
-    let mut line = Zeroizing::new(String::new());
-    let read = stdin.read_line(&mut line);
+    let line = keys(|| {
+        let mut key = [0];
+        Ok((rustix::io::read(&stdin, &mut key)? > 0).then_some(key[0]))
+    });
     tcsetattr(&stdin, OptionalActions::Flush, &before)?;
-    if read? == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    line
+}
+
+/// A line from single keys: backspace and line kill work, an interrupt or the end of input gives up.
+fn keys(mut next: impl FnMut() -> io::Result<Option<u8>>) -> io::Result<Zeroizing<String>> {
+    const INTERRUPT: u8 = 0x03;
+    const END: u8 = 0x04;
+    const KILL: u8 = 0x15;
+    let mut line = Zeroizing::new(Vec::new());
+    loop {
+        match next()? {
+            None | Some(END) if line.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+            None | Some(b'\r' | b'\n' | END) => break,
+            Some(INTERRUPT) => return Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted")),
+            Some(KILL) => line.clear(),
+            Some(0x08 | 0x7f) => {
+                // All bytes of the last character.
+                while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
+            }
+            Some(key) => line.push(key),
+        }
     }
-    Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned()))
+    String::from_utf8(line.to_vec()).map(Zeroizing::new).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(text: &[u8]) -> io::Result<String> {
+        let mut bytes = text.iter().copied();
+        keys(|| Ok(bytes.next())).map(|line| line.to_string())
+    }
+
+    #[test]
+    fn keys_make_a_line() {
+        assert_eq!(typed(b"secret\rmore").unwrap(), "secret");
+        assert_eq!(typed("a\u{e9}\u{7f}b\u{8}c\n".as_bytes()).unwrap(), "ac");
+        assert_eq!(typed(b"wrong\x15right\n").unwrap(), "right");
+        assert_eq!(typed(b"end\x04").unwrap(), "end");
+        assert_eq!(typed(b"\x7f\x7fx\n").unwrap(), "x");
+        assert_eq!(typed(b"abc\x03").unwrap_err().kind(), io::ErrorKind::Interrupted);
+        assert_eq!(typed(b"").unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert!(typed(b"\xff\n").is_err());
+    }
 }

@@ -66,6 +66,13 @@ pub fn program_name(called: &str) -> &'static str {
     if name == "vault" { "vault" } else { "strongroom" }
 }
 
+/// Hands a token to the user's token helper, as `login` does: for a development server's root token.
+pub fn store_token(io: &Io, token: &str) -> Result<(), String> {
+    token_helper::TokenHelper::find(io)
+        .and_then(|helper| helper.store(token))
+        .map_err(|failure| failure.to_string())
+}
+
 /// Runs one call and answers with its exit code: 0 for success, 1 for a mistake on this side, 2 for an error on the
 /// server's side, 127 for no or an unknown command. Commands that differ say so in their help.
 pub async fn run(argv: Vec<OsString>, io: &mut Io, commands: &dyn Commands) -> i32 {
@@ -85,15 +92,19 @@ pub async fn run(argv: Vec<OsString>, io: &mut Io, commands: &dyn Commands) -> i
 
 /// Says what there is to say about a failure, and knows its exit code.
 fn conclude(failure: &Failure, io: &mut Io) -> i32 {
-    let (stream, code) = match failure {
-        Failure::Exit(code) => return *code,
-        Failure::Shown(_) => (&mut io.stdout, 0),
-        Failure::Local(_) => (&mut io.stderr, 1),
-        Failure::Remote(_) => (&mut io.stderr, 2),
-    };
-    // With the stream gone there is only the exit code left to tell with.
-    let _ = writeln!(stream, "{failure}");
-    code
+    // With a stream gone there is only the exit code left to tell with.
+    match failure {
+        Failure::Exit(code) => *code,
+        Failure::Shown(text) => {
+            let _ = writeln!(io.stdout, "{text}");
+            0
+        }
+        Failure::Local(message) | Failure::Remote(message) => {
+            let message = io.painted("31", message);
+            let _ = writeln!(io.stderr, "{message}");
+            if matches!(failure, Failure::Local(_)) { 1 } else { 2 }
+        }
+    }
 }
 
 async fn dispatch(
@@ -168,10 +179,3 @@ async fn call(
 
 #[cfg(test)]
 mod tests;
-
-/// Hands a token to the user's token helper, as `login` does: for a development server's root token.
-pub fn store_token(io: &Io, token: &str) -> Result<(), String> {
-    token_helper::TokenHelper::find(io)
-        .and_then(|helper| helper.store(token))
-        .map_err(|failure| failure.to_string())
-}

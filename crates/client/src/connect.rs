@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use http::Uri;
@@ -32,9 +32,20 @@ struct Settings {
     unix: Option<PathBuf>,
     /// How TLS servers are verified; the name to verify is the host's unless this says otherwise.
     verify: Tls,
-    tls: TlsConnector,
+    /// Made when first needed: reading what the system trusts takes longer than a plain request.
+    tls: OnceLock<TlsConnector>,
     proxy: Option<Matcher>,
     srv_lookup: bool,
+}
+
+impl Settings {
+    fn tls(&self) -> Result<TlsConnector, ConfigError> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls.clone());
+        }
+        let made = TlsConnector::from(Arc::new(tls::client_config(&self.verify)?));
+        Ok(self.tls.get_or_init(|| made).clone())
+    }
 }
 
 impl Connector {
@@ -47,13 +58,20 @@ impl Connector {
                 None
             }
         };
-        Ok(Self(Arc::new(Settings {
+        let connector = Self(Arc::new(Settings {
             unix,
             verify: config.tls.clone(),
-            tls: TlsConnector::from(Arc::new(tls::client_config(&config.tls)?)),
+            tls: OnceLock::new(),
             proxy: matcher(&config.proxy),
             srv_lookup: config.srv_lookup,
-        })))
+        }));
+        // Files that cannot be read are better told now as well.
+        let tls = &config.tls;
+        let files = [&tls.ca_cert, &tls.ca_path, &tls.client_cert, &tls.client_key];
+        if address.https || tls.ca_bytes.is_some() || files.iter().any(|file| file.is_some()) {
+            connector.0.tls()?;
+        }
+        Ok(connector)
     }
 
     async fn connect(self, uri: Uri) -> io::Result<Link> {
@@ -90,8 +108,8 @@ impl Connector {
             return Ok(Link { proxied: intercept.is_some(), ..Link::new(Box::new(stream)) });
         }
         let name = tls::server_name(&settings.verify, named).map_err(io::Error::other)?;
-        let stream = settings
-            .tls
+        let connector = settings.tls().map_err(io::Error::other)?;
+        let stream = connector
             .connect(name, stream)
             .await
             .map_err(|error| io::Error::other(format!("tls: {error}")))?;

@@ -38,18 +38,32 @@ impl Core {
     }
 
     async fn clear_mount(&self, txn: &strongroom_barrier::Txn, number: u64, path: &str) -> Result<usize, EngineError> {
-        // Leases of a new mount at the same path have another number and stay.
-        let leases = LEASES.scan(txn, &(crate::ROOT_NAMESPACE, path), None, STEP).await?;
-        let mut removed: usize = 0;
-        for ((_, id), lease) in leases {
-            if lease.mount == number {
-                self.revoke_lease(txn, &id, &lease, true).await?;
-                removed = removed.saturating_add(1);
-            }
-        }
+        let removed = self.clear_leases(txn, number, path).await?;
         if removed > 0 {
             return Ok(removed);
         }
         Ok(txn.scoped(Scope::mount(number)).delete_some(STEP).await?)
+    }
+
+    /// Ends the mount's leases, the tokens it granted among them. Leases of a new mount at the same path have another
+    /// number and stay, so pages of those are passed over.
+    async fn clear_leases(&self, txn: &strongroom_barrier::Txn, number: u64, path: &str) -> Result<usize, EngineError> {
+        let range = (crate::ROOT_NAMESPACE, path);
+        let mut ids = LEASES.keys(txn.view(), &range, None, STEP).await?;
+        let mut removed: usize = 0;
+        while let Some(last) = ids.last().cloned() {
+            for (namespace, id) in &ids {
+                let lease = LEASES.get(txn, &(*namespace, id.as_str())).await?;
+                if let Some(lease) = lease.filter(|lease| lease.mount == number) {
+                    self.revoke_lease(txn, id, &lease, true).await?;
+                    removed = removed.saturating_add(1);
+                }
+            }
+            if removed > 0 || ids.len() < STEP {
+                break;
+            }
+            ids = LEASES.keys_after(txn.view(), &range, &(last.0, last.1.as_str()), STEP).await?;
+        }
+        Ok(removed)
     }
 }

@@ -33,10 +33,13 @@ pub use auditing::{AuditEntry, AuditedHeader, Auditing};
 pub use catalog::Catalog;
 pub use envelope::Envelope;
 pub use keeper::{InitError, Initialized, KeyStatus, RotationConfig, SealStatus, Standing, UnsealError};
-pub use leases::{Lease, LeaseView};
+pub use leases::{Irrevocable, Lease, LeaseFacts, LeaseView};
 pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount, Router};
 pub use pipeline::{Answer, Asked, Inbound, Refused};
-pub use tokens::{Made, NewToken, Principal, TokenEntry, TokenKey, TokenRole, with_default};
+pub use policies::PasswordPolicy;
+pub use tokens::{
+    Made, NewToken, Principal, RoleTokenType, Tidy, TokenEntry, TokenKey, TokenRole, with_default,
+};
 pub use wrapping::Wrapped;
 
 use auditing::OpenDevices;

@@ -200,6 +200,7 @@ impl Core {
         })?;
         engine.validate_options(&entry.options).map_err(bad_request)?;
         if let Some(other) = self.taken_by(&txn, path).await? {
+            let other = other.strip_prefix("auth/").unwrap_or(&other);
             return Err(bad_request(format!("path is already in use at {other}")));
         }
         let number = NUMBERS.get(&txn, NEXT_MOUNT).await?.map_or(1, |next| next.0);

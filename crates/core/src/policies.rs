@@ -1,5 +1,7 @@
 //! Policies in storage, and the compiled form that tokens with the same set share.
 
+mod password;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +13,8 @@ use strongroom_policy::{
     CompiledAcl, DEFAULT_POLICY, DEFAULT_POLICY_NAME, Policy, RESPONSE_WRAPPING_POLICY, RESPONSE_WRAPPING_POLICY_NAME,
     ROOT_POLICY_NAME,
 };
+
+pub use password::PasswordPolicy;
 
 use crate::tables::POLICIES;
 use crate::{Core, NamespaceId};
@@ -104,14 +108,13 @@ impl Core {
         Ok(POLICIES.get(&view, &(namespace, &name)).await?.map(|entry| entry.text.clone()))
     }
 
-    /// The names of all policies, `root` among them, sorted.
+    /// The names of all policies, sorted, and `root` at the end, as Vault lists them.
     pub async fn policy_names(&self, view: &View, namespace: NamespaceId) -> Result<Vec<String>, BarrierError> {
         let view = view.scoped(strongroom_barrier::Scope::core());
         let mut names: Vec<String> =
             POLICIES.keys(&view, &namespace, None, usize::MAX).await?.into_iter().map(|(_, name)| name).collect();
         names.retain(|name| name != RESPONSE_WRAPPING_POLICY_NAME);
         names.push(ROOT_POLICY_NAME.to_owned());
-        names.sort();
         Ok(names)
     }
 
@@ -134,7 +137,7 @@ impl Core {
             return Err(bad_request(format!("cannot delete {name:?} policy")));
         }
         if name == DEFAULT_POLICY_NAME {
-            return Err(bad_request("cannot delete \"default\" policy"));
+            return Err(bad_request("cannot delete default policy"));
         }
         POLICIES.delete(&txn.scoped(strongroom_barrier::Scope::core()), &(namespace, &name));
         Ok(())

@@ -76,7 +76,7 @@ impl TokenSettings {
         if let Some(uses) = input.token_num_uses {
             self.num_uses = match uses.0 {
                 ..0 => return Err(bad_request("'token_num_uses' cannot be negative")),
-                uses => u32::try_from(uses).map_err(|_| bad_request("'token_num_uses' is too large"))?,
+                uses => u32::try_from(uses).map_err(|_above| bad_request("'token_num_uses' is too large"))?,
             };
         }
         let span = |given: Option<Ttl>, current| given.map_or(current, |given| given.0);
@@ -222,7 +222,7 @@ pub fn normal_policies(names: &[String]) -> Vec<String> {
 /// Address blocks; a bare address is a block of one. The error is Vault's text.
 pub fn parse_cidrs(texts: &[String]) -> Result<Vec<IpNet>, String> {
     let parse = |text: &String| {
-        text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+        text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_neither| {
             format!(
                 "error parsing address {text:?}: Unable to convert {text:?} to an IPv4 or IPv6 address, or a UNIX Socket"
             )

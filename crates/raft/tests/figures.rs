@@ -145,6 +145,7 @@ async fn tokens() {
     };
     let store = open().await.unwrap();
     println!("empty: {}", resident());
+    println!("{}", fs::read_to_string("/proc/self/smaps").unwrap());
     // In shares: what is prepared must not be taken for the store's memory.
     for _ in 0..10 {
         load(&store, 32, 15_008, 5, (40, 200)).await;
@@ -159,6 +160,10 @@ async fn tokens() {
             size_on_disk(dir.path()) >> 20,
             resident()
         );
+        for entry in fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            println!("  {} {} MiB", path.file_name().unwrap().display(), size_on_disk(&path) >> 20);
+        }
     };
     show("written", &store);
     tokio::time::sleep(Duration::from_secs(15)).await;

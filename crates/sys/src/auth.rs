@@ -1,5 +1,88 @@
-use strongroom_engine_api::Engine;
+//! `sys/auth`. Source: Vault's API page of this name.
+
+use std::sync::Arc;
+
+use strongroom_core::Core;
+use strongroom_engine_api::{Call, Class, Engine, EngineError, Extension, Input, Path, Reply, Txn, bad_request};
+
+use crate::bare::AtTop;
+use crate::mounts::{AUTH, EnableInput, MountView, TOKEN, as_kept, asked_for, mounted_at, table};
+use crate::tuning::{self, ConfigInput, TuneInput, TuneView};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
+        .route("auth", |r| r.read("List the enabled auth methods.", list))
+        .route("auth/{path..}", |r| {
+            r.sudo()
+                .read("Read the configuration of the auth method at the given path.", read)
+                .update("Enable an auth method at the given path.", enable)
+                .delete("Disable the auth method at the given path.", disable)
+        })
+        .route("auth/{path..}/tune", |r| {
+            r.sudo()
+                .read("Read the tuning of the auth method at the given path.", read_tuning)
+                .update("Tune the auth method at the given path.", tune)
+        })
+}
+
+async fn list(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {
+    Ok(Reply { also_at_top: true, ..Reply::data(&table(&core, Class::Auth).await?)? })
+}
+
+async fn read(
+    Extension(core): Extension<Core>,
+    Path(path): Path<String>,
+) -> Result<AtTop<MountView>, EngineError> {
+    let path = as_kept(&path)?;
+    match mounted_at(&core, &format!("{AUTH}{path}")).await? {
+        Some(mounted) => Ok(AtTop(MountView::of(&core, &mounted))),
+        None => Err(bad_request(format!("No auth engine at {path}"))),
+    }
+}
+
+async fn enable(
+    Extension(core): Extension<Core>,
+    txn: Txn,
+    call: Arc<Call>,
+    Path(path): Path<String>,
+    Input(input): Input<EnableInput>,
+) -> Result<(), EngineError> {
+    let path = format!("{AUTH}{}", as_kept(&path)?);
+    let mount = asked_for(&core, &call, input, Class::Auth)?;
+    if mount.kind == "token" {
+        return Err(bad_request("token credential backend cannot be instantiated"));
+    }
+    core.add_mount(&txn, &path, mount).await?;
+    Ok(())
+}
+
+async fn disable(
+    Extension(core): Extension<Core>,
+    txn: Txn,
+    Path(path): Path<String>,
+) -> Result<(), EngineError> {
+    let path = format!("{AUTH}{}", as_kept(&path)?);
+    if path == TOKEN {
+        return Err(bad_request("token credential backend cannot be disabled"));
+    }
+    core.remove_mount(&txn, &path).await?;
+    Ok(())
+}
+
+async fn read_tuning(
+    Extension(core): Extension<Core>,
+    Path(path): Path<String>,
+) -> Result<AtTop<TuneView>, EngineError> {
+    tuning::read(&core, &format!("{AUTH}{}", as_kept(&path)?)).await
+}
+
+async fn tune(
+    Extension(core): Extension<Core>,
+    txn: Txn,
+    call: Arc<Call>,
+    Path(path): Path<String>,
+    Input(config): Input<ConfigInput>,
+    Input(input): Input<TuneInput>,
+) -> Result<(), EngineError> {
+    tuning::tune(&core, &txn, &call, &format!("{AUTH}{}", as_kept(&path)?), config, input).await
 }

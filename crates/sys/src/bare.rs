@@ -1,10 +1,10 @@
-//! Answers without an envelope, as the endpoints give that answer whether sealed or not.
+//! The two older forms of answers that some endpoints have kept.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use strongroom_engine_api::{EngineError, IntoReply, OperationDoc, Reply};
 
-/// A status and a body that is sent as it is.
+/// A status and a body without an envelope, as endpoints answer that do so whether sealed or not.
 pub(crate) struct Bare<T>(pub(crate) u16, pub(crate) T);
 
 impl<T: Serialize + JsonSchema> IntoReply for Bare<T> {
@@ -16,5 +16,18 @@ impl<T: Serialize + JsonSchema> IntoReply for Bare<T> {
         let mut body = serde_json::to_string(&self.1)?;
         body.push('\n');
         Ok(Reply::raw(self.0, "application/json", body))
+    }
+}
+
+/// Data whose members stand both under `data` and at the top of the envelope.
+pub(crate) struct AtTop<T>(pub(crate) T);
+
+impl<T: Serialize + JsonSchema> IntoReply for AtTop<T> {
+    fn document(doc: &mut OperationDoc) {
+        doc.answers::<T>();
+    }
+
+    fn into_reply(self) -> Result<Reply, EngineError> {
+        Ok(Reply { also_at_top: true, ..Reply::data(&self.0)? })
     }
 }

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use strongroom_core::{Core, SealStatus};
 use strongroom_engine_api::lenient::Text;
-use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, IntoReply, OperationDoc, Reply, bad_request};
+use strongroom_engine_api::{Engine, EngineError, Extension, Input, IntoReply, OperationDoc, Reply, bad_request};
 
-use crate::bare::Bare;
+use crate::bare::{AtTop, Bare};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -239,7 +239,7 @@ struct Node {
     redundancy_zone: String,
 }
 
-async fn ha_status(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {
+async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, EngineError> {
     let settings = core.settings();
     let node = Node {
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -253,7 +253,7 @@ async fn ha_status(Extension(core): Extension<Core>) -> Result<Reply, EngineErro
         upgrade_version: settings.version.clone(),
         redundancy_zone: String::new(),
     };
-    Ok(Reply { also_at_top: true, ..Data(Nodes { nodes: vec![node] }).into_reply()? })
+    Ok(AtTop(Nodes { nodes: vec![node] }))
 }
 
 /// With no other node there is nobody to hand over to: as in Vault, nothing happens.

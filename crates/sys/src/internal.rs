@@ -1,5 +1,265 @@
-use strongroom_engine_api::Engine;
+//! What user interfaces ask (`sys/internal/ui`), and the router laid open (`sys/internal/inspect/router`). Source:
+//! Vault's API pages of these names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+use strongroom_core::{Core, ListingVisibility, Mounted, ROOT_NAMESPACE};
+use strongroom_engine_api::{Call, Caller, Data, Engine, EngineError, Extension, Path, Reply, View, bad_request};
+use strongroom_policy::CompiledAcl;
+
+use crate::bare::Bare;
+use crate::mounts::{AUTH, MountView};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
+        .route("internal/ui/mounts", |r| r.open().read("Lists all enabled and visible mounts.", visible_mounts))
+        .route("internal/ui/mounts/{path..}", |r| r.open().read("Return information about the given mount.", mount))
+        .route("internal/ui/resultant-acl", |r| r.read("Information about a token's resultant ACL.", resultant_acl))
+        .route("internal/ui/namespaces", |r| r.open().read("Lists the namespaces the token may use.", namespaces))
+        .route("internal/ui/feature-flags", |r| {
+            r.open().while_sealed().read("Lists enabled feature flags.", feature_flags)
+        })
+        .route("internal/inspect/router/{tag}", |r| {
+            r.sudo().read("Expose the route entry and mount entry tables stored in the router.", inspect_router)
+        })
+}
+
+/// What a caller may do; `None` without a good token.
+pub(crate) async fn acl_of(core: &Core, call: &Call) -> Result<Option<Arc<CompiledAcl>>, EngineError> {
+    let Some(caller) = &call.request.caller else { return Ok(None) };
+    Ok(Some(core.acl(call.txn.view(), ROOT_NAMESPACE, &caller.policies).await?))
+}
+
+/// The mounts that the caller may use, or without a token those that are shown to everyone.
+async fn visible_mounts(Extension(core): Extension<Core>, call: Arc<Call>) -> Result<Reply, EngineError> {
+    let acl = acl_of(&core, &call).await?;
+    let (mut auth, mut secret) = (BTreeMap::new(), BTreeMap::new());
+    for mounted in core.router().await?.in_namespace(ROOT_NAMESPACE) {
+        let shown = match &acl {
+            Some(acl) if acl.has_any_access_under(&mounted.path) || is_public(&mounted) => {
+                serde_json::to_value(MountView::of(&core, &mounted))?
+            }
+            None if is_public(&mounted) => in_short(&mounted),
+            _ => continue,
+        };
+        match mounted.path.strip_prefix(AUTH) {
+            Some(path) => auth.insert(path.to_owned(), shown),
+            None => secret.insert(mounted.path.clone(), shown),
+        };
+    }
+    Reply::data(&json!({ "auth": auth, "secret": secret }))
+}
+
+fn is_public(mounted: &Mounted) -> bool {
+    mounted.entry.tuning.listing_visibility == Some(ListingVisibility::Unauth)
+}
+
+fn in_short(mounted: &Mounted) -> Value {
+    let entry = &mounted.entry;
+    json!({ "type": entry.kind, "description": entry.description, "options": entry.options })
+}
+
+/// A mount and its path.
+#[derive(Serialize, JsonSchema)]
+struct Located {
+    /// Where it is mounted, without "auth/".
+    path: String,
+    #[serde(flatten)]
+    mount: MountView,
+}
+
+async fn mount(
+    Extension(core): Extension<Core>,
+    call: Arc<Call>,
+    Path(path): Path<String>,
+) -> Result<Data<Located>, EngineError> {
+    let denied = |text: String| Err(EngineError::Denied(text));
+    let Some(acl) = acl_of(&core, &call).await? else { return denied("permission denied".to_owned()) };
+    let router = core.router().await?;
+    // Whether there is a mount is told only to those who may use it.
+    match router.route(ROOT_NAMESPACE, &path) {
+        Some((mounted, _)) if acl.has_any_access_under(&mounted.path) => Ok(Data(Located {
+            path: mounted.mount.path.clone(),
+            mount: MountView::of(&core, &mounted),
+        })),
+        _ => {
+            let path = format!("{}/", path.trim_end_matches('/'));
+            denied(format!(
+                "preflight capability check returned 403, please ensure client's policies grant access to path {path:?}"
+            ))
+        }
+    }
+}
+
+async fn resultant_acl(
+    Extension(core): Extension<Core>,
+    view: View,
+    caller: Caller,
+) -> Result<Reply, EngineError> {
+    Reply::data(&core.acl(&view, ROOT_NAMESPACE, &caller.policies).await?.resultant())
+}
+
+/// There is the root namespace alone, which is not listed. As in Vault, that takes a token, though no policy.
+async fn namespaces(_caller: Caller) -> Result<Reply, EngineError> {
+    Reply::data(&json!({}))
+}
+
+/// Features that a user interface shows when they are on.
+#[derive(Serialize, JsonSchema)]
+struct FeatureFlags {
+    /// Their names.
+    feature_flags: Vec<String>,
+}
+
+async fn feature_flags() -> Result<Bare<FeatureFlags>, EngineError> {
+    Ok(Bare(200, FeatureFlags { feature_flags: Vec::new() }))
+}
+
+/// A mount as the router has it.
+#[derive(Serialize, JsonSchema)]
+struct Routed {
+    /// The mount's accessor.
+    accessor: String,
+    /// The namespace it belongs to.
+    mount_namespace: &'static str,
+    /// Its path, without "auth/".
+    mount_path: String,
+    /// The engine's type.
+    mount_type: String,
+    /// The mount's UUID.
+    uuid: String,
+    /// The bytes that storage keys of the mount begin with, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_prefix: Option<String>,
+    /// Whether the mount is being taken away: never while it is listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tainted: Option<bool>,
+}
+
+async fn inspect_router(Extension(core): Extension<Core>, Path(tag): Path<String>) -> Result<Reply, EngineError> {
+    if !core.settings().introspection_endpoint {
+        return Err(bad_request(
+            "the Vault configuration must set \"introspection_endpoint\" to true to enable this endpoint",
+        ));
+    }
+    let with_storage = match tag.as_str() {
+        "root" | "storage" => true,
+        "uuid" | "accessor" => false,
+        _ => return Err(EngineError::NotFound),
+    };
+    let mounts = core.router().await?.in_namespace(ROOT_NAMESPACE);
+    let routed: Vec<Routed> = mounts.iter().map(|mounted| routed(mounted, with_storage)).collect();
+    Reply::data(&json!({ tag: routed }))
+}
+
+fn routed(mounted: &Mounted, with_storage: bool) -> Routed {
+    let entry = &mounted.entry;
+    let scope = strongroom_engine_api::Scope::mount(entry.number);
+    Routed {
+        accessor: entry.accessor.clone(),
+        mount_namespace: "",
+        mount_path: mounted.mount.path.clone(),
+        mount_type: entry.kind.clone(),
+        uuid: entry.uuid.clone(),
+        storage_prefix: with_storage.then(|| crate::seal::to_hex(scope.as_bytes())),
+        tainted: with_storage.then_some(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_core::{Asked, Settings};
+
+    use crate::testing::Server;
+
+    async fn with_mounts() -> Server {
+        let server = Server::new().await;
+        let public = json!({ "type": "kv", "description": "for all", "config": { "listing_visibility": "unauth" } });
+        for (path, input) in [
+            ("mounts/mine", json!({ "type": "kv-v2" })),
+            ("mounts/other", json!({ "type": "kv" })),
+            ("mounts/public", public),
+            ("auth/door", json!({ "type": "open" })),
+        ] {
+            assert_eq!(server.write(&format!("sys/{path}"), input).await.status, 204);
+        }
+        server
+    }
+
+    fn names(value: &Value) -> Vec<&str> {
+        value.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    #[tokio::test]
+    async fn everyone_sees_the_mounts_they_may_use() {
+        let server = with_mounts().await;
+        let all = server.read("sys/internal/ui/mounts").await;
+        assert_eq!(names(&all.data()["secret"]), ["cubbyhole/", "mine/", "other/", "public/", "sys/"]);
+        assert_eq!(names(&all.data()["auth"]), ["door/", "token/"]);
+        let policy = r#"path "mine/data/*" { capabilities = ["read"] } path "auth/door/*" { capabilities = ["deny"] }"#;
+        let token = server.token_with(policy).await;
+        let some = server.ask_as(&token, Asked::Read, "sys/internal/ui/mounts", json!({})).await;
+        assert_eq!(names(&some.data()["secret"]), ["cubbyhole/", "mine/", "public/", "sys/"]);
+        assert_eq!(names(&some.data()["auth"]), ["token/"]);
+        assert_eq!(some.data()["secret"]["mine/"]["options"], json!({ "version": "2" }));
+        let open = server.ask_as("", Asked::Read, "sys/internal/ui/mounts", json!({})).await;
+        let short = json!({ "type": "kv", "description": "for all", "options": {} });
+        assert_eq!(open.data(), &json!({ "auth": {}, "secret": { "public/": short } }));
+    }
+
+    #[tokio::test]
+    async fn a_mount_is_shown_to_those_who_may_use_it() {
+        let server = with_mounts().await;
+        let token = server.token_with(r#"path "mine/data/x" { capabilities = ["read"] }"#).await;
+        let ask = async |token, path| server.ask_as(token, Asked::Read, path, json!({})).await;
+        let told = ask(&token, "sys/internal/ui/mounts/mine/some/where").await;
+        assert_eq!((&told.data()["path"], &told.data()["type"]), (&json!("mine/"), &json!("kv")));
+        assert_eq!(ask(&token, "sys/internal/ui/mounts/mine").await.data(), told.data());
+        for path in ["other", "none", "auth/door"] {
+            let asked = format!("sys/internal/ui/mounts/{path}");
+            let told = ask(&token, &asked).await;
+            let text = format!(
+                "preflight capability check returned 403, please ensure client's policies grant access to path \"{path}/\""
+            );
+            assert_eq!(told.error(), (403, text.as_str()));
+        }
+        assert_eq!(ask("", "sys/internal/ui/mounts/public").await.error(), (403, "permission denied"));
+        let auth = server.read("sys/internal/ui/mounts/auth/door").await;
+        assert_eq!(auth.data()["path"], "door/");
+    }
+
+    #[tokio::test]
+    async fn a_token_learns_what_it_may_do() {
+        let server = Server::new().await;
+        assert_eq!(server.read("sys/internal/ui/resultant-acl").await.data(), &json!({ "root": true }));
+        let token = server.token_with(r#"path "kv/*" { capabilities = ["read"] }"#).await;
+        let told = server.ask_as(&token, Asked::Read, "sys/internal/ui/resultant-acl", json!({})).await;
+        assert_eq!(told.data()["glob_paths"]["kv/"], json!({ "capabilities": ["read"] }));
+        assert_eq!(server.ask_as("", Asked::Read, "sys/internal/ui/resultant-acl", json!({})).await.status, 403);
+        let told = server.ask_as(&token, Asked::Read, "sys/internal/ui/namespaces", json!({})).await;
+        assert_eq!(told.data(), &json!({}));
+        assert_eq!(server.ask_as("", Asked::Read, "sys/internal/ui/namespaces", json!({})).await.status, 403);
+        let flags = server.ask_as("", Asked::Read, "sys/internal/ui/feature-flags", json!({})).await;
+        assert_eq!(flags.body, json!({ "feature_flags": [] }));
+    }
+
+    #[tokio::test]
+    async fn the_router_is_laid_open_where_the_configuration_says_so() {
+        let shut = Server::new().await;
+        let text = "the Vault configuration must set \"introspection_endpoint\" to true to enable this endpoint";
+        assert_eq!(shut.read("sys/internal/inspect/router/root").await.error(), (400, text));
+        let server = Server::with(Settings { introspection_endpoint: true, ..Settings::default() }).await;
+        let told = server.read("sys/internal/inspect/router/storage").await;
+        let first = &told.data()["storage"][0];
+        assert_eq!((&first["mount_path"], &first["mount_type"]), (&json!("token/"), &json!("token")));
+        assert_eq!(first["storage_prefix"].as_str().map(str::len), Some(18));
+        let told = server.read("sys/internal/inspect/router/uuid").await;
+        assert_eq!(told.data()["uuid"].as_array().map(Vec::len), Some(3));
+        assert_eq!(server.read("sys/internal/inspect/router/none").await.status, 404);
+    }
 }

@@ -5,6 +5,7 @@ mod auth;
 mod bare;
 mod capabilities;
 mod health;
+mod history;
 mod init;
 mod internal;
 mod leases;
@@ -12,6 +13,7 @@ mod mounts;
 mod openapi;
 mod policies;
 mod raw;
+mod remount;
 mod rotate;
 mod seal;
 #[cfg(test)]
@@ -30,6 +32,7 @@ pub fn engine() -> Engine {
         auth::routes,
         capabilities::routes,
         health::routes,
+        history::routes,
         init::routes,
         internal::routes,
         leases::routes,
@@ -37,6 +40,7 @@ pub fn engine() -> Engine {
         openapi::routes,
         policies::routes,
         raw::routes,
+        remount::routes,
         rotate::routes,
         seal::routes,
         tools::routes,

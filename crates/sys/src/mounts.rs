@@ -1,5 +1,284 @@
-use strongroom_engine_api::Engine;
+//! `sys/mounts`, and what it shares with `sys/auth`. Source: Vault's API page `sys/mounts`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strongroom_core::{Core, Mounted, NewMount, ROOT_NAMESPACE};
+use strongroom_engine_api::lenient::{Flag, Pairs, Text};
+use strongroom_engine_api::{
+    Call, Class, Engine, EngineError, Extension, Input, Path, Reply, Txn, bad_request, fields_of,
+};
+
+use crate::bare::AtTop;
+use crate::tuning::{self, ConfigInput, ConfigView, TuneInput, TuneView};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
+        .route("mounts", |r| r.read("List the enabled secrets engines.", list))
+        .route("mounts/{path..}", |r| {
+            r.read("Read the configuration of the secrets engine at the given path.", read)
+                .update("Enable a secrets engine at the given path.", enable)
+                .delete("Disable the secrets engine at the given path.", disable)
+        })
+        .route("mounts/{path..}/tune", |r| {
+            r.read("Read the tuning of the mount at the given path.", read_tuning)
+                .update("Tune the mount at the given path.", tune)
+        })
 }
+
+/// A mount as clients see it.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct MountView {
+    /// The mount's accessor.
+    accessor: String,
+    /// What tuning has set.
+    config: ConfigView,
+    /// Whether the engine is to be kept: `supported`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deprecation_status: Option<&'static str>,
+    /// For people.
+    description: String,
+    /// Whether the mount may use the seal's source of randomness.
+    external_entropy_access: bool,
+    /// Whether the mount is left out of replication.
+    local: bool,
+    /// The engine's options.
+    options: Option<BTreeMap<String, String>>,
+    /// The version of the plugin that was asked for; empty: the built-in one.
+    plugin_version: &'static str,
+    /// The version of the plugin that runs.
+    running_plugin_version: String,
+    /// The checksum of the plugin that runs; empty for built-in ones.
+    running_sha256: &'static str,
+    /// Whether wrapping by the seal was asked for.
+    seal_wrap: bool,
+    /// The engine's type.
+    #[serde(rename = "type")]
+    kind: String,
+    /// A number that is the mount's alone.
+    uuid: String,
+}
+
+impl MountView {
+    pub(crate) fn of(core: &Core, mounted: &Mounted) -> Self {
+        let entry = &mounted.entry;
+        let always_there = is_always_there(&mounted.path);
+        let version = &core.settings().version;
+        let release = version.split_once('+').map_or(version.as_str(), |(release, _)| release);
+        Self {
+            accessor: entry.accessor.clone(),
+            config: ConfigView::of(mounted),
+            deprecation_status: (!always_there).then_some("supported"),
+            description: entry.description.clone(),
+            external_entropy_access: entry.external_entropy_access,
+            local: entry.local,
+            options: (!always_there || !entry.options.is_empty()).then(|| entry.options.clone()),
+            plugin_version: "",
+            running_plugin_version: format!("v{release}+builtin.strongroom"),
+            running_sha256: "",
+            seal_wrap: entry.seal_wrap,
+            kind: entry.kind.clone(),
+            uuid: entry.uuid.clone(),
+        }
+    }
+}
+
+/// Paths of secrets engines that no client can take, free or change.
+const RESERVED: [&str; 4] = ["sys/", "cubbyhole/", "identity/", "audit/"];
+pub(crate) const AUTH: &str = "auth/";
+pub(crate) const TOKEN: &str = "auth/token/";
+
+pub(crate) fn is_reserved(path: &str) -> bool {
+    RESERVED.iter().any(|reserved| path.starts_with(reserved))
+}
+
+fn is_always_there(path: &str) -> bool {
+    is_reserved(path) || path == TOKEN
+}
+
+/// A mount's path as it is kept: with one slash at its end.
+pub(crate) fn as_kept(path: &str) -> Result<String, EngineError> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if path.is_empty() {
+        return Err(EngineError::Unsupported);
+    }
+    let clean: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | "." | "..")).collect();
+    let clean = clean.join("/");
+    if clean != path {
+        return Err(bad_request(format!("path '{path}/' does not match cleaned path '{clean}/'")));
+    }
+    if path.chars().any(|c| c.is_control() || (c.is_whitespace() && c != ' ')) || path.trim() != path {
+        return Err(bad_request("path cannot contain non-printable characters"));
+    }
+    Ok(format!("{path}/"))
+}
+
+/// All mounts of the one kind or the other, by the path that `sys/auth` or `sys/mounts` has for them.
+pub(crate) async fn table(core: &Core, class: Class) -> Result<BTreeMap<String, MountView>, EngineError> {
+    let router = core.router().await?;
+    let mounts = router.in_namespace(ROOT_NAMESPACE);
+    let shown = mounts.iter().filter_map(|mounted| {
+        let path = match (class, mounted.path.strip_prefix(AUTH)) {
+            (Class::Auth, Some(path)) => path,
+            (Class::Auth, None) | (_, Some(_)) => return None,
+            (_, None) => mounted.path.as_str(),
+        };
+        Some((path.to_owned(), MountView::of(core, mounted)))
+    });
+    Ok(shown.collect())
+}
+
+/// The mount at a path as kept.
+pub(crate) async fn mounted_at(core: &Core, path: &str) -> Result<Option<Arc<Mounted>>, EngineError> {
+    Ok(core.router().await?.at(ROOT_NAMESPACE, path).cloned())
+}
+
+async fn list(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {
+    Ok(Reply { also_at_top: true, ..Reply::data(&table(&core, Class::Secrets).await?)? })
+}
+
+async fn read(
+    Extension(core): Extension<Core>,
+    Path(path): Path<String>,
+) -> Result<AtTop<MountView>, EngineError> {
+    let path = as_kept(&path)?;
+    match mounted_at(&core, &path).await? {
+        Some(mounted) => Ok(AtTop(MountView::of(&core, &mounted))),
+        None => Err(bad_request(format!("No secret engine mount at {path}"))),
+    }
+}
+
+/// What enabling takes.
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct EnableInput {
+    /// The type of the engine, such as "kv" or "userpass".
+    #[serde(rename = "type")]
+    kind: Option<Text>,
+    /// A description for people.
+    description: Option<Text>,
+    /// What tuning would set later.
+    config: Option<ConfigInput>,
+    /// Options of the engine, such as `version` for KV.
+    options: Option<Pairs>,
+    /// Leaves the mount out of replication.
+    local: Option<Flag>,
+    /// Asks for wrapping by the seal.
+    seal_wrap: Option<Flag>,
+    /// Lets the mount use the seal's source of randomness.
+    external_entropy_access: Option<Flag>,
+    /// The name of the engine where `type` is "plugin".
+    plugin_name: Option<Text>,
+    /// The version of the plugin; only the built-in one is there.
+    plugin_version: Option<Text>,
+}
+
+/// The mount that is asked for.
+pub(crate) fn asked_for(core: &Core, call: &Call, input: EnableInput, class: Class) -> Result<NewMount, EngineError> {
+    let text = |text: Option<Text>| text.map(|text| text.0).unwrap_or_default();
+    let flag = |flag: Option<Flag>| flag.is_some_and(|flag| flag.0);
+    let mut options = input.options.map(|options| options.0).unwrap_or_default();
+    let mut kind = text(input.kind);
+    if kind == "plugin" {
+        kind = text(input.plugin_name);
+        if kind.is_empty() {
+            return Err(bad_request("plugin_name must be provided for plugin backend"));
+        }
+    }
+    if kind.is_empty() {
+        return Err(bad_request("backend type must be specified as a string"));
+    }
+    if let Some(version) = kv_version(&kind).filter(|_| class == Class::Secrets) {
+        "kv".clone_into(&mut kind);
+        options.insert("version".to_owned(), version.to_owned());
+    }
+    if core.catalog().engine(Class::System, &kind, &options).is_some_and(|engine| engine.class() == Class::System) {
+        return Err(bad_request(format!("mount type of {kind:?} is not mountable")));
+    }
+    tuning::check_plugin_version(&kind, input.plugin_version.as_ref())?;
+    let mut mount = NewMount {
+        description: text(input.description),
+        options,
+        local: flag(input.local),
+        seal_wrap: flag(input.seal_wrap),
+        external_entropy_access: flag(input.external_entropy_access),
+        kind,
+        ..NewMount::default()
+    };
+    if let Some(config) = input.config {
+        warn_of_unknown_config(call);
+        config.apply(&mut mount.tuning, &mount.kind, class, call)?;
+    }
+    tuning::check_new_ttls(&mount.tuning, core.settings().max_lease_ttl)?;
+    Ok(mount)
+}
+
+/// The other names of the KV engine, each with the version it stands for.
+fn kv_version(kind: &str) -> Option<&'static str> {
+    match kind {
+        "kv-v1" | "generic" => Some("1"),
+        "kv-v2" => Some("2"),
+        _ => None,
+    }
+}
+
+fn warn_of_unknown_config(call: &Call) {
+    let Some(config) = call.request.input.get("config").and_then(|config| config.as_object()) else { return };
+    let known = fields_of::<ConfigInput>();
+    let unknown: Vec<&str> =
+        config.keys().map(String::as_str).filter(|name| !known.iter().any(|field| field.name == *name)).collect();
+    if !unknown.is_empty() {
+        call.warn(format!("Endpoint ignored these unrecognized parameters in config: [{}]", unknown.join(" ")));
+    }
+}
+
+async fn enable(
+    Extension(core): Extension<Core>,
+    txn: Txn,
+    call: Arc<Call>,
+    Path(path): Path<String>,
+    Input(input): Input<EnableInput>,
+) -> Result<(), EngineError> {
+    let path = as_kept(&path)?;
+    let mount = asked_for(&core, &call, input, Class::Secrets)?;
+    if is_reserved(&path) || path.starts_with(AUTH) {
+        return Err(bad_request(format!("cannot mount {path:?}")));
+    }
+    core.add_mount(&txn, &path, mount).await?;
+    Ok(())
+}
+
+async fn disable(
+    Extension(core): Extension<Core>,
+    txn: Txn,
+    Path(path): Path<String>,
+) -> Result<(), EngineError> {
+    let path = as_kept(&path)?;
+    if is_reserved(&path) || path.starts_with(AUTH) {
+        return Err(bad_request(format!("cannot unmount {path:?}")));
+    }
+    core.remove_mount(&txn, &path).await?;
+    Ok(())
+}
+
+async fn read_tuning(
+    Extension(core): Extension<Core>,
+    Path(path): Path<String>,
+) -> Result<AtTop<TuneView>, EngineError> {
+    tuning::read(&core, &as_kept(&path)?).await
+}
+
+async fn tune(
+    Extension(core): Extension<Core>,
+    txn: Txn,
+    call: Arc<Call>,
+    Path(path): Path<String>,
+    Input(config): Input<ConfigInput>,
+    Input(input): Input<TuneInput>,
+) -> Result<(), EngineError> {
+    tuning::tune(&core, &txn, &call, &as_kept(&path)?, config, input).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,129 @@
-use strongroom_engine_api::Engine;
+//! `sys/internal/specs/openapi`: the API as the route tables have it, as an OpenAPI 3.0.2 document. Source: Vault's API
+//! page `internal-specs-openapi`; <https://spec.openapis.org/oas/v3.0.2>.
+
+mod paths;
+mod schema;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use strongroom_core::{Core, Mounted, ROOT_NAMESPACE};
+use strongroom_engine_api::lenient::{Flag, Text};
+use strongroom_engine_api::{Call, Class, Engine, EngineError, Extension, Input, Reply, Route};
+
+use crate::internal::acl_of;
+use paths::{Document, Place};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
-    engine
+    let document = |r: Route| {
+        r.open()
+            .read("Generate an OpenAPI 3 document of all mounted paths.", document)
+            .update("Generate an OpenAPI 3 document of all mounted paths.", document)
+    };
+    engine.route("internal/specs/openapi", document)
 }
+
+/// What the document is asked for with.
+#[derive(Deserialize, JsonSchema)]
+struct DocumentInput {
+    /// Shows one mount of each engine there is, under a path that is a parameter.
+    generic_mount_paths: Option<Flag>,
+    /// A text appended to every operation's id.
+    context: Option<Text>,
+}
+
+async fn document(
+    Extension(core): Extension<Core>,
+    call: Arc<Call>,
+    Input(input): Input<DocumentInput>,
+) -> Result<Reply, EngineError> {
+    let acl = acl_of(&core, &call).await?;
+    let router = core.router().await?;
+    let mut mounts = router.in_namespace(ROOT_NAMESPACE);
+    mounts.retain(|mounted| acl.as_ref().is_some_and(|acl| acl.has_any_access_under(&mounted.path)));
+    let generic = input.generic_mount_paths.is_some_and(|generic| generic.0);
+    // What engines there are is no secret, though for those without a token there is nothing to be had.
+    let places = match (generic, acl.is_some()) {
+        (true, true) => generic_places(&core, &mounts),
+        (true, false) => Vec::new(),
+        (false, _) => mounts.iter().map(|mounted| mounted_place(mounted)).collect(),
+    };
+    let mut document = Document::new(input.context.map(|context| context.0).unwrap_or_default());
+    for place in &places {
+        document.add(place);
+    }
+    let body = assemble(&core.settings().version, document);
+    Ok(Reply::raw(200, "application/json", format!("{body}\n")))
+}
+
+fn assemble(version: &str, document: Document) -> Value {
+    let paths: BTreeMap<String, Map<String, Value>> = document.paths;
+    json!({
+        "openapi": "3.0.2",
+        "info": {
+            "title": "Strongroom API",
+            "description": "HTTP API that gives you full access to Strongroom. All API routes are prefixed with `/v1/`.",
+            "version": version,
+            "license": { "name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0" },
+        },
+        "paths": paths,
+        "components": { "schemas": document.schemas },
+    })
+}
+
+/// A mount at its own path.
+fn mounted_place(mounted: &Mounted) -> Place {
+    Place {
+        base: mounted.path.clone(),
+        mount_parameter: None,
+        id_prefix: mounted.path.trim_end_matches('/').to_owned(),
+        tag: tag(&mounted.path),
+        engine: mounted.engine.clone(),
+    }
+}
+
+/// Every engine there is. Those that are mounted once and for all have their own path, the others one with a
+/// parameter, whose default is where such an engine is mounted, if it is.
+fn generic_places(core: &Core, mounts: &[Arc<Mounted>]) -> Vec<Place> {
+    let mounted_at = |engine: &Engine| {
+        mounts.iter().find(|mounted| mounted.engine.kind() == engine.kind() && mounted.engine.generic() == engine.generic())
+    };
+    core.catalog()
+        .engines()
+        .map(|engine| {
+            let fixed = match (engine.class(), engine.kind()) {
+                (_, "system") => Some("sys/".to_owned()),
+                (_, "token") => Some("auth/token/".to_owned()),
+                (Class::System, kind) => Some(format!("{kind}/")),
+                (Class::Secrets | Class::Auth, _) => None,
+            };
+            let name = engine.generic();
+            let parameter = format!("{name}_mount_path");
+            let auth = if engine.class() == Class::Auth { "auth/" } else { "" };
+            let base = fixed.clone().unwrap_or_else(|| format!("{auth}{{{parameter}}}/"));
+            let usual = mounted_at(engine).map_or(engine.kind(), |mounted| mounted.mount.path.trim_end_matches('/'));
+            Place {
+                mount_parameter: fixed.is_none().then(|| (parameter, usual.to_owned())),
+                id_prefix: fixed.as_deref().map_or(name, |base| base.trim_end_matches('/')).to_owned(),
+                tag: tag(&base),
+                base,
+                engine: engine.clone(),
+            }
+        })
+        .collect()
+}
+
+fn tag(base: &str) -> &'static str {
+    match base {
+        "sys/" => "system",
+        "identity/" => "identity",
+        base if base.starts_with("auth/") => "auth",
+        _ => "secrets",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use strongroom_core::{Core, RotationConfig};
 use strongroom_engine_api::lenient::{Flag, Int, Ttl};
 use strongroom_engine_api::{
-    Data, Engine, EngineError, Extension, Input, IntoReply, Reply, Route, Txn, bad_request, format_duration,
+    Data, Engine, EngineError, Extension, Input, Route, Txn, bad_request, format_duration,
 };
+
+use crate::bare::AtTop;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     let rotate = |r: Route| r.sudo().update("Rotate the backend encryption key used to persist data.", rotate);
@@ -37,14 +39,13 @@ struct KeyStatus {
     encryptions: u64,
 }
 
-async fn key_status(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {
+async fn key_status(Extension(core): Extension<Core>) -> Result<AtTop<KeyStatus>, EngineError> {
     let active = core.key_status()?;
-    let status = KeyStatus {
+    Ok(AtTop(KeyStatus {
         term: active.term,
         install_time: active.created.rfc3339(),
         encryptions: active.encryptions,
-    };
-    Ok(Reply { also_at_top: true, ..Data(status).into_reply()? })
+    }))
 }
 
 async fn rotate(Extension(core): Extension<Core>) -> Result<(), EngineError> {

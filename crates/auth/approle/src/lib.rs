@@ -1,4 +1,4 @@
-//! The AppRole auth method: machines log in with a role id and a secret id. Source: Vault's documentation, "AppRole
+//! The `AppRole` auth method: machines log in with a role id and a secret id. Source: Vault's documentation, "`AppRole`
 //! auth method" and its API page.
 //!
 //! Secret ids are kept as keyed hashes only. They are found by their role's number and that hash, so that a login is
@@ -23,7 +23,7 @@ use properties::property;
 /// The longest role name, role id or secret id, in bytes.
 const MOST_BYTES: usize = 4096;
 
-/// The AppRole auth method with all its routes.
+/// The `AppRole` auth method with all its routes.
 pub fn engine() -> Engine {
     let engine = Engine::auth("approle", "Logs machines in with a role id and a secret id.")
         .route("login", |r| r.open().update("Issue a token for a role id and secret id.", login::login))
@@ -94,5 +94,5 @@ fn uses(given: i64, field: &str) -> Result<u32, EngineError> {
     if given < 0 {
         return Err(bad_request(format!("{field} cannot be negative")));
     }
-    u32::try_from(given).map_err(|_| bad_request(format!("{field} is too large")))
+    u32::try_from(given).map_err(|_above| bad_request(format!("{field} is too large")))
 }

@@ -22,7 +22,7 @@ const ROLE_NAME: &str = "role_name";
 /// The role that logs in.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct RoleId {
-    /// Unique identifier of the Role. Required to be supplied when the 'bind_secret_id' constraint is set.
+    /// Unique identifier of the Role. Required to be supplied when the '`bind_secret_id`' constraint is set.
     role_id: Option<Text>,
 }
 
@@ -35,7 +35,8 @@ pub(crate) async fn login(
     clock: Clock,
     txn: Txn,
 ) -> Result<AuthGrant, EngineError> {
-    let role_id = given.role_id.filter(|text| !text.is_empty()).ok_or_else(|| bad_request("missing role_id"))?;
+    let role_id =
+        given.role_id.filter(|text| !text.is_empty()).ok_or_else(|| bad_request("missing role_id"))?;
     let key = MountKey::get(&txn).await?.ok_or_else(refused)?;
     let name = ROLE_IDS.get(&txn, &key.role_id_tag(&role_id)).await?.ok_or_else(refused)?;
     let role = ROLES.get(&txn, name.as_str()).await?.ok_or_else(refused)?;
@@ -89,7 +90,11 @@ impl Login<'_> {
             1 => secret.remove(txn, &at),
             uses => {
                 let num_uses = uses.saturating_sub(1);
-                SECRET_IDS.put(txn, &at, SecretId { num_uses, updated: self.now, ..SecretId::clone(&secret) })?;
+                SECRET_IDS.put(
+                    txn,
+                    &at,
+                    SecretId { num_uses, updated: self.now, ..SecretId::clone(&secret) },
+                )?;
             }
         }
         Ok(secret)

@@ -18,7 +18,9 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let fault = |what: String| format!("failed to parse metadata: failed to parse the input: invalid <key,value> {what}");
+    let fault = |what: String| {
+        format!("failed to parse metadata: failed to parse the input: invalid <key,value> {what}")
+    };
     let (name, value) = text.split_once('=').ok_or_else(|| fault("format".to_owned()))?;
     let (name, value) = (name.trim(), value.trim());
     if value.contains('=') {

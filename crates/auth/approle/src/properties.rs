@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use strongroom_engine_api::lenient::{Flag, Int, List, Ttl};
 use strongroom_engine_api::{
-    Data, EngineError, Input, IntoReply, Path, Reply, Route, TokenSettingsInput, Txn, View,
-    bad_request, parse_cidrs,
+    Data, EngineError, Input, IntoReply, Path, Reply, Route, TokenSettingsInput, Txn, View, bad_request,
+    parse_cidrs,
 };
 
 use crate::role::{self, Role};
@@ -36,10 +36,7 @@ pub(crate) trait Property: Send + 'static {
 /// The three operations of a part.
 pub(crate) fn property<P: Property>(route: Route) -> Route {
     let [read_summary, write_summary, delete_summary] = P::SUMMARIES;
-    route
-        .read(read_summary, read::<P>)
-        .update(write_summary, write::<P>)
-        .delete(delete_summary, remove::<P>)
+    route.read(read_summary, read::<P>).update(write_summary, write::<P>).delete(delete_summary, remove::<P>)
 }
 
 /// An answer with the warning that the part has.
@@ -59,7 +56,10 @@ impl<T: Serialize + JsonSchema> IntoReply for Warned<T> {
     }
 }
 
-async fn read<P: Property>(Path(name): Path<String>, view: View) -> Result<Option<Warned<P::View>>, EngineError> {
+async fn read<P: Property>(
+    Path(name): Path<String>,
+    view: View,
+) -> Result<Option<Warned<P::View>>, EngineError> {
     Ok(role::find(&view, &name).await?.map(|role| Warned(P::view(&role), P::WARNING)))
 }
 
@@ -105,7 +105,7 @@ macro_rules! members {
 }
 
 members!(BindSecretId, BindSecretIdInput, BindSecretIdView, bind_secret_id: Flag => bool,
-    "Impose secret_id to be presented when logging in using this role.");
+    "Impose `secret_id` to be presented when logging in using this role.");
 members!(BoundCidrList, BoundCidrListInput, BoundCidrListView, bound_cidr_list: List => Option<Vec<String>>,
     "Deprecated: Please use \"secret_id_bound_cidrs\" instead. Comma separated string or list of CIDR blocks. If set, \
      specifies the blocks of IP addresses which can perform the login operation.");
@@ -358,7 +358,7 @@ pub(crate) struct Policies;
 
 #[derive(serde::Deserialize, JsonSchema)]
 pub(crate) struct PoliciesInput {
-    /// Use "token_policies" instead. If this and "token_policies" are both specified, only "token_policies" will be
+    /// Use "`token_policies`" instead. If this and "`token_policies`" are both specified, only "`token_policies`" will be
     /// used.
     policies: Option<List>,
     /// Comma-separated list of policies.
@@ -367,7 +367,7 @@ pub(crate) struct PoliciesInput {
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct PoliciesView {
-    /// Deprecated: "token_policies" as given by this name.
+    /// Deprecated: "`token_policies`" as given by this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     policies: Option<Vec<String>>,
     /// The policies of the generated tokens.
@@ -377,8 +377,11 @@ pub(crate) struct PoliciesView {
 impl Property for Policies {
     type Input = PoliciesInput;
     type View = PoliciesView;
-    const SUMMARIES: [&'static str; 3] =
-        ["Read the policies of tokens.", "Set the policies of tokens.", "Grant tokens no policy but the default."];
+    const SUMMARIES: [&'static str; 3] = [
+        "Read the policies of tokens.",
+        "Set the policies of tokens.",
+        "Grant tokens no policy but the default.",
+    ];
 
     fn view(role: &Role) -> Self::View {
         PoliciesView { policies: role::older_policies(role), token_policies: role.token.policies.clone() }
@@ -388,13 +391,14 @@ impl Property for Policies {
         if given.policies.is_none() && given.token_policies.is_none() {
             return Err(bad_request("missing token_policies"));
         }
-        let token = TokenSettingsInput { token_policies: given.token_policies, ..TokenSettingsInput::default() };
+        let token =
+            TokenSettingsInput { token_policies: given.token_policies, ..TokenSettingsInput::default() };
         role.apply_token(token, given.policies, None)
     }
 
     fn reset(role: &mut Role) {
         role.token.policies.clear();
-        role.echoes_policies = false;
+        role.echoes.policies = false;
     }
 }
 
@@ -402,7 +406,7 @@ pub(crate) struct Period;
 
 #[derive(serde::Deserialize, JsonSchema)]
 pub(crate) struct PeriodInput {
-    /// Use "token_period" instead. If this and "token_period" are both specified, only "token_period" will be used.
+    /// Use "`token_period`" instead. If this and "`token_period`" are both specified, only "`token_period`" will be used.
     period: Option<Ttl>,
     /// If set, tokens created via this role will have no max lifetime; instead, their renewal period will be fixed to
     /// this value.
@@ -411,7 +415,7 @@ pub(crate) struct PeriodInput {
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct PeriodView {
-    /// Deprecated: "token_period" as given by this name, in seconds.
+    /// Deprecated: "`token_period`" as given by this name, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     period: Option<u64>,
     /// The renewal period of the generated tokens, in seconds.
@@ -438,6 +442,6 @@ impl Property for Period {
 
     fn reset(role: &mut Role) {
         role.token.period = std::time::Duration::ZERO;
-        role.echoes_period = false;
+        role.echoes.period = false;
     }
 }

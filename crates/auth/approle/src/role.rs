@@ -19,6 +19,7 @@ use crate::{MOST_BYTES, cidr, housekeeping, uses};
 /// What logs in, and what it is granted.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[allow(clippy::struct_field_names, reason = "`role_id` is Vault's term, and not the role's number")]
 pub(crate) struct Role {
     /// What its secret ids are kept under.
     pub(crate) number: RoleNumber,
@@ -36,13 +37,21 @@ pub(crate) struct Role {
     pub(crate) local_secret_ids: bool,
     /// What the tokens are like.
     pub(crate) token: TokenSettings,
-    /// Whether reads answer `policies` beside `token_policies`.
-    pub(crate) echoes_policies: bool,
-    /// Whether reads answer `period` beside `token_period`.
-    pub(crate) echoes_period: bool,
+    /// Which parameters reads answer by their older names too.
+    pub(crate) echoes: Echoes,
 }
 
 impl Stored for Role {}
+
+/// The parameters that have older names.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Echoes {
+    /// `policies` for `token_policies`.
+    pub(crate) policies: bool,
+    /// `period` for `token_period`.
+    pub(crate) period: bool,
+}
 
 impl Role {
     fn new(entropy: &Entropy) -> Result<Self, EngineError> {
@@ -52,14 +61,21 @@ impl Role {
     /// Writes the role if it makes sense as a whole.
     pub(crate) fn save(self, txn: &Txn, name: &str) -> Result<(), EngineError> {
         self.token.check()?;
-        if !self.bind_secret_id && self.secret_id_bound_cidrs.is_empty() && self.token.bound_cidrs.is_empty() {
+        if !self.bind_secret_id && self.secret_id_bound_cidrs.is_empty() && self.token.bound_cidrs.is_empty()
+        {
             return Err(bad_request("at least one constraint should be enabled on the role"));
         }
         Ok(ROLES.put(txn, name, self)?)
     }
 
     /// Takes a role id over, which no other role may have.
-    async fn claim(&mut self, txn: &Txn, key: &MountKey, name: &str, role_id: String) -> Result<(), EngineError> {
+    async fn claim(
+        &mut self,
+        txn: &Txn,
+        key: &MountKey,
+        name: &str,
+        role_id: String,
+    ) -> Result<(), EngineError> {
         if role_id.len() > MOST_BYTES {
             return Err(bad_request(format!("role_id is longer than maximum of {MOST_BYTES} bytes")));
         }
@@ -97,8 +113,8 @@ impl Role {
         policies: Option<List>,
         period: Option<Ttl>,
     ) -> Result<(), EngineError> {
-        TokenSettingsInput::accept_older(&mut token.token_policies, policies, &mut self.echoes_policies);
-        TokenSettingsInput::accept_older(&mut token.token_period, period, &mut self.echoes_period);
+        TokenSettingsInput::accept_older(&mut token.token_policies, policies, &mut self.echoes.policies);
+        TokenSettingsInput::accept_older(&mut token.token_period, period, &mut self.echoes.period);
         self.token.apply(token)
     }
 }
@@ -116,17 +132,17 @@ pub(crate) async fn find(reads: &impl Reads, name: &str) -> Result<Option<Arc<Ro
 /// A role as requests give it; what is absent stays as it was.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct RoleInput {
-    /// Impose secret_id to be presented when logging in using this role. Defaults to 'true'.
+    /// Impose `secret_id` to be presented when logging in using this role. Defaults to 'true'.
     bind_secret_id: Option<Flag>,
-    /// Deprecated: Please use "secret_id_bound_cidrs" instead. Comma separated string or list of CIDR blocks. If set,
+    /// Deprecated: Please use "`secret_id_bound_cidrs`" instead. Comma separated string or list of CIDR blocks. If set,
     /// specifies the blocks of IP addresses which can perform the login operation.
     bound_cidr_list: Option<List>,
     /// If set, the secret IDs generated using this role will be cluster local. This can only be set during role
     /// creation and once set, it can't be reset later.
     local_secret_ids: Option<Flag>,
-    /// Use "token_period" instead. If this and "token_period" are both specified, only "token_period" will be used.
+    /// Use "`token_period`" instead. If this and "`token_period`" are both specified, only "`token_period`" will be used.
     period: Option<Ttl>,
-    /// Use "token_policies" instead. If this and "token_policies" are both specified, only "token_policies" will be
+    /// Use "`token_policies`" instead. If this and "`token_policies`" are both specified, only "`token_policies`" will be
     /// used.
     policies: Option<List>,
     /// Identifier of the role. Defaults to a UUID.
@@ -144,14 +160,14 @@ pub(crate) struct RoleInput {
 /// A role as reads answer it, without the token's settings.
 #[derive(Serialize, JsonSchema)]
 struct RoleView {
-    /// Whether secret_id must be presented when logging in.
+    /// Whether `secret_id` must be presented when logging in.
     bind_secret_id: bool,
     /// Whether the secret IDs of this role are cluster local.
     local_secret_ids: bool,
-    /// Deprecated: "token_period" as given by this name, in seconds.
+    /// Deprecated: "`token_period`" as given by this name, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     period: Option<u64>,
-    /// Deprecated: "token_policies" as given by this name.
+    /// Deprecated: "`token_policies`" as given by this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     policies: Option<Vec<String>>,
     /// CIDR blocks that logins may come from.
@@ -190,12 +206,12 @@ impl IntoReply for RoleAnswer {
 
 /// `policies`, where reads answer it.
 pub(crate) fn older_policies(role: &Role) -> Option<Vec<String>> {
-    (role.echoes_policies && !role.token.policies.is_empty()).then(|| role.token.policies.clone())
+    (role.echoes.policies && !role.token.policies.is_empty()).then(|| role.token.policies.clone())
 }
 
 /// `period`, where reads answer it.
 pub(crate) fn older_period(role: &Role) -> Option<u64> {
-    (role.echoes_period && !role.token.period.is_zero()).then(|| role.token.period.as_secs())
+    (role.echoes.period && !role.token.period.is_zero()).then_some(role.token.period.as_secs())
 }
 
 /// The blocks that logins may come from; none is `null`, as Vault answers.
@@ -313,7 +329,8 @@ pub(crate) async fn write_role_id(
 ) -> Result<(), EngineError> {
     let name = normal(&name);
     let mut role = to_change(&txn, &name).await?;
-    let role_id = given.role_id.filter(|role_id| !role_id.is_empty()).ok_or_else(|| bad_request("missing role_id"))?;
+    let role_id =
+        given.role_id.filter(|role_id| !role_id.is_empty()).ok_or_else(|| bad_request("missing role_id"))?;
     let key = MountKey::get_or_make(&txn, &entropy).await?;
     role.claim(&txn, &key, &name, role_id.0).await?;
     role.save(&txn, &name)

@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_engine_api::lenient::{Int, List, Text, Ttl};
 use strongroom_engine_api::{
-    Call, Data, EngineError, Input, Moment, Paging, Path, Reads, Reply, Secret, Stored, Txn, View, bad_request,
+    Call, Data, EngineError, Input, IntoReply, Moment, OperationDoc, Paging, Path, Reads, Reply, Secret,
+    Stored, Txn, View, bad_request,
 };
 
 use crate::role::{self, Role};
@@ -73,27 +74,27 @@ impl SecretId {
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct SecretIdInput {
     /// Comma separated string or list of CIDR blocks enforcing secret IDs to be used from specific set of IP addresses.
-    /// If 'bound_cidr_list' is set on the role, then the list of CIDR blocks listed here should be a subset of the CIDR
+    /// If '`bound_cidr_list`' is set on the role, then the list of CIDR blocks listed here should be a subset of the CIDR
     /// blocks listed on the role.
     cidr_list: Option<List>,
-    /// Metadata to be tied to the SecretID. This should be a JSON formatted string containing the metadata in key value
+    /// Metadata to be tied to the `SecretID`. This should be a JSON formatted string containing the metadata in key value
     /// pairs.
     metadata: Option<Text>,
-    /// Number of times this SecretID can be used, after which the SecretID expires. Overrides secret_id_num_uses role
-    /// option when supplied. May not be higher than role's secret_id_num_uses.
+    /// Number of times this `SecretID` can be used, after which the `SecretID` expires. Overrides `secret_id_num_uses` role
+    /// option when supplied. May not be higher than role's `secret_id_num_uses`.
     num_uses: Option<Int>,
     /// Comma separated string or JSON list of CIDR blocks. If set, specifies the blocks of IP addresses which are
     /// allowed to use the generated token.
     token_bound_cidrs: Option<List>,
-    /// Duration in seconds after which this SecretID expires. Overrides secret_id_ttl role option when supplied. May not
-    /// be longer than role's secret_id_ttl.
+    /// Duration in seconds after which this `SecretID` expires. Overrides `secret_id_ttl` role option when supplied. May not
+    /// be longer than role's `secret_id_ttl`.
     ttl: Option<Ttl>,
 }
 
 /// A secret id in a request.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct SecretIdText {
-    /// SecretID attached to the role.
+    /// `SecretID` attached to the role.
     secret_id: Option<Text>,
 }
 
@@ -108,7 +109,7 @@ impl SecretIdText {
 /// An accessor in a request.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct AccessorText {
-    /// Accessor of the SecretID.
+    /// Accessor of the `SecretID`.
     secret_id_accessor: Option<Text>,
 }
 
@@ -121,6 +122,7 @@ impl AccessorText {
 
 /// A new secret id: the one answer that holds it.
 #[derive(Serialize, JsonSchema)]
+#[allow(clippy::struct_field_names, reason = "the API's names")]
 pub(crate) struct Issued {
     /// Secret ID attached to the role.
     #[schemars(with = "String")]
@@ -203,7 +205,8 @@ async fn issue(
     txn: &Txn,
 ) -> Result<Data<Issued>, EngineError> {
     if secret_id.expose().len() > MOST_BYTES {
-        let text = "failed to store secret_id: failed to create HMAC of secret ID: value is longer than maximum of";
+        let text =
+            "failed to store secret_id: failed to create HMAC of secret ID: value is longer than maximum of";
         return Err(bad_request(format!("{text} {MOST_BYTES} bytes")));
     }
     let now = call.environment.clock.now();
@@ -268,23 +271,33 @@ pub(crate) async fn list(Path(name): Path<String>, view: View, paging: Paging) -
     Reply::keys(&found.into_iter().map(|(_, accessor)| accessor).collect::<Vec<_>>())
 }
 
-/// Answers nothing (204) for a secret id that is not there, as Vault does.
+/// What is known of a secret id; nothing (204) where it is not there, as Vault answers.
+pub(crate) struct Known(Option<SecretIdView>);
+
+impl IntoReply for Known {
+    fn document(doc: &mut OperationDoc) {
+        doc.answers::<SecretIdView>();
+    }
+
+    fn into_reply(self) -> Result<Reply, EngineError> {
+        self.0.map_or_else(|| Ok(Reply::default()), |view| Reply::data(&view))
+    }
+}
+
 pub(crate) async fn look_up(
     Path(name): Path<String>,
     Input(given): Input<SecretIdText>,
     call: Arc<Call>,
     view: View,
-) -> Result<Reply, EngineError> {
+) -> Result<Known, EngineError> {
     let secret_id = given.take()?;
     let role = role_of(&view, &name).await?;
     let found = match MountKey::get(&view).await? {
         Some(key) => SECRET_IDS.get(&view, &key.secret_key(&role.number, secret_id.expose())).await?,
         None => None,
     };
-    match found.filter(|secret| !secret.has_expired(call.environment.clock.now())) {
-        Some(secret) => Reply::data(&SecretIdView::from(&*secret)),
-        None => Ok(Reply::default()),
-    }
+    let found = found.filter(|secret| !secret.has_expired(call.environment.clock.now()));
+    Ok(Known(found.map(|secret| SecretIdView::from(&*secret))))
 }
 
 pub(crate) async fn destroy(

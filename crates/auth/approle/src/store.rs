@@ -49,12 +49,17 @@ impl MountKey {
     }
 
     /// The key, made on first use.
-    pub(crate) async fn get_or_make(txn: &Txn, entropy: &Entropy) -> Result<std::sync::Arc<Self>, EngineError> {
+    pub(crate) async fn get_or_make(
+        txn: &Txn,
+        entropy: &Entropy,
+    ) -> Result<std::sync::Arc<Self>, EngineError> {
         if let Some(key) = Self::get(txn).await? {
             return Ok(key);
         }
         KEYS.put(txn, &(), Self(Secret::new(entropy.bytes()?)))?;
-        Self::get(txn).await?.ok_or_else(|| EngineError::Internal("a key just written is not there".to_owned()))
+        Self::get(txn)
+            .await?
+            .ok_or_else(|| EngineError::Internal("a key just written is not there".to_owned()))
     }
 
     /// The tag of a role id.

@@ -67,7 +67,8 @@ pub(crate) async fn renew(renewal: Renewal, txn: Txn) -> Result<AuthGrant, Engin
 
 /// Policies without the one that most tokens have by default, sorted.
 fn named(policies: &[String]) -> Vec<&str> {
-    let mut names: Vec<&str> = policies.iter().map(String::as_str).filter(|name| *name != "default").collect();
+    let mut names: Vec<&str> =
+        policies.iter().map(String::as_str).filter(|name| *name != "default").collect();
     names.sort_unstable();
     names.dedup();
     names

@@ -31,7 +31,11 @@ impl Passwords {
     }
 
     /// The hash to keep for what a request gives.
-    pub(crate) async fn hash_of(&self, given: Given, entropy: &Entropy) -> Result<Secret<String>, EngineError> {
+    pub(crate) async fn hash_of(
+        &self,
+        given: Given,
+        entropy: &Entropy,
+    ) -> Result<Secret<String>, EngineError> {
         match given {
             Given::Hash(hash) => check_hash(hash.expose()).map(|()| hash).map_err(bad_request),
             Given::Password(password) => self.hash(password, entropy).await,
@@ -64,9 +68,14 @@ impl Passwords {
 
     /// Runs what takes long on a thread for such work, when its turn comes. The turn ends with the work, even if nobody
     /// waits for it any more.
-    async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, EngineError> {
-        let interrupted = |why: String| EngineError::Internal(format!("password hashing was interrupted: {why}"));
-        let turn = self.turns.clone().acquire_owned().await.map_err(|closed| interrupted(closed.to_string()))?;
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let interrupted =
+            |why: String| EngineError::Internal(format!("password hashing was interrupted: {why}"));
+        let turn =
+            self.turns.clone().acquire_owned().await.map_err(|closed| interrupted(closed.to_string()))?;
         let working = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work()
@@ -95,7 +104,9 @@ pub(crate) enum Given {
 impl PasswordInput {
     /// The one that is given, if any.
     pub(crate) fn take(self) -> Result<Option<Given>, EngineError> {
-        let filled = |given: Option<Text>| given.map(|text| Secret::new(text.0)).filter(|text| !text.expose().is_empty());
+        let filled = |given: Option<Text>| {
+            given.map(|text| Secret::new(text.0)).filter(|text| !text.expose().is_empty())
+        };
         match (filled(self.password), filled(self.password_hash)) {
             (Some(_), Some(_)) => Err(bad_request("only one of password or password_hash may be provided")),
             (password, hash) => Ok(password.map(Given::Password).or(hash.map(Given::Hash))),

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_engine_api::lenient::{List, Ttl};
 use strongroom_engine_api::{
-    EngineError, Entropy, Extension, Input, IntoReply, OperationDoc, Paging, Path, Reply, Secret, Stored, Table,
-    TokenSettings, TokenSettingsInput, Txn, View, bad_request,
+    EngineError, Entropy, Extension, Input, IntoReply, OperationDoc, Paging, Path, Reply, Secret, Stored,
+    Table, TokenSettings, TokenSettingsInput, Txn, View, bad_request,
 };
 
 use crate::passwords::{PasswordInput, Passwords, missing};
@@ -48,22 +48,26 @@ pub(crate) fn normal(name: &str) -> String {
 /// The parameters by their older names.
 #[derive(Default, Deserialize, JsonSchema)]
 pub(crate) struct OlderInput {
-    /// Use "token_bound_cidrs" instead. If this and "token_bound_cidrs" are both specified, only "token_bound_cidrs"
+    /// Use "`token_bound_cidrs`" instead. If this and "`token_bound_cidrs`" are both specified, only "`token_bound_cidrs`"
     /// will be used.
     bound_cidrs: Option<List>,
-    /// Use "token_max_ttl" instead. If this and "token_max_ttl" are both specified, only "token_max_ttl" will be used.
+    /// Use "`token_max_ttl`" instead. If this and "`token_max_ttl`" are both specified, only "`token_max_ttl`" will be used.
     max_ttl: Option<Ttl>,
-    /// Use "token_policies" instead. If this and "token_policies" are both specified, only "token_policies" will be
+    /// Use "`token_policies`" instead. If this and "`token_policies`" are both specified, only "`token_policies`" will be
     /// used.
     policies: Option<List>,
-    /// Use "token_ttl" instead. If this and "token_ttl" are both specified, only "token_ttl" will be used.
+    /// Use "`token_ttl`" instead. If this and "`token_ttl`" are both specified, only "`token_ttl`" will be used.
     ttl: Option<Ttl>,
 }
 
 impl User {
     fn apply(&mut self, older: OlderInput, mut token: TokenSettingsInput) -> Result<(), EngineError> {
         let echoes = &mut self.echoes;
-        TokenSettingsInput::accept_older(&mut token.token_bound_cidrs, older.bound_cidrs, &mut echoes.bound_cidrs);
+        TokenSettingsInput::accept_older(
+            &mut token.token_bound_cidrs,
+            older.bound_cidrs,
+            &mut echoes.bound_cidrs,
+        );
         TokenSettingsInput::accept_older(&mut token.token_max_ttl, older.max_ttl, &mut echoes.max_ttl);
         TokenSettingsInput::accept_older(&mut token.token_policies, older.policies, &mut echoes.policies);
         TokenSettingsInput::accept_older(&mut token.token_ttl, older.ttl, &mut echoes.ttl);
@@ -74,16 +78,16 @@ impl User {
 /// What reads answer by older names, where those were used.
 #[derive(Serialize, JsonSchema)]
 struct OlderView {
-    /// Deprecated: "token_bound_cidrs" as given by this name.
+    /// Deprecated: "`token_bound_cidrs`" as given by this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     bound_cidrs: Option<Vec<String>>,
-    /// Deprecated: "token_max_ttl" as given by this name, in seconds.
+    /// Deprecated: "`token_max_ttl`" as given by this name, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_ttl: Option<u64>,
-    /// Deprecated: "token_policies" as given by this name.
+    /// Deprecated: "`token_policies`" as given by this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     policies: Option<Vec<String>>,
-    /// Deprecated: "token_ttl" as given by this name, in seconds.
+    /// Deprecated: "`token_ttl`" as given by this name, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<u64>,
 }
@@ -169,7 +173,7 @@ pub(crate) async fn write_password(
 /// Policies by either name.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct PoliciesInput {
-    /// Use "token_policies" instead. If this and "token_policies" are both specified, only "token_policies" will be
+    /// Use "`token_policies`" instead. If this and "`token_policies`" are both specified, only "`token_policies`" will be
     /// used.
     policies: Option<List>,
     /// Comma-separated list of policies.

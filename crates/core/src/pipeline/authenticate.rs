@@ -15,6 +15,8 @@ use crate::{Core, ROOT_NAMESPACE};
 pub(crate) struct Authenticated {
     pub(crate) principal: Principal,
     pub(crate) acl: Arc<CompiledAcl>,
+    /// Whether this request takes a use off a limited token: what is open to anyone does not.
+    pub(crate) counted: bool,
     /// What policies grant on this path besides the operation.
     pub(crate) sudo: bool,
     /// The policies that allowed the request, for its audit record.
@@ -26,8 +28,10 @@ impl Authenticated {
         &self.principal.key
     }
 
-    pub(crate) fn is_service(&self) -> bool {
-        self.principal.entry.kind == TokenKind::Service
+    /// Whether the token has a limited number of uses of which this request takes one.
+    pub(crate) fn is_limited(&self) -> bool {
+        let entry = &self.principal.entry;
+        self.counted && entry.kind == TokenKind::Service && entry.num_uses > 0
     }
 
     /// What handlers see of the caller.
@@ -61,14 +65,12 @@ impl Core {
             return Err(Refused::Denied("the address is outside the token's bound CIDRs".to_owned()));
         }
         let acl = self.acl(txn.view(), ROOT_NAMESPACE, &principal.entry.policies).await?;
-        Ok(Some(Authenticated { principal, acl, sudo: false, granting: Vec::new() }))
+        Ok(Some(Authenticated { principal, acl, counted: true, sudo: false, granting: Vec::new() }))
     }
 
     /// Takes one use off a limited token and commits that alone: a request that fails counts, too.
     pub(super) async fn count_use(&self, txn: &Txn, caller: Option<&Authenticated>) -> Result<(), Refused> {
-        let Some(caller) = caller.filter(|caller| caller.is_service() && caller.principal.entry.num_uses > 0) else {
-            return Ok(());
-        };
+        let Some(caller) = caller.filter(|caller| caller.is_limited()) else { return Ok(()) };
         txn.discard();
         self.use_token(txn, caller.key()).await?;
         txn.clone().commit().await?;

@@ -76,7 +76,7 @@ impl Core {
     ) -> Result<Option<Authenticated>, (Refused, Option<Authenticated>)> {
         let access = resolved.access();
         if access == Access::Open {
-            return Ok(caller);
+            return Ok(caller.map(|caller| Authenticated { counted: false, ..caller }));
         }
         let Some(mut caller) = caller else {
             return Err((Refused::Denied("missing client token".to_owned()), None));

@@ -97,7 +97,7 @@ impl Core {
         let outcome = self.run(inbound, txn, decided).await;
         match outcome {
             Ok(done) => {
-                if let Some(caller) = decided.caller.as_ref().filter(|caller| limited(caller)) {
+                if let Some(caller) = decided.caller.as_ref().filter(|caller| caller.is_limited()) {
                     self.use_token(txn, caller.key()).await?;
                 }
                 txn.clone().commit().await?;
@@ -223,10 +223,6 @@ impl Core {
             hidden: None,
         }
     }
-}
-
-fn limited(caller: &Authenticated) -> bool {
-    caller.is_service() && caller.principal.entry.num_uses > 0
 }
 
 /// The wrapping asked for, where the answer is one that can be wrapped.

@@ -55,6 +55,10 @@ impl Core {
         } else {
             let granted = granted_ttl(&entry, ttl, lifetimes, now);
             warnings.extend(granted.warning);
+            if granted.ttl.is_zero() {
+                // A zero would mean for ever.
+                return Err(bad_request("the token would end as soon as it is made"));
+            }
             granted.ttl
         };
         entry.creation_ttl = ttl;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::Stored;
-use strongroom_engine_api::{Moment, TokenKind};
+use strongroom_engine_api::{Moment, TokenKind, TokenSettings};
 
 /// What a service token is found by: the beginning of its HMAC under the cluster's token salt, so that storage
 /// tells nothing about tokens, however short an operator chose one.
@@ -54,6 +54,9 @@ pub struct TokenEntry {
     /// Renewable for ever in steps of this; zero: not periodic.
     #[serde(rename = "r", default, skip_serializing_if = "Duration::is_zero")]
     pub period: Duration,
+    /// The period that was asked for when it was made with a role. The role's may change; the lesser counts.
+    #[serde(rename = "j", default, skip_serializing_if = "Duration::is_zero")]
+    pub asked_period: Duration,
     /// Uses left; zero: without limit.
     #[serde(rename = "u", default, skip_serializing_if = "is_zero")]
     pub num_uses: u32,
@@ -131,7 +134,6 @@ impl TokenEntry {
 
     /// Whether it may be used from `address`. An unknown address is outside every block.
     pub fn may_come_from(&self, address: Option<std::net::IpAddr>) -> bool {
-        self.bound_cidrs.is_empty()
-            || address.is_some_and(|address| self.bound_cidrs.iter().any(|block| block.contains(&address)))
+        TokenSettings::is_within(&self.bound_cidrs, address)
     }
 }

@@ -20,7 +20,7 @@ pub struct Principal {
 }
 
 impl Core {
-    /// The key of a token's text.
+    /// The key of a service token's text.
     pub fn token_key(&self, token: &str) -> Result<TokenKey, BarrierError> {
         let salt = self.token_salt.load();
         let salt = salt.as_deref().ok_or(BarrierError::Sealed)?;
@@ -72,12 +72,11 @@ impl Core {
         ACCESSORS.keys(reads, "", after, limit).await
     }
 
-    /// Takes one use off a token within `txn`; the last one revokes it. Answers whether any limit applied.
+    /// Takes one use off a token within `txn`; the last one revokes it. Answers whether any limit applied. The token
+    /// was there in the view that the transaction reads, so where it is gone, this very request has revoked it.
     pub(crate) async fn use_token(&self, txn: &Txn, key: &TokenKey) -> Result<bool, EngineError> {
         let txn = txn.scoped(Scope::core());
-        let Some(entry) = TOKENS.get(&txn, key).await? else {
-            return Err(EngineError::Denied("permission denied".to_owned()));
-        };
+        let Some(entry) = TOKENS.get(&txn, key).await? else { return Ok(true) };
         match entry.num_uses {
             0 => return Ok(false),
             1 => self.revoke_token(&txn, key).await?,

@@ -6,8 +6,13 @@ mod entry;
 mod lookup;
 mod revoke;
 mod roles;
+mod tidy;
+#[cfg(test)]
+mod tests;
 
 pub use create::{Made, NewToken, with_default};
 pub use entry::{TokenEntry, TokenKey};
 pub use lookup::Principal;
-pub use roles::TokenRole;
+pub(crate) use revoke::STEP;
+pub use roles::{RoleTokenType, TokenRole};
+pub use tidy::Tidy;

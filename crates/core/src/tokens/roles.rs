@@ -1,21 +1,62 @@
 //! Token roles: `auth/token/roles/:name`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BarrierError, Reads, Scope, Stored, Txn};
-use strongroom_engine_api::TokenSettings;
+use strongroom_engine_api::TokenKind;
 
 use crate::Core;
 use crate::tables::TOKEN_ROLES;
 
+/// What kind of tokens a role makes, and whether a request may ask for the other kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoleTokenType {
+    /// Service tokens only.
+    Service,
+    /// Batch tokens only.
+    Batch,
+    /// Service tokens where the request does not ask for batch tokens.
+    #[default]
+    DefaultService,
+    /// Batch tokens where the request does not ask for service tokens.
+    DefaultBatch,
+}
+
+impl RoleTokenType {
+    /// Vault's name for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Batch => "batch",
+            Self::DefaultService => "default-service",
+            Self::DefaultBatch => "default-batch",
+        }
+    }
+
+    /// The type of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Service, Self::Batch, Self::DefaultService, Self::DefaultBatch].into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The kind of token that a request gets, which asks for `asked` or leaves it open.
+    pub fn choose(self, asked: Option<TokenKind>) -> TokenKind {
+        match self {
+            Self::Service => TokenKind::Service,
+            Self::Batch => TokenKind::Batch,
+            Self::DefaultService => asked.unwrap_or(TokenKind::Service),
+            Self::DefaultBatch => asked.unwrap_or(TokenKind::Batch),
+        }
+    }
+}
+
 /// What `auth/token/create/:role` goes by. Source: Vault's API page "Token auth method".
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TokenRole {
-    /// The `token_*` settings (no policies among them).
-    pub settings: TokenSettings,
     /// Policies that tokens may be given; empty: those of the parent.
     pub allowed_policies: Vec<String>,
     /// The same with `*`.
@@ -24,7 +65,7 @@ pub struct TokenRole {
     pub disallowed_policies: Vec<String>,
     /// The same with `*`.
     pub disallowed_policies_glob: Vec<String>,
-    /// Entity aliases that may be asked for.
+    /// Entity aliases that may be asked for, in lower case; may end in `*`.
     pub allowed_entity_aliases: Vec<String>,
     /// Whether tokens have no parent.
     pub orphan: bool,
@@ -32,24 +73,60 @@ pub struct TokenRole {
     pub path_suffix: String,
     /// Whether tokens may be renewed.
     pub renewable: bool,
-    /// The old `period`, `explicit_max_ttl` and `bound_cidrs`, answered where they were given.
-    pub deprecated_period: Option<Duration>,
-    /// As above.
-    pub deprecated_explicit_max_ttl: Option<Duration>,
-    /// As above.
-    pub deprecated_bound_cidrs: Option<Vec<IpNet>>,
+    /// Service or batch tokens.
+    pub token_type: RoleTokenType,
+    /// Tokens are renewable for ever in steps of this length; zero: not periodic. Looked up at every renewal.
+    pub period: Duration,
+    /// A hard end of tokens; zero: none.
+    pub explicit_max_ttl: Duration,
+    /// How often tokens may be used; zero: without limit.
+    pub num_uses: u32,
+    /// Addresses that tokens may be used from; empty: any.
+    pub bound_cidrs: Vec<IpNet>,
+    /// Leaves the `default` policy out of tokens.
+    pub no_default_policy: bool,
+    /// Whether `period` was given under that older name, which reads then answer too.
+    pub older_period: bool,
+    /// The same for `explicit_max_ttl`.
+    pub older_explicit_max_ttl: bool,
+    /// The same for `bound_cidrs`.
+    pub older_bound_cidrs: bool,
+}
+
+impl Default for TokenRole {
+    fn default() -> Self {
+        Self {
+            allowed_policies: Vec::new(),
+            allowed_policies_glob: Vec::new(),
+            disallowed_policies: Vec::new(),
+            disallowed_policies_glob: Vec::new(),
+            allowed_entity_aliases: Vec::new(),
+            orphan: false,
+            path_suffix: String::new(),
+            renewable: true,
+            token_type: RoleTokenType::default(),
+            period: Duration::ZERO,
+            explicit_max_ttl: Duration::ZERO,
+            num_uses: 0,
+            bound_cidrs: Vec::new(),
+            no_default_policy: false,
+            older_period: false,
+            older_explicit_max_ttl: false,
+            older_bound_cidrs: false,
+        }
+    }
 }
 
 impl Stored for TokenRole {}
 
 impl Core {
-    /// The role of this name.
+    /// The role of this name. `reads` must be of the core's scope.
     pub async fn token_role(
         &self,
         reads: &impl Reads,
         namespace: u64,
         name: &str,
-    ) -> Result<Option<std::sync::Arc<TokenRole>>, BarrierError> {
+    ) -> Result<Option<Arc<TokenRole>>, BarrierError> {
         TOKEN_ROLES.get(reads, &(namespace, name)).await
     }
 
@@ -58,12 +135,12 @@ impl Core {
         TOKEN_ROLES.put(&txn.scoped(Scope::core()), &(namespace, name), role)
     }
 
-    /// Deletes a role.
+    /// Deletes a role. Its tokens stay and cannot be renewed.
     pub fn delete_token_role(&self, txn: &Txn, namespace: u64, name: &str) {
         TOKEN_ROLES.delete(&txn.scoped(Scope::core()), &(namespace, name));
     }
 
-    /// The names of all roles after `after`.
+    /// The names of all roles after `after`. `reads` must be of the core's scope.
     pub async fn token_role_names(
         &self,
         reads: &impl Reads,

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::ThreadId;
 
@@ -56,15 +56,20 @@ impl Patience {
     }
 }
 
+/// Bytes that may be written before the disk is made to take them. A large flush at once would hold up the log's
+/// small syncs behind it.
+const FLUSH_EVERY: u64 = 4 << 20;
+
 #[derive(Debug)]
 pub(crate) struct Backend {
     file: File,
     patience: Arc<Patience>,
+    unflushed: AtomicU64,
 }
 
 impl Backend {
     pub(crate) fn open(path: &Path, patience: Arc<Patience>) -> io::Result<Self> {
-        Ok(Self { file: open_private(path)?, patience })
+        Ok(Self { file: open_private(path)?, patience, unflushed: AtomicU64::new(0) })
     }
 }
 
@@ -82,10 +87,14 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.unflushed.store(0, Ordering::Relaxed);
         self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.patience.until_room(|| self.file.write_all_at(data, offset))
+        self.patience.until_room(|| self.file.write_all_at(data, offset))?;
+        let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        let unflushed = self.unflushed.fetch_add(len, Ordering::Relaxed).saturating_add(len);
+        if unflushed >= FLUSH_EVERY { self.sync_data() } else { Ok(()) }
     }
 }

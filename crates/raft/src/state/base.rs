@@ -145,6 +145,11 @@ impl Base {
         self.view()
     }
 
+    /// Makes the pages that the last checkpoint replaced free for the next one, now that no view needs them.
+    pub(crate) fn reclaim(&self) -> Result<(), StoreError> {
+        commit(self.begin()?)
+    }
+
     /// Lets go of the file; reads through older views answer [`StoreError::Closed`] from now on.
     pub(crate) fn close(&self) {
         drop(self.database().take());

@@ -6,6 +6,7 @@
 
 mod backend;
 mod base;
+mod checkpoint;
 mod machine;
 mod mem;
 mod snapshot;
@@ -24,7 +25,7 @@ use strongroom_storage::{Index, Observer, StoreError, still_valid};
 use tokio::sync::{Notify, watch};
 
 use self::backend::Patience;
-use self::base::{Base, BaseView, Facts, Filling};
+use self::base::{Base, BaseView, Facts};
 use self::mem::Mem;
 pub(crate) use self::machine::Machine;
 pub(crate) use self::snapshot::{Export, SnapshotStream};
@@ -34,9 +35,6 @@ use crate::types::{Batch, Entry, LogId, Outcomes, StoredMembership};
 
 /// Bytes of a table that packing does not care about.
 const SLACK: u64 = 16 << 20;
-/// Entries between two looks whether packing should give way.
-const LOOK_EVERY: u64 = 1024;
-
 /// The state, shared by all who read it.
 pub(crate) struct State {
     path: PathBuf,
@@ -300,7 +298,13 @@ impl State {
 
     /// Whether packing would give back a good part of the table's file.
     pub(crate) fn is_loose(&self) -> bool {
-        let base = self.current().base.clone();
+        let base = {
+            let current = self.current();
+            if current.busy || current.pack {
+                return false;
+            }
+            current.base.clone()
+        };
         // Each entry costs about 16 bytes beside its key and value; 30 % beyond that is worth the work.
         let packed = base.facts.bytes.saturating_add(base.facts.entries.saturating_mul(16));
         base.base.size_on_disk() > packed.saturating_add(packed / 10 * 3).saturating_add(SLACK)
@@ -364,104 +368,6 @@ impl State {
         self.applied.store(index, Ordering::Release);
         self.applied_changed.send_replace(index);
         Ok(())
-    }
-
-    /// Writes out what is in memory and lets go of the table. Blocks.
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.view.store(None);
-        {
-            let mut current = self.current();
-            current.stop = true;
-            self.work.notify_all();
-        }
-        self.patience.stop();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
-        self.settled.notify_waiters();
-        self.current().base.base.close();
-    }
-
-    /// The checkpoint thread.
-    fn run(&self) {
-        self.patience.wait_here();
-        let mut current = self.current();
-        loop {
-            let base = current.base.clone();
-            let done = if let Some(frozen) = current.frozen.clone() {
-                current.busy = true;
-                drop(current);
-                base.base.checkpoint(&base.facts, &frozen.mem, frozen.facts).map(Some)
-            } else if current.stop {
-                // The last checkpoint, so that the next start has nothing to replay.
-                if !current.freeze() {
-                    return;
-                }
-                continue;
-            } else if current.pack && !current.installing {
-                current.pack = false;
-                current.busy = true;
-                drop(current);
-                self.rewrite(&base).or_else(|error| {
-                    tracing::warn!(%error, "the table could not be packed");
-                    Ok(None)
-                })
-            } else {
-                current = self.work.wait(current).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            current = self.current();
-            current.busy = false;
-            match done {
-                Ok(Some(base)) => {
-                    // What was merged is what is frozen, unless the table was packed: then nothing was when it began.
-                    let merged = current.frozen.as_ref().is_some_and(|frozen| frozen.facts.applied <= base.facts.applied);
-                    if merged {
-                        current.frozen = None;
-                    }
-                    current.base = base;
-                    self.show(&current);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    self.fail(error);
-                    self.settled.notify_waiters();
-                    return;
-                }
-            }
-            self.settled.notify_waiters();
-        }
-    }
-
-    /// Writes the table anew, in key order and without holes. `None`: a checkpoint was wanted meanwhile.
-    fn rewrite(&self, base: &BaseView) -> Result<Option<BaseView>, StoreError> {
-        // No waiting for room: the table is fine as it is.
-        let mut filling = Filling::begin(&self.path, Arc::default())?;
-        let mut entries = base.range(&[], None)?;
-        let mut seen = 0u64;
-        let mut given_way = false;
-        let filled = filling.fill(|sink| {
-            seen = seen.saturating_add(1);
-            given_way = seen.is_multiple_of(LOOK_EVERY) && self.is_wanted_elsewhere();
-            let Some(entry) = entries.next().filter(|_| !given_way) else { return Ok(false) };
-            let (key, stored) = entry.map_err(base::failed)?;
-            let (modified, value) = base::split_entry(stored.value())?;
-            sink(key.value(), modified, value)?;
-            Ok(true)
-        });
-        if given_way || filled.is_err() {
-            filling.abandon();
-            return filled.map(|()| None);
-        }
-        filling.finish(base.facts.applied, base.facts.membership.clone())?;
-        Base::open(&self.path, self.cache_size, self.patience.clone()).map(Some)
-    }
-
-    fn is_wanted_elsewhere(&self) -> bool {
-        let current = self.current();
-        current.stop || current.frozen.is_some() || current.installing
     }
 }
 

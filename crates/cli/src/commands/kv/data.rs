@@ -243,7 +243,9 @@ async fn patch(call: &mut Call<'_>) -> Outcome {
                 outcome => outcome.because(what)?,
             }
         }
-        other => return Err(Failure::local(format!("Unsupported method provided to -method flag: {other}"))),
+        other => {
+            return Err(Failure::remote(format!("Unsupported method provided to -method flag: {other}")));
+        }
     };
     show_version(call, &place, &path, reply.as_ref())
 }

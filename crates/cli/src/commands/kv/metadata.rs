@@ -44,7 +44,7 @@ Shows the settings of the secret KEY and its versions.
 .flags(&[MOUNT])
 .takes(1);
 
-const SETTINGS: [Flag; 6] = [
+const SETTINGS: [Flag; 5] = [
     Flag::switch(
         "cas-required",
         "Whether every write needs check and set. Without the flag, the mount decides.",
@@ -56,7 +56,6 @@ const SETTINGS: [Flag; 6] = [
     ),
     Flag::int("max-versions", "How many versions to keep. Without the flag, the mount decides."),
     MOUNT,
-    Flag::int("metadata-cas", "Check and set: change the metadata only if its version is this one."),
 ];
 
 static PUT: Command = Command::remote(
@@ -153,9 +152,6 @@ fn settings(call: &Call<'_>) -> Map<String, Value> {
     }
     if let Some(span) = flags.span("delete-version-after").filter(|span| *span >= Duration::ZERO) {
         settings.insert("delete_version_after".to_owned(), json!(format_duration(span)));
-    }
-    if let Some(version) = flags.int("metadata-cas") {
-        settings.insert("metadata_cas".to_owned(), json!(version));
     }
     if flags.given("custom-metadata") {
         settings.insert("custom_metadata".to_owned(), json!(flags.map("custom-metadata")));

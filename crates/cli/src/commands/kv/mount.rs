@@ -63,7 +63,7 @@ impl Place {
 
     /// Refuses mounts without versions.
     pub(crate) fn versioned(&self, message: &str) -> Result<(), Failure> {
-        if self.v2 { Ok(()) } else { Err(Failure::local(message)) }
+        if self.v2 { Ok(()) } else { Err(Failure::remote(message)) }
     }
 }
 

@@ -37,7 +37,6 @@ With -status, the exit code tells the state: 0 initialized, 1 error, 2 not initi
     Flag::int("recovery-threshold", "How many recovery keys it takes to recover.").default("3"),
     Flag::text("root-token-pgp-key", "File of the PGP public key to encrypt the root token to."),
     Flag::switch("status", "Only tell whether the server is initialized.").default("false"),
-    Flag::int("stored-shares", "Kept for old scripts; without effect."),
 ])
 .takes(0);
 

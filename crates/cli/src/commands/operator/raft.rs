@@ -80,7 +80,7 @@ Removes a node from the Raft cluster, for good.
 ",
     |call| Box::pin(remove_peer(call)),
 )
-.flags(&[Flag::text("dr-token", "Kept for scripts; replication needs none.")])
+.flags(&[Flag::text("dr-token", "Token that authorizes the operation on a disaster recovery secondary.")])
 .takes(1);
 
 static PROMOTE: Command = Command::remote(
@@ -250,8 +250,12 @@ async fn demote(call: &mut Call<'_>) -> Outcome {
 
 async fn on_peer(call: &mut Call<'_>, operation: &str, failed: &str, done: &str) -> Outcome {
     let id = call.arg(0).trim().to_owned();
-    let request = Request::write(format!("sys/storage/raft/{operation}")).json(&json!({ "server_id": id }));
-    call.reply(request.because(failed)?).await.because(failed)?;
+    let mut body = json!({ "server_id": id });
+    if let (Some(fields), Some(token)) = (body.as_object_mut(), call.flags.text("dr-token")) {
+        fields.insert("dr_operation_token".to_owned(), json!(token));
+    }
+    let request = Request::write(format!("sys/storage/raft/{operation}")).json(&body).because(failed)?;
+    call.reply(request).await.because(failed)?;
     call.say(done)
 }
 

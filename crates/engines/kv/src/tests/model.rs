@@ -10,7 +10,7 @@ use strongroom_engine_api::{Engine, EngineError, Moment, Operation, Operation::*
 
 use super::rig::Rig;
 
-const PATHS: [&str; 3] = ["a", "a/b", "c"];
+const PATHS: [&str; 2] = ["a", "a/b"];
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -30,7 +30,7 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
-    let numbers = || prop::collection::vec(0..7u64, 1..3);
+    let numbers = || prop::collection::vec(0..5u64, 1..4);
     let step = prop_oneof![
         6 => (0..1000u32, prop::option::of(0..5u64)).prop_map(|(data, cas)| Step::Write { data, cas }),
         2 => (0..1000u32).prop_map(|data| Step::Patch { data }),
@@ -46,7 +46,7 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         2 => (1..60u64).prop_map(Step::Wait),
         1 => Just(Step::Maintain),
     ];
-    prop::collection::vec((0..PATHS.len(), step), 1..40)
+    prop::collection::vec((0..PATHS.len(), step), 1..60)
 }
 
 /// Every third secret is larger than what lies with its key.

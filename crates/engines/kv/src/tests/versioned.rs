@@ -241,7 +241,12 @@ async fn destroyed_versions_do_not() {
         assert_eq!((&answer["data"], &answer["metadata"]["destroyed"]), (&json!(null), &json!(true)));
         assert_eq!(answer["metadata"]["deletion_time"], "");
     }
-    done(&kv, Update, "undelete/a", json!({"versions": [2, 3]})).await;
+    done(&kv, Update, "delete/a", json!({"versions": [1]})).await;
+    done(&kv, Update, "destroy/a", json!({"versions": [1]})).await;
+    done(&kv, Update, "undelete/a", json!({"versions": [1, 2, 3]})).await;
+    let deleted_before = gone(kv.call(Read, "data/a", json!({"version": 1})).await).data.unwrap().to_value();
+    assert_eq!(deleted_before["metadata"]["destroyed"], true);
+    assert_eq!(deleted_before["metadata"]["deletion_time"], START);
     gone(kv.call(Read, "data/a", json!({})).await);
     done(&kv, Delete, "data/a", json!({})).await;
     assert_eq!(kv.data(Read, "metadata/a", json!({})).await["versions"]["3"]["deletion_time"], "");

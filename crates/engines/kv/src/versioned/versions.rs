@@ -69,7 +69,7 @@ async fn undelete(
 ) -> Result<(), EngineError> {
     let numbers = numbers(input.versions, "No version number provided")?;
     change(&txn, &path, &numbers, |key, number| match key.versions.get_mut(&number) {
-        Some(version) => { version.destroyed = false; version.deletion.take().is_some() },
+        Some(version) if !version.destroyed => version.deletion.take().is_some(),
         _ => false,
     })
     .await

@@ -1,0 +1,297 @@
+//! Ending leases: one, all under a prefix, and those whose time has come.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use strongroom_barrier::{BarrierError, Reads, Scope, Stored, Table, Txn};
+use strongroom_engine_api::{EngineError, Moment};
+
+use super::{Due, Lease, due_key};
+use crate::tables::{EXPIRY, LEASES, OWNED_LEASES, TOKENS};
+use crate::tokens::{STEP as TREE_STEP, TokenKey};
+use crate::{Core, NamespaceId};
+
+/// Leases and tokens ended in one transaction, not counting what hangs on the tokens.
+const STEP: usize = 128;
+/// How long a lease whose revocation failed waits before the next attempt, times the number of attempts.
+const RETRY_STEP: Duration = Duration::from_secs(10);
+/// Attempts at revoking a lease before it is left to an operator (Vault's number).
+const MOST_ATTEMPTS: u32 = 6;
+
+/// Revocations under a prefix that are under way, by namespace and prefix.
+const ENDING: Table<(u64, &str), Ending> = Table::new(35);
+/// Leases that could not be revoked, by namespace and lease id.
+pub(crate) const IRREVOCABLE: Table<(u64, &str), Irrevocable> = Table::new(36);
+
+/// How far a revocation under a prefix has come.
+#[derive(Clone, Serialize, Deserialize)]
+struct Ending {
+    /// The last lease id dealt with.
+    after: String,
+    /// Whether what engines say about it is ignored.
+    forced: bool,
+}
+
+impl Stored for Ending {}
+
+/// Why a lease is left to an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Irrevocable {
+    /// What the last attempt failed with.
+    pub error: String,
+    /// The number of the mount that granted it.
+    pub mount: u64,
+}
+
+impl Stored for Irrevocable {}
+
+impl Core {
+    /// Revokes the lease with this id, or the token whose lease it is; answers whether there was one.
+    pub async fn revoke_lease_id(&self, txn: &Txn, namespace: NamespaceId, id: &str) -> Result<bool, EngineError> {
+        let txn = txn.scoped(Scope::core());
+        let Some(lease) = LEASES.get(&txn, &(namespace, id)).await? else { return Ok(false) };
+        self.revoke_lease(&txn, id, &lease, false).await?;
+        Ok(true)
+    }
+
+    /// Ends a lease within `txn`. `forced`: whatever the engine says about it.
+    pub(crate) async fn revoke_lease(&self, txn: &Txn, id: &str, lease: &Lease, forced: bool) -> Result<(), EngineError> {
+        let mut budget = TREE_STEP;
+        self.revoke_lease_within(txn, id, lease, forced, &mut budget).await
+    }
+
+    /// As [`Core::revoke_lease`], taking from `budget` what hangs on a token and is removed with it.
+    async fn revoke_lease_within(
+        &self,
+        txn: &Txn,
+        id: &str,
+        lease: &Lease,
+        forced: bool,
+        budget: &mut usize,
+    ) -> Result<(), EngineError> {
+        let txn = txn.scoped(Scope::core());
+        tracing::debug!(lease_id = id, forced, "lease ends");
+        if let Some(key) = lease.token {
+            LEASES.delete(&txn, &(crate::ROOT_NAMESPACE, id));
+            return self.revoke_tree(&txn, &key, budget).await;
+        }
+        end_secret_lease(&txn, id, lease);
+        Ok(())
+    }
+
+    /// Revokes everything whose lease id begins with `prefix`, and the lease whose id it is: as much as goes in one
+    /// transaction, the rest by housekeeping. A prefix means a folder: `a/b` is not a prefix of `a/bc`. Answers
+    /// whether there is a rest. Leases granted meanwhile may stay.
+    pub async fn revoke_prefix(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        prefix: &str,
+        forced: bool,
+    ) -> Result<bool, EngineError> {
+        let txn = txn.scoped(Scope::core());
+        self.revoke_lease_id(&txn, namespace, prefix).await?;
+        let folder = folder(prefix);
+        self.end_some(&txn, namespace, &folder, Ending { after: folder.clone(), forced }).await
+    }
+
+    /// As [`Core::revoke_prefix`], in as many transactions of its own as it takes, and done when it answers, with all
+    /// that hung on revoked tokens. When the caller goes away in between, housekeeping does the rest.
+    pub async fn revoke_prefix_now(&self, namespace: NamespaceId, prefix: &str, forced: bool) -> Result<(), EngineError> {
+        let folder = folder(prefix);
+        let mut begun = false;
+        loop {
+            let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
+            let more = if begun {
+                self.resume(&txn, namespace, &folder).await?
+            } else {
+                self.revoke_prefix(&txn, namespace, prefix, forced).await?
+            };
+            match txn.clone().commit().await {
+                Ok(_) => begun = true,
+                Err(BarrierError::Conflict) => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if !more {
+                break;
+            }
+        }
+        self.finish_revocations().await
+    }
+
+    /// Returns when every token revocation that is under way has come to its end.
+    async fn finish_revocations(&self) -> Result<(), EngineError> {
+        loop {
+            let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
+            if !self.has_revocations(&txn).await? {
+                return Ok(());
+            }
+            match self.continue_revocations().await {
+                Ok(_) => {}
+                Err(EngineError::Barrier(BarrierError::Conflict)) => tokio::task::yield_now().await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Goes on with a noted revocation under `folder`; answers whether there is more.
+    async fn resume(&self, txn: &Txn, namespace: NamespaceId, folder: &str) -> Result<bool, EngineError> {
+        let Some(ending) = ENDING.get(txn, &(namespace, folder)).await? else { return Ok(false) };
+        self.end_some(txn, namespace, folder, (*ending).clone()).await
+    }
+
+    /// Goes on with the first of the noted revocations under a prefix; answers whether there was one.
+    pub(crate) async fn continue_prefixes(&self, txn: &Txn) -> Result<bool, EngineError> {
+        let Some(((namespace, folder), _)) = ENDING.scan(txn, &(), None, 1).await?.into_iter().next() else {
+            return Ok(false);
+        };
+        self.resume(txn, namespace, &folder).await?;
+        Ok(true)
+    }
+
+    /// Ends one step's worth of what lies under `folder` and keeps the note true; answers whether there is more.
+    async fn end_some(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        folder: &str,
+        ending: Ending,
+    ) -> Result<bool, EngineError> {
+        let after = (namespace, ending.after.as_str());
+        // From the view: a lease granted meanwhile is no reason to decide anew.
+        let found = LEASES.keys_after(txn.view(), &(namespace, folder), &after, STEP).await?;
+        let mut budget = TREE_STEP;
+        for (_, id) in &found {
+            if let Some(lease) = LEASES.get(txn, &(namespace, id)).await? {
+                self.revoke_lease_within(txn, id, &lease, ending.forced, &mut budget).await?;
+            }
+        }
+        let more = found.len() == STEP;
+        match found.into_iter().last() {
+            Some((_, after)) if more => {
+                ENDING.put(txn, &(namespace, folder), Ending { after, forced: ending.forced })?;
+            }
+            _ => ENDING.delete(txn, &(namespace, folder)),
+        }
+        Ok(more)
+    }
+
+    /// Revokes one step's worth of the leases under a prefix; answers how many.
+    pub async fn revoke_prefix_step(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        prefix: &str,
+        forced: bool,
+    ) -> Result<usize, EngineError> {
+        let txn = txn.scoped(Scope::core());
+        let found = LEASES.scan(&txn, &(namespace, prefix), None, STEP).await?;
+        let mut budget = TREE_STEP;
+        for ((_, id), lease) in &found {
+            self.revoke_lease_within(&txn, id, lease, forced, &mut budget).await?;
+        }
+        Ok(found.len())
+    }
+
+    /// Leases that could not be revoked, by id. `reads` must be of the core's scope.
+    pub async fn irrevocable_leases(
+        &self,
+        reads: &impl Reads,
+        namespace: NamespaceId,
+        limit: usize,
+    ) -> Result<Vec<(String, Irrevocable)>, BarrierError> {
+        let found = IRREVOCABLE.scan(reads, &namespace, None, limit).await?;
+        Ok(found.into_iter().map(|((_, id), why)| (id, (*why).clone())).collect())
+    }
+
+    /// Ends what is due by now, one bounded transaction; answers whether there may be more.
+    pub async fn expire_due(&self) -> Result<bool, EngineError> {
+        let now = self.environment.clock.now();
+        let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
+        let due = EXPIRY.scan(txn.view(), &(), None, STEP).await?;
+        let due: Vec<_> = due.into_iter().take_while(|((at, _), _)| *at <= now.as_secs()).collect();
+        let mut budget = TREE_STEP;
+        let mut ended = 0usize;
+        for ((at, key), what) in &due {
+            let one = self.expire(&txn, *at, key, what, now, &mut budget).await?;
+            ended = ended.saturating_add(usize::from(one));
+        }
+        if !txn.is_empty() {
+            txn.commit().await?;
+        }
+        Ok(due.len() == STEP && ended > 0)
+    }
+
+    /// Ends one entry of the index, unless it was renewed or its second is not over.
+    async fn expire(
+        &self,
+        txn: &Txn,
+        at: u64,
+        key: &TokenKey,
+        what: &Due,
+        now: Moment,
+        budget: &mut usize,
+    ) -> Result<bool, EngineError> {
+        match what {
+            Due::Token => match TOKENS.get(txn, key).await? {
+                Some(entry) if entry.expires.is_some_and(|end| end.as_secs() == at && end > now) => return Ok(false),
+                Some(entry) if entry.has_expired(now) => self.revoke_tree(txn, key, budget).await?,
+                _ => EXPIRY.delete(txn, &(at, key)),
+            },
+            Due::Lease(id) => match LEASES.get(txn, &(crate::ROOT_NAMESPACE, id)).await? {
+                Some(lease) if lease.due() > now => return Ok(false),
+                Some(lease) => self.end_lease(txn, id, &lease, now).await?,
+                None => EXPIRY.delete(txn, &(at, key)),
+            },
+        }
+        Ok(true)
+    }
+
+    /// Revokes a lease that is due; when that fails it is tried again later.
+    async fn end_lease(&self, txn: &Txn, id: &str, lease: &Lease, now: Moment) -> Result<(), EngineError> {
+        match self.revoke_lease(txn, id, lease, false).await {
+            Err(error) if !matches!(error, EngineError::Barrier(_)) => {
+                note_failure(txn, id, lease, &error.to_string(), now)?;
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// Removes the records of a secret's lease.
+pub(crate) fn end_secret_lease(txn: &Txn, id: &str, lease: &Lease) {
+    EXPIRY.delete(txn, &(lease.due().as_secs(), &due_key(id)));
+    if let Some(owner) = lease.owner {
+        OWNED_LEASES.delete(txn, &(owner, id));
+    }
+    if lease.failures >= MOST_ATTEMPTS {
+        IRREVOCABLE.delete(txn, &(crate::ROOT_NAMESPACE, id));
+    }
+    LEASES.delete(txn, &(crate::ROOT_NAMESPACE, id));
+}
+
+/// A lease that could not be revoked stays and is tried again, ever less often, and is left to an operator at last.
+fn note_failure(txn: &Txn, id: &str, lease: &Lease, error: &str, now: Moment) -> Result<(), BarrierError> {
+    let mut failed = lease.clone();
+    failed.failures = failed.failures.saturating_add(1);
+    tracing::error!(lease_id = id, attempts = failed.failures, error, "lease revocation failed");
+    EXPIRY.delete(txn, &(lease.due().as_secs(), &due_key(id)));
+    if failed.failures >= MOST_ATTEMPTS {
+        let why = Irrevocable { error: error.to_owned(), mount: lease.mount };
+        IRREVOCABLE.put(txn, &(crate::ROOT_NAMESPACE, id), why)?;
+    } else {
+        let retry = now.after(RETRY_STEP.saturating_mul(failed.failures));
+        failed.retry = Some(retry);
+        EXPIRY.put(txn, &(retry.as_secs(), &due_key(id)), Due::Lease(id.to_owned()))?;
+    }
+    LEASES.put(txn, &(crate::ROOT_NAMESPACE, id), failed)
+}
+
+/// A prefix as a folder.
+fn folder(prefix: &str) -> String {
+    if prefix.is_empty() || prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") }
+}

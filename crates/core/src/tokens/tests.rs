@@ -1,0 +1,496 @@
+//! Tokens in a whole core over an in-memory store: trees, ends, uses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::json;
+use strongroom_barrier::{Barrier, Scope, Table, Txn};
+use strongroom_engine_api::{
+    Clock, Engine, EngineError, Entropy, Environment, Json, LeaseGrant, Lifetimes, Moment, Secret, TokenKind,
+};
+use strongroom_storage::InMemory;
+
+use super::{NewToken, TokenEntry, TokenKey};
+use crate::leases::Due;
+use crate::pipeline::{Asked, Inbound};
+use crate::tables::{ACCESSORS, CHILDREN, EXPIRY, LEASES, OWNED_LEASES, REVOKING, TOKENS, WRAPPED};
+use crate::{Catalog, Core, DEFAULT_LEASE_TTL, Envelope, Settings, Tidy, TokenRole};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const LIFETIMES: Lifetimes = Lifetimes { default: HOUR, max: DEFAULT_LEASE_TTL };
+/// The layout of the cubbyhole engine: entries by token and path.
+const HOLE: Table<(TokenKey, &str), String> = Table::new(1);
+
+struct Server {
+    core: Arc<Core>,
+    clock: Clock,
+    root: String,
+}
+
+async fn nothing() -> Result<(), EngineError> {
+    Ok(())
+}
+
+impl Server {
+    async fn new() -> Self {
+        let clock = Clock::stepped(Moment::from_secs(1_700_000_000));
+        let entropy = Entropy::system();
+        let barrier = Barrier::new(Arc::new(InMemory::new()), entropy.clone(), 1 << 20);
+        let catalog = Catalog::new()
+            .with(Engine::system("system", "A stand-in."))
+            .with(Engine::system("cubbyhole", "A stand-in."))
+            .with(Engine::system("token", "A stand-in.").route("lookup-self", |r| r.read("Look up", nothing)));
+        let core = Core::new(barrier, Environment { clock: clock.clone(), entropy }, Settings::default(), catalog);
+        let made = core.initialize(1, 1, None).await.unwrap();
+        core.offer_share(made.shares[0].expose().clone()).await.unwrap();
+        Self { core, clock, root: made.root_token.expose().clone() }
+    }
+
+    async fn txn(&self) -> Txn {
+        self.core.barrier.transaction(self.core.barrier.pinned_view().await.unwrap())
+    }
+
+    /// A service token with an end.
+    async fn token(&self, entry: TokenEntry) -> (String, TokenKey) {
+        let txn = self.txn().await;
+        let entry = TokenEntry { path: "auth/token/create".to_owned(), renewable: true, ..entry };
+        let made = self.core.make_token(&txn, LIFETIMES, NewToken { entry, ..NewToken::default() }).await.unwrap();
+        txn.commit().await.unwrap();
+        let key = self.core.token_key(made.token.expose()).unwrap();
+        (made.token.expose().clone(), key)
+    }
+
+    async fn child(&self, parent: Option<TokenKey>) -> TokenKey {
+        self.token(TokenEntry { parent, ..TokenEntry::default() }).await.1
+    }
+
+    async fn lease(&self, owner: TokenKey, path: &str) -> String {
+        let txn = self.txn().await;
+        let mounted = self.core.router().await.unwrap().at(0, "cubbyhole/").unwrap().clone();
+        let grant = LeaseGrant { ttl: HOUR, renewable: true, ..LeaseGrant::default() };
+        let lease = self.core.make_lease(&txn, &mounted, path, owner, grant).await.unwrap();
+        txn.commit().await.unwrap();
+        lease.id
+    }
+
+    async fn hide(&self, key: TokenKey, names: usize) {
+        let number = self.core.router().await.unwrap().at(0, "cubbyhole/").unwrap().mount.number;
+        let txn = self.txn().await;
+        let hole = txn.scoped(Scope::mount(number));
+        for name in 0..names {
+            HOLE.put(&hole, &(key, format!("{name}").as_str()), "hidden".to_owned()).unwrap();
+        }
+        txn.commit().await.unwrap();
+    }
+
+    async fn hidden(&self) -> BTreeSet<TokenKey> {
+        let number = self.core.router().await.unwrap().at(0, "cubbyhole/").unwrap().mount.number;
+        let view = self.core.barrier.pinned_view().await.unwrap().scoped(Scope::mount(number));
+        HOLE.keys(&view, &(), None, usize::MAX).await.unwrap().into_iter().map(|(key, _)| key).collect()
+    }
+
+    async fn revoke(&self, key: &TokenKey) {
+        let txn = self.txn().await;
+        self.core.revoke_token(&txn, key).await.unwrap();
+        txn.commit().await.unwrap();
+    }
+
+    /// Housekeeping until there is nothing left to do.
+    async fn settle(&self) -> usize {
+        let mut steps = 0;
+        while self.core.continue_revocations().await.unwrap() {
+            steps += 1;
+        }
+        while self.core.expire_due().await.unwrap() {}
+        steps
+    }
+
+    async fn get(&self, token: &str, path: &str) -> u16 {
+        let inbound = Inbound {
+            id: "a-request".to_owned(),
+            asked: Asked::Read,
+            path: path.to_owned(),
+            input: serde_json::Map::new(),
+            token: Some(Secret::new(token.to_owned())),
+            namespace: String::new(),
+            wrap_ttl: None,
+            headers: http::HeaderMap::new(),
+            remote: Some(SocketAddr::from(([127, 0, 0, 1], 1))),
+            certificate_serial: String::new(),
+            policy_override: false,
+        };
+        self.core.handle(inbound).await.status
+    }
+
+    async fn root_key(&self) -> TokenKey {
+        self.core.token_key(&self.root).unwrap()
+    }
+}
+
+/// Everything that is kept of tokens and leases.
+#[derive(Debug, PartialEq, Eq)]
+struct Records {
+    tokens: BTreeSet<TokenKey>,
+    accessors: BTreeSet<TokenKey>,
+    children: BTreeSet<(TokenKey, TokenKey)>,
+    ends: BTreeSet<(u64, String)>,
+    token_leases: BTreeSet<TokenKey>,
+    leases: BTreeSet<String>,
+    owned: BTreeSet<(TokenKey, String)>,
+    wrapped: BTreeSet<TokenKey>,
+    revoking: BTreeSet<TokenKey>,
+}
+
+impl Server {
+    async fn records(&self) -> Records {
+        let view = self.core.barrier.pinned_view().await.unwrap();
+        let all = usize::MAX;
+        let mut token_leases = BTreeSet::new();
+        let mut leases = BTreeSet::new();
+        for ((_, id), lease) in LEASES.scan(&view, &(), None, all).await.unwrap() {
+            match lease.token {
+                Some(key) => assert!(token_leases.insert(key), "a token is listed once"),
+                None => assert!(leases.insert(id)),
+            }
+        }
+        let mut ends = BTreeSet::new();
+        for ((at, key), due) in EXPIRY.scan(&view, &(), None, all).await.unwrap() {
+            match &*due {
+                Due::Token => ends.insert((at, format!("{key:?}"))),
+                Due::Lease(id) => ends.insert((at, id.clone())),
+            };
+        }
+        let accessors = ACCESSORS.scan(&view, "", None, all).await.unwrap();
+        Records {
+            tokens: TOKENS.keys(&view, &(), None, all).await.unwrap().into_iter().collect(),
+            accessors: accessors.into_iter().map(|(_, to)| to.key).collect(),
+            children: CHILDREN.keys(&view, &(), None, all).await.unwrap().into_iter().collect(),
+            ends,
+            token_leases,
+            leases,
+            owned: OWNED_LEASES.keys(&view, &(), None, all).await.unwrap().into_iter().collect(),
+            wrapped: WRAPPED.keys(&view, &(), None, all).await.unwrap().into_iter().collect(),
+            revoking: REVOKING.keys(&view, &(), None, all).await.unwrap().into_iter().collect(),
+        }
+    }
+
+    /// What must be kept when `tokens` (with their parents) and the leases they own are all there is beside root.
+    async fn expected(&self, tokens: &BTreeMap<TokenKey, Option<TokenKey>>, owned: &[(TokenKey, String)]) -> Records {
+        let end = self.clock.now().after(HOUR).as_secs();
+        let keys: BTreeSet<TokenKey> = tokens.keys().copied().collect();
+        let mut with_root = keys.clone();
+        with_root.insert(self.root_key().await);
+        let mut ends: BTreeSet<_> = keys.iter().map(|key| (end, format!("{key:?}"))).collect();
+        ends.extend(owned.iter().map(|(_, id)| (end, id.clone())));
+        Records {
+            tokens: with_root.clone(),
+            accessors: with_root,
+            children: tokens.iter().filter_map(|(key, parent)| parent.map(|parent| (parent, *key))).collect(),
+            ends,
+            token_leases: keys,
+            leases: owned.iter().map(|(_, id)| id.clone()).collect(),
+            owned: owned.iter().cloned().collect(),
+            wrapped: BTreeSet::new(),
+            revoking: BTreeSet::new(),
+        }
+    }
+}
+
+/// The keys of the subtree of `top`.
+fn subtree(tokens: &BTreeMap<TokenKey, Option<TokenKey>>, top: TokenKey) -> BTreeSet<TokenKey> {
+    let mut within = BTreeSet::from([top]);
+    loop {
+        let more: Vec<TokenKey> = tokens
+            .iter()
+            .filter(|(key, parent)| parent.is_some_and(|parent| within.contains(&parent)) && !within.contains(*key))
+            .map(|(key, _)| *key)
+            .collect();
+        if more.is_empty() {
+            return within;
+        }
+        within.extend(more);
+    }
+}
+
+fn run<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn exactly_the_subtree_goes(
+        parents in prop::collection::vec(any::<prop::sample::Index>(), 1..40),
+        leases in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+        top in any::<prop::sample::Index>(),
+        orphaning in any::<bool>(),
+    ) {
+        run(async move {
+            let server = Server::new().await;
+            let mut keys: Vec<TokenKey> = Vec::new();
+            let mut tokens = BTreeMap::new();
+            for parent in parents {
+                // One in the range stands for no parent at all.
+                let parent = keys.get(parent.index(keys.len() + 1)).copied();
+                let key = server.child(parent).await;
+                keys.push(key);
+                tokens.insert(key, parent);
+            }
+            let mut owned = Vec::new();
+            for owner in leases {
+                let owner = *owner.get(&keys);
+                owned.push((owner, server.lease(owner, "loans/creds/x").await));
+            }
+            assert_eq!(server.records().await, server.expected(&tokens, &owned).await);
+            let top = *top.get(&keys);
+            let gone = if orphaning {
+                let txn = server.txn().await;
+                server.core.revoke_orphaning(&txn, &top).await.unwrap();
+                txn.commit().await.unwrap();
+                for parent in tokens.values_mut().filter(|parent| **parent == Some(top)) {
+                    *parent = None;
+                }
+                BTreeSet::from([top])
+            } else {
+                server.revoke(&top).await;
+                subtree(&tokens, top)
+            };
+            server.settle().await;
+            tokens.retain(|key, _| !gone.contains(key));
+            owned.retain(|(owner, _)| !gone.contains(owner));
+            assert_eq!(server.records().await, server.expected(&tokens, &owned).await);
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_large_tree_goes_in_steps() {
+    let server = Server::new().await;
+    let top = server.child(None).await;
+    let stays = server.child(None).await;
+    let mut tokens = BTreeMap::from([(stays, None)]);
+    for _ in 0..300 {
+        let child = server.child(Some(top)).await;
+        server.child(Some(child)).await;
+    }
+    server.hide(top, 300).await;
+    server.hide(stays, 1).await;
+    tokens.insert(server.child(Some(stays)).await, Some(stays));
+    server.revoke(&top).await;
+    let records = server.records().await;
+    assert!(!records.tokens.contains(&top), "the token itself goes at once");
+    assert!(!records.revoking.is_empty(), "what is left is noted");
+    assert!(server.settle().await > 1);
+    assert_eq!(server.records().await, server.expected(&tokens, &[]).await);
+    assert_eq!(server.hidden().await, BTreeSet::from([stays]), "cubbyholes go with their tokens");
+}
+
+#[tokio::test]
+async fn many_children_become_orphans_in_steps() {
+    let server = Server::new().await;
+    let top = server.child(None).await;
+    let mut tokens = BTreeMap::new();
+    for _ in 0..600 {
+        tokens.insert(server.child(Some(top)).await, None);
+    }
+    let txn = server.txn().await;
+    server.core.revoke_orphaning(&txn, &top).await.unwrap();
+    txn.commit().await.unwrap();
+    assert!(server.settle().await > 1);
+    assert_eq!(server.records().await, server.expected(&tokens, &[]).await);
+}
+
+#[tokio::test]
+async fn a_prefix_is_a_folder_and_goes_in_steps() {
+    for now in [true, false] {
+        let server = Server::new().await;
+        let owner = server.child(None).await;
+        for _ in 0..300 {
+            server.lease(owner, "loans/creds/web").await;
+        }
+        let other = server.lease(owner, "loans/creds/website").await;
+        if now {
+            server.core.revoke_prefix_now(0, "loans/creds/web", false).await.unwrap();
+        } else {
+            let txn = server.txn().await;
+            assert!(server.core.revoke_prefix(&txn, 0, "loans/creds/web", false).await.unwrap());
+            txn.commit().await.unwrap();
+            assert!(server.settle().await > 1);
+        }
+        let owned = [(owner, other)];
+        assert_eq!(server.records().await, server.expected(&BTreeMap::from([(owner, None)]), &owned).await);
+    }
+}
+
+#[tokio::test]
+async fn revoking_a_tokens_lease_revokes_the_token() {
+    let server = Server::new().await;
+    let parent = server.child(None).await;
+    server.child(Some(parent)).await;
+    let txn = server.txn().await;
+    let id = format!("auth/token/create/h{:032x}", u128::from_be_bytes(parent));
+    assert!(server.core.revoke_lease_id(&txn, 0, &id).await.unwrap());
+    assert!(!server.core.revoke_lease_id(&txn, 0, "auth/token/create/hx").await.unwrap());
+    txn.commit().await.unwrap();
+    assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]).await);
+}
+
+#[tokio::test]
+async fn listing_passes_over_folders() {
+    let server = Server::new().await;
+    let owner = server.child(None).await;
+    for _ in 0..300 {
+        server.lease(owner, "a/creds/web").await;
+    }
+    server.lease(owner, "a/other").await;
+    server.lease(owner, "b/creds/web").await;
+    let view = server.core.barrier.pinned_view().await.unwrap();
+    let list = async |folder, after, limit| server.core.lease_children(&view, 0, folder, after, limit).await.unwrap();
+    assert_eq!(list("", None, 10).await, ["a/", "auth/", "b/"]);
+    assert_eq!(list("", Some("a/"), 1).await, ["auth/"]);
+    assert_eq!(list("a/", None, 10).await, ["creds/", "other/"]);
+    assert_eq!(list("a/creds/web/", None, 1000).await.len(), 300);
+    assert_eq!(list("a/creds/web/", None, 7).await.len(), 7);
+    assert_eq!(list("a/cre/", None, 10).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_due_ends_and_what_was_renewed_does_not() {
+    let server = Server::new().await;
+    let (_, ends) = server.token(TokenEntry::default()).await;
+    let (_, renewed) = server.token(TokenEntry::default()).await;
+    let lease = server.lease(renewed, "loans/creds/x").await;
+    server.clock.advance(HOUR / 2);
+    let txn = server.txn().await;
+    server.core.renew_token(&txn, &renewed, None).await.unwrap();
+    let view = server.core.renew_lease(&txn, 0, &lease, Some(HOUR)).await.unwrap();
+    assert_eq!(view.ttl, HOUR);
+    txn.commit().await.unwrap();
+    server.clock.advance(HOUR / 2);
+    server.settle().await;
+    let records = server.records().await;
+    assert!(!records.tokens.contains(&ends));
+    assert!(records.tokens.contains(&renewed));
+    assert_eq!(records.leases, BTreeSet::from([lease]));
+    server.clock.advance(HOUR);
+    server.settle().await;
+    assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]).await);
+}
+
+#[tokio::test]
+async fn a_renewal_follows_the_role() {
+    let server = Server::new().await;
+    let entry = TokenEntry { role: "web".to_owned(), ..TokenEntry::default() };
+    let (_, key) = server.token(entry).await;
+    let txn = server.txn().await;
+    let error = server.core.renew_token(&txn, &key, None).await.err().unwrap();
+    assert_eq!(error.to_string(), "original token role \"web\" could not be found, not renewing");
+    let role = TokenRole { period: HOUR * 3, ..TokenRole::default() };
+    server.core.put_token_role(&txn, 0, "web", role).unwrap();
+    assert_eq!(server.core.renew_token(&txn, &key, Some(HOUR)).await.unwrap().ttl, HOUR * 3);
+}
+
+#[tokio::test]
+async fn batch_tokens_end_with_their_parent() {
+    let server = Server::new().await;
+    let parent = server.child(None).await;
+    let txn = server.txn().await;
+    let entry = TokenEntry { parent: Some(parent), kind: TokenKind::Batch, ..TokenEntry::default() };
+    let made = server.core.make_token(&txn, LIFETIMES, NewToken { entry, ..NewToken::default() }).await.unwrap();
+    assert!(txn.is_empty(), "nothing is written for a batch token");
+    let found = async || {
+        let view = server.core.barrier.pinned_view().await.unwrap();
+        server.core.principal(&view, made.token.expose(), server.clock.now()).await.unwrap().is_some()
+    };
+    assert!(found().await);
+    server.revoke(&parent).await;
+    assert!(!found().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn uses_are_never_exceeded() {
+    let server = Arc::new(Server::new().await);
+    let entry = TokenEntry { num_uses: 7, policies: vec!["default".to_owned()], ..TokenEntry::default() };
+    let (token, key) = server.token(entry).await;
+    let tasks: Vec<_> = (0..24)
+        .map(|at| {
+            let (server, token) = (server.clone(), token.clone());
+            // Some of them are refused by policy: that takes a use, too.
+            let path = if at % 4 == 0 { "auth/token/forbidden" } else { "auth/token/lookup-self" };
+            tokio::spawn(async move { server.get(&token, path).await })
+        })
+        .collect();
+    let mut served = 0;
+    for task in tasks {
+        served += usize::from(task.await.unwrap() == 204);
+    }
+    assert!(served <= 7, "{served} requests were served");
+    assert!(!server.records().await.tokens.contains(&key), "the last use revokes the token");
+    let (token, _) = server.token(TokenEntry { num_uses: 3, policies: vec!["default".to_owned()], ..TokenEntry::default() }).await;
+    let statuses = [(); 5].map(|()| server.get(&token, "auth/token/lookup-self"));
+    let mut told = Vec::new();
+    for status in statuses {
+        told.push(status.await);
+    }
+    assert_eq!(told, [204, 204, 204, 403, 403]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_wrapped_answer_is_handed_out_once() {
+    let server = Arc::new(Server::new().await);
+    let txn = server.txn().await;
+    let envelope = Envelope { data: Some(Json::of(&json!({"a": 1})).unwrap()), ..Envelope::default() };
+    let grant = server.core.wrap(&txn, &envelope, "secret/x", HOUR, "").await.unwrap();
+    txn.commit().await.unwrap();
+    assert_eq!(server.records().await.wrapped.len(), 1);
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let (server, token) = (server.clone(), grant.token.clone());
+            tokio::spawn(async move {
+                let txn = server.txn().await;
+                server.core.unwrap(&txn, &token).await.is_ok() && txn.commit().await.is_ok()
+            })
+        })
+        .collect();
+    let mut unwrapped = 0;
+    for task in tasks {
+        unwrapped += usize::from(task.await.unwrap());
+    }
+    assert_eq!(unwrapped, 1);
+    assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]).await);
+}
+
+#[tokio::test]
+async fn tidying_removes_what_leads_nowhere() {
+    let server = Server::new().await;
+    let stays = server.child(None).await;
+    let left_over = server.child(Some(stays)).await;
+    let lost = server.child(Some(left_over)).await;
+    let lease = server.lease(left_over, "loans/creds/x").await;
+    let kept = server.lease(stays, "loans/creds/x").await;
+    // Storage that was damaged: only the token's entry is gone.
+    let txn = server.txn().await;
+    TOKENS.delete(&txn, &left_over);
+    LEASES.delete(&txn, &(0, &lease));
+    txn.commit().await.unwrap();
+    let txn = server.txn().await;
+    assert!(server.core.start_tidying(&txn, Tidy::Tokens).await.unwrap());
+    assert!(!server.core.start_tidying(&txn, Tidy::Tokens).await.unwrap(), "it is under way");
+    assert!(server.core.start_tidying(&txn, Tidy::Leases).await.unwrap());
+    txn.commit().await.unwrap();
+    assert!(server.settle().await > 2);
+    server.clock.advance(Duration::ZERO);
+    let records = server.records().await;
+    assert!(!records.tokens.contains(&lost), "a tree without its top goes");
+    let mut expected = server.expected(&BTreeMap::from([(stays, None)]), &[(stays, kept)]).await;
+    // The expiry index is tidied when its time comes.
+    expected.ends = records.ends.clone();
+    assert_eq!(records, expected);
+    server.clock.advance(HOUR);
+    server.settle().await;
+    assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]).await);
+}

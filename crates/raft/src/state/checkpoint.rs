@@ -1,0 +1,141 @@
+//! The thread that writes to the table: it merges what is frozen, and packs when there is nothing to merge.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use strongroom_storage::StoreError;
+
+use super::base::{self, Base, BaseView, Filling};
+use super::{Current, Frozen, State};
+
+/// Entries between two looks whether packing should give way.
+const LOOK_EVERY: u64 = 1024;
+
+/// What there is to do.
+enum Work {
+    Merge(Frozen),
+    Pack,
+    Wait,
+    End,
+}
+
+impl State {
+    /// Works until the state is closed or has failed.
+    pub(super) fn run(&self) {
+        self.patience.wait_here();
+        let mut current = self.current();
+        loop {
+            let base = current.base.clone();
+            let done = match current.next_work() {
+                Work::Merge(frozen) => {
+                    drop(current);
+                    base.base.checkpoint(&base.facts, &frozen.mem, frozen.facts).map(Some)
+                }
+                Work::Pack => {
+                    drop(current);
+                    self.rewrite(&base).or_else(|error| {
+                        tracing::warn!(%error, "the table could not be packed");
+                        Ok(None)
+                    })
+                }
+                Work::Wait => {
+                    current = self.work.wait(current).unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                }
+                Work::End => return,
+            };
+            // The view before this one is let go of, here as elsewhere, so that its pages become free.
+            drop(base);
+            let done = done.map(|changed| changed.map(|base| self.take_over(base)));
+            let done = done.and_then(|changed| changed.map_or(Ok(()), |base| base.base.reclaim()));
+            current = self.current();
+            current.busy = false;
+            if let Err(error) = done {
+                self.fail(error);
+                self.settled.notify_waiters();
+                return;
+            }
+            self.settled.notify_waiters();
+        }
+    }
+
+    /// From now on the table is read as it is here.
+    fn take_over(&self, base: BaseView) -> BaseView {
+        let mut current = self.current();
+        // After packing, what has been frozen meanwhile is still to be merged.
+        if current.frozen.as_ref().is_some_and(|frozen| frozen.facts.applied <= base.facts.applied) {
+            current.frozen = None;
+        }
+        current.base = base.clone();
+        self.show(&current);
+        base
+    }
+
+    /// Writes the table anew, in key order and without holes. `None`: a checkpoint was wanted meanwhile.
+    fn rewrite(&self, base: &BaseView) -> Result<Option<BaseView>, StoreError> {
+        // No waiting for room: the table is fine as it is.
+        let mut filling = Filling::begin(&self.path, Arc::default())?;
+        let mut entries = base.range(&[], None)?;
+        let mut seen = 0u64;
+        let mut given_way = false;
+        let filled = filling.fill(|sink| {
+            seen = seen.saturating_add(1);
+            given_way = seen.is_multiple_of(LOOK_EVERY) && self.is_wanted_elsewhere();
+            let Some(entry) = entries.next().filter(|_| !given_way) else { return Ok(false) };
+            let (key, stored) = entry.map_err(base::failed)?;
+            let (modified, value) = base::split_entry(stored.value())?;
+            sink(key.value(), modified, value)?;
+            Ok(true)
+        });
+        if given_way || filled.is_err() {
+            filling.abandon();
+            return filled.map(|()| None);
+        }
+        filling.finish(base.facts.applied, base.facts.membership.clone())?;
+        Base::open(&self.path, self.cache_size, self.patience.clone()).map(Some)
+    }
+
+    fn is_wanted_elsewhere(&self) -> bool {
+        let current = self.current();
+        current.stop || current.frozen.is_some() || current.installing
+    }
+
+    /// Writes out what is in memory and lets go of the table. Blocks.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.view.store(None);
+        self.stop(self.current());
+        self.patience.stop();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+        self.settled.notify_waiters();
+        self.current().base.base.close();
+    }
+
+    fn stop(&self, mut current: MutexGuard<'_, Current>) {
+        current.stop = true;
+        self.work.notify_all();
+    }
+}
+
+impl Current {
+    fn next_work(&mut self) -> Work {
+        // The last checkpoint at the end, so that the next start has nothing to replay.
+        if self.stop {
+            self.freeze();
+        }
+        let work = match &self.frozen {
+            Some(frozen) => Work::Merge(frozen.clone()),
+            None if self.stop => Work::End,
+            None if self.pack && !self.installing => Work::Pack,
+            None => Work::Wait,
+        };
+        self.busy = matches!(work, Work::Merge(_) | Work::Pack);
+        if matches!(work, Work::Pack) {
+            self.pack = false;
+        }
+        work
+    }
+}

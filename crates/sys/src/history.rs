@@ -1,0 +1,117 @@
+//! `sys/version-history`: which versions have served this cluster, and since when. Source: Vault's API page of this
+//! name.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strongroom_core::Core;
+use strongroom_engine_api::{Engine, EngineError, Extension, Moment, Paging, Reads, Reply, Stored, Table, Txn, View};
+
+use crate::remount;
+
+/// Versions by name.
+const VERSIONS: Table<str, Installed> = Table::new(1);
+
+/// When a version came.
+#[derive(Clone, Serialize, Deserialize)]
+struct Installed {
+    /// Since when it serves.
+    at: Moment,
+    /// When it was built (RFC 3339).
+    built: String,
+}
+
+impl Stored for Installed {}
+
+pub(crate) fn routes(engine: Engine) -> Engine {
+    engine
+        .route("version-history", |r| r.list("Returns map of historical version change entries.", list))
+        .maintain(maintain)
+}
+
+/// The housekeeping of the system engine: this version is on record, and old remounts are forgotten.
+async fn maintain(Extension(core): Extension<Core>, txn: Txn) -> Result<bool, EngineError> {
+    let version = &core.settings().version;
+    if VERSIONS.get(&txn, version.as_str()).await?.is_none() {
+        VERSIONS.put(&txn, version.as_str(), this_version(&core))?;
+    }
+    remount::forget_old(&txn, core.environment().clock.now()).await
+}
+
+fn this_version(core: &Core) -> Installed {
+    Installed { at: core.started(), built: core.settings().build_date.clone() }
+}
+
+/// What is known of a version.
+#[derive(Serialize, JsonSchema)]
+struct Shown {
+    /// When it was built (RFC 3339).
+    build_date: String,
+    /// The version before it.
+    previous_version: Option<String>,
+    /// Since when it serves (RFC 3339).
+    timestamp_installed: String,
+}
+
+async fn list(Extension(core): Extension<Core>, view: View, paging: Paging) -> Result<Reply, EngineError> {
+    let history = history(&core, &view).await?;
+    let mut info = BTreeMap::new();
+    let mut keys = Vec::new();
+    let mut previous = None;
+    for (version, installed) in history {
+        let shown = Shown {
+            build_date: installed.built,
+            previous_version: previous.replace(version.clone()),
+            timestamp_installed: installed.at.rfc3339_secs(),
+        };
+        info.insert(version.clone(), shown);
+        keys.push(version);
+    }
+    // Names are in the order of time, so that "after" means those installed later.
+    let from = paging.after.and_then(|after| keys.iter().position(|key| *key == after));
+    let from = from.map_or(0, |at| at.saturating_add(1));
+    let keys: Vec<String> = keys.into_iter().skip(from).take(paging.limit).collect();
+    info.retain(|version, _| keys.contains(version));
+    Reply::keys_with(&keys, &info)
+}
+
+/// Versions in the order they came, this one included if housekeeping has not been there yet.
+async fn history(core: &Core, reads: &impl Reads) -> Result<Vec<(String, Installed)>, EngineError> {
+    let kept = VERSIONS.scan(reads, "", None, usize::MAX).await?;
+    let mut history: Vec<(String, Installed)> =
+        kept.into_iter().map(|(version, installed)| (version, (*installed).clone())).collect();
+    let version = &core.settings().version;
+    if !history.iter().any(|(known, _)| known == version) {
+        history.push((version.clone(), this_version(core)));
+    }
+    history.sort_by_key(|(_, installed)| installed.at);
+    Ok(history)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+    use strongroom_core::Settings;
+
+    use crate::testing::{START, Server};
+
+    #[tokio::test]
+    async fn a_version_is_remembered_from_its_first_start() {
+        let server = Server::with(Settings { version: "9.9.9".to_owned(), ..Settings::default() }).await;
+        let expected = json!({
+            "keys": ["9.9.9"],
+            "key_info": { "9.9.9": {
+                "build_date": Settings::default().build_date,
+                "previous_version": null,
+                "timestamp_installed": START.rfc3339_secs(),
+            } },
+        });
+        assert_eq!(server.list("sys/version-history").await.data(), &expected, "before housekeeping");
+        server.clock.advance(Duration::from_secs(60));
+        server.core.work_once(true).await.unwrap();
+        assert_eq!(server.list("sys/version-history").await.data(), &expected, "and after");
+    }
+}

@@ -1,0 +1,216 @@
+//! `sys/remount`. Source: Vault's API page of this name.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strongroom_core::{Core, ROOT_NAMESPACE};
+use strongroom_engine_api::lenient::Text;
+use strongroom_engine_api::{
+    Engine, EngineError, Entropy, Extension, Input, Moment, Path, Stored, Table, Txn, View, bad_request,
+};
+
+use crate::bare::AtTop;
+use crate::mounts::{AUTH, TOKEN, as_kept, is_reserved};
+
+pub(crate) fn routes(engine: Engine) -> Engine {
+    engine
+        .route("remount", |r| {
+            r.sudo()
+                .update("Move a mount to another path, with all that it keeps.", remount)
+                .explain("Moves a mount to another path, with all that it keeps. Its leases and tokens are revoked.")
+        })
+        .route("remount/status/{migration_id}", |r| r.read("Check the status of a mount move.", status))
+}
+
+/// Moves of mounts by id.
+const MOVES: Table<str, Move> = Table::new(2);
+/// How long a move can be asked about.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// Moves forgotten in one step.
+const STEP: usize = 128;
+/// Leases are revoked a step at a time, all of them in the transaction of the move: this many steps at most.
+const MOST_STEPS: usize = 64;
+
+/// A move that has taken place.
+#[derive(Clone, Serialize, Deserialize)]
+struct Move {
+    from: String,
+    to: String,
+    at: Moment,
+}
+
+impl Stored for Move {}
+
+/// What moving takes.
+#[derive(Deserialize, JsonSchema)]
+struct RemountInput {
+    /// The path of the mount, with "auth/" in front for an auth method.
+    from: Option<Text>,
+    /// The path to move it to.
+    to: Option<Text>,
+}
+
+/// How to ask about a move.
+#[derive(Serialize, JsonSchema)]
+struct Begun {
+    /// The id of the move.
+    migration_id: String,
+}
+
+async fn remount(
+    Extension(core): Extension<Core>,
+    txn: Txn,
+    entropy: Entropy,
+    Input(input): Input<RemountInput>,
+) -> Result<AtTop<Begun>, EngineError> {
+    let path = |given: Option<Text>| given.map(|given| given.0).filter(|path| !path.is_empty());
+    let (Some(from), Some(to)) = (path(input.from), path(input.to)) else {
+        return Err(bad_request("both 'from' and 'to' path must be specified as a string"));
+    };
+    let (from, to) = (as_kept(from.trim_start_matches('/'))?, as_kept(to.trim_start_matches('/'))?);
+    check(&from, &to)?;
+    revoke_leases(&core, &txn, &from).await?;
+    core.move_mount(&txn, &from, &to).await?;
+    let migration_id = entropy.uuid()?;
+    MOVES.put(&txn, migration_id.as_str(), Move { from, to, at: core.environment().clock.now() })?;
+    Ok(AtTop(Begun { migration_id }))
+}
+
+fn check(from: &str, to: &str) -> Result<(), EngineError> {
+    if is_reserved(from) || from == AUTH || from == TOKEN {
+        return Err(bad_request(format!("cannot remount {from:?}")));
+    }
+    match (from.starts_with(AUTH), to.starts_with(AUTH)) {
+        (true, false) => Err(bad_request(format!("cannot remount auth mount to non-auth mount {to:?}"))),
+        (false, true) => Err(bad_request(format!("cannot remount to destination {to}"))),
+        _ if is_reserved(to) || to == AUTH || to == TOKEN => {
+            Err(bad_request(format!("cannot remount to destination {to}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Ends what names the old path. A mount with very many leases is not moved: that would be too much for one
+/// transaction.
+async fn revoke_leases(core: &Core, txn: &Txn, from: &str) -> Result<(), EngineError> {
+    for _ in 0..MOST_STEPS {
+        if core.revoke_prefix_step(txn, ROOT_NAMESPACE, from, false).await? == 0 {
+            return Ok(());
+        }
+    }
+    Err(bad_request(format!("{from} has too many leases to be moved; revoke them first with sys/leases/revoke-prefix")))
+}
+
+/// What became of a move.
+#[derive(Serialize, JsonSchema)]
+struct Status {
+    /// The id of the move.
+    migration_id: String,
+    /// What moved, and whether it has.
+    migration_info: Info,
+}
+
+/// What moved.
+#[derive(Serialize, JsonSchema)]
+struct Info {
+    /// The path it had.
+    source_mount: String,
+    /// The path it has.
+    target_mount: String,
+    /// `success`: a move that fails changes nothing and is not remembered.
+    status: &'static str,
+}
+
+async fn status(view: View, Path(id): Path<String>) -> Result<Option<AtTop<Status>>, EngineError> {
+    let Some(done) = MOVES.get(&view, id.as_str()).await? else { return Ok(None) };
+    let info =
+        Info { source_mount: done.from.clone(), target_mount: done.to.clone(), status: "success" };
+    Ok(Some(AtTop(Status { migration_id: id, migration_info: info })))
+}
+
+/// Forgets some moves of long ago; answers whether there may be more.
+pub(crate) async fn forget_old(txn: &Txn, now: Moment) -> Result<bool, EngineError> {
+    let moves = MOVES.scan(txn, "", None, STEP).await?;
+    let old: Vec<_> = moves.iter().filter(|(_, done)| now.since(done.at) >= REMEMBERED).collect();
+    for (id, _) in &old {
+        MOVES.delete(txn, id.as_str());
+    }
+    Ok(old.len() == STEP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use strongroom_core::Asked;
+
+    use crate::testing::Server;
+
+    #[tokio::test]
+    async fn a_mount_moves_with_its_accessor_and_without_its_leases() {
+        let server = Server::new().await;
+        server.write("sys/mounts/loans", json!({ "type": "loans" })).await;
+        let lent = server.read("loans/creds/a").await;
+        assert_ne!(lent.body["lease_id"], "");
+        let before = server.read("sys/mounts/loans").await.data()["accessor"].clone();
+
+        let told = server.write("sys/remount", json!({ "from": "loans", "to": "x/moved/" })).await;
+        let id = told.data()["migration_id"].as_str().unwrap().to_owned();
+        assert_eq!(told.body["migration_id"], id.as_str());
+        assert_eq!(server.read("sys/mounts/x/moved").await.data()["accessor"], before);
+        assert_eq!(server.read("sys/mounts/loans").await.error(), (400, "No secret engine mount at loans/"));
+        assert_eq!(server.read("x/moved/creds/a").await.status, 200);
+        assert_eq!(server.read("loans/creds/a").await.status, 404);
+
+        let status = server.read(&format!("sys/remount/status/{id}")).await;
+        let info = json!({ "source_mount": "loans/", "target_mount": "x/moved/", "status": "success" });
+        assert_eq!(status.data()["migration_info"], info);
+        server.clock.advance(REMEMBERED);
+        server.core.work_once(true).await.unwrap();
+        assert_eq!(server.read(&format!("sys/remount/status/{id}")).await.status, 404);
+    }
+
+    #[tokio::test]
+    async fn moving_an_auth_method_ends_its_tokens() {
+        let server = Server::new().await;
+        server.write("sys/auth/door", json!({ "type": "open" })).await;
+        let login = server.ask_as("", Asked::Write, "auth/door/login/a", json!({})).await;
+        let token = login.body["auth"]["client_token"].as_str().unwrap().to_owned();
+        assert_eq!(server.ask_as(&token, Asked::Read, "auth/token/lookup-self", json!({})).await.status, 204);
+        let told = server.write("sys/remount", json!({ "from": "auth/door", "to": "auth/gate" })).await;
+        assert_eq!(told.status, 200, "{}", told.body);
+        assert_eq!(server.ask_as(&token, Asked::Read, "auth/token/lookup-self", json!({})).await.status, 403);
+        assert_eq!(server.ask_as("", Asked::Write, "auth/gate/login/a", json!({})).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_moved_is_named() {
+        let server = Server::new().await;
+        for path in ["one", "two"] {
+            server.write(&format!("sys/mounts/{path}"), json!({ "type": "kv" })).await;
+        }
+        server.write("sys/auth/door", json!({ "type": "open" })).await;
+        for (from, to, text) in [
+            ("one", "", "both 'from' and 'to' path must be specified as a string"),
+            ("none", "three", "no matching mount at \"none/\""),
+            ("one", "two", "path already in use at \"two/\""),
+            ("one", "two/sub", "path already in use at \"two/\""),
+            ("one", "one", "path already in use at \"one/\""),
+            ("sys", "three", "cannot remount \"sys/\""),
+            ("cubbyhole", "three", "cannot remount \"cubbyhole/\""),
+            ("one", "sys", "cannot remount to destination sys/"),
+            ("one", "auth/x", "cannot remount to destination auth/x/"),
+            ("auth/door", "x", "cannot remount auth mount to non-auth mount \"x/\""),
+            ("auth/token", "auth/x", "cannot remount \"auth/token/\""),
+            ("auth/door", "auth/token", "cannot remount to destination auth/token/"),
+        ] {
+            let told = server.write("sys/remount", json!({ "from": from, "to": to })).await;
+            assert_eq!(told.error(), (400, text));
+        }
+        assert_eq!(server.read("sys/remount/status/none").await.status, 404);
+        let plain = server.token_with(r#"path "sys/remount" { capabilities = ["update"] }"#).await;
+        let input = json!({ "from": "one", "to": "three" });
+        assert_eq!(server.ask_as(&plain, Asked::Write, "sys/remount", input).await.status, 403);
+    }
+}

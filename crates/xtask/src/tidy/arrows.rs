@@ -1,0 +1,184 @@
+//! Who may know of whom.
+
+use std::path::Path;
+
+use super::Report;
+use super::workspace::{Package, Workspace, short};
+
+/// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
+/// ARCHITECTURE.md from the top down: nothing named here stands further below.
+const ARROWS: [(&str, &[&str]); 20] = [
+    ("wipe", &[]),
+    ("stdx", &[]),
+    ("hcl", &[]),
+    ("seal", &[]),
+    ("wire", &["stdx"]),
+    ("policy", &["hcl", "stdx"]),
+    ("config", &["hcl", "stdx"]),
+    ("audit", &["stdx"]),
+    ("storage", &[]),
+    ("raft", &["storage", "stdx"]),
+    ("barrier", &["storage", "stdx"]),
+    ("engine-api", &["barrier", "storage", "stdx", "wire"]),
+    ("core", &["audit", "barrier", "engine-api", "policy", "seal", "stdx", "storage", "wire"]),
+    ("token", &["core", "engine-api"]),
+    ("sys", &["core", "engine-api", "policy", "stdx"]),
+    ("http", &["core", "engine-api", "stdx"]),
+    ("client", &["stdx"]),
+    ("cli", &["client", "hcl", "stdx"]),
+    ("xtask", &[]),
+    ("server", EVERYTHING),
+];
+
+/// The program wires it all together.
+const EVERYTHING: &[&str] = &["*"];
+
+/// What engines and auth methods may name, unless [`ARROWS`] has them as a part of the server.
+const OF_ENGINES: &[&str] = &["engine-api"];
+
+/// Libraries that belong to the crates named.
+const FENCES: [(&str, &[&str]); 9] = [
+    ("anyhow", &["server", "xtask"]),
+    ("hyper", &["client", "http"]),
+    ("imbl", &["storage"]),
+    ("mimalloc", &["wipe"]),
+    ("openraft", &["raft"]),
+    ("redb", &["raft"]),
+    ("rustls", &["client", "server"]),
+    ("tokio-rustls", &["client", "server"]),
+    ("tracing-subscriber", &["server"]),
+];
+
+/// Crates that only compute.
+const PURE: [&str; 5] = ["config", "hcl", "policy", "seal", "wire"];
+
+/// What has no place in a crate that only computes.
+const IMPURE: [&str; 9] =
+    ["async-trait", "futures", "hyper", "redb", "rustix", "rustls", "tokio", "tracing", "tracing-subscriber"];
+
+/// Crates that no feature of any dependency may bring in.
+const FORBIDDEN: [(&str, &str); 4] = [
+    ("ring", "cryptography comes from aws-lc-rs alone"),
+    ("openssl", "cryptography comes from aws-lc-rs alone"),
+    ("openssl-sys", "cryptography comes from aws-lc-rs alone"),
+    ("native-tls", "TLS comes from rustls alone"),
+];
+
+pub(crate) fn check(workspace: &Workspace, report: &mut Report) {
+    for package in &workspace.packages {
+        of_package(package, &workspace.root, report);
+    }
+    for (name, reason) in FORBIDDEN {
+        for built in workspace.built.iter().filter(|built| built.split(' ').next() == Some(name)) {
+            report.error(format!("{built} is built in, and {reason}; `cargo tree -i {name}` shows for whom"));
+        }
+    }
+}
+
+fn of_package(package: &Package, root: &Path, report: &mut Report) {
+    let name = package.short_name();
+    let Some(allowed) = allowed(name, &package.folder(root)) else {
+        report
+            .error(format!("{name} has no arrows: say in crates/xtask/src/tidy/arrows.rs what it may name"));
+        return;
+    };
+    for dependency in &package.dependencies {
+        if let Some(other) = short(&dependency.name) {
+            let fits = allowed == EVERYTHING
+                || allowed.contains(&other)
+                || (dependency.is_for_tests() && (other == name || reaches(allowed, other)));
+            if !fits {
+                let allowed = allowed.join(", ");
+                report.error(format!("{name} names {other}; it may name only: {allowed}"));
+            }
+        } else if !dependency.is_for_tests() {
+            of_library(name, &dependency.name, report);
+        }
+    }
+}
+
+fn of_library(name: &str, library: &str, report: &mut Report) {
+    let fence = FENCES.iter().find(|(fenced, _)| *fenced == library);
+    if let Some((_, owners)) = fence.filter(|(_, owners)| !owners.contains(&name)) {
+        report.error(format!("{name} names {library}, which belongs to: {}", owners.join(", ")));
+    }
+    if PURE.contains(&name) && IMPURE.contains(&library) {
+        report.error(format!("{name} only computes and names {library}"));
+    }
+}
+
+/// What a crate may name; `None` for one that nothing is said of.
+fn allowed(name: &str, folder: &Path) -> Option<&'static [&'static str]> {
+    let listed = ARROWS.iter().find(|(crate_name, _)| *crate_name == name).map(|(_, allowed)| *allowed);
+    listed.or_else(|| (folder.starts_with("engines") || folder.starts_with("auth")).then_some(OF_ENGINES))
+}
+
+/// Whether `other` is named by one of `names`, directly or not.
+fn reaches(names: &[&str], other: &str) -> bool {
+    names.iter().any(|name| {
+        let next = ARROWS.iter().find(|(listed, _)| listed == name).map_or(&[][..], |(_, next)| next);
+        next.contains(&other) || reaches(next, other)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tidy::workspace::Dependency;
+
+    fn found(name: &str, folder: &str, dependencies: &[(&str, Option<&str>)]) -> Vec<String> {
+        let package = Package {
+            name: format!("strongroom-{name}"),
+            manifest_path: Path::new("/w/crates").join(folder).join("Cargo.toml"),
+            license: None,
+            publish: None,
+            rust_version: None,
+            dependencies: dependencies
+                .iter()
+                .map(|(name, kind)| Dependency { name: (*name).to_owned(), kind: kind.map(str::to_owned) })
+                .collect(),
+        };
+        let mut report = Report::default();
+        of_package(&package, Path::new("/w"), &mut report);
+        report.errors
+    }
+
+    #[test]
+    fn the_list_has_no_circles() {
+        for (place, (name, allowed)) in ARROWS.iter().enumerate() {
+            let below: Vec<&str> = ARROWS[..place].iter().map(|(name, _)| *name).collect();
+            let known = |other: &&str| below.contains(other) || *allowed == EVERYTHING;
+            assert!(allowed.iter().all(known), "{name} names what stands further below");
+        }
+    }
+
+    #[test]
+    fn an_engine_names_the_engine_api_alone() {
+        let api = ("strongroom-engine-api", None);
+        assert!(found("kv", "engines/kv", &[api, ("serde", None)]).is_empty());
+        assert_eq!(found("kv", "engines/kv", &[api, ("strongroom-barrier", None)]).len(), 1);
+        assert!(found("kv", "engines/kv", &[api, ("strongroom-barrier", Some("dev"))]).is_empty());
+        assert_eq!(found("kv", "engines/kv", &[("strongroom-core", Some("dev"))]).len(), 1);
+        assert!(found("token", "auth/token", &[("strongroom-core", None)]).is_empty());
+    }
+
+    #[test]
+    fn storage_is_below_the_barrier() {
+        assert_eq!(found("raft", "raft", &[("strongroom-barrier", None)]).len(), 1);
+        assert!(found("barrier", "barrier", &[("strongroom-storage", None)]).is_empty());
+        assert!(found("storage", "storage", &[("strongroom-storage", Some("dev"))]).is_empty());
+    }
+
+    #[test]
+    fn libraries_stay_where_they_belong() {
+        assert_eq!(found("core", "core", &[("openraft", None)]).len(), 1);
+        assert_eq!(found("policy", "policy", &[("tokio", None)]).len(), 1);
+        assert!(found("policy", "policy", &[("tokio", Some("dev"))]).is_empty());
+        assert!(found("raft", "raft", &[("openraft", None), ("tokio", None)]).is_empty());
+    }
+
+    #[test]
+    fn a_crate_that_nothing_is_said_of_is_an_error() {
+        assert_eq!(found("novel", "novel", &[]).len(), 1);
+    }
+}
