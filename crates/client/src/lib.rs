@@ -27,16 +27,18 @@ mod error;
 mod rate;
 mod reply;
 mod request;
+mod response;
 mod retry;
 mod srv;
 mod tls;
 
 pub use address::Address;
-pub use client::{Client, Prepared, Response};
+pub use client::{Client, Prepared};
 pub use config::{Config, Proxy, RateLimit, Tls};
 pub use error::{ApiError, ConfigError, Error};
 pub use reply::{Auth, Reply, WrapInfo};
 pub use request::{Payload, Request};
+pub use response::Response;
 pub use retry::Retry;
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub use policies::PasswordPolicy;
 pub use tokens::{
     Made, NewToken, Principal, RoleTokenType, Tidy, TokenEntry, TokenKey, TokenRole, with_default,
 };
-pub use wrapping::Wrapped;
+pub use wrapping::{Wrapped, not_wrapping};
 
 use auditing::OpenDevices;
 use derived::Derived;

@@ -24,9 +24,9 @@ const KEPT_SETS: usize = 10_000;
 
 /// A policy as kept: the text that was written.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct PolicyEntry {
+pub(crate) struct PolicyEntry {
     /// HCL or JSON.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Stored for PolicyEntry {}

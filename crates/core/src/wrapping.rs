@@ -76,7 +76,8 @@ impl Core {
         })
     }
 
-    /// What a wrapping token holds, left in place; `None` when the token is not a wrapping token in force.
+    /// What a wrapping token holds, left in place; `None` when the token is not a wrapping token in force. `reads` must
+    /// be of the core's scope.
     pub async fn wrapped(
         &self,
         reads: &impl Reads,
@@ -89,13 +90,26 @@ impl Core {
         Ok(WRAPPED.get(reads, &key).await?.map(|wrapped| (key, wrapped)))
     }
 
+    /// Wraps anew what a wrapping token holds, for as long as before; the token is gone with it.
+    pub async fn rewrap(&self, txn: &Txn, token: &str) -> Result<WrapGrant, EngineError> {
+        let wrapped = self.unwrap(txn, token).await?;
+        let envelope = Envelope::from_kept(wrapped.envelope.expose())?;
+        let ttl = Duration::from_secs(wrapped.ttl);
+        self.wrap(txn, &envelope, &wrapped.creation_path, ttl, &wrapped.accessor).await
+    }
+
     /// Takes what a wrapping token holds; the token is gone with it.
     pub async fn unwrap(&self, txn: &Txn, token: &str) -> Result<std::sync::Arc<Wrapped>, EngineError> {
         let txn = txn.scoped(Scope::core());
         let Some((key, wrapped)) = self.wrapped(&txn, token).await? else {
-            return Err(bad_request("wrapping token is not valid or does not exist"));
+            return Err(not_wrapping());
         };
         self.revoke_token(&txn, &key).await?;
         Ok(wrapped)
     }
+}
+
+/// The refusal of a token that holds nothing, or nothing any more.
+pub fn not_wrapping() -> EngineError {
+    bad_request("wrapping token is not valid or does not exist")
 }

@@ -24,7 +24,8 @@ impl Pattern {
     /// Reads a pattern. Patterns are constants of the program; a malformed one shows as a fixed text that no
     /// test of its engine can reach.
     pub fn new(text: &str) -> Self {
-        let segments = text.trim_end_matches('/').split('/').filter(|part| !part.is_empty()).map(segment).collect();
+        let segments =
+            text.trim_end_matches('/').split('/').filter(|part| !part.is_empty()).map(segment).collect();
         Self { text: text.to_owned(), segments }
     }
 
@@ -158,7 +159,8 @@ mod tests {
 
     #[test]
     fn the_more_specific_come_first() {
-        let mut patterns = ["{path..}", "a/{name}", "a/fixed", "a", "{name}", "{path..}/tune"].map(Pattern::new);
+        let mut patterns =
+            ["{path..}", "a/{name}", "a/fixed", "a", "{name}", "{path..}/tune"].map(Pattern::new);
         patterns.sort_by_key(Pattern::specificity);
         let texts: Vec<_> = patterns.iter().map(|pattern| pattern.text.as_str()).collect();
         assert_eq!(texts, ["a/fixed", "a/{name}", "a", "{name}", "{path..}/tune", "{path..}"]);

@@ -133,7 +133,11 @@ impl TokenSettings {
     /// The bound address blocks as Vault shows them: a block of one as its bare address.
     pub fn bound_cidr_texts(&self) -> Vec<String> {
         let text = |block: &IpNet| {
-            if block.prefix_len() == block.max_prefix_len() { block.addr().to_string() } else { block.to_string() }
+            if block.prefix_len() == block.max_prefix_len() {
+                block.addr().to_string()
+            } else {
+                block.to_string()
+            }
         };
         self.bound_cidrs.iter().map(text).collect()
     }
@@ -165,6 +169,7 @@ impl TokenSettings {
 
 /// The `token_*` members of a role as reads answer them.
 #[derive(Serialize, JsonSchema)]
+#[allow(clippy::struct_field_names, reason = "the API's names")]
 struct TokenSettingsView {
     /// CIDR blocks that the generated tokens may be used from.
     token_bound_cidrs: Vec<String>,
@@ -266,7 +271,8 @@ mod tests {
     fn every_input_is_answered_and_documented() {
         let mut doc = OperationDoc::default();
         TokenSettings::document_answer(&mut doc);
-        let names = |fields: &[crate::Field]| fields.iter().map(|field| field.name.clone()).collect::<Vec<_>>();
+        let names =
+            |fields: &[crate::Field]| fields.iter().map(|field| field.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&doc.response), names(&fields_of::<TokenSettingsInput>()));
         assert!(doc.response.iter().all(|field| !field.description.is_empty()));
         assert!(names(&doc.response).iter().all(|name| shown(&TokenSettings::default()).get(name).is_some()));
@@ -275,7 +281,10 @@ mod tests {
     #[test]
     fn what_does_not_go_together_is_refused() {
         for (input, text) in [
-            (json!({"token_ttl": "2h", "token_max_ttl": "1h"}), "'token_ttl' cannot be greater than 'token_max_ttl'"),
+            (
+                json!({"token_ttl": "2h", "token_max_ttl": "1h"}),
+                "'token_ttl' cannot be greater than 'token_max_ttl'",
+            ),
             (json!({"token_num_uses": -1}), "'token_num_uses' cannot be negative"),
             (json!({"token_type": "bogus"}), "invalid 'token_type' value \"bogus\""),
             (json!({"token_type": "default-batch"}), "invalid 'token_type' value \"default-batch\""),

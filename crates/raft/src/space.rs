@@ -73,11 +73,6 @@ impl Space {
         *last = Some((now, there));
         there
     }
-
-    /// Bytes free, where the file system says.
-    pub(crate) fn free(&self) -> Option<u64> {
-        (self.probe)().ok().map(|room| room.free)
-    }
 }
 
 /// Whether an operation failed for want of room.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{InitializeError, LinearizableReadError, RaftError};
-use openraft::{Config, Raft, ReadPolicy, SnapshotPolicy};
+use openraft::{Config, Raft, ReadPolicy, SnapshotPolicy, StorageHelper};
 use strongroom_storage::{Commit, CommitError, Index, Observer, Snapshot, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -27,6 +27,9 @@ use crate::types::{Node, Types};
 
 /// How long closing waits for what was proposed.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Messages that may be under way to the consensus core.
+const CHANNEL: u64 = 1024;
 
 /// Where the node stands in its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,18 +67,18 @@ pub struct Status {
 /// Close it before letting go of it. One that is dropped instead closes in the background, if its runtime still
 /// runs; nothing that was acknowledged is lost in any case.
 pub struct RaftStore {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     proposals: Mutex<Option<mpsc::Sender<Pending>>>,
     space: Arc<Space>,
     max_commit_size: usize,
 }
 
 /// What closing needs.
-struct Inner {
+pub(crate) struct Inner {
     identity: Identity,
     raft: Raft<Types, Machine>,
-    state: Arc<State>,
-    log: Log,
+    pub(crate) state: Arc<State>,
+    pub(crate) log: Log,
     proposer: Mutex<Option<JoinHandle<()>>>,
     stop: watch::Sender<bool>,
     closed: AtomicBool,
@@ -97,6 +100,11 @@ impl RaftStore {
         let probe = options.probe.clone().unwrap_or_else(|| probe_of(&directory.path));
         let space = Space::new(probe, options.clock.clone(), options.reserve, options.segment_size)
             .map_err(OpenError::io(&directory.path))?;
+        if let Err(error) = refuse_lost_tail(&directory, &log, &state).await {
+            log.close();
+            state.close();
+            return Err(error);
+        }
         let config = Arc::new(config(&options, &identity)?);
         let raft = Raft::new(identity.raft_id, config, NoPeers, log.clone(), Machine(state.clone()))
             .await
@@ -244,6 +252,23 @@ fn open_files(options: &Options) -> Result<Opened, OpenError> {
     Ok((directory, log, state))
 }
 
+/// Where this node alone decides what is committed, all that was committed had been synced to its log before: if the
+/// log ends earlier now, acknowledged writes are gone, and going on would hide it. (With peers, a power cut may take
+/// the end of one log, and the others send it again.)
+async fn refuse_lost_tail(directory: &Directory, log: &Log, state: &Arc<State>) -> Result<(), OpenError> {
+    let there = log.last().max(state.durable_position()).map(|last| last.index);
+    let Some(committed) = log.committed().filter(|committed| Some(committed.index) > there) else { return Ok(()) };
+    let (mut log, mut machine) = (log.clone(), Machine(state.clone()));
+    let found = StorageHelper::new(&mut log, &mut machine).get_membership().await;
+    let membership = found.map_err(|error| OpenError::Start(error.to_string()))?;
+    if membership.effective().voter_ids().eq([directory.identity.raft_id]) {
+        let ends = there.map_or_else(|| "is empty".to_owned(), |last| format!("ends at entry {last}"));
+        let reason = format!("the log {ends}, but entry {} was acknowledged", committed.index);
+        return Err(OpenError::corrupt(&directory.path.join("log"), 0, reason));
+    }
+    Ok(())
+}
+
 fn config(options: &Options, identity: &Identity) -> Result<Config, OpenError> {
     let heartbeat = u64::try_from(options.heartbeat.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
@@ -256,6 +281,10 @@ fn config(options: &Options, identity: &Identity) -> Result<Config, OpenError> {
         max_in_snapshot_log_to_keep: u64::MAX,
         replication_lag_threshold: options.snapshot_threshold.saturating_mul(2),
         enable_pre_vote: Some(true),
+        // Callers wait in our own queue; few messages are ever in these.
+        api_channel_size: Some(CHANNEL),
+        notification_channel_size: Some(CHANNEL),
+        api_batch_capacity: 64,
         ..Config::default()
     };
     config.validate().map_err(|error| OpenError::Options(error.to_string()))

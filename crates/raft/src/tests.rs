@@ -2,11 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use strongroom_storage::{Commit, CommitError, KeyRange, Store, StoreError, Write};
+use strongroom_stdx::{Clock, Moment};
+use strongroom_storage::{Commit, CommitError, KeyRange, PointRead, Store, StoreError, Write};
 
-use crate::{Options, RaftStore};
+use crate::space::Room;
+use crate::{OpenError, Options, RaftStore};
 
 /// Small files and no waiting, so that everything happens in a short test.
 pub(crate) fn options(path: &Path) -> Options {
@@ -16,7 +20,7 @@ pub(crate) fn options(path: &Path) -> Options {
     options.max_batch_size = 64 << 10;
     options.cache_size = 4 << 20;
     options.memtable_size = 256 << 10;
-    options.heartbeat = std::time::Duration::from_millis(50);
+    options.heartbeat = Duration::from_millis(50);
     options
 }
 
@@ -64,4 +68,293 @@ async fn what_was_acknowledged_is_there_again() {
         }
         store.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_store_gives_the_directory_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = RaftStore::open(options(dir.path())).await.unwrap();
+    store.commit(put("a", "1")).await.unwrap();
+    assert!(matches!(RaftStore::open(options(dir.path())).await, Err(OpenError::Locked { .. })));
+    drop(store);
+    let store = loop {
+        match RaftStore::open(options(dir.path())).await {
+            Ok(store) => break store,
+            Err(OpenError::Locked { .. }) => tokio::task::yield_now().await,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    assert_eq!(get(&store, "a").await.as_deref(), Some(b"1".as_slice()));
+    store.close().await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tells_where_it_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut named = options(dir.path());
+    named.node_id = Some("one".into());
+    named.cluster_id = Some("main".into());
+    named.api_address = "https://one:8200".into();
+    let store = RaftStore::open(named).await.unwrap();
+    let index = store.commit(put("a", "1")).await.unwrap();
+    store.wait_applied(index).await.unwrap();
+    store.ensure_linearizable().await.unwrap();
+    let status = store.status();
+    assert_eq!((store.node_id(), store.cluster_id()), ("one", "main"));
+    assert_eq!((status.node_id.as_str(), status.cluster_id.as_str()), ("one", "main"));
+    assert_eq!(status.leader.as_deref(), Some("one"));
+    assert_eq!(store.leader().as_deref(), Some("https://one:8200"));
+    assert_eq!(status.voters, ["one"]);
+    assert!(store.is_leader() && status.is_leader && status.term > 0);
+    assert_eq!((status.applied, status.committed), (index, index));
+    store.close().await;
+    assert!(store.wait_applied(index + 1).await.is_err());
+    assert!(store.ensure_linearizable().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_refused_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = RaftStore::open(options(dir.path())).await.unwrap();
+    let refused = store.commit(put("a", vec![0; 100 << 10])).await;
+    assert!(matches!(refused, Err(CommitError::TooLarge { size, limit }) if size > limit), "{refused:?}");
+    // Larger than a batch, yet not too large.
+    store.commit(put("a", vec![0; 90 << 10])).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_commits_share_entries_and_keep_their_own_outcomes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = RaftStore::open(options(dir.path())).await.unwrap();
+    let tasks: Vec<_> = (0..64)
+        .map(|task| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut outcomes = Vec::new();
+                for n in 0..40 {
+                    let mut commit = put(format!("{task}/{n}"), format!("{task}"));
+                    // Only one of all tasks can be the first to write this.
+                    commit.writes.extend(put(format!("first/{n}"), format!("{task}")).writes);
+                    commit.points.push(PointRead { key: format!("first/{n}").into(), modified: 0 });
+                    outcomes.push(store.commit(commit).await);
+                }
+                outcomes
+            })
+        })
+        .collect();
+    let mut winners = vec![Vec::new(); 40];
+    for (task, handle) in tasks.into_iter().enumerate() {
+        for (n, outcome) in handle.await.unwrap().into_iter().enumerate() {
+            let there = get(&store, format!("{task}/{n}")).await.is_some();
+            match outcome {
+                Ok(_) => winners[n].push(task),
+                Err(CommitError::Conflict) => {}
+                Err(other) => panic!("{other}"),
+            }
+            assert_eq!(there, winners[n].last() == Some(&task));
+        }
+    }
+    for (n, winners) in winners.into_iter().enumerate() {
+        assert_eq!(winners.len(), 1);
+        let first = get(&store, format!("first/{n}")).await.unwrap();
+        assert_eq!(first, winners[0].to_string());
+    }
+    assert!(store.status().last_log < 64 * 40, "entries are shared");
+    store.close().await;
+}
+
+fn size_on_disk(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    // What is being given up may go while it is looked at.
+    let Ok(found) = std::fs::symlink_metadata(path) else { return 0 };
+    let inside: u64 = if found.is_dir() {
+        std::fs::read_dir(path).unwrap().map(|entry| size_on_disk(&entry.unwrap().path())).sum()
+    } else {
+        0
+    };
+    inside + found.blocks() * 512
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writing_the_same_keys_for_ever_takes_a_bounded_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut small = options(dir.path());
+    small.snapshot_threshold = 300;
+    small.snapshot_threshold_size = 1 << 20;
+    small.trailing_logs = 50;
+    let store = RaftStore::open(small.clone()).await.unwrap();
+    let mut largest = 0;
+    for round in 0..40u64 {
+        for key in 0..100 {
+            store.commit(put(format!("{key:03}"), vec![round.to_le_bytes()[0]; 5000])).await.unwrap();
+        }
+        largest = largest.max(size_on_disk(dir.path()));
+    }
+    // 20 MiB were written; 0.5 MiB are kept.
+    assert!(largest < 8 << 20, "{largest} bytes");
+    assert!(store.inner.log.purged().is_some_and(|purged| purged.index > 2000));
+    store.close().await;
+    let store = RaftStore::open(small).await.unwrap();
+    let found = all(&store).await;
+    assert_eq!(found.len(), 100);
+    assert!(found.iter().all(|(_, value)| value[..] == [39; 5000]));
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_store_writes_its_memory_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stepped = options(dir.path());
+    stepped.clock = Clock::stepped(Moment::from_secs(1000));
+    let clock = stepped.clock.clone();
+    let store = RaftStore::open(stepped).await.unwrap();
+    store.commit(put("a", "1")).await.unwrap();
+    assert!(store.inner.state.is_dirty());
+    while store.inner.state.is_dirty() {
+        clock.advance(Duration::from_secs(10));
+        tokio::task::yield_now().await;
+    }
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_writes_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(1 << 30));
+    let mut probed = options(dir.path());
+    probed.clock = Clock::stepped(Moment::from_secs(1000));
+    probed.reserve = Some(1 << 20);
+    let probe = free.clone();
+    probed.probe = Some(Arc::new(move || Ok(Room { free: probe.load(Ordering::SeqCst), total: 1 << 30 })));
+    let clock = probed.clock.clone();
+    let store = RaftStore::open(probed).await.unwrap();
+    let index = store.commit(put("a", "1")).await.unwrap();
+    free.store(1000, Ordering::SeqCst);
+    clock.advance(Duration::from_secs(1));
+    let before = store.status().last_log;
+    assert!(matches!(store.commit(put("a", "2")).await, Err(CommitError::NoSpace)));
+    assert_eq!((store.status().last_log, store.applied()), (before, index));
+    assert_eq!(get(&store, "a").await.as_deref(), Some(b"1".as_slice()));
+    free.store(1 << 30, Ordering::SeqCst);
+    clock.advance(Duration::from_secs(1));
+    store.commit(put("a", "3")).await.unwrap();
+    store.close().await;
+}
+
+/// A file system of its own that is as small as the test wants; unmounted when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` where mounting is not permitted.
+    fn mount(size: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(dir.path());
+        mount.stderr(std::process::Stdio::null());
+        mount.status().is_ok_and(|status| status.success()).then_some(Self(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_really_fills_up_loses_nothing() {
+    let Some(disk) = SmallDisk::mount("12m") else { return };
+    let path = disk.0.path().join("raft");
+    let mut small = options(&path);
+    small.reserve = Some(1 << 20);
+    small.snapshot_threshold_size = 1 << 20;
+    // What an operator will clear away.
+    let ballast = disk.0.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 5 << 20]).unwrap();
+    let store = RaftStore::open(small.clone()).await.unwrap();
+    let mut acknowledged = Vec::new();
+    let mut n = 0u64;
+    let mut write_until = async |store: &RaftStore, enough: usize, acknowledged: &mut Vec<Bytes>| {
+        while acknowledged.len() < enough {
+            n += 1;
+            let key = format!("{n:06}");
+            match store.commit(put(&key, vec![7; 3000])).await {
+                Ok(_) => acknowledged.push(key.into()),
+                Err(CommitError::NoSpace) => return false,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        true
+    };
+    assert!(!write_until(&store, usize::MAX, &mut acknowledged).await);
+    // Somebody else takes the reserve, too.
+    let more = disk.0.path().join("more");
+    let mut file = std::fs::File::create(&more).unwrap();
+    while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    assert!(matches!(store.commit(put("x", "y")).await, Err(CommitError::NoSpace)));
+    assert_eq!(all(&store).await.len(), acknowledged.len());
+    drop(file);
+    std::fs::remove_file(&more).unwrap();
+    std::fs::remove_file(&ballast).unwrap();
+    let enough = acknowledged.len() + 100;
+    while !write_until(&store, enough, &mut acknowledged).await {
+        tokio::task::yield_now().await;
+    }
+    store.close().await;
+    let store = RaftStore::open(small).await.unwrap();
+    let found: Vec<Bytes> = all(&store).await.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(found, acknowledged);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lone_voter_that_lost_what_it_acknowledged_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let saved = tempfile::tempdir().unwrap();
+    let store = RaftStore::open(options(dir.path())).await.unwrap();
+    store.commit(put("a", "1")).await.unwrap();
+    // The table as of before the write that will be lost.
+    store.inner.state.checkpoint().await.unwrap();
+    std::fs::copy(dir.path().join("state.redb"), saved.path().join("state.redb")).unwrap();
+    store.commit(put("b", "2")).await.unwrap();
+    store.close().await;
+    std::fs::copy(saved.path().join("state.redb"), dir.path().join("state.redb")).unwrap();
+    let first = log.join("0000000000000001.log");
+    let mut content = std::fs::read(&first).unwrap();
+    let end = content.iter().rposition(|byte| *byte != 0).unwrap();
+    content[end - 1] ^= 1;
+    std::fs::write(&first, content).unwrap();
+    let refused = RaftStore::open(options(dir.path())).await.err().unwrap();
+    assert!(matches!(&refused, OpenError::Corrupt { reason, .. } if reason.contains("was acknowledged")), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exports_what_is_applied() {
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let store = RaftStore::open(options(dir.path())).await.unwrap();
+    let index = store.commit(put("some key", "some value")).await.unwrap();
+    let buffer = Buffer::default();
+    assert_eq!(store.export(buffer.clone()).await.unwrap(), index);
+    let stream = buffer.0.lock().unwrap().clone();
+    assert!(stream.starts_with(b"SRSNAPSH"));
+    assert!(stream.windows(10).any(|window| window == b"some value"));
+    store.close().await;
+    assert!(matches!(store.export(Buffer::default()).await, Err(StoreError::Closed)));
 }

@@ -145,7 +145,6 @@ async fn tokens() {
     };
     let store = open().await.unwrap();
     println!("empty: {}", resident());
-    println!("{}", fs::read_to_string("/proc/self/smaps").unwrap());
     // In shares: what is prepared must not be taken for the store's memory.
     for _ in 0..10 {
         load(&store, 32, 15_008, 5, (40, 200)).await;

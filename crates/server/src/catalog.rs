@@ -6,7 +6,7 @@ use strongroom_core::Catalog;
 pub(crate) fn catalog() -> Catalog {
     Catalog::new()
         .with(strongroom_sys::engine())
-        // .with(strongroom_token::engine())
+        .with(strongroom_token::engine())
         .with(strongroom_cubbyhole::engine())
         .with_variants(vec![strongroom_kv::v1(), strongroom_kv::v2()], |options| {
             usize::from(options.get("version").map(String::as_str) == Some("2"))

@@ -22,7 +22,9 @@ pub(crate) fn routes(engine: Engine) -> Engine {
                 .update("Enable an audit device at the given path.", enable)
                 .delete("Disable the audit device at the given path.", disable)
         })
-        .route("audit-hash/{path..}", |r| r.update("Hash an input as the audit device at the given path does.", hash))
+        .route("audit-hash/{path..}", |r| {
+            r.update("Hash an input as the audit device at the given path does.", hash)
+        })
         .route("config/auditing/request-headers", |r| {
             r.sudo().read("List the request headers that are configured to be audited.", read_headers)
         })
@@ -216,8 +218,7 @@ mod tests {
         let input = json!({ "type": "file", "description": "d", "options": { "file_path": log } });
         let told = server.write("sys/audit/main", input.clone()).await;
         assert_eq!(told.status, 204, "{}", told.body);
-        let device =
-            json!({ "description": "d", "local": false, "options": { "file_path": log }, "path": "main/", "type": "file" });
+        let device = json!({ "description": "d", "local": false, "options": { "file_path": log }, "path": "main/", "type": "file" });
         let listed = server.read("sys/audit").await;
         assert_eq!(listed.data(), &json!({ "main/": device }));
         assert_eq!(listed.body["main/"], device, "also at the top");
@@ -256,7 +257,10 @@ mod tests {
         assert_eq!(server.read(&format!("{base}/X-Foo")).await.data(), &json!({ "X-Foo": { "hmac": true } }));
         let all = json!({ "headers": { "x-bar": { "hmac": false }, "x-foo": { "hmac": true } } });
         assert_eq!(server.read(base).await.data(), &all);
-        assert_eq!(server.read(&format!("{base}/none")).await.error(), (400, "Could not find header in config"));
+        assert_eq!(
+            server.read(&format!("{base}/none")).await.error(),
+            (400, "Could not find header in config")
+        );
         assert_eq!(server.delete(&format!("{base}/x-FOO")).await.status, 204);
         assert_eq!(server.read(base).await.data(), &json!({ "headers": { "x-bar": { "hmac": false } } }));
     }

@@ -1,5 +1,155 @@
-use strongroom_engine_api::Engine;
+//! `sys/capabilities`, `sys/capabilities-self`, `sys/capabilities-accessor`. Source: Vault's API pages of these names.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, json};
+use strongroom_core::Core;
+use strongroom_engine_api::lenient::{List, Text};
+use strongroom_engine_api::{
+    Caller, Clock, Engine, EngineError, Extension, Input, Mount, Reply, Scope, View, bad_request,
+};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
+        .route("capabilities", |r| r.update("What a token may do on paths.", of_token))
+        .route("capabilities-self", |r| r.update("What the calling token may do on paths.", of_self))
+        .route("capabilities-accessor", |r| {
+            r.update("What the token with an accessor may do on paths.", of_accessor)
+        })
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct TokenInput {
+    /// Use 'paths' instead.
+    path: Option<List>,
+    /// Paths on which capabilities are being queried.
+    paths: Option<List>,
+    /// Token for which capabilities are being queried.
+    token: Option<Text>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct SelfInput {
+    /// Use 'paths' instead.
+    path: Option<List>,
+    /// Paths on which capabilities are being queried.
+    paths: Option<List>,
+    /// Means nothing here: it is the calling token that is asked about.
+    #[allow(dead_code, reason = "documented by the API, and without effect")]
+    token: Option<Text>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct AccessorInput {
+    /// Accessor of the token for which capabilities are being queried.
+    accessor: Option<Text>,
+    /// Use 'paths' instead.
+    path: Option<List>,
+    /// Paths on which capabilities are being queried.
+    paths: Option<List>,
+}
+
+async fn of_token(
+    Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
+    Input(input): Input<TokenInput>,
+    view: View,
+    clock: Clock,
+) -> Result<Reply, EngineError> {
+    let token = input.token.map(|token| token.0).filter(|token| !token.is_empty());
+    let token = token.ok_or_else(|| bad_request("missing token"))?;
+    let found = core.principal(&view, &token, clock.now()).await?;
+    let found = found.ok_or_else(|| bad_request("invalid token"))?;
+    told(&core, &mount, &view, &found.entry.policies, input.paths, input.path).await
+}
+
+async fn of_self(
+    Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
+    Input(input): Input<SelfInput>,
+    caller: Caller,
+    view: View,
+) -> Result<Reply, EngineError> {
+    told(&core, &mount, &view, &caller.policies, input.paths, input.path).await
+}
+
+async fn of_accessor(
+    Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
+    Input(input): Input<AccessorInput>,
+    view: View,
+) -> Result<Reply, EngineError> {
+    let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
+    let accessor = accessor.ok_or_else(|| bad_request("missing accessor"))?;
+    let reads = view.scoped(Scope::core());
+    let unknown = || bad_request("invalid accessor");
+    let key = core.key_of_accessor(&reads, &accessor).await?.ok_or_else(unknown)?;
+    let entry = core.token_at(&reads, &key).await?.ok_or_else(unknown)?;
+    told(&core, &mount, &view, &entry.policies, input.paths, input.path).await
+}
+
+/// Every path with what these policies grant there; of a single path also as `capabilities`, as older clients read it.
+async fn told(
+    core: &Core,
+    mount: &Mount,
+    view: &View,
+    policies: &[String],
+    paths: Option<List>,
+    older: Option<List>,
+) -> Result<Reply, EngineError> {
+    let given = |paths: Option<List>| paths.map(|paths| paths.0).filter(|paths| !paths.is_empty());
+    let paths = given(paths).or_else(|| given(older)).ok_or_else(|| bad_request("paths must be supplied"))?;
+    let acl = core.acl(view, mount.namespace, policies).await?;
+    let mut members = Map::new();
+    for path in &paths {
+        members.insert(path.clone(), json!(acl.capabilities(path)));
+    }
+    if let [only] = paths.as_slice() {
+        members.insert("capabilities".to_owned(), json!(acl.capabilities(only)));
+    }
+    Ok(Reply { also_at_top: true, ..Reply::data(&members)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Server;
+
+    const POLICY: &str = r#"path "secret/*" { capabilities = ["read", "list"] } path "secret/no" { capabilities = ["deny"] }"#;
+
+    #[tokio::test]
+    async fn every_path_is_told_both_ways() {
+        let server = Server::new().await;
+        let token = server.token_with(POLICY).await;
+        let paths = json!(["secret/a", "secret/no", "nowhere"]);
+        let told = server.write("sys/capabilities", json!({"token": token, "paths": paths})).await;
+        let expected = json!({"secret/a": ["list", "read"], "secret/no": ["deny"], "nowhere": ["deny"]});
+        assert_eq!(told.data(), &expected);
+        assert_eq!(told.body["secret/a"], json!(["list", "read"]));
+        let told = server.write("sys/capabilities-self", json!({"path": "secret/a"})).await;
+        assert_eq!(told.data(), &json!({"capabilities": ["root"], "secret/a": ["root"]}));
+        assert_eq!(told.body["capabilities"], json!(["root"]));
+        let view = server.core.barrier().pinned_view().await.unwrap();
+        let found = server.core.principal(&view, &token, server.clock.now()).await.unwrap().unwrap();
+        let input = json!({"accessor": found.entry.accessor, "paths": "secret/a"});
+        let told = server.write("sys/capabilities-accessor", input).await;
+        assert_eq!(told.data()["secret/a"], json!(["list", "read"]));
+    }
+
+    #[tokio::test]
+    async fn refusals_say_what_is_missing() {
+        let server = Server::new().await;
+        for (path, input, text) in [
+            ("sys/capabilities", json!({"token": "x", "paths": "a"}), "invalid token"),
+            ("sys/capabilities", json!({"paths": "a"}), "missing token"),
+            ("sys/capabilities-self", json!({}), "paths must be supplied"),
+            ("sys/capabilities-accessor", json!({"paths": "a"}), "missing accessor"),
+            ("sys/capabilities-accessor", json!({"accessor": "x", "paths": "a"}), "invalid accessor"),
+        ] {
+            assert_eq!(server.write(path, input).await.error(), (400, text));
+        }
+    }
 }

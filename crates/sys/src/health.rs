@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use strongroom_core::{Core, SealStatus};
 use strongroom_engine_api::lenient::Text;
-use strongroom_engine_api::{Engine, EngineError, Extension, Input, IntoReply, OperationDoc, Reply, bad_request};
+use strongroom_engine_api::{
+    Engine, EngineError, Extension, Input, IntoReply, OperationDoc, Reply, bad_request,
+};
 
 use crate::bare::{AtTop, Bare};
 
@@ -51,6 +53,7 @@ struct HealthInput {
 
 /// What a health check is told.
 #[derive(Serialize, JsonSchema)]
+#[allow(clippy::struct_excessive_bools, reason = "the members that Vault answers")]
 struct Health {
     /// Whether there are keys in storage.
     initialized: bool,
@@ -128,7 +131,7 @@ async fn health(
         chosen(given.as_ref(), usual)?;
     }
     let [uninitialized, sealed, active] = codes;
-    let code = match &status {
+    let answered = match &status {
         SealStatus { initialized: false, .. } => uninitialized,
         SealStatus { sealed: true, .. } => sealed,
         _ => active,
@@ -150,11 +153,12 @@ async fn health(
         clock_skew_ms: 0,
         replication_primary_canary_age_ms: 0,
     };
-    Ok(HealthAnswer(code, health))
+    Ok(HealthAnswer(answered, health))
 }
 
 /// Who leads.
 #[derive(Serialize, JsonSchema)]
+#[allow(clippy::struct_field_names, reason = "the members that Vault answers")]
 struct Leader {
     /// Whether storage lets several nodes stand in for one another.
     ha_enabled: bool,
@@ -216,6 +220,7 @@ struct Nodes {
 
 /// A node.
 #[derive(Serialize, JsonSchema)]
+#[allow(clippy::struct_field_names, reason = "the members that Vault answers")]
 struct Node {
     /// The name of its machine.
     hostname: String,
@@ -283,7 +288,10 @@ mod tests {
     async fn health_follows_the_seal() {
         let blank = Server::blank(Settings::default());
         let told = health(&blank, json!({})).await;
-        assert_eq!((told.status, &told.body["initialized"], &told.body["sealed"]), (501, &json!(false), &json!(true)));
+        assert_eq!(
+            (told.status, &told.body["initialized"], &told.body["sealed"]),
+            (501, &json!(false), &json!(true))
+        );
         assert_eq!(health(&blank, json!({ "uninitcode": "200" })).await.status, 200);
 
         let sealed = Server::sealed(Settings::default(), 1, 1).await;
@@ -298,8 +306,14 @@ mod tests {
         assert_eq!(told.body["server_time_utc"], START.as_secs());
         assert_eq!(told.body["replication_dr_mode"], "disabled");
         assert_ne!(told.body["cluster_name"], json!(null));
-        assert_eq!(health(&server, json!({ "activecode": "204" })).await.body, json!(null), "204 has no body");
-        for wrong in [json!({ "activecode": "x" }), json!({ "standbycode": "99" }), json!({ "activecode": "100" })] {
+        assert_eq!(
+            health(&server, json!({ "activecode": "204" })).await.body,
+            json!(null),
+            "204 has no body"
+        );
+        for wrong in
+            [json!({ "activecode": "x" }), json!({ "standbycode": "99" }), json!({ "activecode": "100" })]
+        {
             assert_eq!(health(&server, wrong).await.status, 400);
         }
     }

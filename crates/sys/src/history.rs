@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_core::Core;
-use strongroom_engine_api::{Engine, EngineError, Extension, Moment, Paging, Reads, Reply, Stored, Table, Txn, View};
+use strongroom_engine_api::{
+    Engine, EngineError, Extension, Moment, Paging, Reads, Reply, Stored, Table, Txn, View,
+};
 
 use crate::remount;
 
@@ -110,7 +112,7 @@ mod tests {
             } },
         });
         assert_eq!(server.list("sys/version-history").await.data(), &expected, "before housekeeping");
-        server.clock.advance(Duration::from_secs(60));
+        server.clock.advance(Duration::from_mins(1));
         server.core.work_once(true).await.unwrap();
         assert_eq!(server.list("sys/version-history").await.data(), &expected, "and after");
     }

@@ -95,7 +95,9 @@ async fn initialize(
 fn refused(error: InitError) -> EngineError {
     match error {
         InitError::Engine(error) => error,
-        error @ (InitError::AlreadyInitialized | InitError::Configuration(_)) => bad_request(error.to_string()),
+        error @ (InitError::AlreadyInitialized | InitError::Configuration(_)) => {
+            bad_request(error.to_string())
+        }
     }
 }
 
@@ -115,7 +117,9 @@ fn check(input: &InitInput) -> Result<(u8, u8), String> {
         return Err(format!("parameters {} not applicable to seal type shamir", recovery.join(",")));
     }
     if given(&input.pgp_keys) {
-        return Err("invalid seal configuration: 'pgp_keys' is not supported: this version has no PGP".to_owned());
+        return Err(
+            "invalid seal configuration: 'pgp_keys' is not supported: this version has no PGP".to_owned()
+        );
     }
     if input.root_token_pgp_key.as_ref().is_some_and(|key| !key.is_empty()) {
         return Err("'root_token_pgp_key' is not supported: this version has no PGP".to_owned());
@@ -128,7 +132,9 @@ fn check(input: &InitInput) -> Result<(u8, u8), String> {
         (_, 256..) => "threshold must be less than 256",
         (2.., 1) => "threshold must be greater than one for multiple shares",
         (shares, threshold) if threshold > shares => "threshold cannot be larger than shares",
-        (shares, _) if !matches!(number(&input.stored_shares), 0 | 1) && number(&input.stored_shares) != shares => {
+        (shares, _)
+            if !matches!(number(&input.stored_shares), 0 | 1) && number(&input.stored_shares) != shares =>
+        {
             "stored_shares must be the same as secret_shares"
         }
         (shares, threshold) => {
@@ -151,8 +157,12 @@ mod tests {
     #[tokio::test]
     async fn makes_keys_that_unseal_and_a_root_token() {
         let mut server = Server::blank(Settings::default());
-        assert_eq!(server.ask_as("", Asked::Read, "sys/init", json!({})).await.body, json!({ "initialized": false }));
-        let input = json!({ "secret_shares": 3, "secret_threshold": 2, "pgp_keys": null, "stored_shares": 3 });
+        assert_eq!(
+            server.ask_as("", Asked::Read, "sys/init", json!({})).await.body,
+            json!({ "initialized": false })
+        );
+        let input =
+            json!({ "secret_shares": 3, "secret_threshold": 2, "pgp_keys": null, "stored_shares": 3 });
         let made = server.ask_as("", Asked::Write, "sys/init", input.clone()).await;
         assert_eq!(made.status, 200, "{}", made.body);
         assert_eq!(made.body["keys"].as_array().map(Vec::len), Some(3));
@@ -162,7 +172,10 @@ mod tests {
         server.root = made.body["root_token"].as_str().unwrap().to_owned();
         assert!(server.root.starts_with("hvs."));
         assert_eq!(server.read("sys/mounts").await.status, 200);
-        assert_eq!(server.ask_as("", Asked::Read, "sys/init", json!({})).await.body, json!({ "initialized": true }));
+        assert_eq!(
+            server.ask_as("", Asked::Read, "sys/init", json!({})).await.body,
+            json!({ "initialized": true })
+        );
         let again = server.ask_as("", Asked::Write, "sys/init", input).await;
         assert_eq!(again.error(), (400, "Vault is already initialized"));
     }

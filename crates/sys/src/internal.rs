@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use strongroom_core::{Core, ListingVisibility, Mounted, ROOT_NAMESPACE};
-use strongroom_engine_api::{Call, Caller, Data, Engine, EngineError, Extension, Path, Reply, View, bad_request};
+use strongroom_engine_api::{
+    Call, Caller, Data, Engine, EngineError, Extension, Path, Reply, View, bad_request,
+};
 use strongroom_policy::CompiledAcl;
 
 use crate::bare::Bare;
@@ -16,15 +18,24 @@ use crate::mounts::{AUTH, MountView};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
-        .route("internal/ui/mounts", |r| r.open().read("Lists all enabled and visible mounts.", visible_mounts))
-        .route("internal/ui/mounts/{path..}", |r| r.open().read("Return information about the given mount.", mount))
-        .route("internal/ui/resultant-acl", |r| r.read("Information about a token's resultant ACL.", resultant_acl))
-        .route("internal/ui/namespaces", |r| r.open().read("Lists the namespaces the token may use.", namespaces))
+        .route("internal/ui/mounts", |r| {
+            r.open().read("Lists all enabled and visible mounts.", visible_mounts)
+        })
+        .route("internal/ui/mounts/{path..}", |r| {
+            r.open().read("Return information about the given mount.", mount)
+        })
+        .route("internal/ui/resultant-acl", |r| {
+            r.read("Information about a token's resultant ACL.", resultant_acl)
+        })
+        .route("internal/ui/namespaces", |r| {
+            r.open().read("Lists the namespaces the token may use.", namespaces)
+        })
         .route("internal/ui/feature-flags", |r| {
             r.open().while_sealed().read("Lists enabled feature flags.", feature_flags)
         })
         .route("internal/inspect/router/{tag}", |r| {
-            r.sudo().read("Expose the route entry and mount entry tables stored in the router.", inspect_router)
+            r.sudo()
+                .read("Expose the route entry and mount entry tables stored in the router.", inspect_router)
         })
 }
 
@@ -82,10 +93,9 @@ async fn mount(
     let router = core.router().await?;
     // Whether there is a mount is told only to those who may use it.
     match router.route(ROOT_NAMESPACE, &path) {
-        Some((mounted, _)) if acl.has_any_access_under(&mounted.path) => Ok(Data(Located {
-            path: mounted.mount.path.clone(),
-            mount: MountView::of(&core, &mounted),
-        })),
+        Some((mounted, _)) if acl.has_any_access_under(&mounted.path) => {
+            Ok(Data(Located { path: mounted.mount.path.clone(), mount: MountView::of(&core, &mounted) }))
+        }
         _ => {
             let path = format!("{}/", path.trim_end_matches('/'));
             denied(format!(
@@ -140,7 +150,10 @@ struct Routed {
     tainted: Option<bool>,
 }
 
-async fn inspect_router(Extension(core): Extension<Core>, Path(tag): Path<String>) -> Result<Reply, EngineError> {
+async fn inspect_router(
+    Extension(core): Extension<Core>,
+    Path(tag): Path<String>,
+) -> Result<Reply, EngineError> {
     if !core.settings().introspection_endpoint {
         return Err(bad_request(
             "the Vault configuration must set \"introspection_endpoint\" to true to enable this endpoint",
@@ -179,7 +192,8 @@ mod tests {
 
     async fn with_mounts() -> Server {
         let server = Server::new().await;
-        let public = json!({ "type": "kv", "description": "for all", "config": { "listing_visibility": "unauth" } });
+        let public =
+            json!({ "type": "kv", "description": "for all", "config": { "listing_visibility": "unauth" } });
         for (path, input) in [
             ("mounts/mine", json!({ "type": "kv-v2" })),
             ("mounts/other", json!({ "type": "kv" })),
@@ -216,19 +230,20 @@ mod tests {
     async fn a_mount_is_shown_to_those_who_may_use_it() {
         let server = with_mounts().await;
         let token = server.token_with(r#"path "mine/data/x" { capabilities = ["read"] }"#).await;
-        let ask = async |token, path| server.ask_as(token, Asked::Read, path, json!({})).await;
-        let told = ask(&token, "sys/internal/ui/mounts/mine/some/where").await;
+        let ask = async |token: &str, path: &str| {
+            server.ask_as(token, Asked::Read, &format!("sys/internal/ui/mounts/{path}"), json!({})).await
+        };
+        let told = ask(&token, "mine/some/where").await;
         assert_eq!((&told.data()["path"], &told.data()["type"]), (&json!("mine/"), &json!("kv")));
-        assert_eq!(ask(&token, "sys/internal/ui/mounts/mine").await.data(), told.data());
+        assert_eq!(ask(&token, "mine").await.data(), told.data());
         for path in ["other", "none", "auth/door"] {
-            let asked = format!("sys/internal/ui/mounts/{path}");
-            let told = ask(&token, &asked).await;
+            let told = ask(&token, path).await;
             let text = format!(
                 "preflight capability check returned 403, please ensure client's policies grant access to path \"{path}/\""
             );
             assert_eq!(told.error(), (403, text.as_str()));
         }
-        assert_eq!(ask("", "sys/internal/ui/mounts/public").await.error(), (403, "permission denied"));
+        assert_eq!(ask("", "public").await.error(), (403, "permission denied"));
         let auth = server.read("sys/internal/ui/mounts/auth/door").await;
         assert_eq!(auth.data()["path"], "door/");
     }
@@ -240,7 +255,10 @@ mod tests {
         let token = server.token_with(r#"path "kv/*" { capabilities = ["read"] }"#).await;
         let told = server.ask_as(&token, Asked::Read, "sys/internal/ui/resultant-acl", json!({})).await;
         assert_eq!(told.data()["glob_paths"]["kv/"], json!({ "capabilities": ["read"] }));
-        assert_eq!(server.ask_as("", Asked::Read, "sys/internal/ui/resultant-acl", json!({})).await.status, 403);
+        assert_eq!(
+            server.ask_as("", Asked::Read, "sys/internal/ui/resultant-acl", json!({})).await.status,
+            403
+        );
         let told = server.ask_as(&token, Asked::Read, "sys/internal/ui/namespaces", json!({})).await;
         assert_eq!(told.data(), &json!({}));
         assert_eq!(server.ask_as("", Asked::Read, "sys/internal/ui/namespaces", json!({})).await.status, 403);
@@ -251,7 +269,8 @@ mod tests {
     #[tokio::test]
     async fn the_router_is_laid_open_where_the_configuration_says_so() {
         let shut = Server::new().await;
-        let text = "the Vault configuration must set \"introspection_endpoint\" to true to enable this endpoint";
+        let text =
+            "the Vault configuration must set \"introspection_endpoint\" to true to enable this endpoint";
         assert_eq!(shut.read("sys/internal/inspect/router/root").await.error(), (400, text));
         let server = Server::with(Settings { introspection_endpoint: true, ..Settings::default() }).await;
         let told = server.read("sys/internal/inspect/router/storage").await;

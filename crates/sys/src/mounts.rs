@@ -175,7 +175,12 @@ pub(crate) struct EnableInput {
 }
 
 /// The mount that is asked for.
-pub(crate) fn asked_for(core: &Core, call: &Call, input: EnableInput, class: Class) -> Result<NewMount, EngineError> {
+pub(crate) fn asked_for(
+    core: &Core,
+    call: &Call,
+    input: EnableInput,
+    class: Class,
+) -> Result<NewMount, EngineError> {
     let text = |text: Option<Text>| text.map(|text| text.0).unwrap_or_default();
     let flag = |flag: Option<Flag>| flag.is_some_and(|flag| flag.0);
     let mut options = input.options.map(|options| options.0).unwrap_or_default();
@@ -193,7 +198,11 @@ pub(crate) fn asked_for(core: &Core, call: &Call, input: EnableInput, class: Cla
         "kv".clone_into(&mut kind);
         options.insert("version".to_owned(), version.to_owned());
     }
-    if core.catalog().engine(Class::System, &kind, &options).is_some_and(|engine| engine.class() == Class::System) {
+    if core
+        .catalog()
+        .engine(Class::System, &kind, &options)
+        .is_some_and(|engine| engine.class() == Class::System)
+    {
         return Err(bad_request(format!("mount type of {kind:?} is not mountable")));
     }
     tuning::check_plugin_version(&kind, input.plugin_version.as_ref())?;
@@ -208,6 +217,7 @@ pub(crate) fn asked_for(core: &Core, call: &Call, input: EnableInput, class: Cla
     };
     if let Some(config) = input.config {
         warn_of_unknown_config(call);
+        mount.tuning.force_no_cache = config.force_no_cache.as_ref().is_some_and(|flag| flag.0);
         config.apply(&mut mount.tuning, &mount.kind, class, call)?;
     }
     tuning::check_new_ttls(&mount.tuning, core.settings().max_lease_ttl)?;
@@ -226,10 +236,14 @@ fn kv_version(kind: &str) -> Option<&'static str> {
 fn warn_of_unknown_config(call: &Call) {
     let Some(config) = call.request.input.get("config").and_then(|config| config.as_object()) else { return };
     let known = fields_of::<ConfigInput>();
-    let unknown: Vec<&str> =
-        config.keys().map(String::as_str).filter(|name| !known.iter().any(|field| field.name == *name)).collect();
+    let is_known = |name: &str| known.iter().any(|field| field.name == name);
+    let given = config.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str());
+    let unknown: Vec<&str> = given.filter(|name| !is_known(name)).collect();
     if !unknown.is_empty() {
-        call.warn(format!("Endpoint ignored these unrecognized parameters in config: [{}]", unknown.join(" ")));
+        call.warn(format!(
+            "Endpoint ignored these unrecognized parameters in config: [{}]",
+            unknown.join(" ")
+        ));
     }
 }
 

@@ -1,4 +1,4 @@
-//! `sys/internal/specs/openapi`: the API as the route tables have it, as an OpenAPI 3.0.2 document. Source: Vault's API
+//! `sys/internal/specs/openapi`: the API as the route tables have it, as an `OpenAPI` 3.0.2 document. Source: Vault's API
 //! page `internal-specs-openapi`; <https://spec.openapis.org/oas/v3.0.2>.
 
 mod paths;
@@ -89,7 +89,9 @@ fn mounted_place(mounted: &Mounted) -> Place {
 /// parameter, whose default is where such an engine is mounted, if it is.
 fn generic_places(core: &Core, mounts: &[Arc<Mounted>]) -> Vec<Place> {
     let mounted_at = |engine: &Engine| {
-        mounts.iter().find(|mounted| mounted.engine.kind() == engine.kind() && mounted.engine.generic() == engine.generic())
+        mounts.iter().find(|mounted| {
+            mounted.engine.kind() == engine.kind() && mounted.engine.generic() == engine.generic()
+        })
     };
     core.catalog()
         .engines()
@@ -104,7 +106,8 @@ fn generic_places(core: &Core, mounts: &[Arc<Mounted>]) -> Vec<Place> {
             let parameter = format!("{name}_mount_path");
             let auth = if engine.class() == Class::Auth { "auth/" } else { "" };
             let base = fixed.clone().unwrap_or_else(|| format!("{auth}{{{parameter}}}/"));
-            let usual = mounted_at(engine).map_or(engine.kind(), |mounted| mounted.mount.path.trim_end_matches('/'));
+            let usual =
+                mounted_at(engine).map_or(engine.kind(), |mounted| mounted.mount.path.trim_end_matches('/'));
             Place {
                 mount_parameter: fixed.is_none().then(|| (parameter, usual.to_owned())),
                 id_prefix: fixed.as_deref().map_or(name, |base| base.trim_end_matches('/')).to_owned(),

@@ -25,7 +25,9 @@ pub(crate) fn routes(engine: Engine) -> Engine {
             .update("Update the value of the key at the given path.", write)
             .delete("Delete the key with given path.", delete)
             .list("Return a list keys for a given path prefix.", list)
-            .explain("Storage below the mounts. A path is a key, or the beginning of one, in hexadecimal digits.")
+            .explain(
+                "Storage below the mounts. A path is a key, or the beginning of one, in hexadecimal digits.",
+            )
     })
 }
 
@@ -58,6 +60,9 @@ struct WriteInput {
     encoding: Option<Text>,
     /// Empty: values are not compressed.
     compression_type: Option<Text>,
+    /// Has no effect: values are not compressed.
+    #[allow(dead_code, reason = "read for its documentation")]
+    compressed: Option<Flag>,
 }
 
 /// The store, where the configuration opens it.
@@ -70,7 +75,8 @@ fn opened(core: &Core) -> Result<&Arc<dyn Store>, EngineError> {
 }
 
 fn key_of(path: &str) -> Result<Vec<u8>, EngineError> {
-    let key = from_hex(path).ok_or_else(|| bad_request(format!("{path:?} is not a key: not hexadecimal digits")))?;
+    let key = from_hex(path)
+        .ok_or_else(|| bad_request(format!("{path:?} is not a key: not hexadecimal digits")))?;
     if key.first() == Some(&BOOTSTRAP) {
         return Err(bad_request(format!("cannot access {path:?}: it belongs to the seal")));
     }
@@ -103,8 +109,8 @@ async fn read(
     let value = if base64 {
         STANDARD.encode(&*plain)
     } else {
-        let text = std::str::from_utf8(&plain);
-        text.map_err(|_| bad_request("the value is not text: ask for it with encoding=base64"))?.to_owned()
+        let text = std::str::from_utf8(&plain).ok();
+        text.ok_or_else(|| bad_request("the value is not text: ask for it with encoding=base64"))?.to_owned()
     };
     Ok(Some(Data(Value { value })))
 }
@@ -123,7 +129,9 @@ async fn write(
         return Err(bad_request("missing value"));
     };
     let plain = if is_base64(input.encoding.as_ref())? {
-        Zeroizing::new(STANDARD.decode(&*text).map_err(|error| bad_request(format!("invalid base64: {error}")))?)
+        Zeroizing::new(
+            STANDARD.decode(&*text).map_err(|error| bad_request(format!("invalid base64: {error}")))?,
+        )
     } else {
         Zeroizing::new(text.as_bytes().to_vec())
     };
@@ -160,7 +168,9 @@ async fn list(
     let asked = paging.limit.min(MOST_KEYS.saturating_add(1));
     let found = store.snapshot().await.map_err(stored)?.scan(&range, asked).await.map_err(stored)?;
     if found.len() > MOST_KEYS {
-        return Err(bad_request(format!("there are more than {MOST_KEYS} keys: list them with after and limit")));
+        return Err(bad_request(format!(
+            "there are more than {MOST_KEYS} keys: list them with after and limit"
+        )));
     }
     let keys: Vec<String> = found.iter().map(|(key, _)| to_hex(key)).collect();
     Reply::keys(&keys)
@@ -182,7 +192,10 @@ mod tests {
         let server = Server::new().await;
         assert_eq!(server.list("sys/raw").await.error(), (404, "unsupported path"));
         assert_eq!(server.read("sys/raw/0101").await.error(), (404, "unsupported path"));
-        assert_eq!(server.write("sys/raw/ff01", json!({ "value": "x" })).await.error(), (404, "unsupported path"));
+        assert_eq!(
+            server.write("sys/raw/ff01", json!({ "value": "x" })).await.error(),
+            (404, "unsupported path")
+        );
         assert_eq!(server.delete("sys/raw/0101").await.error(), (404, "unsupported path"));
         let server = opened_server().await;
         let all = r#"["create", "read", "update", "delete", "list"]"#;
@@ -213,10 +226,12 @@ mod tests {
     async fn entries_of_the_core_are_seen_and_those_of_the_seal_are_not() {
         let server = opened_server().await;
         let told = server.list("sys/raw").await;
-        let keys: Vec<&str> = told.data()["keys"].as_array().unwrap().iter().filter_map(|key| key.as_str()).collect();
+        let keys: Vec<&str> =
+            told.data()["keys"].as_array().unwrap().iter().filter_map(|key| key.as_str()).collect();
         assert!(keys.iter().any(|key| key.starts_with("0101")), "mounts");
         assert!(!keys.iter().any(|key| key.starts_with("00")));
-        let told = server.ask(Asked::Read, &format!("sys/raw/{}", keys[0]), json!({ "encoding": "base64" })).await;
+        let told =
+            server.ask(Asked::Read, &format!("sys/raw/{}", keys[0]), json!({ "encoding": "base64" })).await;
         assert!(!told.data()["value"].as_str().unwrap().is_empty());
         for path in ["00", "006b657972696e67"] {
             let text = format!("cannot access {path:?}: it belongs to the seal");

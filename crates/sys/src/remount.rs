@@ -16,9 +16,9 @@ use crate::mounts::{AUTH, TOKEN, as_kept, is_reserved};
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
         .route("remount", |r| {
-            r.sudo()
-                .update("Move a mount to another path, with all that it keeps.", remount)
-                .explain("Moves a mount to another path, with all that it keeps. Its leases and tokens are revoked.")
+            r.sudo().update("Move a mount to another path, with all that it keeps.", remount).explain(
+                "Moves a mount to another path, with all that it keeps. Its leases and tokens are revoked.",
+            )
         })
         .route("remount/status/{migration_id}", |r| r.read("Check the status of a mount move.", status))
 }
@@ -26,7 +26,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 /// Moves of mounts by id.
 const MOVES: Table<str, Move> = Table::new(2);
 /// How long a move can be asked about.
-const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+const REMEMBERED: Duration = Duration::from_hours(24);
 /// Moves forgotten in one step.
 const STEP: usize = 128;
 /// Leases are revoked a step at a time, all of them in the transaction of the move: this many steps at most.
@@ -99,7 +99,9 @@ async fn revoke_leases(core: &Core, txn: &Txn, from: &str) -> Result<(), EngineE
             return Ok(());
         }
     }
-    Err(bad_request(format!("{from} has too many leases to be moved; revoke them first with sys/leases/revoke-prefix")))
+    Err(bad_request(format!(
+        "{from} has too many leases to be moved; revoke them first with sys/leases/revoke-prefix"
+    )))
 }
 
 /// What became of a move.
@@ -124,8 +126,7 @@ struct Info {
 
 async fn status(view: View, Path(id): Path<String>) -> Result<Option<AtTop<Status>>, EngineError> {
     let Some(done) = MOVES.get(&view, id.as_str()).await? else { return Ok(None) };
-    let info =
-        Info { source_mount: done.from.clone(), target_mount: done.to.clone(), status: "success" };
+    let info = Info { source_mount: done.from.clone(), target_mount: done.to.clone(), status: "success" };
     Ok(Some(AtTop(Status { migration_id: id, migration_info: info })))
 }
 

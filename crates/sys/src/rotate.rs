@@ -15,7 +15,8 @@ use strongroom_engine_api::{
 use crate::bare::AtTop;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
-    let rotate = |r: Route| r.sudo().update("Rotate the backend encryption key used to persist data.", rotate);
+    let rotate =
+        |r: Route| r.sudo().update("Rotate the backend encryption key used to persist data.", rotate);
     let config = |r: Route| {
         r.read("Read the automatic rotation of the encryption key.", read_config)
             .update("Configure the automatic rotation of the encryption key.", write_config)
@@ -82,7 +83,7 @@ async fn read_config(Extension(core): Extension<Core>) -> Result<Data<Config>, E
 
 /// The fewest operations and the shortest interval that may be configured.
 const FEWEST_OPERATIONS: u64 = 1_000_000;
-const SHORTEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+const SHORTEST_INTERVAL: Duration = Duration::from_hours(24);
 
 async fn write_config(
     Extension(core): Extension<Core>,
@@ -96,8 +97,9 @@ async fn write_config(
     if let Some(asked) = input.max_operations {
         let most = RotationConfig::default().max_operations;
         let fits = u64::try_from(asked.0).ok().filter(|asked| (FEWEST_OPERATIONS..=most).contains(asked));
-        config.max_operations = fits
-            .ok_or_else(|| bad_request(format!("max_operations must be in the range [{FEWEST_OPERATIONS},{most}]")))?;
+        config.max_operations = fits.ok_or_else(|| {
+            bad_request(format!("max_operations must be in the range [{FEWEST_OPERATIONS},{most}]"))
+        })?;
     }
     if let Some(interval) = input.interval {
         if !interval.is_zero() && interval.0 < SHORTEST_INTERVAL {
@@ -138,7 +140,10 @@ mod tests {
         assert_eq!((&first["enabled"], &first["interval"]), (&json!(true), &json!(0)));
         let input = json!({ "interval": "48h", "max_operations": 2_000_000 });
         assert_eq!(server.write("sys/rotate/config", input).await.status, 204);
-        assert_eq!(read().await, json!({ "enabled": true, "interval": "48h0m0s", "max_operations": 2_000_000 }));
+        assert_eq!(
+            read().await,
+            json!({ "enabled": true, "interval": "48h0m0s", "max_operations": 2_000_000 })
+        );
         server.write("sys/rotate/keyring/config", json!({ "enabled": "false", "interval": 0 })).await;
         assert_eq!(read().await, json!({ "enabled": false, "interval": 0, "max_operations": 2_000_000 }));
     }

@@ -13,7 +13,9 @@ use crate::bare::Bare;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
-        .route("seal-status", |r| r.open().while_sealed().read("Check the seal status of a server.", seal_status))
+        .route("seal-status", |r| {
+            r.open().while_sealed().read("Check the seal status of a server.", seal_status)
+        })
         .route("unseal", |r| r.open().while_sealed().update("Unseal the server.", unseal))
         .route("seal", |r| r.sudo().update("Seal the server.", seal))
 }
@@ -23,6 +25,7 @@ pub(crate) const SHAMIR: &str = "shamir";
 
 /// Where sealing stands.
 #[derive(Serialize, JsonSchema)]
+#[allow(clippy::struct_excessive_bools, reason = "the members that Vault answers")]
 pub(crate) struct SealStatus {
     /// The kind of seal.
     #[serde(rename = "type")]
@@ -121,7 +124,9 @@ fn refused(error: UnsealError) -> EngineError {
     match error {
         UnsealError::Barrier(error) => error.into(),
         UnsealError::InvalidShare(text) => bad_request(format!("invalid key: {text}")),
-        UnsealError::WrongKey(_) => bad_request(format!("unable to retrieve stored keys: invalid key: {error}")),
+        UnsealError::WrongKey(_) => {
+            bad_request(format!("unable to retrieve stored keys: invalid key: {error}"))
+        }
         UnsealError::NotInitialized => bad_request(error.to_string()),
     }
 }
@@ -214,7 +219,11 @@ mod tests {
             (told.status, told.error().1.to_owned())
         };
         assert_eq!(status, 400);
-        assert!(text.starts_with("unable to retrieve stored keys: invalid key: failed to decrypt keys from storage"));
+        assert!(
+            text.starts_with(
+                "unable to retrieve stored keys: invalid key: failed to decrypt keys from storage"
+            )
+        );
         let status = server.ask_as("", Asked::Read, "sys/seal-status", json!({})).await;
         assert_eq!((&status.body["progress"], &status.body["nonce"]), (&json!(0), &json!("")));
     }

@@ -8,10 +8,12 @@ use std::time::Duration;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use strongroom_barrier::{Barrier, Scope};
-use strongroom_core::{Answer, Asked, Catalog, Core, DEFAULT_LEASE_TTL, Inbound, NewToken, Settings, TokenEntry};
+use strongroom_core::{
+    Answer, Asked, Catalog, Core, DEFAULT_LEASE_TTL, Inbound, NewToken, Settings, TokenEntry,
+};
 use strongroom_engine_api::{
-    AuthGrant, Body, Clock, Data, Engine, EngineError, Entropy, Environment, Input, LeaseGrant, Lifetimes, Moment, Paging,
-    Path, Reply, Secret,
+    AuthGrant, Body, Clock, Data, Engine, EngineError, Entropy, Environment, Input, LeaseGrant, Lifetimes,
+    Moment, Paging, Path, Reply, Secret,
 };
 use strongroom_storage::InMemory;
 
@@ -87,26 +89,21 @@ impl Server {
 
     /// Asks something with a token (empty: without).
     pub(crate) async fn ask_as(&self, token: &str, asked: Asked, path: &str, input: Value) -> Told {
-        let inbound = Inbound {
-            id: "a-request".to_owned(),
-            asked,
-            path: path.to_owned(),
-            input: input.as_object().cloned().unwrap_or_default(),
-            token: (!token.is_empty()).then(|| Secret::new(token.to_owned())),
-            namespace: String::new(),
-            wrap_ttl: None,
-            headers: HeaderMap::new(),
-            remote: Some(SocketAddr::from(([127, 0, 0, 1], 1234))),
-            certificate_serial: String::new(),
-            policy_override: false,
-        };
-        self.send(inbound).await
+        self.send(inbound(token, asked, path, &input)).await
+    }
+
+    /// Asks something as root, for a wrapped answer.
+    pub(crate) async fn ask_wrapped(&self, asked: Asked, path: &str, input: Value, ttl: Duration) -> Told {
+        self.send(Inbound { wrap_ttl: Some(ttl), ..inbound(&self.root, asked, path, &input) }).await
     }
 
     /// Asks something prepared.
     pub(crate) async fn send(&self, inbound: Inbound) -> Told {
         let Answer { status, body, .. } = self.core.handle(inbound).await;
-        Told { status, body: if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("JSON") } }
+        Told {
+            status,
+            body: if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("JSON") },
+        }
     }
 
     /// Asks something as root.
@@ -136,7 +133,8 @@ impl Server {
 
     /// A service token with a policy of its own that has this text.
     pub(crate) async fn token_with(&self, policy: &str) -> String {
-        let name = format!("test-{}", self.core.environment().entropy.base62(8).expect("random").to_lowercase());
+        let name =
+            format!("test-{}", self.core.environment().entropy.base62(8).expect("random").to_lowercase());
         let txn = self.core.barrier().transaction(self.core.barrier().pinned_view().await.expect("a view"));
         self.core.write_policy(&txn, 0, &name, policy).expect("a good policy");
         txn.commit().await.expect("commits");
@@ -155,10 +153,27 @@ impl Server {
         let lifetimes = Lifetimes { default: DEFAULT_LEASE_TTL, max: DEFAULT_LEASE_TTL };
         let txn = self.core.barrier().transaction(self.core.barrier().pinned_view().await.expect("a view"));
         let txn = txn.scoped(Scope::core());
-        let new = NewToken { entry, ttl: Duration::from_secs(3600), ..NewToken::default() };
+        let new = NewToken { entry, ttl: Duration::from_hours(1), ..NewToken::default() };
         let made = self.core.make_token(&txn, lifetimes, new).await.expect("a token");
         txn.commit().await.expect("commits");
         made.token.expose().clone()
+    }
+}
+
+/// A request from this machine; without a token where it is empty.
+fn inbound(token: &str, asked: Asked, path: &str, input: &Value) -> Inbound {
+    Inbound {
+        id: "a-request".to_owned(),
+        asked,
+        path: path.to_owned(),
+        input: input.as_object().cloned().unwrap_or_default(),
+        token: (!token.is_empty()).then(|| Secret::new(token.to_owned())),
+        namespace: String::new(),
+        wrap_ttl: None,
+        headers: HeaderMap::new(),
+        remote: Some(SocketAddr::from(([127, 0, 0, 1], 1234))),
+        certificate_serial: String::new(),
+        policy_override: false,
     }
 }
 
@@ -166,10 +181,14 @@ impl Server {
 pub(crate) fn catalog() -> Catalog {
     Catalog::new()
         .with(crate::engine())
-        .with(Engine::system("cubbyhole", "A stand-in for the cubbyhole.").route("{path..}", |r| {
-            r.read("Read", nothing).list("List", nothing)
-        }))
-        .with(Engine::auth("token", "A stand-in for tokens.").route("lookup-self", |r| r.read("Look up", nothing)))
+        .with(
+            Engine::system("cubbyhole", "A stand-in for the cubbyhole.")
+                .route("{path..}", |r| r.read("Read", nothing).list("List", nothing)),
+        )
+        .with(
+            Engine::auth("token", "A stand-in for tokens.")
+                .route("lookup-self", |r| r.read("Look up", nothing)),
+        )
         .with(open_auth())
         .with_variants(vec![values("kv"), versioned_values()], |options| {
             usize::from(options.get("version").is_some_and(|version| version == "2"))
@@ -183,15 +202,15 @@ async fn nothing() -> Result<(), EngineError> {
 
 /// `kv` version 1: answers what it is asked with.
 fn values(kind: &'static str) -> Engine {
-    Engine::new(kind, "A stand-in for key and value.").generic_name("kv_v1").check_options(check_version).route(
-        "{path..}",
-        |r| {
+    Engine::new(kind, "A stand-in for key and value.")
+        .generic_name("kv_v1")
+        .check_options(check_version)
+        .route("{path..}", |r| {
             r.read("Read a secret", echo)
                 .update("Write a secret", echo)
                 .delete("Delete a secret", nothing)
                 .list("List secrets", listed)
-        },
-    )
+        })
 }
 
 fn check_version(options: &BTreeMap<String, String>) -> Result<(), String> {
@@ -250,7 +269,10 @@ async fn lend(Path(name): Path<String>, Input(input): Input<LoanInput>) -> Resul
     Ok(Reply { lease: Some(Box::new(lease)), ..Reply::data(&json!({ "name": name }))? })
 }
 
-async fn describe_loan(Path(name): Path<String>, Input(_): Input<LoanInput>) -> Result<Data<Loan>, EngineError> {
+async fn describe_loan(
+    Path(name): Path<String>,
+    Input(_): Input<LoanInput>,
+) -> Result<Data<Loan>, EngineError> {
     Ok(Data(Loan { name }))
 }
 

@@ -19,12 +19,12 @@ const LOCKING: [&str; 3] = ["approle", "ldap", "userpass"];
 /// What can be set when enabling and when tuning.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct ConfigInput {
-    /// The default lease TTL of this mount; "system" or empty: the server's.
+    /// The default lease TTL of this mount; "system" or 0: the server's.
     default_lease_ttl: Option<Text>,
-    /// The maximum lease TTL of this mount; "system" or empty: the server's.
+    /// The maximum lease TTL of this mount; "system" or 0: the server's.
     max_lease_ttl: Option<Text>,
-    /// Kept for clients that set it; has no effect.
-    force_no_cache: Option<Flag>,
+    /// Has no effect: there is nothing that it would turn off. Shown as it was set when enabling.
+    pub(crate) force_no_cache: Option<Flag>,
     /// Request members whose values audit devices show in clear.
     audit_non_hmac_request_keys: Option<List>,
     /// Answer members whose values audit devices show in clear.
@@ -63,14 +63,12 @@ impl ConfigInput {
         class: Class,
         call: &Call,
     ) -> Result<(), EngineError> {
-        if let Some(text) = &self.default_lease_ttl {
+        // Clients send an empty text for what is to stay as it is.
+        if let Some(text) = self.default_lease_ttl.as_ref().filter(|text| !text.is_empty()) {
             tuning.default_lease_ttl = read_ttl("default", text)?;
         }
-        if let Some(text) = &self.max_lease_ttl {
+        if let Some(text) = self.max_lease_ttl.as_ref().filter(|text| !text.is_empty()) {
             tuning.max_lease_ttl = read_ttl("max", text)?;
-        }
-        if let Some(flag) = self.force_no_cache {
-            tuning.force_no_cache = flag.0;
         }
         for (given, kept) in [
             (self.audit_non_hmac_request_keys, &mut tuning.audit_non_hmac_request_keys),
@@ -102,7 +100,8 @@ fn read_ttl(which: &str, text: &str) -> Result<Duration, EngineError> {
     if text == "system" {
         return Ok(Duration::ZERO);
     }
-    parse_duration(text).map_err(|error| bad_request(format!("unable to parse {which} TTL of {text}: {error}")))
+    parse_duration(text)
+        .map_err(|error| bad_request(format!("unable to parse {which} TTL of {text}: {error}")))
 }
 
 fn read_visibility(text: &str) -> Result<Option<ListingVisibility>, EngineError> {
@@ -133,7 +132,11 @@ fn set_token_type(tuning: &mut MountTuning, text: &str, kind: &str, class: Class
 }
 
 /// Kept under the names they are set by: numbers and seconds as digits.
-fn set_lockout(tuning: &mut MountTuning, given: &BTreeMap<String, String>, kind: &str) -> Result<(), EngineError> {
+fn set_lockout(
+    tuning: &mut MountTuning,
+    given: &BTreeMap<String, String>,
+    kind: &str,
+) -> Result<(), EngineError> {
     if !LOCKING.contains(&kind) {
         let text = format!("tuning of user lockout configuration for auth type {kind:?} not allowed");
         return Err(bad_request(text));
@@ -142,7 +145,9 @@ fn set_lockout(tuning: &mut MountTuning, given: &BTreeMap<String, String>, kind:
         let unreadable = |what: &str| bad_request(format!("unable to parse user lockout {what}: {text:?}"));
         let seconds = || parse_duration(text).map(|span| span.as_secs().to_string()).ok();
         let value = match name.as_str() {
-            "lockout_threshold" => text.parse::<u64>().map(|count| count.to_string()).map_err(|_| unreadable("threshold"))?,
+            "lockout_threshold" => {
+                text.parse::<u64>().ok().ok_or_else(|| unreadable("threshold"))?.to_string()
+            }
             "lockout_duration" => seconds().ok_or_else(|| unreadable("duration"))?,
             "lockout_counter_reset" => seconds().ok_or_else(|| unreadable("counter reset duration"))?,
             "lockout_disable" => match text.to_lowercase().as_str() {
@@ -161,7 +166,9 @@ fn set_lockout(tuning: &mut MountTuning, given: &BTreeMap<String, String>, kind:
 pub(crate) fn check_plugin_version(kind: &str, version: Option<&Text>) -> Result<(), EngineError> {
     match version.map(|version| version.as_str()) {
         None | Some("") => Ok(()),
-        Some(version) => Err(bad_request(format!("plugin not found in the catalog: {kind}, version={version}"))),
+        Some(version) => {
+            Err(bad_request(format!("plugin not found in the catalog: {kind}, version={version}")))
+        }
     }
 }
 
@@ -173,7 +180,9 @@ pub(crate) fn check_new_ttls(tuning: &MountTuning, system_max: Duration) -> Resu
     }
     if max.is_zero() && *default > system_max {
         let seconds = system_max.as_secs();
-        return Err(bad_request(format!("given default lease TTL greater than system max lease TTL of {seconds}")));
+        return Err(bad_request(format!(
+            "given default lease TTL greater than system max lease TTL of {seconds}"
+        )));
     }
     Ok(())
 }
@@ -200,7 +209,9 @@ pub(crate) async fn tune(
     let MountTuning { default_lease_ttl: default, max_lease_ttl: max, .. } = &entry.tuning;
     if !max.is_zero() && default > max {
         let (max, default) = (max.as_secs(), default.as_secs());
-        let text = format!("backend max lease TTL of {max} would be less than backend default lease TTL of {default}");
+        let text = format!(
+            "backend max lease TTL of {max} would be less than backend default lease TTL of {default}"
+        );
         return Err(bad_request(text));
     }
     if let Some(description) = input.description {
@@ -303,6 +314,7 @@ struct SettingsView {
 
 /// User lockout as set.
 #[derive(Serialize, JsonSchema)]
+#[allow(clippy::struct_field_names, reason = "the members that Vault answers")]
 struct LockoutView {
     /// How long after the last failure failures are forgotten, seconds.
     user_lockout_counter_reset_duration: u64,

@@ -1,5 +1,245 @@
-use strongroom_engine_api::Engine;
+//! `sys/wrapping/*`. Source: Vault's documentation, "Response wrapping", and the API pages `sys/wrapping/*`.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strongroom_core::{Core, Envelope, Wrapped, not_wrapping};
+use strongroom_engine_api::lenient::Text;
+use strongroom_engine_api::{
+    Body, Caller, Data, Engine, EngineError, Extension, Input, Reply, Request, Scope, Txn, View, bad_request,
+};
+use strongroom_policy::Operation as PolicyOperation;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
+        .route("wrapping/wrap", |r| r.update("Wrap what is given under a token that can be used once.", wrap))
+        // Open to whoever holds a wrapping token, so that one that was used before is refused in words that say so.
+        .route("wrapping/unwrap", |r| r.open().update("Hand out what a wrapping token holds.", unwrap))
+        .route("wrapping/lookup", |r| {
+            r.open()
+                .read("Look up the properties of a wrapping token.", lookup)
+                .update("Look up the properties of a wrapping token.", lookup)
+        })
+        .route("wrapping/rewrap", |r| r.update("Move what a wrapping token holds to a new one.", rewrap))
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct TokenInput {
+    /// The wrapping token; the client token where it is left out.
+    token: Option<Text>,
+}
+
+impl TokenInput {
+    /// The wrapping token that is meant: the one given, else the client token.
+    fn token(self, caller: Option<&Caller>) -> Result<String, EngineError> {
+        match self.token {
+            Some(Text(token)) if token.is_empty() => {
+                Err(bad_request("error validating wrapping token: empty token in request body"))
+            }
+            Some(Text(token)) => Ok(token),
+            // A client token that is not good is not passed on.
+            None => caller.map(|caller| caller.token.expose().clone()).ok_or_else(not_wrapping),
+        }
+    }
+}
+
+/// The properties of a wrapping token.
+#[derive(Serialize, JsonSchema)]
+struct Properties {
+    /// The path whose answer is wrapped.
+    creation_path: String,
+    /// When it was made (RFC 3339).
+    creation_time: String,
+    /// How long it was made for, in seconds.
+    creation_ttl: u64,
+}
+
+async fn wrap(request: Arc<Request>, Body(body): Body) -> Result<Reply, EngineError> {
+    if request.wrap_ttl.is_none_or(|ttl| ttl.is_zero()) {
+        return Err(bad_request("endpoint requires response wrapping to be used"));
+    }
+    Reply::data(&body)
+}
+
+async fn lookup(
+    Extension(core): Extension<Core>,
+    request: Arc<Request>,
+    Input(input): Input<TokenInput>,
+    view: View,
+) -> Result<Data<Properties>, EngineError> {
+    let token = input.token(request.caller.as_ref())?;
+    let (_, wrapped) = core.wrapped(&view.scoped(Scope::core()), &token).await?.ok_or_else(not_wrapping)?;
+    Ok(Data(Properties {
+        creation_path: wrapped.creation_path.clone(),
+        creation_time: wrapped.creation_time.clone(),
+        creation_ttl: wrapped.ttl,
+    }))
+}
+
+async fn unwrap(
+    Extension(core): Extension<Core>,
+    request: Arc<Request>,
+    Input(input): Input<TokenInput>,
+    txn: Txn,
+) -> Result<Reply, EngineError> {
+    let caller = request.caller.as_ref();
+    let token = input.token(caller)?;
+    let wrapped = core.unwrap(&txn, &token).await?;
+    check_policies(&core, &request, &txn, &token).await?;
+    restored(&wrapped, &request)
+}
+
+/// Whether the caller may unwrap: the wrapping token itself may, any other token where its policies say so.
+async fn check_policies(core: &Core, request: &Request, txn: &Txn, token: &str) -> Result<(), EngineError> {
+    let denied = || EngineError::Denied("permission denied".to_owned());
+    let caller = request.caller.as_ref().ok_or_else(denied)?;
+    if caller.token.expose() == token {
+        return Ok(());
+    }
+    let acl = core.acl(txn.view(), strongroom_core::ROOT_NAMESPACE, &caller.policies).await?;
+    let decision =
+        acl.authorize("sys/wrapping/unwrap", PolicyOperation::Update, &request.input, request.wrap_ttl);
+    if decision.is_allowed() { Ok(()) } else { Err(denied()) }
+}
+
+/// The answer as it was before it was wrapped.
+fn restored(wrapped: &Wrapped, request: &Request) -> Result<Reply, EngineError> {
+    let envelope = Envelope::from_kept(wrapped.envelope.expose())?;
+    if envelope.lease_id.is_empty() {
+        return Ok(Reply {
+            data: envelope.data,
+            made_auth: envelope.auth,
+            warnings: envelope.warnings,
+            ..Reply::default()
+        });
+    }
+    crate::leases::with_lease(&envelope, request)
+}
+
+async fn rewrap(
+    Extension(core): Extension<Core>,
+    caller: Caller,
+    Input(input): Input<TokenInput>,
+    txn: Txn,
+) -> Result<Reply, EngineError> {
+    let token = input.token(Some(&caller))?;
+    Ok(Reply { wrap: Some(core.rewrap(&txn, &token).await?), ..Reply::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+    use strongroom_core::Asked;
+
+    use crate::testing::{Server, Told};
+
+    const UNKNOWN: (u16, &str) = (400, "wrapping token is not valid or does not exist");
+    const UNWRAP: &str = "sys/wrapping/unwrap";
+
+    async fn wrapped(server: &Server, asked: Asked, path: &str, input: Value) -> String {
+        let told = server.ask_wrapped(asked, path, input, Duration::from_secs(60)).await;
+        assert_eq!(told.body["data"], Value::Null, "{}", told.body);
+        told.body["wrap_info"]["token"].as_str().expect("a wrapping token").to_owned()
+    }
+
+    async fn wrap(server: &Server) -> String {
+        wrapped(server, Asked::Write, "sys/wrapping/wrap", json!({"a": {"b": [1, 2]}})).await
+    }
+
+    async fn post(server: &Server, token: &str, path: &str, input: Value) -> Told {
+        server.ask_as(token, Asked::Write, path, input).await
+    }
+
+    #[tokio::test]
+    async fn a_wrapping_token_unwraps_itself_once() {
+        let server = Server::new().await;
+        let token = wrap(&server).await;
+        let told = post(&server, &token, UNWRAP, json!({})).await;
+        assert_eq!(told.data(), &json!({"a": {"b": [1, 2]}}));
+        assert_eq!(post(&server, &token, UNWRAP, json!({})).await.error(), UNKNOWN);
+        let root = server.write(UNWRAP, json!({"token": token})).await;
+        assert_eq!(root.error(), UNKNOWN);
+        assert_eq!(server.write(UNWRAP, json!({})).await.error(), UNKNOWN, "the client token is none");
+    }
+
+    #[tokio::test]
+    async fn another_token_unwraps_where_its_policies_say_so() {
+        let server = Server::new().await;
+        let token = wrap(&server).await;
+        let without = server.token_with("path \"secret/*\" { capabilities = [\"read\"] }").await;
+        let txn = server.core.barrier().transaction(server.core.barrier().pinned_view().await.unwrap());
+        server.core.write_policy(&txn, 0, "default", "").unwrap();
+        txn.commit().await.unwrap();
+        let body = json!({"token": token});
+        assert_eq!(post(&server, &without, UNWRAP, body.clone()).await.error(), (403, "permission denied"));
+        assert_eq!(post(&server, "nobody", UNWRAP, body.clone()).await.error(), (403, "permission denied"));
+        assert_eq!(post(&server, "", UNWRAP, body.clone()).await.error(), (403, "permission denied"));
+        assert_eq!(server.write(UNWRAP, body.clone()).await.data(), &json!({"a": {"b": [1, 2]}}));
+        assert_eq!(post(&server, "nobody", UNWRAP, body).await.error(), UNKNOWN);
+        let token = wrap(&server).await;
+        let told = post(&server, &token, UNWRAP, json!({"token": token})).await;
+        assert_eq!(told.status, 200, "giving it twice is no mistake");
+        let empty = server.write(UNWRAP, json!({"token": ""})).await;
+        assert_eq!(empty.error(), (400, "error validating wrapping token: empty token in request body"));
+    }
+
+    #[tokio::test]
+    async fn what_was_wrapped_comes_back_whole() {
+        let server = Server::new().await;
+        server.write("sys/auth/open", json!({"type": "open"})).await;
+        server.write("sys/mounts/loans", json!({"type": "loans"})).await;
+        let token = wrapped(&server, Asked::Write, "auth/open/login/alice", json!({})).await;
+        let told = post(&server, &token, UNWRAP, json!({})).await;
+        assert_eq!(told.body["auth"]["token_type"], "service");
+        assert!(told.body["auth"]["client_token"].as_str().is_some_and(|token| token.starts_with("hvs.")));
+        let token = wrapped(&server, Asked::Read, "loans/creds/web", json!({"ttl": "10m"})).await;
+        let told = post(&server, &token, UNWRAP, json!({})).await;
+        assert_eq!(told.data(), &json!({"name": "web"}));
+        assert_eq!(told.body["lease_duration"], 600);
+        assert!(told.body["lease_id"].as_str().is_some_and(|id| id.starts_with("loans/creds/web/")));
+    }
+
+    #[tokio::test]
+    async fn properties_are_open_to_who_holds_the_token() {
+        let server = Server::new().await;
+        let token = wrap(&server).await;
+        let expected = json!({
+            "creation_path": "sys/wrapping/wrap", "creation_time": "2023-11-14T22:13:20Z", "creation_ttl": 60,
+        });
+        for client in ["", "nobody", server.root.as_str()] {
+            let told = post(&server, client, "sys/wrapping/lookup", json!({"token": token})).await;
+            assert_eq!(told.data(), &expected);
+        }
+        let told = server.ask_as("", Asked::Read, "sys/wrapping/lookup", json!({"token": token})).await;
+        assert_eq!(told.data(), &expected);
+        assert_eq!(server.read("sys/wrapping/lookup").await.error(), UNKNOWN);
+        assert_eq!(post(&server, "", "sys/wrapping/lookup", json!({"token": "x"})).await.error(), UNKNOWN);
+        server.clock.advance(Duration::from_secs(60));
+        assert_eq!(post(&server, "", "sys/wrapping/lookup", json!({"token": token})).await.error(), UNKNOWN);
+    }
+
+    #[tokio::test]
+    async fn rewrapping_moves_what_is_held() {
+        let server = Server::new().await;
+        let old = wrap(&server).await;
+        server.clock.advance(Duration::from_secs(30));
+        let told = server.write("sys/wrapping/rewrap", json!({"token": old})).await;
+        let info = &told.body["wrap_info"];
+        assert_eq!(info["ttl"], 60);
+        assert_eq!(info["creation_path"], "sys/wrapping/wrap");
+        assert_eq!(server.write("sys/wrapping/rewrap", json!({"token": old})).await.error(), UNKNOWN);
+        server.clock.advance(Duration::from_secs(59));
+        let told = post(&server, info["token"].as_str().unwrap(), UNWRAP, json!({})).await;
+        assert_eq!(told.data(), &json!({"a": {"b": [1, 2]}}));
+    }
+
+    #[tokio::test]
+    async fn wrapping_needs_a_ttl() {
+        let server = Server::new().await;
+        let told = server.write("sys/wrapping/wrap", json!({"a": 1})).await;
+        assert_eq!(told.error(), (400, "endpoint requires response wrapping to be used"));
+    }
 }

@@ -1,1 +1,55 @@
-//! The token auth method: `auth/token`.
+//! The token auth method, `auth/token`: tokens made from tokens, looked up, renewed and revoked. Source: Vault's API
+//! page "Token auth method" and its documentation page "Tokens".
+
+mod create;
+mod lookup;
+mod policies;
+mod renew;
+mod revoke;
+mod roles;
+
+use std::sync::Arc;
+
+use strongroom_core::{Core, Tidy};
+use strongroom_engine_api::{Call, Engine, EngineError, Extension, Paging, Reply, Scope, Txn, View};
+
+/// The engine that every server mounts at `auth/token/`.
+pub fn engine() -> Engine {
+    let engine = Engine::system("token", "Makes tokens from tokens, looks them up, renews and revokes them.");
+    [create::routes, lookup::routes, renew::routes, revoke::routes, roles::routes, routes]
+        .into_iter()
+        .fold(engine, |engine, part| part(engine))
+}
+
+fn routes(engine: Engine) -> Engine {
+    engine
+        .route("accessors", |r| {
+            r.sudo().list(
+                "List token accessors, which can then be used to look up, renew or revoke the tokens they belong to.",
+                accessors,
+            )
+        })
+        .route("tidy", |r| r.update("Look for token records that lead nowhere, and remove them.", tidy))
+}
+
+async fn accessors(Extension(core): Extension<Core>, paging: Paging, view: View) -> Result<Reply, EngineError> {
+    let view = view.scoped(Scope::core());
+    Reply::keys(&core.accessors(&view, paging.after.as_deref(), paging.limit).await?)
+}
+
+async fn tidy(Extension(core): Extension<Core>, txn: Txn) -> Result<Reply, EngineError> {
+    let started = core.start_tidying(&txn, Tidy::Tokens).await?;
+    Ok(Reply::status(202).warned(if started {
+        "Tidy operation successfully started. Any information from the operation will be printed to the server logs."
+    } else {
+        "Tidy operation already in progress."
+    }))
+}
+
+/// The lease path of what is made at `path` below the mount.
+fn full_path(call: &Arc<Call>, path: &str) -> String {
+    format!("auth/{}{path}", call.mount.path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -57,7 +57,7 @@ async fn with_user(name: &str, mut input: Value) -> Harness {
     method
 }
 
-fn shown(changes: Value) -> Value {
+fn shown(changes: &Value) -> Value {
     let mut user = json!({
         "token_bound_cidrs": [], "token_explicit_max_ttl": 0, "token_max_ttl": 0, "token_no_default_policy": false,
         "token_num_uses": 0, "token_period": 0, "token_policies": [], "token_ttl": 0, "token_type": "default",
@@ -129,7 +129,7 @@ async fn a_user_is_kept_without_showing_the_password() {
         with_user("Al", json!({"token_policies": "b,A", "token_ttl": "1h", "token_bound_cidrs": "1.2.3.4"}))
             .await;
     let expected =
-        shown(json!({"token_policies": ["a", "b"], "token_ttl": 3600, "token_bound_cidrs": ["1.2.3.4"]}));
+        shown(&json!({"token_policies": ["a", "b"], "token_ttl": 3600, "token_bound_cidrs": ["1.2.3.4"]}));
     assert_eq!(get(&method, "users/al").await, expected);
     post(&method, "users/AL", json!({"token_max_ttl": "2h", "token_type": "batch"})).await;
     let user = get(&method, "users/al").await;
@@ -141,7 +141,7 @@ async fn a_user_is_kept_without_showing_the_password() {
 async fn older_names_are_taken_and_echoed() {
     let older = json!({"policies": "b,A", "ttl": "1h", "max_ttl": "2h", "bound_cidrs": "127.0.0.0/8"});
     let method = with_user("al", older).await;
-    let expected = shown(json!({
+    let expected = shown(&json!({
         "policies": ["a", "b"], "token_policies": ["a", "b"], "ttl": 3600, "token_ttl": 3600, "max_ttl": 7200,
         "token_max_ttl": 7200, "bound_cidrs": ["127.0.0.0/8"], "token_bound_cidrs": ["127.0.0.0/8"],
     }));
@@ -151,7 +151,7 @@ async fn older_names_are_taken_and_echoed() {
     post(&method, "users/al", newer).await;
     let expected =
         json!({"token_policies": ["c"], "token_ttl": 1, "token_max_ttl": 2, "token_bound_cidrs": ["::1"]});
-    assert_eq!(get(&method, "users/al").await, shown(expected));
+    assert_eq!(get(&method, "users/al").await, shown(&expected));
     post(&method, "users/al/policies", json!({})).await;
     post(&method, "users/al/policies", json!({"policies": "x,Y"})).await;
     assert_eq!(get(&method, "users/al").await["policies"], json!(["x", "y"]));

@@ -7,7 +7,8 @@ mod list;
 
 use serde::{Deserialize, Serialize};
 use strongroom_engine_api::{
-    Body, Caller, Engine, EngineError, Json, Path, Reply, Secret, Stored, Table, TokenKind, Txn, View, bad_request,
+    Body, Caller, Engine, EngineError, Json, Path, Reply, Secret, Stored, Table, TokenKind, Txn, View,
+    bad_request,
 };
 
 /// A secret in a cubbyhole: its members as JSON text.
@@ -56,7 +57,9 @@ pub async fn purge(txn: &Txn, token_key: [u8; 16], limit: usize) -> Result<bool,
 fn own(caller: &Caller) -> Result<[u8; 16], EngineError> {
     match caller.kind {
         TokenKind::Service => Ok(caller.token_key),
-        TokenKind::Batch => Err(bad_request("cubbyhole operations are only supported by 'service' type tokens")),
+        TokenKind::Batch => {
+            Err(bad_request("cubbyhole operations are only supported by 'service' type tokens"))
+        }
     }
 }
 
@@ -69,7 +72,12 @@ async fn read(Path(path): Path<String>, caller: Caller, view: View) -> Result<Re
     Ok(Reply { data: Some(Json::checked(entry.data.expose().clone())?), ..Reply::default() })
 }
 
-async fn write(Path(path): Path<String>, Body(members): Body, caller: Caller, txn: Txn) -> Result<(), EngineError> {
+async fn write(
+    Path(path): Path<String>,
+    Body(members): Body,
+    caller: Caller,
+    txn: Txn,
+) -> Result<(), EngineError> {
     let own = own(&caller)?;
     if path.is_empty() {
         return Err(bad_request("missing path"));

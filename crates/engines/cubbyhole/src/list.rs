@@ -43,7 +43,12 @@ fn folder(mut path: String) -> String {
 }
 
 /// The names directly in `folder`: secrets as they are, folders once and with a slash.
-async fn children(view: &View, own: [u8; 16], folder: &str, paging: &Paging) -> Result<Vec<String>, EngineError> {
+async fn children(
+    view: &View,
+    own: [u8; 16],
+    folder: &str,
+    paging: &Paging,
+) -> Result<Vec<String>, EngineError> {
     let mut names: Vec<String> = Vec::new();
     let mut after = paging.after.as_deref().map(|name| past(folder, name));
     loop {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use strongroom_barrier::{Barrier, Keyring};
 use strongroom_engine_api::{
-    Call, Caller, Clock, Engine, EngineError, Entropy, Environment, Lifetimes, Moment, Mount, Operation, Operation::*,
-    Reply, Request, Scope, Secret, TokenKind, Txn,
+    Call, Caller, Clock, Engine, EngineError, Entropy, Environment, Lifetimes, Moment, Mount, Operation,
+    Operation::*, Reply, Request, Scope, Secret, TokenKind, Txn,
 };
 use strongroom_storage::InMemory;
 
@@ -138,7 +138,8 @@ async fn there_is_no_lease_hint() {
 async fn only_service_tokens_have_one() {
     let rig = Rig::new();
     for operation in [Read, Update, Create, Delete, List, Scan] {
-        let outcome = rig.call(Some(caller([0; 16], TokenKind::Batch)), operation, "a", json!({"x": 1})).await;
+        let outcome =
+            rig.call(Some(caller([0; 16], TokenKind::Batch)), operation, "a", json!({"x": 1})).await;
         let Err(EngineError::Invalid(text)) = outcome else { panic!("{operation}: taken") };
         assert_eq!(text, "cubbyhole operations are only supported by 'service' type tokens");
         let outcome = rig.call(None, operation, "a", json!({"x": 1})).await;
@@ -150,7 +151,10 @@ async fn only_service_tokens_have_one() {
 async fn refuses_what_vault_refuses() {
     let rig = Rig::new();
     assert_eq!(rig.refusal(ALICE, Create, "a", json!({})).await, "missing data fields");
-    assert_eq!(rig.refusal(ALICE, Create, "a/", json!({"x": 1})).await, "cannot write to a path ending in '/'");
+    assert_eq!(
+        rig.refusal(ALICE, Create, "a/", json!({"x": 1})).await,
+        "cannot write to a path ending in '/'"
+    );
     assert_eq!(rig.refusal(ALICE, Create, "", json!({"x": 1})).await, "missing path");
 }
 
@@ -180,7 +184,11 @@ async fn lists_and_scans_are_paged() {
         ("", json!({"after": "d/"}), json!(["z"])),
         ("d", json!({"after": "e/", "limit": 1}), json!(["g"])),
     ] {
-        assert_eq!(rig.data(ALICE, List, path, paging.clone()).await, json!({ "keys": keys }), "{path} {paging}");
+        assert_eq!(
+            rig.data(ALICE, List, path, paging.clone()).await,
+            json!({ "keys": keys }),
+            "{path} {paging}"
+        );
     }
     assert_eq!(rig.refusal(ALICE, List, "b", json!({})).await, "404");
     assert_eq!(rig.refusal(ALICE, List, "", json!({"after": "z"})).await, "404");

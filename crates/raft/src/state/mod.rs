@@ -279,6 +279,11 @@ impl State {
         base.facts.applied.is_some().then_some(base)
     }
 
+    /// The last log entry that the table reflects.
+    pub(crate) fn durable_position(&self) -> Option<LogId> {
+        self.current().base.facts.applied
+    }
+
     /// A snapshot of the table as a stream.
     pub(crate) fn export(&self, base: &BaseView) -> Result<Export, StoreError> {
         Export::new(base, &self.cluster_id)

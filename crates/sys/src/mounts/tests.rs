@@ -71,7 +71,10 @@ async fn a_mount_is_enabled_read_and_disabled() {
     assert_eq!(server.read("team/words/data/x").await.status, 200);
 
     assert_eq!(server.delete("sys/mounts/team/words").await.status, 204);
-    assert_eq!(server.read("sys/mounts/team/words").await.error(), (400, "No secret engine mount at team/words/"));
+    assert_eq!(
+        server.read("sys/mounts/team/words").await.error(),
+        (400, "No secret engine mount at team/words/")
+    );
     assert_eq!(server.read("team/words/data/x").await.status, 404);
     assert_eq!(server.delete("sys/mounts/team/words").await.status, 204, "a second time, too");
 }
@@ -107,7 +110,11 @@ async fn what_cannot_be_enabled_is_named() {
         ("x", json!({ "type": "open" }), "plugin not found in the catalog: open"),
         ("x", json!({ "type": "system" }), "mount type of \"system\" is not mountable"),
         ("x", json!({ "type": "cubbyhole" }), "mount type of \"cubbyhole\" is not mountable"),
-        ("x", json!({ "type": "kv", "plugin_version": "v1.0.0" }), "plugin not found in the catalog: kv, version=v1.0.0"),
+        (
+            "x",
+            json!({ "type": "kv", "plugin_version": "v1.0.0" }),
+            "plugin not found in the catalog: kv, version=v1.0.0",
+        ),
         ("x", json!({ "type": "kv", "options": { "version": "3" } }), "unsupported KV version \"3\""),
         ("kv", kv.clone(), "path is already in use at kv/"),
         ("kv/sub", kv.clone(), "path is already in use at kv/"),
@@ -119,10 +126,26 @@ async fn what_cannot_be_enabled_is_named() {
         ("identity", kv.clone(), "cannot mount \"identity/\""),
         ("x//y", kv.clone(), "path 'x//y/' does not match cleaned path 'x/y/'"),
         ("x/./y", kv.clone(), "path 'x/./y/' does not match cleaned path 'x/y/'"),
-        ("x", with(json!({ "default_lease_ttl": "2h", "max_lease_ttl": "1h" })), "given default lease TTL greater than given max lease TTL"),
-        ("x", with(json!({ "default_lease_ttl": "9000h" })), "given default lease TTL greater than system max lease TTL of 2764800"),
-        ("x", with(json!({ "default_lease_ttl": "foo" })), "unable to parse default TTL of foo: time: invalid duration \"foo\""),
-        ("x", with(json!({ "max_lease_ttl": "foo" })), "unable to parse max TTL of foo: time: invalid duration \"foo\""),
+        (
+            "x",
+            with(json!({ "default_lease_ttl": "2h", "max_lease_ttl": "1h" })),
+            "given default lease TTL greater than given max lease TTL",
+        ),
+        (
+            "x",
+            with(json!({ "default_lease_ttl": "9000h" })),
+            "given default lease TTL greater than system max lease TTL of 2764800",
+        ),
+        (
+            "x",
+            with(json!({ "default_lease_ttl": "foo" })),
+            "unable to parse default TTL of foo: time: invalid duration \"foo\"",
+        ),
+        (
+            "x",
+            with(json!({ "max_lease_ttl": "foo" })),
+            "unable to parse max TTL of foo: time: invalid duration \"foo\"",
+        ),
         ("x", with(json!({ "listing_visibility": "foo" })), "invalid listing_visibility foo"),
         ("x", with(json!({ "token_type": "batch" })), "'token_type' can only be modified on auth mounts"),
     ] {
@@ -130,6 +153,13 @@ async fn what_cannot_be_enabled_is_named() {
     }
     assert_eq!(server.write("sys/mounts", kv.clone()).await.status, 405);
     assert_eq!(server.read("sys/mounts/x").await.status, 400, "nothing of it was kept");
+    let plain = with(
+        json!({ "options": null, "default_lease_ttl": "0s", "max_lease_ttl": "0s", "force_no_cache": false }),
+    );
+    assert_eq!(
+        server.write("sys/mounts/y", plain).await,
+        crate::testing::Told { status: 204, body: Value::Null }
+    );
     let told = server.write("sys/mounts/x", with(json!({ "bogus": 1 }))).await;
     assert_eq!(told.warnings(), ["Endpoint ignored these unrecognized parameters in config: [bogus]"]);
 }
@@ -174,10 +204,15 @@ async fn tuning_changes_what_is_given_and_nothing_else() {
         "passthrough_request_headers": ["X-A"], "options": { "foo": "7" },
     });
     assert_eq!(tuned().await, set);
-    enable(&server, "sys/mounts/kv/tune", json!({ "description": "", "allowed_response_headers": [] })).await;
-    assert_eq!(tuned().await["listing_visibility"], "hidden");
+    let as_the_command_line_sends = json!({
+        "options": null, "default_lease_ttl": "", "description": "", "max_lease_ttl": "", "force_no_cache": true,
+    });
+    enable(&server, "sys/mounts/kv/tune", as_the_command_line_sends).await;
+    let mut without_description = set;
+    without_description["description"] = json!("");
+    assert_eq!(tuned().await, without_description);
     let input = json!({
-        "default_lease_ttl": "system", "max_lease_ttl": "", "listing_visibility": "", "description": "words",
+        "default_lease_ttl": "system", "max_lease_ttl": "0s", "listing_visibility": "", "description": "words",
         "audit_non_hmac_request_keys": "", "passthrough_request_headers": [], "options": { "foo": "" },
     });
     enable(&server, "sys/mounts/kv/tune", input).await;
@@ -192,16 +227,31 @@ async fn what_cannot_be_tuned_is_named() {
     enable(&server, "sys/mounts/kv", json!({ "type": "kv", "config": { "default_lease_ttl": "3h" } })).await;
     for (path, input, text) in [
         ("none", json!({ "description": "x" }), "tune of path \"none/\" failed: no mount entry found"),
-        ("kv", json!({ "max_lease_ttl": "1h" }), "backend max lease TTL of 3600 would be less than backend default lease TTL of 10800"),
-        ("kv", json!({ "max_lease_ttl": "-1" }), "unable to parse max TTL of -1: cannot provide negative value '-1'"),
+        (
+            "kv",
+            json!({ "max_lease_ttl": "1h" }),
+            "backend max lease TTL of 3600 would be less than backend default lease TTL of 10800",
+        ),
+        (
+            "kv",
+            json!({ "max_lease_ttl": "-1" }),
+            "unable to parse max TTL of -1: cannot provide negative value '-1'",
+        ),
         ("kv", json!({ "token_type": "batch" }), "'token_type' can only be modified on auth mounts"),
         ("kv", json!({ "plugin_version": "v1.0.0" }), "plugin not found in the catalog: kv, version=v1.0.0"),
-        ("kv", json!({ "user_lockout_config": { "lockout_threshold": "3" } }), "tuning of user lockout configuration for auth type \"kv\" not allowed"),
+        (
+            "kv",
+            json!({ "user_lockout_config": { "lockout_threshold": "3" } }),
+            "tuning of user lockout configuration for auth type \"kv\" not allowed",
+        ),
         ("kv", json!({ "options": { "version": "7" } }), "invalid version provided: 7"),
     ] {
         assert_eq!(server.write(&format!("sys/mounts/{path}/tune"), input).await.error(), (400, text));
     }
-    assert_eq!(server.read("sys/mounts/none/tune").await.error(), (400, "cannot fetch sysview for path \"none/\""));
+    assert_eq!(
+        server.read("sys/mounts/none/tune").await.error(),
+        (400, "cannot fetch sysview for path \"none/\"")
+    );
     assert_eq!(server.read("sys/mounts/tune").await.error(), (400, "No secret engine mount at tune/"));
 }
 
@@ -221,7 +271,8 @@ async fn kv_goes_up_a_version_and_not_down() {
 #[tokio::test]
 async fn an_auth_method_is_enabled_tuned_and_disabled() {
     let server = Server::new().await;
-    let input = json!({ "type": "open", "config": { "token_type": "default-batch", "default_lease_ttl": "1h" } });
+    let input =
+        json!({ "type": "open", "config": { "token_type": "default-batch", "default_lease_ttl": "1h" } });
     enable(&server, "sys/auth/door", input).await;
     let told = server.read("sys/auth/door").await;
     assert!(told.data()["accessor"].as_str().unwrap().starts_with("auth_open_"));
@@ -230,7 +281,10 @@ async fn an_auth_method_is_enabled_tuned_and_disabled() {
     assert_eq!(server.read("sys/mounts").await.data().get("auth/door/"), None);
     enable(&server, "sys/auth/door/tune", json!({ "token_type": "service" })).await;
     let tuned = server.read("sys/auth/door/tune").await;
-    assert_eq!((&tuned.data()["token_type"], &tuned.data()["default_lease_ttl"]), (&json!("service"), &json!(3600)));
+    assert_eq!(
+        (&tuned.data()["token_type"], &tuned.data()["default_lease_ttl"]),
+        (&json!("service"), &json!(3600))
+    );
     enable(&server, "sys/auth/door/tune", json!({ "token_type": "" })).await;
     assert_eq!(server.read("sys/auth/door/tune").await.data()["token_type"], "default-service");
 
@@ -241,8 +295,16 @@ async fn an_auth_method_is_enabled_tuned_and_disabled() {
         ("x", json!({ "type": "token" }), "token credential backend cannot be instantiated"),
         ("x", json!({ "type": "open", "config": { "token_type": "foo" } }), "invalid value for 'token_type'"),
         ("door/tune", json!({ "token_type": "foo" }), "invalid value for 'token_type'"),
-        ("token/tune", json!({ "token_type": "batch" }), "'token_type' cannot be set for 'token' or 'ns_token' auth mounts"),
-        ("none/tune", json!({ "description": "x" }), "tune of path \"auth/none/\" failed: no mount entry found"),
+        (
+            "token/tune",
+            json!({ "token_type": "batch" }),
+            "'token_type' cannot be set for 'token' or 'ns_token' auth mounts",
+        ),
+        (
+            "none/tune",
+            json!({ "description": "x" }),
+            "tune of path \"auth/none/\" failed: no mount entry found",
+        ),
     ] {
         assert_eq!(server.write(&format!("sys/auth/{path}"), input).await.error(), (400, text), "{path}");
     }

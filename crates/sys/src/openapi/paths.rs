@@ -89,7 +89,8 @@ impl Document {
         let id = self.operation_id(place, route, asked.verb);
         let doc = &endpoint.doc;
         let captured = route.pattern().parameters();
-        let fields: Vec<&Field> = doc.fields.iter().filter(|field| !captured.contains(&field.name.as_str())).collect();
+        let fields: Vec<&Field> =
+            doc.fields.iter().filter(|field| !captured.contains(&field.name.as_str())).collect();
         let mut operation = Map::new();
         operation.insert("summary".to_owned(), json!(doc.summary));
         operation.insert("operationId".to_owned(), json!(id));
@@ -106,8 +107,12 @@ impl Document {
                 operation.insert("requestBody".to_owned(), body(&reference));
             }
         } else {
-            let parameters: Vec<Value> =
-                asked.flag.map(|flag| list_flag(flag, true)).into_iter().chain(fields.into_iter().map(in_query)).collect();
+            let parameters: Vec<Value> = asked
+                .flag
+                .map(|flag| list_flag(flag, true))
+                .into_iter()
+                .chain(fields.into_iter().map(in_query))
+                .collect();
             if !parameters.is_empty() {
                 operation.insert("parameters".to_owned(), json!(parameters));
             }
@@ -131,10 +136,16 @@ impl Document {
             (true, Some(_)) => {
                 json!({ "type": "object", "properties": { "keys": { "type": "array", "items": { "type": "string" } } } })
             }
-            (true, None) if asked.verb == "delete" => return json!({ "204": { "description": "empty body" } }),
+            (true, None) if asked.verb == "delete" => {
+                return json!({ "204": { "description": "empty body" } });
+            }
             (true, None) => return json!({ "200": { "description": "OK" } }),
         };
-        let name = if doc.response.is_empty() { "standard-list-response".to_owned() } else { format!("{id}-response") };
+        let name = if doc.response.is_empty() {
+            "standard-list-response".to_owned()
+        } else {
+            format!("{id}-response")
+        };
         let reference = self.keep_schema(&name, schema);
         let content = json!({ "application/json": { "schema": { "$ref": reference } } });
         json!({ "200": { "description": "OK", "content": content } })

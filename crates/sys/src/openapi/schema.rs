@@ -1,4 +1,4 @@
-//! From the JSON Schema that types derive to the one of OpenAPI 3.0, which has no type lists and no `null`.
+//! From the JSON Schema that types derive to the one of `OpenAPI` 3.0, which has no type lists and no `null`.
 //! Source: <https://spec.openapis.org/oas/v3.0.2#schema-object>.
 
 use serde_json::{Map, Value, json};
@@ -35,7 +35,7 @@ pub(super) fn of_object<'a>(fields: impl IntoIterator<Item = &'a Field>, open_en
     schema
 }
 
-/// Replaces what OpenAPI 3.0 does not have, all the way down.
+/// Replaces what `OpenAPI` 3.0 does not have, all the way down.
 fn adapt(schema: &mut Value) {
     if schema.is_boolean() {
         // "Anything": an empty schema says so in every version.
@@ -77,7 +77,12 @@ fn adapt(schema: &mut Value) {
     for name in ["anyOf", "oneOf", "allOf"] {
         members.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten().for_each(adapt);
     }
-    members.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten().for_each(|(_, inner)| adapt(inner));
+    members
+        .get_mut("properties")
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flatten()
+        .for_each(|(_, inner)| adapt(inner));
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ async fn document(server: &Server, query: Value) -> Value {
 
 fn operations(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
     document["paths"].as_object().unwrap().iter().flat_map(|(path, item)| {
-        let methods = item.as_object().unwrap().iter().filter(|(_, operation)| operation.get("operationId").is_some());
+        let methods =
+            item.as_object().unwrap().iter().filter(|(_, operation)| operation.get("operationId").is_some());
         methods.map(move |(method, operation)| (path, method, operation))
     })
 }
@@ -56,7 +57,8 @@ async fn operations_say_what_they_take_and_answer() {
     let document = document(&server, json!({ "generic_mount_paths": "true" })).await;
     let paths = &document["paths"];
     let schemas = &document["components"]["schemas"];
-    let schema = |reference: &Value| &schemas[reference["$ref"].as_str().unwrap().rsplit('/').next().unwrap()];
+    let schema =
+        |reference: &Value| &schemas[reference["$ref"].as_str().unwrap().rsplit('/').next().unwrap()];
 
     let enable = &paths["/sys/mounts/{path}"]["post"];
     assert_eq!(enable["operationId"], "sys-write-mounts-path");
@@ -64,16 +66,23 @@ async fn operations_say_what_they_take_and_answer() {
     assert_eq!(body["properties"]["type"]["type"], "string");
     assert!(body["properties"]["type"]["description"].as_str().unwrap().contains("type of the engine"));
     assert_eq!(body["properties"]["config"]["properties"]["max_lease_ttl"]["type"], "string");
-    let status = schema(&paths["/sys/seal-status"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]);
+    let status = schema(
+        &paths["/sys/seal-status"]["get"]["responses"]["200"]["content"]["application/json"]["schema"],
+    );
     assert_eq!(status["properties"]["sealed"]["type"], "boolean");
 
     let list = &paths["/{kv_v1_mount_path}/{path}/"]["get"];
-    let names: Vec<_> = list["parameters"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+    let names: Vec<_> =
+        list["parameters"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
     assert_eq!(names, ["list", "after", "limit"]);
     assert_eq!(list["parameters"][0]["required"], true);
     let query = &paths["/{loans_mount_path}/creds/{name}"]["get"]["parameters"];
     assert_eq!((&query[0]["name"], &query[0]["in"]), (&json!("ttl"), &json!("query")));
-    assert_eq!(schemas.to_string().matches("[\"string\",\"null\"]").count(), 0, "not a schema of OpenAPI 3.0");
+    assert_eq!(
+        schemas.to_string().matches("[\"string\",\"null\"]").count(),
+        0,
+        "not a schema of OpenAPI 3.0"
+    );
 }
 
 #[tokio::test]

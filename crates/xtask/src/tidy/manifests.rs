@@ -49,9 +49,9 @@ fn unused_dependencies(workspace: &Workspace, report: &mut Report) -> anyhow::Re
     };
     for name in section(&text, "workspace.dependencies").filter_map(|line| line.split_once('=')) {
         let name = name.0.trim();
-        // A crate that nobody names is a program's, or not yet in use.
+        // One of ours that nobody names is a program.
         if !used(name) && !workspace.packages.iter().any(|package| package.name == name) {
-            report.error(format!("[workspace.dependencies] names {name}, which no crate uses"));
+            report.warn(format!("[workspace.dependencies] names {name}, which no crate uses"));
         }
     }
     Ok(())

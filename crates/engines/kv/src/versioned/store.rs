@@ -47,6 +47,7 @@ pub(super) async fn find(reads: &impl Reads, path: &str) -> Result<Option<Arc<Ke
 /// Writes a key that was found, and with it moves what version 1 had there.
 pub(super) fn save(txn: &Txn, path: &str, mut key: Key) -> Result<(), EngineError> {
     if std::mem::take(&mut key.unmoved) {
+        ENTRIES.delete(txn, path);
     }
     if let Some(data) = key.newest.take_if(|data| data.len() > MOST_INLINE) {
         versions().put(txn, &(path, &key.current), VersionData { data })?;

@@ -1,0 +1,168 @@
+//! `lookup`, `lookup-self`, `lookup-accessor`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strongroom_core::{Core, TokenEntry};
+use strongroom_engine_api::lenient::Text;
+use strongroom_engine_api::{
+    Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Scope, TokenSettings, View, bad_request,
+};
+
+pub(crate) fn routes(engine: Engine) -> Engine {
+    engine
+        .route("lookup", |r| {
+            r.read("Look up a token.", lookup).update("Look up a token.", lookup)
+        })
+        .route("lookup-self", |r| {
+            r.read("Look up the calling token.", lookup_self).update("Look up the calling token.", lookup_self)
+        })
+        .route("lookup-accessor", |r| r.update("Look up a token by its accessor.", lookup_accessor))
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct TokenInput {
+    /// Token to look up; the calling one where it is left out.
+    token: Option<Text>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct AccessorInput {
+    /// Accessor of the token.
+    accessor: Option<Text>,
+}
+
+/// What is told of a token.
+#[derive(Serialize, JsonSchema)]
+struct TokenView {
+    /// The accessor; empty for batch tokens.
+    accessor: String,
+    /// Addresses that the token may be used from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bound_cidrs: Vec<String>,
+    /// When it was made, in seconds since 1970.
+    creation_time: u64,
+    /// How long it was given at first, in seconds.
+    creation_ttl: u64,
+    /// What it is called.
+    display_name: String,
+    /// The identity entity.
+    entity_id: String,
+    /// When it ends (RFC 3339); null: never.
+    expire_time: Option<String>,
+    /// A hard end after its creation, in seconds; zero: none.
+    explicit_max_ttl: u64,
+    /// The token; empty where it was looked up by its accessor.
+    id: String,
+    /// When it was made (RFC 3339).
+    issue_time: String,
+    /// When it was last renewed (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_renewal: Option<String>,
+    /// When it was last renewed, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_renewal_time: Option<u64>,
+    /// What its maker noted on it.
+    meta: Option<std::collections::BTreeMap<String, String>>,
+    /// Uses left; zero: without limit.
+    num_uses: u32,
+    /// Whether it has no parent.
+    orphan: bool,
+    /// Where it was made.
+    path: String,
+    /// The period of its renewals, in seconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    period: u64,
+    /// Its policies.
+    policies: Vec<String>,
+    /// Whether it may be renewed.
+    renewable: bool,
+    /// The token role it was made with.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    role: String,
+    /// How long it has left, in seconds; zero with no end: for ever.
+    ttl: u64,
+    /// `service` or `batch`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl TokenView {
+    fn new(entry: &TokenEntry, id: &str, now: Moment) -> Self {
+        let blocks = TokenSettings { bound_cidrs: entry.bound_cidrs.clone(), ..TokenSettings::default() };
+        Self {
+            accessor: entry.accessor.clone(),
+            bound_cidrs: blocks.bound_cidr_texts(),
+            creation_time: entry.created.as_secs(),
+            creation_ttl: entry.creation_ttl.as_secs(),
+            display_name: entry.display_name.clone(),
+            entity_id: entry.entity_id.clone(),
+            expire_time: entry.expires.map(Moment::rfc3339),
+            explicit_max_ttl: entry.explicit_max_ttl.as_secs(),
+            id: id.to_owned(),
+            issue_time: entry.created.rfc3339(),
+            last_renewal: entry.renewed.map(Moment::rfc3339),
+            last_renewal_time: entry.renewed.map(Moment::as_secs),
+            meta: (!entry.metadata.is_empty()).then(|| entry.metadata.clone()),
+            num_uses: entry.num_uses,
+            orphan: entry.is_orphan(),
+            path: entry.path.clone(),
+            period: entry.period.as_secs(),
+            policies: entry.policies.clone(),
+            renewable: entry.renewable,
+            role: entry.role.clone(),
+            ttl: entry.remaining(now).as_secs(),
+            kind: entry.kind.name(),
+        }
+    }
+}
+
+async fn lookup(
+    Extension(core): Extension<Core>,
+    Input(input): Input<TokenInput>,
+    caller: Caller,
+    view: View,
+    clock: Clock,
+) -> Result<Data<TokenView>, EngineError> {
+    match input.token.map(|token| token.0).filter(|token| !token.is_empty() && token != caller.token.expose()) {
+        Some(token) => told(&core, &view, &clock, &token).await,
+        None => lookup_self(Extension(core), caller, view, clock).await,
+    }
+}
+
+async fn lookup_self(
+    Extension(core): Extension<Core>,
+    caller: Caller,
+    view: View,
+    clock: Clock,
+) -> Result<Data<TokenView>, EngineError> {
+    let Data(mut told) = told(&core, &view, &clock, caller.token.expose()).await?;
+    // This very request takes a use.
+    told.num_uses = told.num_uses.saturating_sub(1);
+    Ok(Data(told))
+}
+
+async fn told(core: &Core, view: &View, clock: &Clock, token: &str) -> Result<Data<TokenView>, EngineError> {
+    let now = clock.now();
+    let found = core.principal(view, token, now).await?;
+    let found = found.ok_or_else(|| EngineError::Denied("bad token".to_owned()))?;
+    Ok(Data(TokenView::new(&found.entry, token, now)))
+}
+
+async fn lookup_accessor(
+    Extension(core): Extension<Core>,
+    Input(input): Input<AccessorInput>,
+    view: View,
+    clock: Clock,
+) -> Result<Data<TokenView>, EngineError> {
+    let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
+    let accessor = accessor.ok_or_else(|| bad_request("missing accessor"))?;
+    let view = view.scoped(Scope::core());
+    let Some(key) = core.key_of_accessor(&view, &accessor).await? else { return Err(bad_request("invalid accessor")) };
+    let entry = core.token_at(&view, &key).await?.ok_or_else(|| bad_request("invalid accessor"))?;
+    Ok(Data(TokenView::new(&entry, "", clock.now())))
+}

@@ -1,0 +1,96 @@
+//! `renew`, `renew-self`, `renew-accessor`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use strongroom_core::{Core, TokenKey};
+use strongroom_engine_api::lenient::{Text, Ttl};
+use strongroom_engine_api::{
+    Caller, Clock, Engine, EngineError, Extension, Input, Reply, Scope, Secret, TokenKind, Txn, bad_request,
+};
+
+pub(crate) fn routes(engine: Engine) -> Engine {
+    engine
+        .route("renew", |r| r.update("Renew a token.", renew))
+        .route("renew-self", |r| r.update("Renew the calling token.", renew_self))
+        .route("renew-accessor", |r| r.update("Renew a token by its accessor.", renew_accessor))
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct RenewInput {
+    /// The desired increment in seconds to the token expiration.
+    increment: Option<Ttl>,
+    /// Token to renew.
+    token: Option<Text>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct RenewSelfInput {
+    /// The desired increment in seconds to the token expiration.
+    increment: Option<Ttl>,
+    /// Means nothing here: it is the calling token that is renewed.
+    #[allow(dead_code, reason = "documented by the API, and without effect")]
+    token: Option<Text>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct RenewAccessorInput {
+    /// Accessor of the token to renew.
+    accessor: Option<Text>,
+    /// The desired increment in seconds to the token expiration.
+    increment: Option<Ttl>,
+}
+
+async fn renew(
+    Extension(core): Extension<Core>,
+    Input(input): Input<RenewInput>,
+    txn: Txn,
+    clock: Clock,
+) -> Result<Reply, EngineError> {
+    let token = input.token.map(|token| token.0).filter(|token| !token.is_empty());
+    let token = Secret::new(token.ok_or_else(|| bad_request("missing token ID"))?);
+    let found = core.principal(txn.view(), token.expose(), clock.now()).await?;
+    let found = found.ok_or_else(|| bad_request("token not found"))?;
+    extend(&core, &txn, &found.key, found.entry.kind, token, input.increment).await
+}
+
+async fn renew_self(
+    Extension(core): Extension<Core>,
+    Input(input): Input<RenewSelfInput>,
+    caller: Caller,
+    txn: Txn,
+) -> Result<Reply, EngineError> {
+    let token = (*caller.token).clone();
+    extend(&core, &txn, &caller.token_key, caller.kind, token, input.increment).await
+}
+
+async fn renew_accessor(
+    Extension(core): Extension<Core>,
+    Input(input): Input<RenewAccessorInput>,
+    txn: Txn,
+) -> Result<Reply, EngineError> {
+    let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
+    let accessor = accessor.ok_or_else(|| bad_request("missing accessor"))?;
+    let key = core.key_of_accessor(&txn.scoped(Scope::core()), &accessor).await?;
+    let key = key.ok_or_else(|| bad_request("invalid accessor"))?;
+    extend(&core, &txn, &key, TokenKind::Service, Secret::default(), input.increment).await
+}
+
+async fn extend(
+    core: &Arc<Core>,
+    txn: &Txn,
+    key: &TokenKey,
+    kind: TokenKind,
+    token: Secret<String>,
+    increment: Option<Ttl>,
+) -> Result<Reply, EngineError> {
+    if kind == TokenKind::Batch {
+        return Err(bad_request("batch tokens cannot be renewed"));
+    }
+    let increment: Option<Duration> = increment.map(|increment| increment.0);
+    let mut renewed = core.renew_token(txn, key, increment).await?;
+    renewed.token = token;
+    Ok(Reply { made_auth: Some(renewed.auth_member()?), warnings: renewed.warnings.clone(), ..Reply::default() })
+}

@@ -1,0 +1,88 @@
+//! `revoke`, `revoke-self`, `revoke-accessor`, `revoke-orphan`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use strongroom_core::{Core, TokenKey};
+use strongroom_engine_api::lenient::Text;
+use strongroom_engine_api::{
+    Caller, Clock, Engine, EngineError, Extension, Input, Reply, Scope, TokenKind, Txn, bad_request,
+};
+
+pub(crate) fn routes(engine: Engine) -> Engine {
+    engine
+        .route("revoke", |r| r.update("Revoke a token and all tokens made from it.", revoke))
+        .route("revoke-self", |r| r.update("Revoke the calling token and all tokens made from it.", revoke_self))
+        .route("revoke-accessor", |r| {
+            r.update("Revoke a token by its accessor, and all tokens made from it.", revoke_accessor)
+        })
+        .route("revoke-orphan", |r| {
+            r.sudo().update("Revoke a token; the tokens made from it stay as orphans.", revoke_orphan)
+        })
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct RevokeInput {
+    /// Token to revoke.
+    token: Option<Text>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct RevokeAccessorInput {
+    /// Accessor of the token to revoke.
+    accessor: Option<Text>,
+}
+
+impl RevokeInput {
+    /// The key of the token that is meant; `None` where there is no such token.
+    async fn key(self, core: &Core, txn: &Txn, clock: &Clock) -> Result<Option<TokenKey>, EngineError> {
+        let token = self.token.map(|token| token.0).filter(|token| !token.is_empty());
+        let token = token.ok_or_else(|| bad_request("missing token ID"))?;
+        match core.principal(txn.view(), &token, clock.now()).await? {
+            Some(found) if found.entry.kind == TokenKind::Batch => Err(bad_request("batch tokens cannot be revoked")),
+            found => Ok(found.map(|found| found.key)),
+        }
+    }
+}
+
+async fn revoke(
+    Extension(core): Extension<Core>,
+    Input(input): Input<RevokeInput>,
+    txn: Txn,
+    clock: Clock,
+) -> Result<(), EngineError> {
+    match input.key(&core, &txn, &clock).await? {
+        Some(key) => core.revoke_token(&txn, &key).await,
+        None => Ok(()),
+    }
+}
+
+async fn revoke_self(Extension(core): Extension<Core>, caller: Caller, txn: Txn) -> Result<(), EngineError> {
+    if caller.kind == TokenKind::Batch {
+        return Err(bad_request("batch tokens cannot be revoked"));
+    }
+    core.revoke_token(&txn, &caller.token_key).await
+}
+
+async fn revoke_accessor(
+    Extension(core): Extension<Core>,
+    Input(input): Input<RevokeAccessorInput>,
+    txn: Txn,
+) -> Result<Reply, EngineError> {
+    let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
+    let accessor = accessor.ok_or_else(|| bad_request("missing accessor"))?;
+    let Some(key) = core.key_of_accessor(&txn.scoped(Scope::core()), &accessor).await? else {
+        return Ok(Reply::default().warned("No token found with this accessor"));
+    };
+    core.revoke_token(&txn, &key).await?;
+    Ok(Reply::default())
+}
+
+async fn revoke_orphan(
+    Extension(core): Extension<Core>,
+    Input(input): Input<RevokeInput>,
+    txn: Txn,
+    clock: Clock,
+) -> Result<(), EngineError> {
+    let key = input.key(&core, &txn, &clock).await?.ok_or_else(|| bad_request("token to revoke not found"))?;
+    core.revoke_orphaning(&txn, &key).await
+}

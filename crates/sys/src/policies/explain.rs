@@ -1,0 +1,318 @@
+//! `sys/policies/explain`: whether a token may do something, and why. What a refused client is not told, whoever may
+//! call this is: the token's state, the rule that decides, and what it lacks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use strongroom_core::{Core, TokenEntry};
+use strongroom_engine_api::lenient::{Text, Ttl};
+use strongroom_engine_api::{
+    Access, Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Operation, Scope, View,
+    bad_request,
+};
+use strongroom_policy::{CompiledAcl, CompiledRule, Denial, Operation as Asked};
+
+pub(super) fn routes(engine: Engine) -> Engine {
+    engine.route("policies/explain", |r| {
+        r.update("Say whether a token may do something on a path, and why.", explain)
+    })
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct ExplainInput {
+    /// Accessor of the token that is asked about.
+    accessor: Option<Text>,
+    /// What is done there: create, read, update, patch, delete, list or scan. Defaults to read.
+    operation: Option<Text>,
+    /// The parameters that come with the request.
+    parameters: Option<Map<String, Value>>,
+    /// The full path, without `v1/`.
+    path: Option<Text>,
+    /// The token that is asked about; the calling one where neither it nor an accessor is given.
+    token: Option<Text>,
+    /// How long the answer is asked to be wrapped for.
+    wrap_ttl: Option<Ttl>,
+}
+
+/// Whether, and why.
+#[derive(Serialize, JsonSchema)]
+struct Explanation {
+    /// Whether the request would be allowed.
+    allowed: bool,
+    /// The capability that is missing, where one is.
+    missing_capability: Option<&'static str>,
+    /// The path of the mount that the request leads to, where there is one.
+    mount: Option<String>,
+    /// The operation.
+    operation: &'static str,
+    /// The path as policies see it.
+    path: String,
+    /// A sentence that says why.
+    reason: String,
+    /// The rule that decides, where one matches.
+    rule: Option<RuleView>,
+    /// The token.
+    token: TokenView,
+}
+
+/// What the policies of a token together say of a path.
+#[derive(Serialize, JsonSchema)]
+struct RuleView {
+    /// What it grants.
+    capabilities: Vec<&'static str>,
+    /// The path it is written for.
+    path: String,
+    /// The policies it comes from.
+    policies: Vec<String>,
+}
+
+/// The token that is asked about.
+#[derive(Default, Serialize, JsonSchema)]
+struct TokenView {
+    /// Its accessor.
+    accessor: String,
+    /// What it is called.
+    display_name: String,
+    /// When it ends (RFC 3339); null: never.
+    expire_time: Option<String>,
+    /// Those of its policies that do not exist.
+    missing_policies: Vec<String>,
+    /// Uses left; zero: without limit.
+    num_uses: u32,
+    /// Its policies.
+    policies: Vec<String>,
+    /// `in force`, or why it is not.
+    state: &'static str,
+}
+
+/// What a request would be.
+struct Question {
+    path: String,
+    operation: Operation,
+    parameters: Map<String, Value>,
+    wrap_ttl: Option<Duration>,
+}
+
+async fn explain(
+    Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
+    Input(mut input): Input<ExplainInput>,
+    caller: Caller,
+    view: View,
+    clock: Clock,
+) -> Result<Data<Explanation>, EngineError> {
+    let question = question(&mut input)?;
+    let entry = entry(&core, &view, clock.now(), &input, &caller).await?;
+    let (mounted, access) = leads_to(&core, &mount, &question).await?;
+    let mut explanation = match &entry {
+        Some(entry) => decided(&*core.acl(&view, mount.namespace, &entry.policies).await?, &question, access),
+        None => Explanation::of(&question, false, "the token is unknown, has expired or was revoked".to_owned()),
+    };
+    if access == Some(Access::Open) {
+        explanation = Explanation::of(&question, true, "the path is open: no token is needed".to_owned());
+    }
+    explanation.mount = mounted;
+    explanation.token = token_view(&core, &view, &mount, entry.as_deref()).await?;
+    Ok(Data(explanation))
+}
+
+fn question(input: &mut ExplainInput) -> Result<Question, EngineError> {
+    let path = input.path.take().map(|path| path.0).unwrap_or_default();
+    let path = path.trim_start_matches('/').to_owned();
+    if path.is_empty() {
+        return Err(bad_request("path must be specified"));
+    }
+    let operation = match input.operation.as_deref().map_or("read", String::as_str) {
+        "create" => Operation::Create,
+        "read" => Operation::Read,
+        "update" => Operation::Update,
+        "patch" => Operation::Patch,
+        "delete" => Operation::Delete,
+        "list" => Operation::List,
+        "scan" => Operation::Scan,
+        other => return Err(bad_request(format!("unknown operation {other:?}"))),
+    };
+    let lists = matches!(operation, Operation::List | Operation::Scan);
+    let path = if lists && !path.ends_with('/') { format!("{path}/") } else { path };
+    let parameters = input.parameters.take().unwrap_or_default();
+    Ok(Question { path, operation, parameters, wrap_ttl: input.wrap_ttl.take().map(|ttl| ttl.0) })
+}
+
+/// The token that is asked about, if it is in force.
+async fn entry(
+    core: &Core,
+    view: &View,
+    now: Moment,
+    input: &ExplainInput,
+    caller: &Caller,
+) -> Result<Option<Arc<TokenEntry>>, EngineError> {
+    if let Some(accessor) = input.accessor.as_deref().filter(|accessor| !accessor.is_empty()) {
+        let reads = view.scoped(Scope::core());
+        let Some(key) = core.key_of_accessor(&reads, accessor).await? else { return Ok(None) };
+        return Ok(core.token_at(&reads, &key).await?);
+    }
+    let token = input.token.as_deref().filter(|token| !token.is_empty()).unwrap_or(caller.token.expose());
+    Ok(core.principal(view, token, now).await?.map(|found| found.entry))
+}
+
+/// The mount that the path leads to, and who may do there what is asked.
+async fn leads_to(
+    core: &Core,
+    mount: &Mount,
+    question: &Question,
+) -> Result<(Option<String>, Option<Access>), EngineError> {
+    let router = core.router().await?;
+    let Some((mounted, rest)) = router.route(mount.namespace, &question.path) else { return Ok((None, None)) };
+    let operations: &[Operation] = match question.operation {
+        Operation::Create | Operation::Update => &[Operation::Create, Operation::Update],
+        _ => std::slice::from_ref(&question.operation),
+    };
+    let access = mounted.engine.find(rest, operations).ok().and_then(|found| {
+        operations.iter().find_map(|operation| found.endpoint(*operation).ok()).map(|endpoint| endpoint.access)
+    });
+    Ok((Some(mounted.path.clone()), access))
+}
+
+fn decided(acl: &CompiledAcl, question: &Question, access: Option<Access>) -> Explanation {
+    let operation = match question.operation {
+        Operation::Create => Asked::Create,
+        Operation::Read => Asked::Read,
+        Operation::Update => Asked::Update,
+        Operation::Patch => Asked::Patch,
+        Operation::Delete => Asked::Delete,
+        Operation::List => Asked::List,
+        Operation::Scan => Asked::Scan,
+        Operation::Help => Asked::Help,
+    };
+    let decision = acl.authorize(&question.path, operation, &question.parameters, question.wrap_ttl);
+    let lacks_sudo = access == Some(Access::Sudo) && !decision.sudo;
+    let (reason, missing) = match (&decision.denial, decision.rule) {
+        (Some(denial @ Denial::MissingCapability { capability, .. }), _) => (denial.to_string(), Some(capability.name())),
+        (Some(denial), _) => (denial.to_string(), None),
+        (None, Some(rule)) if lacks_sudo => {
+            (format!("the path needs \"sudo\" besides, which {rule} does not grant"), Some("sudo"))
+        }
+        (None, Some(rule)) => (format!("{rule} allows it"), None),
+        (None, None) => ("a root token may do anything".to_owned(), None),
+    };
+    Explanation {
+        missing_capability: missing,
+        rule: decision.rule.map(RuleView::of),
+        ..Explanation::of(question, decision.is_allowed() && !lacks_sudo, reason)
+    }
+}
+
+impl Explanation {
+    fn of(question: &Question, allowed: bool, reason: String) -> Self {
+        Self {
+            allowed,
+            missing_capability: None,
+            mount: None,
+            operation: question.operation.name(),
+            path: question.path.clone(),
+            reason,
+            rule: None,
+            token: TokenView::default(),
+        }
+    }
+}
+
+impl RuleView {
+    fn of(rule: &CompiledRule) -> Self {
+        Self {
+            capabilities: rule.capabilities().names(),
+            path: rule.path().to_owned(),
+            policies: rule.sources().iter().map(|source| source.policy.to_string()).collect(),
+        }
+    }
+}
+
+async fn token_view(
+    core: &Core,
+    view: &View,
+    mount: &Mount,
+    entry: Option<&TokenEntry>,
+) -> Result<TokenView, EngineError> {
+    let Some(entry) = entry else {
+        return Ok(TokenView { state: "unknown, expired or revoked", ..TokenView::default() });
+    };
+    let mut missing_policies = Vec::new();
+    for policy in &entry.policies {
+        if core.policy_text(view, mount.namespace, policy).await?.is_none() {
+            missing_policies.push(policy.clone());
+        }
+    }
+    Ok(TokenView {
+        accessor: entry.accessor.clone(),
+        display_name: entry.display_name.clone(),
+        expire_time: entry.expires.map(Moment::rfc3339),
+        missing_policies,
+        num_uses: entry.num_uses,
+        policies: entry.policies.clone(),
+        state: "in force",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Server;
+
+    const EXPLAIN: &str = "sys/policies/explain";
+    const POLICY: &str = r#"
+        path "secret/*" { capabilities = ["read"] }
+        path "secret/no" { capabilities = ["deny"] }
+        path "sys/leases/lookup/*" { capabilities = ["list"] }
+    "#;
+
+    #[tokio::test]
+    async fn it_says_why() {
+        let server = Server::new().await;
+        server.write("sys/policies/acl/dev", json!({"policy": POLICY})).await;
+        let token = server.token(&["dev", "gone"]).await;
+        let ask = async |path: &str, operation: &str| {
+            let told = server.write(EXPLAIN, json!({"path": path, "operation": operation, "token": token})).await;
+            let data = told.data();
+            (data["allowed"].as_bool().unwrap(), data["reason"].as_str().unwrap().to_owned(), data.clone())
+        };
+        let (allowed, reason, data) = ask("secret/a", "read").await;
+        assert_eq!((allowed, reason.as_str()), (true, "rule \"secret/*\" of policy \"dev\" allows it"));
+        assert_eq!(data["rule"], json!({"path": "secret/*", "capabilities": ["read"], "policies": ["dev"]}));
+        assert_eq!(data["token"]["missing_policies"], json!(["gone"]));
+        assert_eq!(data["token"]["state"], "in force");
+        let (allowed, reason, data) = ask("secret/a", "update").await;
+        assert_eq!((allowed, reason.as_str()), (false, "rule \"secret/*\" of policy \"dev\" does not grant \"update\""));
+        assert_eq!(data["missing_capability"], "update");
+        let (allowed, reason, _) = ask("secret/no", "read").await;
+        assert!(!allowed && reason.contains("denies the path"), "{reason}");
+        let (allowed, reason, _) = ask("elsewhere", "read").await;
+        assert_eq!((allowed, reason.as_str()), (false, "no rule matches the path"));
+        let (allowed, _, data) = ask("sys/leases/lookup/x", "list").await;
+        assert_eq!((allowed, &data["missing_capability"], &data["mount"]), (false, &json!("sudo"), &json!("sys/")));
+        assert_eq!(data["path"], "sys/leases/lookup/x/");
+        let (allowed, reason, _) = ask("sys/wrapping/lookup", "update").await;
+        assert_eq!((allowed, reason.as_str()), (true, "the path is open: no token is needed"));
+    }
+
+    #[tokio::test]
+    async fn it_knows_tokens_by_any_handle() {
+        let server = Server::new().await;
+        let told = server.write(EXPLAIN, json!({"path": "x"})).await;
+        assert_eq!(told.data()["reason"], "a root token may do anything");
+        let accessor = told.data()["token"]["accessor"].clone();
+        let told = server.write(EXPLAIN, json!({"path": "x", "accessor": accessor})).await;
+        assert_eq!(told.data()["allowed"], true);
+        for handle in ["token", "accessor"] {
+            let told = server.write(EXPLAIN, json!({"path": "x", handle: "nope"})).await;
+            assert_eq!(told.data()["allowed"], false);
+            assert_eq!(told.data()["token"]["state"], "unknown, expired or revoked");
+        }
+        assert_eq!(server.write(EXPLAIN, json!({})).await.error(), (400, "path must be specified"));
+        let told = server.write(EXPLAIN, json!({"path": "x", "operation": "bogus"})).await;
+        assert_eq!(told.error(), (400, "unknown operation \"bogus\""));
+    }
+}

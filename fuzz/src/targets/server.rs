@@ -1,0 +1,239 @@
+//! A whole server without its program: requests from anybody, and a storage that somebody has altered.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+use strongroom_barrier::Barrier;
+use strongroom_core::{Catalog, Core, NewMount, Settings};
+use strongroom_engine_api::Environment;
+use strongroom_http::{Connection, Edge, EdgeSettings, ForwardedFor};
+use strongroom_stdx::{Clock, Entropy, Moment};
+use strongroom_storage::{Commit, InMemory, KeyRange, Store, Write};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+use super::text;
+use crate::Target;
+use crate::mutate::Random;
+
+const PEER: &str = "127.0.0.1:5000";
+const ROOT: &str = "root";
+
+pub(super) const REQUESTS: Target = Target {
+    name: "requests",
+    run: requests,
+    seeds: &[
+        b"PUT /v1/secret/data/a\nX-Vault-Token: root\n\n{\"data\":{\"a\":\"b\",\"c\":{\"d\":1}},\"options\":{\"cas\":0}}\n===\n\
+          PATCH /v1/secret/data/a\nX-Vault-Token: root\nContent-Type: application/merge-patch+json\n\n{\"data\":{\"a\":null,\"c\":{\"e\":[]}}}\n===\n\
+          GET /v1/secret/data/a?version=1\nX-Vault-Token: root\n\n\n===\nLIST /v1/secret/metadata/\nX-Vault-Token: root\n\n",
+        b"POST /v1/kv/a/b\nX-Vault-Token: root\nContent-Type: application/x-www-form-urlencoded\n\na=1&b=%20x+y\n===\n\
+          GET /v1/kv/a/b\nAuthorization: Bearer root\nX-Vault-Wrap-TTL: 60s\n\n\n===\nGET /v1/kv/?list=true&after=a&limit=1\nX-Vault-Token: root\n\n",
+        b"POST /v1/auth/token/create\nX-Vault-Token: root\n\n{\"policies\":\"a,b\",\"ttl\":\"1h\",\"type\":\"batch\",\"meta\":{\"a\":\"b\"},\"num_uses\":0}\n===\n\
+          GET /v1/auth/token/lookup-self\nX-Vault-Token: hvb.AAAAAQEFBwcHBwcHBwcHBwcH\nX-Forwarded-For: 203.0.113.7, 10.0.0.1\n\n",
+        b"PUT /v1/sys/policies/acl/p\nX-Vault-Token: root\n\n{\"policy\":\"path \\\"a\\\" { capabilities = [\\\"read\\\"] }\"}\n===\n\
+          POST /v1/sys/capabilities-self\nX-Vault-Token: root\n\n{\"paths\":[\"a\",\"b/*\"]}\n===\nGET /v1/sys/policies/acl/p\nX-Vault-Token: root\n\n",
+        b"POST /v1/sys/auth/approle\nX-Vault-Token: root\n\n{\"type\":\"approle\"}\n===\n\
+          POST /v1/auth/approle/role/r\nX-Vault-Token: root\n\n{\"bind_secret_id\":true,\"token_ttl\":\"20m\",\"secret_id_bound_cidrs\":\"127.0.0.0/8\"}\n===\n\
+          POST /v1/auth/approle/role/r/secret-id\nX-Vault-Token: root\n\n{\"metadata\":\"{\\\"a\\\":\\\"b\\\"}\",\"cidr_list\":[\"127.0.0.1/32\"]}\n===\n\
+          POST /v1/auth/approle/login\n\n{\"role_id\":\"x\",\"secret_id\":\"y\"}",
+        b"POST /v1/sys/mounts/x/y\nX-Vault-Token: root\n\n{\"type\":\"kv\",\"options\":{\"version\":2},\"config\":{\"default_lease_ttl\":\"1h\"}}\n===\n\
+          POST /v1/sys/mounts/x/y/tune\nX-Vault-Token: root\n\n{\"max_lease_ttl\":-1,\"listing_visibility\":\"unauth\"}\n===\n\
+          POST /v1/sys/remount\nX-Vault-Token: root\n\n{\"from\":\"x/y\",\"to\":\"z\"}\n===\nDELETE /v1/sys/mounts/z\nX-Vault-Token: root\n\n",
+        b"POST /v1/cubbyhole/a\nX-Vault-Token: root\n\n{\"a\":1}\n===\nPOST /v1/sys/wrapping/wrap\nX-Vault-Token: root\nX-Vault-Wrap-TTL: 1m\n\n{\"a\":\"b\"}\n===\n\
+          POST /v1/sys/wrapping/unwrap\nX-Vault-Token: root\n\n{\"token\":\"hvs.x\"}\n===\nGET /v1/sys/internal/specs/openapi\nX-Vault-Token: root\n\n",
+        b"PUT /v1/sys/unseal\n\n{\"key\":\"AAAA\"}\n===\nGET /v1/sys/health?standbycode=429\n\n\n===\nGET /v1/sys/seal-status\n\n\n===\n\
+          POST /v1/sys/tools/hash\nX-Vault-Token: root\n\n{\"input\":\"YWJj\",\"algorithm\":\"sha2-256\"}\n===\nGET /v1/secret/data/a?help=1\nX-Vault-Token: root\n\n",
+        b"PUT /v1/sys/leases/lookup\nX-Vault-Token: root\n\n{\"lease_id\":\"auth/token/create/x\"}\n===\nPUT /v1/sys/leases/revoke-prefix/auth\nX-Vault-Token: root\n\n\n===\n\
+          POST /v1/secret/metadata/a\nX-Vault-Token: root\n\n{\"max_versions\":3,\"delete_version_after\":\"1h\",\"custom_metadata\":{\"k\":\"v\"}}\n===\n\
+          POST /v1/secret/destroy/a\nX-Vault-Token: root\n\n{\"versions\":[1,\"2\"]}",
+    ],
+    words: &[
+        "\n===\n", "\n\n", "GET /v1/", "POST /v1/", "LIST /v1/", "DELETE /v1/", "X-Vault-Token: root\n", "X-Vault-Wrap-TTL: ", "X-Forwarded-For: ",
+        "X-Vault-Namespace: ", "Content-Type: application/merge-patch+json\n", "secret/", "data/", "metadata/", "sys/", "auth/token/", "kv/", "?",
+        "&", "list=true", "help=1", "version=", "%2F", "%00", "%ff", "..", "{", "}", "[", "]", "\"", ":", ",", "null", "true", "-1", "1h",
+        "{\"data\":{}}", "\"options\":{\"cas\":1}", "\"ttl\":", "\"policies\":", "\"type\":", "root", "hvs.", "hvb.", "é", "*", "+", "role/", "tune",
+    ],
+};
+
+pub(super) const TAMPERED: Target = Target {
+    name: "tampered",
+    run: tampered,
+    seeds: &[
+        b"\x00\x00",
+        b"\x01\x00\x10\x01",
+        b"\x02\x01{\"shares\":1,\"threshold\":1,\"cluster_name\":\"\",\"cluster_id\":\"\",\"token_salt\":[]}",
+        b"\x02\x00{\"shares\":255,\"threshold\":0}",
+        b"\x03\x02\x05",
+    ],
+    words: &["\0", "\u{1}", "\u{2}", "\u{3}", "{", "}", "\"shares\":", "\"threshold\":", "\"token_salt\":[", "]", "255", "0", ","],
+};
+
+fn catalog() -> Catalog {
+    Catalog::new()
+        .with(strongroom_sys::engine())
+        .with(strongroom_token::engine())
+        .with(strongroom_cubbyhole::engine())
+        .with_variants(vec![strongroom_kv::v1(), strongroom_kv::v2()], |options| {
+            usize::from(options.get("version").map(String::as_str) == Some("2"))
+        })
+        .with(strongroom_approle::engine())
+        .with(strongroom_userpass::engine())
+}
+
+/// A sealed server over a store. Time stands still and chance is the same every time, so that an input always does the same.
+fn server(store: Arc<dyn Store>) -> Arc<Core> {
+    let random = Mutex::new(Random::new(1));
+    let entropy = Entropy::given(move |out| {
+        let mut random = random.lock().expect("nobody panicked");
+        out.fill_with(|| random.byte());
+    });
+    let environment = Environment { clock: Clock::stepped(Moment::from_secs(1_700_000_000)), entropy: entropy.clone() };
+    let barrier = Barrier::new(store, entropy, 1 << 20);
+    Core::new(barrier, environment, Settings::default(), catalog())
+}
+
+/// A server with KV at `kv/` and `secret/`, and the share that unseals it.
+async fn new_server(store: Arc<dyn Store>) -> (Arc<Core>, Vec<u8>) {
+    let core = server(store);
+    let made = core.initialize(1, 1, Some(ROOT.to_owned())).await.expect("initialises");
+    let share = made.shares[0].expose().clone();
+    core.offer_share(share.clone()).await.expect("unseals");
+    for (path, version) in [("kv/", "1"), ("secret/", "2")] {
+        let options = BTreeMap::from([("version".to_owned(), version.to_owned())]);
+        let mount = NewMount { kind: "kv".to_owned(), options, ..NewMount::default() };
+        let txn = core.barrier().transaction(core.barrier().view());
+        core.add_mount(&txn, path, mount).await.expect("mounts");
+        txn.commit().await.expect("commits");
+    }
+    (core, share)
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// Requests that `===` divides: method and path, headers, a blank line, the body. Each is answered with HTTP, and none with an
+/// internal error.
+fn requests(input: &[u8]) {
+    let input = text(input);
+    // The one engine that would write where the input says: audit devices name files.
+    if input.to_ascii_lowercase().contains("audit") {
+        return;
+    }
+    runtime().block_on(async {
+        let (core, _) = new_server(Arc::new(InMemory::new())).await;
+        let settings = EdgeSettings {
+            forwarded_for: ForwardedFor { authorized: vec!["127.0.0.0/8".parse().expect("a block")], ..ForwardedFor::default() },
+            ..EdgeSettings::default()
+        };
+        let edge = Arc::new(Edge::new(core, settings, Arc::new(AtomicU64::new(0))));
+        for request in input.split("\n===\n").take(8) {
+            if let Some(answer) = ask(&edge, request).await {
+                check(request, &answer);
+            }
+        }
+    });
+}
+
+/// One request on a connection of its own; `None` if the server still waits for more of it.
+async fn ask(edge: &Arc<Edge>, request: &str) -> Option<Vec<u8>> {
+    let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
+    let mut lines = head.lines();
+    let mut sent = format!("{} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n", lines.next().unwrap_or_default(), body.len());
+    for line in lines {
+        sent.push_str(line);
+        sent.push_str("\r\n");
+    }
+    sent.push_str("\r\n");
+    sent.push_str(body);
+    let (mut client, stream) = duplex(1 << 20);
+    let connection = Connection { peer: PEER.parse::<SocketAddr>().ok(), certificate_serial: String::new() };
+    let (_running, draining) = watch::channel(false);
+    let client = async move {
+        client.write_all(sent.as_bytes()).await.ok()?;
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_millis(200), client.read_to_end(&mut answer)).await;
+        // The rest would be the server's error about a request that ends too soon.
+        drop(client);
+        read.ok()?.ok().map(|_len| answer)
+    };
+    tokio::join!(edge.clone().serve(stream, connection, draining), client).1
+}
+
+/// What every answer is: a status, headers, and a body that is empty or what its type says.
+fn check(request: &str, answer: &[u8]) {
+    if answer.is_empty() {
+        return;
+    }
+    let answer = text(answer);
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status: u16 = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    assert!(status != 500, "an internal error: {body} for {request:?}");
+    // `HTTP/1.1 400` without headers is the HTTP library's own.
+    if head.to_ascii_lowercase().contains("content-type: application/json") && !body.is_empty() {
+        serde_json::from_str::<Value>(body).expect("a JSON body");
+    }
+}
+
+/// The entries of a server that holds one secret, and the share that unseals it.
+static ENTRIES: LazyLock<(Vec<(Bytes, Bytes)>, Vec<u8>)> = LazyLock::new(|| {
+    runtime().block_on(async {
+        let store = Arc::new(InMemory::new());
+        let (core, share) = new_server(store.clone()).await;
+        let edge = Arc::new(Edge::new(core, EdgeSettings::default(), Arc::default()));
+        let write = format!("PUT /v1/secret/data/a\nX-Vault-Token: {ROOT}\n\n{{\"data\":{{\"a\":\"kept\"}}}}");
+        ask(&edge, &write).await.expect("an answer");
+        let all = KeyRange { start: Vec::new(), end: None };
+        let entries = store.snapshot().await.expect("a snapshot").scan(&all, 10_000).await.expect("entries");
+        (entries.into_iter().map(|(key, found)| (key, found.value)).collect(), share)
+    })
+});
+
+/// Changes to a storage: what, which entry, further bytes. The server does not panic on what it finds, and what it answers was
+/// once written.
+fn tampered(input: &[u8]) {
+    let (entries, share) = &*ENTRIES;
+    let mut entries = entries.clone();
+    let [what, which, rest @ ..] = input else { return };
+    let which = usize::from(*which) % entries.len();
+    let with = rest.first().map_or(0, |with| usize::from(*with) % entries.len());
+    match what % 4 {
+        0 => drop(entries.remove(which)),
+        1 => {
+            let mut value = entries[which].1.to_vec();
+            for (byte, with) in value.iter_mut().zip(rest) {
+                *byte ^= with;
+            }
+            entries[which].1 = value.into();
+        }
+        2 => entries[which].1 = Bytes::copy_from_slice(rest),
+        _ => {
+            let other = entries[with].1.clone();
+            entries[with].1 = std::mem::replace(&mut entries[which].1, other);
+        }
+    }
+    runtime().block_on(async {
+        let store = Arc::new(InMemory::new());
+        let writes = entries.into_iter().map(|(key, value)| Write { key, value: Some(value) }).collect();
+        store.commit(Commit { writes, ..Commit::default() }).await.expect("commits");
+        let core = server(store);
+        let _ = core.seal_status().await;
+        let _ = core.offer_share(share.clone()).await;
+        let edge = Arc::new(Edge::new(core, EdgeSettings::default(), Arc::default()));
+        for path in ["sys/seal-status", "sys/mounts", "auth/token/lookup-self", "secret/metadata/a", "sys/policies/acl/default"] {
+            ask(&edge, &format!("GET /v1/{path}\nX-Vault-Token: {ROOT}\n\n")).await;
+        }
+        let answer = ask(&edge, &format!("GET /v1/secret/data/a\nX-Vault-Token: {ROOT}\n\n")).await.unwrap_or_default();
+        let answer = text(&answer);
+        if answer.starts_with("HTTP/1.1 200") {
+            assert!(answer.contains("{\"a\":\"kept\"}"), "another secret: {answer}");
+        }
+    });
+}
