@@ -171,12 +171,21 @@ impl Keyring {
 }
 
 /// Seals key material under another key for a named purpose, with a fresh random nonce.
-pub fn wrap_key(entropy: &Entropy, key: &[u8; 32], purpose: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyringError> {
+pub fn wrap_key(
+    entropy: &Entropy,
+    key: &[u8; 32],
+    purpose: &[u8],
+    plain: &[u8],
+) -> Result<Vec<u8>, KeyringError> {
     one_key_ring(key)?.seal(entropy, purpose, plain)
 }
 
 /// Opens what [`wrap_key`] made with the same key and purpose.
-pub fn unwrap_key(key: &[u8; 32], purpose: &[u8], wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
+pub fn unwrap_key(
+    key: &[u8; 32],
+    purpose: &[u8],
+    wrapped: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
     one_key_ring(key)?.open(purpose, wrapped)
 }
 

@@ -33,9 +33,9 @@ impl<K: TableKey + ?Sized, V: Stored> Table<K, V> {
     }
 
     fn decode_key(key: &[u8]) -> Result<K::Owned, BarrierError> {
-        key.get(1..)
-            .and_then(K::decode)
-            .ok_or_else(|| BarrierError::Malformed(crate::key::describe(key), "key of another form".to_owned()))
+        key.get(1..).and_then(K::decode).ok_or_else(|| {
+            BarrierError::Malformed(crate::key::describe(key), "key of another form".to_owned())
+        })
     }
 
     /// The value at `key`.
@@ -130,7 +130,7 @@ impl<V: Stored> Table<str, V> {
         while names.len() < limit && !range.is_empty() {
             let page = reads.read_keys(&range, PAGE).await?;
             let full_page = page.len() == PAGE;
-            let Some(next) = self.take_page(&page, prefix_len, limit, &whole, &mut names)? else { break };
+            let Some(next) = Self::take_page(&page, prefix_len, limit, &whole, &mut names)? else { break };
             if !full_page && !names.last().is_some_and(|name| name.ends_with('/')) {
                 break;
             }
@@ -141,7 +141,6 @@ impl<V: Stored> Table<str, V> {
 
     /// Adds the names in `page`; returns where to read on, `None` when there was nothing.
     fn take_page(
-        &self,
         page: &[Bytes],
         prefix_len: usize,
         limit: usize,

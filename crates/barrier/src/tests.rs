@@ -146,7 +146,10 @@ fn rotation_keeps_what_was_sealed_readable() {
     let third = Keyring::unwrap(&root, &kept).unwrap();
     assert_eq!(third.open(b"place", &sealed).unwrap().as_slice(), b"text");
     assert!(Keyring::unwrap(&[8; 32], &kept).is_err());
-    assert_eq!(first.open(b"place", &second.seal(&entropy, b"place", b"x").unwrap()).err(), Some(KeyringError::Unopenable));
+    assert_eq!(
+        first.open(b"place", &second.seal(&entropy, b"place", b"x").unwrap()).err(),
+        Some(KeyringError::Unopenable)
+    );
 }
 
 proptest! {

@@ -44,6 +44,13 @@ struct Change {
     value: Arc<dyn Any + Send + Sync>,
 }
 
+/// What a transaction itself did to a key.
+enum Own<V> {
+    Untouched,
+    Deleted,
+    Written(Arc<V>),
+}
+
 impl Txn {
     pub(crate) fn new(view: View) -> Self {
         Self { view, pending: Arc::default() }
@@ -104,14 +111,14 @@ impl Txn {
     }
 
     /// What this transaction itself has written at a full key.
-    fn own<V: Stored>(&self, key: &[u8]) -> Result<Option<Option<Arc<V>>>, BarrierError> {
+    fn own<V: Stored>(&self, key: &[u8]) -> Result<Own<V>, BarrierError> {
         let pending = self.pending();
-        let Some(change) = pending.writes.get(key) else { return Ok(None) };
+        let Some(change) = pending.writes.get(key) else { return Ok(Own::Untouched) };
         match change {
-            None => Ok(Some(None)),
+            None => Ok(Own::Deleted),
             Some(change) => match change.value.clone().downcast() {
-                Ok(value) => Ok(Some(Some(value))),
-                Err(_other) => codec::decode(key, &change.plain).map(|value| Some(Some(Arc::new(value)))),
+                Ok(value) => Ok(Own::Written(value)),
+                Err(_other) => codec::decode(key, &change.plain).map(|value| Own::Written(Arc::new(value))),
             },
         }
     }
@@ -163,7 +170,9 @@ impl Txn {
         }
         let keyring = barrier.keyring()?;
         let mut commit = Commit { ranges, ..Commit::default() };
-        commit.points.extend(points.into_iter().map(|(key, modified)| PointRead { key: key.into(), modified }));
+        commit
+            .points
+            .extend(points.into_iter().map(|(key, modified)| PointRead { key: key.into(), modified }));
         for (key, value) in bootstrap {
             commit.writes.push(Write { key: key.into(), value: Some(value.into()) });
         }
@@ -181,20 +190,27 @@ impl Txn {
 impl Reads for Txn {
     async fn read<V: Stored>(&self, key: &[u8]) -> Result<Option<Arc<V>>, BarrierError> {
         let full = self.view.full_key(key);
-        if let Some(own) = self.own(&full)? {
-            return Ok(own);
+        match self.own(&full)? {
+            Own::Untouched => {}
+            Own::Deleted => return Ok(None),
+            Own::Written(value) => return Ok(Some(value)),
         }
         let (value, modified) = self.view.entry(&full).await?;
         self.pending().points.entry(full).or_insert(modified);
         Ok(value)
     }
 
-    async fn read_range<V: Stored>(&self, range: &KeyRange, limit: usize) -> Result<Vec<Found<V>>, BarrierError> {
+    async fn read_range<V: Stored>(
+        &self,
+        range: &KeyRange,
+        limit: usize,
+    ) -> Result<Vec<Found<V>>, BarrierError> {
         let mut entries = Vec::new();
         for key in self.merged_keys(range, limit).await? {
             let value = match self.own(&key)? {
-                Some(own) => own,
-                None => self.view.entry(&key).await?.0,
+                Own::Untouched => self.view.entry(&key).await?.0,
+                Own::Deleted => None,
+                Own::Written(value) => Some(value),
             };
             if let Some(value) = value {
                 entries.push((key.slice(self.view.scope_len().min(key.len())..), value));

@@ -104,7 +104,7 @@ impl View {
     }
 
     /// The entry at a full key as the cache has it, if that is what this view must show.
-    fn from_cache(&self, key: &[u8]) -> Option<Entry> {
+    fn cached(&self, key: &[u8]) -> Option<Entry> {
         let entry = self.shared.barrier.cache.get(key)?;
         if let Some(snapshot) = self.shared.snapshot.get() {
             return (entry.modified <= snapshot.index()).then_some(entry);
@@ -124,7 +124,7 @@ impl View {
     /// The decoded entry at a full key with the index that wrote it (zero: absent).
     pub(crate) async fn entry<V: Stored>(&self, key: &[u8]) -> Result<(Option<Arc<V>>, Index), BarrierError> {
         let barrier = &self.shared.barrier;
-        if let Some(entry) = self.from_cache(key) {
+        if let Some(entry) = self.cached(key) {
             if barrier.is_sealed() {
                 return Err(BarrierError::Sealed);
             }
@@ -133,7 +133,10 @@ impl View {
                 Some(Ok(value)) => return Ok((Some(value), entry.modified)),
                 // Held as another type: two tables share a key, which the table definitions must not do.
                 Some(Err(_other)) => {
-                    return Err(BarrierError::Malformed(crate::key::describe(key), "of another table".to_owned()));
+                    return Err(BarrierError::Malformed(
+                        crate::key::describe(key),
+                        "of another table".to_owned(),
+                    ));
                 }
             }
         }
@@ -147,7 +150,9 @@ impl View {
         let opened: Opened = value.clone().map(|value| value as Arc<dyn std::any::Any + Send + Sync>);
         // An absent key may have been there before this snapshot, so older views must look for themselves.
         let since = if value.is_some() { modified } else { snapshot.index() };
-        barrier.cache.insert(key, Entry { value: opened, modified: since, seen_at: snapshot.index(), weight });
+        barrier
+            .cache
+            .insert(key, Entry { value: opened, modified: since, seen_at: snapshot.index(), weight });
         if barrier.is_sealed() {
             // Sealing may have emptied the cache just before the insertion.
             barrier.cache.clear();
@@ -168,7 +173,10 @@ impl View {
 /// Reading, through a [`View`] or a [`Txn`](crate::Txn). Tables are read with it; nobody else calls these methods.
 pub trait Reads: Sync {
     /// The decoded entry at `key` (within the scope).
-    fn read<V: Stored>(&self, key: &[u8]) -> impl Future<Output = Result<Option<Arc<V>>, BarrierError>> + Send;
+    fn read<V: Stored>(
+        &self,
+        key: &[u8],
+    ) -> impl Future<Output = Result<Option<Arc<V>>, BarrierError>> + Send;
 
     /// Up to `limit` entries of `range` (within the scope), decoded.
     fn read_range<V: Stored>(
@@ -200,7 +208,11 @@ impl Reads for View {
         Ok(self.entry(&self.full_key(key)).await?.0)
     }
 
-    async fn read_range<V: Stored>(&self, range: &KeyRange, limit: usize) -> Result<Vec<Found<V>>, BarrierError> {
+    async fn read_range<V: Stored>(
+        &self,
+        range: &KeyRange,
+        limit: usize,
+    ) -> Result<Vec<Found<V>>, BarrierError> {
         let found = self.snapshot().await?.scan(&self.full_range(range), limit).await?;
         let mut entries = Vec::with_capacity(found.len());
         for (key, entry) in found {

@@ -77,8 +77,13 @@ impl Core {
         Ok((view.index(), Auditing { broker: Broker::new(devices), headers }))
     }
 
-    fn opened(&self, path: &str, entry: &AuditEntry) -> Result<Arc<EnabledDevice>, strongroom_audit::AuditError> {
-        let open = self.audit_devices.0.lock().unwrap_or_else(PoisonError::into_inner).get(&entry.uuid).cloned();
+    fn opened(
+        &self,
+        path: &str,
+        entry: &AuditEntry,
+    ) -> Result<Arc<EnabledDevice>, strongroom_audit::AuditError> {
+        let open =
+            self.audit_devices.0.lock().unwrap_or_else(PoisonError::into_inner).get(&entry.uuid).cloned();
         if let Some(device) = open {
             return Ok(device);
         }
@@ -103,7 +108,8 @@ impl Core {
             return Err(bad_request("path already in use"));
         }
         let salt = Secret::new(self.environment.entropy.bytes::<32>()?.to_vec());
-        let entry = AuditEntry { kind, description, options, local, salt, uuid: self.environment.entropy.uuid()? };
+        let entry =
+            AuditEntry { kind, description, options, local, salt, uuid: self.environment.entropy.uuid()? };
         let opened = open_device(&entry.kind, &entry.options, self.settings.allow_audit_log_prefixing)
             .map_err(|error| bad_request(error.to_string()))?;
         let formatter = Formatter::new(opened.format, Salt::new(&entry.salt));
@@ -112,7 +118,11 @@ impl Core {
             let test = device.test(self.environment.clock.now(), request_id).await;
             test.map_err(|error| bad_request(format!("audit device failed test message: {error}")))?;
         }
-        self.audit_devices.0.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.uuid.clone(), device);
+        self.audit_devices
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(entry.uuid.clone(), device);
         AUDIT_DEVICES.put(&txn, path, entry)?;
         Ok(())
     }
@@ -131,16 +141,19 @@ impl Core {
     }
 
     /// Sets whether and how a request header is shown; `None` takes it away.
-    pub fn set_audited_header(&self, txn: &Txn, name: &str, header: Option<AuditedHeader>) -> Result<(), BarrierError> {
+    pub fn set_audited_header(
+        &self,
+        txn: &Txn,
+        name: &str,
+        header: Option<AuditedHeader>,
+    ) -> Result<(), BarrierError> {
         let txn = txn.scoped(Scope::core());
         let name = name.to_lowercase();
-        match header {
-            Some(header) => AUDITED_HEADERS.put(&txn, &name, header),
-            None => {
-                AUDITED_HEADERS.delete(&txn, &name);
-                Ok(())
-            }
+        if let Some(header) = header {
+            return AUDITED_HEADERS.put(&txn, &name, header);
         }
+        AUDITED_HEADERS.delete(&txn, &name);
+        Ok(())
     }
 
     /// The request headers that audit records show.

@@ -37,16 +37,25 @@ impl Catalog {
     pub fn with_variants(mut self, variants: Vec<Engine>, choose: Choose) -> Self {
         if let Some(first) = variants.first() {
             let (name, class) = (first.kind(), first.class());
-            self.kinds.push(Kind { name, class, variants: variants.into_iter().map(Arc::new).collect(), choose });
+            self.kinds.push(Kind {
+                name,
+                class,
+                variants: variants.into_iter().map(Arc::new).collect(),
+                choose,
+            });
         }
         self
     }
 
     /// The engine for a mount. Parts of the server are found whatever they are mounted as.
-    pub fn engine(&self, class: Class, kind: &str, options: &BTreeMap<String, String>) -> Option<Arc<Engine>> {
-        let fits = |found: &&Kind| {
-            found.name == kind && (found.class == class || found.class == Class::System)
-        };
+    pub fn engine(
+        &self,
+        class: Class,
+        kind: &str,
+        options: &BTreeMap<String, String>,
+    ) -> Option<Arc<Engine>> {
+        let fits =
+            |found: &&Kind| found.name == kind && (found.class == class || found.class == Class::System);
         let found = self.kinds.iter().find(fits)?;
         found.variants.get((found.choose)(options)).or_else(|| found.variants.first()).cloned()
     }
@@ -58,7 +67,8 @@ impl Catalog {
 
     /// The names of the types of a class, sorted.
     pub fn names(&self, class: Class) -> Vec<&'static str> {
-        let mut names: Vec<_> = self.kinds.iter().filter(|kind| kind.class == class).map(|kind| kind.name).collect();
+        let mut names: Vec<_> =
+            self.kinds.iter().filter(|kind| kind.class == class).map(|kind| kind.name).collect();
         names.sort_unstable();
         names
     }

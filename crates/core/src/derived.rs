@@ -17,7 +17,11 @@ pub(crate) struct Derived<T> {
 
 impl<T> Derived<T> {
     pub(crate) fn new() -> Self {
-        Self { outdated_by: AtomicU64::new(0), built: ArcSwapOption::empty(), building: tokio::sync::Mutex::new(()) }
+        Self {
+            outdated_by: AtomicU64::new(0),
+            built: ArcSwapOption::empty(),
+            building: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// Commit `index` touched what the value is built from.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, Keyring, KeyringError, MOST_OPERATIONS, Scope, TermInfo, unwrap_key, wrap_key};
+use strongroom_barrier::{
+    BarrierError, Keyring, KeyringError, MOST_OPERATIONS, Scope, TermInfo, unwrap_key, wrap_key,
+};
 use strongroom_engine_api::{EngineError, Lifetimes, Moment, Secret, bad_request};
 use strongroom_policy::ROOT_POLICY_NAME;
 use strongroom_seal::{CombineError, Offer, RandomError, Share, ShareCollector, SplitError, combine, split};
@@ -153,7 +155,8 @@ impl From<KeyringError> for InitError {
 impl Core {
     async fn seal_config(&self) -> Result<Option<SealConfig>, BarrierError> {
         let Some(bytes) = self.barrier.bootstrap(CONFIG).await? else { return Ok(None) };
-        let malformed = |error: serde_json::Error| BarrierError::Malformed(CONFIG.to_owned(), error.to_string());
+        let malformed =
+            |error: serde_json::Error| BarrierError::Malformed(CONFIG.to_owned(), error.to_string());
         serde_json::from_slice(&bytes).map(Some).map_err(malformed)
     }
 
@@ -175,7 +178,10 @@ impl Core {
             threshold: config.as_ref().map_or(0, |config| config.threshold),
             shares: config.as_ref().map_or(0, |config| config.shares),
             progress: collector.map_or(0, ShareCollector::progress),
-            nonce: collector.filter(|shares| shares.progress() > 0).map_or("", |shares| shares.nonce()).to_owned(),
+            nonce: collector
+                .filter(|shares| shares.progress() > 0)
+                .map_or("", |shares| shares.nonce())
+                .to_owned(),
             cluster_name: known.map_or_else(String::new, |config| config.cluster_name.clone()),
             cluster_id: known.map_or_else(String::new, |config| config.cluster_id.clone()),
         })
@@ -202,7 +208,10 @@ impl Core {
             shares,
             threshold,
             cluster_name: match self.settings.cluster_name.as_str() {
-                "" => format!("vault-cluster-{:08x}", u32::from_be_bytes(entropy.bytes().map_err(entropy_failed)?)),
+                "" => format!(
+                    "vault-cluster-{:08x}",
+                    u32::from_be_bytes(entropy.bytes().map_err(entropy_failed)?)
+                ),
                 name => name.to_owned(),
             },
             cluster_id: entropy.uuid().map_err(entropy_failed)?,
@@ -217,9 +226,14 @@ impl Core {
         Ok(Initialized { shares: parts, root_token: written? })
     }
 
-    fn split_key(&self, key: &[u8; 32], shares: u8, threshold: u8) -> Result<Vec<Secret<Vec<u8>>>, InitError> {
+    fn split_key(
+        &self,
+        key: &[u8; 32],
+        shares: u8,
+        threshold: u8,
+    ) -> Result<Vec<Secret<Vec<u8>>>, InitError> {
         let entropy = &self.environment.entropy;
-        let mut random = |out: &mut [u8]| entropy.fill(out).map_err(|_| RandomError);
+        let mut random = |out: &mut [u8]| entropy.fill(out).map_err(|_error| RandomError);
         let parts = split(key, shares, threshold, &mut random);
         let refused = |error: SplitError| InitError::Configuration(error.to_string());
         Ok(parts.map_err(refused)?.iter().map(|share| Secret::new(share.as_bytes().to_vec())).collect())
@@ -261,7 +275,8 @@ impl Core {
             display_name: "root".to_owned(),
             ..TokenEntry::default()
         };
-        let lifetimes = Lifetimes { default: self.settings.default_lease_ttl, max: self.settings.max_lease_ttl };
+        let lifetimes =
+            Lifetimes { default: self.settings.default_lease_ttl, max: self.settings.max_lease_ttl };
         let new = NewToken { entry, id: root_token, without_end: true, ..NewToken::default() };
         let made = self.make_token(&txn, lifetimes, new).await?;
         txn.commit().await?;
@@ -279,11 +294,16 @@ impl Core {
         let expected = if config.shares == 1 { 32 } else { 33 };
         if share.len() != expected {
             let text = format!("key is shorter than minimum {expected} bytes");
-            let text = if share.len() < expected { text } else { format!("key is longer than maximum {expected} bytes") };
+            let text = if share.len() < expected {
+                text
+            } else {
+                format!("key is longer than maximum {expected} bytes")
+            };
             return Err(UnsealError::InvalidShare(text));
         }
         if keeper.collector.is_none() {
-            let nonce = self.environment.entropy.uuid().map_err(KeyringError::from).map_err(BarrierError::from)?;
+            let nonce =
+                self.environment.entropy.uuid().map_err(KeyringError::from).map_err(BarrierError::from)?;
             keeper.collector = Some(ShareCollector::new(config.threshold, nonce));
         }
         let Some(collector) = keeper.collector.as_mut() else { return Ok(()) };
@@ -312,9 +332,11 @@ impl Core {
         config: &SealConfig,
         candidate: &[u8],
     ) -> Result<(), UnsealError> {
-        let wrong = |_: KeyringError| UnsealError::WrongKey("cipher: message authentication failed".to_owned());
-        let absent = |name: &str| UnsealError::Barrier(BarrierError::Malformed(name.to_owned(), "absent".to_owned()));
-        let unseal_key: &[u8; 32] = candidate.try_into().map_err(|_| wrong(KeyringError::Unopenable))?;
+        let wrong =
+            |_: KeyringError| UnsealError::WrongKey("cipher: message authentication failed".to_owned());
+        let absent =
+            |name: &str| UnsealError::Barrier(BarrierError::Malformed(name.to_owned(), "absent".to_owned()));
+        let unseal_key: &[u8; 32] = candidate.try_into().map_err(|_error| wrong(KeyringError::Unopenable))?;
         let wrapped = self.barrier.bootstrap(ROOT_KEY).await?.ok_or_else(|| absent(ROOT_KEY))?;
         let opened = unwrap_key(unseal_key, b"root-key", &wrapped).map_err(wrong)?;
         let mut root_key = Zeroizing::new([0; 32]);
@@ -372,7 +394,11 @@ impl Core {
         let mut keeper = self.keeper.lock().await;
         let root_key = keeper.root_key.as_ref().ok_or(BarrierError::Sealed)?;
         let entropy = &self.environment.entropy;
-        let next = self.barrier.keyring()?.rotated(entropy, self.environment.clock.now()).map_err(BarrierError::from)?;
+        let next = self
+            .barrier
+            .keyring()?
+            .rotated(entropy, self.environment.clock.now())
+            .map_err(BarrierError::from)?;
         self.keep_keyring(&next, root_key).await?;
         keeper.counted = 0;
         tracing::info!(term = next.active().term, "barrier key rotated");
@@ -395,7 +421,11 @@ impl Core {
     }
 
     /// Sets when the key is rotated by itself.
-    pub fn set_rotation_config(&self, txn: &strongroom_barrier::Txn, config: RotationConfig) -> Result<(), EngineError> {
+    pub fn set_rotation_config(
+        &self,
+        txn: &strongroom_barrier::Txn,
+        config: RotationConfig,
+    ) -> Result<(), EngineError> {
         if config.max_operations < 1_000_000 || config.max_operations > MOST_OPERATIONS {
             return Err(bad_request(format!("max_operations must be between 1000000 and {MOST_OPERATIONS}")));
         }

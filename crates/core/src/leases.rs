@@ -165,7 +165,9 @@ impl Core {
     ) -> Result<LeaseView, EngineError> {
         let txn = txn.scoped(Scope::core());
         let now = self.environment.clock.now();
-        let Some(lease) = LEASES.get(&txn, &(namespace, id)).await? else { return Err(bad_request("lease not found")) };
+        let Some(lease) = LEASES.get(&txn, &(namespace, id)).await? else {
+            return Err(bad_request("lease not found"));
+        };
         if lease.token.is_some() {
             return Err(bad_request("tokens cannot be renewed through this endpoint"));
         }

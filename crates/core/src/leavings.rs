@@ -37,7 +37,12 @@ impl Core {
         Ok(true)
     }
 
-    async fn clear_mount(&self, txn: &strongroom_barrier::Txn, number: u64, path: &str) -> Result<usize, EngineError> {
+    async fn clear_mount(
+        &self,
+        txn: &strongroom_barrier::Txn,
+        number: u64,
+        path: &str,
+    ) -> Result<usize, EngineError> {
         let removed = self.clear_leases(txn, number, path).await?;
         if removed > 0 {
             return Ok(removed);
@@ -47,7 +52,12 @@ impl Core {
 
     /// Ends the mount's leases, the tokens it granted among them. Leases of a new mount at the same path have another
     /// number and stay, so pages of those are passed over.
-    async fn clear_leases(&self, txn: &strongroom_barrier::Txn, number: u64, path: &str) -> Result<usize, EngineError> {
+    async fn clear_leases(
+        &self,
+        txn: &strongroom_barrier::Txn,
+        number: u64,
+        path: &str,
+    ) -> Result<usize, EngineError> {
         let range = (crate::ROOT_NAMESPACE, path);
         let mut ids = LEASES.keys(txn.view(), &range, None, STEP).await?;
         let mut removed: usize = 0;

@@ -38,7 +38,7 @@ pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount, 
 pub use pipeline::{Answer, Asked, Inbound, Refused};
 pub use policies::PasswordPolicy;
 pub use tokens::{
-    Made, NewToken, Principal, RoleTokenType, Tidy, TokenEntry, TokenKey, TokenRole, with_default,
+    Made, NewToken, OlderNames, Principal, RoleTokenType, Tidy, TokenEntry, TokenKey, TokenRole, with_default,
 };
 pub use wrapping::{Wrapped, not_wrapping};
 
@@ -126,7 +126,12 @@ pub struct Core {
 
 impl Core {
     /// A sealed core over `barrier`, with the engines of `catalog`.
-    pub fn new(barrier: Arc<Barrier>, environment: Environment, settings: Settings, catalog: Catalog) -> Arc<Self> {
+    pub fn new(
+        barrier: Arc<Barrier>,
+        environment: Environment,
+        settings: Settings,
+        catalog: Catalog,
+    ) -> Arc<Self> {
         let core = Arc::new(Self {
             started: environment.clock.now(),
             barrier,
@@ -172,7 +177,12 @@ impl Core {
     }
 
     /// A call that no client made: renewals and housekeeping, within the mount's scope of `txn`.
-    pub(crate) fn internal_call(self: &Arc<Self>, mounted: &Mounted, txn: &Txn, renewal: Option<Renewal>) -> Arc<Call> {
+    pub(crate) fn internal_call(
+        self: &Arc<Self>,
+        mounted: &Mounted,
+        txn: &Txn,
+        renewal: Option<Renewal>,
+    ) -> Arc<Call> {
         let request = Request {
             id: String::new(),
             operation: Operation::Update,

@@ -137,8 +137,12 @@ impl Router {
 
     /// The mounts of a namespace in path order.
     pub fn in_namespace(&self, namespace: NamespaceId) -> Vec<Arc<Mounted>> {
-        let mut mounts: Vec<_> =
-            self.by_path.iter().filter(|((of, _), _)| *of == namespace).map(|(_, mounted)| mounted.clone()).collect();
+        let mut mounts: Vec<_> = self
+            .by_path
+            .iter()
+            .filter(|((of, _), _)| *of == namespace)
+            .map(|(_, mounted)| mounted.clone())
+            .collect();
         mounts.sort_by(|a, b| a.path.cmp(&b.path));
         mounts
     }
@@ -195,9 +199,10 @@ impl Core {
     pub async fn add_mount(&self, txn: &Txn, path: &str, entry: NewMount) -> Result<MountEntry, EngineError> {
         let txn = txn.scoped(strongroom_barrier::Scope::core());
         let class = if path.starts_with("auth/") { Class::Auth } else { Class::Secrets };
-        let engine = self.catalog.engine(class, &entry.kind, &entry.options).ok_or_else(|| {
-            bad_request(format!("plugin not found in the catalog: {}", entry.kind))
-        })?;
+        let engine = self
+            .catalog
+            .engine(class, &entry.kind, &entry.options)
+            .ok_or_else(|| bad_request(format!("plugin not found in the catalog: {}", entry.kind)))?;
         engine.validate_options(&entry.options).map_err(bad_request)?;
         if let Some(other) = self.taken_by(&txn, path).await? {
             let other = other.strip_prefix("auth/").unwrap_or(&other);
@@ -246,7 +251,11 @@ impl Core {
     }
 
     /// The entry at a path, for tuning; the transaction is decided on it.
-    pub async fn mount_entry(&self, reads: &impl Reads, path: &str) -> Result<Option<Arc<MountEntry>>, BarrierError> {
+    pub async fn mount_entry(
+        &self,
+        reads: &impl Reads,
+        path: &str,
+    ) -> Result<Option<Arc<MountEntry>>, BarrierError> {
         MOUNTS.get(reads, &(crate::ROOT_NAMESPACE, path)).await
     }
 
@@ -262,7 +271,11 @@ impl Core {
         let txn = txn.scoped(strongroom_barrier::Scope::core());
         let Some(entry) = self.mount_entry(&txn, path).await? else { return Ok(None) };
         MOUNTS.delete(&txn, &(crate::ROOT_NAMESPACE, path));
-        crate::leavings::LEAVINGS.put(&txn, &entry.number, crate::leavings::Leaving { path: path.to_owned() })?;
+        crate::leavings::LEAVINGS.put(
+            &txn,
+            &entry.number,
+            crate::leavings::Leaving { path: path.to_owned() },
+        )?;
         Ok(Some(entry))
     }
 

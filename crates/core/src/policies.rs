@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BarrierError, Stored, Txn, View};
 use strongroom_engine_api::{EngineError, bad_request};
 use strongroom_policy::{
-    CompiledAcl, DEFAULT_POLICY, DEFAULT_POLICY_NAME, Policy, RESPONSE_WRAPPING_POLICY, RESPONSE_WRAPPING_POLICY_NAME,
-    ROOT_POLICY_NAME,
+    CompiledAcl, DEFAULT_POLICY, DEFAULT_POLICY_NAME, Policy, RESPONSE_WRAPPING_POLICY,
+    RESPONSE_WRAPPING_POLICY_NAME, ROOT_POLICY_NAME,
 };
 
 pub use password::PasswordPolicy;
@@ -64,15 +64,20 @@ impl quick_cache::Equivalent<(NamespaceId, Vec<String>)> for SetKey<'_> {
 
 impl Core {
     /// What a token with these policies may do, compiled once for all tokens that hold the same set.
-    pub async fn acl(&self, view: &View, namespace: NamespaceId, names: &[String]) -> Result<Arc<CompiledAcl>, BarrierError> {
+    pub async fn acl(
+        &self,
+        view: &View,
+        namespace: NamespaceId,
+        names: &[String],
+    ) -> Result<Arc<CompiledAcl>, BarrierError> {
         if names.iter().any(|name| name == ROOT_POLICY_NAME) {
             return Ok(self.root_acl.clone());
         }
         let changed_at = self.policies.changed_at.load(Ordering::SeqCst);
-        if let Some((built_at, acl)) = self.policies.sets.get(&SetKey(namespace, names)) {
-            if built_at >= changed_at {
-                return Ok(acl);
-            }
+        if let Some((built_at, acl)) = self.policies.sets.get(&SetKey(namespace, names))
+            && built_at >= changed_at
+        {
+            return Ok(acl);
         }
         let view = self.view_at_least(view, changed_at).await?;
         let mut policies = Vec::with_capacity(names.len());
@@ -99,7 +104,12 @@ impl Core {
     }
 
     /// The text of a policy; `root` has an empty one.
-    pub async fn policy_text(&self, view: &View, namespace: NamespaceId, name: &str) -> Result<Option<String>, BarrierError> {
+    pub async fn policy_text(
+        &self,
+        view: &View,
+        namespace: NamespaceId,
+        name: &str,
+    ) -> Result<Option<String>, BarrierError> {
         let name = name.to_lowercase();
         if name == ROOT_POLICY_NAME {
             return Ok(Some(String::new()));
@@ -109,22 +119,37 @@ impl Core {
     }
 
     /// The names of all policies, sorted, and `root` at the end, as Vault lists them.
-    pub async fn policy_names(&self, view: &View, namespace: NamespaceId) -> Result<Vec<String>, BarrierError> {
+    pub async fn policy_names(
+        &self,
+        view: &View,
+        namespace: NamespaceId,
+    ) -> Result<Vec<String>, BarrierError> {
         let view = view.scoped(strongroom_barrier::Scope::core());
-        let mut names: Vec<String> =
-            POLICIES.keys(&view, &namespace, None, usize::MAX).await?.into_iter().map(|(_, name)| name).collect();
+        let mut names: Vec<String> = POLICIES
+            .keys(&view, &namespace, None, usize::MAX)
+            .await?
+            .into_iter()
+            .map(|(_, name)| name)
+            .collect();
         names.retain(|name| name != RESPONSE_WRAPPING_POLICY_NAME);
         names.push(ROOT_POLICY_NAME.to_owned());
         Ok(names)
     }
 
     /// Writes a policy after parsing it. `root` and the built-in ones that are not for editing are refused.
-    pub fn write_policy(&self, txn: &Txn, namespace: NamespaceId, name: &str, text: &str) -> Result<(), EngineError> {
+    pub fn write_policy(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        name: &str,
+        text: &str,
+    ) -> Result<(), EngineError> {
         let name = name.to_lowercase();
         if is_untouchable(&name) {
             return Err(bad_request(format!("cannot update {name:?} policy")));
         }
-        Policy::parse(&name, "", text).map_err(|error| bad_request(format!("failed to parse policy: {error}")))?;
+        Policy::parse(&name, "", text)
+            .map_err(|error| bad_request(format!("failed to parse policy: {error}")))?;
         let txn = txn.scoped(strongroom_barrier::Scope::core());
         POLICIES.put(&txn, &(namespace, &name), PolicyEntry { text: text.to_owned() })?;
         Ok(())

@@ -28,10 +28,11 @@ impl Core {
                 continue;
             }
             ticks = ticks.wrapping_add(1);
-            if let Err(error) = core.work_once(ticks.is_multiple_of(MAINTENANCE_EVERY)).await {
-                if !core.barrier.is_sealed() {
-                    tracing::error!(%error, "housekeeping failed and will be tried again");
-                }
+            let done = core.work_once(ticks.is_multiple_of(MAINTENANCE_EVERY)).await;
+            if let Err(error) = done.as_ref().map_err(|error| error.to_string())
+                && !core.barrier.is_sealed()
+            {
+                tracing::error!(error, "housekeeping failed and will be tried again");
             }
         }
     }

@@ -79,7 +79,8 @@ fn field(name: &str, schema: &Value, required: bool) -> Field {
             }
         }
         if let Some(Value::Array(choices)) = members.get("anyOf") {
-            let named: Vec<&Value> = choices.iter().filter(|choice| choice.get("type") != Some(&"null".into())).collect();
+            let named: Vec<&Value> =
+                choices.iter().filter(|choice| choice.get("type") != Some(&"null".into())).collect();
             if let [only] = named.as_slice() {
                 schema = (*only).clone();
             }

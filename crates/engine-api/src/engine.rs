@@ -10,6 +10,9 @@ use strongroom_wire::Operation;
 
 use crate::{AuthGrant, Call, EngineError, Handler, IntoReply, OperationDoc, Pattern, Reply};
 
+/// Says what is wrong with a mount's options.
+type CheckOptions = fn(&BTreeMap<String, String>) -> Result<(), String>;
+
 type Run<O> = Arc<dyn Fn(&Arc<Call>) -> BoxFuture<'static, Result<O, EngineError>> + Send + Sync>;
 
 /// What an engine is mounted as.
@@ -131,13 +134,21 @@ impl Route {
 
     /// GET.
     #[must_use]
-    pub fn read<A, O: IntoReply + Send + 'static>(self, summary: &'static str, handler: impl Handler<A, O>) -> Self {
+    pub fn read<A, O: IntoReply + Send + 'static>(
+        self,
+        summary: &'static str,
+        handler: impl Handler<A, O>,
+    ) -> Self {
         self.on(Operation::Read, summary, handler)
     }
 
     /// POST and PUT, where nothing tells a creation from an update.
     #[must_use]
-    pub fn update<A, O: IntoReply + Send + 'static>(self, summary: &'static str, handler: impl Handler<A, O>) -> Self {
+    pub fn update<A, O: IntoReply + Send + 'static>(
+        self,
+        summary: &'static str,
+        handler: impl Handler<A, O>,
+    ) -> Self {
         self.on(Operation::Update, summary, handler)
     }
 
@@ -155,25 +166,41 @@ impl Route {
 
     /// DELETE.
     #[must_use]
-    pub fn delete<A, O: IntoReply + Send + 'static>(self, summary: &'static str, handler: impl Handler<A, O>) -> Self {
+    pub fn delete<A, O: IntoReply + Send + 'static>(
+        self,
+        summary: &'static str,
+        handler: impl Handler<A, O>,
+    ) -> Self {
         self.on(Operation::Delete, summary, handler)
     }
 
     /// LIST.
     #[must_use]
-    pub fn list<A, O: IntoReply + Send + 'static>(self, summary: &'static str, handler: impl Handler<A, O>) -> Self {
+    pub fn list<A, O: IntoReply + Send + 'static>(
+        self,
+        summary: &'static str,
+        handler: impl Handler<A, O>,
+    ) -> Self {
         self.on(Operation::List, summary, handler)
     }
 
     /// SCAN: a recursive list.
     #[must_use]
-    pub fn scan<A, O: IntoReply + Send + 'static>(self, summary: &'static str, handler: impl Handler<A, O>) -> Self {
+    pub fn scan<A, O: IntoReply + Send + 'static>(
+        self,
+        summary: &'static str,
+        handler: impl Handler<A, O>,
+    ) -> Self {
         self.on(Operation::Scan, summary, handler)
     }
 
     /// PATCH.
     #[must_use]
-    pub fn patch<A, O: IntoReply + Send + 'static>(self, summary: &'static str, handler: impl Handler<A, O>) -> Self {
+    pub fn patch<A, O: IntoReply + Send + 'static>(
+        self,
+        summary: &'static str,
+        handler: impl Handler<A, O>,
+    ) -> Self {
         self.on(Operation::Patch, summary, handler)
     }
 
@@ -240,7 +267,7 @@ pub struct Engine {
     extension: Option<Arc<dyn Any + Send + Sync>>,
     renew: Option<Run<AuthGrant>>,
     maintain: Option<Run<bool>>,
-    check_options: Option<fn(&BTreeMap<String, String>) -> Result<(), String>>,
+    check_options: Option<CheckOptions>,
 }
 
 impl Engine {
@@ -280,7 +307,8 @@ impl Engine {
     #[must_use]
     pub fn route(mut self, pattern: &str, build: impl FnOnce(Route) -> Route) -> Self {
         let route = build(Route::new(pattern));
-        let at = self.routes.partition_point(|other| other.pattern.specificity() <= route.pattern.specificity());
+        let at =
+            self.routes.partition_point(|other| other.pattern.specificity() <= route.pattern.specificity());
         self.routes.insert(at, route);
         self
     }
@@ -308,7 +336,7 @@ impl Engine {
 
     /// Checks the options of a mount before it is enabled or tuned.
     #[must_use]
-    pub fn check_options(mut self, check: fn(&BTreeMap<String, String>) -> Result<(), String>) -> Self {
+    pub fn check_options(mut self, check: CheckOptions) -> Self {
         self.check_options = Some(check);
         self
     }

@@ -43,7 +43,8 @@ impl Extract for Path<(String, String, String)> {
 }
 
 fn captured(call: &Call, at: usize) -> Result<String, EngineError> {
-    let missing = || EngineError::Internal("the route captures fewer parts than its handler takes".to_owned());
+    let missing =
+        || EngineError::Internal("the route captures fewer parts than its handler takes".to_owned());
     call.params.get(at).cloned().ok_or_else(missing)
 }
 
@@ -58,7 +59,11 @@ impl<T: DeserializeOwned + JsonSchema + Send> Extract for Input<T> {
 
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
         let input = serde::de::value::MapDeserializer::new(
-            call.request.input.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.as_str(), value)),
+            call.request
+                .input
+                .iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(name, value)| (name.as_str(), value)),
         );
         match serde_path_to_error::deserialize::<_, T>(input) {
             Ok(input) => Ok(Self(input)),
@@ -67,7 +72,9 @@ impl<T: DeserializeOwned + JsonSchema + Send> Extract for Input<T> {
                 let cause = error.into_inner();
                 Err(bad_request(match field.as_str() {
                     "." => missing_field(&cause.to_string()),
-                    field => format!("Field validation failed: error converting input for field \"{field}\": {cause}"),
+                    field => format!(
+                        "Field validation failed: error converting input for field \"{field}\": {cause}"
+                    ),
                 }))
             }
         }

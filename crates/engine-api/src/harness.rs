@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use strongroom_barrier::{Barrier, Keyring, Scope};
-use strongroom_storage::InMemory;
 use strongroom_stdx::{Clock, Entropy, Moment, Secret};
+use strongroom_storage::InMemory;
 use strongroom_wire::Operation;
 
 use crate::{
-    AuthGrant, BarrierError, Call, Caller, EngineError, Engine, Environment, Lifetimes, Mount, Refusal, Renewal, Reply,
-    Request, TokenKind,
+    AuthGrant, BarrierError, Call, Caller, Engine, EngineError, Environment, Lifetimes, Mount, Refusal,
+    Renewal, Reply, Request, TokenKind,
 };
 
 /// An engine, its mount, and a clock to step.
@@ -43,7 +43,10 @@ impl Harness {
             accessor: "test_accessor".to_owned(),
             kind: engine.kind().to_owned(),
             options: BTreeMap::new(),
-            lifetimes: Lifetimes { default: Duration::from_secs(2_764_800), max: Duration::from_secs(2_764_800) },
+            lifetimes: Lifetimes {
+                default: Duration::from_secs(2_764_800),
+                max: Duration::from_secs(2_764_800),
+            },
             namespace: 0,
         };
         Self { engine, clock, mount, remote: Some(IpAddr::from([127, 0, 0, 1])), barrier }
@@ -67,7 +70,7 @@ impl Harness {
                 Operation::Update if !found.exists(&call).await? => Operation::Create,
                 other => other,
             };
-            let endpoint = found.endpoint(asked).map_err(|_| EngineError::Unsupported)?;
+            let endpoint = found.endpoint(asked).map_err(|_error| EngineError::Unsupported)?;
             let outcome = match endpoint.run(&call).await {
                 Ok(mut reply) => {
                     reply.warnings.append(&mut call.warnings.lock().expect("not poisoned"));

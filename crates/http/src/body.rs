@@ -27,7 +27,8 @@ pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Result<Map<String, Valu
         return Ok(Map::new());
     }
     if content_type.starts_with("application/x-www-form-urlencoded") && bytes.first() != Some(&b'{') {
-        let text = std::str::from_utf8(bytes).map_err(|_| Refusal(400, "form is not UTF-8".to_owned()))?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|_error| Refusal(400, "form is not UTF-8".to_owned()))?;
         return Ok(query(text));
     }
     match serde_json::from_slice(bytes) {
@@ -37,7 +38,12 @@ pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Result<Map<String, Valu
         // The position, never the text: it may hold secrets.
         Err(error) => Err(Refusal(
             400,
-            format!("failed to parse JSON input: {} at line {} column {}", reason(&error), error.line(), error.column()),
+            format!(
+                "failed to parse JSON input: {} at line {} column {}",
+                reason(&error),
+                error.line(),
+                error.column()
+            ),
         )),
     }
 }
@@ -81,7 +87,10 @@ mod tests {
 
     #[test]
     fn queries_become_members() {
-        assert_eq!(Value::Object(query("a=1&b=x%20y+z&c&a=2&a=3")), json!({"a": ["1", "2", "3"], "b": "x y z", "c": ""}));
+        assert_eq!(
+            Value::Object(query("a=1&b=x%20y+z&c&a=2&a=3")),
+            json!({"a": ["1", "2", "3"], "b": "x y z", "c": ""})
+        );
     }
 
     #[test]

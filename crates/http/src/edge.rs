@@ -88,8 +88,12 @@ impl Edge {
     }
 
     /// Serves one connection until the client closes it, or `draining` turns true and the request under way is done.
-    pub async fn serve<T>(self: Arc<Self>, stream: T, connection: Connection, mut draining: watch::Receiver<bool>)
-    where
+    pub async fn serve<T>(
+        self: Arc<Self>,
+        stream: T,
+        connection: Connection,
+        mut draining: watch::Receiver<bool>,
+    ) where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let edge = self.clone();
@@ -99,8 +103,15 @@ impl Edge {
             async move { Ok::<_, Infallible>(edge.answer(request, connection).await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.settings.header_timeout.max(self.settings.idle_timeout));
-        builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(self.settings.idle_timeout)).max_concurrent_streams(250);
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.settings.header_timeout.max(self.settings.idle_timeout));
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(self.settings.idle_timeout))
+            .max_concurrent_streams(250);
         let serving = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);
         tokio::select! {
@@ -115,12 +126,15 @@ impl Edge {
     async fn answer(&self, request: Request<Incoming>, connection: Connection) -> Response<Full<Bytes>> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         let head = request.method() == Method::HEAD;
-        let handled = tokio::time::timeout(self.settings.max_request_duration, self.handle(request, connection)).await;
+        let handled =
+            tokio::time::timeout(self.settings.max_request_duration, self.handle(request, connection)).await;
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         let answer = match handled {
             Ok(Ok(answer)) => answer,
             Ok(Err(refusal)) => refused(&refusal),
-            Err(_elapsed) => refused(&Refusal(503, "request took longer than max_request_duration".to_owned())),
+            Err(_elapsed) => {
+                refused(&Refusal(503, "request took longer than max_request_duration".to_owned()))
+            }
         };
         self.response(answer, head)
     }
@@ -152,13 +166,21 @@ impl Edge {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains"));
+        headers.insert(
+            STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=31536000; includeSubDomains"),
+        );
         if !answer.content_type.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
         }
         let custom = (self.settings.custom_headers)(answer.status);
-        let own = [("X-Vault-Hostname", &self.settings.hostname), ("X-Vault-Raft-Node-ID", &self.settings.raft_node_id)];
-        let own = own.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name.to_owned(), value.clone())));
+        let own = [
+            ("X-Vault-Hostname", &self.settings.hostname),
+            ("X-Vault-Raft-Node-ID", &self.settings.raft_node_id),
+        ];
+        let own = own
+            .into_iter()
+            .filter_map(|(name, value)| value.as_ref().map(|value| (name.to_owned(), value.clone())));
         for (name, value) in answer.headers.into_iter().chain(custom).chain(own) {
             if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
                 headers.insert(name, value);

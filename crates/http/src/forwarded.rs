@@ -21,7 +21,11 @@ pub struct ForwardedFor {
 
 impl ForwardedFor {
     /// The caller's address, or why the request is refused (400).
-    pub(crate) fn caller(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Result<Option<SocketAddr>, String> {
+    pub(crate) fn caller(
+        &self,
+        peer: Option<SocketAddr>,
+        headers: &HeaderMap,
+    ) -> Result<Option<SocketAddr>, String> {
         let Some(from) = peer.filter(|_| !self.authorized.is_empty()) else { return Ok(peer) };
         let given = headers.get_all("x-forwarded-for");
         let chain: Vec<&str> = given
@@ -34,19 +38,29 @@ impl ForwardedFor {
         let authorized = self.authorized.iter().any(|block| block.contains(&from.ip()));
         if chain.is_empty() {
             let refused = self.reject_not_present && authorized;
-            return if refused { Err("missing x-forwarded-for header and configured to reject when not present".to_owned()) } else { Ok(peer) };
+            return if refused {
+                Err("missing x-forwarded-for header and configured to reject when not present".to_owned())
+            } else {
+                Ok(peer)
+            };
         }
         if !authorized {
             let refused = self.reject_not_authorized;
-            return if refused { Err("client address not authorized for x-forwarded-for, rejecting connection".to_owned()) } else { Ok(peer) };
+            return if refused {
+                Err("client address not authorized for x-forwarded-for, rejecting connection".to_owned())
+            } else {
+                Ok(peer)
+            };
         }
         let back = self.hop_skips.saturating_add(1);
         let at = chain.len().checked_sub(back).ok_or_else(|| {
             format!("malformed x-forwarded-for configuration or request, hops to skip ({}) would skip before earliest chain link (chain length {})", self.hop_skips, chain.len())
         })?;
         let text = chain.get(at).copied().unwrap_or_default();
-        let address = text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
-        let address = address.map_err(|_| "malformed x-forwarded-for header: not an address".to_owned())?;
+        let address =
+            text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
+        let address =
+            address.map_err(|_error| "malformed x-forwarded-for header: not an address".to_owned())?;
         Ok(Some(SocketAddr::new(address, from.port())))
     }
 }
@@ -63,7 +77,11 @@ mod tests {
 
     #[test]
     fn believes_only_the_authorized() {
-        let rule = ForwardedFor { authorized: vec!["10.0.0.0/8".parse().unwrap()], hop_skips: 1, ..Default::default() };
+        let rule = ForwardedFor {
+            authorized: vec!["10.0.0.0/8".parse().unwrap()],
+            hop_skips: 1,
+            ..Default::default()
+        };
         let proxy: Option<SocketAddr> = Some("10.1.1.1:5000".parse().unwrap());
         let stranger: Option<SocketAddr> = Some("192.0.2.1:5000".parse().unwrap());
         let seen = rule.caller(proxy, &headers("203.0.113.7, 10.2.2.2")).unwrap().unwrap();

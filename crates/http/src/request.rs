@@ -25,7 +25,7 @@ impl Line {
         let raw = parts.uri.path();
         let raw = raw.strip_prefix("/v1/").ok_or_else(|| Refusal(404, String::new()))?;
         let path = percent_decode(raw.as_bytes()).decode_utf8();
-        let path = path.map_err(|_| Refusal(400, "path is not valid UTF-8".to_owned()))?.into_owned();
+        let path = path.map_err(|_error| Refusal(400, "path is not valid UTF-8".to_owned()))?.into_owned();
         if path.is_empty() {
             return Err(Refusal(404, String::new()));
         }
@@ -45,11 +45,12 @@ impl Line {
 
 /// GET is a read unless its query makes it a list, a scan or a question for help.
 fn get_or_list(query: &mut Map<String, Value>) -> Result<Asked, Refusal> {
-    let mut is_set = |name: &str| match query.remove(name).as_ref().map(|value| value.as_str().unwrap_or_default()) {
-        None | Some("" | "0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-        Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-        Some(_) => Err(Refusal(400, format!("query parameter {name:?} is not a boolean"))),
-    };
+    let mut is_set =
+        |name: &str| match query.remove(name).as_ref().map(|value| value.as_str().unwrap_or_default()) {
+            None | Some("" | "0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+            Some(_) => Err(Refusal(400, format!("query parameter {name:?} is not a boolean"))),
+        };
     let (help, list, scan) = (is_set("help")?, is_set("list")?, is_set("scan")?);
     Ok(match (help, list, scan) {
         (true, _, _) => Asked::Help,
@@ -99,18 +100,21 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// `X-Vault-Token`, or a bearer token.
 fn token(headers: &HeaderMap) -> Option<Secret<String>> {
     let given = header(headers, "x-vault-token").or_else(|| {
-        header(headers, "authorization").and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")))
+        header(headers, "authorization")
+            .and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")))
     });
     given.map(str::trim).filter(|token| !token.is_empty()).map(|token| Secret::new(token.to_owned()))
 }
 
 fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
-    if let Some(format) = header(headers, "x-vault-wrap-format").filter(|format| !format.is_empty()) {
-        if header(headers, "x-vault-wrap-ttl").is_some() {
-            return Err(Refusal(400, format!("response wrapping format {format:?} is not supported")));
-        }
+    if let Some(format) = header(headers, "x-vault-wrap-format").filter(|format| !format.is_empty())
+        && header(headers, "x-vault-wrap-ttl").is_some()
+    {
+        return Err(Refusal(400, format!("response wrapping format {format:?} is not supported")));
     }
-    let Some(text) = header(headers, "x-vault-wrap-ttl").filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = header(headers, "x-vault-wrap-ttl").filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
     let ttl = parse_duration(text)
         .map_err(|error| Refusal(400, format!("error parsing X-Vault-Wrap-TTL header: {error}")))?;
     if !ttl.is_zero() && ttl < Duration::from_secs(1) {

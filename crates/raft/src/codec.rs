@@ -120,7 +120,8 @@ fn put_commit(out: &mut Vec<u8>, commit: &Commit) {
 /// Bytes that one commit takes in a batch.
 pub(crate) fn commit_len(commit: &Commit) -> usize {
     let count = |len: usize| number_len(len_as_number(len));
-    let points = commit.points.iter().map(|read| bytes_len(&read.key).saturating_add(number_len(read.modified)));
+    let points =
+        commit.points.iter().map(|read| bytes_len(&read.key).saturating_add(number_len(read.modified)));
     let ranges = commit.ranges.iter().map(|read| {
         let end = read.range.end.as_deref().map_or(0, bytes_len);
         let numbers = number_len(read.count).saturating_add(number_len(read.seen_at)).saturating_add(1);
@@ -137,7 +138,10 @@ pub(crate) fn commit_len(commit: &Commit) -> usize {
 }
 
 /// A list whose length is read first; the length is not trusted for reserving memory.
-fn take_list<T>(input: &mut Bytes, one: impl Fn(&mut Bytes) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {
+fn take_list<T>(
+    input: &mut Bytes,
+    one: impl Fn(&mut Bytes) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
     let count = take_len(input)?;
     let mut list = Vec::with_capacity(count.min(input.len()));
     for _ in 0..count {

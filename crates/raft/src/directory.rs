@@ -22,6 +22,7 @@ const MAGIC: &str = "strongroom-raft";
 const VERSION: u32 = 1;
 
 /// Who a data directory belongs to.
+#[allow(clippy::struct_field_names, reason = "they are what each of the three is called everywhere")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
     pub(crate) cluster_id: String,
@@ -33,10 +34,17 @@ pub(crate) struct Identity {
 
 #[derive(Serialize, Deserialize)]
 struct Format {
-    format: String,
-    version: u32,
+    #[serde(flatten)]
+    head: Head,
     #[serde(flatten)]
     identity: Identity,
+}
+
+/// What every format has, so that a later one is recognised as such.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
 }
 
 /// A data directory that is ours until this is dropped.
@@ -51,7 +59,11 @@ impl Directory {
     /// Opens a data directory, or makes one where there is none.
     pub(crate) fn open(options: &Options) -> Result<Self, OpenError> {
         let path = &options.path;
-        make_private(path).map_err(OpenError::io(path))?;
+        if !path.exists() {
+            make_private(path).map_err(OpenError::io(path))?;
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            parent.map_or(Ok(()), sync_directory).map_err(OpenError::io(path))?;
+        }
         let format = path.join("FORMAT");
         // Looked at before anything is written: a directory that is not ours is left as it is.
         let stored = read_format(&format)?;
@@ -66,7 +78,8 @@ impl Directory {
         };
         let identity = match stored {
             Some(identity) => {
-                let differs = |ours: &Option<String>, stored: &str| ours.as_deref().is_some_and(|ours| ours != stored);
+                let differs =
+                    |ours: &Option<String>, stored: &str| ours.as_deref().is_some_and(|ours| ours != stored);
                 if differs(&options.cluster_id, &identity.cluster_id) {
                     let reason = format!("the directory belongs to cluster {}", identity.cluster_id);
                     return Err(OpenError::Foreign { path: format, reason });
@@ -90,13 +103,8 @@ fn read_format(path: &Path) -> Result<Option<Identity>, OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(OpenError::io(path)(error)),
     };
-    /// What every format must have, so that a later one is recognised as such.
-    #[derive(Deserialize)]
-    struct Head {
-        format: String,
-        version: u32,
-    }
-    let head: Head = serde_json::from_slice(&text).map_err(|_| foreign("not a Strongroom data directory"))?;
+    let head: Head =
+        serde_json::from_slice(&text).map_err(|_not_json| foreign("not a Strongroom data directory"))?;
     if head.format != MAGIC {
         return Err(foreign("not a Strongroom data directory"));
     }
@@ -118,7 +126,7 @@ fn write_format(path: &Path, options: &Options) -> Result<Identity, OpenError> {
         node_id: named(&options.node_id, &options.entropy)?,
         raft_id: u64::from_be_bytes(options.entropy.bytes().map_err(no_entropy)?),
     };
-    let format = Format { format: MAGIC.into(), version: VERSION, identity: identity.clone() };
+    let format = Format { head: Head { format: MAGIC.into(), version: VERSION }, identity: identity.clone() };
     let mut text = serde_json::to_vec_pretty(&format).map_err(|error| OpenError::Start(error.to_string()))?;
     text.push(b'\n');
     replace_file(path, &text).map_err(OpenError::io(path))?;
@@ -218,7 +226,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("raft.db"), "someone's").unwrap();
         let refused = Directory::open(&options(dir.path())).err().unwrap();
-        assert!(matches!(&refused, OpenError::Foreign { path, .. } if path.ends_with("raft.db")), "{refused}");
+        assert!(
+            matches!(&refused, OpenError::Foreign { path, .. } if path.ends_with("raft.db")),
+            "{refused}"
+        );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

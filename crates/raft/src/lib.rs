@@ -8,6 +8,11 @@
 //!
 //! No type of the consensus library or of the table library appears outside this crate.
 
+#![cfg_attr(
+    test,
+    allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")
+)]
+
 mod codec;
 mod directory;
 mod log;

@@ -15,7 +15,7 @@ use crate::state::{Machine, State};
 use crate::types::Types;
 
 /// How long a compaction may take before the next is tried.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 pub(crate) struct Maintenance {
     raft: Raft<Types, Machine>,

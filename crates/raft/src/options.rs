@@ -109,7 +109,7 @@ impl Options {
         if self.max_batch_commits == 0 || self.pipeline_depth == 0 || self.memtable_size == 0 {
             return Err(OpenError::Options("a limit of zero lets nothing be written".into()));
         }
-        if self.heartbeat < Duration::from_millis(10) || self.heartbeat > Duration::from_secs(60) {
+        if self.heartbeat < Duration::from_millis(10) || self.heartbeat > Duration::from_mins(1) {
             return Err(OpenError::Options("the heartbeat must lie between 10 ms and 60 s".into()));
         }
         Ok(())

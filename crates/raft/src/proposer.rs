@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use openraft::Raft;
 use openraft::errors::{ClientWriteError, ForwardToLeader};
 use openraft::raft::ClientWriteResult;
-use openraft::Raft;
 use strongroom_storage::{Commit, CommitError, Index, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -161,13 +161,13 @@ fn answer_all(answers: Vec<Answer>, error: &CommitError) {
 }
 
 /// Where clients find the leader.
-pub(crate) fn leader_address(forward: ForwardToLeader<Types>) -> Option<String> {
+pub(crate) fn address_of(forward: ForwardToLeader<Types>) -> Option<String> {
     forward.leader_node.map(|node| node.api_address).filter(|address| !address.is_empty())
 }
 
 fn refused(error: ClientWriteError<Types>) -> CommitError {
     match error {
-        ClientWriteError::ForwardToLeader(forward) => CommitError::NotLeader { leader: leader_address(forward) },
+        ClientWriteError::ForwardToLeader(forward) => CommitError::NotLeader { leader: address_of(forward) },
         ClientWriteError::LogEntryDiscarded(_) => CommitError::Uncertain("leadership was lost".into()),
         other => CommitError::Store(StoreError::Failed(other.to_string())),
     }

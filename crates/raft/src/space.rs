@@ -48,7 +48,12 @@ pub(crate) struct Space {
 
 impl Space {
     /// `reserve`: bytes that new writes must leave alone, or `None` for a choice by the size of the file system.
-    pub(crate) fn new(probe: Probe, clock: Clock, reserve: Option<u64>, segment_size: u64) -> io::Result<Self> {
+    pub(crate) fn new(
+        probe: Probe,
+        clock: Clock,
+        reserve: Option<u64>,
+        segment_size: u64,
+    ) -> io::Result<Self> {
         let total = probe()?.total;
         let reserve = reserve.unwrap_or_else(|| segment_size.saturating_mul(2).min(total / 8));
         Ok(Self { probe, clock, reserve, last: Mutex::new(None) })

@@ -15,12 +15,12 @@ use strongroom_storage::{Commit, CommitError, Index, Observer, Snapshot, Store, 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::directory::{Directory, Identity};
+use crate::directory::{Directory, Identity, sync_directory};
 use crate::log::Log;
 use crate::maintenance::Maintenance;
 use crate::network::NoPeers;
 use crate::options::{OpenError, Options};
-use crate::proposer::{Pending, Proposer, QUEUE, leader_address};
+use crate::proposer::{Pending, Proposer, QUEUE, address_of};
 use crate::space::{Space, probe_of};
 use crate::state::{Machine, State};
 use crate::types::{Node, Types};
@@ -150,7 +150,7 @@ impl RaftStore {
     }
 
     /// Where the leader serves clients, as far as known.
-    pub fn leader(&self) -> Option<String> {
+    pub fn leader_address(&self) -> Option<String> {
         self.status().leader_address
     }
 
@@ -160,7 +160,8 @@ impl RaftStore {
         let metrics = inner.raft.metrics().borrow_watched().clone();
         let members = metrics.membership_config.membership();
         let leader = metrics.current_leader.and_then(|id| members.get_node(&id));
-        let name_of = |id: u64| members.get_node(&id).map_or_else(|| id.to_string(), |node| node.name.clone());
+        let name_of =
+            |id: u64| members.get_node(&id).map_or_else(|| id.to_string(), |node| node.name.clone());
         let (table_bytes, stored_bytes) = inner.state.sizes();
         Status {
             node_id: inner.identity.node_id.clone(),
@@ -200,7 +201,7 @@ impl RaftStore {
         match self.inner.raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
             Ok(_) => Ok(()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                Err(CommitError::NotLeader { leader: leader_address(forward) })
+                Err(CommitError::NotLeader { leader: address_of(forward) })
             }
             Err(RaftError::APIError(_)) => Err(CommitError::NotLeader { leader: None }),
             Err(RaftError::Fatal(error)) => Err(StoreError::Failed(error.to_string()).into()),
@@ -212,16 +213,27 @@ impl RaftStore {
         let state = self.inner.state.clone();
         let base = state.checkpoint().await?;
         let mut export = state.export(&base)?;
-        let written = tokio::task::spawn_blocking(move || io::copy(&mut export, &mut to).and_then(|_| to.flush())).await;
+        let written =
+            tokio::task::spawn_blocking(move || io::copy(&mut export, &mut to).and_then(|_| to.flush()))
+                .await;
         let index = base.facts.index();
         let failed = |error: &dyn std::fmt::Display| StoreError::Failed(format!("snapshot: {error}"));
         written.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
         Ok(index)
     }
 
+    /// A core that has stopped accepts nothing more: what is asked of it now is certainly not written.
+    fn check_running(&self) -> Result<(), StoreError> {
+        let metrics = self.inner.raft.metrics();
+        let running = metrics.borrow_watched().running_state.clone();
+        running.map_err(|error| StoreError::Failed(error.to_string()))
+    }
+
     async fn propose(&self, commit: Commit) -> Result<Index, CommitError> {
         let closed = || CommitError::Store(StoreError::Closed);
-        let proposals = self.proposals.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
+        let proposals =
+            self.proposals.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
+        self.check_running()?;
         let (answer, answered) = oneshot::channel();
         let pending = Pending::new(commit, answer);
         if pending.size > self.max_commit_size {
@@ -249,6 +261,7 @@ fn open_files(options: &Options) -> Result<Opened, OpenError> {
             return Err(error);
         }
     };
+    sync_directory(&directory.path).map_err(OpenError::io(&directory.path))?;
     Ok((directory, log, state))
 }
 
@@ -257,7 +270,9 @@ fn open_files(options: &Options) -> Result<Opened, OpenError> {
 /// the end of one log, and the others send it again.)
 async fn refuse_lost_tail(directory: &Directory, log: &Log, state: &Arc<State>) -> Result<(), OpenError> {
     let there = log.last().max(state.durable_position()).map(|last| last.index);
-    let Some(committed) = log.committed().filter(|committed| Some(committed.index) > there) else { return Ok(()) };
+    let Some(committed) = log.committed().filter(|committed| Some(committed.index) > there) else {
+        return Ok(());
+    };
     let (mut log, mut machine) = (log.clone(), Machine(state.clone()));
     let found = StorageHelper::new(&mut log, &mut machine).get_membership().await;
     let membership = found.map_err(|error| OpenError::Start(error.to_string()))?;
@@ -281,6 +296,8 @@ fn config(options: &Options, identity: &Identity) -> Result<Config, OpenError> {
         max_in_snapshot_log_to_keep: u64::MAX,
         replication_lag_threshold: options.snapshot_threshold.saturating_mul(2),
         enable_pre_vote: Some(true),
+        // After a power cut a leader may not remember all that it had committed; an election makes sure.
+        enable_leader_restore: Some(false),
         // Callers wait in our own queue; few messages are ever in these.
         api_channel_size: Some(CHANNEL),
         notification_channel_size: Some(CHANNEL),
@@ -327,6 +344,8 @@ impl Inner {
             .await
             .map_err(|error| failed(&error))?;
         if alone {
+            // No need to wait for others to speak up first.
+            self.raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
             let wait = self.raft.wait(Some(options.leader_wait));
             wait.current_leader(self.identity.raft_id, "leadership").await.map_err(|error| failed(&error))?;
             self.raft.wait_for_recovery(Some(options.leader_wait)).await.map_err(|error| failed(&error))?;

@@ -44,7 +44,10 @@ pub(crate) struct Node {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Types;
 
-#[allow(deprecated, reason = "the name suggested instead lives in a crate that would have to be kept in step")]
+#[allow(
+    deprecated,
+    reason = "the name suggested instead lives in a crate that would have to be kept in step"
+)]
 type Runtime = openraft::impls::TokioRuntime;
 
 pub(crate) type LeaderId = leader_id_adv::LeaderId<u64, u64>;

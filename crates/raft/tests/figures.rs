@@ -1,5 +1,16 @@
 //! Figures, not assertions: `cargo test --release -p strongroom-raft --test figures -- --ignored --nocapture`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout,
+    reason = "a test that fails does so loudly"
+)]
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -70,7 +81,8 @@ async fn load(store: &Arc<RaftStore>, committers: u64, total: u64, records: usiz
     let mut prepared: Vec<Vec<Commit>> = Vec::new();
     for task in 0..committers {
         // Never the same keys twice.
-        let seed = store.applied().wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (task + 1).wrapping_mul(0xD1B5_4A32_D192_ED03);
+        let seed = store.applied().wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            ^ (task + 1).wrapping_mul(0xD1B5_4A32_D192_ED03);
         let mut scatter = Scatter(seed | 1);
         let share = total / committers;
         prepared.push((0..share).map(|_| commit(&mut scatter, records, values.0, values.1)).collect());
@@ -96,7 +108,7 @@ async fn load(store: &Arc<RaftStore>, committers: u64, total: u64, records: usiz
     for task in tasks {
         took.extend(task.await.unwrap());
     }
-    let (wall, cpu) = (clock.now().since(began), cpu() - cpu_before);
+    let (wall, cpu) = (clock.now().since(began), cpu().saturating_sub(cpu_before));
     took.sort();
     let done = took.len();
     let at = |part: usize| took[(done - 1) * part / 1000];

@@ -27,8 +27,10 @@ struct Case {
 
 impl Rig {
     async fn new() -> Self {
-        let environment =
-            Environment { clock: Clock::stepped(Moment::from_secs(1_700_000_000)), entropy: Entropy::system() };
+        let environment = Environment {
+            clock: Clock::stepped(Moment::from_secs(1_700_000_000)),
+            entropy: Entropy::system(),
+        };
         let barrier = Barrier::new(Arc::new(InMemory::new()), environment.entropy.clone(), 1 << 20);
         let core = Core::new(barrier, environment, Settings::default(), catalog());
         let made = core.initialize(1, 1, None).await.unwrap();
@@ -140,7 +142,9 @@ fn name(case: &Case) -> String {
 #[tokio::test]
 async fn without_a_token_nothing_but_the_open_answers() {
     let rig = Rig::new().await;
-    for case in rig.cases().iter().filter(|case| case.endpoint.access != Access::Open && !case.endpoint.while_sealed) {
+    for case in
+        rig.cases().iter().filter(|case| case.endpoint.access != Access::Open && !case.endpoint.while_sealed)
+    {
         for token in [None, Some("hvs.notatokenatallnotatoken"), Some("hvb.AAAA")] {
             let before = rig.applied();
             let answer = rig.ask(case, token, json!({})).await;
@@ -155,10 +159,19 @@ async fn without_a_token_nothing_but_the_open_answers() {
 #[tokio::test]
 async fn a_token_without_a_policy_gets_nothing() {
     let rig = Rig::new().await;
-    let made = rig.request(Asked::Write, "auth/token/create", Some(&rig.root), json!({"policies": ["none"], "no_default_policy": true})).await;
+    let made = rig
+        .request(
+            Asked::Write,
+            "auth/token/create",
+            Some(&rig.root),
+            json!({"policies": ["none"], "no_default_policy": true}),
+        )
+        .await;
     let made: Value = serde_json::from_slice(&made.body).unwrap();
     let token = made["auth"]["client_token"].as_str().unwrap().to_owned();
-    for case in rig.cases().iter().filter(|case| case.endpoint.access != Access::Open && !case.endpoint.while_sealed) {
+    for case in
+        rig.cases().iter().filter(|case| case.endpoint.access != Access::Open && !case.endpoint.while_sealed)
+    {
         let before = rig.applied();
         let answer = rig.ask(case, Some(&token), json!({})).await;
         assert_eq!(answer.status, 403, "{}", name(case));
@@ -204,7 +217,9 @@ fn wrong_values(schema: &Value) -> Vec<Value> {
     match schema["type"].as_str() {
         Some("integer") => vec![json!("not a number"), json!({"a": 1}), json!([[]])],
         Some("boolean") => vec![json!("perhaps"), json!({"a": 1}), json!([])],
-        Some("string") if schema["format"] == "seconds" => vec![json!("one hour"), json!({"a": 1}), json!("-5s")],
+        Some("string") if schema["format"] == "seconds" => {
+            vec![json!("one hour"), json!({"a": 1}), json!("-5s")]
+        }
         Some("string") => vec![json!({"a": 1}), json!(["a"])],
         Some("array") => vec![json!({"a": 1}), json!([{"a": 1}])],
         _ => Vec::new(),
@@ -219,7 +234,8 @@ async fn wrong_types_are_refused_by_name_and_change_nothing() {
         for field in &case.endpoint.doc.fields {
             for wrong in wrong_values(&field.schema) {
                 let before = rig.applied();
-                let answer = rig.ask(case, Some(&rig.root), json!({ field.name.clone(): wrong.clone() })).await;
+                let answer =
+                    rig.ask(case, Some(&rig.root), json!({ field.name.clone(): wrong.clone() })).await;
                 let body = String::from_utf8_lossy(&answer.body).into_owned();
                 assert_eq!(answer.status, 400, "{} {} = {wrong}: {body}", name(case), field.name);
                 assert_eq!(rig.applied(), before, "{} {}", name(case), field.name);
@@ -234,10 +250,26 @@ async fn wrong_types_are_refused_by_name_and_change_nothing() {
 #[tokio::test]
 async fn no_input_is_an_internal_error() {
     let rig = Rig::new().await;
-    let values = [json!(null), json!(0), json!(-1), json!(1e300), json!(""), json!("x"), json!("\u{0}"), json!([]), json!(["x"]), json!({}), json!({"x": "y"}), json!(true), json!("99999999999999999999h")];
+    let values = [
+        json!(null),
+        json!(0),
+        json!(-1),
+        json!(1e300),
+        json!(""),
+        json!("x"),
+        json!("\u{0}"),
+        json!([]),
+        json!(["x"]),
+        json!({}),
+        json!({"x": "y"}),
+        json!(true),
+        json!("99999999999999999999h"),
+    ];
     for case in rig.cases() {
         // Sealing and revoking itself would end the test, not the input.
-        if ["sys/seal", "auth/token/revoke-self", "sys/audit/thing", "sys/step-down"].contains(&case.path.as_str()) {
+        if ["sys/seal", "auth/token/revoke-self", "sys/audit/thing", "sys/step-down"]
+            .contains(&case.path.as_str())
+        {
             continue;
         }
         for value in &values {

@@ -35,12 +35,16 @@ pub(crate) fn prepare(dev: &Dev) -> Result<Prepared> {
     } else {
         None
     };
-    let quoted = |path: &std::path::Path| serde_json::Value::from(path.to_string_lossy().into_owned()).to_string();
+    let quoted =
+        |path: &std::path::Path| serde_json::Value::from(path.to_string_lossy().into_owned()).to_string();
     let listener = match &certificates {
         None => "tls_disable = true".to_owned(),
-        Some(made) => format!("tls_cert_file = {}\n  tls_key_file = {}", quoted(&made.cert), quoted(&made.key)),
+        Some(made) => {
+            format!("tls_cert_file = {}\n  tls_key_file = {}", quoted(&made.cert), quoted(&made.key))
+        }
     };
-    let text = format!("listener \"tcp\" {{\n  address = \"{address}\"\n  {listener}\n}}\nstorage \"inmem\" {{}}\n");
+    let text =
+        format!("listener \"tcp\" {{\n  address = \"{address}\"\n  {listener}\n}}\nstorage \"inmem\" {{}}\n");
     let source = strongroom_config::Source { file: "-dev".into(), text };
     let loaded = strongroom_config::parse(&[source])?;
     Ok(Prepared { config: loaded.config, certificates })
@@ -70,10 +74,10 @@ pub(crate) async fn begin(
         txn.commit().await?;
     }
     let token = made.root_token.expose();
-    if !dev.no_store_token {
-        if let Err(error) = strongroom_cli::store_token(io, token) {
-            writeln!(io.stderr, "WARNING! The root token was not stored: {error}")?;
-        }
+    if !dev.no_store_token
+        && let Err(error) = strongroom_cli::store_token(io, token)
+    {
+        writeln!(io.stderr, "WARNING! The root token was not stored: {error}")?;
     }
     let address = addresses.first().map_or("", String::as_str);
     if let Some(path) = &dev.cluster_json {
@@ -85,9 +89,8 @@ pub(crate) async fn begin(
         });
         tls::write_private(path.as_ref(), serde_json::to_string_pretty(&described)?.as_bytes())?;
     }
-    let ca = certificates.map_or_else(String::new, |made| {
-        format!("    $ export VAULT_CACERT='{}'\n", made.ca.display())
-    });
+    let ca = certificates
+        .map_or_else(String::new, |made| format!("    $ export VAULT_CACERT='{}'\n", made.ca.display()));
     write!(
         io.stdout,
         "\

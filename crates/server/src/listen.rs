@@ -1,5 +1,6 @@
 //! Listeners: accepting connections, TLS handshakes, and what can be reloaded.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -44,8 +45,13 @@ impl Listeners {
     /// Opens every listener of the configuration and serves it.
     pub(crate) async fn start(core: &Arc<Core>, config: &Config, node_id: Option<&str>) -> Result<Self> {
         let (draining, _) = watch::channel(false);
-        let mut listeners =
-            Self { addresses: Vec::new(), reloadable: Vec::new(), tasks: JoinSet::new(), draining, sockets: Vec::new() };
+        let mut listeners = Self {
+            addresses: Vec::new(),
+            reloadable: Vec::new(),
+            tasks: JoinSet::new(),
+            draining,
+            sockets: Vec::new(),
+        };
         let in_flight = Arc::new(AtomicU64::new(0));
         for listener in &config.listeners {
             let settings = edge_settings(listener.shared(), config, node_id)?;
@@ -69,7 +75,8 @@ impl Listeners {
             Err(_no_ipv6) if address.host.is_empty() => TcpListener::bind(("0.0.0.0", address.port)).await,
             bound => bound,
         };
-        let listener = listener.with_context(|| format!("Error initializing listener of type tcp: listen {address}"))?;
+        let listener =
+            listener.with_context(|| format!("Error initializing listener of type tcp: listen {address}"))?;
         let bound = listener.local_addr()?;
         let acceptor = match tls {
             None => None,
@@ -101,8 +108,11 @@ impl Listeners {
         if let Some(mode) = unix.socket_mode {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(named)?;
         }
-        let owner = |owner: &Option<Owner>, file: &str| owner.as_ref().map(|owner| number_of(owner, file)).transpose();
-        let (user, group) = (owner(&unix.socket_user, "/etc/passwd")?, owner(&unix.socket_group, "/etc/group")?);
+        let owner = |owner: &Option<Owner>, file: &str| {
+            owner.as_ref().map(|owner| number_of(owner, file)).transpose()
+        };
+        let (user, group) =
+            (owner(&unix.socket_user, "/etc/passwd")?, owner(&unix.socket_group, "/etc/group")?);
         if user.is_some() || group.is_some() {
             std::os::unix::fs::chown(path, user, group).with_context(named)?;
         }
@@ -117,7 +127,9 @@ impl Listeners {
         for listener in &self.reloadable {
             match tls::server_config(&listener.settings) {
                 Ok(config) => listener.current.store(config),
-                Err(error) => tracing::error!(error = format!("{error:#}"), "TLS certificate was not reloaded"),
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "TLS certificate was not reloaded");
+                }
             }
         }
     }
@@ -205,12 +217,16 @@ fn serial_of(certificate: &[u8]) -> Option<String> {
     let (_, to_be_signed, _) = der_value(certificate)?;
     let (tag, first, rest) = der_value(to_be_signed)?;
     let serial = if tag == 0xa0 { der_value(rest)?.1 } else { first };
-    let number = serial.iter().try_fold(0u128, |number, byte| {
-        number.checked_mul(256).map(|number| number | u128::from(*byte))
-    });
+    let number = serial
+        .iter()
+        .try_fold(0u128, |number, byte| number.checked_mul(256).map(|number| number | u128::from(*byte)));
     Some(match number {
         Some(number) => number.to_string(),
-        None => serial.iter().map(|byte| format!("{byte:02x}")).collect(),
+        None => serial.iter().fold(String::new(), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _infallible = write!(text, "{byte:02x}");
+            text
+        }),
     })
 }
 
@@ -231,7 +247,11 @@ fn der_value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((*tag, value, rest))
 }
 
-async fn accept_unix(listener: tokio::net::UnixListener, edge: Arc<Edge>, mut draining: watch::Receiver<bool>) {
+async fn accept_unix(
+    listener: tokio::net::UnixListener,
+    edge: Arc<Edge>,
+    mut draining: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -269,11 +289,13 @@ fn edge_settings(shared: &Shared, config: &Config, node_id: Option<&str>) -> Res
     refuse_unserved(shared)?;
     let forwarded = shared.forwarded_for.as_ref();
     let headers = shared.response_headers.clone();
-    let hostname = config.enable_response_header_hostname.then(|| {
-        rustix::system::uname().nodename().to_string_lossy().into_owned()
-    });
+    let hostname = config
+        .enable_response_header_hostname
+        .then(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     Ok(EdgeSettings {
-        max_request_size: shared.max_request_size.map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX)),
+        max_request_size: shared
+            .max_request_size
+            .map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX)),
         max_request_duration: shared.max_request_duration,
         header_timeout: shared.timeouts.read_header,
         read_timeout: shared.timeouts.read,
@@ -285,7 +307,11 @@ fn edge_settings(shared: &Shared, config: &Config, node_id: Option<&str>) -> Res
             reject_not_present: rule.reject_not_present,
         }),
         custom_headers: Arc::new(move |status| {
-            headers.for_status(status).into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+            headers
+                .for_status(status)
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect()
         }),
         hostname,
         raft_node_id: node_id.filter(|_| config.enable_response_header_raft_node_id).map(str::to_owned),
@@ -298,7 +324,9 @@ fn refuse_unserved(shared: &Shared) -> Result<()> {
         bail!("listener: chroot_namespace is not supported by this version");
     }
     if shared.redaction != strongroom_config::Redaction::default() {
-        bail!("listener: redact_addresses, redact_cluster_name and redact_version are not supported by this version");
+        bail!(
+            "listener: redact_addresses, redact_cluster_name and redact_version are not supported by this version"
+        );
     }
     if shared.forwarded_for.as_ref().is_some_and(|rule| rule.client_cert_header.is_some()) {
         bail!("listener: x_forwarded_for_client_cert_header is not supported by this version");

@@ -26,13 +26,18 @@ impl Logs {
     /// Starts logging as configured: to standard output, and to a file where there is one.
     pub(crate) fn start(config: &Config, clock: &Clock) -> Result<Self> {
         let (filter, level) = reload::Layer::new(filter(config.log_level.unwrap_or(LogLevel::Info)));
-        let file = config.log_file.as_deref().map(|path| Rotating::open(path, config, clock.clone())).transpose()?;
+        let file =
+            config.log_file.as_deref().map(|path| Rotating::open(path, config, clock.clone())).transpose()?;
         let json = config.log_format == Some(LogFormat::Json);
         let mut layers: Vec<Box<dyn Layer<_> + Send + Sync>> = vec![layer(io::stdout, json)];
         if let Some(file) = &file {
             layers.push(layer(file.clone(), json));
         }
-        tracing_subscriber::registry().with(filter).with(layers).try_init().context("logging was started before")?;
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(layers)
+            .try_init()
+            .context("logging was started before")?;
         Ok(Self { level, file })
     }
 
@@ -143,7 +148,8 @@ fn append(path: &Path) -> io::Result<File> {
 
 impl Log {
     fn is_full(&self, more: u64) -> bool {
-        let too_large = self.most_bytes.is_some_and(|most| self.written > 0 && self.written.saturating_add(more) > most);
+        let too_large =
+            self.most_bytes.is_some_and(|most| self.written > 0 && self.written.saturating_add(more) > most);
         let too_old = !self.most_age.is_zero() && self.clock.now().since(self.opened) >= self.most_age;
         too_large || too_old
     }
@@ -151,7 +157,10 @@ impl Log {
     /// Moves the file aside and begins another: `name.log` becomes `name-<nanoseconds>.log`.
     fn rotate(&mut self) -> io::Result<()> {
         let stem = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let extension = self.path.extension().map_or_else(|| "log".to_owned(), |text| text.to_string_lossy().into_owned());
+        let extension = self
+            .path
+            .extension()
+            .map_or_else(|| "log".to_owned(), |text| text.to_string_lossy().into_owned());
         let now = self.clock.now();
         let aside = self.path.with_file_name(format!("{stem}-{}.{extension}", now.as_nanos()));
         std::fs::rename(&self.path, aside)?;
@@ -166,7 +175,8 @@ impl Log {
         if self.keep == 0 {
             return Ok(());
         }
-        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory =
+            self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let begins = format!("{stem}-");
         let ends = format!(".{extension}");
         let mut old: Vec<PathBuf> = std::fs::read_dir(directory)?
@@ -174,7 +184,9 @@ impl Log {
             .filter(|path| {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 let middle = name.strip_prefix(&begins).and_then(|rest| rest.strip_suffix(&ends));
-                middle.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+                middle.is_some_and(|digits| {
+                    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+                })
             })
             .collect();
         old.sort();

@@ -22,7 +22,11 @@ static ALLOCATOR: strongroom_wipe::Wiping = strongroom_wipe::Wiping;
 struct Program;
 
 impl Commands for Program {
-    fn server<'a>(&'a self, args: Vec<String>, io: &'a mut Io) -> Pin<Box<dyn Future<Output = i32> + Send + 'a>> {
+    fn server<'a>(
+        &'a self,
+        args: Vec<String>,
+        io: &'a mut Io,
+    ) -> Pin<Box<dyn Future<Output = i32> + Send + 'a>> {
         Box::pin(start::server(args, io))
     }
 }

@@ -19,6 +19,7 @@ pub(crate) struct Options {
 
 /// The development server's flags.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Dev {
     pub(crate) root_token: Option<String>,
     pub(crate) listen: String,
@@ -109,7 +110,8 @@ impl Options {
                 Some(value) => value,
                 None => words.next().cloned().with_context(|| format!("flag needs an argument: -{name}"))?,
             };
-            let number = || value.parse::<u64>().with_context(|| format!("invalid value {value:?} for -{name}"));
+            let number =
+                || value.parse::<u64>().with_context(|| format!("invalid value {value:?} for -{name}"));
             match name {
                 "config" => options.configs.push(value),
                 "log-level" => options.log_level = Some(value),
@@ -118,7 +120,8 @@ impl Options {
                 "log-rotate-bytes" => options.log_rotate_bytes = Some(number()?),
                 "log-rotate-duration" => options.log_rotate_duration = Some(value),
                 "log-rotate-max-files" => {
-                    let files = value.parse().with_context(|| format!("invalid value {value:?} for -{name}"))?;
+                    let files =
+                        value.parse().with_context(|| format!("invalid value {value:?} for -{name}"))?;
                     options.log_rotate_max_files = Some(files);
                 }
                 "dev-root-token-id" => dev.root_token = Some(value),
@@ -158,7 +161,12 @@ impl Options {
     }
 }
 
-fn switch<'a>(name: &str, dev: &'a mut Dev, is_dev: &'a mut bool, verify: &'a mut bool) -> Option<&'a mut bool> {
+fn switch<'a>(
+    name: &str,
+    dev: &'a mut Dev,
+    is_dev: &'a mut bool,
+    verify: &'a mut bool,
+) -> Option<&'a mut bool> {
     match name {
         "dev" => Some(is_dev),
         "dev-tls" => Some(&mut dev.tls),
@@ -188,7 +196,8 @@ mod tests {
 
     #[test]
     fn flags_in_every_spelling() {
-        let options = parse(&["-config", "a.hcl", "--config=b.hcl", "-dev=true", "-dev-root-token-id=root"]).unwrap();
+        let options =
+            parse(&["-config", "a.hcl", "--config=b.hcl", "-dev=true", "-dev-root-token-id=root"]).unwrap();
         assert_eq!(options.configs, ["a.hcl", "b.hcl"]);
         let dev = options.dev.unwrap();
         assert_eq!((dev.root_token.as_deref(), dev.listen.as_str()), (Some("root"), "127.0.0.1:1"));
@@ -199,7 +208,10 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         assert_eq!(parse(&["-nonsense"]).unwrap_err().to_string(), "flag needs an argument: -nonsense");
-        assert_eq!(parse(&["-nonsense=1"]).unwrap_err().to_string(), "flag provided but not defined: -nonsense");
+        assert_eq!(
+            parse(&["-nonsense=1"]).unwrap_err().to_string(),
+            "flag provided but not defined: -nonsense"
+        );
         assert!(parse(&["-dev=maybe"]).unwrap_err().to_string().contains("invalid boolean"));
         assert!(parse(&["word"]).unwrap_err().to_string().contains("Too many arguments"));
     }

@@ -79,30 +79,24 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
 /// The configuration, with what environment and flags say on top; warnings go to standard error.
 fn load(options: &Options, io: &mut Io) -> Result<(Config, Option<crate::tls::DevCertificates>)> {
     let mut certificates = None;
-    let mut config = match &options.dev {
-        Some(flags) => {
-            let prepared = dev::prepare(flags)?;
-            certificates = prepared.certificates;
-            let mut config = prepared.config;
-            if !options.configs.is_empty() {
-                let extra = read(&options.configs, io)?;
-                config.listeners.extend(extra.listeners);
-                config.default_lease_ttl = extra.default_lease_ttl;
-                config.max_lease_ttl = extra.max_lease_ttl;
-                config.raw_storage_endpoint = extra.raw_storage_endpoint;
-                config.introspection_endpoint = extra.introspection_endpoint;
-                config.policy_deny = extra.policy_deny;
-                config.storage = extra.storage.or(config.storage);
-            }
-            config
+    let mut config = if let Some(flags) = &options.dev {
+        let prepared = dev::prepare(flags)?;
+        certificates = prepared.certificates;
+        let mut config = prepared.config;
+        if !options.configs.is_empty() {
+            let extra = read(&options.configs, io)?;
+            config.listeners.extend(extra.listeners);
+            config.default_lease_ttl = extra.default_lease_ttl;
+            config.max_lease_ttl = extra.max_lease_ttl;
+            config.raw_storage_endpoint = extra.raw_storage_endpoint;
+            config.introspection_endpoint = extra.introspection_endpoint;
+            config.policy_deny = extra.policy_deny;
+            config.storage = extra.storage.or(config.storage);
         }
-        None => {
-            anyhow::ensure!(
-                !options.configs.is_empty(),
-                "Must specify at least one config path using -config"
-            );
-            read(&options.configs, io)?
-        }
+        config
+    } else {
+        anyhow::ensure!(!options.configs.is_empty(), "Must specify at least one config path using -config");
+        read(&options.configs, io)?
     };
     config.apply_environment(|name| (io.env)(name))?;
     options.apply(&mut config)?;
@@ -146,7 +140,9 @@ fn lock_memory(config: &Config) {
     if config.disable_mlock == Some(true) {
         return;
     }
-    let flags = rustix::mm::MlockAllFlags::CURRENT | rustix::mm::MlockAllFlags::FUTURE | rustix::mm::MlockAllFlags::ONFAULT;
+    let flags = rustix::mm::MlockAllFlags::CURRENT
+        | rustix::mm::MlockAllFlags::FUTURE
+        | rustix::mm::MlockAllFlags::ONFAULT;
     if let Err(error) = rustix::mm::mlockall(flags) {
         tracing::warn!(%error, "memory is not locked; set disable_mlock, or allow it (ulimit -l, CAP_IPC_LOCK)");
     }
@@ -174,7 +170,12 @@ fn describe(config: &Config, listeners: &Listeners, storage: &str, io: &mut Io) 
 }
 
 /// Serves; SIGHUP reloads, SIGTERM and SIGINT end it.
-async fn until_stopped(options: &Options, core: &Arc<Core>, listeners: &Listeners, logs: &Logs) -> Result<()> {
+async fn until_stopped(
+    options: &Options,
+    core: &Arc<Core>,
+    listeners: &Listeners,
+    logs: &Logs,
+) -> Result<()> {
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
@@ -217,7 +218,8 @@ struct PidFile(std::path::PathBuf);
 
 impl PidFile {
     fn write(path: &Path) -> Result<Self> {
-        std::fs::write(path, std::process::id().to_string()).with_context(|| format!("pid_file {}", path.display()))?;
+        std::fs::write(path, std::process::id().to_string())
+            .with_context(|| format!("pid_file {}", path.display()))?;
         Ok(Self(path.to_owned()))
     }
 }

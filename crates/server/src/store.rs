@@ -19,7 +19,9 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
         Some(Storage::Inmem) => Ok(Opened { store: Arc::new(InMemory::new()), node_id: None }),
         Some(Storage::Raft(raft)) => {
             if !raft.retry_join.is_empty() {
-                bail!("retry_join: joining another node is not offered by this version; this server is a cluster of one");
+                bail!(
+                    "retry_join: joining another node is not offered by this version; this server is a cluster of one"
+                );
             }
             let path = raft.path.clone().context("storage \"raft\" needs a path")?;
             let mut options = strongroom_raft::Options::new(path);

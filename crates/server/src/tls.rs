@@ -12,8 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CipherSuite as Suite, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion, version,
+    CipherSuite as Suite, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
+    SignatureScheme, SupportedProtocolVersion, version,
 };
 use strongroom_config::{CipherSuite, ClientCertificates, Tls, TlsVersion};
 
@@ -38,7 +38,8 @@ pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>> {
     let chain = certificates(&tls.cert_file)?;
     let key = PrivateKeyDer::from_pem_file(&tls.key_file)
         .with_context(|| format!("tls_key_file {}", tls.key_file.display()))?;
-    let mut config = builder.with_single_cert(chain, key).context("certificate and key do not go together")?;
+    let mut config =
+        builder.with_single_cert(chain, key).context("certificate and key do not go together")?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -67,7 +68,9 @@ const fn iana(suite: CipherSuite) -> Suite {
     match suite {
         CipherSuite::EcdheEcdsaWithAes128GcmSha256 => Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
         CipherSuite::EcdheEcdsaWithAes256GcmSha384 => Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-        CipherSuite::EcdheEcdsaWithChacha20Poly1305Sha256 => Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        CipherSuite::EcdheEcdsaWithChacha20Poly1305Sha256 => {
+            Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+        }
         CipherSuite::EcdheRsaWithAes128GcmSha256 => Suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
         CipherSuite::EcdheRsaWithAes256GcmSha384 => Suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
         CipherSuite::EcdheRsaWithChacha20Poly1305Sha256 => Suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
@@ -77,7 +80,8 @@ const fn iana(suite: CipherSuite) -> Suite {
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let named = || path.display().to_string();
     let text = fs::read(path).with_context(named)?;
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().with_context(named)?;
+    let chain: Vec<_> =
+        CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().with_context(named)?;
     if chain.is_empty() {
         bail!("{}: no certificate in it", path.display());
     }
@@ -149,7 +153,8 @@ pub(crate) fn make_dev_certificates(directory: &Path, names: Vec<String>) -> Res
     let authority_key = KeyPair::generate()?;
     let authority_cert = authority.self_signed(&authority_key)?;
     let server_key = KeyPair::generate()?;
-    let server_cert = CertificateParams::new(names)?.signed_by(&server_key, &Issuer::from_params(&authority, &authority_key))?;
+    let server_cert = CertificateParams::new(names)?
+        .signed_by(&server_key, &Issuer::from_params(&authority, &authority_key))?;
     let paths = DevCertificates {
         ca: directory.join("vault-ca.pem"),
         cert: directory.join("vault-cert.pem"),

@@ -42,7 +42,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let invalid = || DurationError::Invalid(text.to_owned());
     let too_long = || DurationError::TooLong(text.to_owned());
     if trimmed.bytes().all(|b| b.is_ascii_digit()) {
-        let secs: u64 = trimmed.parse().map_err(|_| too_long())?;
+        let secs: u64 = trimmed.parse().map_err(|_error| too_long())?;
         let nanos = secs.checked_mul(1_000_000_000).ok_or_else(too_long)?;
         return Ok(Duration::from_nanos(nanos));
     }
@@ -118,12 +118,16 @@ mod tests {
         for bad in ["h", "1x", "1h2", "..s", "1.2.3s", "one"] {
             assert_eq!(parse_duration(bad), Err(DurationError::Invalid(bad.into())), "{bad}");
         }
-        assert_eq!(parse_duration("99999999999999999999"), Err(DurationError::TooLong("99999999999999999999".into())));
+        assert_eq!(
+            parse_duration("99999999999999999999"),
+            Err(DurationError::TooLong("99999999999999999999".into()))
+        );
     }
 
     #[test]
     fn prints_as_go_does() {
-        for (span, text) in [(0, "0s"), (59, "59s"), (60, "1m0s"), (5405, "1h30m5s"), (2_764_800, "768h0m0s")] {
+        for (span, text) in [(0, "0s"), (59, "59s"), (60, "1m0s"), (5405, "1h30m5s"), (2_764_800, "768h0m0s")]
+        {
             assert_eq!(format_duration(Duration::from_secs(span)), text);
         }
         assert_eq!(format_duration(Duration::from_millis(1500)), "1.5s");

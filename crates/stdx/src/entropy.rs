@@ -13,10 +13,13 @@ pub struct EntropyError;
 #[derive(Clone)]
 pub struct Entropy(Source);
 
+/// Fills a buffer with bytes.
+type Fill = dyn Fn(&mut [u8]) + Send + Sync;
+
 #[derive(Clone)]
 enum Source {
     System(SystemRandom),
-    Given(Arc<dyn Fn(&mut [u8]) + Send + Sync>),
+    Given(Arc<Fill>),
 }
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

@@ -96,8 +96,10 @@ impl Commit {
     pub fn size(&self) -> usize {
         let points = self.points.iter().map(|read| read.key.len());
         let ranges = self.ranges.iter().map(|read| read.range.start.len());
-        let writes =
-            self.writes.iter().map(|write| write.key.len().saturating_add(write.value.as_ref().map_or(0, Bytes::len)));
+        let writes = self
+            .writes
+            .iter()
+            .map(|write| write.key.len().saturating_add(write.value.as_ref().map_or(0, Bytes::len)));
         points.chain(ranges).chain(writes).fold(0, usize::saturating_add)
     }
 }

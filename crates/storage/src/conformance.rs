@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::panic,
     reason = "a test suite that happens to live in a library: failing loudly is its purpose"
 )]
 
@@ -82,7 +83,10 @@ async fn scans_in_order_within_bounds(store: &dyn Store) {
     let snapshot = store.snapshot().await.expect("a snapshot");
     let keys = |found: Vec<(Bytes, _)>| found.into_iter().map(|(key, _)| key).collect::<Vec<Bytes>>();
     let under_a = KeyRange::prefix(b"a/");
-    assert_eq!(keys(snapshot.scan(&under_a, 10).await.expect("scans")), vec![key("a/1"), key("a/2"), key("a/3")]);
+    assert_eq!(
+        keys(snapshot.scan(&under_a, 10).await.expect("scans")),
+        vec![key("a/1"), key("a/2"), key("a/3")]
+    );
     assert_eq!(keys(snapshot.scan(&under_a, 2).await.expect("scans")), vec![key("a/1"), key("a/2")]);
     assert_eq!(keys(snapshot.scan(&under_a.after(b"a/2"), 9).await.expect("scans")), vec![key("a/3")]);
     assert!(snapshot.scan(&under_a.after(b"a/3"), 9).await.expect("scans").is_empty());
@@ -115,7 +119,10 @@ async fn refuses_phantoms(store: &dyn Store) {
     store.commit(writes(vec![put("r/3", "3")])).await.expect("commits");
     assert!(matches!(store.commit(after(base, 2)).await, Err(CommitError::Conflict)), "an addition");
     let now = store.commit(writes(vec![delete("r/1"), put("r/2", "two")])).await.expect("commits");
-    assert!(matches!(store.commit(after(base, 2)).await, Err(CommitError::Conflict)), "same count, newer entries");
+    assert!(
+        matches!(store.commit(after(base, 2)).await, Err(CommitError::Conflict)),
+        "same count, newer entries"
+    );
     store.commit(after(now, 2)).await.expect("as it is now");
     store.commit(writes(vec![delete("r/2")])).await.expect("commits");
     assert!(matches!(store.commit(after(now, 2)).await, Err(CommitError::Conflict)), "a deletion");

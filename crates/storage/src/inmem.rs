@@ -87,10 +87,9 @@ impl Lookup for State {
 
     fn count_and_newest(&self, range: &KeyRange, at_most: u64) -> Result<(u64, Index), StoreError> {
         let limit = usize::try_from(at_most).unwrap_or(usize::MAX);
-        Ok(self
-            .range(range)
-            .take(limit)
-            .fold((0u64, 0), |(count, newest), (_, entry)| (count.saturating_add(1), newest.max(entry.modified))))
+        Ok(self.range(range).take(limit).fold((0u64, 0), |(count, newest), (_, entry)| {
+            (count.saturating_add(1), newest.max(entry.modified))
+        }))
     }
 }
 

@@ -5,9 +5,9 @@
 //! with what was read to decide on them. A commit is applied whole if nothing it read has changed since, and
 //! otherwise answers [`CommitError::Conflict`], upon which the caller reads again and decides again.
 
+mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-mod commit;
 mod inmem;
 
 use std::sync::Arc;

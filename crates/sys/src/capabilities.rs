@@ -118,7 +118,8 @@ mod tests {
 
     use crate::testing::Server;
 
-    const POLICY: &str = r#"path "secret/*" { capabilities = ["read", "list"] } path "secret/no" { capabilities = ["deny"] }"#;
+    const POLICY: &str =
+        r#"path "secret/*" { capabilities = ["read", "list"] } path "secret/no" { capabilities = ["deny"] }"#;
 
     #[tokio::test]
     async fn every_path_is_told_both_ways() {

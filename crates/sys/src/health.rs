@@ -156,6 +156,9 @@ async fn health(
     Ok(HealthAnswer(answered, health))
 }
 
+/// How Vault writes a time that was never set.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
 /// Who leads.
 #[derive(Serialize, JsonSchema)]
 #[allow(clippy::struct_field_names, reason = "the members that Vault answers")]
@@ -164,9 +167,8 @@ struct Leader {
     ha_enabled: bool,
     /// Whether it is this node that leads.
     is_self: bool,
-    /// Since when it leads (RFC 3339).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    active_time: Option<String>,
+    /// Since when it leads (RFC 3339); the year 1 where it does not.
+    active_time: String,
     /// Where clients reach the leader.
     leader_address: String,
     /// Where nodes reach the leader.
@@ -195,7 +197,9 @@ async fn leader(Extension(core): Extension<Core>) -> Result<Bare<Leader>, Engine
         Leader {
             ha_enabled,
             is_self: standing.is_some(),
-            active_time: standing.as_ref().map(|standing| standing.active_since.rfc3339()),
+            active_time: standing
+                .as_ref()
+                .map_or_else(|| NEVER.to_owned(), |standing| standing.active_since.rfc3339()),
             leader_address: known(&settings.api_addr),
             leader_cluster_address: known(&settings.cluster_addr),
             performance_standby: false,

@@ -10,8 +10,8 @@ use serde_json::json;
 use strongroom_core::{Core, Envelope, Tidy};
 use strongroom_engine_api::lenient::{Flag, Text, Ttl};
 use strongroom_engine_api::{
-    Clock, Data, Engine, EngineError, Extension, Input, Mount, Moment, Paging, Path, Reply, Request, Scope, Txn, View,
-    bad_request,
+    Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply, Request, Scope,
+    Txn, View, bad_request,
 };
 
 /// Irrevocable leases that are listed where nothing else is asked for.
@@ -35,7 +35,10 @@ pub(crate) fn routes(engine: Engine) -> Engine {
                 r.sudo().update("Revoke all leases and tokens under a prefix.", revoke_prefix)
             })
             .route(&format!("{at}revoke-force/{{prefix..}}"), |r| {
-                r.sudo().update("Revoke all leases and tokens under a prefix, whatever engines say.", revoke_force)
+                r.sudo().update(
+                    "Revoke all leases and tokens under a prefix, whatever engines say.",
+                    revoke_force,
+                )
             })
     })
 }
@@ -163,7 +166,8 @@ async fn list(
 ) -> Result<Reply, EngineError> {
     let folder = if prefix.is_empty() || prefix.ends_with('/') { prefix } else { format!("{prefix}/") };
     let view = view.scoped(Scope::core());
-    let names = core.lease_children(&view, mount.namespace, &folder, paging.after.as_deref(), paging.limit).await?;
+    let names =
+        core.lease_children(&view, mount.namespace, &folder, paging.after.as_deref(), paging.limit).await?;
     Reply::keys(&names)
 }
 
@@ -311,7 +315,9 @@ async fn irrevocable(
     let limit = match input.limit.as_deref().map(String::as_str) {
         None | Some("") => LISTED,
         Some("none") => usize::MAX,
-        Some(text) => text.parse().map_err(|_| bad_request(format!("invalid 'limit' provided: {text:?}")))?,
+        Some(text) => {
+            text.parse().map_err(|_no_number| bad_request(format!("invalid 'limit' provided: {text:?}")))?
+        }
     };
     let found = core.irrevocable_leases(&view.scoped(Scope::core()), mount.namespace, usize::MAX).await?;
     let mut listed = Irrevocables { lease_count: found.len(), leases: Vec::new() };
@@ -363,7 +369,7 @@ mod tests {
             "last_renewal": null, "renewable": true, "ttl": 3600,
         });
         assert_eq!(told.data(), &expected);
-        server.clock.advance(Duration::from_secs(600));
+        server.clock.advance(Duration::from_mins(10));
         for (path, input) in [
             ("sys/leases/renew".to_owned(), json!({"lease_id": id, "increment": "2h"})),
             ("sys/renew".to_owned(), json!({"lease_id": id, "increment": 7200})),
@@ -371,7 +377,10 @@ mod tests {
             (format!("sys/renew/{id}"), json!({"increment": "2h"})),
         ] {
             let told = server.write(&path, input).await;
-            assert_eq!((told.status, &told.body["lease_id"], &told.body["lease_duration"]), (200, &json!(id), &json!(7200)));
+            assert_eq!(
+                (told.status, &told.body["lease_id"], &told.body["lease_duration"]),
+                (200, &json!(id), &json!(7200))
+            );
             assert_eq!(told.body["renewable"], true);
             assert_eq!(told.body["data"], Value::Null);
         }
@@ -380,7 +389,9 @@ mod tests {
         let told = server.write("sys/leases/renew", json!({"lease_id": id, "increment": "1000h"})).await;
         assert_eq!(
             told.warnings(),
-            ["TTL of \"1000h0m0s\" exceeded the effective max_ttl of \"767h50m0s\"; TTL value is capped accordingly"]
+            [
+                "TTL of \"1000h0m0s\" exceeded the effective max_ttl of \"767h50m0s\"; TTL value is capped accordingly"
+            ]
         );
         let told = server.write("sys/leases/lookup", json!({"lease_id": id})).await;
         assert_eq!(told.data()["last_renewal"], "2023-11-14T22:23:20Z");
@@ -395,7 +406,11 @@ mod tests {
         assert_eq!(server.list("sys/leases/lookup/loans").await.status, 404);
         let lookup = server.write("sys/leases/lookup", json!({"lease_id": id})).await;
         assert_eq!(lookup.error(), (400, "invalid lease"));
-        assert_eq!(server.write("sys/leases/revoke", json!({"lease_id": id})).await.status, 204, "it is gone as asked");
+        assert_eq!(
+            server.write("sys/leases/revoke", json!({"lease_id": id})).await.status,
+            204,
+            "it is gone as asked"
+        );
     }
 
     #[tokio::test]
@@ -412,7 +427,7 @@ mod tests {
         let told = renew(&format!("auth/token/create/h{key:032x}")).await;
         assert_eq!(told.error(), (400, "tokens cannot be renewed through this endpoint"));
         let id = lent(&server, "web").await;
-        server.clock.advance(Duration::from_secs(3600));
+        server.clock.advance(Duration::from_hours(1));
         assert_eq!(renew(&id).await.error(), (400, "lease expired"));
         for path in ["sys/leases/revoke-prefix", "sys/revoke-force", "sys/leases/revoke-prefix//"] {
             assert!(matches!(server.write(path, json!({})).await.status, 400 | 404), "{path}");
@@ -426,7 +441,10 @@ mod tests {
         let token = server.token(&["default"]).await;
         assert_eq!(server.list("sys/leases/lookup").await.data()["keys"], json!(["auth/", "loans/"]));
         assert_eq!(server.list("sys/leases/lookup/loans").await.data()["keys"], json!(["creds/"]));
-        assert_eq!(server.list("sys/leases/lookup/loans/creds/web/").await.data()["keys"].as_array().unwrap().len(), 1);
+        assert_eq!(
+            server.list("sys/leases/lookup/loans/creds/web/").await.data()["keys"].as_array().unwrap().len(),
+            1
+        );
         let told = server.ask_as(&token, Asked::List, "sys/leases/lookup/loans", json!({})).await;
         assert_eq!(told.status, 403);
     }
@@ -448,7 +466,10 @@ mod tests {
             assert_eq!(server.write(&format!("{path}/loans/creds/web"), input.clone()).await.status, 204);
             server.core.work_once(false).await.unwrap();
             let (_, name) = stays.rsplit_once('/').unwrap();
-            assert_eq!(server.list("sys/leases/lookup/loans/creds/website").await.data()["keys"], json!([name]));
+            assert_eq!(
+                server.list("sys/leases/lookup/loans/creds/website").await.data()["keys"],
+                json!([name])
+            );
             assert_eq!(server.list("sys/leases/lookup/loans/creds/web").await.status, 404);
             server.write(&format!("{path}/auth/token/create"), input).await;
             let told = server.ask_as(&token, Asked::Read, "auth/token/lookup-self", json!({})).await;

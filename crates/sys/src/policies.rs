@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use strongroom_core::Core;
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Call, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, Scope, Txn, View, bad_request,
+    Call, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, Scope, Txn, View,
+    bad_request,
 };
 
 use crate::bare::AtTop;
@@ -206,7 +207,9 @@ async fn list_password(
     view: View,
 ) -> Result<Reply, EngineError> {
     let view = view.scoped(Scope::core());
-    Reply::keys(&core.password_policy_names(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?)
+    Reply::keys(
+        &core.password_policy_names(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?,
+    )
 }
 
 async fn read_password(
@@ -265,16 +268,26 @@ mod tests {
     async fn policies_are_written_read_listed_and_deleted() {
         let server = Server::new().await;
         assert_eq!(server.write("sys/policies/acl/dev", json!({"policy": READS})).await.status, 204);
-        assert_eq!(server.read("sys/policies/acl/dev").await.data(), &json!({"name": "dev", "policy": READS}));
+        assert_eq!(
+            server.read("sys/policies/acl/dev").await.data(),
+            &json!({"name": "dev", "policy": READS})
+        );
         let told = server.read("sys/policy/dev").await;
         assert_eq!(told.data(), &json!({"name": "dev", "rules": READS}));
         assert_eq!((&told.body["name"], &told.body["rules"]), (&json!("dev"), &json!(READS)));
-        assert_eq!(server.list("sys/policies/acl").await.data(), &json!({"keys": ["default", "dev", "root"]}));
+        assert_eq!(
+            server.list("sys/policies/acl").await.data(),
+            &json!({"keys": ["default", "dev", "root"]})
+        );
         for told in [server.read("sys/policy").await, server.list("sys/policy").await] {
             assert_eq!(told.data()["keys"], json!(["default", "dev", "root"]));
             assert_eq!(told.body["policies"], json!(["default", "dev", "root"]));
         }
-        let page = server.ask(strongroom_core::Asked::List, "sys/policies/acl", json!({"after": "default", "limit": 1}));
+        let page = server.ask(
+            strongroom_core::Asked::List,
+            "sys/policies/acl",
+            json!({"after": "default", "limit": 1}),
+        );
         assert_eq!(page.await.data(), &json!({"keys": ["dev"]}));
         assert_eq!(server.delete("sys/policy/dev").await.status, 204);
         assert_eq!(server.delete("sys/policies/acl/dev").await.status, 204);
@@ -296,11 +309,16 @@ mod tests {
             ("sys/policies/acl/x", json!({"policy": ""}), empty),
             ("sys/policies/acl/x", json!({"rules": READS}), empty),
             ("sys/policies/acl/root", json!({"policy": READS}), "cannot update \"root\" policy"),
-            ("sys/policy/response-wrapping", json!({"policy": READS}), "cannot update \"response-wrapping\" policy"),
+            (
+                "sys/policy/response-wrapping",
+                json!({"policy": READS}),
+                "cannot update \"response-wrapping\" policy",
+            ),
         ] {
             assert_eq!(server.write(path, input).await.error(), (400, text));
         }
-        let told = server.write("sys/policies/acl/x", json!({"policy": "path \"x\" {capabilities=[\"rd\"]}"})).await;
+        let told =
+            server.write("sys/policies/acl/x", json!({"policy": "path \"x\" {capabilities=[\"rd\"]}"})).await;
         assert!(told.error().1.starts_with("failed to parse policy: path \"x\": invalid capability \"rd\""));
         for (name, text) in [
             ("root", "cannot delete \"root\" policy"),

@@ -1,5 +1,7 @@
 //! `sys/tools/hash` and `sys/tools/random`. Source: Vault's API page `sys/tools`.
 
+use std::fmt::Write as _;
+
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -68,13 +70,17 @@ impl Format {
     fn encode(self, bytes: &[u8]) -> String {
         match self {
             Self::Base64 => STANDARD.encode(bytes),
-            Self::Hex => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            Self::Hex => bytes.iter().fold(String::new(), |mut text, byte| {
+                // Writing to a String cannot fail.
+                let _infallible = write!(text, "{byte:02x}");
+                text
+            }),
         }
     }
 }
 
-fn format(given: Option<Text>, default: Format) -> Result<Format, EngineError> {
-    match given.as_deref().map(String::as_str) {
+fn format(given: Option<&Text>, default: Format) -> Result<Format, EngineError> {
+    match given.map(|text| text.0.as_str()) {
         None | Some("") => Ok(default),
         Some("hex") => Ok(Format::Hex),
         Some("base64") => Ok(Format::Base64),
@@ -112,7 +118,7 @@ fn sum(input: HashInput, in_path: Option<String>) -> Result<Data<Sum>, EngineErr
     let name = in_path.or(input.algorithm.map(|name| name.0)).filter(|name| !name.is_empty());
     let name = name.unwrap_or_else(|| "sha2-256".to_owned());
     let algorithm = algorithm(&name).ok_or_else(|| bad_request(format!("unsupported algorithm {name}")))?;
-    let format = format(input.format, Format::Hex)?;
+    let format = format(input.format.as_ref(), Format::Hex)?;
     let text = Zeroizing::new(input.input.map(|input| input.0).unwrap_or_default());
     let refused = |error| bad_request(format!("unable to decode input as base64: {error}"));
     let data = Zeroizing::new(STANDARD.decode(text.as_bytes()).map_err(refused)?);
@@ -121,7 +127,7 @@ fn sum(input: HashInput, in_path: Option<String>) -> Result<Data<Sum>, EngineErr
 
 async fn random(Input(input): Input<RandomInput>, entropy: Entropy) -> Result<Reply, EngineError> {
     let bytes = input.bytes.map(|bytes| bytes.0);
-    make(input.source.map(|source| source.0), bytes, input.format, &entropy)
+    make(input.source.map(|source| source.0), bytes, input.format.as_ref(), &entropy)
 }
 
 async fn random_with(
@@ -131,9 +137,9 @@ async fn random_with(
 ) -> Result<Reply, EngineError> {
     let bytes = input.bytes.map(|bytes| bytes.0);
     if is_source(&place) {
-        return make(Some(place), bytes, input.format, &entropy);
+        return make(Some(place), bytes, input.format.as_ref(), &entropy);
     }
-    make(input.source.map(|source| source.0), Some(parse_bytes(&place)?), input.format, &entropy)
+    make(input.source.map(|source| source.0), Some(parse_bytes(&place)?), input.format.as_ref(), &entropy)
 }
 
 async fn random_from(
@@ -141,7 +147,7 @@ async fn random_from(
     Input(input): Input<RandomInput>,
     entropy: Entropy,
 ) -> Result<Reply, EngineError> {
-    make(Some(source), Some(parse_bytes(&urlbytes)?), input.format, &entropy)
+    make(Some(source), Some(parse_bytes(&urlbytes)?), input.format.as_ref(), &entropy)
 }
 
 fn is_source(name: &str) -> bool {
@@ -156,12 +162,13 @@ fn parse_bytes(text: &str) -> Result<i64, EngineError> {
 fn make(
     source: Option<String>,
     bytes: Option<i64>,
-    given: Option<Text>,
+    given: Option<&Text>,
     entropy: &Entropy,
 ) -> Result<Reply, EngineError> {
     let source = source.filter(|source| !source.is_empty()).unwrap_or_else(|| "platform".to_owned());
     if !is_source(&source) {
-        let text = format!("unsupported entropy source {source:?}; must be \"platform\" or \"seal\", or \"all\"");
+        let text =
+            format!("unsupported entropy source {source:?}; must be \"platform\" or \"seal\", or \"all\"");
         return Err(bad_request(text));
     }
     let bytes = match bytes.unwrap_or(DEFAULT_BYTES) {
@@ -195,7 +202,11 @@ mod tests {
             ("", json!({}), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
             ("/sha2-224", json!({}), "23097d223405d8228642a477bda255b32aadbce4bda0b3f7e36c9da7"),
             ("/sha2-256", json!({"format": "base64"}), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="),
-            ("", json!({"algorithm": "sha3-256"}), "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532"),
+            (
+                "",
+                json!({"algorithm": "sha3-256"}),
+                "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532",
+            ),
             (
                 "/sha2-384",
                 json!({"algorithm": "sha2-256"}),

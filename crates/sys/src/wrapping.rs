@@ -48,11 +48,14 @@ impl TokenInput {
 #[derive(Serialize, JsonSchema)]
 struct Properties {
     /// The path whose answer is wrapped.
-    creation_path: String,
+    #[serde(rename = "creation_path")]
+    path: String,
     /// When it was made (RFC 3339).
-    creation_time: String,
+    #[serde(rename = "creation_time")]
+    time: String,
     /// How long it was made for, in seconds.
-    creation_ttl: u64,
+    #[serde(rename = "creation_ttl")]
+    ttl: u64,
 }
 
 async fn wrap(request: Arc<Request>, Body(body): Body) -> Result<Reply, EngineError> {
@@ -71,9 +74,9 @@ async fn lookup(
     let token = input.token(request.caller.as_ref())?;
     let (_, wrapped) = core.wrapped(&view.scoped(Scope::core()), &token).await?.ok_or_else(not_wrapping)?;
     Ok(Data(Properties {
-        creation_path: wrapped.creation_path.clone(),
-        creation_time: wrapped.creation_time.clone(),
-        creation_ttl: wrapped.ttl,
+        path: wrapped.creation_path.clone(),
+        time: wrapped.creation_time.clone(),
+        ttl: wrapped.ttl,
     }))
 }
 
@@ -140,7 +143,7 @@ mod tests {
     const UNWRAP: &str = "sys/wrapping/unwrap";
 
     async fn wrapped(server: &Server, asked: Asked, path: &str, input: Value) -> String {
-        let told = server.ask_wrapped(asked, path, input, Duration::from_secs(60)).await;
+        let told = server.ask_wrapped(asked, path, input, Duration::from_mins(1)).await;
         assert_eq!(told.body["data"], Value::Null, "{}", told.body);
         told.body["wrap_info"]["token"].as_str().expect("a wrapping token").to_owned()
     }
@@ -217,7 +220,7 @@ mod tests {
         assert_eq!(told.data(), &expected);
         assert_eq!(server.read("sys/wrapping/lookup").await.error(), UNKNOWN);
         assert_eq!(post(&server, "", "sys/wrapping/lookup", json!({"token": "x"})).await.error(), UNKNOWN);
-        server.clock.advance(Duration::from_secs(60));
+        server.clock.advance(Duration::from_mins(1));
         assert_eq!(post(&server, "", "sys/wrapping/lookup", json!({"token": token})).await.error(), UNKNOWN);
     }
 

@@ -120,7 +120,9 @@ fn int(value: Value) -> Result<i64, String> {
             number.as_i64().ok_or_else(|| "expected a whole number of at most 64 bits".to_owned())
         }
         Value::String(text) if text.trim().is_empty() => Ok(0),
-        Value::String(text) => text.trim().parse().map_err(|_| "cannot parse as int: invalid syntax".to_owned()),
+        Value::String(text) => {
+            text.trim().parse().map_err(|_error| "cannot parse as int: invalid syntax".to_owned())
+        }
         Value::Bool(flag) => Ok(i64::from(flag)),
         other => Err(format!("expected type 'int', got {}", kind(&other))),
     }
@@ -132,7 +134,9 @@ fn ttl(value: Value) -> Result<Duration, String> {
         Value::Number(number) => {
             parse_duration(&number.to_string()).or_else(|error| {
                 let secs = number.as_f64().filter(|secs| secs.is_finite() && *secs >= 0.0);
-                secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok()).ok_or_else(|| error.to_string())
+                let span = secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok());
+                // The bound is that of the same duration as text.
+                span.filter(|span| u64::try_from(span.as_nanos()).is_ok()).ok_or_else(|| error.to_string())
             })
         }
         other => Err(format!("expected a duration in seconds or with units, got {}", kind(&other))),
@@ -170,7 +174,7 @@ fn pairs(value: Value) -> Result<BTreeMap<String, String>, String> {
             members.into_iter().map(|(name, value)| text(value).map(|value| (name, value))).collect()
         }
         Value::String(json) if json.trim_start().starts_with('{') => {
-            serde_json::from_str(&json).map_err(|_| "not a JSON object".to_owned()).and_then(pairs)
+            serde_json::from_str(&json).map_err(|_error| "not a JSON object".to_owned()).and_then(pairs)
         }
         other => list(other)?
             .into_iter()
@@ -222,6 +226,10 @@ mod tests {
             assert!(!refused.contains("hunter2"), "{refused}");
         }
         assert!(read::<Ttl>(json!(-5)).is_err());
+        assert!(
+            read::<Ttl>(json!(9_223_372_036_854_775_808_u64)).is_err(),
+            "as text it is out of range, too"
+        );
         assert!(read::<Int>(json!(1.5)).is_err());
     }
 

@@ -128,11 +128,12 @@ fn authorize_any(input: &[u8]) {
 }
 
 /// Whether a pattern covers a path, in the simplest way. Source: Vault's "Policies" page: `+` is any one segment, `*` at the
-/// end any rest.
+/// end any rest; a leading slash means nothing.
 fn matches(pattern: &str, path: &str) -> bool {
+    let pattern = pattern.strip_prefix('/').unwrap_or(pattern);
     let (pattern, open) = pattern.strip_suffix('*').map_or((pattern, false), |pattern| (pattern, true));
     let (pattern, path): (Vec<&str>, Vec<&str>) =
-        (pattern.trim_start_matches('/').split('/').collect(), path.split('/').collect());
+        (pattern.split('/').collect(), path.split('/').collect());
     if path.len() < pattern.len() || (!open && path.len() != pattern.len()) {
         return false;
     }

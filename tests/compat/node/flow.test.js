@@ -122,7 +122,7 @@ test('the whole flow', { skip: !endpoint && 'VAULT_ADDR is not set: run tests/co
       assert.deepEqual((await left.app.list('kv1/app')).data.keys, ['a']);
       await left.app.delete('kv1/app/a');
       await refused(left.app.read('kv1/app/a'), 404, undefined);
-      await refused(left.app.read('kv1/other'), 403, '1 error occurred:\n\t* permission denied\n\n');
+      await refused(left.app.read('kv1/other'), 403, /permission denied/);
     },
 
     async 'KV version 2'() {

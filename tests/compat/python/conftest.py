@@ -111,6 +111,25 @@ def kv2(root, name):
     return path
 
 
+def needs(of, path):
+    """Skips a test of an optional part where the server (with its root token) knows no such path."""
+    answer = of.http().get(path)
+    if answer.status == 404 and any("unsupported path" in e or "no handler" in e for e in answer.errors or []):
+        pytest.skip(f"this server has no {path}")
+
+
+@pytest.fixture
+def identity(raw):
+    """For tests of entities: skips where the server has no identity engine."""
+    if "identity/" not in raw.get("sys/mounts").data:
+        pytest.skip("this server has no identity engine")
+
+
+def said(answer, text):
+    """Whether an answer's one error is `text`, by itself or in the list that Vault makes of several."""
+    return answer.errors in ([text], [f"1 error occurred:\n\t* {text}\n\n"])
+
+
 def eventually(check, limit_s=10.0):
     """Repeats `check` until it neither raises nor returns False, and returns what it returned."""
     until = time.monotonic() + limit_s

@@ -98,13 +98,23 @@ def test_login(root, approle, role, client_of):
     assert auth["token_policies"] == ["app", "default"] == auth["policies"]
     assert (auth["lease_duration"], auth["renewable"], auth["token_type"], auth["orphan"]) == (600, True, "service", True)
     assert auth["metadata"] == {"role_name": "r", "host": "h1"}
-    assert auth["entity_id"]
     data = client.auth.token.lookup_self()["data"]
     assert (data["path"], data["display_name"]) == (f"auth/{approle}/login", approle)
-    assert data["meta"] == {"role_name": "r", "host": "h1"} and data["entity_id"] == auth["entity_id"]
+    assert data["meta"] == {"role_name": "r", "host": "h1"}
     assert client.auth.token.renew_self(increment="15m")["auth"]["lease_duration"] in (600, 900)
     again = client_of().auth.approle.login(role_id, made["secret_id"], mount_point=approle)["auth"]
-    assert again["client_token"] != auth["client_token"] and again["entity_id"] == auth["entity_id"]
+    assert again["client_token"] != auth["client_token"]
+
+
+def test_role_is_one_entity(identity, root, approle, role, client_of):
+    role_id = role()
+    entities = set()
+    for _ in range(2):
+        secret = root.auth.approle.generate_secret_id("r", mount_point=approle)["data"]["secret_id"]
+        client = client_of()
+        entities.add(client.auth.approle.login(role_id, secret, mount_point=approle)["auth"]["entity_id"])
+        entities.add(client.auth.token.lookup_self()["data"]["entity_id"])
+    assert len(entities) == 1 and "" not in entities
 
 
 def test_wrong_credentials(root, raw, approle, role, product):

@@ -1,14 +1,17 @@
 """The shape of errors, which clients match on, and of HTTP itself."""
 
 import pytest
+from conftest import needs, said
 
-DENIED = ["permission denied"]
 
 
 @pytest.mark.parametrize("token", ["", "nonsense", "hvs.CAESINONSENSE", "s.nonsense", "hvb.AAAAAQnonsense", "x" * 10_000])
 def test_no_or_unknown_token(raw, kv2, token):
     answer = raw.get(f"{kv2}/data/a", token=token)
-    assert answer.status == 403 and answer.errors == DENIED
+    assert answer.status == 403
+    # Vault says "invalid token" as well where there is one.
+    assert answer.errors in (["permission denied"], ["permission denied", "invalid token"],
+                             ["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"])
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
 
@@ -17,8 +20,7 @@ def test_denied_by_policy(raw, kv2, with_policy):
     token = with_policy('path "nothing" { capabilities = ["read"] }').token
     for method in ("GET", "LIST", "POST", "DELETE"):
         answer = raw.request(method, f"{kv2}/data/a", {"data": {}} if method == "POST" else None, token=token)
-        assert answer.status == 403
-        assert answer.errors == ["1 error occurred:\n\t* permission denied\n\n"], answer.text
+        assert answer.status == 403 and said(answer, "permission denied"), answer.text
 
 
 def test_absent_is_an_empty_list_of_errors(raw, kv2):
@@ -29,9 +31,9 @@ def test_absent_is_an_empty_list_of_errors(raw, kv2):
 
 def test_unsupported(raw, kv2):
     answer = raw.post("sys/mounts", {})
-    assert answer.status == 405 and answer.errors == ["1 error occurred:\n\t* unsupported operation\n\n"]
+    assert answer.status == 405 and said(answer, "unsupported operation"), answer.text
     answer = raw.get("sys/no-such-path")
-    assert answer.status == 404 and answer.errors == ["1 error occurred:\n\t* unsupported path\n\n"]
+    assert answer.status == 404 and said(answer, "unsupported path"), answer.text
     assert raw.request("DELETE", "sys/health").status == 405
     assert raw.get("/v2/anything").status == 404
 
@@ -109,7 +111,7 @@ def test_openapi_document(raw):
     assert "/sys/mounts" in document["paths"] and "/auth/token/create" in document["paths"]
 
 
-def test_self_description(raw):
-    assert raw.get("sys/internal/counters/tokens").status in (200, 404)
+def test_metrics(vault, raw):
+    needs(vault, "sys/metrics")
     answer = raw.get("sys/metrics?format=prometheus")
     assert answer.status == 200 and "vault_" in answer.text

@@ -233,7 +233,8 @@ def test_least_privilege(root, kv2, with_policy):
 def test_upgrade_from_version_1(root, raw, kv1):
     """Tuning a version 1 mount to version 2 keeps its secrets as their version 1."""
     root.secrets.kv.v1.create_or_update_secret("dir/a", {"x": "1"}, mount_point=kv1)
-    raw.expect(200, "POST", f"sys/mounts/{kv1}/tune", {"options": {"version": "2"}})
+    # 200 where the server warns that the upgrade takes a moment.
+    assert raw.post(f"sys/mounts/{kv1}/tune", {"options": {"version": "2"}}).status in (200, 204)
     eventually(lambda: raw.get(f"{kv1}/data/dir/a").status == 200)
     data = raw.get(f"{kv1}/data/dir/a").data
     assert data["data"] == {"x": "1"} and data["metadata"]["version"] == 1

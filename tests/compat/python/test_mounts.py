@@ -7,8 +7,8 @@ from hvac import exceptions
 
 def test_default_mounts(root):
     mounts = root.sys.list_mounted_secrets_engines()["data"]
-    assert {p: m["type"] for p, m in mounts.items() if p in ("sys/", "cubbyhole/", "identity/")} == {
-        "sys/": "system", "cubbyhole/": "cubbyhole", "identity/": "identity"}
+    assert {p: m["type"] for p, m in mounts.items() if p in ("sys/", "cubbyhole/")} == {
+        "sys/": "system", "cubbyhole/": "cubbyhole"}
     methods = root.sys.list_auth_methods()["data"]
     assert methods["token/"]["type"] == "token"
 

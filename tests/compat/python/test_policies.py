@@ -131,8 +131,8 @@ def test_policy_changes_apply_to_tokens_at_once(kv1, root, name, with_policy):
     refused(exceptions.Forbidden, lambda: client.secrets.kv.v1.read_secret("a", mount_point=kv1))
 
 
-def test_templated_policy(kv1, root, raw, name, client_of):
-    """{{identity.entity.name}} and the like resolve to the token's entity."""
+def test_templated_policy(kv1, root, raw, name, client_of, identity):
+    """{{identity.entity.aliases…}} and the like resolve to the token's entity."""
     raw.expect(204, "POST", f"sys/auth/{name}", {"type": "userpass"})
     accessor = raw.get("sys/auth").data[f"{name}/"]["accessor"]
     root.sys.create_or_update_policy(

@@ -20,11 +20,17 @@ def test_login(userpass, client_of):
     client = client_of()
     auth = client.auth.userpass.login("ann", "correct horse", mount_point=userpass)["auth"]
     assert auth["policies"] == ["app", "default"] and auth["lease_duration"] == 600
-    assert auth["metadata"] == {"username": "ann"} and auth["entity_id"]
+    assert auth["metadata"] == {"username": "ann"}
     data = client.auth.token.lookup_self()["data"]
     assert (data["path"], data["display_name"]) == (f"auth/{userpass}/login/ann", f"{userpass}-ann")
     # User names are case-insensitive.
-    assert client_of().auth.userpass.login("ANN", "correct horse", mount_point=userpass)["auth"]["entity_id"] == auth["entity_id"]
+    again = client_of().auth.userpass.login("ANN", "correct horse", mount_point=userpass)["auth"]
+    assert again["metadata"] == {"username": "ann"}
+
+
+def test_user_is_one_entity(identity, userpass, client_of):
+    entities = {client_of().auth.userpass.login(name, "correct horse", mount_point=userpass)["auth"]["entity_id"] for name in ("ann", "ANN")}
+    assert len(entities) == 1 and "" not in entities
 
 
 def test_wrong_credentials(userpass, client_of, raw):

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use strongroom_core::{Core, NewToken, TokenEntry, TokenRole};
 use strongroom_engine_api::lenient::{Flag, Int, List, Pairs, Text};
 use strongroom_engine_api::{
-    Call, Caller, Engine, EngineError, Extension, Input, Path, Reply, Scope, TokenKind, Txn, bad_request, parse_duration,
+    Call, Caller, Engine, EngineError, Extension, Input, Path, Reply, Scope, TokenKind, Txn, bad_request,
+    parse_duration,
 };
 use strongroom_policy::ROOT_POLICY_NAME;
 
@@ -198,7 +199,7 @@ impl Asked {
         let text = |text: Option<Text>| text.map(|text| text.0).unwrap_or_default();
         let num_uses = match input.num_uses.map_or(0, |uses| uses.0) {
             ..0 => return Err(bad_request("number of uses cannot be negative")),
-            uses => u32::try_from(uses).map_err(|_| bad_request("number of uses is too large"))?,
+            uses => u32::try_from(uses).map_err(|_too_large| bad_request("number of uses is too large"))?,
         };
         let kind = match text(input.kind).as_str() {
             "" => None,
@@ -279,7 +280,8 @@ impl Asked {
         let none = TokenRole::default();
         let role = role.unwrap_or(&none);
         entry.bound_cidrs.clone_from(&role.bound_cidrs);
-        entry.explicit_max_ttl = lesser(call, "Explicit max TTL", self.explicit_max_ttl, role.explicit_max_ttl);
+        entry.explicit_max_ttl =
+            lesser(call, "Explicit max TTL", self.explicit_max_ttl, role.explicit_max_ttl);
         if entry.kind == TokenKind::Batch {
             return;
         }

@@ -32,7 +32,11 @@ fn routes(engine: Engine) -> Engine {
         .route("tidy", |r| r.update("Look for token records that lead nowhere, and remove them.", tidy))
 }
 
-async fn accessors(Extension(core): Extension<Core>, paging: Paging, view: View) -> Result<Reply, EngineError> {
+async fn accessors(
+    Extension(core): Extension<Core>,
+    paging: Paging,
+    view: View,
+) -> Result<Reply, EngineError> {
     let view = view.scoped(Scope::core());
     Reply::keys(&core.accessors(&view, paging.after.as_deref(), paging.limit).await?)
 }

@@ -5,16 +5,16 @@ use serde::{Deserialize, Serialize};
 use strongroom_core::{Core, TokenEntry};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Scope, TokenSettings, View, bad_request,
+    Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Scope, TokenSettings, View,
+    bad_request,
 };
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
-        .route("lookup", |r| {
-            r.read("Look up a token.", lookup).update("Look up a token.", lookup)
-        })
+        .route("lookup", |r| r.read("Look up a token.", lookup).update("Look up a token.", lookup))
         .route("lookup-self", |r| {
-            r.read("Look up the calling token.", lookup_self).update("Look up the calling token.", lookup_self)
+            r.read("Look up the calling token.", lookup_self)
+                .update("Look up the calling token.", lookup_self)
         })
         .route("lookup-accessor", |r| r.update("Look up a token by its accessor.", lookup_accessor))
 }
@@ -128,7 +128,8 @@ async fn lookup(
     view: View,
     clock: Clock,
 ) -> Result<Data<TokenView>, EngineError> {
-    match input.token.map(|token| token.0).filter(|token| !token.is_empty() && token != caller.token.expose()) {
+    match input.token.map(|token| token.0).filter(|token| !token.is_empty() && token != caller.token.expose())
+    {
         Some(token) => told(&core, &view, &clock, &token).await,
         None => lookup_self(Extension(core), caller, view, clock).await,
     }
@@ -162,7 +163,9 @@ async fn lookup_accessor(
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request("missing accessor"))?;
     let view = view.scoped(Scope::core());
-    let Some(key) = core.key_of_accessor(&view, &accessor).await? else { return Err(bad_request("invalid accessor")) };
+    let Some(key) = core.key_of_accessor(&view, &accessor).await? else {
+        return Err(bad_request("invalid accessor"));
+    };
     let entry = core.token_at(&view, &key).await?.ok_or_else(|| bad_request("invalid accessor"))?;
     Ok(Data(TokenView::new(&entry, "", clock.now())))
 }

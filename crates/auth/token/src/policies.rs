@@ -126,18 +126,21 @@ mod tests {
         text.split_whitespace().map(str::to_owned).collect()
     }
 
-    fn grant(asked: &str, parent: &str, role: Option<&TokenRole>, sudo: bool) -> Result<String, String> {
+    #[derive(Debug, PartialEq)]
+    struct Granted(Result<String, String>);
+
+    fn grant(asked: &str, parent: &str, role: Option<&TokenRole>, sudo: bool) -> Granted {
         let (asked, parent) = (names(asked), names(parent));
         let wish = Wish { asked: &asked, no_default: false, parent: &parent, role, sudo };
-        wish.grant().map(|policies| policies.join(" ")).map_err(|error| error.to_string())
+        Granted(wish.grant().map(|policies| policies.join(" ")).map_err(|error| error.to_string()))
     }
 
-    fn ok(text: &str) -> Result<String, String> {
-        Ok(text.to_owned())
+    fn ok(text: &str) -> Granted {
+        Granted(Ok(text.to_owned()))
     }
 
-    fn no(text: &str) -> Result<String, String> {
-        Err(text.to_owned())
+    fn no(text: &str) -> Granted {
+        Granted(Err(text.to_owned()))
     }
 
     #[test]
@@ -164,7 +167,10 @@ mod tests {
         assert_eq!(grant("root", "default dev", Some(&any), false), no(root));
         let lax = TokenRole { disallowed_policies: names("x"), ..TokenRole::default() };
         assert_eq!(grant("root", "default dev", Some(&lax), false), no(root));
-        assert_eq!(grant("response-wrapping", "root", None, true), no("cannot assign policy \"response-wrapping\""));
+        assert_eq!(
+            grant("response-wrapping", "root", None, true),
+            no("cannot assign policy \"response-wrapping\"")
+        );
     }
 
     #[test]
@@ -192,12 +198,17 @@ mod tests {
         assert_eq!(grant("", "default dev", Some(&denies), false), disallowed("default"));
         assert_eq!(grant("", "root", Some(&denies), true), disallowed("root"));
         let open = TokenRole::default();
-        assert_eq!(grant("ops", "default dev", Some(&open), false), no("child policies must be subset of parent"));
+        assert_eq!(
+            grant("ops", "default dev", Some(&open), false),
+            no("child policies must be subset of parent")
+        );
     }
 
     #[test]
     fn default_can_be_left_out() {
-        for (asked, parent, got) in [("", "default dev", "dev"), ("dev", "root", "dev"), ("default", "root", "")] {
+        for (asked, parent, got) in
+            [("", "default dev", "dev"), ("dev", "root", "dev"), ("default", "root", "")]
+        {
             let (asked, parent) = (names(asked), names(parent));
             let wish = Wish { asked: &asked, no_default: true, parent: &parent, role: None, sudo: true };
             assert_eq!(wish.grant().unwrap().join(" "), got);

@@ -92,5 +92,9 @@ async fn extend(
     let increment: Option<Duration> = increment.map(|increment| increment.0);
     let mut renewed = core.renew_token(txn, key, increment).await?;
     renewed.token = token;
-    Ok(Reply { made_auth: Some(renewed.auth_member()?), warnings: renewed.warnings.clone(), ..Reply::default() })
+    Ok(Reply {
+        made_auth: Some(renewed.auth_member()?),
+        warnings: renewed.warnings.clone(),
+        ..Reply::default()
+    })
 }

@@ -11,7 +11,9 @@ use strongroom_engine_api::{
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
         .route("revoke", |r| r.update("Revoke a token and all tokens made from it.", revoke))
-        .route("revoke-self", |r| r.update("Revoke the calling token and all tokens made from it.", revoke_self))
+        .route("revoke-self", |r| {
+            r.update("Revoke the calling token and all tokens made from it.", revoke_self)
+        })
         .route("revoke-accessor", |r| {
             r.update("Revoke a token by its accessor, and all tokens made from it.", revoke_accessor)
         })
@@ -38,7 +40,9 @@ impl RevokeInput {
         let token = self.token.map(|token| token.0).filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| bad_request("missing token ID"))?;
         match core.principal(txn.view(), &token, clock.now()).await? {
-            Some(found) if found.entry.kind == TokenKind::Batch => Err(bad_request("batch tokens cannot be revoked")),
+            Some(found) if found.entry.kind == TokenKind::Batch => {
+                Err(bad_request("batch tokens cannot be revoked"))
+            }
             found => Ok(found.map(|found| found.key)),
         }
     }
@@ -83,6 +87,7 @@ async fn revoke_orphan(
     txn: Txn,
     clock: Clock,
 ) -> Result<(), EngineError> {
-    let key = input.key(&core, &txn, &clock).await?.ok_or_else(|| bad_request("token to revoke not found"))?;
+    let key =
+        input.key(&core, &txn, &clock).await?.ok_or_else(|| bad_request("token to revoke not found"))?;
     core.revoke_orphaning(&txn, &key).await
 }

@@ -31,19 +31,19 @@ struct RoleInput {
     allowed_policies: Option<List>,
     /// If set, tokens can be created with any subset of glob matched policies in this list.
     allowed_policies_glob: Option<List>,
-    /// Use 'token_bound_cidrs' instead.
+    /// Use `token_bound_cidrs` instead.
     bound_cidrs: Option<List>,
     /// If set, successful token creation via this role will require that no policies in the given list are requested.
     disallowed_policies: Option<List>,
     /// The same with globs.
     disallowed_policies_glob: Option<List>,
-    /// Use 'token_explicit_max_ttl' instead.
+    /// Use `token_explicit_max_ttl` instead.
     explicit_max_ttl: Option<Ttl>,
     /// If true, tokens created via this role will be orphan tokens (have no parent).
     orphan: Option<Flag>,
     /// If set, tokens created via this role will contain the given suffix as a part of their path.
     path_suffix: Option<Text>,
-    /// Use 'token_period' instead.
+    /// Use `token_period` instead.
     period: Option<Ttl>,
     /// Tokens created via this role will be renewable or not according to this value. Defaults to true.
     renewable: Option<Flag>,
@@ -119,14 +119,14 @@ impl RoleView {
             allowed_entity_aliases: (!aliases.is_empty()).then_some(aliases),
             allowed_policies: role.allowed_policies.clone(),
             allowed_policies_glob: role.allowed_policies_glob.clone(),
-            bound_cidrs: role.older_bound_cidrs.then(|| blocks.bound_cidr_texts()),
+            bound_cidrs: role.older.bound_cidrs.then(|| blocks.bound_cidr_texts()),
             disallowed_policies: role.disallowed_policies.clone(),
             disallowed_policies_glob: role.disallowed_policies_glob.clone(),
-            explicit_max_ttl: older(role.older_explicit_max_ttl, role.explicit_max_ttl),
+            explicit_max_ttl: older(role.older.explicit_max_ttl, role.explicit_max_ttl),
             name,
             orphan: role.orphan,
             path_suffix: role.path_suffix.clone(),
-            period: older(role.older_period, role.period),
+            period: older(role.older.period, role.period),
             renewable: role.renewable,
             token_bound_cidrs: blocks.bound_cidr_texts(),
             token_explicit_max_ttl: role.explicit_max_ttl.as_secs(),
@@ -204,11 +204,15 @@ async fn delete(
 /// Takes over what is given.
 fn apply(role: &mut TokenRole, mut input: RoleInput, call: &Call) -> Result<(), EngineError> {
     warn_of_both(call, "period", input.token_period.is_some() && input.period.is_some());
-    warn_of_both(call, "explicit_max_ttl", input.token_explicit_max_ttl.is_some() && input.explicit_max_ttl.is_some());
+    warn_of_both(
+        call,
+        "explicit_max_ttl",
+        input.token_explicit_max_ttl.is_some() && input.explicit_max_ttl.is_some(),
+    );
     warn_of_both(call, "bound_cidrs", input.token_bound_cidrs.is_some() && input.bound_cidrs.is_some());
-    older(&mut input.token_period, input.period, &mut role.older_period);
-    older(&mut input.token_explicit_max_ttl, input.explicit_max_ttl, &mut role.older_explicit_max_ttl);
-    older(&mut input.token_bound_cidrs, input.bound_cidrs, &mut role.older_bound_cidrs);
+    older(&mut input.token_period, input.period, &mut role.older.period);
+    older(&mut input.token_explicit_max_ttl, input.explicit_max_ttl, &mut role.older.explicit_max_ttl);
+    older(&mut input.token_bound_cidrs, input.bound_cidrs, &mut role.older.bound_cidrs);
     let policies = |given: Option<List>, kept: &mut Vec<String>| {
         if let Some(List(names)) = given {
             *kept = normal_policies(&names);
@@ -232,7 +236,7 @@ fn apply(role: &mut TokenRole, mut input: RoleInput, call: &Call) -> Result<(), 
     if let Some(Int(uses)) = input.token_num_uses {
         role.num_uses = match uses {
             ..0 => return Err(bad_request("'token_num_uses' cannot be negative")),
-            uses => u32::try_from(uses).map_err(|_| bad_request("'token_num_uses' is too large"))?,
+            uses => u32::try_from(uses).map_err(|_too_large| bad_request("'token_num_uses' is too large"))?,
         };
     }
     if let Some(Text(suffix)) = input.path_suffix {
@@ -258,7 +262,9 @@ fn older<T>(newer: &mut Option<T>, given: Option<T>, echoed: &mut bool) {
 
 fn warn_of_both(call: &Call, name: &str, both: bool) {
     if both {
-        call.warn(format!("Both 'token_{name}' and deprecated '{name}' value supplied, ignoring the deprecated value"));
+        call.warn(format!(
+            "Both 'token_{name}' and deprecated '{name}' value supplied, ignoring the deprecated value"
+        ));
     }
 }
 
@@ -285,7 +291,8 @@ fn check(role: &TokenRole) -> Result<(), EngineError> {
 fn check_suffix(suffix: &str) -> Result<(), EngineError> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let whole = suffix.chars().all(|c| word(c) || matches!(c, '-' | '.'));
-    let good = suffix.is_empty() || (suffix.len() >= 3 && whole && suffix.starts_with(word) && suffix.ends_with(word));
+    let good = suffix.is_empty()
+        || (suffix.len() >= 3 && whole && suffix.starts_with(word) && suffix.ends_with(word));
     if good {
         return Ok(());
     }

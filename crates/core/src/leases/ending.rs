@@ -47,7 +47,12 @@ impl Stored for Irrevocable {}
 
 impl Core {
     /// Revokes the lease with this id, or the token whose lease it is; answers whether there was one.
-    pub async fn revoke_lease_id(&self, txn: &Txn, namespace: NamespaceId, id: &str) -> Result<bool, EngineError> {
+    pub async fn revoke_lease_id(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        id: &str,
+    ) -> Result<bool, EngineError> {
         let txn = txn.scoped(Scope::core());
         let Some(lease) = LEASES.get(&txn, &(namespace, id)).await? else { return Ok(false) };
         self.revoke_lease(&txn, id, &lease, false).await?;
@@ -55,7 +60,13 @@ impl Core {
     }
 
     /// Ends a lease within `txn`. `forced`: whatever the engine says about it.
-    pub(crate) async fn revoke_lease(&self, txn: &Txn, id: &str, lease: &Lease, forced: bool) -> Result<(), EngineError> {
+    pub(crate) async fn revoke_lease(
+        &self,
+        txn: &Txn,
+        id: &str,
+        lease: &Lease,
+        forced: bool,
+    ) -> Result<(), EngineError> {
         let mut budget = TREE_STEP;
         self.revoke_lease_within(txn, id, lease, forced, &mut budget).await
     }
@@ -97,7 +108,12 @@ impl Core {
 
     /// As [`Core::revoke_prefix`], in as many transactions of its own as it takes, and done when it answers, with all
     /// that hung on revoked tokens. When the caller goes away in between, housekeeping does the rest.
-    pub async fn revoke_prefix_now(&self, namespace: NamespaceId, prefix: &str, forced: bool) -> Result<(), EngineError> {
+    pub async fn revoke_prefix_now(
+        &self,
+        namespace: NamespaceId,
+        prefix: &str,
+        forced: bool,
+    ) -> Result<(), EngineError> {
         let folder = folder(prefix);
         let mut begun = false;
         loop {
@@ -237,7 +253,9 @@ impl Core {
     ) -> Result<bool, EngineError> {
         match what {
             Due::Token => match TOKENS.get(txn, key).await? {
-                Some(entry) if entry.expires.is_some_and(|end| end.as_secs() == at && end > now) => return Ok(false),
+                Some(entry) if entry.expires.is_some_and(|end| end.as_secs() == at && end > now) => {
+                    return Ok(false);
+                }
                 Some(entry) if entry.has_expired(now) => self.revoke_tree(txn, key, budget).await?,
                 _ => EXPIRY.delete(txn, &(at, key)),
             },

@@ -69,7 +69,8 @@ impl Core {
             let mut skipped_to = None;
             for (_, id) in page {
                 let Some(rest) = id.strip_prefix(folder) else { continue };
-                let name = rest.split_once('/').map_or_else(|| rest.to_owned(), |(name, _)| format!("{name}/"));
+                let name =
+                    rest.split_once('/').map_or_else(|| rest.to_owned(), |(name, _)| format!("{name}/"));
                 if names.last() != Some(&name) {
                     if names.len() == limit {
                         return Ok(names);

@@ -66,8 +66,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HOUR: Duration = Duration::from_secs(3600);
-    const MOUNT: Lifetimes = Lifetimes { default: HOUR, max: Duration::from_secs(10 * 3600) };
+    const HOUR: Duration = Duration::from_hours(1);
+    const MOUNT: Lifetimes = Lifetimes { default: HOUR, max: Duration::from_hours(10) };
 
     fn ttl(entry: &TokenEntry, asked: Duration, age: Duration) -> (Duration, bool) {
         let granted = granted_ttl(entry, asked, MOUNT, entry.created.after(age));
@@ -85,11 +85,19 @@ mod tests {
         let role = TokenEntry { max_ttl: HOUR * 3, ..TokenEntry::default() };
         assert_eq!(ttl(&role, HOUR * 5, Duration::ZERO), (HOUR * 3, true), "the role's maximum");
         let hard = TokenEntry { explicit_max_ttl: HOUR, period: HOUR * 4, ..TokenEntry::default() };
-        assert_eq!(ttl(&hard, Duration::ZERO, HOUR / 2), (HOUR / 2, true), "an explicit maximum ends a period too");
+        assert_eq!(
+            ttl(&hard, Duration::ZERO, HOUR / 2),
+            (HOUR / 2, true),
+            "an explicit maximum ends a period too"
+        );
         let periodic = TokenEntry { period: HOUR * 4, ..TokenEntry::default() };
         assert_eq!(ttl(&periodic, HOUR, HOUR * 100), (HOUR * 4, false), "a period has no other end");
         let long = TokenEntry { period: HOUR * 40, ..TokenEntry::default() };
-        assert_eq!(ttl(&long, HOUR, HOUR * 100), (HOUR * 10, true), "a period is at most the mount's maximum");
+        assert_eq!(
+            ttl(&long, HOUR, HOUR * 100),
+            (HOUR * 10, true),
+            "a period is at most the mount's maximum"
+        );
     }
 
     #[test]
@@ -143,8 +151,9 @@ mod tests {
 
         #[test]
         fn renewing_never_outlives_the_maximum(steps in prop::collection::vec((1u64..50_000, 0u64..50_000), 1..20)) {
-            let entry = TokenEntry { max_ttl: HOUR * 5, ..TokenEntry::default() };
-            let end = entry.created.after(HOUR * 5);
+            let max_ttl = Duration::from_hours(5);
+            let entry = TokenEntry { max_ttl, ..TokenEntry::default() };
+            let end = entry.created.after(max_ttl);
             let mut now = entry.created;
             for (asked, wait) in steps {
                 let granted = granted_ttl(&entry, Duration::from_secs(asked), MOUNT, now);

@@ -23,7 +23,11 @@ const JSON: &str = "application/json";
 
 impl Answer {
     /// An envelope; 204 where there is nothing to say.
-    pub(crate) fn envelope(envelope: &Envelope, request_id: &str, status: Option<u16>) -> Result<Self, EngineError> {
+    pub(crate) fn envelope(
+        envelope: &Envelope,
+        request_id: &str,
+        status: Option<u16>,
+    ) -> Result<Self, EngineError> {
         if envelope.is_empty() {
             let status = status.unwrap_or(204);
             return Ok(Self { status, content_type: "", body: Bytes::new(), headers: Vec::new() });

@@ -120,21 +120,31 @@ impl Core {
             _ => (String::new(), String::new()),
         };
         let login = done.and_then(|done| done.made.as_ref()).map(issued);
-        let made_elsewhere = (!token.is_empty())
-            .then(|| audit::Auth { client_token: &token, accessor: &accessor, ..audit::Auth::default() });
+        let made_elsewhere = (!token.is_empty()).then(|| audit::Auth {
+            client_token: &token,
+            accessor: &accessor,
+            ..audit::Auth::default()
+        });
         let wrap = done.and_then(|done| done.envelope.wrap.as_ref());
         let response = audit::Response {
             auth: login.or(made_elsewhere),
             mount: facts.mount(),
             lease_id: (!shown.lease_id.is_empty()).then_some(shown.lease_id.as_str()),
-            data: shown.data.as_ref().filter(|data| data.as_str().starts_with('{')).map(|data| audit::RawJson::new(data.as_str())),
-            non_hmac_keys: facts.mounted.map_or(&[], |mounted| &mounted.entry.tuning.audit_non_hmac_response_keys),
+            data: shown
+                .data
+                .as_ref()
+                .filter(|data| data.as_str().starts_with('{'))
+                .map(|data| audit::RawJson::new(data.as_str())),
+            non_hmac_keys: facts
+                .mounted
+                .map_or(&[], |mounted| &mounted.entry.tuning.audit_non_hmac_response_keys),
             warnings: &shown.warnings,
             wrap_info: wrap.map(|wrap| audit::WrapInfo {
                 ttl: wrap.ttl,
                 token: &wrap.token,
                 accessor: &wrap.accessor,
-                creation_time: strongroom_engine_api::Moment::parse_rfc3339(&wrap.creation_time).unwrap_or_default(),
+                creation_time: strongroom_engine_api::Moment::parse_rfc3339(&wrap.creation_time)
+                    .unwrap_or_default(),
                 creation_path: &wrap.creation_path,
                 wrapped_accessor: &wrap.wrapped_accessor,
             }),
@@ -208,7 +218,12 @@ impl<'a> Facts<'a> {
     }
 
     fn granting(&self) -> Vec<audit::GrantingPolicy<'a>> {
-        let grant = |name| audit::GrantingPolicy { name, namespace_id: "root", namespace_path: "", policy_type: "acl" };
+        let grant = |name| audit::GrantingPolicy {
+            name,
+            namespace_id: "root",
+            namespace_path: "",
+            policy_type: "acl",
+        };
         match self.caller {
             Some(caller) if caller.acl.is_root() => vec![grant("root")],
             Some(caller) => caller.granting.iter().map(|name| grant(name)).collect(),
@@ -217,7 +232,8 @@ impl<'a> Facts<'a> {
     }
 
     fn headers(&self) -> Vec<audit::Header<'_>> {
-        let header = |(name, hmac, values): &'a (&str, bool, Vec<&str>)| audit::Header { name, values, hmac: *hmac };
+        let header =
+            |(name, hmac, values): &'a (&str, bool, Vec<&str>)| audit::Header { name, values, hmac: *hmac };
         let _ = header;
         self.header_values
             .iter()
@@ -228,7 +244,8 @@ impl<'a> Facts<'a> {
     fn auth<'b>(&'b self, granting: &'b [audit::GrantingPolicy<'b>], allowed: bool) -> audit::Auth<'b> {
         let Some(caller) = self.caller else { return audit::Auth::default() };
         let token = self.inbound.token.as_ref().map_or("", |token| token.expose().as_str());
-        let results = audit::PolicyResults { allowed, granting_policies: if allowed { granting } else { &[] } };
+        let results =
+            audit::PolicyResults { allowed, granting_policies: if allowed { granting } else { &[] } };
         let entry = &caller.principal.entry;
         audit::Auth {
             policy_results: Some(results),
@@ -261,7 +278,9 @@ impl<'a> Facts<'a> {
             namespace: audit::Namespace { id: "root", path: "" },
             path: &inbound.path,
             data: (!inbound.input.is_empty()).then_some(&inbound.input),
-            non_hmac_keys: self.mounted.map_or(&[], |mounted| &mounted.entry.tuning.audit_non_hmac_request_keys),
+            non_hmac_keys: self
+                .mounted
+                .map_or(&[], |mounted| &mounted.entry.tuning.audit_non_hmac_request_keys),
             policy_override: inbound.policy_override,
             remote_address: &self.remote_address,
             remote_port: inbound.remote.map_or(0, |remote| remote.port()),
@@ -273,7 +292,10 @@ impl<'a> Facts<'a> {
     }
 }
 
-fn header_values<'a>(inbound: &'a Inbound, shown: &'a BTreeMap<String, bool>) -> Vec<(&'a str, bool, Vec<&'a str>)> {
+fn header_values<'a>(
+    inbound: &'a Inbound,
+    shown: &'a BTreeMap<String, bool>,
+) -> Vec<(&'a str, bool, Vec<&'a str>)> {
     let values = |(name, hmac): (&'a String, &'a bool)| {
         let values: Vec<&str> =
             inbound.headers.get_all(name.as_str()).iter().filter_map(|value| value.to_str().ok()).collect();

@@ -54,12 +54,21 @@ impl Authenticated {
 
 impl Core {
     /// Who asks: `None` without a token.
-    pub(super) async fn authenticate(&self, inbound: &Inbound, txn: &Txn) -> Result<Option<Authenticated>, Refused> {
-        let Some(token) = &inbound.token else { return Err(Refused::Denied("missing client token".to_owned())) };
+    pub(super) async fn authenticate(
+        &self,
+        inbound: &Inbound,
+        txn: &Txn,
+    ) -> Result<Option<Authenticated>, Refused> {
+        let Some(token) = &inbound.token else {
+            return Err(Refused::Denied("missing client token".to_owned()));
+        };
         let now = self.environment.clock.now();
         let found = self.principal(txn.view(), token.expose(), now).await?;
         let Some(principal) = found else {
-            return Err(Refused::Status(403, vec!["permission denied".to_owned(), "invalid token".to_owned()]));
+            return Err(Refused::Status(
+                403,
+                vec!["permission denied".to_owned(), "invalid token".to_owned()],
+            ));
         };
         if !principal.entry.may_come_from(inbound.remote.map(|remote| remote.ip())) {
             return Err(Refused::Denied("the address is outside the token's bound CIDRs".to_owned()));

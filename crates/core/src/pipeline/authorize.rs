@@ -38,13 +38,13 @@ impl Core {
             Err(refused) => {
                 // Whether a path exists is told only to those who may ask.
                 let nominal = inbound.asked.nominal();
-                return match self.check_policies(inbound, resolved, nominal, caller) {
+                return match check_policies(inbound, resolved, nominal, caller) {
                     Ok(caller) => Err((refused, caller)),
                     Err((denied, caller)) => Err((denied, caller)),
                 };
             }
         };
-        let caller = self.check_policies(inbound, resolved, operation, caller)?;
+        let caller = check_policies(inbound, resolved, operation, caller)?;
         Ok(Decided { resolved, operation, caller })
     }
 
@@ -67,36 +67,6 @@ impl Core {
         Ok(if found.exists(&call).await? { Operation::Update } else { Operation::Create })
     }
 
-    fn check_policies(
-        &self,
-        inbound: &Inbound,
-        resolved: &Resolved,
-        operation: Operation,
-        caller: Option<Authenticated>,
-    ) -> Result<Option<Authenticated>, (Refused, Option<Authenticated>)> {
-        let access = resolved.access();
-        if access == Access::Open {
-            return Ok(caller.map(|caller| Authenticated { counted: false, ..caller }));
-        }
-        let Some(mut caller) = caller else {
-            return Err((Refused::Denied("missing client token".to_owned()), None));
-        };
-        let acl = caller.acl.clone();
-        let path = inbound.policy_path();
-        let decision = acl.authorize(&path, policy_operation(operation), &inbound.input, inbound.wrap_ttl);
-        if let Some(denial) = &decision.denial {
-            return Err((Refused::Denied(denial.to_string()), Some(caller)));
-        }
-        if access == Access::Sudo && !decision.sudo {
-            return Err((Refused::Denied("the path needs the \"sudo\" capability".to_owned()), Some(caller)));
-        }
-        caller.sudo = decision.sudo;
-        if let Some(rule) = decision.rule {
-            caller.granting = rule.sources().iter().map(|source| source.policy.clone()).collect();
-        }
-        Ok(Some(caller))
-    }
-
     /// The refusal for a path that leads to no mount: those whom policies allow the path learn that it leads nowhere.
     pub(super) async fn authorize_nowhere(
         &self,
@@ -117,4 +87,34 @@ impl Core {
             None => refused,
         }
     }
+}
+
+/// Whether the caller's policies grant `operation` on the path. A refusal gives the caller back.
+fn check_policies(
+    inbound: &Inbound,
+    resolved: &Resolved,
+    operation: Operation,
+    caller: Option<Authenticated>,
+) -> Result<Option<Authenticated>, (Refused, Option<Authenticated>)> {
+    let access = resolved.access();
+    if access == Access::Open {
+        return Ok(caller.map(|caller| Authenticated { counted: false, ..caller }));
+    }
+    let Some(mut caller) = caller else {
+        return Err((Refused::Denied("missing client token".to_owned()), None));
+    };
+    let acl = caller.acl.clone();
+    let path = inbound.policy_path();
+    let decision = acl.authorize(&path, policy_operation(operation), &inbound.input, inbound.wrap_ttl);
+    if let Some(denial) = &decision.denial {
+        return Err((Refused::Denied(denial.to_string()), Some(caller)));
+    }
+    if access == Access::Sudo && !decision.sudo {
+        return Err((Refused::Denied("the path needs the \"sudo\" capability".to_owned()), Some(caller)));
+    }
+    caller.sudo = decision.sudo;
+    if let Some(rule) = decision.rule {
+        caller.granting = rule.sources().iter().map(|source| source.policy.clone()).collect();
+    }
+    Ok(Some(caller))
 }

@@ -111,16 +111,27 @@ impl Core {
         }
     }
 
-    async fn run(self: &Arc<Self>, inbound: &Arc<Inbound>, txn: &Txn, decided: &Decided<'_>) -> Result<Done, Refused> {
+    async fn run(
+        self: &Arc<Self>,
+        inbound: &Arc<Inbound>,
+        txn: &Txn,
+        decided: &Decided<'_>,
+    ) -> Result<Done, Refused> {
         let resolved = decided.resolved;
         if resolved.is_help() {
-            return Ok(self.help(resolved));
+            return Ok(help(resolved));
         }
         let found = resolved.found()?;
         let endpoint = found.endpoint(decided.operation).map_err(Refused::unrouted)?;
         let parameters = found.route.pattern().parameters();
-        let call =
-            self.call(inbound, txn, resolved, decided.operation, decided.caller.as_ref(), found.params.clone());
+        let call = self.call(
+            inbound,
+            txn,
+            resolved,
+            decided.operation,
+            decided.caller.as_ref(),
+            found.params.clone(),
+        );
         let mut reply = endpoint.run(&call).await?;
         reply.warnings.append(&mut call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(warning) = ignored(inbound, &endpoint.doc, &parameters) {
@@ -170,7 +181,8 @@ impl Core {
         grant: AuthGrant,
         envelope: &mut Envelope,
     ) -> Result<Made, Refused> {
-        let mut made = self.grant(txn, &decided.resolved.mounted, &inbound.path, ROOT_NAMESPACE, grant).await?;
+        let mut made =
+            self.grant(txn, &decided.resolved.mounted, &inbound.path, ROOT_NAMESPACE, grant).await?;
         envelope.warnings.append(&mut made.warnings);
         envelope.auth = Some(made.auth_member()?);
         Ok(made)
@@ -187,48 +199,38 @@ impl Core {
         let Some(caller) = decided.caller.as_ref() else {
             return Err(EngineError::Internal("a lease without a token to own it".to_owned()).into());
         };
-        let lease = self.make_lease(txn, &decided.resolved.mounted, &inbound.path, *caller.key(), grant).await?;
+        let lease =
+            self.make_lease(txn, &decided.resolved.mounted, &inbound.path, *caller.key(), grant).await?;
         envelope.lease_id = lease.id;
         envelope.lease_duration = lease.ttl.as_secs();
         envelope.renewable = lease.renewable;
         Ok(())
     }
 
-    async fn wrap_answer(&self, inbound: &Inbound, txn: &Txn, done: &mut Done, ttl: Duration) -> Result<(), Refused> {
+    async fn wrap_answer(
+        &self,
+        inbound: &Inbound,
+        txn: &Txn,
+        done: &mut Done,
+        ttl: Duration,
+    ) -> Result<(), Refused> {
         let accessor = done.made.as_ref().map_or("", |made| made.entry.accessor.as_str()).to_owned();
         let grant = self.wrap(txn, &done.envelope, &inbound.path, ttl, &accessor).await?;
         let hidden = std::mem::take(&mut done.envelope);
-        done.envelope = Envelope { wrap: Some(grant), mount_type: hidden.mount_type.clone(), ..Envelope::default() };
+        done.envelope =
+            Envelope { wrap: Some(grant), mount_type: hidden.mount_type.clone(), ..Envelope::default() };
         done.hidden = Some(Box::new(hidden));
         done.status = None;
         Ok(())
-    }
-
-    /// `path-help`: what a path is for.
-    fn help(&self, resolved: &Resolved) -> Done {
-        let engine = &resolved.mounted.engine;
-        let matching =
-            engine.routes().iter().find(|route| !resolved.rest.is_empty() && route.pattern().captures(&resolved.rest).is_some());
-        let help = match matching {
-            Some(route) => super::help_of_route(route),
-            None => super::help_of_engine(engine),
-        };
-        let body = serde_json::json!({ "help": help, "see_also": [], "openapi": null });
-        Done {
-            envelope: Envelope::default(),
-            raw: Some(RawBody { content_type: "application/json", body: format!("{body}\n").into() }),
-            status: Some(200),
-            headers: Vec::new(),
-            made: None,
-            hidden: None,
-        }
     }
 }
 
 /// The wrapping asked for, where the answer is one that can be wrapped.
 fn wrapping(inbound: &Inbound, done: &Done) -> Option<Duration> {
     let wrappable = done.envelope.data.is_some() || done.envelope.auth.is_some();
-    inbound.wrap_ttl.filter(|ttl| !ttl.is_zero() && wrappable && done.envelope.wrap.is_none() && done.raw.is_none())
+    inbound
+        .wrap_ttl
+        .filter(|ttl| !ttl.is_zero() && wrappable && done.envelope.wrap.is_none() && done.raw.is_none())
 }
 
 /// Vault's warning for members that mean nothing to the endpoint.
@@ -252,4 +254,26 @@ pub(crate) fn token_of(auth: &Json) -> (String, String) {
     let members = auth.to_map();
     let text = |name: &str| members.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
     (text("client_token"), text("accessor"))
+}
+
+/// `path-help`: what a path is for.
+fn help(resolved: &Resolved) -> Done {
+    let engine = &resolved.mounted.engine;
+    let matching = engine
+        .routes()
+        .iter()
+        .find(|route| !resolved.rest.is_empty() && route.pattern().captures(&resolved.rest).is_some());
+    let help = match matching {
+        Some(route) => super::help_of_route(route),
+        None => super::help_of_engine(engine),
+    };
+    let body = serde_json::json!({ "help": help, "see_also": [], "openapi": null });
+    Done {
+        envelope: Envelope::default(),
+        raw: Some(RawBody { content_type: "application/json", body: format!("{body}\n").into() }),
+        status: Some(200),
+        headers: Vec::new(),
+        made: None,
+        hidden: None,
+    }
 }

@@ -68,7 +68,9 @@ impl Core {
             let view = if attempt == 0 { self.barrier.view() } else { self.barrier.pinned_view().await? };
             let txn = self.barrier.transaction(view);
             match self.attempt(inbound, &txn, &mut audited).await {
-                Err(Refused::Engine(EngineError::Barrier(BarrierError::Conflict))) => tokio::task::yield_now().await,
+                Err(Refused::Engine(EngineError::Barrier(BarrierError::Conflict))) => {
+                    tokio::task::yield_now().await;
+                }
                 outcome => return outcome,
             }
         }
@@ -106,7 +108,16 @@ impl Core {
         };
         let proof = match audited.take() {
             Some(proof) => proof,
-            None => self.audit_request(inbound, Some(&resolved), decided.caller.as_ref(), Some(decided.operation), "").await?,
+            None => {
+                self.audit_request(
+                    inbound,
+                    Some(&resolved),
+                    decided.caller.as_ref(),
+                    Some(decided.operation),
+                    "",
+                )
+                .await?
+            }
         };
         let outcome = self.execute(inbound, txn, &decided, &proof).await;
         match outcome {

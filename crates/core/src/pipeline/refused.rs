@@ -52,7 +52,9 @@ impl Refused {
                 EngineError::Status(status, text) => (*status, vec![text.clone()]),
                 EngineError::Barrier(BarrierError::Sealed) => (503, vec!["Vault is sealed".to_owned()]),
                 EngineError::Barrier(BarrierError::Commit(error)) => commit_refused(error),
-                EngineError::Barrier(_) | EngineError::Internal(_) => (500, vec!["internal error".to_owned()]),
+                EngineError::Barrier(_) | EngineError::Internal(_) => {
+                    (500, vec!["internal error".to_owned()])
+                }
             },
         }
     }
@@ -63,7 +65,9 @@ impl Refused {
             Self::Denied(reason) => {
                 tracing::debug!(request_id = inbound.id, path = inbound.path, reason, "permission denied");
             }
-            Self::Engine(error @ (EngineError::Internal(_) | EngineError::Barrier(_))) if !self.is_sealed() => {
+            Self::Engine(error @ (EngineError::Internal(_) | EngineError::Barrier(_)))
+                if !self.is_sealed() =>
+            {
                 tracing::error!(request_id = inbound.id, path = inbound.path, %error, "request failed");
             }
             _ => {}

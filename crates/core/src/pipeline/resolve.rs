@@ -51,9 +51,13 @@ impl Core {
 
     /// Answers what is answered whether sealed or not, before tokens and audit: `sys/seal-status`, `sys/health` and
     /// their kind. `None`: the request is none of those.
-    pub(super) async fn serve_sealed(self: &Arc<Self>, inbound: &Arc<Inbound>) -> Result<Option<Answer>, Refused> {
+    pub(super) async fn serve_sealed(
+        self: &Arc<Self>,
+        inbound: &Arc<Inbound>,
+    ) -> Result<Option<Answer>, Refused> {
         let Some(rest) = inbound.path.strip_prefix("sys/") else { return Ok(None) };
-        let Some(engine) = self.catalog.engine(Class::System, "system", &std::collections::BTreeMap::new()) else {
+        let Some(engine) = self.catalog.engine(Class::System, "system", &std::collections::BTreeMap::new())
+        else {
             return Ok(None);
         };
         let Some((endpoint, params)) = always_answered(&engine, rest, inbound.asked) else { return Ok(None) };

@@ -61,18 +61,25 @@ impl PasswordPolicy {
             return Err("length must be > 0".to_owned());
         }
         if !LENGTHS.contains(&length) {
-            return Err(format!("passwords must be between {} and {} characters", LENGTHS.start(), LENGTHS.end()));
+            return Err(format!(
+                "passwords must be between {} and {} characters",
+                LENGTHS.start(),
+                LENGTHS.end()
+            ));
         }
         let length = usize::try_from(length).unwrap_or_default();
         let refused = |error: ParseError| format!("unable to parse rules: {error}");
-        let rules = object.blocks("rule", 1).map_err(refused)?.iter().map(charset).collect::<Result<Vec<_>, _>>()?;
+        let rules =
+            object.blocks("rule", 1).map_err(refused)?.iter().map(charset).collect::<Result<Vec<_>, _>>()?;
         let all: BTreeSet<char> = rules.iter().flat_map(|rule| &rule.characters).copied().collect();
         if all.is_empty() {
             return Err("no charset specified".to_owned());
         }
         let needed = rules.iter().fold(0usize, |sum, rule| sum.saturating_add(rule.min_chars));
         if needed > length {
-            return Err(format!("specified rules require at least {needed} characters but {length} is specified"));
+            return Err(format!(
+                "specified rules require at least {needed} characters but {length} is specified"
+            ));
         }
         Ok(Self { length, rules, all: all.into_iter().collect() })
     }
@@ -102,7 +109,9 @@ impl PasswordPolicy {
 fn charset(block: &Block<'_>) -> Result<Charset, String> {
     let kind = block.labels.first().copied().unwrap_or_default();
     if kind != "charset" {
-        return Err(format!("unable to parse rules: unable to parse rule {kind}: unrecognized rule type {kind}"));
+        return Err(format!(
+            "unable to parse rules: unable to parse rule {kind}: unrecognized rule type {kind}"
+        ));
     }
     let text = match block.body.get("charset").map(|item| &item.value) {
         None => "",
@@ -117,7 +126,7 @@ fn charset(block: &Block<'_>) -> Result<Charset, String> {
         Some(Value::Number(number)) => number.as_i64().ok_or("min-chars must be a whole number")?,
         Some(_) => return Err("min-chars must be a whole number".to_owned()),
     };
-    let min_chars = usize::try_from(min_chars.max(0)).map_err(|_| "min-chars is too large")?;
+    let min_chars = usize::try_from(min_chars.max(0)).map_err(|_error| "min-chars is too large")?;
     if characters.is_empty() && min_chars > 0 {
         return Err("no charset specified".to_owned());
     }
@@ -177,7 +186,8 @@ impl Core {
         name: &str,
         text: &str,
     ) -> Result<(), EngineError> {
-        PasswordPolicy::parse(text).map_err(|error| bad_request(format!("invalid password policy: {error}")))?;
+        PasswordPolicy::parse(text)
+            .map_err(|error| bad_request(format!("invalid password policy: {error}")))?;
         let txn = txn.scoped(Scope::core());
         Ok(PASSWORD_POLICIES.put(&txn, &(namespace, name), Kept { text: text.to_owned() })?)
     }
@@ -211,8 +221,14 @@ mod tests {
             ("length = 20", "no charset specified"),
             ("length = 20\nrule \"charset\" { charset = \"\" }", "no charset specified"),
             ("rule \"charset\" { charset = \"abc\" }", "length must be > 0"),
-            ("length = 3\nrule \"charset\" { charset = \"abc\" }", "passwords must be between 4 and 100 characters"),
-            ("length = 101\nrule \"charset\" { charset = \"abc\" }", "passwords must be between 4 and 100 characters"),
+            (
+                "length = 3\nrule \"charset\" { charset = \"abc\" }",
+                "passwords must be between 4 and 100 characters",
+            ),
+            (
+                "length = 101\nrule \"charset\" { charset = \"abc\" }",
+                "passwords must be between 4 and 100 characters",
+            ),
             ("length = \"x\"", "length must be a whole number"),
             (
                 "length = 20\nrule \"bogus\" {}",
@@ -231,7 +247,8 @@ mod tests {
 
     #[test]
     fn json_and_hcl_are_the_same() {
-        let hcl = PasswordPolicy::parse("length = 20\nrule \"charset\" {\n charset = \"cabba\"\n min-chars = 2\n}");
+        let hcl =
+            PasswordPolicy::parse("length = 20\nrule \"charset\" {\n charset = \"cabba\"\n min-chars = 2\n}");
         let json = r#"{"length": 20, "rule": [{"charset": {"charset": "cabba", "min-chars": 2}}]}"#;
         assert_eq!(hcl, PasswordPolicy::parse(json));
     }

@@ -14,7 +14,8 @@ const PLACE: &[u8] = b"batch-token";
 
 impl Core {
     pub(super) fn seal_batch_token(&self, entry: &TokenEntry) -> Result<String, EngineError> {
-        let plain = rmp_serde::to_vec_named(entry).map_err(|error| EngineError::Internal(error.to_string()))?;
+        let plain =
+            rmp_serde::to_vec_named(entry).map_err(|error| EngineError::Internal(error.to_string()))?;
         let plain = Zeroizing::new(plain);
         let keyring = self.barrier.keyring()?;
         let sealed = keyring.seal(&self.environment.entropy, PLACE, &plain).map_err(BarrierError::from)?;

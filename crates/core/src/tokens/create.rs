@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use strongroom_barrier::{Scope, Txn};
-use strongroom_engine_api::{AuthGrant, EngineError, Json, Lifetimes, Secret, TokenKind, bad_request, normal_policies};
+use strongroom_engine_api::{
+    AuthGrant, EngineError, Json, Lifetimes, Secret, TokenKind, bad_request, normal_policies,
+};
 use strongroom_policy::{DEFAULT_POLICY_NAME, ROOT_POLICY_NAME};
 
 use super::{TokenEntry, TokenKey};
@@ -44,23 +46,29 @@ pub struct Made {
 
 impl Core {
     /// Makes a token within `txn`.
-    pub async fn make_token(&self, txn: &Txn, lifetimes: Lifetimes, new: NewToken) -> Result<Made, EngineError> {
+    pub async fn make_token(
+        &self,
+        txn: &Txn,
+        lifetimes: Lifetimes,
+        new: NewToken,
+    ) -> Result<Made, EngineError> {
         let txn = &txn.scoped(Scope::core());
         let NewToken { mut entry, ttl, id, without_end } = new;
         let now = self.environment.clock.now();
         let mut warnings = Vec::new();
         entry.created = now;
-        let ttl = if without_end && ttl.is_zero() && entry.period.is_zero() && entry.explicit_max_ttl.is_zero() {
-            Duration::ZERO
-        } else {
-            let granted = granted_ttl(&entry, ttl, lifetimes, now);
-            warnings.extend(granted.warning);
-            if granted.ttl.is_zero() {
-                // A zero would mean for ever.
-                return Err(bad_request("the token would end as soon as it is made"));
-            }
-            granted.ttl
-        };
+        let ttl =
+            if without_end && ttl.is_zero() && entry.period.is_zero() && entry.explicit_max_ttl.is_zero() {
+                Duration::ZERO
+            } else {
+                let granted = granted_ttl(&entry, ttl, lifetimes, now);
+                warnings.extend(granted.warning);
+                if granted.ttl.is_zero() {
+                    // A zero would mean for ever.
+                    return Err(bad_request("the token would end as soon as it is made"));
+                }
+                granted.ttl
+            };
         entry.creation_ttl = ttl;
         entry.expires = (!ttl.is_zero()).then(|| now.after(ttl));
         if ttl.is_zero() {

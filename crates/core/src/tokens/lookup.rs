@@ -33,7 +33,12 @@ impl Core {
     }
 
     /// The token with this text, if it is in force now. What a batch token was made by must be, too.
-    pub async fn principal(&self, view: &View, token: &str, now: Moment) -> Result<Option<Principal>, BarrierError> {
+    pub async fn principal(
+        &self,
+        view: &View,
+        token: &str,
+        now: Moment,
+    ) -> Result<Option<Principal>, BarrierError> {
         let view = view.scoped(Scope::core());
         if token.starts_with(batch::PREFIX) {
             let Some(entry) = self.open_batch_token(token)? else { return Ok(None) };
@@ -52,13 +57,21 @@ impl Core {
     }
 
     /// The service token kept under `key`, if it is in force.
-    pub async fn token_at(&self, reads: &impl Reads, key: &TokenKey) -> Result<Option<Arc<TokenEntry>>, BarrierError> {
+    pub async fn token_at(
+        &self,
+        reads: &impl Reads,
+        key: &TokenKey,
+    ) -> Result<Option<Arc<TokenEntry>>, BarrierError> {
         let now = self.environment.clock.now();
         Ok(TOKENS.get(reads, key).await?.filter(|entry| !entry.has_expired(now)))
     }
 
     /// The key behind an accessor. `reads` must be of the core's scope.
-    pub async fn key_of_accessor(&self, reads: &impl Reads, accessor: &str) -> Result<Option<TokenKey>, BarrierError> {
+    pub async fn key_of_accessor(
+        &self,
+        reads: &impl Reads,
+        accessor: &str,
+    ) -> Result<Option<TokenKey>, BarrierError> {
         Ok(ACCESSORS.get(reads, accessor).await?.map(|found| found.key))
     }
 
@@ -81,9 +94,9 @@ impl Core {
             0 => return Ok(false),
             1 => self.revoke_token(&txn, key).await?,
             uses => {
-                let mut used = (*entry).clone();
-                used.num_uses = uses.saturating_sub(1);
-                TOKENS.put(&txn, key, used)?;
+                let mut less = (*entry).clone();
+                less.num_uses = uses.saturating_sub(1);
+                TOKENS.put(&txn, key, less)?;
             }
         }
         Ok(true)

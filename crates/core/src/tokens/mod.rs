@@ -6,13 +6,13 @@ mod entry;
 mod lookup;
 mod revoke;
 mod roles;
-mod tidy;
 #[cfg(test)]
 mod tests;
+mod tidy;
 
 pub use create::{Made, NewToken, with_default};
 pub use entry::{TokenEntry, TokenKey};
 pub use lookup::Principal;
 pub(crate) use revoke::STEP;
-pub use roles::{RoleTokenType, TokenRole};
+pub use roles::{OlderNames, RoleTokenType, TokenRole};
 pub use tidy::Tidy;

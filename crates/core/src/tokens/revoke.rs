@@ -26,7 +26,12 @@ impl Core {
     }
 
     /// As [`Core::revoke_token`], taking from `budget` what is removed; with nothing left, only the token itself goes.
-    pub(crate) async fn revoke_tree(&self, txn: &Txn, key: &TokenKey, budget: &mut usize) -> Result<(), EngineError> {
+    pub(crate) async fn revoke_tree(
+        &self,
+        txn: &Txn,
+        key: &TokenKey,
+        budget: &mut usize,
+    ) -> Result<(), EngineError> {
         let txn = txn.scoped(Scope::core());
         let mut waiting = vec![*key];
         while let Some(next) = waiting.pop() {
@@ -134,7 +139,9 @@ impl Core {
     /// Removes up to `limit` entries of the token's cubbyhole; answers how many.
     async fn empty_cubbyhole(&self, txn: &Txn, key: &TokenKey, limit: usize) -> Result<usize, EngineError> {
         let router = self.router().await?;
-        let Some(mounted) = router.at(crate::ROOT_NAMESPACE, "cubbyhole/").filter(|_| limit > 0) else { return Ok(0) };
+        let Some(mounted) = router.at(crate::ROOT_NAMESPACE, "cubbyhole/").filter(|_| limit > 0) else {
+            return Ok(0);
+        };
         let hole = txn.scoped(Scope::mount(mounted.mount.number).part(&[1]).part(key));
         Ok(hole.delete_some(limit).await?)
     }

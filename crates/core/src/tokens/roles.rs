@@ -39,7 +39,9 @@ impl RoleTokenType {
 
     /// The type of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Service, Self::Batch, Self::DefaultService, Self::DefaultBatch].into_iter().find(|kind| kind.name() == name)
+        [Self::Service, Self::Batch, Self::DefaultService, Self::DefaultBatch]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 
     /// The kind of token that a request gets, which asks for `asked` or leaves it open.
@@ -85,12 +87,20 @@ pub struct TokenRole {
     pub bound_cidrs: Vec<IpNet>,
     /// Leaves the `default` policy out of tokens.
     pub no_default_policy: bool,
-    /// Whether `period` was given under that older name, which reads then answer too.
-    pub older_period: bool,
-    /// The same for `explicit_max_ttl`.
-    pub older_explicit_max_ttl: bool,
-    /// The same for `bound_cidrs`.
-    pub older_bound_cidrs: bool,
+    /// What was given under an older name.
+    pub older: OlderNames,
+}
+
+/// Which settings were given under their older names; reads then answer those, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OlderNames {
+    /// `period` for `token_period`.
+    pub period: bool,
+    /// `explicit_max_ttl` for `token_explicit_max_ttl`.
+    pub explicit_max_ttl: bool,
+    /// `bound_cidrs` for `token_bound_cidrs`.
+    pub bound_cidrs: bool,
 }
 
 impl Default for TokenRole {
@@ -110,9 +120,7 @@ impl Default for TokenRole {
             num_uses: 0,
             bound_cidrs: Vec::new(),
             no_default_policy: false,
-            older_period: false,
-            older_explicit_max_ttl: false,
-            older_bound_cidrs: false,
+            older: OlderNames::default(),
         }
     }
 }
@@ -131,7 +139,13 @@ impl Core {
     }
 
     /// Writes a role.
-    pub fn put_token_role(&self, txn: &Txn, namespace: u64, name: &str, role: TokenRole) -> Result<(), BarrierError> {
+    pub fn put_token_role(
+        &self,
+        txn: &Txn,
+        namespace: u64,
+        name: &str,
+        role: TokenRole,
+    ) -> Result<(), BarrierError> {
         TOKEN_ROLES.put(&txn.scoped(Scope::core()), &(namespace, name), role)
     }
 

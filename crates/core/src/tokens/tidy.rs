@@ -74,15 +74,16 @@ impl Core {
 
     /// Goes on with the first walk; answers whether there was one.
     pub(crate) async fn continue_tidying(&self, txn: &Txn) -> Result<bool, EngineError> {
-        let Some((number, walk)) = TIDYING.scan(txn, &(), None, 1).await?.into_iter().next() else { return Ok(false) };
+        let Some((number, walk)) = TIDYING.scan(txn, &(), None, 1).await?.into_iter().next() else {
+            return Ok(false);
+        };
         let (next, removed) = look_through(txn, &walk.place).await?;
         let removed = removed.saturating_add(walk.removed);
-        match next {
-            Some(place) => TIDYING.put(txn, &number, Walk { what: walk.what, place, removed })?,
-            None => {
-                TIDYING.delete(txn, &number);
-                tracing::info!(what = ?walk.what, removed, "tidy operation finished");
-            }
+        if let Some(place) = next {
+            TIDYING.put(txn, &number, Walk { what: walk.what, place, removed })?;
+        } else {
+            TIDYING.delete(txn, &number);
+            tracing::info!(what = ?walk.what, removed, "tidy operation finished");
         }
         Ok(true)
     }
@@ -126,7 +127,8 @@ async fn children(txn: &Txn, parent: &TokenKey, child: &TokenKey) -> Looked {
             REVOKING.put(txn, parent, ())?;
         }
     }
-    let next = found.into_iter().nth(STEP.saturating_sub(1)).map(|(parent, child)| Place::Child(parent, child));
+    let next =
+        found.into_iter().nth(STEP.saturating_sub(1)).map(|(parent, child)| Place::Child(parent, child));
     Ok((Some(next.unwrap_or(Place::Owner(TokenKey::default(), String::new()))), removed))
 }
 
@@ -157,5 +159,8 @@ async fn leases(txn: &Txn, namespace: u64, id: &str) -> Looked {
             removed = removed.saturating_add(1);
         }
     }
-    Ok((found.into_iter().nth(STEP.saturating_sub(1)).map(|(namespace, id)| Place::Lease(namespace, id)), removed))
+    Ok((
+        found.into_iter().nth(STEP.saturating_sub(1)).map(|(namespace, id)| Place::Lease(namespace, id)),
+        removed,
+    ))
 }

@@ -139,7 +139,8 @@ impl Index {
         let gap = || io::Error::new(io::ErrorKind::InvalidData, format!("log entry {index} is missing"));
         let recent = self.recent.front().and_then(|(oldest, _)| index.checked_sub(oldest.log_id.index));
         if let Some(place) = recent {
-            let (entry, _) = self.recent.get(usize::try_from(place).map_err(io::Error::other)?).ok_or_else(gap)?;
+            let (entry, _) =
+                self.recent.get(usize::try_from(place).map_err(io::Error::other)?).ok_or_else(gap)?;
             return Ok(Found::Here(entry.clone()));
         }
         let stored = self.places.front().and_then(|oldest| index.checked_sub(oldest.log_id.index));
@@ -163,7 +164,9 @@ pub(crate) fn read_all(found: Vec<Found>) -> io::Result<Vec<Entry>> {
             Found::Stored(place, reading) => (place, reading),
         };
         let payload = match &last {
-            Some((segment, frame, payload)) if (*segment, *frame) == (place.segment, place.frame) => payload.clone(),
+            Some((segment, frame, payload)) if (*segment, *frame) == (place.segment, place.frame) => {
+                payload.clone()
+            }
             _ => reading.payload_at(place.frame)?,
         };
         last = Some((place.segment, place.frame, payload.clone()));
@@ -174,7 +177,10 @@ pub(crate) fn read_all(found: Vec<Found>) -> io::Result<Vec<Entry>> {
 
 fn read_one(payload: &Bytes, place: &Place) -> io::Result<Entry> {
     let damaged = || {
-        io::Error::new(io::ErrorKind::InvalidData, format!("log entry {} is not where it was", place.log_id.index))
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("log entry {} is not where it was", place.log_id.index),
+        )
     };
     let mut input = payload.get(place.record..).map(|rest| payload.slice_ref(rest)).ok_or_else(damaged)?;
     let record = take_bytes(&mut input).and_then(take_record).map_err(|_malformed| damaged())?;

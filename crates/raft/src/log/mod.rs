@@ -73,7 +73,7 @@ impl Shared {
         }
     }
 
-    async fn read(&self, range: impl RangeBounds<u64>, limit: usize) -> io::Result<Vec<Entry>> {
+    fn read(&self, range: impl RangeBounds<u64>, limit: usize) -> io::Result<Vec<Entry>> {
         let found = self.index().find(&range, limit)?;
         read_all(found)
     }
@@ -103,7 +103,8 @@ impl Log {
             Some(segment) => segment,
             None => Self::first_segment(directory, &mut index, options).map_err(io())?,
         };
-        let next = NextSegment::start(directory, options.segment_size, options.entropy.clone()).map_err(io())?;
+        let next =
+            NextSegment::start(directory, options.segment_size, options.entropy.clone()).map_err(io())?;
         next.want(current.number.saturating_add(1));
         let shared = Arc::new(Shared {
             index: Mutex::new(index),
@@ -125,7 +126,8 @@ impl Log {
             frame: vec![0; FRAME_HEADER],
             places: Vec::new(),
         };
-        let thread = std::thread::Builder::new().name("raft-log".into()).spawn(move || writer.run()).map_err(io())?;
+        let thread =
+            std::thread::Builder::new().name("raft-log".into()).spawn(move || writer.run()).map_err(io())?;
         Ok(Self { shared, jobs, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
@@ -186,6 +188,10 @@ impl Log {
             if self.shared.next.is_full() {
                 return Err(NoRoom);
             }
+            if self.shared.next.has_failed() {
+                // Whoever writes will hear why.
+                return Ok(());
+            }
             settled.await;
         }
     }
@@ -220,11 +226,11 @@ impl RaftLogReader<Types> for Log {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<Entry>> {
-        self.shared.read(range, usize::MAX).await
+        self.shared.read(range, usize::MAX)
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.shared.read(start..end, READ_AT_ONCE).await
+        self.shared.read(start..end, READ_AT_ONCE)
     }
 
     async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
@@ -284,7 +290,9 @@ impl RaftLogStorage<Types> for Log {
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
         // Of what was committed, a peer may have lost the end in a power cut: it is sent again by the others.
         let last = self.last();
-        Ok(self.committed().map(|id| if Some(id.index) > last.map(|last| last.index) { last } else { Some(id) }).flatten())
+        Ok(self
+            .committed()
+            .and_then(|id| if Some(id.index) > last.map(|last| last.index) { last } else { Some(id) }))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>

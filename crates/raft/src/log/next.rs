@@ -81,6 +81,11 @@ impl NextSegment {
         true
     }
 
+    /// Whether the file could not be made for another reason than room; [`NextSegment::take`] will tell.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(*self.shared.lock(), State::Failed(..))
+    }
+
     /// Resolves when a file has become ready, or could not be made.
     pub(crate) fn settled(&self) -> Notified<'_> {
         self.shared.settled.notified()
@@ -177,6 +182,10 @@ impl Shared {
 pub(crate) fn prepare(directory: &Path, number: u64, size: u64, entropy: &Entropy) -> io::Result<Segment> {
     let salt = u64::from_le_bytes(entropy.bytes().map_err(io::Error::other)?);
     let spare = directory.join(SPARE);
-    let usable = std::fs::metadata(&spare).is_ok_and(|found| found.len() == size);
+    let found = std::fs::metadata(&spare).ok();
+    let usable = found.as_ref().is_some_and(|found| found.len() == size);
+    if found.is_some() && !usable {
+        std::fs::remove_file(&spare)?;
+    }
     Segment::prepare(&directory.join(NEXT), number, size, salt, usable.then_some(spare.as_path()))
 }

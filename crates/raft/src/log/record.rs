@@ -87,9 +87,10 @@ pub(crate) fn take_record(mut input: Bytes) -> Result<Record, Malformed> {
 pub(crate) fn weight(entry: &Entry) -> usize {
     const OVERHEAD: usize = 200;
     match &entry.payload {
-        EntryPayload::Normal(Batch(commits)) => {
-            commits.iter().map(|commit| commit.size().saturating_add(OVERHEAD)).fold(OVERHEAD, usize::saturating_add)
-        }
+        EntryPayload::Normal(Batch(commits)) => commits
+            .iter()
+            .map(|commit| commit.size().saturating_add(OVERHEAD))
+            .fold(OVERHEAD, usize::saturating_add),
         EntryPayload::Blank | EntryPayload::Membership(_) => OVERHEAD,
     }
 }

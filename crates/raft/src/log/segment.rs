@@ -23,11 +23,12 @@ use crate::options::OpenError;
 const MAGIC: &[u8; 8] = b"SRRAFTLG";
 const VERSION: u32 = 1;
 /// Bytes before the first frame.
-pub(crate) const HEADER: u64 = 64;
+pub(crate) const HEADER: u64 = HEADER_LEN as u64;
+const HEADER_LEN: usize = 64;
 /// Bytes of a frame before its payload.
 pub(crate) const FRAME_HEADER: usize = 12;
 /// Files are filled with zeros in steps of this many bytes.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Where a file is written, and the salt of its frames.
 #[derive(Clone, Debug)]
@@ -71,7 +72,13 @@ pub(crate) fn number_in(name: &str) -> Option<u64> {
 impl Segment {
     /// Makes a file ready to be filled, under a passing name: all its blocks allocated, header written, durable.
     /// `spare` is a file of the right size to be used again.
-    pub(crate) fn prepare(path: &Path, number: u64, size: u64, salt: u64, spare: Option<&Path>) -> io::Result<Self> {
+    pub(crate) fn prepare(
+        path: &Path,
+        number: u64,
+        size: u64,
+        salt: u64,
+        spare: Option<&Path>,
+    ) -> io::Result<Self> {
         let file = match spare {
             Some(spare) => {
                 fs::rename(spare, path)?;
@@ -109,8 +116,9 @@ impl Segment {
         if whole > self.remaining() {
             return Err(io::Error::other("a frame is larger than its log file"));
         }
-        let (head, payload) =
-            frame.split_first_chunk_mut::<FRAME_HEADER>().ok_or_else(|| io::Error::other("a frame has no header"))?;
+        let (head, payload) = frame
+            .split_first_chunk_mut::<FRAME_HEADER>()
+            .ok_or_else(|| io::Error::other("a frame has no header"))?;
         *head = frame_header(self.reading.salt, payload);
         let at = self.position;
         self.reading.file.write_all_at(frame, at)?;
@@ -144,7 +152,8 @@ impl Reading {
     pub(crate) fn payload_at(&self, offset: u64) -> io::Result<Bytes> {
         let mut head = [0; FRAME_HEADER];
         self.file.read_exact_at(&mut head, offset)?;
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("log frame at offset {offset} is damaged"));
+        let damaged =
+            || io::Error::new(io::ErrorKind::InvalidData, format!("log frame at offset {offset} is damaged"));
         let (tag, len) = tag_and_length(&head);
         let end = offset.saturating_add(FRAME_HEADER as u64).saturating_add(u64::from(len));
         if tag != tag_of(self.salt) || end > self.file.metadata()?.len() {
@@ -170,7 +179,7 @@ fn allocate(path: &Path, size: u64) -> io::Result<File> {
     Ok(file)
 }
 
-fn header(number: u64, salt: u64) -> [u8; HEADER as usize] {
+fn header(number: u64, salt: u64) -> [u8; HEADER_LEN] {
     let mut fields = Vec::with_capacity(64);
     fields.extend_from_slice(MAGIC);
     fields.extend_from_slice(&VERSION.to_le_bytes());
@@ -179,7 +188,7 @@ fn header(number: u64, salt: u64) -> [u8; HEADER as usize] {
     fields.extend_from_slice(&salt.to_le_bytes());
     let crc = crc32fast::hash(&fields);
     fields.extend_from_slice(&crc.to_le_bytes());
-    let mut header = [0; HEADER as usize];
+    let mut header = [0; HEADER_LEN];
     for (to, from) in header.iter_mut().zip(fields) {
         *to = from;
     }
@@ -189,8 +198,9 @@ fn header(number: u64, salt: u64) -> [u8; HEADER as usize] {
 /// The salt, if the header is the one that the file of this number must have.
 fn read_header(path: &Path, content: &[u8], number: u64) -> Result<u64, OpenError> {
     let corrupt = |reason: &str| OpenError::corrupt(path, 0, reason);
-    let found: &[u8; HEADER as usize] = content.first_chunk().ok_or_else(|| corrupt("the header is missing"))?;
-    let u64_at = |at: usize| found.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
+    let found: &[u8; HEADER_LEN] = content.first_chunk().ok_or_else(|| corrupt("the header is missing"))?;
+    let u64_at =
+        |at: usize| found.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
     let version = found.get(8..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
     if !found.starts_with(MAGIC) {
         return Err(corrupt("not a log file"));
@@ -227,8 +237,9 @@ fn frame_header(salt: u64, payload: &[u8]) -> [u8; FRAME_HEADER] {
 }
 
 fn tag_and_length(head: &[u8; FRAME_HEADER]) -> (u32, u32) {
-    let [a, b, c, d, e, f, g, h, ..] = *head;
-    (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+    let (tag, rest) = head.split_first_chunk().unwrap_or((&[0; 4], &[]));
+    let len = rest.first_chunk().unwrap_or(&[0; 4]);
+    (u32::from_le_bytes(*tag), u32::from_le_bytes(*len))
 }
 
 /// What lies at an offset.
@@ -258,7 +269,7 @@ fn look(content: &Bytes, offset: usize, salt: u64) -> At {
 fn scan(path: &Path, content: &Bytes, salt: u64) -> Result<Scanned, OpenError> {
     let offset_of = |at: usize| u64::try_from(at).unwrap_or(u64::MAX);
     let mut frames = Vec::new();
-    let mut at = HEADER as usize;
+    let mut at = HEADER_LEN;
     let torn = loop {
         match look(content, at, salt) {
             At::Frame(payload) => {
@@ -272,7 +283,8 @@ fn scan(path: &Path, content: &Bytes, salt: u64) -> Result<Scanned, OpenError> {
     };
     // A frame is durable before the next is written: one that lies behind means that this one was whole once.
     if let Some(later) = find_frame(content, at.saturating_add(1), salt) {
-        let reason = format!("a record does not match its checksum, and later records follow at offset {later}");
+        let reason =
+            format!("a record does not match its checksum, and later records follow at offset {later}");
         return Err(OpenError::corrupt(path, offset_of(at), reason));
     }
     Ok(Scanned { frames, end: offset_of(at), torn })

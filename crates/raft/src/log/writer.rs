@@ -53,7 +53,7 @@ impl Writer {
         let mut next = self.jobs.recv().ok();
         while let Some(job) = next.take() {
             match job {
-                Job::Append(entries, size, flushed) => next = self.append(entries, size, flushed),
+                Job::Append(entries, size, flushed) => next = self.append(&entries, size, flushed),
                 Job::Vote(vote, done) => self.answer(done, |writer| writer.save_vote(vote)),
                 Job::Truncate(after, done) => self.answer(done, |writer| writer.truncate(after)),
                 Job::Purge(upto, done) => self.answer(done, |writer| writer.purge(upto)),
@@ -69,9 +69,9 @@ impl Writer {
     }
 
     /// Writes these entries and those that wait behind them. Returns the first job that is not an append.
-    fn append(&mut self, entries: Vec<Entry>, mut size: usize, flushed: IOFlushed<Types>) -> Option<Job> {
+    fn append(&mut self, entries: &[Entry], mut size: usize, flushed: IOFlushed<Types>) -> Option<Job> {
         let mut waiting = vec![flushed];
-        let mut result = self.put_all(&entries);
+        let mut result = self.put_all(entries);
         let next = loop {
             if size >= GATHER || result.is_err() {
                 break None;
@@ -93,7 +93,7 @@ impl Writer {
         }
         // The newest first: it covers the others, so that they need not be told apart.
         for flushed in waiting.into_iter().rev() {
-            flushed.io_completed(result.as_ref().map(|()| ()).map_err(copy_error));
+            flushed.io_completed(result.as_ref().copied().map_err(copy_error));
         }
         next
     }
@@ -121,14 +121,16 @@ impl Writer {
         let at = self.frame.len().saturating_sub(FRAME_HEADER);
         put_bytes(&mut self.frame, record);
         if let Some(log_id) = log_id {
-            let place = Place { log_id, segment: self.current.number, frame: self.current.position, record: at };
+            let place =
+                Place { log_id, segment: self.current.number, frame: self.current.position, record: at };
             self.places.push(place);
         }
         Ok(())
     }
 
     fn fits(&self, more: usize) -> bool {
-        u64::try_from(self.frame.len().saturating_add(more)).is_ok_and(|whole| whole <= self.current.remaining())
+        u64::try_from(self.frame.len().saturating_add(more))
+            .is_ok_and(|whole| whole <= self.current.remaining())
     }
 
     /// Writes and syncs what was put together.

@@ -11,8 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use redb::{
-    Database, Durability, Range, ReadOnlyTable, ReadableDatabase, Table, TableDefinition,
-    WriteTransaction,
+    Database, Durability, Range, ReadOnlyTable, ReadableDatabase, Table, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 use strongroom_storage::{Index, StoreError, Versioned};
@@ -93,20 +92,24 @@ pub(crate) struct BaseView {
 
 impl Base {
     /// Opens the table, made where there is none.
-    pub(crate) fn open(path: &Path, cache_size: usize, patience: Arc<Patience>) -> Result<BaseView, StoreError> {
+    pub(crate) fn open(
+        path: &Path,
+        cache_size: usize,
+        patience: Arc<Patience>,
+    ) -> Result<BaseView, StoreError> {
+        if !path.exists() {
+            // Made under another name, so that a table that is there is always whole.
+            Filling::begin(path, patience.clone())?.finish(None, StoredMembership::default())?;
+        }
+        Self::open_file(path, cache_size, patience)?.view()
+    }
+
+    fn open_file(path: &Path, cache_size: usize, patience: Arc<Patience>) -> Result<Arc<Self>, StoreError> {
         let io = |error: io::Error| StoreError::Failed(format!("{}: {error}", path.display()));
         let backend = Backend::open(path, patience).map_err(io)?;
-        let is_new = fs::metadata(path).map_err(io)?.len() == 0;
         let database =
             Database::builder().set_cache_size(cache_size).create_with_backend(backend).map_err(failed)?;
-        let base = Arc::new(Self { path: path.to_owned(), database: Mutex::new(Some(database)) });
-        if is_new {
-            let transaction = base.begin()?;
-            write_facts(&transaction, &Facts::default())?;
-            transaction.open_table(ENTRIES).map_err(failed)?;
-            commit(transaction)?;
-        }
-        base.view()
+        Ok(Arc::new(Self { path: path.to_owned(), database: Mutex::new(Some(database)) }))
     }
 
     fn database(&self) -> MutexGuard<'_, Option<Database>> {
@@ -127,13 +130,19 @@ impl Base {
         };
         let meta = transaction.open_table(META).map_err(failed)?;
         let stored = meta.get(FACTS).map_err(failed)?.ok_or_else(|| corrupt("its description is missing"))?;
-        let facts = rmp_serde::from_slice(stored.value()).map_err(|_| corrupt("its description is unreadable"))?;
+        let facts = rmp_serde::from_slice(stored.value())
+            .map_err(|_not_one| corrupt("its description is unreadable"))?;
         let entries = transaction.open_table(ENTRIES).map_err(failed)?;
         Ok(BaseView { base: self.clone(), entries: Arc::new(entries), facts: Arc::new(facts) })
     }
 
     /// Merges writes into the table, durably, and returns the view that shows them.
-    pub(crate) fn checkpoint(self: &Arc<Self>, before: &Facts, mem: &Mem, facts: Facts) -> Result<BaseView, StoreError> {
+    pub(crate) fn checkpoint(
+        self: &Arc<Self>,
+        before: &Facts,
+        mem: &Mem,
+        facts: Facts,
+    ) -> Result<BaseView, StoreError> {
         let mut facts = Facts { entries: before.entries, bytes: before.bytes, ..facts };
         let transaction = self.begin()?;
         {
@@ -251,7 +260,7 @@ impl Filling {
             }
             _ => {}
         }
-        let base = Base::open(&replacement, FILL_CACHE, patience)?.base;
+        let base = Base::open_file(&replacement, FILL_CACHE, patience)?;
         Ok(Self { path: path.to_owned(), base, facts: Facts::default() })
     }
 
@@ -263,13 +272,17 @@ impl Filling {
         let mut more = true;
         while more {
             let mut transaction = self.base.begin()?;
-            transaction.set_durability(Durability::None).map_err(|error| StoreError::Failed(error.to_string()))?;
+            transaction
+                .set_durability(Durability::None)
+                .map_err(|error| StoreError::Failed(error.to_string()))?;
             {
                 let mut table = transaction.open_table(ENTRIES).map_err(failed)?;
                 let end = self.facts.entries.saturating_add(FILL_AT_ONCE);
                 while more && self.facts.entries < end {
                     let facts = &mut self.facts;
-                    more = pull(&mut |key, modified, value| merge(&mut table, facts, key, modified, Some(value)))?;
+                    more = pull(&mut |key, modified, value| {
+                        merge(&mut table, facts, key, modified, Some(value))
+                    })?;
                 }
             }
             transaction.commit().map_err(failed)?;
@@ -278,8 +291,13 @@ impl Filling {
     }
 
     /// Makes the replacement durable and puts it in the table's place. The caller opens it.
-    pub(crate) fn finish(self, applied: Option<LogId>, membership: StoredMembership) -> Result<(), StoreError> {
+    pub(crate) fn finish(
+        self,
+        applied: Option<LogId>,
+        membership: StoredMembership,
+    ) -> Result<(), StoreError> {
         let transaction = self.base.begin()?;
+        transaction.open_table(ENTRIES).map_err(failed)?;
         write_facts(&transaction, &Facts { applied, membership, ..self.facts })?;
         commit(transaction)?;
         self.base.close();

@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use strongroom_storage::StoreError;
 
 use super::base::{self, Base, BaseView, Filling};
-use super::{Current, Frozen, State};
+use super::{Current, Frozen, State, Thread};
 
 /// Entries between two looks whether packing should give way.
 const LOOK_EVERY: u64 = 1024;
@@ -49,7 +49,7 @@ impl State {
             let done = done.map(|changed| changed.map(|base| self.take_over(base)));
             let done = done.and_then(|changed| changed.map_or(Ok(()), |base| base.base.reclaim()));
             current = self.current();
-            current.busy = false;
+            current.thread = Thread::Idle;
             if let Err(error) = done {
                 self.fail(error);
                 self.settled.notify_waiters();
@@ -132,7 +132,7 @@ impl Current {
             None if self.pack && !self.installing => Work::Pack,
             None => Work::Wait,
         };
-        self.busy = matches!(work, Work::Merge(_) | Work::Pack);
+        self.thread = if matches!(work, Work::Merge(_) | Work::Pack) { Thread::Busy } else { Thread::Idle };
         if matches!(work, Work::Pack) {
             self.pack = false;
         }

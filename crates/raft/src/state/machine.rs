@@ -4,13 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
-use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::OptionalSend;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use strongroom_storage::StoreError;
 
 use super::base::BaseView;
 use super::{SnapshotStream, State};
-use crate::types::{LogId, Node, StoredMembership, Types, LeaderId};
+use crate::types::{LeaderId, LogId, Node, StoredMembership, Types};
 
 type SnapshotMeta = openraft::SnapshotMeta<LeaderId, u64, Node>;
 type Snapshot = openraft::Snapshot<LeaderId, u64, Node, SnapshotStream>;
@@ -26,10 +26,8 @@ fn io_error(error: StoreError) -> io::Error {
 impl Machine {
     fn snapshot_of(&self, base: &BaseView) -> io::Result<Snapshot> {
         let export = self.0.export(base).map_err(io_error)?;
-        let meta = SnapshotMeta {
-            last_log_id: base.facts.applied,
-            last_membership: base.facts.membership.clone(),
-        };
+        let meta =
+            SnapshotMeta { last_log_id: base.facts.applied, last_membership: base.facts.membership.clone() };
         Ok(Snapshot { meta, snapshot: SnapshotStream::new(export) })
     }
 }

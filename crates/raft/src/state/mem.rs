@@ -56,7 +56,13 @@ impl Mem {
     }
 
     /// Up to `limit` keys from `start` on and before `end`, with their versions at an index.
-    pub(crate) fn range(&self, start: Bound<&[u8]>, end: Option<&[u8]>, at: Index, limit: usize) -> Vec<(Bytes, Version)> {
+    pub(crate) fn range(
+        &self,
+        start: Bound<&[u8]>,
+        end: Option<&[u8]>,
+        at: Index,
+        limit: usize,
+    ) -> Vec<(Bytes, Version)> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.range::<[u8], _>((start, Bound::Unbounded))
             .take_while(|(key, _)| end.is_none_or(|end| key.as_ref() < end))

@@ -26,8 +26,8 @@ use tokio::sync::{Notify, watch};
 
 use self::backend::Patience;
 use self::base::{Base, BaseView, Facts};
-use self::mem::Mem;
 pub(crate) use self::machine::Machine;
+use self::mem::Mem;
 pub(crate) use self::snapshot::{Export, SnapshotStream};
 pub(crate) use self::view::View;
 use crate::options::{OpenError, Options};
@@ -67,11 +67,18 @@ struct Current {
     membership: StoredMembership,
     /// The table is to be packed when there is nothing better to do.
     pack: bool,
-    /// The checkpoint thread writes to the table, or to its replacement.
-    busy: bool,
+    thread: Thread,
     /// A snapshot is about to replace the table, which the checkpoint thread keeps its hands off.
     installing: bool,
     stop: bool,
+}
+
+/// What the checkpoint thread does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Thread {
+    Idle,
+    /// Writes to the table, or to its replacement.
+    Busy,
 }
 
 /// What the checkpoint thread merges into the table.
@@ -101,7 +108,7 @@ impl State {
             membership: base.facts.membership.clone(),
             base,
             pack: false,
-            busy: false,
+            thread: Thread::Idle,
             installing: false,
             stop: false,
         };
@@ -237,7 +244,9 @@ impl State {
         {
             let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);
             if !observers.is_empty() {
-                applied.iter().for_each(|one| one.tell(&observers));
+                for one in applied {
+                    one.tell(&observers);
+                }
             }
         }
         self.applied.store(last.index, Ordering::Release);
@@ -305,14 +314,15 @@ impl State {
     pub(crate) fn is_loose(&self) -> bool {
         let base = {
             let current = self.current();
-            if current.busy || current.pack {
+            if current.thread == Thread::Busy || current.pack {
                 return false;
             }
             current.base.clone()
         };
         // Each entry costs about 16 bytes beside its key and value; 30 % beyond that is worth the work.
         let packed = base.facts.bytes.saturating_add(base.facts.entries.saturating_mul(16));
-        base.base.size_on_disk() > packed.saturating_add(packed / 10 * 3).saturating_add(SLACK)
+        base.base.size_on_disk()
+            > packed.saturating_add((packed / 10).saturating_mul(3)).saturating_add(SLACK)
     }
 
     /// Has the table packed in the background: written anew without holes. Gives way to a checkpoint.
@@ -322,7 +332,11 @@ impl State {
     }
 
     /// Replaces the whole state with a snapshot's.
-    async fn install(self: &Arc<Self>, mut stream: SnapshotStream, expected: Option<LogId>) -> Result<(), StoreError> {
+    async fn install(
+        self: &Arc<Self>,
+        mut stream: SnapshotStream,
+        expected: Option<LogId>,
+    ) -> Result<(), StoreError> {
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
@@ -331,7 +345,7 @@ impl State {
             {
                 let mut current = self.current();
                 current.installing = true;
-                if current.frozen.is_none() && !current.busy {
+                if current.frozen.is_none() && current.thread == Thread::Idle {
                     break;
                 }
             }
@@ -353,7 +367,9 @@ impl State {
                 return Err(StoreError::Corrupt(format!("snapshot: it is of cluster {}", found.cluster_id)));
             }
             if found.applied != expected {
-                return Err(StoreError::Corrupt("snapshot: it is not of the position that was announced".into()));
+                return Err(StoreError::Corrupt(
+                    "snapshot: it is not of the position that was announced".into(),
+                ));
             }
             Ok(())
         })?;
@@ -393,8 +409,7 @@ impl Current {
             return false;
         }
         let mem = std::mem::take(&mut self.active);
-        let facts =
-            Facts { applied: self.applied, membership: self.membership.clone(), ..Facts::default() };
+        let facts = Facts { applied: self.applied, membership: self.membership.clone(), ..Facts::default() };
         self.frozen = Some(Frozen { mem, facts });
         true
     }
@@ -404,7 +419,8 @@ impl Applied {
     fn tell(&self, observers: &[Arc<dyn Observer>]) {
         let Some(batch) = &self.batch else { return };
         let done = batch.0.iter().zip(&self.outcomes.0).filter(|(_, applied)| **applied);
-        let keys: Vec<&[u8]> = done.flat_map(|(commit, _)| &commit.writes).map(|write| write.key.as_ref()).collect();
+        let keys: Vec<&[u8]> =
+            done.flat_map(|(commit, _)| &commit.writes).map(|write| write.key.as_ref()).collect();
         if self.outcomes.0.contains(&true) {
             for observer in observers {
                 observer.applied(self.index, &keys);

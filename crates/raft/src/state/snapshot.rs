@@ -70,7 +70,8 @@ impl Export {
             applied: view.facts.applied,
             membership: view.facts.membership.clone(),
         };
-        let body = rmp_serde::to_vec_named(&description).map_err(|error| StoreError::Failed(error.to_string()))?;
+        let body =
+            rmp_serde::to_vec_named(&description).map_err(|error| StoreError::Failed(error.to_string()))?;
         let mut piece = MAGIC.to_vec();
         piece.extend_from_slice(&VERSION.to_le_bytes());
         put_checked(&mut piece, &body);

@@ -8,6 +8,7 @@ use futures::stream;
 use openraft::StorageError;
 use openraft::storage::RaftStateMachine;
 use openraft::testing::log::{StoreBuilder, Suite};
+use proptest::prelude::*;
 use strongroom_storage::{Commit, KeyRange, Lookup, PointRead, RangeRead, Snapshot, Write};
 use tempfile::TempDir;
 
@@ -144,7 +145,9 @@ async fn commits_of_one_entry_see_each_other() {
 #[tokio::test]
 async fn memory_and_table_are_one() {
     let mut fixture = Fixture::new();
-    fixture.apply(vec![writes(vec![put("a", "table"), put("b", "table"), put("c", "table"), put("e", "table")])]).await;
+    fixture
+        .apply(vec![writes(vec![put("a", "table"), put("b", "table"), put("c", "table"), put("e", "table")])])
+        .await;
     fixture.state().checkpoint().await.unwrap();
     let before = fixture.state().view().unwrap();
     fixture.apply(vec![writes(vec![put("b", "memory"), delete("c"), put("d", "memory")])]).await;
@@ -232,7 +235,8 @@ impl Observer for Replacements {
 async fn exported() -> (Fixture, Vec<u8>) {
     let mut fixture = Fixture::new();
     let node = Node { name: "one".into(), ..Node::default() };
-    let membership = Membership::new(vec![[7].into()], std::collections::BTreeMap::from([(7, node)])).unwrap();
+    let membership =
+        Membership::new(vec![[7].into()], std::collections::BTreeMap::from([(7, node)])).unwrap();
     let entry = Entry { log_id: id(fixture.next), payload: EntryPayload::Membership(membership) };
     fixture.next += 1;
     fixture.machine.apply(stream::iter([Ok((entry, None))])).await.unwrap();
@@ -274,12 +278,14 @@ async fn a_damaged_snapshot_changes_nothing() {
     let mut to = Fixture::new();
     to.apply(vec![writes(vec![put("mine", "x")])]).await;
     let expected = to.all().await;
-    let mut damaged: Vec<Vec<u8>> =
-        [0, 9, 20, 40, 200, 5000, stream.len() - 20, stream.len() - 10].iter().map(|at| {
+    let mut damaged: Vec<Vec<u8>> = [0, 9, 20, 40, 200, 5000, stream.len() - 20, stream.len() - 10]
+        .iter()
+        .map(|at| {
             let mut copy = stream.clone();
             copy[*at] ^= 1;
             copy
-        }).collect();
+        })
+        .collect();
     damaged.extend([0, 8, 30, 1000, stream.len() - 16, stream.len() - 1].map(|len| stream[..len].to_vec()));
     for (n, bad) in damaged.into_iter().enumerate() {
         let installed = to.machine.0.install(SnapshotStream::new(io::Cursor::new(bad)), applied).await;
@@ -295,4 +301,85 @@ async fn a_damaged_snapshot_changes_nothing() {
 fn fs_names(dir: &TempDir) -> Vec<String> {
     let entries = std::fs::read_dir(dir.path()).unwrap();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// What may be done to the state.
+#[derive(Clone, Debug)]
+enum Step {
+    Put(u8, u8),
+    Delete(u8),
+    Checkpoint,
+    /// Compare a range.
+    Scan(u8, u8, usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0u8..40, any::<u8>()).prop_map(|(key, value)| Step::Put(key, value)),
+        3 => (0u8..40).prop_map(Step::Delete),
+        1 => Just(Step::Checkpoint),
+        3 => (0u8..42, 0u8..42, 0usize..50).prop_map(|(start, end, limit)| Step::Scan(start, end, limit)),
+    ]
+}
+
+/// Runs steps against the state and against a plain map; older views are compared again at the end.
+async fn follow(steps: Vec<Step>) {
+    type Model = std::collections::BTreeMap<String, (String, Index)>;
+    let list = |model: &Model| -> Vec<(String, String, Index)> {
+        model.iter().map(|(key, (value, index))| (key.clone(), value.clone(), *index)).collect()
+    };
+    let name = |key: u8| format!("{key:02}");
+    let mut fixture = Fixture::new();
+    let mut model = Model::new();
+    let mut views = Vec::new();
+    for step in steps {
+        match step {
+            Step::Put(key, value) => {
+                model.insert(name(key), (value.to_string(), fixture.next));
+                fixture.apply(vec![writes(vec![put(&name(key), &value.to_string())])]).await;
+            }
+            Step::Delete(key) => {
+                model.remove(&name(key));
+                fixture.apply(vec![writes(vec![delete(&name(key))])]).await;
+            }
+            Step::Checkpoint => drop(fixture.state().checkpoint().await.unwrap()),
+            Step::Scan(start, end, limit) => {
+                let view = fixture.state().view().unwrap();
+                let range = KeyRange { start: name(start).into_bytes(), end: Some(name(end).into_bytes()) };
+                let inside = |key: &String| range.contains(key.as_bytes());
+                let expected: Vec<_> = model.iter().filter(|(key, _)| inside(key)).take(limit).collect();
+                let found = view.scan(&range, limit).await.unwrap();
+                assert_eq!(found.len(), expected.len());
+                for ((key, entry), (expected, (value, index))) in found.iter().zip(&expected) {
+                    assert_eq!(
+                        (key, &entry.value, entry.modified),
+                        (&self::key(expected), &self::key(value), *index)
+                    );
+                }
+                let newest = expected.iter().map(|(_, (_, index))| *index).max().unwrap_or(0);
+                let count = u64::try_from(expected.len()).unwrap();
+                let at_most = u64::try_from(limit).unwrap();
+                assert_eq!(view.count_and_newest(&range, at_most).unwrap(), (count, newest));
+                views.push((view, list(&model)));
+            }
+        }
+        for (at, (value, index)) in &model {
+            let view = fixture.state().view().unwrap();
+            assert_eq!(view.modified(at.as_bytes()).unwrap(), *index);
+            assert_eq!(view.get(at.as_bytes()).await.unwrap().unwrap().value, self::key(value));
+        }
+    }
+    for (view, expected) in views {
+        assert_eq!(all(&view).await, expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn memory_over_table_behaves_as_one_map(steps in proptest::collection::vec(step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(follow(steps));
+    }
 }

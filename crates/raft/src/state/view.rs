@@ -43,7 +43,8 @@ impl View {
         let newest = Some(Layer::new(&self.active, range, self.index));
         let older = self.frozen.as_ref().map(|frozen| Layer::new(frozen, range, self.index));
         let layers = if range.is_empty() { Vec::new() } else { newest.into_iter().chain(older).collect() };
-        let base = if range.is_empty() { None } else { Some(self.base.range(&range.start, range.end.as_deref())?) };
+        let base =
+            if range.is_empty() { None } else { Some(self.base.range(&range.start, range.end.as_deref())?) };
         Ok(Merged { layers, base, waiting: None })
     }
 }
@@ -153,7 +154,10 @@ struct Merged<'v> {
 
 impl Merged<'_> {
     /// The next entry, as `take` makes it of its key, index and value.
-    fn next<T>(&mut self, take: impl FnOnce(Piece<'_>, Index, Piece<'_>) -> T) -> Result<Option<T>, StoreError> {
+    fn next<T>(
+        &mut self,
+        take: impl FnOnce(Piece<'_>, Index, Piece<'_>) -> T,
+    ) -> Result<Option<T>, StoreError> {
         loop {
             if self.waiting.is_none()
                 && let Some(base) = &mut self.base

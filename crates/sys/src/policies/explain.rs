@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use strongroom_core::{Core, TokenEntry};
 use strongroom_engine_api::lenient::{Text, Ttl};
 use strongroom_engine_api::{
-    Access, Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Operation, Scope, View,
-    bad_request,
+    Access, Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Operation, Scope,
+    View, bad_request,
 };
 use strongroom_policy::{CompiledAcl, CompiledRule, Denial, Operation as Asked};
 
@@ -109,7 +109,9 @@ async fn explain(
     let (mounted, access) = leads_to(&core, &mount, &question).await?;
     let mut explanation = match &entry {
         Some(entry) => decided(&*core.acl(&view, mount.namespace, &entry.policies).await?, &question, access),
-        None => Explanation::of(&question, false, "the token is unknown, has expired or was revoked".to_owned()),
+        None => {
+            Explanation::of(&question, false, "the token is unknown, has expired or was revoked".to_owned())
+        }
     };
     if access == Some(Access::Open) {
         explanation = Explanation::of(&question, true, "the path is open: no token is needed".to_owned());
@@ -165,13 +167,18 @@ async fn leads_to(
     question: &Question,
 ) -> Result<(Option<String>, Option<Access>), EngineError> {
     let router = core.router().await?;
-    let Some((mounted, rest)) = router.route(mount.namespace, &question.path) else { return Ok((None, None)) };
+    let Some((mounted, rest)) = router.route(mount.namespace, &question.path) else {
+        return Ok((None, None));
+    };
     let operations: &[Operation] = match question.operation {
         Operation::Create | Operation::Update => &[Operation::Create, Operation::Update],
         _ => std::slice::from_ref(&question.operation),
     };
     let access = mounted.engine.find(rest, operations).ok().and_then(|found| {
-        operations.iter().find_map(|operation| found.endpoint(*operation).ok()).map(|endpoint| endpoint.access)
+        operations
+            .iter()
+            .find_map(|operation| found.endpoint(*operation).ok())
+            .map(|endpoint| endpoint.access)
     });
     Ok((Some(mounted.path.clone()), access))
 }
@@ -190,7 +197,9 @@ fn decided(acl: &CompiledAcl, question: &Question, access: Option<Access>) -> Ex
     let decision = acl.authorize(&question.path, operation, &question.parameters, question.wrap_ttl);
     let lacks_sudo = access == Some(Access::Sudo) && !decision.sudo;
     let (reason, missing) = match (&decision.denial, decision.rule) {
-        (Some(denial @ Denial::MissingCapability { capability, .. }), _) => (denial.to_string(), Some(capability.name())),
+        (Some(denial @ Denial::MissingCapability { capability, .. }), _) => {
+            (denial.to_string(), Some(capability.name()))
+        }
         (Some(denial), _) => (denial.to_string(), None),
         (None, Some(rule)) if lacks_sudo => {
             (format!("the path needs \"sudo\" besides, which {rule} does not grant"), Some("sudo"))
@@ -275,7 +284,8 @@ mod tests {
         server.write("sys/policies/acl/dev", json!({"policy": POLICY})).await;
         let token = server.token(&["dev", "gone"]).await;
         let ask = async |path: &str, operation: &str| {
-            let told = server.write(EXPLAIN, json!({"path": path, "operation": operation, "token": token})).await;
+            let told =
+                server.write(EXPLAIN, json!({"path": path, "operation": operation, "token": token})).await;
             let data = told.data();
             (data["allowed"].as_bool().unwrap(), data["reason"].as_str().unwrap().to_owned(), data.clone())
         };
@@ -285,14 +295,20 @@ mod tests {
         assert_eq!(data["token"]["missing_policies"], json!(["gone"]));
         assert_eq!(data["token"]["state"], "in force");
         let (allowed, reason, data) = ask("secret/a", "update").await;
-        assert_eq!((allowed, reason.as_str()), (false, "rule \"secret/*\" of policy \"dev\" does not grant \"update\""));
+        assert_eq!(
+            (allowed, reason.as_str()),
+            (false, "rule \"secret/*\" of policy \"dev\" does not grant \"update\"")
+        );
         assert_eq!(data["missing_capability"], "update");
         let (allowed, reason, _) = ask("secret/no", "read").await;
         assert!(!allowed && reason.contains("denies the path"), "{reason}");
         let (allowed, reason, _) = ask("elsewhere", "read").await;
         assert_eq!((allowed, reason.as_str()), (false, "no rule matches the path"));
         let (allowed, _, data) = ask("sys/leases/lookup/x", "list").await;
-        assert_eq!((allowed, &data["missing_capability"], &data["mount"]), (false, &json!("sudo"), &json!("sys/")));
+        assert_eq!(
+            (allowed, &data["missing_capability"], &data["mount"]),
+            (false, &json!("sudo"), &json!("sys/"))
+        );
         assert_eq!(data["path"], "sys/leases/lookup/x/");
         let (allowed, reason, _) = ask("sys/wrapping/lookup", "update").await;
         assert_eq!((allowed, reason.as_str()), (true, "the path is open: no token is needed"));

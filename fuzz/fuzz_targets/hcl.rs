@@ -1,0 +1,5 @@
+//! `hcl`, guided by coverage.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| strongroom_fuzz::run("hcl", input));

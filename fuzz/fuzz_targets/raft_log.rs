@@ -1,0 +1,5 @@
+//! `raft_log`, guided by coverage.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| strongroom_fuzz::run("raft_log", input));
