@@ -12,6 +12,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -39,6 +40,11 @@ def product_of(binary):
     """What `BINARY version` calls itself, in lower case: "strongroom", "vault", "openbao"."""
     shown = subprocess.run([str(binary), "version"], capture_output=True, text=True, check=True, timeout=30)
     return shown.stdout.split()[0].lower()
+
+
+def end_tidily_on_sigterm():
+    """Lets SIGTERM unwind like an exit, so that the servers of a command end with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def free_ports(count):

@@ -31,6 +31,19 @@ pub struct AuditEntry {
 
 impl Stored for AuditEntry {}
 
+/// What is asked for when enabling a device.
+#[derive(Clone, Debug, Default)]
+pub struct NewDevice {
+    /// Its type: `file`.
+    pub kind: String,
+    /// For people.
+    pub description: String,
+    /// Its options.
+    pub options: BTreeMap<String, String>,
+    /// Not replicated.
+    pub local: bool,
+}
+
 /// A request header that audit records show.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct AuditedHeader {
@@ -97,12 +110,10 @@ impl Core {
         &self,
         txn: &Txn,
         path: &str,
-        kind: String,
-        description: String,
-        options: BTreeMap<String, String>,
-        local: bool,
+        device: NewDevice,
         request_id: &str,
     ) -> Result<(), EngineError> {
+        let NewDevice { kind, description, options, local } = device;
         let txn = txn.scoped(Scope::core());
         if AUDIT_DEVICES.get(&txn, path).await?.is_some() {
             return Err(bad_request("path already in use"));

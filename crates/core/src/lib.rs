@@ -29,7 +29,7 @@ use strongroom_barrier::Barrier;
 use strongroom_engine_api::{Call, Environment, Moment, Operation, Renewal, Request, Txn};
 use strongroom_policy::{CompiledAcl, DenyMode};
 
-pub use auditing::{AuditEntry, AuditedHeader, Auditing};
+pub use auditing::{AuditEntry, AuditedHeader, Auditing, NewDevice};
 pub use catalog::Catalog;
 pub use envelope::Envelope;
 pub use keeper::{InitError, Initialized, KeyStatus, RotationConfig, SealStatus, Standing, UnsealError};

@@ -29,7 +29,7 @@ impl Core {
             }
             ticks = ticks.wrapping_add(1);
             let done = core.work_once(ticks.is_multiple_of(MAINTENANCE_EVERY)).await;
-            if let Err(error) = done.as_ref().map_err(|error| error.to_string())
+            if let Err(error) = done.as_ref().map_err(ToString::to_string)
                 && !core.barrier.is_sealed()
             {
                 tracing::error!(error, "housekeeping failed and will be tried again");

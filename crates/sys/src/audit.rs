@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_core::{AuditedHeader, Core};
+use strongroom_core::{AuditedHeader, Core, NewDevice};
 use strongroom_engine_api::lenient::{Flag, Pairs, Text};
 use strongroom_engine_api::{
     Engine, EngineError, Extension, Input, Path, Reply, Request, Scope, Txn, View, bad_request,
@@ -94,16 +94,13 @@ async fn enable(
     if taken.iter().any(|(other, _)| other.starts_with(&path) || path.starts_with(other.as_str())) {
         return Err(bad_request("path already in use"));
     }
-    core.enable_audit(
-        &txn,
-        &path,
-        text(input.kind),
-        text(input.description),
-        input.options.map(|options| options.0).unwrap_or_default(),
-        input.local.is_some_and(|local| local.0),
-        &request.id,
-    )
-    .await
+    let device = NewDevice {
+        kind: text(input.kind),
+        description: text(input.description),
+        options: input.options.map(|options| options.0).unwrap_or_default(),
+        local: input.local.is_some_and(|local| local.0),
+    };
+    core.enable_audit(&txn, &path, device, &request.id).await
 }
 
 async fn disable(

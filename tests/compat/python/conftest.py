@@ -16,6 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "harness"))
 import server as harness  # noqa: E402
 
+harness.end_tidily_on_sigterm()
 TLS = os.environ.get("STRONGROOM_TLS") == "1"
 
 

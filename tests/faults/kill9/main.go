@@ -23,6 +23,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 )
 
@@ -60,6 +62,13 @@ func run(o options) error {
 		return err
 	}
 	defer server.stop()
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		server.kill()
+		os.Exit(130)
+	}()
 	if err := server.start(); err != nil {
 		return err
 	}

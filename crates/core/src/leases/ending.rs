@@ -313,3 +313,43 @@ fn note_failure(txn: &Txn, id: &str, lease: &Lease, error: &str, now: Moment) ->
 fn folder(prefix: &str) -> String {
     if prefix.is_empty() || prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use strongroom_barrier::{Barrier, Keyring};
+    use strongroom_stdx::Entropy;
+    use strongroom_storage::InMemory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_cannot_be_revoked_is_tried_again_and_then_left_to_an_operator() {
+        let entropy = Entropy::system();
+        let barrier = Barrier::new(Arc::new(InMemory::new()), entropy.clone(), 0);
+        let mut now = Moment::from_secs(1000);
+        barrier.unseal(Keyring::generate(&entropy, now).unwrap());
+        let txn = barrier.transaction(barrier.pinned_view().await.unwrap());
+        let lease = async || (*LEASES.get(&txn, &(0, "a/b")).await.unwrap().unwrap()).clone();
+        let due = async || EXPIRY.keys(&txn, &(), None, 10).await.unwrap();
+        note_failure(&txn, "a/b", &Lease { expires: now, mount: 7, ..Lease::default() }, "refused", now)
+            .unwrap();
+        for attempts in 1..MOST_ATTEMPTS {
+            let wait = RETRY_STEP.saturating_mul(attempts);
+            assert_eq!(
+                due().await,
+                [(now.after(wait).as_secs(), due_key("a/b"))],
+                "after {attempts} attempts"
+            );
+            now = now.after(wait);
+            note_failure(&txn, "a/b", &lease().await, "refused", now).unwrap();
+        }
+        assert_eq!(due().await, [], "nobody tries again by itself");
+        let why = IRREVOCABLE.get(&txn, &(0, "a/b")).await.unwrap().unwrap();
+        assert_eq!(*why, Irrevocable { error: "refused".to_owned(), mount: 7 });
+        end_secret_lease(&txn, "a/b", &lease().await);
+        assert!(LEASES.get(&txn, &(0, "a/b")).await.unwrap().is_none());
+        assert!(IRREVOCABLE.get(&txn, &(0, "a/b")).await.unwrap().is_none());
+    }
+}

@@ -201,6 +201,7 @@ impl Core {
         };
         let lease =
             self.make_lease(txn, &decided.resolved.mounted, &inbound.path, *caller.key(), grant).await?;
+        envelope.warnings.append(&mut lease.warnings);
         envelope.lease_id = lease.id;
         envelope.lease_duration = lease.ttl.as_secs();
         envelope.renewable = lease.renewable;
@@ -214,7 +215,11 @@ impl Core {
         done: &mut Done,
         ttl: Duration,
     ) -> Result<(), Refused> {
-        let accessor = done.made.as_ref().map_or("", |made| made.entry.accessor.as_str()).to_owned();
+        let accessor = match (&done.made, &done.envelope.auth) {
+            (Some(made), _) => made.entry.accessor.clone(),
+            (None, Some(auth)) => token_of(auth).1,
+            (None, None) => String::new(),
+        };
         let grant = self.wrap(txn, &done.envelope, &inbound.path, ttl, &accessor).await?;
         let hidden = std::mem::take(&mut done.envelope);
         done.envelope =

@@ -19,7 +19,8 @@ pub(crate) fn help_of_route(route: &Route) -> String {
         for field in fields {
             let kind = field.schema.get("type").and_then(|kind| kind.as_str()).unwrap_or("object");
             // Writing to a String cannot fail.
-            let _infallible = writeln!(text, "\n    {} ({kind})\n\n        {}", field.name, field.description);
+            let _infallible =
+                writeln!(text, "\n    {} ({kind})\n\n        {}", field.name, field.description);
         }
     }
     text.push_str("\n## OPERATIONS\n\n");
