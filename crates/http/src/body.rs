@@ -26,7 +26,7 @@ pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Result<Map<String, Valu
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }
-    if content_type.starts_with("application/x-www-form-urlencoded") && bytes.first() != Some(&b'{') {
+    if content_type.starts_with("application/x-www-form-urlencoded") && !looks_like_json(bytes) {
         let text =
             std::str::from_utf8(bytes).map_err(|_error| Refusal(400, "form is not UTF-8".to_owned()))?;
         return Ok(query(text));
@@ -46,6 +46,12 @@ pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Result<Map<String, Valu
             ),
         )),
     }
+}
+
+/// Whether a body is JSON whatever its content type says: `curl -d` calls everything a form.
+fn looks_like_json(bytes: &[u8]) -> bool {
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    matches!(first, Some(b'{' | b'[' | b'"'))
 }
 
 fn reason(error: &serde_json::Error) -> &'static str {
@@ -110,5 +116,8 @@ mod tests {
     fn forms_are_taken_where_they_say_so() {
         let form = parse(b"role_id=x&secret_id=y", "application/x-www-form-urlencoded").unwrap();
         assert_eq!(Value::Object(form), json!({"role_id": "x", "secret_id": "y"}));
+        let json = parse(b" \n{\"a\": 1}", "application/x-www-form-urlencoded").unwrap();
+        assert_eq!(Value::Object(json), json!({"a": 1}));
+        assert!(parse(b"[1]", "application/x-www-form-urlencoded").is_err());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::body::{self, Refusal};
 use crate::forwarded::ForwardedFor;
+use crate::patience::{Patient, Phase};
 use crate::request::{self, Line};
 
 /// Which headers an answer with a status gets.
@@ -96,17 +97,25 @@ impl Edge {
     ) where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let edge = self.clone();
-        let service = service_fn(move |request| {
-            let edge = edge.clone();
-            let connection = connection.clone();
-            async move { Ok::<_, Infallible>(edge.answer(request, connection).await) }
+        let (edge, phase) = (self.clone(), Phase::default());
+        let stream =
+            Patient::new(stream, phase.clone(), self.settings.idle_timeout, self.settings.header_timeout);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (edge, connection, phase) = (edge.clone(), connection.clone(), phase.clone());
+            phase.busy();
+            async move {
+                let one_at_a_time = request.version() <= Version::HTTP_11;
+                let answer = edge.answer(request, connection).await;
+                // Frames of HTTP/2 come at any time; its pings find a dead peer.
+                if one_at_a_time {
+                    phase.idle();
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.settings.header_timeout.max(self.settings.idle_timeout));
+        // `Patient` tells a slow head from an idle connection; hyper's own timer does not.
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
         builder
             .http2()
             .timer(TokioTimer::new())

@@ -5,6 +5,7 @@
 mod body;
 mod edge;
 mod forwarded;
+mod patience;
 mod request;
 
 pub use edge::{Connection, Edge, EdgeSettings, HeadersFor};

@@ -237,3 +237,21 @@ fn tampered(input: &[u8]) {
         }
     });
 }
+
+#[cfg(test)]
+mod timing {
+    use super::*;
+    #[test]
+    fn phases() {
+        let clock = Clock::system();
+        let t = clock.now();
+        for _ in 0..20 { let _ = catalog(); }
+        println!("catalog {:?}", clock.now().since(t) / 20);
+        let t = clock.now();
+        for _ in 0..20 { runtime().block_on(async { new_server(Arc::new(InMemory::new())).await; }); }
+        println!("server {:?}", clock.now().since(t) / 20);
+        let t = clock.now();
+        for _ in 0..20 { let _ = runtime(); }
+        println!("runtime {:?}", clock.now().since(t) / 20);
+    }
+}

@@ -199,7 +199,7 @@ impl Core {
         let Some(caller) = decided.caller.as_ref() else {
             return Err(EngineError::Internal("a lease without a token to own it".to_owned()).into());
         };
-        let lease =
+        let mut lease =
             self.make_lease(txn, &decided.resolved.mounted, &inbound.path, *caller.key(), grant).await?;
         envelope.warnings.append(&mut lease.warnings);
         envelope.lease_id = lease.id;

@@ -1,5 +1,7 @@
 //! Finds the mount a KV path belongs to, and which version it is.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 use strongroom_client::Request;
 
@@ -23,7 +25,8 @@ impl Place {
         let given = sanitize(call.arg(0));
         let mount = call.flags.text("mount").map(sanitize);
         let asked = mount.clone().unwrap_or_else(|| given.clone());
-        let request = Request::read(format!("sys/internal/ui/mounts/{asked}"));
+        // The question is ours, not the user's: it goes unwrapped.
+        let request = Request::read(format!("sys/internal/ui/mounts/{asked}")).wrap(Duration::ZERO);
         let response = match call.ask(request).await {
             Ok(response) if response.status() == 404 => None,
             Ok(response) => Some(response),
