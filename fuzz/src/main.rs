@@ -89,7 +89,9 @@ fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Option<Options>>
             "--input" => options.input = Some(input(&value()?)?),
             "--record" => options.record = Some(value()?.into()),
             "--list" => {
-                TARGETS.iter().for_each(|target| println!("{}", target.name));
+                for target in TARGETS {
+                    println!("{}", target.name);
+                }
                 return Ok(None);
             }
             "--help" | "-h" => {
@@ -109,16 +111,27 @@ fn input(given: &str) -> anyhow::Result<Vec<u8>> {
     if let Some(file) = given.strip_prefix('@') {
         return std::fs::read(file).with_context(|| file.to_owned());
     }
-    let digits: Vec<u32> = given.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>().context("--input: not hex")?;
+    let digits: Vec<u32> =
+        given.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>().context("--input: not hex")?;
     ensure!(digits.len().is_multiple_of(2), "--input: half a byte");
-    Ok(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | u8::try_from(*digit).unwrap_or(0))).collect())
+    Ok(digits
+        .chunks(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | u8::try_from(*digit).unwrap_or(0)))
+        .collect())
 }
 
 /// Attacks a target in a process of its own, which a panic, an overflowing stack or a signal may end; tells whether nothing was
 /// found, and prints what was.
 fn attack(target: &Target, seed: u64, span: Duration, record: &Path) -> anyhow::Result<bool> {
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["--target", target.name, "--seed", &seed.to_string(), "--seconds", &span.as_secs().to_string()])
+        .args([
+            "--target",
+            target.name,
+            "--seed",
+            &seed.to_string(),
+            "--seconds",
+            &span.as_secs().to_string(),
+        ])
         .arg("--record")
         .arg(record)
         .stdin(Stdio::null())
@@ -158,5 +171,6 @@ fn recorded(record: &Path) -> Option<Vec<u8>> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('?');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

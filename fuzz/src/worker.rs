@@ -23,7 +23,13 @@ static PANICKED: AtomicBool = AtomicBool::new(false);
 
 /// Runs inputs for a while, each written to `record` before it runs, so that who started this process can tell what ended it.
 /// Returns how many there were.
-pub(crate) fn attack(target: &'static Target, seed: u64, span: Duration, corpus: &Path, record: &Path) -> anyhow::Result<u64> {
+pub(crate) fn attack(
+    target: &'static Target,
+    seed: u64,
+    span: Duration,
+    corpus: &Path,
+    record: &Path,
+) -> anyhow::Result<u64> {
     let further = corpus_of(&corpus.join(target.name))?;
     let record = File::create(record).context("the record of inputs")?;
     let mut mutator = Mutator::new(target, further.clone(), seed);
@@ -33,7 +39,7 @@ pub(crate) fn attack(target: &'static Target, seed: u64, span: Duration, corpus:
         let mut known = target.seeds.iter().map(|seed| seed.to_vec()).chain(further);
         let mut count = 0_u64;
         // Time is looked at now and then only: it costs more than a short input.
-        while count % 16 != 0 || clock.now() < end {
+        while !count.is_multiple_of(16) || clock.now() < end {
             let input = known.next().unwrap_or_else(|| mutator.input());
             let mut line = u64::try_from(input.len())?.to_le_bytes().to_vec();
             line.extend_from_slice(&input);
@@ -63,7 +69,8 @@ fn guarded(work: impl FnOnce() -> anyhow::Result<u64> + Send + 'static) -> anyho
         PANICKED.store(true, Ordering::Relaxed);
         default(info);
     }));
-    let worker = std::thread::Builder::new().name("fuzz".into()).stack_size(STACK).spawn(work).context("a thread")?;
+    let worker =
+        std::thread::Builder::new().name("fuzz".into()).stack_size(STACK).spawn(work).context("a thread")?;
     worker.join().map_err(|_| anyhow::anyhow!("the target panicked"))?
 }
 
@@ -72,7 +79,11 @@ fn corpus_of(folder: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let mut files: Vec<_> = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?.iter().map(std::fs::DirEntry::path).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)?
+        .collect::<Result<Vec<_>, _>>()?
+        .iter()
+        .map(std::fs::DirEntry::path)
+        .collect();
     files.sort();
     files.iter().map(|file| std::fs::read(file).with_context(|| file.display().to_string())).collect()
 }

@@ -60,7 +60,8 @@ async fn child() {
                 for n in (first + task..).step_by(8) {
                     store.commit(commit(n)).await.unwrap();
                     let mut out = std::io::stderr().lock();
-                    writeln!(out, "acknowledged {n}").unwrap();
+                    // In one write: a kill in the middle of a line must not leave another number.
+                    out.write_all(format!("acknowledged {n}\n").as_bytes()).unwrap();
                 }
             })
         })

@@ -207,3 +207,35 @@ async fn alone() {
     load(&store, 1, 20_000, 1, (40, 200)).await;
     store.close().await;
 }
+
+/// Run twice with the same `FIGURES_KEEP` directory: the first run fills it, the second shows what reading it takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures"]
+async fn reads() {
+    let Ok(kept) = std::env::var("FIGURES_KEEP") else { return };
+    let clock = Clock::system();
+    let key =
+        |n: u64| Bytes::from(format!("{:060x}", u128::from(n.wrapping_mul(0x9E37_79B9_7F4A_7C15)) << 40));
+    let filled = Path::new(&kept).join("state.redb").exists();
+    let store = RaftStore::open(Options::new(&kept)).await.unwrap();
+    if !filled {
+        for first in (0..150_000).step_by(100) {
+            let value = |n: u64| Some(Scatter(n + 1).bytes(1024));
+            let writes = (first..first + 100).map(|n| Write { key: key(n), value: value(n) }).collect();
+            store.commit(Commit { writes, ..Commit::default() }).await.unwrap();
+        }
+    }
+    println!("opened: {}", resident());
+    for round in 0..3 {
+        let (began, before) = (clock.now(), cpu());
+        let mut scatter = Scatter(round + 1);
+        for _ in 0..50_000 {
+            let snapshot = store.snapshot().await.unwrap();
+            assert!(snapshot.get(&key(scatter.next() % 150_000)).await.unwrap().is_some());
+        }
+        let (wall, cpu) = (clock.now().since(began), cpu().saturating_sub(before));
+        println!("50000 gets in {wall:?}, CPU {cpu:?}, {}", resident());
+    }
+    println!("{} MiB on disk", size_on_disk(Path::new(&kept)) >> 20);
+    store.close().await;
+}

@@ -218,7 +218,7 @@ fn wrong_values(schema: &Value) -> Vec<Value> {
         Some("integer") => vec![json!("not a number"), json!({"a": 1}), json!([[]])],
         Some("boolean") => vec![json!("perhaps"), json!({"a": 1}), json!([])],
         Some("string") if schema["format"] == "seconds" => {
-            vec![json!("one hour"), json!({"a": 1}), json!("-5s")]
+            vec![json!("one hour"), json!({"a": 1}), json!([])]
         }
         Some("string") => vec![json!({"a": 1}), json!(["a"])],
         Some("array") => vec![json!({"a": 1}), json!([{"a": 1}])],

@@ -25,7 +25,10 @@ pub(super) const SETTINGS: Target = Target {
         b"unix:///run/vault.sock\0/a/\0VAULT_RATE_LIMIT=10:20",
         b"http://[::1]:8200/prefix/\0a?b\0VAULT_MAX_RETRIES=-1\nVAULT_SKIP_VERIFY=t",
     ],
-    words: &["http://", "https://", "unix://", "[::1]", ":", "@", "/", "?", "#", "%2F", "..", "65536", "\0", "é", " ", "\n", "VAULT_", "="],
+    words: &[
+        "http://", "https://", "unix://", "[::1]", ":", "@", "/", "?", "#", "%2F", "..", "65536", "\0", "é",
+        " ", "\n", "VAULT_", "=",
+    ],
 };
 
 fn reply(input: &[u8]) {
@@ -46,7 +49,10 @@ fn settings(input: &[u8]) {
         assert!(!url.contains(breaks), "not a URL: {url:?}");
     }
     let lookup = |name: &str| {
-        variables.lines().find_map(|line| line.split_once('=').filter(|(known, _)| *known == name)).map(|(_, value)| value.to_owned())
+        variables
+            .lines()
+            .find_map(|line| line.split_once('=').filter(|(known, _)| *known == name))
+            .map(|(_, value)| value.to_owned())
     };
     let _ = Config::from_env(lookup);
     let _ = Config::from_env(|name| name.starts_with("VAULT_").then(|| address.to_string()));

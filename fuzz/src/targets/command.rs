@@ -21,14 +21,50 @@ pub(super) const ARGUMENTS: Target = Target {
         b"\x04n\n-\0path \"a\" { capabilities = [\"read\"] }",
         b"\x05-method=userpass\nusername=a\npassword=b\0",
     ],
-    words: &["-", "--", "=", "\n", "-field=", "-format=", "yaml", "json", "table", "raw", "@", "-mount=", "-ttl=", "1h", "-wrap-ttl=", "é", "\\", "{}", "*", "'", "\""],
+    words: &[
+        "-",
+        "--",
+        "=",
+        "\n",
+        "-field=",
+        "-format=",
+        "yaml",
+        "json",
+        "table",
+        "raw",
+        "@",
+        "-mount=",
+        "-ttl=",
+        "1h",
+        "-wrap-ttl=",
+        "é",
+        "\\",
+        "{}",
+        "*",
+        "'",
+        "\"",
+    ],
 };
 
 pub(super) const COMPLETION: Target = Target {
     name: "completion",
     run: completion,
     seeds: &[b"vault kv get -mou", b"vault sec xyz\09", "vault é ü\09".as_bytes(), b"vault kv "],
-    words: &["vault ", "kv ", "get ", "-", "--", " ", "\t", "é", "\0", "1", "18446744073709551616", "operator ", "raft "],
+    words: &[
+        "vault ",
+        "kv ",
+        "get ",
+        "-",
+        "--",
+        " ",
+        "\t",
+        "é",
+        "\0",
+        "1",
+        "18446744073709551616",
+        "operator ",
+        "raft ",
+    ],
 };
 
 /// What comes before the words of the input. None of them writes a file, and with `-output-curl-string` none asks a server.
@@ -47,18 +83,25 @@ const BEFORE: [&[&str]; 8] = [
 struct NoServer;
 
 impl Commands for NoServer {
-    fn server<'a>(&'a self, _args: Vec<String>, _io: &'a mut Io) -> Pin<Box<dyn Future<Output = i32> + Send + 'a>> {
+    fn server<'a>(
+        &'a self,
+        _args: Vec<String>,
+        _io: &'a mut Io,
+    ) -> Pin<Box<dyn Future<Output = i32> + Send + 'a>> {
         Box::pin(std::future::ready(0))
     }
 }
 
 fn call(words: &[&str], stdin: &[u8], variables: &[(&str, String)]) -> i32 {
-    let variables: Vec<(String, String)> = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let variables: Vec<(String, String)> =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let mut io = Io {
         stdin: Box::new(Cursor::new(stdin.to_vec())),
         stdout: Box::new(sink()),
         stderr: Box::new(sink()),
-        env: Box::new(move |name| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())),
+        env: Box::new(move |name| {
+            variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        }),
         stdin_is_terminal: false,
         stderr_is_terminal: false,
     };
@@ -74,7 +117,11 @@ fn arguments(input: &[u8]) {
     let words = text(words);
     let before = BEFORE.get(usize::from(*command) % BEFORE.len()).copied().unwrap_or_default();
     let words: Vec<&str> = before.iter().copied().chain(words.lines()).collect();
-    let nowhere = [("VAULT_ADDR", "http://127.0.0.1:9".to_owned()), ("VAULT_MAX_RETRIES", "0".to_owned()), ("VAULT_TOKEN", "t".to_owned())];
+    let nowhere = [
+        ("VAULT_ADDR", "http://127.0.0.1:9".to_owned()),
+        ("VAULT_MAX_RETRIES", "0".to_owned()),
+        ("VAULT_TOKEN", "t".to_owned()),
+    ];
     let code = call(&words, stdin, &nowhere);
     assert!((0..=2).contains(&code), "exit code {code}");
 }

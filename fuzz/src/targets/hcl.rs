@@ -6,8 +6,9 @@ use super::text;
 use crate::Target;
 
 const WORDS: &[&str] = &[
-    "{", "}", "[", "]", "=", ",", "\n", "\"", "\\", "<<E\n", "<<-E\n", "\nE\n", "# ", "// ", "/*", "*/", "${", "}\"", "a ", "\"b\" ",
-    "a = 1\n", "a {\n", "{\"a\":", "null", "true", "0x", "08", "1e9", "-", ".", "\u{feff}", "\\u12", "\\U0010", "\r\n", "é",
+    "{", "}", "[", "]", "=", ",", "\n", "\"", "\\", "<<E\n", "<<-E\n", "\nE\n", "# ", "// ", "/*", "*/",
+    "${", "}\"", "a ", "\"b\" ", "a = 1\n", "a {\n", "{\"a\":", "null", "true", "0x", "08", "1e9", "-", ".",
+    "\u{feff}", "\\u12", "\\U0010", "\r\n", "é",
 ];
 
 const SEEDS: &[&[u8]] = &[
@@ -28,7 +29,11 @@ fn parse_any(input: &[u8]) {
         Ok(object) => object,
         Err(error) => {
             let lines = u32::try_from(text.split('\n').count()).unwrap_or(u32::MAX);
-            assert!((1..=lines).contains(&error.position.line), "an error in line {} of {lines}", error.position.line);
+            assert!(
+                (1..=lines).contains(&error.position.line),
+                "an error in line {} of {lines}",
+                error.position.line
+            );
             assert!(!error.to_string().is_empty());
             return;
         }
@@ -56,7 +61,10 @@ fn format_any(input: &[u8]) {
 fn same(a: &Object, b: &Object) -> bool {
     a.items.len() == b.items.len()
         && a.items.iter().zip(&b.items).all(|(a, b)| {
-            a.key == b.key && a.labels == b.labels && a.assigned == b.assigned && same_value(&a.value, &b.value)
+            a.key == b.key
+                && a.labels == b.labels
+                && a.assigned == b.assigned
+                && same_value(&a.value, &b.value)
         })
 }
 

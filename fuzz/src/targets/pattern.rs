@@ -14,7 +14,10 @@ pub(super) const CAPTURES: Target = Target {
         b"mounts/{path..}/tune\0mounts/a/b/tune",
         b"{path..}\0",
     ],
-    words: &["/", "{name}", "{path..}", "role", "\0", "@", ".", "-", "_", "é", "//", "{}", "{..}", "tune", "mounts"],
+    words: &[
+        "/", "{name}", "{path..}", "role", "\0", "@", ".", "-", "_", "é", "//", "{}", "{..}", "tune",
+        "mounts",
+    ],
 };
 
 /// A route and a path: as many captures as parameters, and the route filled in with them is the path.

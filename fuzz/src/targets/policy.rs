@@ -3,16 +3,51 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use strongroom_policy::{CompiledAcl, DenyMode, Operation, Policy, SlashesInValues, TemplateReference, TemplateValues};
+use strongroom_policy::{
+    CompiledAcl, DenyMode, Operation, Policy, SlashesInValues, TemplateReference, TemplateValues,
+};
 
 use super::{parts, text};
 use crate::Target;
 
 const WORDS: &[&str] = &[
-    "path \"", "\" {", "}", "capabilities = [", "\"read\"", "\"list\"", "\"deny\"", "\"sudo\"", "\"create\"", "\"update\"", "\"patch\"",
-    "]", ",", "policy = \"write\"", "*", "+", "/", "+/", "{{identity.entity.id}}", "{{", "}}", "{{identity.groups.names.x.id}}",
-    "allowed_parameters = {", "denied_parameters = {", "required_parameters = [", "\"*\" = []", "\"a\" = [\"b*\"]",
-    "min_wrapping_ttl = \"1s\"", "max_wrapping_ttl = 90", "subscribe_event_types = [", "\n", "\0", "\"", "{\"path\":{", "a", "b", "secret",
+    "path \"",
+    "\" {",
+    "}",
+    "capabilities = [",
+    "\"read\"",
+    "\"list\"",
+    "\"deny\"",
+    "\"sudo\"",
+    "\"create\"",
+    "\"update\"",
+    "\"patch\"",
+    "]",
+    ",",
+    "policy = \"write\"",
+    "*",
+    "+",
+    "/",
+    "+/",
+    "{{identity.entity.id}}",
+    "{{",
+    "}}",
+    "{{identity.groups.names.x.id}}",
+    "allowed_parameters = {",
+    "denied_parameters = {",
+    "required_parameters = [",
+    "\"*\" = []",
+    "\"a\" = [\"b*\"]",
+    "min_wrapping_ttl = \"1s\"",
+    "max_wrapping_ttl = 90",
+    "subscribe_event_types = [",
+    "\n",
+    "\0",
+    "\"",
+    "{\"path\":{",
+    "a",
+    "b",
+    "secret",
 ];
 
 const POLICY: &[u8] = b"path \"secret/*\" { capabilities = [\"read\", \"list\"] }\npath \"secret/+/b\" { capabilities = [\"deny\"] }\n\
@@ -73,9 +108,9 @@ fn parse_any(input: &[u8]) {
 
 /// What must hold of every decision.
 fn decide(policy: &Arc<Policy>, path: &str, parameters: &Map<String, Value>) {
-    let once = CompiledAcl::compile(&[policy.clone()], DenyMode::DenyWins);
+    let once = CompiledAcl::compile(std::slice::from_ref(policy), DenyMode::DenyWins);
     let twice = CompiledAcl::compile(&[policy.clone(), policy.clone()], DenyMode::DenyWins);
-    let specific = CompiledAcl::compile(&[policy.clone()], DenyMode::MostSpecific);
+    let specific = CompiledAcl::compile(std::slice::from_ref(policy), DenyMode::MostSpecific);
     for operation in OPERATIONS {
         let decision = once.authorize(path, operation, parameters, None);
         let allowed = decision.is_allowed();
@@ -132,8 +167,7 @@ fn authorize_any(input: &[u8]) {
 fn matches(pattern: &str, path: &str) -> bool {
     let pattern = pattern.strip_prefix('/').unwrap_or(pattern);
     let (pattern, open) = pattern.strip_suffix('*').map_or((pattern, false), |pattern| (pattern, true));
-    let (pattern, path): (Vec<&str>, Vec<&str>) =
-        (pattern.split('/').collect(), path.split('/').collect());
+    let (pattern, path): (Vec<&str>, Vec<&str>) = (pattern.split('/').collect(), path.split('/').collect());
     if path.len() < pattern.len() || (!open && path.len() != pattern.len()) {
         return false;
     }

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
-use strongroom_barrier::Barrier;
+use strongroom_barrier::{BOOTSTRAP, Barrier};
 use strongroom_core::{Catalog, Core, NewMount, Settings};
 use strongroom_engine_api::Environment;
 use strongroom_http::{Connection, Edge, EdgeSettings, ForwardedFor};
@@ -72,7 +71,21 @@ pub(super) const TAMPERED: Target = Target {
         b"\x02\x00{\"shares\":255,\"threshold\":0}",
         b"\x03\x02\x05",
     ],
-    words: &["\0", "\u{1}", "\u{2}", "\u{3}", "{", "}", "\"shares\":", "\"threshold\":", "\"token_salt\":[", "]", "255", "0", ","],
+    words: &[
+        "\0",
+        "\u{1}",
+        "\u{2}",
+        "\u{3}",
+        "{",
+        "}",
+        "\"shares\":",
+        "\"threshold\":",
+        "\"token_salt\":[",
+        "]",
+        "255",
+        "0",
+        ",",
+    ],
 };
 
 fn catalog() -> Catalog {
@@ -87,21 +100,28 @@ fn catalog() -> Catalog {
         .with(strongroom_userpass::engine())
 }
 
-/// A sealed server over a store. Time stands still and chance is the same every time, so that an input always does the same.
-fn server(store: Arc<dyn Store>) -> Arc<Core> {
-    let random = Mutex::new(Random::new(1));
+/// Chance that is the same every time, so that an input always does the same.
+type Chance = Arc<Mutex<Random>>;
+
+fn chance() -> Chance {
+    Arc::new(Mutex::new(Random::new(1)))
+}
+
+/// A sealed server over a store. Time stands still.
+fn server(store: Arc<dyn Store>, chance: Chance) -> Arc<Core> {
     let entropy = Entropy::given(move |out| {
-        let mut random = random.lock().expect("nobody panicked");
+        let mut random = chance.lock().expect("nobody panicked");
         out.fill_with(|| random.byte());
     });
-    let environment = Environment { clock: Clock::stepped(Moment::from_secs(1_700_000_000)), entropy: entropy.clone() };
+    let environment =
+        Environment { clock: Clock::stepped(Moment::from_secs(1_700_000_000)), entropy: entropy.clone() };
     let barrier = Barrier::new(store, entropy, 1 << 20);
     Core::new(barrier, environment, Settings::default(), catalog())
 }
 
 /// A server with KV at `kv/` and `secret/`, and the share that unseals it.
-async fn new_server(store: Arc<dyn Store>) -> (Arc<Core>, Vec<u8>) {
-    let core = server(store);
+async fn new_server(store: Arc<dyn Store>, chance: Chance) -> (Arc<Core>, Vec<u8>) {
+    let core = server(store, chance);
     let made = core.initialize(1, 1, Some(ROOT.to_owned())).await.expect("initialises");
     let share = made.shares[0].expose().clone();
     core.offer_share(share.clone()).await.expect("unseals");
@@ -113,6 +133,59 @@ async fn new_server(store: Arc<dyn Store>) -> (Arc<Core>, Vec<u8>) {
         txn.commit().await.expect("commits");
     }
     (core, share)
+}
+
+/// All that a store holds.
+async fn entries(store: &dyn Store) -> BTreeMap<Bytes, Bytes> {
+    let everything = KeyRange { start: Vec::new(), end: None };
+    let found =
+        store.snapshot().await.expect("a snapshot").scan(&everything, 1_000_000).await.expect("entries");
+    found.into_iter().map(|(key, found)| (key, found.value)).collect()
+}
+
+/// A server that input after input begins with anew. Making one takes longer than most inputs; putting its storage back does not,
+/// and what it keeps in memory follows from there.
+struct Anew {
+    core: Arc<Core>,
+    store: Arc<InMemory>,
+    at_first: BTreeMap<Bytes, Bytes>,
+    chance: Chance,
+}
+
+impl Anew {
+    async fn make() -> Self {
+        let (store, chance) = (Arc::new(InMemory::new()), chance());
+        let (core, _share) = new_server(store.clone(), chance.clone()).await;
+        let server = Self { at_first: entries(&*store).await, core, store, chance };
+        server.reset_chance();
+        server
+    }
+
+    /// Puts everything back; `None` where keys were made or dropped, which storage alone does not bring back.
+    async fn begin(self) -> Option<Self> {
+        let now = entries(&*self.store).await;
+        let gone = now.keys().filter(|key| !self.at_first.contains_key(*key)).map(|key| (key, None));
+        let changed = self
+            .at_first
+            .iter()
+            .filter(|(key, value)| now.get(*key) != Some(value))
+            .map(|(key, value)| (key, Some(value)));
+        let writes: Vec<Write> = gone
+            .chain(changed)
+            .map(|(key, value)| Write { key: key.clone(), value: value.cloned() })
+            .collect();
+        let keys_changed = writes.iter().any(|write| write.key.first() == Some(&BOOTSTRAP));
+        if keys_changed || self.core.barrier().is_sealed() {
+            return None;
+        }
+        self.store.commit(Commit { writes, ..Commit::default() }).await.expect("commits");
+        self.reset_chance();
+        Some(self)
+    }
+
+    fn reset_chance(&self) {
+        *self.chance.lock().expect("nobody panicked") = Random::new(2);
+    }
 }
 
 fn runtime() -> Runtime {
@@ -127,26 +200,46 @@ fn requests(input: &[u8]) {
     if input.to_ascii_lowercase().contains("audit") {
         return;
     }
-    runtime().block_on(async {
-        let (core, _) = new_server(Arc::new(InMemory::new())).await;
+    let kept = SERVER.lock().expect("nobody panicked").take();
+    let server = runtime().block_on(async {
+        let server = match kept {
+            Some(server) => server.begin().await,
+            None => None,
+        };
+        let server = match server {
+            Some(server) => server,
+            None => Anew::make().await,
+        };
         let settings = EdgeSettings {
-            forwarded_for: ForwardedFor { authorized: vec!["127.0.0.0/8".parse().expect("a block")], ..ForwardedFor::default() },
+            forwarded_for: ForwardedFor {
+                authorized: vec!["127.0.0.0/8".parse().expect("a block")],
+                ..ForwardedFor::default()
+            },
             ..EdgeSettings::default()
         };
-        let edge = Arc::new(Edge::new(core, settings, Arc::new(AtomicU64::new(0))));
+        let edge = Arc::new(Edge::new(server.core.clone(), settings, Arc::default()));
         for request in input.split("\n===\n").take(8) {
             if let Some(answer) = ask(&edge, request).await {
                 check(request, &answer);
             }
         }
+        server
     });
+    *SERVER.lock().expect("nobody panicked") = Some(server);
 }
+
+/// The server of the last input.
+static SERVER: Mutex<Option<Anew>> = Mutex::new(None);
 
 /// One request on a connection of its own; `None` if the server still waits for more of it.
 async fn ask(edge: &Arc<Edge>, request: &str) -> Option<Vec<u8>> {
     let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
     let mut lines = head.lines();
-    let mut sent = format!("{} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n", lines.next().unwrap_or_default(), body.len());
+    let mut sent = format!(
+        "{} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n",
+        lines.next().unwrap_or_default(),
+        body.len()
+    );
     for line in lines {
         sent.push_str(line);
         sent.push_str("\r\n");
@@ -182,17 +275,18 @@ fn check(request: &str, answer: &[u8]) {
     }
 }
 
+type Entries = Vec<(Bytes, Bytes)>;
+
 /// The entries of a server that holds one secret, and the share that unseals it.
-static ENTRIES: LazyLock<(Vec<(Bytes, Bytes)>, Vec<u8>)> = LazyLock::new(|| {
+static ENTRIES: LazyLock<(Entries, Vec<u8>)> = LazyLock::new(|| {
     runtime().block_on(async {
         let store = Arc::new(InMemory::new());
-        let (core, share) = new_server(store.clone()).await;
+        let (core, share) = new_server(store.clone(), chance()).await;
         let edge = Arc::new(Edge::new(core, EdgeSettings::default(), Arc::default()));
-        let write = format!("PUT /v1/secret/data/a\nX-Vault-Token: {ROOT}\n\n{{\"data\":{{\"a\":\"kept\"}}}}");
+        let write =
+            format!("PUT /v1/secret/data/a\nX-Vault-Token: {ROOT}\n\n{{\"data\":{{\"a\":\"kept\"}}}}");
         ask(&edge, &write).await.expect("an answer");
-        let all = KeyRange { start: Vec::new(), end: None };
-        let entries = store.snapshot().await.expect("a snapshot").scan(&all, 10_000).await.expect("entries");
-        (entries.into_iter().map(|(key, found)| (key, found.value)).collect(), share)
+        (entries(&*store).await.into_iter().collect(), share)
     })
 });
 
@@ -223,35 +317,25 @@ fn tampered(input: &[u8]) {
         let store = Arc::new(InMemory::new());
         let writes = entries.into_iter().map(|(key, value)| Write { key, value: Some(value) }).collect();
         store.commit(Commit { writes, ..Commit::default() }).await.expect("commits");
-        let core = server(store);
+        let core = server(store, chance());
         let _ = core.seal_status().await;
         let _ = core.offer_share(share.clone()).await;
         let edge = Arc::new(Edge::new(core, EdgeSettings::default(), Arc::default()));
-        for path in ["sys/seal-status", "sys/mounts", "auth/token/lookup-self", "secret/metadata/a", "sys/policies/acl/default"] {
+        for path in [
+            "sys/seal-status",
+            "sys/mounts",
+            "auth/token/lookup-self",
+            "secret/metadata/a",
+            "sys/policies/acl/default",
+        ] {
             ask(&edge, &format!("GET /v1/{path}\nX-Vault-Token: {ROOT}\n\n")).await;
         }
-        let answer = ask(&edge, &format!("GET /v1/secret/data/a\nX-Vault-Token: {ROOT}\n\n")).await.unwrap_or_default();
+        let answer = ask(&edge, &format!("GET /v1/secret/data/a\nX-Vault-Token: {ROOT}\n\n"))
+            .await
+            .unwrap_or_default();
         let answer = text(&answer);
         if answer.starts_with("HTTP/1.1 200") {
             assert!(answer.contains("{\"a\":\"kept\"}"), "another secret: {answer}");
         }
     });
-}
-
-#[cfg(test)]
-mod timing {
-    use super::*;
-    #[test]
-    fn phases() {
-        let clock = Clock::system();
-        let t = clock.now();
-        for _ in 0..20 { let _ = catalog(); }
-        println!("catalog {:?}", clock.now().since(t) / 20);
-        let t = clock.now();
-        for _ in 0..20 { runtime().block_on(async { new_server(Arc::new(InMemory::new())).await; }); }
-        println!("server {:?}", clock.now().since(t) / 20);
-        let t = clock.now();
-        for _ in 0..20 { let _ = runtime(); }
-        println!("runtime {:?}", clock.now().since(t) / 20);
-    }
 }
