@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("barrier", &["storage", "stdx"]),
     ("engine-api", &["barrier", "storage", "stdx", "wire"]),
     ("core", &["audit", "barrier", "engine-api", "hcl", "policy", "seal", "stdx", "storage", "wire"]),
-    ("token", &["core", "engine-api"]),
+    ("token", &["core", "engine-api", "policy"]),
     ("sys", &["barrier", "core", "engine-api", "policy", "stdx", "storage"]),
     ("http", &["core", "engine-api", "stdx"]),
     ("client", &["stdx"]),
