@@ -327,7 +327,8 @@ impl Item<'_> {
 fn on_line(node: &Node<'_>) -> String {
     match node {
         Node::Literal(token) if token.kind == Kind::Heredoc => {
-            token.text.replace("\r\n", "\n").trim_end_matches('\r').to_owned()
+            let lines: Vec<&str> = token.text.split('\n').map(|line| line.trim_end_matches('\r')).collect();
+            lines.join("\n")
         }
         Node::Literal(token) => token.text.to_owned(),
         Node::Object { .. } => "{}".to_owned(),

@@ -107,10 +107,10 @@ pub(crate) fn heredoc(written: &str) -> String {
     let marker = closing.trim_start();
     let indentation = closing.strip_suffix(marker).unwrap_or_default();
     let mut text = String::with_capacity(body.len().saturating_add(1));
-    let unindent = opening.starts_with("<<-") && body.split('\n').all(|line| line.starts_with(indentation));
-    for line in body.split('\n') {
-        let line = if unindent { line.strip_prefix(indentation).unwrap_or(line) } else { line };
-        text.push_str(line.strip_suffix('\r').unwrap_or(line));
+    let lines = body.split('\n').map(|line| line.trim_end_matches('\r'));
+    let unindent = opening.starts_with("<<-") && lines.clone().all(|line| line.starts_with(indentation));
+    for line in lines {
+        text.push_str(if unindent { line.strip_prefix(indentation).unwrap_or(line) } else { line });
         text.push('\n');
     }
     text

@@ -99,6 +99,7 @@ fn heredocs_stay_as_they_are() {
     check("a=[<<E\nx\nE\n]", "a = [<<E\nx\nE\n]\n");
     check("o {\n a=[1, <<E\nx\nE\n]\n}", "o {\n  a = [\n    1,\n    <<E\nx\nE\n    ,\n  ]\n}\n");
     check("a = <<E\r\nx\r\nE\r\n", "a = <<E\nx\nE\n");
+    check("a = <<E\n\r\r\nE\n", "a = <<E\n\nE\n");
     check("a = \"${\n  x}\"", "a = \"${\n  x}\"\n");
 }
 
