@@ -232,9 +232,6 @@ impl<'a> Facts<'a> {
     }
 
     fn headers(&self) -> Vec<audit::Header<'_>> {
-        let header =
-            |(name, hmac, values): &'a (&str, bool, Vec<&str>)| audit::Header { name, values, hmac: *hmac };
-        let _ = header;
         self.header_values
             .iter()
             .map(|(name, hmac, values)| audit::Header { name, values, hmac: *hmac })
