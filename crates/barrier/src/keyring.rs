@@ -116,9 +116,28 @@ impl Keyring {
 
     /// Seals `plain` for `place`: form, term, nonce, ciphertext, tag. It opens only in the same place.
     pub fn seal(&self, entropy: &Entropy, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyringError> {
+        self.seal_under(entropy.bytes()?, place, plain)
+    }
+
+    /// The same for many at once: the generator is asked once for all nonces.
+    pub(crate) fn seal_all<'a>(
+        &self,
+        entropy: &Entropy,
+        plains: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Result<Vec<Vec<u8>>, KeyringError> {
+        let mut nonces = vec![[0; NONCE_LEN]; plains.len()];
+        entropy.fill(nonces.as_flattened_mut())?;
+        plains.zip(nonces).map(|((place, plain), nonce)| self.seal_under(nonce, place, plain)).collect()
+    }
+
+    fn seal_under(
+        &self,
+        nonce: [u8; NONCE_LEN],
+        place: &[u8],
+        plain: &[u8],
+    ) -> Result<Vec<u8>, KeyringError> {
         let key = self.keys.get(&self.active).ok_or(KeyringError::Crypto)?;
         key.sealed.fetch_add(1, Ordering::Relaxed);
-        let nonce: [u8; NONCE_LEN] = entropy.bytes()?;
         let mut out = Vec::with_capacity(plain.len().saturating_add(HEADER + TAG));
         out.push(FORM);
         out.extend_from_slice(&self.active.to_be_bytes());

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::codec::{self, Stored};
 use crate::view::Found;
-use crate::{BarrierError, Reads, Scope, View};
+use crate::{BarrierError, KeyringError, Reads, Scope, View};
 
 /// A view and the writes decided on it. Cheap to clone; clones share the writes, each within its own scope. Its own
 /// writes are seen by its reads.
@@ -176,9 +176,15 @@ impl Txn {
         for (key, value) in bootstrap {
             commit.writes.push(Write { key: key.into(), value: Some(value.into()) });
         }
+        let plains: Vec<(&[u8], &[u8])> = writes
+            .iter()
+            .filter_map(|(key, change)| Some((key.as_slice(), change.as_ref()?.plain.as_slice())))
+            .collect();
+        let mut sealed = keyring.seal_all(barrier.entropy(), plains.into_iter())?.into_iter();
         for (key, change) in writes {
+            // As many are sealed as there are changes, in the same order.
             let value = match change {
-                Some(change) => Some(keyring.seal(barrier.entropy(), &key, &change.plain)?.into()),
+                Some(_) => Some(sealed.next().ok_or(KeyringError::Crypto)?.into()),
                 None => None,
             };
             commit.writes.push(Write { key: key.into(), value });

@@ -53,7 +53,8 @@ impl<T> Derived<T> {
         if let Some(value) = self.current() {
             return Ok(value);
         }
-        let (index, value) = build().await?;
+        // Boxed: it is rare, and would make every request that looks at the value as large as building it.
+        let (index, value) = Box::pin(build()).await?;
         let value = Arc::new(value);
         self.built.store(Some(Arc::new((index, value.clone()))));
         Ok(value)

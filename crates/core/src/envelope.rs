@@ -1,5 +1,7 @@
 //! The members of an answer, before it is written out: what can be wrapped, audited and sent.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use strongroom_engine_api::{EngineError, Json, WrapGrant};
@@ -22,7 +24,7 @@ pub struct Envelope {
     /// `wrap_info`.
     pub wrap: Option<WrapGrant>,
     /// `mount_type`.
-    pub mount_type: String,
+    pub mount_type: Option<Arc<str>>,
     /// The members of `data` stand at the top, too.
     pub also_at_top: bool,
 }
@@ -46,6 +48,18 @@ fn raw(json: Option<&Json>) -> Result<Option<&RawValue>, serde_json::Error> {
 
 fn own(raw: Option<&RawValue>) -> Result<Option<Json>, serde_json::Error> {
     raw.map(|raw| Json::checked(raw.get().to_owned())).transpose()
+}
+
+/// Appends a text as JSON; most are plain and are not worth a serialiser.
+fn text(body: &mut String, text: &str) -> Result<(), serde_json::Error> {
+    if text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\') {
+        body.push('"');
+        body.push_str(text);
+        body.push('"');
+    } else {
+        body.push_str(&serde_json::to_string(text)?);
+    }
+    Ok(())
 }
 
 impl Envelope {
@@ -89,14 +103,17 @@ impl Envelope {
         body.push_str("{\"request_id\":\"");
         body.push_str(request_id);
         body.push_str("\",\"lease_id\":");
-        body.push_str(&serde_json::to_string(&self.lease_id)?);
+        text(&mut body, &self.lease_id)?;
         body.push_str(if self.renewable { ",\"renewable\":true" } else { ",\"renewable\":false" });
         body.push_str(",\"lease_duration\":");
         body.push_str(&self.lease_duration.to_string());
         body.push_str(",\"data\":");
         body.push_str(data);
         body.push_str(",\"wrap_info\":");
-        body.push_str(&serde_json::to_string(&self.wrap)?);
+        match &self.wrap {
+            Some(wrap) => body.push_str(&serde_json::to_string(wrap)?),
+            None => body.push_str("null"),
+        }
         body.push_str(",\"warnings\":");
         if self.warnings.is_empty() {
             body.push_str("null");
@@ -105,9 +122,9 @@ impl Envelope {
         }
         body.push_str(",\"auth\":");
         body.push_str(auth);
-        if !self.mount_type.is_empty() {
+        if let Some(mount_type) = self.mount_type.as_deref() {
             body.push_str(",\"mount_type\":");
-            body.push_str(&serde_json::to_string(&self.mount_type)?);
+            text(&mut body, mount_type)?;
         }
         if let Some(members) = self.data.as_ref().filter(|_| self.also_at_top).map(Json::as_str) {
             // The members of an object's text, without its braces.

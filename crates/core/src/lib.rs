@@ -184,18 +184,18 @@ impl Core {
         renewal: Option<Renewal>,
     ) -> Arc<Call> {
         let request = Request {
-            id: String::new(),
+            id: Arc::from(""),
             operation: Operation::Update,
-            path: String::new(),
-            input: serde_json::Map::new(),
+            path: Arc::from(""),
+            input: Arc::default(),
             remote: None,
             headers: std::collections::BTreeMap::new(),
-            caller: None,
+            asker: None,
             wrap_ttl: None,
         };
         Arc::new(Call {
             request: Arc::new(request),
-            params: Vec::new(),
+            params: Arc::default(),
             mount: mounted.mount.clone(),
             txn: txn.scoped(strongroom_barrier::Scope::mount(mounted.mount.number)),
             environment: self.environment.clone(),

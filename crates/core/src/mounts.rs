@@ -94,6 +94,8 @@ pub struct Mounted {
     pub entry: MountEntry,
     /// Its engine.
     pub engine: Arc<Engine>,
+    /// The entry's type, as answers carry it.
+    pub kind: Arc<str>,
 }
 
 impl Mounted {
@@ -106,7 +108,7 @@ impl Mounted {
 /// All mounts of all namespaces, by path.
 #[derive(Default)]
 pub struct Router {
-    by_path: HashMap<(NamespaceId, String), Arc<Mounted>>,
+    by_path: HashMap<NamespaceId, HashMap<String, Arc<Mounted>>>,
     by_accessor: HashMap<String, Arc<Mounted>>,
 }
 
@@ -114,20 +116,21 @@ impl Router {
     /// The mount that `path` leads to, and the rest of the path.
     pub fn route<'a>(&self, namespace: NamespaceId, path: &'a str) -> Option<(Arc<Mounted>, &'a str)> {
         // Mounts do not nest, so at most one boundary fits; `auth/token` without a slash still means the mount.
+        let mounts = self.by_path.get(&namespace)?;
         let boundaries = path.match_indices('/').map(|(at, _)| at.saturating_add(1));
         for at in boundaries {
             let (mount, rest) = path.split_at_checked(at)?;
-            if let Some(mounted) = self.by_path.get(&(namespace, mount.to_owned())) {
+            if let Some(mounted) = mounts.get(mount) {
                 return Some((mounted.clone(), rest));
             }
         }
-        let whole = self.by_path.get(&(namespace, format!("{path}/")))?;
+        let whole = mounts.get(&format!("{path}/"))?;
         Some((whole.clone(), ""))
     }
 
     /// The mount at exactly this path (with a trailing slash).
     pub fn at(&self, namespace: NamespaceId, path: &str) -> Option<&Arc<Mounted>> {
-        self.by_path.get(&(namespace, path.to_owned()))
+        self.by_path.get(&namespace)?.get(path)
     }
 
     /// The mount with this accessor.
@@ -137,19 +140,15 @@ impl Router {
 
     /// The mounts of a namespace in path order.
     pub fn in_namespace(&self, namespace: NamespaceId) -> Vec<Arc<Mounted>> {
-        let mut mounts: Vec<_> = self
-            .by_path
-            .iter()
-            .filter(|((of, _), _)| *of == namespace)
-            .map(|(_, mounted)| mounted.clone())
-            .collect();
+        let mounts = self.by_path.get(&namespace).into_iter().flat_map(HashMap::values);
+        let mut mounts: Vec<_> = mounts.cloned().collect();
         mounts.sort_by(|a, b| a.path.cmp(&b.path));
         mounts
     }
 
     /// Every mount.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Mounted>> {
-        self.by_path.values()
+        self.by_path.values().flat_map(HashMap::values)
     }
 }
 
@@ -172,10 +171,11 @@ impl Core {
                 mount: Arc::new(self.mount_seen_by_engines(namespace, &path, &entry)),
                 entry: (*entry).clone(),
                 engine,
+                kind: Arc::from(entry.kind.as_str()),
                 path: path.clone(),
             });
             router.by_accessor.insert(entry.accessor.clone(), mounted.clone());
-            router.by_path.insert((namespace, path), mounted);
+            router.by_path.entry(namespace).or_default().insert(path, mounted);
         }
         Ok((view.index(), router))
     }

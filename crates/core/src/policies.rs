@@ -79,6 +79,17 @@ impl Core {
         {
             return Ok(acl);
         }
+        Box::pin(self.compiled_acl(view, namespace, names, changed_at)).await
+    }
+
+    /// Compiles a set of policies, as of commit `changed_at` or later, and keeps it for the next that asks.
+    async fn compiled_acl(
+        &self,
+        view: &View,
+        namespace: NamespaceId,
+        names: &[String],
+        changed_at: u64,
+    ) -> Result<Arc<CompiledAcl>, BarrierError> {
         let view = self.view_at_least(view, changed_at).await?;
         let mut policies = Vec::with_capacity(names.len());
         for name in names {

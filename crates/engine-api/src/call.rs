@@ -65,22 +65,34 @@ pub struct Caller {
     pub sudo: bool,
 }
 
+/// Whoever can say who asks. Most handlers do not want to know, so the facts are put together for those that do.
+pub trait Asker: Send + Sync {
+    /// Who asks.
+    fn caller(&self) -> Caller;
+}
+
+impl Asker for Caller {
+    fn caller(&self) -> Caller {
+        self.clone()
+    }
+}
+
 /// A request after routing: what the engine is asked, relative to its mount.
 pub struct Request {
     /// The request id that logs, audit records and the answer carry.
-    pub id: String,
+    pub id: Arc<str>,
     /// What is asked.
     pub operation: Operation,
     /// The path below the mount, without a leading slash.
-    pub path: String,
+    pub path: Arc<str>,
     /// The parameters: the body's members, or the query's.
-    pub input: Map<String, Value>,
+    pub input: Arc<Map<String, Value>>,
     /// The caller's address, after `X-Forwarded-For` where that is trusted.
     pub remote: Option<IpAddr>,
     /// The request headers that the mount passes through, by lower-case name.
     pub headers: BTreeMap<String, Vec<String>>,
-    /// Who asks; `None` on open routes.
-    pub caller: Option<Caller>,
+    /// Who asks; `None` on open routes without a good token.
+    pub asker: Option<Arc<dyn Asker>>,
     /// The wrapping that the client asks for.
     pub wrap_ttl: Option<Duration>,
 }
@@ -131,7 +143,7 @@ pub struct Call {
     /// The request.
     pub request: Arc<Request>,
     /// What the route's pattern captured, in order.
-    pub params: Vec<String>,
+    pub params: Arc<[String]>,
     /// The mount.
     pub mount: Arc<Mount>,
     /// The transaction, within the mount's scope.
@@ -144,6 +156,13 @@ pub struct Call {
     pub renewal: Option<Renewal>,
     /// Warnings for the client, collected on the way.
     pub warnings: Mutex<Vec<String>>,
+}
+
+impl Request {
+    /// Who asks; `None` on open routes without a good token.
+    pub fn caller(&self) -> Option<Caller> {
+        self.asker.as_ref().map(|asker| asker.caller())
+    }
 }
 
 impl Call {

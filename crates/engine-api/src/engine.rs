@@ -231,15 +231,16 @@ pub enum Refusal {
     UnsupportedOperation,
 }
 
-/// The endpoint a path and operation lead to.
-pub struct Found<'a> {
+/// The route that a path leads to.
+#[derive(Clone)]
+pub struct Found {
     /// The route.
-    pub route: &'a Route,
+    pub route: Arc<Route>,
     /// What the pattern captured.
-    pub params: Vec<String>,
+    pub params: Arc<[String]>,
 }
 
-impl Found<'_> {
+impl Found {
     /// Whether what the path names exists, where the route can tell; `true` where it cannot.
     pub async fn exists(&self, call: &Arc<Call>) -> Result<bool, EngineError> {
         match &self.route.exists {
@@ -263,7 +264,7 @@ pub struct Engine {
     generic_name: &'static str,
     class: Class,
     help: &'static str,
-    routes: Vec<Route>,
+    routes: Vec<Arc<Route>>,
     extension: Option<Arc<dyn Any + Send + Sync>>,
     renew: Option<Run<AuthGrant>>,
     maintain: Option<Run<bool>>,
@@ -309,7 +310,7 @@ impl Engine {
         let route = build(Route::new(pattern));
         let at =
             self.routes.partition_point(|other| other.pattern.specificity() <= route.pattern.specificity());
-        self.routes.insert(at, route);
+        self.routes.insert(at, Arc::new(route));
         self
     }
 
@@ -362,7 +363,7 @@ impl Engine {
     }
 
     /// Its routes, the more specific first.
-    pub fn routes(&self) -> &[Route] {
+    pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
     }
 
@@ -373,12 +374,12 @@ impl Engine {
 
     /// The route for a path (relative to the mount) that has one of `operations`; where several match, the most
     /// specific; where none has the operation, the most specific that matches, for its refusal.
-    pub fn find(&self, path: &str, operations: &[Operation]) -> Result<Found<'_>, Refusal> {
+    pub fn find(&self, path: &str, operations: &[Operation]) -> Result<Found, Refusal> {
         let mut matched = None;
         for route in &self.routes {
             let Some(params) = route.pattern.captures(path) else { continue };
             if operations.iter().any(|operation| route.operations.contains_key(operation)) {
-                return Ok(Found { route, params });
+                return Ok(Found { route: route.clone(), params: params.into() });
             }
             matched.get_or_insert(());
         }

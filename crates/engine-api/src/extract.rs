@@ -97,7 +97,7 @@ impl Extract for Body {
     }
 
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
-        Ok(Self(call.request.input.clone()))
+        Ok(Self(Map::clone(&call.request.input)))
     }
 }
 
@@ -181,7 +181,7 @@ impl Extract for Arc<Call> {
 
 impl Extract for Caller {
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
-        call.request.caller.clone().ok_or_else(|| EngineError::Denied("permission denied".to_owned()))
+        call.request.caller().ok_or_else(|| EngineError::Denied("permission denied".to_owned()))
     }
 }
 

@@ -92,7 +92,7 @@ impl Harness {
 
     /// Asks the auth method about a renewal.
     pub async fn renew(&self, renewal: Renewal) -> Result<AuthGrant, EngineError> {
-        let call = self.prepare(Operation::Update, "", &Value::Null, Vec::new(), Some(renewal));
+        let call = self.prepare(Operation::Update, "", &Value::Null, Arc::default(), Some(renewal));
         let grant = self.engine.renew(&call).await.expect("the method has a say in renewals")?;
         call.txn.clone().commit().await?;
         Ok(grant)
@@ -101,7 +101,7 @@ impl Harness {
     /// Runs housekeeping until there is nothing more to do.
     pub async fn maintain(&self) {
         loop {
-            let call = self.prepare(Operation::Update, "", &Value::Null, Vec::new(), None);
+            let call = self.prepare(Operation::Update, "", &Value::Null, Arc::default(), None);
             let more = self.engine.run_maintenance(&call).await.expect("the engine has housekeeping");
             let more = more.expect("housekeeping succeeds");
             call.txn.clone().commit().await.expect("commits");
@@ -116,7 +116,7 @@ impl Harness {
         operation: Operation,
         path: &str,
         input: &Value,
-        params: Vec<String>,
+        params: Arc<[String]>,
         renewal: Option<Renewal>,
     ) -> Arc<Call> {
         let input: Map<String, Value> = input.as_object().cloned().unwrap_or_default();
@@ -132,13 +132,13 @@ impl Harness {
             sudo: true,
         };
         let request = Request {
-            id: "test-request".to_owned(),
+            id: "test-request".into(),
             operation,
-            path: path.to_owned(),
-            input,
+            path: path.into(),
+            input: Arc::new(input),
             remote: self.remote,
             headers: BTreeMap::new(),
-            caller: Some(caller),
+            asker: Some(Arc::new(caller)),
             wrap_ttl: None,
         };
         let txn = self.barrier.transaction(self.barrier.view());

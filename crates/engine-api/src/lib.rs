@@ -15,7 +15,7 @@ mod pattern;
 mod reply;
 mod token_settings;
 
-pub use call::{Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, TokenKind};
+pub use call::{Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, TokenKind};
 pub use doc::{Field, OperationDoc, Parameter, fields_of};
 pub use engine::{Access, Class, Endpoint, Engine, Found, Refusal, Route};
 pub use error::{EngineError, bad_request};

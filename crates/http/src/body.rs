@@ -6,6 +6,8 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
+use crate::json::JsonLimits;
+
 /// A refusal by the edge itself: a status and a text.
 #[derive(Debug)]
 pub(crate) struct Refusal(pub(crate) u16, pub(crate) String);
@@ -22,7 +24,11 @@ pub(crate) async fn read(body: Incoming, limit: usize) -> Result<Bytes, Refusal>
 }
 
 /// The members of a JSON object, or of a form; nothing for an empty body.
-pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Result<Map<String, Value>, Refusal> {
+pub(crate) fn parse(
+    bytes: &[u8],
+    content_type: &str,
+    limits: &JsonLimits,
+) -> Result<Map<String, Value>, Refusal> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }
@@ -31,20 +37,23 @@ pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Result<Map<String, Valu
             std::str::from_utf8(bytes).map_err(|_error| Refusal(400, "form is not UTF-8".to_owned()))?;
         return Ok(query(text));
     }
+    let within = || limits.check(bytes).map_err(|text| Refusal(400, text.to_owned()));
+    if limits.may_exceed(bytes.len()) {
+        within()?;
+    }
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(Value::Null) => Ok(Map::new()),
         Ok(_) => Err(Refusal(400, "failed to parse JSON input: expected an object".to_owned())),
-        // The position, never the text: it may hold secrets.
-        Err(error) => Err(Refusal(
-            400,
-            format!(
-                "failed to parse JSON input: {} at line {} column {}",
-                reason(&error),
-                error.line(),
-                error.column()
-            ),
-        )),
+        Err(error) => {
+            // The parser's own limit of depth is no matter of syntax.
+            within()?;
+            // The position, never the text: it may hold secrets.
+            let (line, column) = (error.line(), error.column());
+            let text =
+                format!("failed to parse JSON input: {} at line {line} column {column}", reason(&error));
+            Err(Refusal(400, text))
+        }
     }
 }
 
@@ -91,6 +100,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn parse(bytes: &[u8], content_type: &str) -> Result<Map<String, Value>, Refusal> {
+        super::parse(bytes, content_type, &JsonLimits::default())
+    }
+
     #[test]
     fn queries_become_members() {
         assert_eq!(
@@ -108,8 +121,22 @@ mod tests {
             assert_eq!(status, 400);
             assert!(!text.contains("hunter2"), "{text}");
         }
-        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(5000), "]".repeat(5000));
-        assert!(parse(deep.as_bytes(), "").is_err());
+    }
+
+    #[test]
+    fn json_beyond_a_limit_is_refused_in_vaults_words() {
+        let deep = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        assert!(parse(deep(JsonLimits::DEEPEST).as_bytes(), "").is_ok());
+        for depth in [JsonLimits::DEEPEST + 1, 5000] {
+            let Refusal(status, text) = parse(deep(depth).as_bytes(), "").unwrap_err();
+            assert_eq!((status, &*text), (400, "JSON input exceeds allowed nesting depth"));
+        }
+        let few = JsonLimits { max_array_element_count: 2, ..JsonLimits::default() };
+        assert!(super::parse(b"{\"a\":[1,2]}", "", &few).is_ok());
+        let Refusal(status, text) = super::parse(b"{\"a\":[1,2,3]}", "", &few).unwrap_err();
+        assert_eq!((status, &*text), (400, "JSON array exceeds allowed element count"));
+        let Refusal(status, text) = super::parse(b"{\"a\":[1,2}", "", &few).unwrap_err();
+        assert!(status == 400 && text.starts_with("failed to parse"), "wrong before it is too long: {text}");
     }
 
     #[test]

@@ -19,8 +19,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use crate::body::{self, Refusal};
+use crate::completed::RequestLog;
 use crate::forwarded::ForwardedFor;
-use crate::patience::{Patient, Phase};
+use crate::json::JsonLimits;
+use crate::patience::{Limits, Patient, Phase};
 use crate::request::{self, Line};
 
 /// Which headers an answer with a status gets.
@@ -37,8 +39,14 @@ pub struct EdgeSettings {
     pub header_timeout: Duration,
     /// How long a client may take to send a body; zero: as long as the request may.
     pub read_timeout: Duration,
-    /// How long a connection may be idle between requests.
+    /// How long a client may take to take an answer; zero: for ever.
+    pub write_timeout: Duration,
+    /// How long a connection may be idle between requests; zero: for ever.
     pub idle_timeout: Duration,
+    /// What JSON is taken.
+    pub json: JsonLimits,
+    /// Whether and how requests are logged when they are done.
+    pub request_log: RequestLog,
     /// Whose address counts.
     pub forwarded_for: ForwardedFor,
     /// The configured headers of an answer with a status.
@@ -56,6 +64,9 @@ impl Default for EdgeSettings {
             max_request_size: 32 << 20,
             max_request_duration: Duration::from_secs(90),
             header_timeout: Duration::from_secs(10),
+            write_timeout: Duration::ZERO,
+            json: JsonLimits::default(),
+            request_log: RequestLog::default(),
             idle_timeout: Duration::from_secs(300),
             forwarded_for: ForwardedFor::default(),
             read_timeout: Duration::from_secs(30),
@@ -98,8 +109,12 @@ impl Edge {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (edge, phase) = (self.clone(), Phase::default());
-        let stream =
-            Patient::new(stream, phase.clone(), self.settings.idle_timeout, self.settings.header_timeout);
+        let limits = Limits {
+            idle: self.settings.idle_timeout,
+            head: self.settings.header_timeout,
+            write: self.settings.write_timeout,
+        };
+        let stream = Patient::new(stream, phase.clone(), limits);
         let service = service_fn(move |request: Request<Incoming>| {
             let (edge, connection, phase) = (edge.clone(), connection.clone(), phase.clone());
             phase.busy();
@@ -115,11 +130,12 @@ impl Edge {
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         // `Patient` tells a slow head from an idle connection; hyper's own timer does not.
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
+        // One small write costs less than a vectored one; answers are small.
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(None).writev(false);
         builder
             .http2()
             .timer(TokioTimer::new())
-            .keep_alive_interval(Some(self.settings.idle_timeout))
+            .keep_alive_interval(Some(limits.idle).filter(|idle| !idle.is_zero()))
             .max_concurrent_streams(250);
         let serving = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);
@@ -135,6 +151,11 @@ impl Edge {
     async fn answer(&self, request: Request<Incoming>, connection: Connection) -> Response<Full<Bytes>> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         let head = request.method() == Method::HEAD;
+        let (clock, peer) = (&self.core.environment().clock, connection.peer);
+        let logged = self.settings.request_log.begin(&request, clock).map(|begun| {
+            // Who is refused for what their proxy said is logged as the proxy.
+            (begun, self.settings.forwarded_for.caller(peer, request.headers()).unwrap_or(peer))
+        });
         let handled =
             tokio::time::timeout(self.settings.max_request_duration, self.handle(request, connection)).await;
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
@@ -145,6 +166,9 @@ impl Edge {
                 refused(&Refusal(503, "request took longer than max_request_duration".to_owned()))
             }
         };
+        if let Some((begun, caller)) = logged {
+            begun.end(answer.status, caller, clock.now());
+        }
         self.response(answer, head)
     }
 
@@ -164,8 +188,17 @@ impl Edge {
         } else {
             Bytes::new()
         };
-        let id = self.core.environment().entropy.uuid().map_err(|error| Refusal(500, error.to_string()))?;
-        let inbound = request::inbound(line, parts, &bytes, id, remote, connection.certificate_serial)?;
+        let id = self.core.environment().entropy.public_uuid();
+        let id = id.map_err(|error| Refusal(500, error.to_string()))?;
+        let inbound = request::inbound(
+            line,
+            parts,
+            &bytes,
+            id.into(),
+            remote,
+            connection.certificate_serial,
+            &self.settings.json,
+        )?;
         Ok(self.core.handle(inbound).await)
     }
 

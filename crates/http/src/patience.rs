@@ -1,4 +1,5 @@
-//! How long a client may take to begin a request and to send its head: a stream that gives up on slow clients.
+//! How long a client may take to begin a request, to send its head, and to take an answer: a stream that gives up on
+//! slow clients.
 
 use std::io;
 use std::pin::Pin;
@@ -31,41 +32,88 @@ impl Phase {
 }
 
 /// A stream whose reads fail when the client has been silent for `idle` between requests, or has begun a head and not
-/// ended it within `head`. Zero is no limit.
+/// ended it within `head`; and whose writes fail when it has not taken within `write` what there was to send. Zero is no
+/// limit.
 pub(crate) struct Patient<T> {
     stream: T,
     phase: Phase,
     timed: u8,
+    /// When the phase that is timed has lasted too long.
+    until: Instant,
     timer: Pin<Box<Sleep>>,
     idle: Duration,
     head: Duration,
+    write: Duration,
+    /// Runs from when the client was first slower than what is sent, until all is sent.
+    sending: Option<Pin<Box<Sleep>>>,
+}
+
+/// The limits of a [`Patient`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) idle: Duration,
+    pub(crate) head: Duration,
+    pub(crate) write: Duration,
 }
 
 /// Longer than any connection lives: stands for no limit.
 const FOREVER: Duration = Duration::from_secs(86_400 * 365);
 
 impl<T> Patient<T> {
-    pub(crate) fn new(stream: T, phase: Phase, idle: Duration, head: Duration) -> Self {
+    pub(crate) fn new(stream: T, phase: Phase, limits: Limits) -> Self {
         let or_forever = |limit: Duration| if limit.is_zero() { FOREVER } else { limit };
-        let (idle, head) = (or_forever(idle), or_forever(head));
-        Self { stream, phase, timed: IDLE, timer: Box::pin(sleep(idle)), idle, head }
-    }
-
-    /// Sets the timer for `phase`, if that is not what it runs for.
-    fn time(&mut self, phase: u8) {
-        if self.timed != phase {
-            self.timed = phase;
-            let limit = if phase == HEAD { self.head } else { self.idle };
-            #[allow(
-                clippy::disallowed_methods,
-                reason = "a network time-out, not a time that anything is decided on"
-            )]
-            let until = Instant::now().checked_add(limit);
-            if let Some(until) = until {
-                self.timer.as_mut().reset(until);
-            }
+        let (idle, head) = (or_forever(limits.idle), or_forever(limits.head));
+        let timer = Box::pin(sleep(idle));
+        Self {
+            stream,
+            phase,
+            timed: IDLE,
+            until: timer.deadline(),
+            timer,
+            idle,
+            head,
+            write: limits.write,
+            sending: None,
         }
     }
+
+    /// Passes on how sending went, unless the client has been waited for too long.
+    fn sent<R>(&mut self, cx: &mut Context<'_>, sent: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        if sent.is_pending() && !self.write.is_zero() {
+            let timer = self.sending.get_or_insert_with(|| Box::pin(sleep(self.write)));
+            if timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        sent
+    }
+
+    /// Notes that `phase` begins now.
+    fn begin(&mut self, phase: u8) {
+        self.timed = phase;
+        let limit = if phase == HEAD { self.head } else { self.idle };
+        self.until = now().checked_add(limit).unwrap_or(self.until);
+    }
+
+    /// Whether the client has been waited for too long; if not, the task is woken when it has. The timer is moved
+    /// only when it must ring earlier, or has rung: a client that is quick never costs more than a look at it.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.until < self.timer.deadline() {
+            self.timer.as_mut().reset(self.until);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if now() >= self.until {
+                return true;
+            }
+            self.timer.as_mut().reset(self.until);
+        }
+        false
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a network time-out, not a time that anything is decided on")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
@@ -79,15 +127,17 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
             self.timed = BUSY;
             return Pin::new(&mut self.stream).poll_read(cx, buffer);
         }
-        self.time(phase);
-        if self.timer.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        if self.timed != phase {
+            self.begin(phase);
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_pending() && self.is_late(cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         if read.is_ready() && buffer.filled().len() > before && phase == IDLE {
             self.phase.0.store(HEAD, Ordering::Relaxed);
-            self.time(HEAD);
+            self.begin(HEAD);
         }
         read
     }
@@ -95,11 +145,17 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let sent = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.sent(cx, sent)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let sent = Pin::new(&mut self.stream).poll_flush(cx);
+        // What serves the connection flushes after it has handed over all there is.
+        if sent.is_ready() {
+            self.sending = None;
+        }
+        self.sent(cx, sent)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -111,7 +167,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.sent(cx, sent)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -126,12 +183,14 @@ mod tests {
 
     const IDLE_LIMIT: Duration = Duration::from_secs(300);
     const HEAD_LIMIT: Duration = Duration::from_secs(10);
+    const WRITE_LIMIT: Duration = Duration::from_secs(20);
+    const LIMITS: Limits = Limits { idle: IDLE_LIMIT, head: HEAD_LIMIT, write: WRITE_LIMIT };
 
     #[tokio::test(start_paused = true)]
     async fn a_head_must_end_in_time_and_a_body_need_not() {
         let (mut client, server) = duplex(64);
         let phase = Phase::default();
-        let mut patient = Patient::new(server, phase.clone(), IDLE_LIMIT, HEAD_LIMIT);
+        let mut patient = Patient::new(server, phase.clone(), LIMITS);
         let mut byte = [0];
         tokio::time::advance(Duration::from_secs(299)).await;
         client.write_all(b"GE").await.unwrap();
@@ -151,7 +210,47 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_ends_a_connection() {
         let (_client, server) = duplex(64);
-        let mut patient = Patient::new(server, Phase::default(), IDLE_LIMIT, HEAD_LIMIT);
+        let mut patient = Patient::new(server, Phase::default(), LIMITS);
         assert_eq!(patient.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_must_be_taken_in_time() {
+        let (mut client, server) = duplex(4);
+        let mut patient = Patient::new(server, Phase::default(), LIMITS);
+        // Fits, and so takes no time, however long nobody reads it.
+        patient.write_all(b"1234").await.unwrap();
+        patient.flush().await.unwrap();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let slow = tokio::spawn(async move {
+            let begun = Instant::now();
+            let error = patient.write_all(&[0; 64]).await.unwrap_err();
+            (error.kind(), begun.elapsed().as_secs())
+        });
+        // A byte now and then does not help.
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            client.read_u8().await.unwrap();
+        }
+        assert_eq!(slow.await.unwrap(), (io::ErrorKind::TimedOut, WRITE_LIMIT.as_secs()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_answer_has_its_own_time() {
+        let (mut client, server) = duplex(4);
+        let mut patient = Patient::new(server, Phase::default(), LIMITS);
+        let answers = tokio::spawn(async move {
+            for _ in 0..3 {
+                patient.write_all(&[0; 8]).await?;
+                patient.flush().await?;
+            }
+            io::Result::Ok(())
+        });
+        let mut taken = [0; 8];
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            client.read_exact(&mut taken).await.unwrap();
+        }
+        answers.await.unwrap().unwrap();
     }
 }

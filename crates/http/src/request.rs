@@ -1,6 +1,7 @@
 //! From an HTTP request to the core's.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -11,6 +12,7 @@ use strongroom_core::{Asked, Inbound};
 use strongroom_engine_api::{Secret, parse_duration};
 
 use crate::body::{self, Refusal};
+use crate::json::JsonLimits;
 
 /// What the line and the query of a request ask for.
 pub(crate) struct Line {
@@ -65,9 +67,10 @@ pub(crate) fn inbound(
     line: Line,
     parts: Parts,
     bytes: &[u8],
-    id: String,
+    id: Arc<str>,
     remote: Option<SocketAddr>,
     certificate_serial: String,
+    limits: &JsonLimits,
 ) -> Result<Inbound, Refusal> {
     let headers = parts.headers;
     let content_type = header(&headers, "content-type").unwrap_or_default().to_owned();
@@ -75,15 +78,15 @@ pub(crate) fn inbound(
         return Err(Refusal(415, "PATCH requires Content-Type of application/merge-patch+json".to_owned()));
     }
     let input = match line.asked {
-        Asked::Write | Asked::Patch => body::parse(bytes, &content_type)?,
+        Asked::Write | Asked::Patch => body::parse(bytes, &content_type, limits)?,
         _ => line.query,
     };
     Ok(Inbound {
         id,
         asked: line.asked,
         path: line.path,
-        input,
-        token: token(&headers),
+        input: Arc::new(input),
+        token: token(&headers).map(Arc::new),
         namespace: header(&headers, "x-vault-namespace").unwrap_or_default().trim_matches('/').to_owned(),
         wrap_ttl: wrap_ttl(&headers)?,
         policy_override: header(&headers, "x-vault-policy-override") == Some("true"),

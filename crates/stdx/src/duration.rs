@@ -4,29 +4,40 @@
 
 use std::time::Duration;
 
-/// Why a text is not a duration.
+/// Why a text is not a duration, in the words of Go's `time.ParseDuration` and of Vault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
-    /// No number where one is due, or an unknown unit.
+    /// No number where one is due, or a sum of more than [`LONGEST`].
     #[error("time: invalid duration {0:?}")]
     Invalid(String),
-    /// Below zero where only spans forward make sense.
+    /// A number without a unit among numbers with units.
+    #[error("time: missing unit in duration {0:?}")]
+    MissingUnit(String),
+    /// The first member is no unit; the second is the whole text.
+    #[error("time: unknown unit {0:?} in duration {1:?}")]
+    UnknownUnit(String, String),
+    /// Below zero where only spans forward make sense; in whole seconds, or as it was given where that is none.
     #[error("cannot provide negative value '{0}'")]
     Negative(String),
-    /// More than a `u64` of nanoseconds (584 years).
-    #[error("time: duration {0:?} out of range")]
-    TooLong(String),
+    /// A number of seconds beyond [`LONGEST`].
+    #[error("multiplication of durations resulted in overflow, one operand may be too large")]
+    TooLong,
 }
+
+/// The longest span: 292 years, as in Go, where a duration is an `int64` of nanoseconds.
+pub const LONGEST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
+
+const SECOND: u64 = 1_000_000_000;
 
 const UNITS: [(&str, u64); 8] = [
     ("ns", 1),
     ("us", 1_000),
     ("µs", 1_000),
     ("ms", 1_000_000),
-    ("s", 1_000_000_000),
-    ("m", 60_000_000_000),
-    ("h", 3_600_000_000_000),
-    ("d", 86_400_000_000_000),
+    ("s", SECOND),
+    ("m", 60 * SECOND),
+    ("h", 3_600 * SECOND),
+    ("d", 86_400 * SECOND),
 ];
 
 /// Reads a duration: a bare number is seconds, otherwise numbers with units (`ns us ms s m h d`), added up.
@@ -36,36 +47,63 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     if trimmed.is_empty() {
         return Ok(Duration::ZERO);
     }
-    if trimmed.starts_with('-') && trimmed != "-0" {
-        return Err(DurationError::Negative(text.to_owned()));
+    let below_zero = trimmed.starts_with('-');
+    let unsigned = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
+    let span = if !unsigned.is_empty() && unsigned.bytes().all(|b| b.is_ascii_digit()) {
+        let secs = unsigned.parse::<u64>().map_err(|_error| DurationError::TooLong)?;
+        secs.checked_mul(SECOND).map(Duration::from_nanos).filter(within).ok_or(DurationError::TooLong)?
+    } else {
+        sum(unsigned, text)?
+    };
+    match (below_zero, span.as_secs()) {
+        (true, _) if span.is_zero() => Ok(span),
+        (true, 0) => Err(DurationError::Negative(trimmed.to_owned())),
+        (true, secs) => Err(DurationError::Negative(format!("-{secs}"))),
+        (false, _) => Ok(span),
     }
-    let invalid = || DurationError::Invalid(text.to_owned());
-    let too_long = || DurationError::TooLong(text.to_owned());
-    if trimmed.bytes().all(|b| b.is_ascii_digit()) {
-        let secs: u64 = trimmed.parse().map_err(|_error| too_long())?;
-        let nanos = secs.checked_mul(1_000_000_000).ok_or_else(too_long)?;
-        return Ok(Duration::from_nanos(nanos));
-    }
-    let mut rest = trimmed.strip_prefix('+').unwrap_or(trimmed);
-    let mut total: u64 = 0;
-    while !rest.is_empty() {
-        let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(invalid)?;
-        let (number, tail) = rest.split_at_checked(number_end).ok_or_else(invalid)?;
-        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, next) = tail.split_at_checked(unit_end).ok_or_else(invalid)?;
-        let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(invalid)?;
-        total = total.checked_add(scaled(number, *scale).ok_or_else(invalid)?).ok_or_else(too_long)?;
-        rest = next;
-    }
-    Ok(Duration::from_nanos(total))
 }
 
-/// `number` (digits with at most one point) times `scale` nanoseconds, the part below a nanosecond dropped.
-fn scaled(number: &str, scale: u64) -> Option<u64> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
-        return None;
+fn within(span: &Duration) -> bool {
+    *span <= LONGEST
+}
+
+/// Numbers with units, added up; at least one. `text` is the whole text, for errors.
+fn sum(unsigned: &str, text: &str) -> Result<Duration, DurationError> {
+    let invalid = || DurationError::Invalid(text.to_owned());
+    let mut rest = unsigned;
+    let mut total: u64 = 0;
+    loop {
+        let (whole, tail) = split(rest, |c| c.is_ascii_digit());
+        let (fraction, tail) = match tail.strip_prefix('.') {
+            Some(tail) => split(tail, |c| c.is_ascii_digit()),
+            None => ("", tail),
+        };
+        if whole.is_empty() && fraction.is_empty() {
+            return Err(invalid());
+        }
+        let (unit, next) = split(tail, |c| !c.is_ascii_digit() && c != '.');
+        if unit.is_empty() {
+            return Err(DurationError::MissingUnit(text.to_owned()));
+        }
+        let known = UNITS.iter().find(|(name, _)| *name == unit);
+        let (_, scale) = known.ok_or_else(|| DurationError::UnknownUnit(unit.to_owned(), text.to_owned()))?;
+        let part = scaled(whole, fraction, *scale).ok_or_else(invalid)?;
+        total = total.checked_add(part).ok_or_else(invalid)?;
+        rest = next;
+        if rest.is_empty() {
+            return Some(Duration::from_nanos(total)).filter(within).ok_or_else(invalid);
+        }
     }
+}
+
+/// Splits before the first character that does not belong.
+fn split(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
+    let end = text.find(|c| !belongs(c)).unwrap_or(text.len());
+    text.split_at_checked(end).unwrap_or((text, ""))
+}
+
+/// A number (digits before and after the point) times `scale` nanoseconds, the part below a nanosecond dropped.
+fn scaled(whole: &str, fraction: &str, scale: u64) -> Option<u64> {
     let mut nanos = if whole.is_empty() { 0 } else { whole.parse::<u64>().ok()?.checked_mul(scale)? };
     let mut place = scale;
     for digit in fraction.bytes() {
@@ -114,14 +152,31 @@ mod tests {
         assert_eq!(parse_duration("1.5h"), secs(5400));
         assert_eq!(parse_duration(""), secs(0));
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_duration("-1h"), Err(DurationError::Negative("-1h".into())));
-        for bad in ["h", "1x", "1h2", "..s", "1.2.3s", "one"] {
-            assert_eq!(parse_duration(bad), Err(DurationError::Invalid(bad.into())), "{bad}");
+        assert_eq!(parse_duration("+5"), secs(5));
+        assert_eq!(parse_duration("5.s"), secs(5));
+        assert_eq!(parse_duration(".5m"), secs(30));
+        assert_eq!(parse_duration("-0"), secs(0));
+        assert_eq!(parse_duration("2562047h"), secs(2_562_047 * 3600));
+    }
+
+    #[test]
+    fn refuses_in_the_words_of_go() {
+        let told = |text| parse_duration(text).unwrap_err().to_string();
+        for text in ["h", "..s", ".s", "one", "-", "+", "--1", "2562048h", "99999999999999999999s"] {
+            assert_eq!(told(text), format!("time: invalid duration {text:?}"));
         }
-        assert_eq!(
-            parse_duration("99999999999999999999"),
-            Err(DurationError::TooLong("99999999999999999999".into()))
-        );
+        for text in ["1h2", "1.5", "1..5h", "1.2.3s"] {
+            assert_eq!(told(text), format!("time: missing unit in duration {text:?}"));
+        }
+        for (unit, text) in [("x", "1x"), ("h-", "1h-5m"), (" h", "1 h"), ("e+", "1e+300"), ("w", "1w")] {
+            assert_eq!(told(text), format!("time: unknown unit {unit:?} in duration {text:?}"));
+        }
+        for (shown, text) in [("-1", "-1"), ("-3600", "-1h"), ("-1", "-1.5s"), ("-500ms", "-500ms")] {
+            assert_eq!(told(text), format!("cannot provide negative value '{shown}'"));
+        }
+        for text in ["9223372037", "99999999999999999999"] {
+            assert_eq!(parse_duration(text), Err(DurationError::TooLong));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Randomness comes in through [`Entropy`].
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -73,19 +74,46 @@ impl Entropy {
 
     /// A random UUID (version 4, RFC 9562) in its usual text form.
     pub fn uuid(&self) -> Result<String, EntropyError> {
-        let mut bits = u128::from_be_bytes(self.bytes()?);
-        bits = (bits & !(0xf << 76)) | (0x4 << 76);
-        bits = (bits & !(0x3 << 62)) | (0x2 << 62);
-        let hex = format!("{bits:032x}");
-        let mut text = String::with_capacity(36);
-        for (at, digit) in hex.chars().enumerate() {
-            if matches!(at, 8 | 12 | 16 | 20) {
-                text.push('-');
-            }
-            text.push(digit);
-        }
-        Ok(text)
+        Ok(uuid_of(self.bytes()?))
     }
+
+    /// A random UUID that names something and is no secret, as a request id is: its bytes may have waited in memory
+    /// for their turn, because the generator is asked for many at once.
+    pub fn public_uuid(&self) -> Result<String, EntropyError> {
+        if let Source::Given(_) = &self.0 {
+            return self.uuid();
+        }
+        POOL.with_borrow_mut(|pool| {
+            if pool.is_empty() {
+                let drawn = self.bytes::<512>()?;
+                pool.extend_from_slice(drawn.as_chunks().0);
+            }
+            pool.pop().map(uuid_of).ok_or(EntropyError)
+        })
+    }
+}
+
+thread_local! {
+    /// Random bytes for [`Entropy::public_uuid`].
+    static POOL: RefCell<Vec<[u8; 16]>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The text of these bytes as a UUID of version 4.
+fn uuid_of(bytes: [u8; 16]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut bits = u128::from_be_bytes(bytes);
+    bits = (bits & !(0xf << 76)) | (0x4 << 76);
+    bits = (bits & !(0x3 << 62)) | (0x2 << 62);
+    let digit = |nibble: u8| char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or_default());
+    let mut text = String::with_capacity(36);
+    for (at, byte) in bits.to_be_bytes().into_iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 0xf));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -96,6 +124,14 @@ mod tests {
     fn uuids_have_version_and_variant() {
         let uuid = Entropy::given(|out| out.fill(0xff)).uuid().unwrap();
         assert_eq!(uuid, "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+
+    #[test]
+    fn public_uuids_differ() {
+        let drawn: std::collections::BTreeSet<_> =
+            (0..100).map(|_| Entropy::system().public_uuid().unwrap()).collect();
+        assert_eq!(drawn.len(), 100);
+        assert!(drawn.iter().all(|uuid| uuid.len() == 36 && uuid.as_bytes()[14] == b'4'));
     }
 
     #[test]

@@ -9,6 +9,6 @@ mod entropy;
 mod secret;
 
 pub use clock::{Clock, Moment};
-pub use duration::{DurationError, format_duration, parse_duration};
+pub use duration::{DurationError, LONGEST, format_duration, parse_duration};
 pub use entropy::{Entropy, EntropyError};
 pub use secret::{Secret, same_bytes};

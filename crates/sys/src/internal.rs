@@ -41,7 +41,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 
 /// What a caller may do; `None` without a good token.
 pub(crate) async fn acl_of(core: &Core, call: &Call) -> Result<Option<Arc<CompiledAcl>>, EngineError> {
-    let Some(caller) = &call.request.caller else { return Ok(None) };
+    let Some(caller) = call.request.caller() else { return Ok(None) };
     Ok(Some(core.acl(call.txn.view(), ROOT_NAMESPACE, &caller.policies).await?))
 }
 

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
 use serde_json::{Value, json};
 use strongroom_barrier::{Barrier, Scope};
 use strongroom_core::{
@@ -163,17 +162,10 @@ impl Server {
 /// A request from this machine; without a token where it is empty.
 fn inbound(token: &str, asked: Asked, path: &str, input: &Value) -> Inbound {
     Inbound {
-        id: "a-request".to_owned(),
-        asked,
-        path: path.to_owned(),
-        input: input.as_object().cloned().unwrap_or_default(),
-        token: (!token.is_empty()).then(|| Secret::new(token.to_owned())),
-        namespace: String::new(),
-        wrap_ttl: None,
-        headers: HeaderMap::new(),
+        input: Arc::new(input.as_object().cloned().unwrap_or_default()),
+        token: (!token.is_empty()).then(|| Arc::new(Secret::new(token.to_owned()))),
         remote: Some(SocketAddr::from(([127, 0, 0, 1], 1234))),
-        certificate_serial: String::new(),
-        policy_override: false,
+        ..Inbound::new("a-request", asked, path)
     }
 }
 

@@ -35,7 +35,8 @@ impl TokenInput {
     fn token(self, caller: Option<&Caller>) -> Result<String, EngineError> {
         match self.token {
             Some(Text(token)) if token.is_empty() => {
-                Err(bad_request("error validating wrapping token: empty token in request body"))
+                let text = "error validating wrapping token: empty token in request body";
+                Err(EngineError::Denied(text.to_owned()))
             }
             Some(Text(token)) => Ok(token),
             // A client token that is not good is not passed on.
@@ -71,7 +72,7 @@ async fn lookup(
     Input(input): Input<TokenInput>,
     view: View,
 ) -> Result<Data<Properties>, EngineError> {
-    let token = input.token(request.caller.as_ref())?;
+    let token = input.token(request.caller().as_ref())?;
     let (_, wrapped) = core.wrapped(&view.scoped(Scope::core()), &token).await?.ok_or_else(not_wrapping)?;
     Ok(Data(Properties {
         path: wrapped.creation_path.clone(),
@@ -86,8 +87,7 @@ async fn unwrap(
     Input(input): Input<TokenInput>,
     txn: Txn,
 ) -> Result<Reply, EngineError> {
-    let caller = request.caller.as_ref();
-    let token = input.token(caller)?;
+    let token = input.token(request.caller().as_ref())?;
     let wrapped = core.unwrap(&txn, &token).await?;
     check_policies(&core, &request, &txn, &token).await?;
     restored(&wrapped, &request)
@@ -96,7 +96,7 @@ async fn unwrap(
 /// Whether the caller may unwrap: the wrapping token itself may, any other token where its policies say so.
 async fn check_policies(core: &Core, request: &Request, txn: &Txn, token: &str) -> Result<(), EngineError> {
     let denied = || EngineError::Denied("permission denied".to_owned());
-    let caller = request.caller.as_ref().ok_or_else(denied)?;
+    let caller = request.caller().ok_or_else(denied)?;
     if caller.token.expose() == token {
         return Ok(());
     }
@@ -186,7 +186,7 @@ mod tests {
         let told = post(&server, &token, UNWRAP, json!({"token": token})).await;
         assert_eq!(told.status, 200, "giving it twice is no mistake");
         let empty = server.write(UNWRAP, json!({"token": ""})).await;
-        assert_eq!(empty.error(), (400, "error validating wrapping token: empty token in request body"));
+        assert_eq!(empty.error(), (403, "error validating wrapping token: empty token in request body"));
     }
 
     #[tokio::test]

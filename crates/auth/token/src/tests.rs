@@ -91,17 +91,10 @@ impl Server {
 
     async fn ask_from(&self, token: &str, asked: Asked, path: &str, input: Value, from: [u8; 4]) -> Told {
         let inbound = Inbound {
-            id: "a-request".to_owned(),
-            asked,
-            path: path.to_owned(),
-            input: input.as_object().cloned().unwrap_or_default(),
-            token: Some(Secret::new(token.to_owned())),
-            namespace: String::new(),
-            wrap_ttl: None,
-            headers: http::HeaderMap::new(),
+            input: Arc::new(input.as_object().cloned().unwrap_or_default()),
+            token: Some(Arc::new(Secret::new(token.to_owned()))),
             remote: Some(SocketAddr::from((from, 1))),
-            certificate_serial: String::new(),
-            policy_override: false,
+            ..Inbound::new("a-request", asked, path)
         };
         let answer = self.core.handle(inbound).await;
         let body =

@@ -58,7 +58,7 @@ impl Answer {
         let mut headers = Vec::new();
         if status == 403 {
             // With it, an operator finds the reason in the log.
-            headers.push(("X-Vault-Request-Id".to_owned(), inbound.id.clone()));
+            headers.push(("X-Vault-Request-Id".to_owned(), inbound.id.to_string()));
         }
         Self { status, content_type: JSON, body: body.into(), headers }
     }

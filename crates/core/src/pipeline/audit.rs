@@ -185,7 +185,7 @@ fn auth_of<'a>(entry: &'a crate::tokens::TokenEntry, token: &'a str) -> audit::A
 }
 
 fn unrecorded(inbound: &Inbound, error: &audit::AuditError) -> Refused {
-    tracing::error!(request_id = inbound.id, path = inbound.path, %error, "request could not be audited");
+    tracing::error!(request_id = &*inbound.id, path = inbound.path, %error, "request could not be audited");
     Refused::status(500, "internal error")
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use strongroom_barrier::Txn;
-use strongroom_engine_api::{Caller, TokenKind};
+use strongroom_engine_api::{Asker, Caller, Secret, TokenKind};
 use strongroom_policy::CompiledAcl;
 
 use super::{Inbound, Refused};
@@ -13,6 +13,7 @@ use crate::{Core, ROOT_NAMESPACE};
 /// A caller whose token is in force.
 #[derive(Clone)]
 pub(crate) struct Authenticated {
+    pub(crate) token: Arc<Secret<String>>,
     pub(crate) principal: Principal,
     pub(crate) acl: Arc<CompiledAcl>,
     /// Whether this request takes a use off a limited token: what is open to anyone does not.
@@ -33,13 +34,14 @@ impl Authenticated {
         let entry = &self.principal.entry;
         self.counted && entry.kind == TokenKind::Service && entry.num_uses > 0
     }
+}
 
-    /// What handlers see of the caller.
-    pub(crate) fn caller(&self, inbound: &Inbound) -> Option<Caller> {
+/// What handlers see of the caller.
+impl Asker for Authenticated {
+    fn caller(&self) -> Caller {
         let entry = &self.principal.entry;
-        let token = inbound.token.as_ref()?;
-        Some(Caller {
-            token: Arc::new(token.clone()),
+        Caller {
+            token: self.token.clone(),
             token_key: self.principal.key,
             kind: entry.kind,
             accessor: entry.accessor.clone(),
@@ -48,7 +50,7 @@ impl Authenticated {
             policies: Arc::from(entry.policies.as_slice()),
             metadata: entry.metadata.clone(),
             sudo: self.sudo,
-        })
+        }
     }
 }
 
@@ -74,14 +76,15 @@ impl Core {
             return Err(Refused::Denied("the address is outside the token's bound CIDRs".to_owned()));
         }
         let acl = self.acl(txn.view(), ROOT_NAMESPACE, &principal.entry.policies).await?;
-        Ok(Some(Authenticated { principal, acl, counted: true, sudo: false, granting: Vec::new() }))
+        let token = token.clone();
+        Ok(Some(Authenticated { token, principal, acl, counted: true, sudo: false, granting: Vec::new() }))
     }
 
     /// Takes one use off a limited token and commits that alone: a request that fails counts, too.
     pub(super) async fn count_use(&self, txn: &Txn, caller: Option<&Authenticated>) -> Result<(), Refused> {
         let Some(caller) = caller.filter(|caller| caller.is_limited()) else { return Ok(()) };
         txn.discard();
-        self.use_token(txn, caller.key()).await?;
+        Box::pin(self.use_token(txn, caller.key())).await?;
         txn.clone().commit().await?;
         Ok(())
     }

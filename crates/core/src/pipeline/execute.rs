@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use strongroom_barrier::{Scope, Txn};
 use strongroom_engine_api::{
-    AuthGrant, Call, Caller, EngineError, Json, LeaseGrant, Operation, OperationDoc, RawBody, Reply, Request,
+    Asker, AuthGrant, Call, EngineError, Found, Json, LeaseGrant, Operation, OperationDoc, RawBody, Reply, Request,
 };
 
 use super::audit::Audited;
@@ -33,19 +33,19 @@ impl Inbound {
     /// What an engine sees of the request.
     pub(crate) fn for_engine(
         &self,
-        rest: &str,
+        rest: Arc<str>,
         operation: Operation,
-        caller: Option<Caller>,
+        asker: Option<Arc<dyn Asker>>,
         passed_headers: &[String],
     ) -> Request {
         Request {
             id: self.id.clone(),
             operation,
-            path: rest.to_owned(),
+            path: rest,
             input: self.input.clone(),
             remote: self.remote.map(|remote| remote.ip()),
             headers: passed(&self.headers, passed_headers),
-            caller,
+            asker,
             wrap_ttl: self.wrap_ttl,
         }
     }
@@ -69,13 +69,13 @@ impl Core {
         resolved: &Resolved,
         operation: Operation,
         caller: Option<&Authenticated>,
-        params: Vec<String>,
+        params: Arc<[String]>,
     ) -> Arc<Call> {
         let mounted = &resolved.mounted;
-        let caller = caller.and_then(|caller| caller.caller(inbound));
+        let asker = caller.map(|caller| Arc::new(caller.clone()) as Arc<dyn Asker>);
         let passed_headers = &mounted.entry.tuning.passthrough_request_headers;
         Arc::new(Call {
-            request: Arc::new(inbound.for_engine(&resolved.rest, operation, caller, passed_headers)),
+            request: Arc::new(inbound.for_engine(resolved.rest.clone(), operation, asker, passed_headers)),
             params,
             mount: mounted.mount.clone(),
             txn: txn.scoped(Scope::mount(mounted.mount.number)),
@@ -98,7 +98,7 @@ impl Core {
         match outcome {
             Ok(done) => {
                 if let Some(caller) = decided.caller.as_ref().filter(|caller| caller.is_limited()) {
-                    self.use_token(txn, caller.key()).await?;
+                    Box::pin(self.use_token(txn, caller.key())).await?;
                 }
                 txn.clone().commit().await?;
                 Ok(done)
@@ -123,7 +123,6 @@ impl Core {
         }
         let found = resolved.found()?;
         let endpoint = found.endpoint(decided.operation).map_err(Refused::unrouted)?;
-        let parameters = found.route.pattern().parameters();
         let call = self.call(
             inbound,
             txn,
@@ -134,7 +133,7 @@ impl Core {
         );
         let mut reply = endpoint.run(&call).await?;
         reply.warnings.append(&mut call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Some(warning) = ignored(inbound, &endpoint.doc, &parameters) {
+        if let Some(warning) = ignored(inbound, &endpoint.doc, found) {
             reply.warnings.push(warning);
         }
         self.register(inbound, txn, decided, reply).await
@@ -155,20 +154,20 @@ impl Core {
             warnings: reply.warnings,
             wrap: reply.wrap,
             also_at_top: reply.also_at_top,
-            mount_type: mounted.entry.kind.clone(),
+            mount_type: Some(mounted.kind.clone()),
             ..Envelope::default()
         };
         let mut made = None;
         if let Some(grant) = reply.auth {
-            made = Some(self.login(inbound, txn, decided, *grant, &mut envelope).await?);
+            made = Some(Box::pin(self.login(inbound, txn, decided, *grant, &mut envelope)).await?);
         }
         if let Some(grant) = reply.lease {
-            self.lend(inbound, txn, decided, *grant, &mut envelope).await?;
+            Box::pin(self.lend(inbound, txn, decided, *grant, &mut envelope)).await?;
         }
         let headers = allowed_headers(reply.headers, &mounted.entry.tuning.allowed_response_headers);
         let mut done = Done { envelope, raw: reply.raw, status: reply.status, headers, made, hidden: None };
         if let Some(ttl) = wrapping(inbound, &done) {
-            self.wrap_answer(inbound, txn, &mut done, ttl).await?;
+            Box::pin(self.wrap_answer(inbound, txn, &mut done, ttl)).await?;
         }
         Ok(done)
     }
@@ -239,10 +238,11 @@ fn wrapping(inbound: &Inbound, done: &Done) -> Option<Duration> {
 }
 
 /// Vault's warning for members that mean nothing to the endpoint.
-fn ignored(inbound: &Inbound, doc: &OperationDoc, parameters: &[&str]) -> Option<String> {
+fn ignored(inbound: &Inbound, doc: &OperationDoc, found: &Found) -> Option<String> {
     if doc.any_fields || inbound.input.is_empty() {
         return None;
     }
+    let parameters = found.route.pattern().parameters();
     let known = |name: &str| doc.fields.iter().any(|field| field.name == name) || parameters.contains(&name);
     let unknown: Vec<&str> = inbound.input.keys().map(String::as_str).filter(|name| !known(name)).collect();
     let listed = unknown.join(" ");

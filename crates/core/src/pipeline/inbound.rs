@@ -1,6 +1,8 @@
 //! A request as it comes from the edge.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -59,15 +61,15 @@ impl Asked {
 /// A request, parsed and not yet understood.
 pub struct Inbound {
     /// The request id.
-    pub id: String,
+    pub id: Arc<str>,
     /// What is asked for.
     pub asked: Asked,
     /// The path after `/v1/`, decoded.
     pub path: String,
     /// The body's members, or the query's.
-    pub input: Map<String, Value>,
+    pub input: Arc<Map<String, Value>>,
     /// The token presented.
-    pub token: Option<Secret<String>>,
+    pub token: Option<Arc<Secret<String>>>,
     /// The namespace asked for, without surrounding slashes; empty: the root namespace.
     pub namespace: String,
     /// The wrapping asked for.
@@ -83,6 +85,23 @@ pub struct Inbound {
 }
 
 impl Inbound {
+    /// A request that nobody in particular makes, without parameters.
+    pub fn new(id: impl Into<Arc<str>>, asked: Asked, path: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            asked,
+            path: path.into(),
+            input: Arc::default(),
+            token: None,
+            namespace: String::new(),
+            wrap_ttl: None,
+            headers: HeaderMap::new(),
+            remote: None,
+            certificate_serial: String::new(),
+            policy_override: false,
+        }
+    }
+
     /// Refuses paths that no mount can hold.
     pub(crate) fn check(&self) -> Result<(), Refused> {
         if self.path.chars().any(char::is_control) {
@@ -101,8 +120,12 @@ impl Inbound {
     }
 
     /// The path as policies see it: lists end in a slash.
-    pub(crate) fn policy_path(&self) -> String {
+    pub(crate) fn policy_path(&self) -> Cow<'_, str> {
         let lists = matches!(self.asked, Asked::List | Asked::Scan);
-        if lists && !self.path.ends_with('/') { format!("{}/", self.path) } else { self.path.clone() }
+        if lists && !self.path.ends_with('/') {
+            format!("{}/", self.path).into()
+        } else {
+            self.path.as_str().into()
+        }
     }
 }

@@ -57,7 +57,9 @@ impl Core {
 
     async fn serve(self: &Arc<Self>, inbound: &Arc<Inbound>) -> Result<Answer, Refused> {
         inbound.check()?;
-        if let Some(answer) = self.serve_sealed(inbound).await? {
+        if inbound.path.starts_with("sys/")
+            && let Some(answer) = Box::pin(self.serve_sealed(inbound)).await?
+        {
             return Ok(answer);
         }
         if self.barrier.is_sealed() {
@@ -91,19 +93,22 @@ impl Core {
             // Open routes need no token, so a token that is not good is no obstacle.
             (Ok(resolved), Err(_)) if resolved.is_open() => (resolved, None),
             (resolved, Err(refused)) => {
-                return self.audit_refusal(inbound, resolved.ok().as_ref(), None, refused, audited).await;
+                let resolved = resolved.ok();
+                return Box::pin(self.audit_refusal(inbound, resolved.as_ref(), None, refused, audited)).await;
             }
             (Err(refused), Ok(caller)) => {
-                let refused = self.authorize_nowhere(inbound, txn, caller.as_ref(), refused).await;
-                return self.audit_refusal(inbound, None, caller.as_ref(), refused, audited).await;
+                let caller = caller.as_ref();
+                let refused = Box::pin(self.authorize_nowhere(inbound, txn, caller, refused)).await;
+                return Box::pin(self.audit_refusal(inbound, None, caller, refused, audited)).await;
             }
         };
         let decided = match self.authorize(inbound, txn, &resolved, caller).await {
             Ok(decided) => decided,
             Err((refused, _)) if refused.is_conflict() => return Err(refused),
             Err((refused, caller)) => {
-                self.count_use(txn, caller.as_ref()).await?;
-                return self.audit_refusal(inbound, Some(&resolved), caller.as_ref(), refused, audited).await;
+                let caller = caller.as_ref();
+                self.count_use(txn, caller).await?;
+                return Box::pin(self.audit_refusal(inbound, Some(&resolved), caller, refused, audited)).await;
             }
         };
         let proof = match audited.take() {

@@ -1,4 +1,7 @@
 //! A request that is not answered with what it asked for. The one place where reasons become HTTP statuses.
+//!
+//! Vault puts what its own handlers say into the answer as it is, and what its router, its policies and some others say
+//! as a list of errors, even of one. Clients match on either, so that each has the form that it has there.
 
 use std::fmt;
 
@@ -11,15 +14,36 @@ use super::Inbound;
 /// Why, with what the client and the log learn.
 #[derive(Debug)]
 pub enum Refused {
-    /// A status and its texts.
+    /// A status and its texts: one as it is, several as a list.
     Status(u16, Vec<String>),
-    /// 403. The client learns no more than that; the reason is for the log and for `explain`.
+    /// 403: no token, or one that may not be used from here. The client learns no more than that; the reason is for the
+    /// log.
+    Unauthenticated(String),
+    /// 403: the policies do not grant it. The client learns no more than that; the reason is for the log and for
+    /// `explain`.
     Denied(String),
     /// The handler, or storage below it, said no.
     Engine(EngineError),
 }
 
+const DENIED: &str = "permission denied";
+const UNSUPPORTED_PATH: &str = "unsupported path";
+const UNSUPPORTED_OPERATION: &str = "unsupported operation";
+
 impl Refused {
+    /// Errors as Vault lists them: `2 errors occurred:`, and each on a line of its own.
+    pub fn list(texts: &[impl AsRef<str>]) -> String {
+        let count = texts.len();
+        let mut list = format!("{count} error{} occurred:\n", if count == 1 { "" } else { "s" });
+        for text in texts {
+            list.push_str("\t* ");
+            list.push_str(text.as_ref());
+            list.push('\n');
+        }
+        list.push('\n');
+        list
+    }
+
     pub(crate) fn status(status: u16, text: impl Into<String>) -> Self {
         Self::Status(status, vec![text.into()])
     }
@@ -30,8 +54,8 @@ impl Refused {
 
     pub(crate) fn unrouted(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::UnsupportedPath => Self::status(404, "unsupported path"),
-            Refusal::UnsupportedOperation => Self::status(405, "unsupported operation"),
+            Refusal::UnsupportedPath => Self::status(404, Self::list(&[UNSUPPORTED_PATH])),
+            Refusal::UnsupportedOperation => Self::status(405, Self::list(&[UNSUPPORTED_OPERATION])),
         }
     }
 
@@ -42,13 +66,19 @@ impl Refused {
     /// The HTTP status and the texts for the client.
     pub fn for_client(&self) -> (u16, Vec<String>) {
         match self {
+            Self::Status(status, texts) if texts.len() > 1 => (*status, vec![Self::list(texts)]),
             Self::Status(status, texts) => (*status, texts.clone()),
-            Self::Denied(_) => (403, vec!["permission denied".to_owned()]),
+            Self::Unauthenticated(_) => (403, vec![DENIED.to_owned()]),
+            Self::Denied(_) => (403, vec![Self::list(&[DENIED])]),
             Self::Engine(error) => match error {
                 EngineError::Invalid(text) => (400, vec![text.clone()]),
                 EngineError::Denied(text) => (403, vec![text.clone()]),
                 EngineError::NotFound | EngineError::NotFoundWith(_) => (404, Vec::new()),
-                EngineError::Unsupported => (405, vec!["unsupported operation".to_owned()]),
+                EngineError::Unsupported => (405, vec![Self::list(&[UNSUPPORTED_OPERATION])]),
+                // An engine's own way of saying that no route of it leads there.
+                EngineError::Status(404, text) if text == UNSUPPORTED_PATH => {
+                    (404, vec![Self::list(&[text])])
+                }
                 EngineError::Status(status, text) => (*status, vec![text.clone()]),
                 EngineError::Barrier(BarrierError::Sealed) => (503, vec!["Vault is sealed".to_owned()]),
                 EngineError::Barrier(BarrierError::Commit(error)) => commit_refused(error),
@@ -62,13 +92,13 @@ impl Refused {
     /// Tells the log what the client is not told.
     pub(crate) fn log(&self, inbound: &Inbound) {
         match self {
-            Self::Denied(reason) => {
-                tracing::debug!(request_id = inbound.id, path = inbound.path, reason, "permission denied");
+            Self::Denied(reason) | Self::Unauthenticated(reason) => {
+                tracing::debug!(request_id = &*inbound.id, path = inbound.path, reason, "permission denied");
             }
             Self::Engine(error @ (EngineError::Internal(_) | EngineError::Barrier(_)))
                 if !self.is_sealed() =>
             {
-                tracing::error!(request_id = inbound.id, path = inbound.path, %error, "request failed");
+                tracing::error!(request_id = &*inbound.id, path = inbound.path, %error, "request failed");
             }
             _ => {}
         }
@@ -104,5 +134,33 @@ impl From<EngineError> for Refused {
 impl From<BarrierError> for Refused {
     fn from(error: BarrierError) -> Self {
         Self::Engine(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_have_the_forms_that_clients_match_on() {
+        let told = |refused: Refused| {
+            let (status, errors) = refused.for_client();
+            (status, errors.join("|"))
+        };
+        let denied = "1 error occurred:\n\t* permission denied\n\n".to_owned();
+        assert_eq!(told(Refused::Denied("a reason".to_owned())), (403, denied));
+        let plain = "permission denied".to_owned();
+        assert_eq!(told(Refused::Unauthenticated("a reason".to_owned())), (403, plain.clone()));
+        assert_eq!(told(EngineError::Denied(plain.clone()).into()), (403, plain.clone()));
+        let two = Refused::Status(403, vec![plain, "invalid token".to_owned()]);
+        let listed = "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n".to_owned();
+        assert_eq!(told(two), (403, listed));
+        let nowhere = (404, "1 error occurred:\n\t* unsupported path\n\n".to_owned());
+        assert_eq!(told(Refused::unrouted(Refusal::UnsupportedPath)), nowhere);
+        assert_eq!(told(EngineError::Status(404, "unsupported path".to_owned()).into()), nowhere);
+        let unsupported = (405, "1 error occurred:\n\t* unsupported operation\n\n".to_owned());
+        assert_eq!(told(Refused::unrouted(Refusal::UnsupportedOperation)), unsupported);
+        assert_eq!(told(EngineError::Unsupported.into()), unsupported);
+        assert_eq!(told(EngineError::NotFound.into()), (404, String::new()));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strongroom_engine_api::{Access, Call, Class, Endpoint, Engine, Found};
+use strongroom_engine_api::{Access, Call, Class, Endpoint, Engine, Found, Refusal};
 
 use super::{Answer, Asked, Inbound, Refused};
 use crate::mounts::Mounted;
@@ -12,14 +12,20 @@ use crate::{Core, Envelope, ROOT_NAMESPACE};
 pub(crate) struct Resolved {
     pub(crate) mounted: Arc<Mounted>,
     /// The path below the mount.
-    pub(crate) rest: String,
+    pub(crate) rest: Arc<str>,
     /// What the operations are that it may turn out to be.
     asked: Asked,
+    found: Result<Found, Refusal>,
 }
 
 impl Resolved {
-    pub(crate) fn found(&self) -> Result<Found<'_>, Refused> {
-        self.mounted.engine.find(&self.rest, self.asked.operations()).map_err(Refused::unrouted)
+    fn new(mounted: Arc<Mounted>, rest: &str, asked: Asked) -> Self {
+        let found = mounted.engine.find(rest, asked.operations());
+        Self { mounted, rest: rest.into(), asked, found }
+    }
+
+    pub(crate) fn found(&self) -> Result<&Found, Refused> {
+        self.found.as_ref().map_err(|refusal| Refused::unrouted(*refusal))
     }
 
     pub(crate) fn is_help(&self) -> bool {
@@ -33,7 +39,7 @@ impl Resolved {
 
     /// Who may do it.
     pub(crate) fn access(&self) -> Access {
-        let Ok(found) = self.found() else { return Access::Granted };
+        let Ok(found) = &self.found else { return Access::Granted };
         let endpoint = self.asked.operations().iter().find_map(|operation| found.endpoint(*operation).ok());
         endpoint.map_or(Access::Granted, |endpoint| endpoint.access)
     }
@@ -46,7 +52,7 @@ impl Core {
             let text = format!("no handler for route {:?}. route entry not found.", inbound.path);
             return Err(Refused::status(404, text));
         };
-        Ok(Resolved { mounted, rest: rest.to_owned(), asked: inbound.asked })
+        Ok(Resolved::new(mounted, rest, inbound.asked))
     }
 
     /// Answers what is answered whether sealed or not, before tokens and audit: `sys/seal-status`, `sys/health` and
@@ -75,7 +81,7 @@ impl Core {
             namespace: ROOT_NAMESPACE,
         });
         let call = Arc::new(Call {
-            request: Arc::new(inbound.for_engine(rest, inbound.asked.nominal(), None, &[])),
+            request: Arc::new(inbound.for_engine(rest.into(), inbound.asked.nominal(), None, &[])),
             params,
             mount,
             txn,
@@ -93,7 +99,7 @@ impl Core {
     }
 }
 
-fn always_answered(engine: &Engine, rest: &str, asked: Asked) -> Option<(Endpoint, Vec<String>)> {
+fn always_answered(engine: &Engine, rest: &str, asked: Asked) -> Option<(Endpoint, Arc<[String]>)> {
     let found = engine.find(rest, asked.operations()).ok()?;
     let endpoint = asked.operations().iter().find_map(|operation| found.endpoint(*operation).ok())?;
     endpoint.while_sealed.then(|| (endpoint.clone(), found.params.clone()))

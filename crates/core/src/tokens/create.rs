@@ -1,8 +1,9 @@
 //! Making tokens: every record of a token is written in the transaction of the request that makes it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::json;
+use serde::Serialize;
 use strongroom_barrier::{Scope, Txn};
 use strongroom_engine_api::{
     AuthGrant, EngineError, Json, Lifetimes, Secret, TokenKind, bad_request, normal_policies,
@@ -168,19 +169,37 @@ impl Made {
     /// The `auth` member of an answer that hands the token out.
     pub fn auth_member(&self) -> Result<Json, EngineError> {
         let entry = &self.entry;
-        Ok(Json::of(&json!({
-            "client_token": self.token.expose(),
-            "accessor": entry.accessor,
-            "policies": entry.policies,
-            "token_policies": entry.policies,
-            "metadata": if entry.metadata.is_empty() { None } else { Some(&entry.metadata) },
-            "lease_duration": self.ttl.as_secs(),
-            "renewable": entry.renewable,
-            "entity_id": entry.entity_id,
-            "token_type": entry.kind.name(),
-            "orphan": entry.is_orphan(),
-            "mfa_requirement": null,
-            "num_uses": entry.num_uses,
-        }))?)
+        Ok(Json::of(&AuthMember {
+            client_token: self.token.expose(),
+            accessor: &entry.accessor,
+            policies: &entry.policies,
+            token_policies: &entry.policies,
+            metadata: (!entry.metadata.is_empty()).then_some(&entry.metadata),
+            lease_duration: self.ttl.as_secs(),
+            renewable: entry.renewable,
+            entity_id: &entry.entity_id,
+            token_type: entry.kind.name(),
+            orphan: entry.is_orphan(),
+            mfa_requirement: (),
+            num_uses: entry.num_uses,
+        })?)
     }
+}
+
+/// The `auth` member in the order Vault writes it.
+#[derive(Serialize)]
+struct AuthMember<'a> {
+    client_token: &'a str,
+    accessor: &'a str,
+    policies: &'a [String],
+    token_policies: &'a [String],
+    metadata: Option<&'a BTreeMap<String, String>>,
+    lease_duration: u64,
+    renewable: bool,
+    entity_id: &'a str,
+    token_type: &'static str,
+    orphan: bool,
+    /// Always `null`: a login that needs a second factor is answered otherwise.
+    mfa_requirement: (),
+    num_uses: u32,
 }

@@ -114,17 +114,9 @@ impl Server {
 
     async fn get(&self, token: &str, path: &str) -> u16 {
         let inbound = Inbound {
-            id: "a-request".to_owned(),
-            asked: Asked::Read,
-            path: path.to_owned(),
-            input: serde_json::Map::new(),
-            token: Some(Secret::new(token.to_owned())),
-            namespace: String::new(),
-            wrap_ttl: None,
-            headers: http::HeaderMap::new(),
+            token: Some(Arc::new(Secret::new(token.to_owned()))),
             remote: Some(SocketAddr::from(([127, 0, 0, 1], 1))),
-            certificate_serial: String::new(),
-            policy_override: false,
+            ..Inbound::new("a-request", Asked::Read, path)
         };
         self.core.handle(inbound).await.status
     }

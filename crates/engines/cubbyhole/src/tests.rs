@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use strongroom_barrier::{Barrier, Keyring};
 use strongroom_engine_api::{
-    Call, Caller, Clock, Engine, EngineError, Entropy, Environment, Lifetimes, Moment, Mount, Operation,
+    Asker, Call, Caller, Clock, Engine, EngineError, Entropy, Environment, Lifetimes, Moment, Mount, Operation,
     Operation::*, Reply, Request, Scope, Secret, TokenKind, Txn,
 };
 use strongroom_storage::InMemory;
@@ -53,13 +53,13 @@ impl Rig {
             namespace: 0,
         };
         let request = Request {
-            id: "test".to_owned(),
+            id: "test".into(),
             operation,
-            path: path.to_owned(),
-            input: input.as_object().cloned().unwrap_or_default(),
+            path: path.into(),
+            input: Arc::new(input.as_object().cloned().unwrap_or_default()),
             remote: None,
             headers: BTreeMap::new(),
-            caller,
+            asker: caller.map(|caller| Arc::new(caller) as Arc<dyn Asker>),
             wrap_ttl: None,
         };
         let call = Arc::new(Call {

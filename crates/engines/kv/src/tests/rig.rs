@@ -101,7 +101,7 @@ impl Rig {
 
     /// Runs one step of housekeeping up to its commit; `more` is what it answered.
     pub(super) async fn open_step(&self, engine: &Engine) -> (Open, bool) {
-        let call = self.prepare(Operation::Update, "", &Value::Null, Vec::new());
+        let call = self.prepare(Operation::Update, "", &Value::Null, Arc::default());
         let more = engine.run_maintenance(&call).await.unwrap().unwrap();
         (Open { call, outcome: Ok(Reply::default()) }, more)
     }
@@ -113,7 +113,7 @@ impl Rig {
         more
     }
 
-    fn prepare(&self, operation: Operation, path: &str, input: &Value, params: Vec<String>) -> Arc<Call> {
+    fn prepare(&self, operation: Operation, path: &str, input: &Value, params: Arc<[String]>) -> Arc<Call> {
         let lifetimes = Lifetimes { default: Duration::from_hours(1), max: Duration::from_hours(1) };
         let mount = Mount {
             number: 1,
@@ -125,13 +125,13 @@ impl Rig {
             namespace: 0,
         };
         let request = Request {
-            id: "test".to_owned(),
+            id: "test".into(),
             operation,
-            path: path.to_owned(),
-            input: input.as_object().cloned().unwrap_or_default(),
+            path: path.into(),
+            input: Arc::new(input.as_object().cloned().unwrap_or_default()),
             remote: None,
             headers: BTreeMap::new(),
-            caller: None,
+            asker: None,
             wrap_ttl: None,
         };
         Arc::new(Call {
