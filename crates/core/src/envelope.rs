@@ -1,10 +1,11 @@
 //! The members of an answer, before it is written out: what can be wrapped, audited and sent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use strongroom_engine_api::{EngineError, Json, WrapGrant};
+use strongroom_engine_api::{EngineError, HeldLease, Json, WrapGrant};
 
 /// One answer's members.
 #[derive(Default, Clone)]
@@ -90,9 +91,24 @@ impl Envelope {
         })
     }
 
+    /// Names a lease.
+    pub(crate) fn name_lease(&mut self, lease: HeldLease) {
+        self.lease_id = lease.id;
+        self.lease_duration = lease.ttl.as_secs();
+        self.renewable = lease.renewable;
+    }
+
+    /// The lease it names; `None` where it names none.
+    pub fn held_lease(&self) -> Option<HeldLease> {
+        let ttl = Duration::from_secs(self.lease_duration);
+        let renewable = self.renewable;
+        (!self.lease_id.is_empty()).then(|| HeldLease { id: self.lease_id.clone(), ttl, renewable })
+    }
+
     /// Whether there is nothing to say: 204.
     pub fn is_empty(&self) -> bool {
-        self.data.is_none() && self.auth.is_none() && self.wrap.is_none() && self.warnings.is_empty()
+        let says = self.data.is_some() || self.auth.is_some() || self.wrap.is_some();
+        !says && self.warnings.is_empty() && self.lease_id.is_empty()
     }
 
     /// The body as it is sent, in the order Vault writes it.

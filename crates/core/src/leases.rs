@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BarrierError, Reads, Scope, Stored, Txn};
-use strongroom_engine_api::{EngineError, LeaseGrant, Lifetimes, Moment, Renewal, bad_request};
+use strongroom_engine_api::{EngineError, HeldLease, LeaseGrant, Lifetimes, Moment, Renewal, bad_request};
 
 use crate::mounts::Mounted;
 use crate::tables::{EXPIRY, LEASES, OWNED_LEASES, TOKENS};
@@ -102,18 +102,8 @@ fn due_key(id: &str) -> TokenKey {
     key
 }
 
-/// A lease as just granted or renewed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaseView {
-    /// Its id.
-    pub id: String,
-    /// How long it lives from now.
-    pub ttl: Duration,
-    /// Whether it may be renewed.
-    pub renewable: bool,
-    /// What the client should know (a capped TTL).
-    pub warnings: Vec<String>,
-}
+/// A lease as just granted or renewed, and what the client should know about it (a capped TTL).
+pub(crate) type Granted = (HeldLease, Option<String>);
 
 impl Core {
     /// Makes the lease for a secret within `txn`. The owning token must still be there when it commits.
@@ -124,7 +114,7 @@ impl Core {
         path: &str,
         owner: TokenKey,
         grant: LeaseGrant,
-    ) -> Result<LeaseView, EngineError> {
+    ) -> Result<Granted, EngineError> {
         let txn = txn.scoped(Scope::core());
         let lifetimes = mounted.mount.lifetimes;
         let now = self.environment.clock.now();
@@ -132,7 +122,7 @@ impl Core {
         let granted = ttl::lease_ttl(now, wanted, nonzero_min(grant.max_ttl, lifetimes.max), now);
         let ttl = granted.ttl;
         if grant.hint_only {
-            return Ok(LeaseView { id: String::new(), ttl, renewable: false, warnings: Vec::new() });
+            return Ok((HeldLease { id: String::new(), ttl, renewable: false }, None));
         }
         if TOKENS.get(&txn, &owner).await?.is_none() {
             return Err(EngineError::Denied("permission denied".to_owned()));
@@ -152,7 +142,7 @@ impl Core {
         EXPIRY.put(&txn, &(lease.due().as_secs(), &due_key(&id)), Due::Lease(id.clone()))?;
         OWNED_LEASES.put(&txn, &(owner, &id), ())?;
         LEASES.put(&txn, &(mounted.mount.namespace, &id), lease)?;
-        Ok(LeaseView { id, ttl, renewable: grant.renewable, warnings: granted.warning.into_iter().collect() })
+        Ok((HeldLease { id, ttl, renewable: grant.renewable }, granted.warning))
     }
 
     /// Renews a secret's lease within `txn`, within its own and its mount's maximum since it was granted.
@@ -162,7 +152,7 @@ impl Core {
         namespace: NamespaceId,
         id: &str,
         increment: Option<Duration>,
-    ) -> Result<LeaseView, EngineError> {
+    ) -> Result<Granted, EngineError> {
         let txn = txn.scoped(Scope::core());
         let now = self.environment.clock.now();
         let Some(lease) = LEASES.get(&txn, &(namespace, id)).await? else {
@@ -189,8 +179,7 @@ impl Core {
         EXPIRY.delete(&txn, &(lease.due().as_secs(), &due_key(id)));
         EXPIRY.put(&txn, &(renewed.due().as_secs(), &due_key(id)), Due::Lease(id.to_owned()))?;
         LEASES.put(&txn, &(namespace, id), renewed)?;
-        let warnings = granted.warning.into_iter().collect();
-        Ok(LeaseView { id: id.to_owned(), ttl: granted.ttl, renewable: true, warnings })
+        Ok((HeldLease { id: id.to_owned(), ttl: granted.ttl, renewable: true }, granted.warning))
     }
 
     /// The lease with this id. `reads` must be of the core's scope.

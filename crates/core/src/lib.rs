@@ -33,7 +33,7 @@ pub use auditing::{AuditEntry, AuditedHeader, Auditing, NewDevice};
 pub use catalog::Catalog;
 pub use envelope::Envelope;
 pub use keeper::{InitError, Initialized, KeyStatus, RotationConfig, SealStatus, Standing, UnsealError};
-pub use leases::{Irrevocable, Lease, LeaseFacts, LeaseView};
+pub use leases::{Irrevocable, Lease, LeaseFacts};
 pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount, Router};
 pub use pipeline::{Answer, Asked, Inbound, Refused};
 pub use policies::PasswordPolicy;

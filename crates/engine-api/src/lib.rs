@@ -22,7 +22,7 @@ pub use error::{EngineError, bad_request};
 pub use extract::{Body, Extension, Extract, Input, Paging, Path};
 pub use handler::Handler;
 pub use pattern::{Pattern, Segment};
-pub use reply::{AuthGrant, Data, IntoReply, LeaseGrant, RawBody, Reply, WrapGrant};
+pub use reply::{AuthGrant, Data, HeldLease, IntoReply, LeaseGrant, RawBody, Reply, WrapGrant};
 pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};
 
 /// What handlers use from below, so that an engine depends on this crate only.

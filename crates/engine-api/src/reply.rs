@@ -22,6 +22,8 @@ pub struct Reply {
     pub made_auth: Option<Json>,
     /// A secret that ends: the core makes the lease.
     pub lease: Option<Box<LeaseGrant>>,
+    /// A lease that was made before and that the answer names (a renewal, an unwrapped secret).
+    pub held_lease: Option<HeldLease>,
     /// The `wrap_info` member of an answer that is itself wrapped (`sys/wrapping/wrap`, `rewrap`).
     pub wrap: Option<WrapGrant>,
     /// Warnings for the client.
@@ -91,6 +93,17 @@ pub struct LeaseGrant {
     pub internal: BTreeMap<String, String>,
     /// No lease is kept: `lease_duration` alone tells the client when to read again (KV v1 `ttl`).
     pub hint_only: bool,
+}
+
+/// A lease as an answer names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldLease {
+    /// Its id.
+    pub id: String,
+    /// How long it lives from now.
+    pub ttl: Duration,
+    /// Whether it may be renewed.
+    pub renewable: bool,
 }
 
 /// A wrapping token as the answer shows it.

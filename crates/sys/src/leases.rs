@@ -7,10 +7,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use strongroom_core::{Core, Envelope, Tidy};
+use strongroom_core::{Core, Tidy};
 use strongroom_engine_api::lenient::{Flag, Text, Ttl};
 use strongroom_engine_api::{
-    Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply, Request, Scope,
+    Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply, Scope,
     Txn, View, bad_request,
 };
 
@@ -173,49 +173,35 @@ async fn list(
 
 async fn renew(
     Extension(core): Extension<Core>,
-    request: Arc<Request>,
     mount: Arc<Mount>,
     Input(input): Input<RenewInput>,
     txn: Txn,
 ) -> Result<Reply, EngineError> {
-    extend(&core, &request, &mount, &required(input.lease_id)?, input.increment, &txn).await
+    extend(&core, &mount, &required(input.lease_id)?, input.increment, &txn).await
 }
 
 async fn renew_at(
     Extension(core): Extension<Core>,
-    request: Arc<Request>,
     mount: Arc<Mount>,
     Path(url_lease_id): Path<String>,
     Input(input): Input<RenewInput>,
     txn: Txn,
 ) -> Result<Reply, EngineError> {
     let id = required(input.lease_id.filter(|id| !id.is_empty()).or(Some(Text(url_lease_id))))?;
-    extend(&core, &request, &mount, &id, input.increment, &txn).await
+    extend(&core, &mount, &id, input.increment, &txn).await
 }
 
 async fn extend(
     core: &Core,
-    request: &Request,
     mount: &Mount,
     id: &str,
     increment: Option<Ttl>,
     txn: &Txn,
 ) -> Result<Reply, EngineError> {
     let increment = increment.map(|increment| increment.0);
-    let lease = core.renew_lease(txn, mount.namespace, id, increment).await?;
-    let envelope = Envelope {
-        lease_id: lease.id,
-        lease_duration: lease.ttl.as_secs(),
-        renewable: lease.renewable,
-        warnings: lease.warnings,
-        ..Envelope::default()
-    };
-    with_lease(&envelope, request)
-}
-
-/// An answer that names a lease which was made before.
-pub(crate) fn with_lease(envelope: &Envelope, request: &Request) -> Result<Reply, EngineError> {
-    Ok(Reply::raw(200, "application/json", envelope.render(&request.id)?))
+    let (lease, warning) = core.renew_lease(txn, mount.namespace, id, increment).await?;
+    let warnings = warning.into_iter().collect();
+    Ok(Reply { held_lease: Some(lease), warnings, ..Reply::default() })
 }
 
 async fn revoke(
@@ -344,7 +330,7 @@ async fn mount_of(core: &Core, number: u64) -> Result<(String, String), EngineEr
 mod tests {
     use serde_json::{Value, json};
     use std::time::Duration;
-    use strongroom_core::Asked;
+    use strongroom_core::{Asked, TokenEntry};
 
     use crate::testing::Server;
 
@@ -357,6 +343,30 @@ mod tests {
         let server = Server::new().await;
         server.write("sys/mounts/loans", json!({"type": "loans"})).await;
         server
+    }
+
+    #[tokio::test]
+    async fn a_last_use_gets_no_secret_that_would_end_at_once() {
+        let server = server().await;
+        let entry =
+            TokenEntry { policies: vec!["root".to_owned()], num_uses: 2, ..TokenEntry::default() };
+        let token = server.token_of(entry).await;
+        let lend = async || server.ask_as(&token, Asked::Read, "loans/creds/web", json!({})).await;
+        let told = lend().await;
+        assert_eq!(told.status, 200, "{}", told.body);
+        let first = told.body["lease_id"].as_str().unwrap().to_owned();
+        let told = lend().await;
+        assert_eq!(told.status, 400);
+        assert_eq!(
+            told.body["errors"],
+            json!([
+                "Secret cannot be returned; token had one use left, so leased credentials were immediately revoked."
+            ])
+        );
+        assert_eq!(lend().await.status, 403, "the use was taken");
+        let told = server.write("sys/leases/lookup", json!({"lease_id": first})).await;
+        assert_eq!(told.status, 400, "its leases ended with the token: {}", told.body);
+        assert_eq!(server.list("sys/leases/lookup/loans/creds/web").await.status, 404);
     }
 
     #[tokio::test]

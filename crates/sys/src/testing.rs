@@ -149,6 +149,11 @@ impl Server {
             renewable: true,
             ..TokenEntry::default()
         };
+        self.token_of(entry).await
+    }
+
+    /// A service token with this entry.
+    pub(crate) async fn token_of(&self, entry: TokenEntry) -> String {
         let lifetimes = Lifetimes { default: DEFAULT_LEASE_TTL, max: DEFAULT_LEASE_TTL };
         let txn = self.core.barrier().transaction(self.core.barrier().pinned_view().await.expect("a view"));
         let txn = txn.scoped(Scope::core());

@@ -90,7 +90,7 @@ async fn unwrap(
     let token = input.token(request.caller().as_ref())?;
     let wrapped = core.unwrap(&txn, &token).await?;
     check_policies(&core, &request, &txn, &token).await?;
-    restored(&wrapped, &request)
+    restored(&wrapped)
 }
 
 /// Whether the caller may unwrap: the wrapping token itself may, any other token where its policies say so.
@@ -107,17 +107,15 @@ async fn check_policies(core: &Core, request: &Request, txn: &Txn, token: &str) 
 }
 
 /// The answer as it was before it was wrapped.
-fn restored(wrapped: &Wrapped, request: &Request) -> Result<Reply, EngineError> {
+fn restored(wrapped: &Wrapped) -> Result<Reply, EngineError> {
     let envelope = Envelope::from_kept(wrapped.envelope.expose())?;
-    if envelope.lease_id.is_empty() {
-        return Ok(Reply {
-            data: envelope.data,
-            made_auth: envelope.auth,
-            warnings: envelope.warnings,
-            ..Reply::default()
-        });
-    }
-    crate::leases::with_lease(&envelope, request)
+    Ok(Reply {
+        held_lease: envelope.held_lease(),
+        data: envelope.data,
+        made_auth: envelope.auth,
+        warnings: envelope.warnings,
+        ..Reply::default()
+    })
 }
 
 async fn rewrap(

@@ -34,6 +34,11 @@ impl Authenticated {
         let entry = &self.principal.entry;
         self.counted && entry.kind == TokenKind::Service && entry.num_uses > 0
     }
+
+    /// Whether this request takes the token's last use.
+    pub(crate) fn is_at_last_use(&self) -> bool {
+        self.is_limited() && self.principal.entry.num_uses == 1
+    }
 }
 
 /// What handlers see of the caller.

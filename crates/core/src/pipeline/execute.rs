@@ -157,6 +157,9 @@ impl Core {
             mount_type: Some(mounted.kind.clone()),
             ..Envelope::default()
         };
+        if let Some(held) = reply.held_lease {
+            envelope.name_lease(held);
+        }
         let mut made = None;
         if let Some(grant) = reply.auth {
             made = Some(Box::pin(self.login(inbound, txn, decided, *grant, &mut envelope)).await?);
@@ -198,12 +201,14 @@ impl Core {
         let Some(caller) = decided.caller.as_ref() else {
             return Err(EngineError::Internal("a lease without a token to own it".to_owned()).into());
         };
-        let mut lease =
+        if caller.is_at_last_use() && !grant.hint_only {
+            // The token ends with this request, and the lease with the token.
+            return Err(Refused::status(400, LAST_USE));
+        }
+        let (held, warnings) =
             self.make_lease(txn, &decided.resolved.mounted, &inbound.path, *caller.key(), grant).await?;
-        envelope.warnings.append(&mut lease.warnings);
-        envelope.lease_id = lease.id;
-        envelope.lease_duration = lease.ttl.as_secs();
-        envelope.renewable = lease.renewable;
+        envelope.warnings.extend(warnings);
+        envelope.name_lease(held);
         Ok(())
     }
 
@@ -228,6 +233,10 @@ impl Core {
         Ok(())
     }
 }
+
+/// Vault's refusal of a secret whose lease would end as soon as it is granted.
+const LAST_USE: &str =
+    "Secret cannot be returned; token had one use left, so leased credentials were immediately revoked.";
 
 /// The wrapping asked for, where the answer is one that can be wrapped.
 fn wrapping(inbound: &Inbound, done: &Done) -> Option<Duration> {

@@ -75,7 +75,7 @@ impl Server {
         let txn = self.txn().await;
         let mounted = self.core.router().await.unwrap().at(0, "cubbyhole/").unwrap().clone();
         let grant = LeaseGrant { ttl: HOUR, renewable: true, ..LeaseGrant::default() };
-        let lease = self.core.make_lease(&txn, &mounted, path, owner, grant).await.unwrap();
+        let (lease, _) = self.core.make_lease(&txn, &mounted, path, owner, grant).await.unwrap();
         txn.commit().await.unwrap();
         lease.id
     }
@@ -372,7 +372,7 @@ async fn what_is_due_ends_and_what_was_renewed_does_not() {
     let txn = server.txn().await;
     server.core.renew_token(&txn, &renewed, None).await.unwrap();
     let view = server.core.renew_lease(&txn, 0, &lease, Some(HOUR)).await.unwrap();
-    assert_eq!(view.ttl, HOUR);
+    assert_eq!(view.0.ttl, HOUR);
     txn.commit().await.unwrap();
     server.clock.advance(HOUR / 2);
     server.settle().await;
