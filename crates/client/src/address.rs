@@ -23,6 +23,9 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'=')
     .remove(b'@');
 
+/// The same for a prefix, which may be escaped already.
+const PREFIX: &AsciiSet = &PATH.remove(b'%');
+
 /// What may stand unescaped in a query, as Go's `url.QueryEscape` (a space becomes `+`).
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b' ');
 
@@ -82,7 +85,7 @@ impl Address {
             target: Target::Tcp { host, port: authority.port_u16() },
             https,
             authority: authority.as_str().to_owned(),
-            prefix: uri.path().trim_end_matches('/').to_owned(),
+            prefix: utf8_percent_encode(uri.path().trim_end_matches('/'), PREFIX).to_string(),
         })
     }
 
@@ -159,6 +162,7 @@ mod tests {
             url("http://h", "a b%2Fc/../d//e é?x#y&=+,:;@$!*()"),
             "http://h/v1/d/e%20%C3%A9%3Fx%23y&=+,:;@$%21%2A%28%29"
         );
+        assert_eq!(url("http://h/é\u{99}%20/", "ok"), "http://h/%C3%A9%C2%99%20/v1/ok");
         assert_eq!(url("unix:///run/vault.sock", "sys/health"), "http://localhost/v1/sys/health");
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use strongroom_stdx::Secret;
 
 use crate::fields::Fields;
-use crate::{ConfigError, Listener, Place, Storage, Telemetry, convert};
+use crate::{ConfigError, Listener, Place, Storage, Telemetry, convert, keys};
 
 /// The configuration of a server.
 #[derive(Clone, Debug)]
@@ -138,45 +138,6 @@ pub(crate) const LOG_FORMATS: [(&str, LogFormat); 2] =
 const POLICY_DENY: [(&str, PolicyDeny); 2] =
     [("deny-wins", PolicyDeny::DenyWins), ("most-specific", PolicyDeny::MostSpecific)];
 
-/// Keys of Vault that have no effect here, and why.
-const NO_EFFECT: [(&[&str], &str); 11] = [
-    (
-        &["plugin_directory", "plugin_file_uid", "plugin_file_permissions", "plugin_tmpdir"],
-        "secrets engines and auth methods are built in, no plugin is loaded",
-    ),
-    (&["license_path", "license"], "no licence is needed"),
-    (
-        &["service_registration"],
-        "this server does not register itself; let the service directory ask sys/health",
-    ),
-    (&["user_lockout"], "failed logins do not lock a user out"),
-    (&["entropy"], "random numbers come from the operating system and the cryptographic library"),
-    (
-        &["replication", "sentinel", "reporting", "kms_library", "hcp", "cloud"],
-        "this server does not have the feature",
-    ),
-    (&["experiments", "feature_flags"], "this server has no experiments"),
-    (&["administrative_namespace_path"], "every namespace has the same endpoints"),
-    (
-        &["disable_performance_standby", "disable_sealwrap", "disable_indexing", "disable_sentinel_trace"],
-        "this server does not have what it disables",
-    ),
-    (&["cluster_cipher_suites"], "nodes speak TLS 1.3 to each other, whose suites are fixed"),
-    (
-        &[
-            "disable_printable_check",
-            "detect_deadlocks",
-            "imprecise_lease_role_tracking",
-            "enable_post_unseal_trace",
-            "post_unseal_trace_directory",
-            "remove_irrevocable_lease_after",
-            "request_limiter",
-            "adaptive_overload_protection",
-        ],
-        "it tunes an inner part of Vault that this server does not have",
-    ),
-];
-
 impl Config {
     /// The default of `default_lease_ttl` and `max_lease_ttl`: 32 days.
     pub const DEFAULT_LEASE_TTL: Duration = Duration::from_hours(768);
@@ -214,6 +175,11 @@ impl Config {
             }
             Some(_) => {}
         }
+        self.check_seals()
+    }
+
+    /// Refuses seals that this server does not have. A development server is checked for nothing else.
+    pub fn check_seals(&self) -> Result<(), ConfigError> {
         match self.seals.iter().find(|seal| seal.kind != "shamir") {
             Some(seal) => Err(seal
                 .place
@@ -224,7 +190,8 @@ impl Config {
 
     pub(crate) fn read(mut fields: Fields<'_>) -> Result<Config, ConfigError> {
         let (default_lease_ttl, max_lease_ttl) = lease_ttls(&mut fields)?;
-        let default_max_request_duration = fields.duration("default_max_request_duration")?;
+        let default_max_request_duration =
+            fields.duration("default_max_request_duration")?.filter(|duration| !duration.is_zero());
         let listeners = listeners(
             &mut fields,
             default_max_request_duration.unwrap_or(Self::DEFAULT_MAX_REQUEST_DURATION),
@@ -261,10 +228,7 @@ impl Config {
             telemetry: fields.block("telemetry")?.map(Telemetry::read).transpose()?.unwrap_or_default(),
             policy_deny: fields.choice("policy_deny", &POLICY_DENY)?.unwrap_or_default(),
         };
-        for (keys, reason) in NO_EFFECT {
-            fields.no_effect(keys, reason);
-        }
-        fields.finish();
+        fields.finish(&keys::OUTERMOST)?;
         Ok(config)
     }
 }
@@ -286,12 +250,6 @@ fn listeners(fields: &mut Fields<'_>, max_request_duration: Duration) -> Result<
 
 /// `storage`, or `backend` as it was called before Vault 0.9.
 fn storage(fields: &mut Fields<'_>) -> Result<Option<Storage>, ConfigError> {
-    for key in ["ha_storage", "ha_backend"] {
-        if let Some((_, block)) = fields.only_typed(key)? {
-            let message = format!("{key:?} is not supported: storage \"raft\" coordinates its nodes itself");
-            return Err(block.place().invalid(message));
-        }
-    }
     let (new, old) = (fields.only_typed("storage")?, fields.only_typed("backend")?);
     match (new, old) {
         (Some(_), Some((_, old))) => {
@@ -319,6 +277,11 @@ fn seals(fields: &mut Fields<'_>) -> Result<Vec<Seal>, ConfigError> {
         let place = block.place();
         let disabled = block.switch("disabled")?;
         let mut parameters = BTreeMap::new();
+        if kind == "shamir" {
+            block.finish(&keys::SEAL_SHAMIR)?;
+            seals.push(Seal { kind, disabled, parameters, place });
+            continue;
+        }
         for (_, item) in block.into_items() {
             if !matches!(item.key.as_str(), "disabled" | "type") {
                 let value = convert::text(&item.value).unwrap_or_else(|_| item.value.to_json().to_string());

@@ -5,14 +5,20 @@ use std::path::PathBuf;
 use strongroom_hcl::Value;
 
 use crate::config::{LOG_FORMATS, LOG_LEVELS};
+use crate::keys::{self, Status};
 use crate::{Config, ConfigError, Storage, convert};
 
+const NON_VOTER: &str = "VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER";
+
 impl Config {
-    /// Lays the environment over the configuration. `lookup` gives the value of a variable; an empty one counts as
+    /// Lays the environment over the configuration; answers what its operator should know. `lookup` gives the value of a variable; an empty one counts as
     /// not set. Variables: `VAULT_API_ADDR` (or `VAULT_REDIRECT_ADDR`), `VAULT_CLUSTER_ADDR`, `VAULT_LOG_LEVEL`,
     /// `VAULT_LOG_FORMAT`, `VAULT_DISABLE_MLOCK`, `VAULT_UI`, and with `storage "raft"` `VAULT_RAFT_PATH`,
     /// `VAULT_RAFT_NODE_ID`, `VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER` (any value).
-    pub fn apply_environment(&mut self, lookup: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+    pub fn apply_environment(
+        &mut self,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Vec<String>, ConfigError> {
         let environment = Environment { lookup };
         // The older name first, so that the newer one wins.
         environment.set(&mut self.api_addr, "VAULT_REDIRECT_ADDR", convert::url)?;
@@ -23,16 +29,30 @@ impl Config {
         environment
             .set(&mut self.log_format, "VAULT_LOG_FORMAT", |value| convert::choice(value, &LOG_FORMATS))?;
         environment.set(&mut self.disable_mlock, "VAULT_DISABLE_MLOCK", convert::flag)?;
+        let mut warnings = Vec::new();
         if let Some(ui) = environment.read("VAULT_UI", convert::flag)? {
             self.ui = ui;
+            warnings.extend(without_effect("VAULT_UI", &keys::OUTERMOST, "ui").filter(|_| ui));
         }
-        let Some(Storage::Raft(raft)) = &mut self.storage else { return Ok(()) };
+        let Some(Storage::Raft(raft)) = &mut self.storage else { return Ok(warnings) };
         environment
             .set(&mut raft.path, "VAULT_RAFT_PATH", |value| convert::text(value).map(PathBuf::from))?;
         environment.set(&mut raft.node_id, "VAULT_RAFT_NODE_ID", convert::text)?;
-        raft.retry_join_as_non_voter |=
-            environment.read("VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER", convert::text)?.is_some();
-        Ok(())
+        if environment.read(NON_VOTER, convert::text)?.is_some() {
+            raft.retry_join_as_non_voter = true;
+            warnings.extend(without_effect(NON_VOTER, &keys::STORAGE_RAFT, "retry_join_as_non_voter"));
+        }
+        Ok(warnings)
+    }
+}
+
+/// What to say of a variable whose key has no effect.
+fn without_effect(variable: &str, block: &keys::Block, key: &str) -> Option<String> {
+    match block.status(key) {
+        Some(Status::NoEffect(reason)) => {
+            Some(format!("environment variable {variable} is accepted and has no effect: {reason}"))
+        }
+        _ => None,
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use strongroom_hcl::{Block, Item, Object, Value};
 use strongroom_stdx::Secret;
 
+use crate::keys::{self, Status};
 use crate::{ConfigError, Place, Warning, convert};
 
 /// Where warnings are collected while a configuration is read.
@@ -207,27 +208,6 @@ impl<'a> Fields<'a> {
         self.report.warn(place, message);
     }
 
-    /// Takes keys that Vault knows and that have no effect here, and says so.
-    pub(crate) fn no_effect(&mut self, keys: &[&'static str], reason: &str) {
-        for key in keys {
-            self.taken.insert(key);
-            for (file, object) in &self.objects {
-                for item in object.all(key) {
-                    let place = Place { file: Arc::clone(file), position: item.position };
-                    self.report.warn(place, format!("{key:?} is accepted and has no effect: {reason}"));
-                }
-            }
-        }
-    }
-
-    /// Refuses a key of Vault without which the server would do something else than asked.
-    pub(crate) fn unsupported(&mut self, key: &'static str, advice: &str) -> Result<(), ConfigError> {
-        match self.find(key)? {
-            None => Ok(()),
-            Some(found) => Err(found.place.invalid(format!("{key:?} is not supported; {advice}"))),
-        }
-    }
-
     /// Takes all keys; for blocks whose keys are names that the operator chooses.
     pub(crate) fn into_items(self) -> Vec<(Place, &'a Item)> {
         let place = |file: &Arc<str>, item: &Item| Place { file: Arc::clone(file), position: item.position };
@@ -237,31 +217,53 @@ impl<'a> Fields<'a> {
             .collect()
     }
 
-    /// The keys that were taken and what they are set to, as Vault shows them in `sys/config/state/sanitized`:
-    /// objects within are lists of objects.
-    pub(crate) fn taken_as_json(&self) -> serde_json::Map<String, serde_json::Value> {
+    /// The known keys and what they are set to, as Vault shows them in `sys/config/state/sanitized`: objects within are
+    /// lists of objects.
+    pub(crate) fn known_as_json(&self, block: &keys::Block) -> serde_json::Map<String, serde_json::Value> {
         let mut map = serde_json::Map::new();
         for (_, object) in &self.objects {
-            for item in object
-                .items
-                .iter()
-                .filter(|item| item.key != "type" && self.taken.contains(item.key.as_str()))
-            {
+            for item in object.items.iter().filter(|item| block.status(&item.key).is_some()) {
                 map.insert(item.key.clone(), convert::as_hcl1_json(&item.value));
             }
         }
         map
     }
 
-    /// Ends the reading: warns of each key that was not taken.
-    pub(crate) fn finish(self) {
+    /// Ends the reading of a block of a kind: warns of keys without effect and of those that are not known, and refuses
+    /// those that must not be ignored.
+    pub(crate) fn finish(self, block: &keys::Block) -> Result<(), ConfigError> {
+        debug_assert!(
+            self.taken.iter().all(|key| *key == "type" || block.status(key).is_some()),
+            "a key that is read is in the table"
+        );
+        debug_assert!(
+            block.all().all(|(status, key)| status != Status::Served || self.taken.contains(key)),
+            "a key that is served is read"
+        );
         for (file, object) in &self.objects {
-            for item in object.items.iter().filter(|item| !self.taken.contains(item.key.as_str())) {
-                let place = Place { file: Arc::clone(file), position: item.position };
-                let scope = if self.scope.is_empty() { String::new() } else { format!(" in {}", self.scope) };
-                self.report.warn(place, format!("unknown or unsupported field {:?}{scope}", item.key));
+            for item in &object.items {
+                let place = |position| Place { file: Arc::clone(file), position };
+                let key = &item.key;
+                match block.status(key) {
+                    Some(Status::NoEffect(reason)) if asks_for_something(item) => {
+                        let message = format!("{key:?} is accepted and has no effect: {reason}");
+                        self.report.warn(place(item.position), message);
+                    }
+                    Some(Status::Refused(advice)) if asks_for_something(item) => {
+                        let message = format!("{key:?} is not supported; {advice}");
+                        return Err(place(item.position).invalid(message));
+                    }
+                    None if !self.taken.contains(key.as_str()) => {
+                        let scope =
+                            if self.scope.is_empty() { String::new() } else { format!(" in {}", self.scope) };
+                        let message = format!("unknown or unsupported field {key:?}{scope}");
+                        self.report.warn(place(item.position), message);
+                    }
+                    _ => {}
+                }
             }
         }
+        Ok(())
     }
 
     /// Takes a key; `None` if it is not set, or set to nothing.
@@ -283,5 +285,14 @@ impl<'a> Fields<'a> {
             let item = object.get(key)?;
             Some((item, Place { file: Arc::clone(file), position: item.value_position }))
         })
+    }
+}
+
+/// Whether a key is set, and to more than "do not": what is not done unless asked for is then as wanted.
+fn asks_for_something(item: &Item) -> bool {
+    match &item.value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty() && text != "false",
+        _ => true,
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! * A value that cannot be used is a [`ConfigError`] that names file, line, column and what is allowed.
 //! * A key that is not known is a [`Warning`], as in Vault. So is a key of Vault that has no effect here, with the
-//!   reason; no documented key is dropped in silence.
+//!   reason; one that protects and cannot be served is an error. [`keys`] says which is which: no documented key is
+//!   dropped in silence.
 //! * An empty text (`log_level = ""`) and `null` are the same as leaving the key out.
 //! * Of keys that several files set, the last file counts; listeners and seals of all files are put together.
 //!
@@ -18,6 +19,7 @@ mod environment;
 mod error;
 mod fields;
 mod headers;
+pub mod keys;
 mod listener;
 mod sanitized;
 mod source;
@@ -30,8 +32,7 @@ pub use config::{Config, LogFormat, LogLevel, PolicyDeny, Seal};
 pub use error::{ConfigError, Place, Warning};
 pub use headers::{ResponseHeaders, StatusPattern};
 pub use listener::{
-    CertificateDecoder, ForwardedFor, JsonLimits, Listener, Owner, Redaction, Shared, TcpListener, Timeouts,
-    Unauthenticated, UnixListener,
+    ForwardedFor, JsonLimits, Listener, Owner, Shared, TcpListener, Timeouts, Unauthenticated, UnixListener,
 };
 pub use source::{Loaded, Source, load, parse};
 pub use storage::{AutoJoin, Join, JoinTls, Pem, Raft, RetryJoin, Storage};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::fields::Fields;
-use crate::{Address, ConfigError, ResponseHeaders, Tls, convert};
+use crate::{Address, ConfigError, ResponseHeaders, Tls, convert, keys};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -26,7 +26,7 @@ pub enum Listener {
 pub struct TcpListener {
     /// Where clients connect.
     pub address: Address,
-    /// Where the other nodes of the cluster connect; one port above `address` unless set.
+    /// Where other nodes of the cluster are to connect; one port above `address` unless set.
     pub cluster_address: Address,
     /// `None` if TLS is disabled.
     pub tls: Option<Tls>,
@@ -71,16 +71,10 @@ pub struct Shared {
     pub json: JsonLimits,
     /// Trust in `X-Forwarded-For`; `None` if it is ignored.
     pub forwarded_for: Option<ForwardedFor>,
-    /// What responses do not tell.
-    pub redaction: Redaction,
     /// Headers that are added to responses.
     pub response_headers: ResponseHeaders,
-    /// The namespace that is this listener's root; empty for the root namespace.
-    pub chroot_namespace: String,
     /// What needs no token.
     pub unauthenticated: Unauthenticated,
-    /// The replication status endpoints do not exist here.
-    pub disable_replication_status_endpoints: bool,
     /// What was configured, for `sys/config/state/sanitized`.
     pub(crate) configured: serde_json::Map<String, serde_json::Value>,
 }
@@ -101,9 +95,9 @@ pub struct Timeouts {
 /// What JSON bodies are accepted. `None` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonLimits {
-    /// Nesting; 500 unless set.
-    pub max_depth: Option<u64>,
-    /// Bytes of a string; 1 MiB unless set.
+    /// Nesting; [`JsonLimits::DEEPEST`] unless less is set.
+    pub max_depth: u64,
+    /// Bytes of a string, be it a value or a key; 1 MiB unless set.
     pub max_string_value_length: Option<u64>,
     /// Entries of an object; 10,000 unless set.
     pub max_object_entry_count: Option<u64>,
@@ -113,7 +107,7 @@ pub struct JsonLimits {
     pub max_token: Option<u64>,
 }
 
-/// How `X-Forwarded-For` and a proxy's client certificate header are trusted.
+/// How `X-Forwarded-For` is trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardedFor {
     /// The proxies whose header counts; at least one.
@@ -124,35 +118,9 @@ pub struct ForwardedFor {
     pub reject_not_authorized: bool,
     /// Connections without the header are refused; otherwise the connection's address counts.
     pub reject_not_present: bool,
-    /// The header in which the proxy passes the client's certificate.
-    pub client_cert_header: Option<String>,
-    /// How that header is decoded, first to last.
-    pub client_cert_header_decoders: Vec<CertificateDecoder>,
 }
 
-/// A step in decoding a client certificate that a proxy passes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CertificateDecoder {
-    /// Base64.
-    Base64,
-    /// PEM to DER; in spite of its name, what comes in is PEM.
-    Der,
-    /// Percent encoding.
-    Url,
-}
-
-/// What responses to requests without token do not tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Redaction {
-    /// Addresses of nodes.
-    pub addresses: bool,
-    /// The cluster's name.
-    pub cluster_name: bool,
-    /// Version and build date.
-    pub version: bool,
-}
-
-/// What needs no token on a listener.
+/// What is to need no token on a listener, where it exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unauthenticated {
     /// `sys/metrics`.
@@ -169,6 +137,15 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => &listener.shared,
             Listener::Unix(listener) => &listener.shared,
+        }
+    }
+
+    /// Whether both would listen at the same place, and so are the same listener of two versions of a configuration.
+    pub fn is_at_same_address(&self, other: &Listener) -> bool {
+        match (self, other) {
+            (Listener::Tcp(one), Listener::Tcp(other)) => one.address == other.address,
+            (Listener::Unix(one), Listener::Unix(other)) => one.address == other.address,
+            _ => false,
         }
     }
 
@@ -206,10 +183,7 @@ impl TcpListener {
             return Err(fields.place_of("address").invalid(message));
         };
         let tls = Tls::read(&mut fields)?;
-        let proxy_advice = "let the proxy send X-Forwarded-For and set \"x_forwarded_for_authorized_addrs\"";
-        fields.unsupported("proxy_protocol_behavior", proxy_advice)?;
-        fields.unsupported("proxy_protocol_authorized_addrs", proxy_advice)?;
-        let shared = Shared::read(fields, max_request_duration)?;
+        let shared = Shared::read(fields, &keys::LISTENER_TCP, max_request_duration)?;
         Ok(TcpListener { address, cluster_address, tls, shared })
     }
 }
@@ -228,7 +202,7 @@ impl UnixListener {
             Ok(name.map(|name| name.parse().map(Owner::Id).unwrap_or(Owner::Name(name))))
         };
         let (socket_user, socket_group) = (owner("socket_user")?, owner("socket_group")?);
-        let shared = Shared::read(fields, max_request_duration)?;
+        let shared = Shared::read(fields, &keys::LISTENER_UNIX, max_request_duration)?;
         Ok(UnixListener { address, socket_mode, socket_user, socket_group, shared })
     }
 }
@@ -249,38 +223,24 @@ fn address_above(address: &Address) -> Option<Address> {
 
 impl Shared {
     /// Reads the keys that both kinds have and ends the reading of the listener.
-    fn read(mut fields: Fields<'_>, max_request_duration: Duration) -> Result<Shared, ConfigError> {
-        let timeouts = Timeouts::read(&mut fields)?;
-        let max_request_size = limit(&mut fields, "max_request_size", MIB.saturating_mul(32))?;
-        let max_request_duration = fields.duration("max_request_duration")?.unwrap_or(max_request_duration);
-        let json = JsonLimits::read(&mut fields)?;
-        let forwarded_for = ForwardedFor::read(&mut fields)?;
-        let redaction = Redaction {
-            addresses: fields.switch("redact_addresses")?,
-            cluster_name: fields.switch("redact_cluster_name")?,
-            version: fields.switch("redact_version")?,
+    fn read(
+        mut fields: Fields<'_>,
+        block: &keys::Block,
+        max_request_duration: Duration,
+    ) -> Result<Shared, ConfigError> {
+        let own_duration = fields.duration("max_request_duration")?.filter(|duration| !duration.is_zero());
+        let shared = Shared {
+            timeouts: Timeouts::read(&mut fields)?,
+            max_request_size: limit(&mut fields, "max_request_size", MIB.saturating_mul(32))?,
+            max_request_duration: own_duration.unwrap_or(max_request_duration),
+            json: JsonLimits::read(&mut fields)?,
+            forwarded_for: ForwardedFor::read(&mut fields)?,
+            response_headers: ResponseHeaders::read(&mut fields)?,
+            unauthenticated: Unauthenticated::read(&mut fields)?,
+            configured: fields.known_as_json(block),
         };
-        let response_headers = ResponseHeaders::read(&mut fields)?;
-        let chroot_namespace =
-            fields.text("chroot_namespace")?.unwrap_or_default().trim_matches('/').to_owned();
-        let disable_replication_status_endpoints = fields.switch("disable_replication_status_endpoints")?;
-        let unauthenticated = Unauthenticated::read(&mut fields)?;
-        fields.no_effect(&["disable_request_limiter"], "this server does not have what it disables");
-        let configured = fields.taken_as_json();
-        fields.finish();
-        Ok(Shared {
-            timeouts,
-            max_request_size,
-            max_request_duration,
-            json,
-            forwarded_for,
-            redaction,
-            response_headers,
-            chroot_namespace,
-            unauthenticated,
-            disable_replication_status_endpoints,
-            configured,
-        })
+        fields.finish(block)?;
+        Ok(shared)
     }
 }
 
@@ -308,9 +268,17 @@ impl Timeouts {
 }
 
 impl JsonLimits {
+    /// How deep JSON can be nested at most, whatever is configured: the parser's own limit.
+    pub const DEEPEST: u64 = 127;
+
     fn read(fields: &mut Fields<'_>) -> Result<JsonLimits, ConfigError> {
+        const DEPTH: &str = "max_json_depth";
+        let max_depth = limit(fields, DEPTH, Self::DEEPEST)?;
+        if max_depth.is_none_or(|depth| depth > Self::DEEPEST) {
+            fields.warn(DEPTH, format!("{DEPTH:?} is taken as {}, which is the most", Self::DEEPEST));
+        }
         Ok(JsonLimits {
-            max_depth: limit(fields, "max_json_depth", 500)?,
+            max_depth: max_depth.unwrap_or(Self::DEEPEST).min(Self::DEEPEST),
             max_string_value_length: limit(fields, "max_json_string_value_length", MIB)?,
             max_object_entry_count: limit(fields, "max_json_object_entry_count", 10_000)?,
             max_array_element_count: limit(fields, "max_json_array_element_count", 10_000)?,
@@ -329,20 +297,9 @@ impl ForwardedFor {
             hop_skips: fields.integer("x_forwarded_for_hop_skips", 0..=1000)?.unwrap_or(0),
             reject_not_authorized: fields.flag("x_forwarded_for_reject_not_authorized")?.unwrap_or(true),
             reject_not_present: fields.flag("x_forwarded_for_reject_not_present")?.unwrap_or(true),
-            client_cert_header: fields.text("x_forwarded_for_client_cert_header")?,
-            client_cert_header_decoders: fields
-                .read("x_forwarded_for_client_cert_header_decoders", decoders)?
-                .unwrap_or_default(),
         };
-        if !options.authorized_addrs.is_empty() {
-            return Ok(Some(options));
-        }
         // Without a trusted proxy anyone could send the header: then it must not count.
-        if options.client_cert_header.is_some() {
-            let key = "x_forwarded_for_client_cert_header";
-            fields.warn(key, format!("{key:?} has no effect without \"x_forwarded_for_authorized_addrs\""));
-        }
-        Ok(None)
+        Ok(Some(options).filter(|options| !options.authorized_addrs.is_empty()))
     }
 }
 
@@ -352,32 +309,22 @@ fn network(text: &str) -> Result<IpNet, String> {
     network.ok_or_else(|| format!("must be IP addresses or networks such as \"10.0.0.0/8\", not {text:?}"))
 }
 
-fn decoders(value: &strongroom_hcl::Value) -> Result<Vec<CertificateDecoder>, String> {
-    let decoder = |name: &String| match name.to_ascii_uppercase().as_str() {
-        "BASE64" => Ok(CertificateDecoder::Base64),
-        "DER" => Ok(CertificateDecoder::Der),
-        "URL" => Ok(CertificateDecoder::Url),
-        _ => Err(format!("must be some of \"BASE64\", \"DER\", \"URL\", not {name:?}")),
-    };
-    convert::list(value)?.iter().map(decoder).collect()
-}
-
 impl Unauthenticated {
     fn read(fields: &mut Fields<'_>) -> Result<Unauthenticated, ConfigError> {
         let mut access = Unauthenticated::default();
         if let Some(mut telemetry) = fields.block("telemetry")? {
             access.metrics = telemetry.switch("unauthenticated_metrics_access")?;
-            telemetry.finish();
+            telemetry.finish(&keys::LISTENER_TELEMETRY)?;
         }
         if let Some(mut profiling) = fields.block("profiling")? {
             access.pprof = profiling.switch("unauthenticated_pprof_access")?;
             // Vault's documentation shows this spelling in an example.
             access.in_flight_requests = profiling.switch("unauthenticated_in_flight_request_access")?;
-            profiling.finish();
+            profiling.finish(&keys::LISTENER_PROFILING)?;
         }
         if let Some(mut logging) = fields.block("inflight_requests_logging")? {
             access.in_flight_requests |= logging.switch("unauthenticated_in_flight_requests_access")?;
-            logging.finish();
+            logging.finish(&keys::LISTENER_IN_FLIGHT)?;
         }
         Ok(access)
     }

@@ -75,7 +75,8 @@ impl Config {
             "disable_clustering": self.disable_clustering,
         });
         if let (Storage::Raft(raft), Some(shown)) = (storage, shown.as_object_mut()) {
-            shown.insert("raft".into(), json!({"max_entry_size": raft.max_entry_size.to_string()}));
+            let size = raft.max_entry_size.map(|size| size.to_string()).unwrap_or_default();
+            shown.insert("raft".into(), json!({ "max_entry_size": size }));
         }
         shown
     }

@@ -2,13 +2,17 @@
 //!
 //! Source: <https://developer.hashicorp.com/vault/docs/configuration/storage/raft>.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use strongroom_stdx::Secret;
 
 use crate::fields::Fields;
-use crate::{ConfigError, convert};
+use crate::{ConfigError, convert, keys};
+
+/// What `max_entry_size` can be: what the server writes by itself must fit, and an entry is held in memory.
+const MAX_ENTRY_SIZE: RangeInclusive<i64> = 65_536..=536_870_912;
 
 /// Where the server keeps its data.
 #[derive(Clone, Debug)]
@@ -16,7 +20,7 @@ pub enum Storage {
     /// In memory, gone with the process.
     Inmem,
     /// On disk, replicated between the nodes of a cluster.
-    Raft(Raft),
+    Raft(Box<Raft>),
 }
 
 /// `storage "raft"`.
@@ -28,14 +32,14 @@ pub struct Raft {
     pub node_id: Option<String>,
     /// Scales heartbeats and elections, 1 (fast) to 10; 5 unless set.
     pub performance_multiplier: u8,
-    /// Log entries that are kept after a snapshot; 10,000 unless set.
-    pub trailing_logs: u64,
-    /// Log entries after which a snapshot is taken; 8192 unless set.
-    pub snapshot_threshold: u64,
+    /// Log entries that are kept after a snapshot; the store's choice unless set.
+    pub trailing_logs: Option<u64>,
+    /// Log entries after which a snapshot is taken; the store's choice unless set.
+    pub snapshot_threshold: Option<u64>,
     /// How often it is checked whether a snapshot is due; 2 min unless set.
     pub snapshot_interval: Duration,
-    /// Largest entry in bytes; 1 MiB unless set.
-    pub max_entry_size: u64,
+    /// Bytes that a request may write at most; the store's choice unless set.
+    pub max_entry_size: Option<u64>,
     /// The nodes that a new node asks to join their cluster.
     pub retry_join: Vec<RetryJoin>,
     /// A node that joins so does not vote.
@@ -111,17 +115,19 @@ impl Storage {
     }
 
     pub(crate) fn read(kind: &str, mut fields: Fields<'_>) -> Result<Storage, ConfigError> {
-        let storage = match kind {
-            "inmem" => Storage::Inmem,
-            "raft" => Storage::Raft(Raft::read(&mut fields)?),
+        match kind {
+            "inmem" => fields.finish(&keys::STORAGE_INMEM).map(|()| Storage::Inmem),
+            "raft" => {
+                let raft = Raft::read(&mut fields)?;
+                fields.finish(&keys::STORAGE_RAFT)?;
+                Ok(Storage::Raft(Box::new(raft)))
+            }
             _ => {
                 let message =
                     format!("{} is not supported; supported are \"inmem\", \"raft\"", fields.scope());
-                return Err(fields.place().invalid(message));
+                Err(fields.place().invalid(message))
             }
-        };
-        fields.finish();
-        Ok(storage)
+        }
     }
 }
 
@@ -138,22 +144,14 @@ impl Raft {
         let secs = Duration::from_secs;
         let multiplier =
             fields.integer("performance_multiplier", 0..=10)?.filter(|multiplier| *multiplier != 0);
-        fields.no_effect(
-            &["raft_wal", "raft_log_verifier_enabled", "raft_log_verification_interval"],
-            "there is one log store, and it checks what it reads",
-        );
-        fields.no_effect(
-            &["max_mount_and_namespace_table_entry_size"],
-            "every mount and namespace is an entry of its own",
-        );
         Ok(Raft {
             path: fields.path("path")?,
             node_id: fields.text("node_id")?,
             performance_multiplier: multiplier.unwrap_or(5),
-            trailing_logs: fields.integer("trailing_logs", 1..=i64::MAX)?.unwrap_or(10_000),
-            snapshot_threshold: fields.integer("snapshot_threshold", 1..=i64::MAX)?.unwrap_or(8192),
+            trailing_logs: fields.integer("trailing_logs", 1..=i64::MAX)?,
+            snapshot_threshold: fields.integer("snapshot_threshold", 1..=i64::MAX)?,
             snapshot_interval: fields.duration("snapshot_interval")?.unwrap_or(secs(120)),
-            max_entry_size: fields.integer("max_entry_size", 1..=i64::MAX)?.unwrap_or(1_048_576),
+            max_entry_size: fields.integer("max_entry_size", MAX_ENTRY_SIZE)?,
             retry_join,
             retry_join_as_non_voter,
             autopilot_reconcile_interval: fields
@@ -200,7 +198,7 @@ impl RetryJoin {
             let message = "\"retry_join\" must give a client certificate together with its key";
             return Err(fields.place().invalid(message));
         }
-        fields.finish();
+        fields.finish(&keys::RETRY_JOIN)?;
         Ok(RetryJoin { join, tls })
     }
 }

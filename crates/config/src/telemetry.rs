@@ -7,9 +7,9 @@ use std::time::Duration;
 use strongroom_hcl::Value;
 
 use crate::fields::Fields;
-use crate::{ConfigError, convert};
+use crate::{ConfigError, convert, keys};
 
-/// What is measured and how it is shown in `sys/metrics`.
+/// What is to be measured and how it is to be shown. Metrics for other systems are not among it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, each a documented key")]
 pub struct Telemetry {
@@ -60,31 +60,6 @@ impl Default for Telemetry {
     }
 }
 
-const OTHER_SINKS: [&str; 22] = [
-    "statsite_address",
-    "statsd_address",
-    "dogstatsd_addr",
-    "dogstatsd_tags",
-    "circonus_api_token",
-    "circonus_api_app",
-    "circonus_api_url",
-    "circonus_submission_interval",
-    "circonus_submission_url",
-    "circonus_check_id",
-    "circonus_check_force_metric_activation",
-    "circonus_check_instance_id",
-    "circonus_check_search_tag",
-    "circonus_check_display_name",
-    "circonus_check_tags",
-    "circonus_broker_id",
-    "circonus_broker_select_tag",
-    "stackdriver_project_id",
-    "stackdriver_location",
-    "stackdriver_namespace",
-    "stackdriver_debug_logs",
-    "disable_dispatched_telemetry",
-];
-
 impl Telemetry {
     pub(crate) fn read(mut fields: Fields<'_>) -> Result<Telemetry, ConfigError> {
         let default = Telemetry::default();
@@ -112,8 +87,7 @@ impl Telemetry {
             filter_default: fields.flag("filter_default")?.unwrap_or(true),
             prefix_filter: fields.read("prefix_filter", filters)?.unwrap_or_default(),
         };
-        fields.no_effect(&OTHER_SINKS, "metrics are offered to Prometheus at sys/metrics, and sent nowhere");
-        fields.finish();
+        fields.finish(&keys::TELEMETRY)?;
         Ok(telemetry)
     }
 }

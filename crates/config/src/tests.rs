@@ -1,5 +1,6 @@
 //! Tests of the crate as its users see it.
 
+mod documentation;
 mod environment;
 mod errors;
 mod examples;
@@ -20,6 +21,11 @@ fn read(text: &str) -> Config {
     let loaded = load(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     assert_eq!(warnings(&loaded), [""; 0], "{text}");
     loaded.config
+}
+
+/// Reads a text that must be right, whatever is warned about.
+fn accept(text: &str) -> Config {
+    load(text).unwrap_or_else(|error| panic!("{error}\n{text}")).config
 }
 
 /// The message for a text that must be wrong.

@@ -89,7 +89,6 @@ impl Tls {
         let cipher_suites = cipher_suites(fields)?;
         let client_ca_file = fields.path("tls_client_ca_file")?;
         let client_certificates = client_certificates(fields)?;
-        fields.no_effect(&["tls_prefer_server_cipher_suites"], "the server's preference always counts");
         if disabled {
             return Ok(None);
         }

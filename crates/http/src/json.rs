@@ -158,6 +158,9 @@ mod tests {
         max_token: usize::MAX,
     };
 
+    /// What a value comes up to, from where on a limit can be undercut, how the limit is set, and what is said.
+    type Case = (usize, usize, fn(&mut JsonLimits, usize), &'static str);
+
     /// The limits that a value just keeps, found on the value itself.
     fn measure(value: &Value, kept: &mut JsonLimits) -> usize {
         let tokens;
@@ -245,35 +248,40 @@ mod tests {
             };
             let mut kept = none;
             measure(&value, &mut kept);
+            let cases: [Case; 5] = [
+                (kept.max_depth, 0, |limits, to| limits.max_depth = to, "JSON input exceeds allowed nesting depth"),
+                (
+                    kept.max_string_value_length,
+                    0,
+                    |limits, to| limits.max_string_value_length = to,
+                    "JSON string value exceeds allowed length",
+                ),
+                (
+                    kept.max_object_entry_count,
+                    1,
+                    |limits, to| limits.max_object_entry_count = to,
+                    "JSON object exceeds allowed entry count",
+                ),
+                (
+                    kept.max_array_element_count,
+                    1,
+                    |limits, to| limits.max_array_element_count = to,
+                    "JSON array exceeds allowed element count",
+                ),
+                (kept.max_token, 0, |limits, to| limits.max_token = to, "JSON payload exceeds allowed token count"),
+            ];
             let compact = value.to_string();
             let pretty = serde_json::to_string_pretty(&value).unwrap();
             for text in [escaped(&compact), compact, pretty] {
                 let check = |limits: JsonLimits| limits.check(text.as_bytes());
                 prop_assert_eq!(check(kept), Ok(()), "{}", text);
                 prop_assert!(text.len() <= kept.max_token || kept.may_exceed(text.len()));
-                for (less, wanted) in [
-                    (JsonLimits { max_depth: kept.max_depth.wrapping_sub(1), ..OPEN }, "JSON input exceeds allowed nesting depth"),
-                    (
-                        JsonLimits { max_string_value_length: kept.max_string_value_length.wrapping_sub(1), ..OPEN },
-                        "JSON string value exceeds allowed length",
-                    ),
-                    (
-                        JsonLimits { max_object_entry_count: kept.max_object_entry_count - 1, ..OPEN },
-                        "JSON object exceeds allowed entry count",
-                    ),
-                    (
-                        JsonLimits { max_array_element_count: kept.max_array_element_count - 1, ..OPEN },
-                        "JSON array exceeds allowed element count",
-                    ),
-                    (JsonLimits { max_token: kept.max_token - 1, ..OPEN }, "JSON payload exceeds allowed token count"),
-                ] {
-                    // A limit that nothing in the value comes up to is not undercut by one less.
-                    let none_of_it = less.max_depth == usize::MAX
-                        && less.max_string_value_length == usize::MAX
-                        && less.max_token == usize::MAX
-                        && (less.max_object_entry_count == 0 || less.max_object_entry_count == usize::MAX)
-                        && (less.max_array_element_count == 0 || less.max_array_element_count == usize::MAX);
-                    prop_assert_eq!(check(less), if none_of_it { Ok(()) } else { Err(wanted) }, "{} {:?}", text, less);
+                for (at, least, set, wanted) in cases {
+                    if at > least {
+                        let mut less = OPEN;
+                        set(&mut less, at.saturating_sub(1));
+                        prop_assert_eq!(check(less), Err(wanted), "{} {:?}", text, less);
+                    }
                 }
             }
         }

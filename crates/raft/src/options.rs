@@ -95,7 +95,20 @@ impl Options {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), OpenError> {
+    /// Sets the largest commit, and makes log files and batches fit to it.
+    pub fn set_max_commit_size(&mut self, bytes: usize) {
+        self.max_commit_size = bytes;
+        self.max_batch_size = self.max_batch_size.min(bytes);
+        let two = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(2);
+        self.segment_size = self.segment_size.max(two);
+    }
+
+    /// Says whether the options contradict each other, as opening does.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Options`].
+    pub fn check(&self) -> Result<(), OpenError> {
         let half_segment = self.segment_size / 2;
         if self.segment_size < 64 << 10 || self.segment_size > 1 << 30 {
             return Err(OpenError::Options("a log file must have between 64 KiB and 1 GiB".into()));

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -11,15 +12,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
-use strongroom_config::{Address, Config, Listener, Owner, Shared, Tls, UnixListener};
+use strongroom_config::{Address, Config, Listener, Owner, ResponseHeaders, Shared, Tls, UnixListener};
 use strongroom_core::Core;
-use strongroom_http::{Connection, Edge, EdgeSettings, ForwardedFor};
+use strongroom_http::{Connection, Edge, EdgeSettings, ForwardedFor, JsonLimits, RequestLog};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::tls;
+use crate::{logs, tls};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -32,10 +33,18 @@ struct Reloadable {
     current: Arc<ArcSwap<ServerConfig>>,
 }
 
+/// What of a listener's configuration can change while it serves.
+struct Live {
+    headers: Arc<ArcSwap<ResponseHeaders>>,
+    request_log: RequestLog,
+}
+
 /// All listeners of a server.
 pub(crate) struct Listeners {
     addresses: Vec<String>,
     reloadable: Vec<Reloadable>,
+    headers: Vec<(Listener, Arc<ArcSwap<ResponseHeaders>>)>,
+    request_log: RequestLog,
     tasks: JoinSet<()>,
     draining: watch::Sender<bool>,
     sockets: Vec<std::path::PathBuf>,
@@ -48,13 +57,19 @@ impl Listeners {
         let mut listeners = Self {
             addresses: Vec::new(),
             reloadable: Vec::new(),
+            headers: Vec::new(),
+            request_log: RequestLog::default(),
             tasks: JoinSet::new(),
             draining,
             sockets: Vec::new(),
         };
+        listeners.request_log.set(config.log_requests_level.and_then(logs::event_level));
         let in_flight = Arc::new(AtomicU64::new(0));
         for listener in &config.listeners {
-            let settings = edge_settings(listener.shared(), config, node_id)?;
+            let headers = ArcSwap::from_pointee(listener.shared().response_headers.clone());
+            let live = Live { headers: Arc::new(headers), request_log: listeners.request_log.clone() };
+            let settings = edge_settings(listener.shared(), config, node_id, &live);
+            listeners.headers.push((listener.clone(), live.headers));
             let edge = Arc::new(Edge::new(core.clone(), settings, in_flight.clone()));
             match listener {
                 Listener::Tcp(tcp) => listeners.tcp(&tcp.address, tcp.tls.as_ref(), edge).await?,
@@ -94,25 +109,14 @@ impl Listeners {
     fn unix(&mut self, unix: &UnixListener, edge: Arc<Edge>) -> Result<()> {
         let path = &unix.address;
         let named = || format!("Error initializing listener of type unix: {}", path.display());
-        // A socket that a killed server left behind is in the way; anything else there is not ours to remove.
-        if let Ok(found) = fs::symlink_metadata(path) {
-            if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) {
-                bail!("{}: exists and is not a socket", path.display());
-            }
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                bail!("{}: another server listens there", path.display());
-            }
+        if check_place(path)? {
             fs::remove_file(path).with_context(named)?;
         }
         let listener = tokio::net::UnixListener::bind(path).with_context(named)?;
         if let Some(mode) = unix.socket_mode {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(named)?;
         }
-        let owner = |owner: &Option<Owner>, file: &str| {
-            owner.as_ref().map(|owner| number_of(owner, file)).transpose()
-        };
-        let (user, group) =
-            (owner(&unix.socket_user, "/etc/passwd")?, owner(&unix.socket_group, "/etc/group")?);
+        let (user, group) = owners(unix)?;
         if user.is_some() || group.is_some() {
             std::os::unix::fs::chown(path, user, group).with_context(named)?;
         }
@@ -122,13 +126,26 @@ impl Listeners {
         Ok(())
     }
 
+    /// Takes over what can change of a configuration that was loaded again: whether requests are logged, and the headers
+    /// that answers get.
+    pub(crate) fn reconfigure(&self, config: &Config) {
+        self.request_log.set(config.log_requests_level.and_then(logs::event_level));
+        for (started, headers) in &self.headers {
+            let now = config.listeners.iter().find(|listener| listener.is_at_same_address(started));
+            if let Some(now) = now {
+                headers.store(Arc::new(now.shared().response_headers.clone()));
+            }
+        }
+    }
+
     /// Loads certificates and keys again; a listener whose new files are wrong keeps its old ones.
-    pub(crate) fn reload(&self) {
+    pub(crate) fn reload_certificates(&self) {
         for listener in &self.reloadable {
             match tls::server_config(&listener.settings) {
                 Ok(config) => listener.current.store(config),
                 Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "TLS certificate was not reloaded");
+                    let file = listener.settings.cert_file.display();
+                    tracing::error!(%file, error = format!("{error:#}"), "TLS certificate was not reloaded");
                 }
             }
         }
@@ -273,6 +290,25 @@ async fn accept_unix(
     while connections.join_next().await.is_some() {}
 }
 
+/// Whether a socket that a killed server left behind is in the way; anything else there is not ours to remove.
+pub(crate) fn check_place(path: &Path) -> Result<bool> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(false) };
+    if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) {
+        bail!("{}: exists and is not a socket", path.display());
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        bail!("{}: another server listens there", path.display());
+    }
+    Ok(true)
+}
+
+/// The numbers of a socket's user and group.
+pub(crate) fn owners(unix: &UnixListener) -> Result<(Option<u32>, Option<u32>)> {
+    let number =
+        |owner: &Option<Owner>, file: &str| owner.as_ref().map(|owner| number_of(owner, file)).transpose();
+    Ok((number(&unix.socket_user, "/etc/passwd")?, number(&unix.socket_group, "/etc/group")?))
+}
+
 /// A user's or group's number, looked up in the system's file where a name is given.
 fn number_of(owner: &Owner, file: &str) -> Result<u32> {
     let name = match owner {
@@ -285,21 +321,27 @@ fn number_of(owner: &Owner, file: &str) -> Result<u32> {
     id.with_context(|| format!("{name:?} is not in {file}"))
 }
 
-fn edge_settings(shared: &Shared, config: &Config, node_id: Option<&str>) -> Result<EdgeSettings> {
-    refuse_unserved(shared)?;
+fn edge_settings(shared: &Shared, config: &Config, node_id: Option<&str>, live: &Live) -> EdgeSettings {
     let forwarded = shared.forwarded_for.as_ref();
-    let headers = shared.response_headers.clone();
+    let headers = live.headers.clone();
     let hostname = config
         .enable_response_header_hostname
         .then(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
-    Ok(EdgeSettings {
-        max_request_size: shared
-            .max_request_size
-            .map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX)),
+    EdgeSettings {
+        max_request_size: or_none(shared.max_request_size),
         max_request_duration: shared.max_request_duration,
         header_timeout: shared.timeouts.read_header,
         read_timeout: shared.timeouts.read,
-        idle_timeout: shared.timeouts.idle,
+        write_timeout: shared.timeouts.write,
+        idle_timeout: shared.timeouts.effective_idle().unwrap_or_default(),
+        json: JsonLimits {
+            max_depth: or_none(Some(shared.json.max_depth)),
+            max_string_value_length: or_none(shared.json.max_string_value_length),
+            max_object_entry_count: or_none(shared.json.max_object_entry_count),
+            max_array_element_count: or_none(shared.json.max_array_element_count),
+            max_token: or_none(shared.json.max_token),
+        },
+        request_log: live.request_log.clone(),
         forwarded_for: forwarded.map_or_else(ForwardedFor::default, |rule| ForwardedFor {
             authorized: rule.authorized_addrs.clone(),
             hop_skips: rule.hop_skips,
@@ -307,31 +349,18 @@ fn edge_settings(shared: &Shared, config: &Config, node_id: Option<&str>) -> Res
             reject_not_present: rule.reject_not_present,
         }),
         custom_headers: Arc::new(move |status| {
-            headers
-                .for_status(status)
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect()
+            let headers = headers.load();
+            let pairs = headers.for_status(status).into_iter();
+            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
         }),
         hostname,
         raft_node_id: node_id.filter(|_| config.enable_response_header_raft_node_id).map(str::to_owned),
-    })
+    }
 }
 
-/// What the configuration can say and this version does not do is refused, not ignored: each of these protects.
-fn refuse_unserved(shared: &Shared) -> Result<()> {
-    if !shared.chroot_namespace.is_empty() {
-        bail!("listener: chroot_namespace is not supported by this version");
-    }
-    if shared.redaction != strongroom_config::Redaction::default() {
-        bail!(
-            "listener: redact_addresses, redact_cluster_name and redact_version are not supported by this version"
-        );
-    }
-    if shared.forwarded_for.as_ref().is_some_and(|rule| rule.client_cert_header.is_some()) {
-        bail!("listener: x_forwarded_for_client_cert_header is not supported by this version");
-    }
-    Ok(())
+/// A limit as the edge takes it, to which all there can be is no limit.
+fn or_none(limit: Option<u64>) -> usize {
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]

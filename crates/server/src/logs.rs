@@ -61,14 +61,19 @@ where
     if json { Box::new(plain.json().flatten_event(true)) } else { Box::new(plain) }
 }
 
-const fn filter(level: LogLevel) -> LevelFilter {
+fn filter(level: LogLevel) -> LevelFilter {
+    event_level(level).map_or(LevelFilter::OFF, LevelFilter::from_level)
+}
+
+/// The level of events that a level of the configuration stands for; `None` for no events.
+pub(crate) const fn event_level(level: LogLevel) -> Option<tracing::Level> {
     match level {
-        LogLevel::Off => LevelFilter::OFF,
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
+        LogLevel::Off => None,
+        LogLevel::Error => Some(tracing::Level::ERROR),
+        LogLevel::Warn => Some(tracing::Level::WARN),
+        LogLevel::Info => Some(tracing::Level::INFO),
+        LogLevel::Debug => Some(tracing::Level::DEBUG),
+        LogLevel::Trace => Some(tracing::Level::TRACE),
     }
 }
 
@@ -111,7 +116,7 @@ struct Log {
 
 impl Rotating {
     fn open(path: &Path, config: &Config, clock: Clock) -> Result<Self> {
-        let path = if path.is_dir() { path.join("strongroom.log") } else { path.to_owned() };
+        let path = file_at(path);
         let file = append(&path).with_context(|| format!("log file {}", path.display()))?;
         let written = file.metadata().map_or(0, |metadata| metadata.len());
         Ok(Self(Arc::new(Mutex::new(Log {
@@ -129,11 +134,21 @@ impl Rotating {
     fn reopen(&self) {
         let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match append(&log.path) {
-            Ok(file) => log.file = file,
+            Ok(file) => {
+                log.written = file.metadata().map_or(0, |metadata| metadata.len());
+                log.opened = log.clock.now();
+                log.file = file;
+            }
             // Whoever reads the log still gets it where it went before.
             Err(error) => drop(writeln!(log.file, "log file cannot be reopened: {error}")),
         }
     }
+}
+
+/// The file that `log_file` names, which may be a directory, with a slash at its end if it is to be made.
+pub(crate) fn file_at(path: &Path) -> PathBuf {
+    let is_directory = path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/");
+    if is_directory { path.join("strongroom.log") } else { path.to_owned() }
 }
 
 fn append(path: &Path) -> io::Result<File> {

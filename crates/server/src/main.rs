@@ -10,6 +10,7 @@ mod options;
 mod start;
 mod store;
 mod tls;
+mod verify;
 
 use std::pin::Pin;
 use std::process::ExitCode;

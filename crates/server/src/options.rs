@@ -47,6 +47,7 @@ Usage: strongroom server [options]
 Command options:
 
   -config=<path>               File or directory of configuration; repeatable.
+  -test-verify-only            Checks all that a start needs, starts nothing, and ends.
   -log-level=<level>           trace, debug, info, warn or error.
   -log-format=<format>         standard or json.
   -log-file=<path>             Writes the log to a file, too.

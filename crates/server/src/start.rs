@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::listen::Listeners;
 use crate::logs::Logs;
 use crate::options::{HELP, Options};
-use crate::{catalog, dev, store};
+use crate::{catalog, dev, store, verify};
 
 /// How long requests under way may take after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,6 +47,8 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
     let options = Options::parse(args, &io.env)?;
     let (config, certificates) = load(&options, io)?;
     if options.test_verify_only {
+        let problems = verify::problems(&config).await;
+        anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
         return Ok(());
     }
     let environment = Environment { clock: Clock::system(), entropy: Entropy::system() };
@@ -78,29 +80,25 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
 
 /// The configuration, with what environment and flags say on top; warnings go to standard error.
 fn load(options: &Options, io: &mut Io) -> Result<(Config, Option<crate::tls::DevCertificates>)> {
+    if options.dev.is_none() {
+        anyhow::ensure!(!options.configs.is_empty(), "Must specify at least one config path using -config");
+    }
+    let mut config = read(&options.configs, io)?;
     let mut certificates = None;
-    let mut config = if let Some(flags) = &options.dev {
+    if let Some(flags) = &options.dev {
         let prepared = dev::prepare(flags)?;
         certificates = prepared.certificates;
-        let mut config = prepared.config;
-        if !options.configs.is_empty() {
-            let extra = read(&options.configs, io)?;
-            config.listeners.extend(extra.listeners);
-            config.default_lease_ttl = extra.default_lease_ttl;
-            config.max_lease_ttl = extra.max_lease_ttl;
-            config.raw_storage_endpoint = extra.raw_storage_endpoint;
-            config.introspection_endpoint = extra.introspection_endpoint;
-            config.policy_deny = extra.policy_deny;
-            config.storage = extra.storage.or(config.storage);
-        }
-        config
-    } else {
-        anyhow::ensure!(!options.configs.is_empty(), "Must specify at least one config path using -config");
-        read(&options.configs, io)?
-    };
-    config.apply_environment(|name| (io.env)(name))?;
+        config.listeners.splice(0..0, prepared.config.listeners);
+        config.storage = config.storage.or(prepared.config.storage);
+    }
+    for warning in config.apply_environment(|name| (io.env)(name))? {
+        writeln!(io.stderr, "WARNING! {warning}")?;
+    }
     options.apply(&mut config)?;
-    if options.dev.is_none() {
+    // The development server does without what only matters to data that is kept.
+    if options.dev.is_some() {
+        config.check_seals()?;
+    } else {
         config.check()?;
     }
     Ok((config, certificates))
@@ -188,18 +186,17 @@ async fn until_stopped(
     }
 }
 
-/// Takes over certificates, the log level, and audit files that were moved away.
+/// Takes over certificates, what can change of the configuration, and audit files that were moved away. What is wrong
+/// is logged, and stays as it was.
 async fn reload(options: &Options, core: &Arc<Core>, listeners: &Listeners, logs: &Logs) {
     tracing::info!("reload triggered");
-    listeners.reload();
-    if options.dev.is_none() {
-        match strongroom_config::load(&options.configs) {
-            Ok(mut loaded) => match options.apply(&mut loaded.config) {
-                Ok(()) => logs.reload(&loaded.config),
-                Err(error) => tracing::error!(%error, "configuration was not reloaded"),
-            },
-            Err(error) => tracing::error!(%error, "configuration was not reloaded"),
+    listeners.reload_certificates();
+    match read_again(options) {
+        Ok(config) => {
+            logs.reload(&config);
+            listeners.reconfigure(&config);
         }
+        Err(error) => tracing::error!(error = format!("{error:#}"), "configuration was not reloaded"),
     }
     if !core.barrier().is_sealed() {
         match core.auditing().await {
@@ -211,6 +208,17 @@ async fn reload(options: &Options, core: &Arc<Core>, listeners: &Listeners, logs
             Err(error) => tracing::error!(%error, "audit devices were not reloaded"),
         }
     }
+}
+
+/// The configuration as its files are now; the flags and what they take from the environment win, as at the start.
+fn read_again(options: &Options) -> Result<Config> {
+    let loaded = strongroom_config::load(&options.configs)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut config = loaded.config;
+    options.apply(&mut config)?;
+    Ok(config)
 }
 
 /// A file with the process's number, removed when the server ends.
@@ -228,5 +236,32 @@ impl Drop for PidFile {
     fn drop(&mut self) {
         // The server ends either way.
         let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_config::LogLevel;
+
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_read_again_as_it_is_now() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("server.hcl");
+        let mut options = Options { configs: vec![file.to_str().unwrap().to_owned()], ..Options::default() };
+        let level = |options: &Options| read_again(options).map(|config| config.log_level.unwrap());
+        for (text, wanted) in [("warn", LogLevel::Warn), ("debug", LogLevel::Debug)] {
+            std::fs::write(&file, format!("log_level = \"{text}\"")).unwrap();
+            assert_eq!(level(&options).unwrap(), wanted);
+        }
+        std::fs::write(&file, "log_level = \"loud\"").unwrap();
+        let error = level(&options).unwrap_err().to_string();
+        assert!(error.contains("server.hcl:1:13: \"log_level\" must be one of"), "{error}");
+        std::fs::write(&file, "log_level = \"warn\"").unwrap();
+        options.log_level = Some("error".to_owned());
+        assert_eq!(level(&options).unwrap(), LogLevel::Error, "flags win");
+        std::fs::remove_file(&file).unwrap();
+        assert!(level(&options).is_err());
     }
 }

@@ -1,11 +1,15 @@
 //! Opening the store that the configuration names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use strongroom_config::{Config, Storage};
-use strongroom_raft::RaftStore;
+use strongroom_config::{Config, Raft, Storage};
+use strongroom_raft::{Options, RaftStore};
 use strongroom_storage::{InMemory, Store};
+
+/// Between two heartbeats, for each step of `performance_multiplier`.
+const HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// A store, and the raft node's name where it is one.
 pub(crate) struct Opened {
@@ -18,18 +22,66 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
         None => bail!("a storage stanza is needed"),
         Some(Storage::Inmem) => Ok(Opened { store: Arc::new(InMemory::new()), node_id: None }),
         Some(Storage::Raft(raft)) => {
-            if !raft.retry_join.is_empty() {
-                bail!(
-                    "retry_join: joining another node is not offered by this version; this server is a cluster of one"
-                );
-            }
-            let path = raft.path.clone().context("storage \"raft\" needs a path")?;
-            let mut options = strongroom_raft::Options::new(path);
-            options.node_id.clone_from(&raft.node_id);
-            options.api_address = config.api_addr.clone().unwrap_or_default();
-            options.cluster_address = config.cluster_addr.clone().unwrap_or_default();
-            let store = RaftStore::open(options).await?;
+            let store = RaftStore::open(options(config, raft)?).await?;
             Ok(Opened { node_id: Some(store.node_id().to_owned()), store })
+        }
+    }
+}
+
+/// What the store is opened with. What the configuration leaves open is the store's choice.
+pub(crate) fn options(config: &Config, raft: &Raft) -> Result<Options> {
+    let path = raft.path.clone().context("storage \"raft\" needs a path")?;
+    let mut options = Options::new(path);
+    options.node_id.clone_from(&raft.node_id);
+    options.api_address = config.api_addr.clone().unwrap_or_default();
+    options.cluster_address = config.cluster_addr.clone().unwrap_or_default();
+    options.heartbeat = HEARTBEAT.saturating_mul(u32::from(raft.performance_multiplier));
+    options.trailing_logs = raft.trailing_logs.unwrap_or(options.trailing_logs);
+    options.snapshot_threshold = raft.snapshot_threshold.unwrap_or(options.snapshot_threshold);
+    if let Some(bytes) = raft.max_entry_size {
+        options.set_max_commit_size(usize::try_from(bytes).context("max_entry_size")?);
+    }
+    options.check()?;
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configured(lines: &str) -> Options {
+        let text = format!("storage \"raft\" {{\npath = \"/data\"\n{lines}\n}}");
+        let source = strongroom_config::Source { file: "server.hcl".into(), text };
+        let config = strongroom_config::parse(&[source]).unwrap().config;
+        let Some(Storage::Raft(raft)) = &config.storage else { panic!("{config:?}") };
+        options(&config, raft).unwrap()
+    }
+
+    #[test]
+    fn what_is_tuned_reaches_the_store() {
+        let chosen = configured(
+            "performance_multiplier = 1\ntrailing_logs = 7\nsnapshot_threshold = 9\nmax_entry_size = 8388608",
+        );
+        assert_eq!(chosen.heartbeat, Duration::from_millis(50));
+        assert_eq!((chosen.trailing_logs, chosen.snapshot_threshold), (7, 9));
+        assert_eq!((chosen.max_commit_size, chosen.segment_size), (8 << 20, 16 << 20));
+        let small = configured("max_entry_size = 65536");
+        assert_eq!((small.max_commit_size, small.max_batch_size), (65_536, 65_536));
+    }
+
+    #[test]
+    fn what_is_not_is_the_stores_choice() {
+        let (default, configured) = (Options::new("/data"), configured(""));
+        assert_eq!(configured.heartbeat, default.heartbeat);
+        assert_eq!(configured.trailing_logs, default.trailing_logs);
+        assert_eq!(configured.snapshot_threshold, default.snapshot_threshold);
+        assert_eq!(configured.max_commit_size, default.max_commit_size);
+    }
+
+    #[test]
+    fn the_limits_of_an_entry_can_all_be_opened_with() {
+        for size in [65_536, 536_870_912] {
+            assert_eq!(configured(&format!("max_entry_size = {size}")).max_commit_size, size);
         }
     }
 }

@@ -1,14 +1,18 @@
 //! Environment variables over the files.
 
-use super::read;
+use super::accept;
 use crate::{Config, LogFormat, LogLevel, Raft, Storage};
 
 fn apply(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
-    let mut config = read(text);
+    warn(text, variables).map(|(config, _)| config)
+}
+
+fn warn(text: &str, variables: &[(&str, &str)]) -> Result<(Config, Vec<String>), String> {
+    let mut config = accept(text);
     let lookup =
         |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-    config.apply_environment(lookup).map_err(|error| error.to_string())?;
-    Ok(config)
+    let warnings = config.apply_environment(lookup).map_err(|error| error.to_string())?;
+    Ok((config, warnings))
 }
 
 fn raft(config: &Config) -> &Raft {
@@ -79,4 +83,19 @@ fn bad_values_name_the_variable() {
     ] {
         assert_eq!(apply(TEXT, &[(variable, value)]).unwrap_err(), wanted);
     }
+}
+
+#[test]
+fn variables_without_effect_are_named() {
+    let none = warn(TEXT, &[("VAULT_UI", "0"), ("VAULT_RAFT_NODE_ID", "m")]).unwrap().1;
+    assert_eq!(none, [""; 0]);
+    let named = warn(TEXT, &[("VAULT_UI", "1"), ("VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER", "yes")]).unwrap().1;
+    assert_eq!(
+        named,
+        [
+            "environment variable VAULT_UI is accepted and has no effect: this version has no web interface",
+            "environment variable VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER is accepted and has no effect: this version runs \
+             one node, by itself",
+        ]
+    );
 }

@@ -151,11 +151,11 @@ fn what_is_not_supported() {
         ),
         (
             "ha_storage \"consul\" {}",
-            "server.hcl:1:1: \"ha_storage\" is not supported: storage \"raft\" coordinates its nodes itself",
+            "server.hcl:1:1: \"ha_storage\" is not supported; storage \"raft\" coordinates its nodes itself",
         ),
         (
             "ha_backend \"etcd\" {}",
-            "server.hcl:1:1: \"ha_backend\" is not supported: storage \"raft\" coordinates its nodes itself",
+            "server.hcl:1:1: \"ha_backend\" is not supported; storage \"raft\" coordinates its nodes itself",
         ),
         (
             "listener \"quic\" {}",
@@ -163,12 +163,12 @@ fn what_is_not_supported() {
         ),
         (
             &listener("proxy_protocol_behavior = \"use_always\""),
-            "server.hcl:3:27: \"proxy_protocol_behavior\" is not supported; let the proxy send X-Forwarded-For and set \
+            "server.hcl:3:1: \"proxy_protocol_behavior\" is not supported; let the proxy send X-Forwarded-For and set \
              \"x_forwarded_for_authorized_addrs\"",
         ),
         (
             &listener("proxy_protocol_authorized_addrs = \"10.0.0.1\""),
-            "server.hcl:3:35: \"proxy_protocol_authorized_addrs\" is not supported; let the proxy send X-Forwarded-For \
+            "server.hcl:3:1: \"proxy_protocol_authorized_addrs\" is not supported; let the proxy send X-Forwarded-For \
              and set \"x_forwarded_for_authorized_addrs\"",
         ),
     ] {
@@ -243,12 +243,6 @@ fn listeners() {
             "server.hcl:3:29: \"x_forwarded_for_hop_skips\" must be a whole number from 0 to 1000, not -1".to_owned(),
         ),
         (
-            "x_forwarded_for_client_cert_header_decoders = \"PEM\"",
-            "server.hcl:3:47: \"x_forwarded_for_client_cert_header_decoders\" must be some of \"BASE64\", \"DER\", \
-             \"URL\", not \"PEM\""
-                .to_owned(),
-        ),
-        (
             "max_request_size = \"32MB\"",
             "server.hcl:3:20: \"max_request_size\" must be a whole number, not \"32MB\"".to_owned(),
         ),
@@ -314,6 +308,10 @@ fn raft_storage() {
         (
             "trailing_logs = 0",
             "server.hcl:3:17: \"trailing_logs\" must be a whole number of at least 1, not 0",
+        ),
+        (
+            "max_entry_size = 1000",
+            "server.hcl:3:18: \"max_entry_size\" must be a whole number from 65536 to 536870912, not 1000",
         ),
         (
             "retry_join_as_non_voter = true",

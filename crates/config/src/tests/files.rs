@@ -15,12 +15,12 @@ fn of_a_directory_the_hcl_and_json_files_are_read_in_the_order_of_their_names() 
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     write(at, "20.hcl", "log_level = \"warn\"\nstorage \"raft\" { path = \"b\" }\nodd = 1");
-    write(at, "10.json", "{\"log_level\": \"debug\", \"ui\": true, \"storage\": {\"inmem\": {}}}");
+    write(at, "10.json", "{\"log_level\": \"debug\", \"disable_cache\": true, \"storage\": {\"inmem\": {}}}");
     write(at, "30.txt", "not read");
     write(at, ".#20.hcl", "not read");
     fs::create_dir(at.join("40.hcl")).unwrap();
     let Loaded { config, warnings } = load(&[at]).unwrap();
-    assert!(config.ui, "set by the first file only");
+    assert!(config.disable_cache, "set by the first file only");
     assert_eq!(config.log_level, Some(crate::LogLevel::Warn), "the last file counts");
     assert!(matches!(config.storage, Some(Storage::Raft(_))), "the last file counts");
     let file = at.join("20.hcl");

@@ -2,12 +2,13 @@
 
 use serde_json::json;
 
-use super::read;
+use super::{accept, read};
 
 const TEXT: &str = r#"
 storage "raft" {
   path    = "/data"
   node_id = "n1"
+  max_entry_size = 1048576
   retry_join {
     leader_api_addr   = "http://127.0.0.1:8299"
     leader_client_cert = "cert"
@@ -37,7 +38,7 @@ telemetry { prometheus_retention_time = "30s" }
 
 #[test]
 fn it_has_vaults_shape_and_no_secret() {
-    let shown = read(TEXT).sanitized();
+    let shown = accept(TEXT).sanitized();
     assert!(!shown.to_string().contains("hush"));
     for (pointer, wanted) in [
         ("/api_addr", json!("http://127.0.0.1:8200")),

@@ -1,6 +1,9 @@
 //! What an operator is told without the start being refused.
 
 use super::{listener, load, tcp, warnings};
+use crate::keys::{
+    Block, LISTENER, LISTENER_TCP, LISTENER_UNIX, OUTERMOST, SEAL_SHAMIR, STORAGE_RAFT, Status,
+};
 
 fn warned(text: &str) -> Vec<String> {
     warnings(&load(text).unwrap_or_else(|error| panic!("{error}")))
@@ -13,9 +16,11 @@ fn unknown_keys() {
          odd = 1 }}\n}}\ntelemetry {{ strange = 1 }}",
         listener("  tls_disabled = true\n  telemetry { no = 1 }\n  profiling { no = 2 }")
     );
+    let mut warned = warned(&text);
+    warned.retain(|warning| !warning.contains("is accepted and has no effect"));
     let unknown = |at: &str, what: &str| format!("server.hcl:{at}: unknown or unsupported field {what}");
     assert_eq!(
-        warned(&text),
+        warned,
         [
             unknown("1:1", "\"bogus\""),
             unknown("4:3", "\"tls_disabled\" in listener \"tcp\""),
@@ -57,13 +62,78 @@ fn keys_without_effect() {
 }
 
 #[test]
-fn metrics_are_not_sent_elsewhere() {
+fn a_block_without_effect_is_warned_about_once() {
     assert_eq!(
-        warned("telemetry {\n  statsd_address = \"s:8125\"\n}"),
+        warned("telemetry {\n  statsd_address = \"s:8125\"\n  disable_hostname = true\n}"),
         [
-            "server.hcl:2:3: \"statsd_address\" is accepted and has no effect: metrics are offered to Prometheus at \
-          sys/metrics, and sent nowhere"
+            "server.hcl:1:1: \"telemetry\" is accepted and has no effect: this version neither collects nor sends metrics"
         ]
+    );
+}
+
+#[test]
+fn what_is_not_asked_for_needs_no_warning() {
+    let text = format!(
+        "ui = false\ndisable_clustering = \"false\"\nlicense_path = \"\"\n{}",
+        listener("redact_version = false\nchroot_namespace = \"\"")
+    );
+    assert_eq!(warned(&text), [""; 0]);
+}
+
+#[test]
+fn every_key_is_served_warned_about_or_refused() {
+    let whole = |block: &Block, key: &str| match block.name {
+        "" => format!("{key} = true"),
+        name if name.starts_with("storage") || name.starts_with("seal") => {
+            format!("{name} {{\n{key} = true\n}}")
+        }
+        "listener" | "listener \"tcp\"" => listener(&format!("{key} = true")),
+        name => format!("{name} {{\n{key} = true\n}}"),
+    };
+    for block in [&OUTERMOST, &STORAGE_RAFT, &SEAL_SHAMIR, &LISTENER, &LISTENER_TCP, &LISTENER_UNIX] {
+        for (status, key) in block.all() {
+            let told = match load(&whole(block, key)) {
+                Ok(loaded) => warnings(&loaded).join("\n"),
+                Err(error) => error,
+            };
+            let quoted = format!("{key:?}");
+            match status {
+                Status::NoEffect(reason) => {
+                    let warning = format!("{quoted} is accepted and has no effect: {reason}");
+                    // A value of the wrong kind is refused before, as is a key that needs another.
+                    let wrong =
+                        told.contains(&format!("{quoted} must be ")) || told.contains("is only valid if");
+                    assert!(told.contains(&warning) || wrong, "{key}: {told}");
+                }
+                Status::Refused(advice) => {
+                    assert!(told.ends_with(&format!("{quoted} is not supported; {advice}")), "{key}: {told}");
+                }
+                Status::Served => {
+                    assert!(!told.contains("no effect") && !told.contains("unknown"), "{key}: {told}");
+                }
+                Status::Part => panic!("{key} is not in a block of its own"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_depth_beyond_the_parsers_is_cut() {
+    for depth in ["-1", "128"] {
+        let loaded = load(&listener(&format!("max_json_depth = {depth}"))).unwrap();
+        assert_eq!(
+            warnings(&loaded),
+            ["server.hcl:3:18: \"max_json_depth\" is taken as 127, which is the most"]
+        );
+        assert_eq!(tcp(&loaded.config).shared.json.max_depth, 127);
+    }
+}
+
+#[test]
+fn parameters_of_a_seal_that_has_none_are_unknown() {
+    assert_eq!(
+        warned("seal \"shamir\" {\n  key = \"x\"\n}"),
+        ["server.hcl:2:3: unknown or unsupported field \"key\" in seal \"shamir\""]
     );
 }
 
@@ -78,17 +148,6 @@ fn cipher_suites_that_are_not_supported_are_left_out() {
             "server.hcl:3:21: \"tls_cipher_suites\": TLS_RSA_WITH_AES_128_CBC_SHA is not supported and left out"
         ]
     );
-}
-
-#[test]
-fn a_certificate_header_needs_a_trusted_proxy() {
-    let loaded = load(&listener("x_forwarded_for_client_cert_header = \"X-Cert\"")).unwrap();
-    assert_eq!(
-        warnings(&loaded),
-        ["server.hcl:3:38: \"x_forwarded_for_client_cert_header\" has no effect without \
-          \"x_forwarded_for_authorized_addrs\""]
-    );
-    assert_eq!(tcp(&loaded.config).shared.forwarded_for, None);
 }
 
 #[test]
