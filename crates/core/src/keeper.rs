@@ -376,6 +376,7 @@ impl Core {
         self.router.clear();
         self.policies.clear();
         self.auditing.clear();
+        self.lockouts.clear();
     }
 
     /// What the cluster is called, while unsealed.

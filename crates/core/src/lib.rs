@@ -11,6 +11,7 @@ mod envelope;
 mod keeper;
 mod leases;
 mod leavings;
+mod lockout;
 mod mounts;
 mod observing;
 pub mod pipeline;
@@ -20,6 +21,7 @@ mod tables;
 mod tokens;
 mod wrapping;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,6 +36,7 @@ pub use catalog::Catalog;
 pub use envelope::Envelope;
 pub use keeper::{InitError, Initialized, KeyStatus, RotationConfig, SealStatus, Standing, UnsealError};
 pub use leases::{Irrevocable, Lease, LeaseFacts};
+pub use lockout::LockoutRule;
 pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount, Router};
 pub use pipeline::{Answer, Asked, Inbound, Refused};
 pub use policies::PasswordPolicy;
@@ -45,6 +48,7 @@ pub use wrapping::{Wrapped, not_wrapping};
 use auditing::OpenDevices;
 use derived::Derived;
 use keeper::Keeper;
+use lockout::Lockouts;
 use policies::PolicyCache;
 
 /// Which namespace. Everything is kept by namespace; the root namespace is 0.
@@ -82,6 +86,8 @@ pub struct Settings {
     pub sanitized: serde_json::Value,
     /// Bytes of opened entries to keep in memory.
     pub cache_bytes: u64,
+    /// When failed logins lock a user out, by the type of the auth method; `all` for those not named.
+    pub lockout: BTreeMap<String, LockoutRule>,
 }
 
 /// 32 days: Vault's `default_lease_ttl` and `max_lease_ttl`.
@@ -103,6 +109,7 @@ impl Default for Settings {
             build_date: "2026-11-23T00:00:00Z".to_owned(),
             sanitized: serde_json::Value::Null,
             cache_bytes: 64 << 20,
+            lockout: BTreeMap::new(),
         }
     }
 }
@@ -122,6 +129,7 @@ pub struct Core {
     root_acl: Arc<CompiledAcl>,
     auditing: Derived<Auditing>,
     audit_devices: OpenDevices,
+    lockouts: Lockouts,
 }
 
 impl Core {
@@ -146,6 +154,7 @@ impl Core {
             root_acl: Arc::new(CompiledAcl::root()),
             auditing: Derived::new(),
             audit_devices: OpenDevices::default(),
+            lockouts: Lockouts::default(),
         });
         core.barrier.store().observe(Arc::new(observing::CoreObserver::new(&core)));
         core

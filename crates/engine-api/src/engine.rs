@@ -13,6 +13,9 @@ use crate::{AuthGrant, Call, EngineError, Handler, IntoReply, OperationDoc, Patt
 /// Says what is wrong with a mount's options.
 type CheckOptions = fn(&BTreeMap<String, String>) -> Result<(), String>;
 
+/// Says who logs in.
+type LoginName = fn(&Call) -> Option<String>;
+
 type Run<O> = Arc<dyn Fn(&Arc<Call>) -> BoxFuture<'static, Result<O, EngineError>> + Send + Sync>;
 
 /// What an engine is mounted as.
@@ -64,6 +67,7 @@ pub struct Route {
     help: &'static str,
     operations: BTreeMap<Operation, Endpoint>,
     exists: Option<Run<bool>>,
+    login_name: Option<LoginName>,
     access: Access,
     while_sealed: bool,
 }
@@ -75,6 +79,7 @@ impl Route {
             help: "",
             operations: BTreeMap::new(),
             exists: None,
+            login_name: None,
             access: Access::Granted,
             while_sealed: false,
         }
@@ -116,6 +121,18 @@ impl Route {
     pub fn open(mut self) -> Self {
         self.access = Access::Open;
         self
+    }
+
+    /// This is where people or machines log in; `name` says as whom, so that failures can be counted.
+    #[must_use]
+    pub fn login(mut self, name: fn(&Call) -> Option<String>) -> Self {
+        self.login_name = Some(name);
+        self.open()
+    }
+
+    /// Who logs in with `call`; `None` where nobody does.
+    pub fn login_name(&self, call: &Call) -> Option<String> {
+        self.login_name.and_then(|name| name(call))
     }
 
     /// From here on, operations of this route need `sudo` too.

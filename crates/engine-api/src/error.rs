@@ -9,6 +9,9 @@ pub enum EngineError {
     /// 400: the request is wrong; the text says how, and names the field.
     #[error("{0}")]
     Invalid(String),
+    /// 400: a login's credentials are not good. Counted against whoever it names.
+    #[error("{0}")]
+    Credentials(String),
     /// 403, with a text for the client (`permission denied` where Vault says no more).
     #[error("{0}")]
     Denied(String),

@@ -9,6 +9,7 @@ mod history;
 mod init;
 mod internal;
 mod leases;
+mod locked_users;
 mod mounts;
 mod openapi;
 mod policies;
@@ -36,6 +37,7 @@ pub fn engine() -> Engine {
         init::routes,
         internal::routes,
         leases::routes,
+        locked_users::routes,
         mounts::routes,
         openapi::routes,
         policies::routes,

@@ -187,6 +187,7 @@ pub(crate) fn catalog() -> Catalog {
                 .route("lookup-self", |r| r.read("Look up", nothing)),
         )
         .with(open_auth())
+        .with(password_auth())
         .with_variants(vec![values("kv"), versioned_values()], |options| {
             usize::from(options.get("version").is_some_and(|version| version == "2"))
         })
@@ -278,6 +279,28 @@ fn open_auth() -> Engine {
     Engine::auth("open", "Lets everyone in.")
         .route("login/{name}", |r| r.open().update("Log in", log_in))
         .route("config", |r| r.sudo().read("Read the configuration", nothing))
+}
+
+/// Everyone's password is `right`.
+fn password_auth() -> Engine {
+    Engine::auth("userpass", "Lets those in who know the password.")
+        .route("login/{name}", |r| r.login(|call| call.params.first().cloned()).update("Log in", log_in_with))
+}
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct PasswordInput {
+    /// The password.
+    password: String,
+}
+
+async fn log_in_with(
+    Path(name): Path<String>,
+    Input(input): Input<PasswordInput>,
+) -> Result<AuthGrant, EngineError> {
+    if input.password != "right" {
+        return Err(EngineError::Credentials("invalid username or password".to_owned()));
+    }
+    log_in(Path(name)).await
 }
 
 async fn log_in(Path(name): Path<String>) -> Result<AuthGrant, EngineError> {

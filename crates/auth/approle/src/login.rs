@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    AuthGrant, Clock, EngineError, Input, Moment, Renewal, Request, Secret, TokenSettings, Txn, bad_request,
+    AuthGrant, Call, Clock, EngineError, Input, Moment, Renewal, Request, Secret, TokenSettings, Txn, bad_request,
 };
 
 use crate::cidr;
@@ -24,6 +24,11 @@ const ROLE_NAME: &str = "role_name";
 pub(crate) struct RoleId {
     /// Unique identifier of the Role. Required to be supplied when the '`bind_secret_id`' constraint is set.
     role_id: Option<Text>,
+}
+
+/// Whose login it is.
+pub(crate) fn login_name(call: &Call) -> Option<String> {
+    call.request.input.get("role_id")?.as_str().map(str::to_owned)
 }
 
 /// Four point reads; a write only where the secret id's uses are counted. What a role id or secret id is lacking is not
@@ -102,7 +107,7 @@ impl Login<'_> {
 }
 
 fn refused() -> EngineError {
-    bad_request("invalid role or secret ID")
+    EngineError::Credentials("invalid role or secret ID".to_owned())
 }
 
 fn wrong_source(remote: Option<IpAddr>, why: &str) -> EngineError {

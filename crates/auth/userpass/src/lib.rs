@@ -17,7 +17,7 @@ use passwords::Passwords;
 pub fn engine() -> Engine {
     Engine::auth("userpass", "Logs people in with a user name and a password.")
         .route("login/{username}", |r| {
-            r.open().update("Issue a token for a user name and password.", login::login)
+            r.login(login::login_name).update("Issue a token for a user name and password.", login::login)
         })
         .route("users/", |r| r.list("List the users.", users::list))
         .route("users/{username}", |r| {

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    AuthGrant, EngineError, Extension, Input, Path, Renewal, Request, Secret, TokenSettings, Txn, bad_request,
+    AuthGrant, Call, EngineError, Extension, Input, Path, Renewal, Request, Secret, TokenSettings, Txn, bad_request,
 };
 
 use crate::passwords::Passwords;
@@ -20,6 +20,11 @@ const USERNAME: &str = "username";
 pub(crate) struct LoginInput {
     /// Password for this user.
     password: Option<Text>,
+}
+
+/// Whose login it is.
+pub(crate) fn login_name(call: &Call) -> Option<String> {
+    call.params.first().map(|name| normal(name))
 }
 
 /// Answers the same, after the same work, for a wrong password and for a user that does not exist.
@@ -35,7 +40,8 @@ pub(crate) async fn login(
     let name = normal(&name);
     let user = USERS.get(&txn, name.as_str()).await?;
     let matches = passwords.matches(password, user.as_ref().map(|user| user.password_hash.clone())).await?;
-    let user = user.filter(|_| matches).ok_or_else(|| bad_request("invalid username or password"))?;
+    let user = user.filter(|_| matches);
+    let user = user.ok_or_else(|| EngineError::Credentials("invalid username or password".to_owned()))?;
     if !TokenSettings::is_within(&user.token.bound_cidrs, request.remote) {
         return Err(EngineError::Denied("permission denied".to_owned()));
     }

@@ -34,7 +34,7 @@ async fn refused(method: &Harness, path: &str, input: Value) -> (u16, String) {
 
 fn refusal(error: EngineError) -> (u16, String) {
     match error {
-        EngineError::Invalid(text) => (400, text),
+        EngineError::Invalid(text) | EngineError::Credentials(text) => (400, text),
         EngineError::Denied(text) => (403, text),
         other => panic!("{other:?}"),
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use strongroom_barrier::{Scope, Txn};
 use strongroom_engine_api::{
-    Asker, AuthGrant, Call, EngineError, Found, Json, LeaseGrant, Operation, OperationDoc, RawBody, Reply, Request,
+    Asker, AuthGrant, Call, EngineError, Found, Json, LeaseGrant, Operation, OperationDoc, RawBody, Reply,
+    Request,
 };
 
 use super::audit::Audited;
@@ -131,7 +132,15 @@ impl Core {
             decided.caller.as_ref(),
             found.params.clone(),
         );
-        let mut reply = endpoint.run(&call).await?;
+        let login = found.route.login_name(&call);
+        if login.as_ref().is_some_and(|name| self.is_locked_out(&resolved.mounted, name)) {
+            return Err(Refused::Denied("the user is locked out after failed logins".to_owned()));
+        }
+        let outcome = endpoint.run(&call).await;
+        if let Some(name) = login {
+            self.note_login(&resolved.mounted, name, &outcome);
+        }
+        let mut reply = outcome?;
         reply.warnings.append(&mut call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(warning) = ignored(inbound, &endpoint.doc, found) {
             reply.warnings.push(warning);

@@ -29,10 +29,8 @@ pub(crate) fn help_of_engine(engine: &Engine) -> String {
 /// The help of a route for a request's path below the mount.
 fn page(route: &Route, path: &str) -> String {
     let synopsis = synopsis(route);
-    let mut text = format!(
-        "Request:        {path}\nMatching Route: {}\n\n{synopsis}\n\n",
-        expression(route.pattern())
-    );
+    let mut text =
+        format!("Request:        {path}\nMatching Route: {}\n\n{synopsis}\n\n", expression(route.pattern()));
     let parameters = parameters(route);
     if !parameters.is_empty() {
         text.push_str("## PARAMETERS\n");
@@ -232,8 +230,7 @@ list: List the shelves.";
             (json!({ "type": "object" }), "map"),
             (json!(true), "map"),
         ] {
-            let field =
-                Field { name: String::new(), schema, description: String::new(), required: false };
+            let field = Field { name: String::new(), schema, description: String::new(), required: false };
             assert_eq!(kind(&field), name);
         }
     }

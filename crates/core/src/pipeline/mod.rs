@@ -94,7 +94,8 @@ impl Core {
             (Ok(resolved), Err(_)) if resolved.is_open() => (resolved, None),
             (resolved, Err(refused)) => {
                 let resolved = resolved.ok();
-                return Box::pin(self.audit_refusal(inbound, resolved.as_ref(), None, refused, audited)).await;
+                return Box::pin(self.audit_refusal(inbound, resolved.as_ref(), None, refused, audited))
+                    .await;
             }
             (Err(refused), Ok(caller)) => {
                 let caller = caller.as_ref();
@@ -108,7 +109,8 @@ impl Core {
             Err((refused, caller)) => {
                 let caller = caller.as_ref();
                 self.count_use(txn, caller).await?;
-                return Box::pin(self.audit_refusal(inbound, Some(&resolved), caller, refused, audited)).await;
+                return Box::pin(self.audit_refusal(inbound, Some(&resolved), caller, refused, audited))
+                    .await;
             }
         };
         let proof = match audited.take() {

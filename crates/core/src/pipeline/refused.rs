@@ -71,7 +71,7 @@ impl Refused {
             Self::Unauthenticated(_) => (403, vec![DENIED.to_owned()]),
             Self::Denied(_) => (403, vec![Self::list(&[DENIED])]),
             Self::Engine(error) => match error {
-                EngineError::Invalid(text) => (400, vec![text.clone()]),
+                EngineError::Invalid(text) | EngineError::Credentials(text) => (400, vec![text.clone()]),
                 EngineError::Denied(text) => (403, vec![text.clone()]),
                 EngineError::NotFound | EngineError::NotFoundWith(_) => (404, Vec::new()),
                 EngineError::Unsupported => (405, vec![Self::list(&[UNSUPPORTED_OPERATION])]),

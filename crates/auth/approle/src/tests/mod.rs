@@ -37,7 +37,7 @@ async fn delete(method: &Harness, path: &str) -> Value {
 /// Status and text of a refusal.
 fn refusal(error: EngineError) -> (u16, String) {
     match error {
-        EngineError::Invalid(text) => (400, text),
+        EngineError::Invalid(text) | EngineError::Credentials(text) => (400, text),
         EngineError::Denied(text) => (403, text),
         EngineError::NotFound => (404, String::new()),
         EngineError::Unsupported => (405, String::new()),
