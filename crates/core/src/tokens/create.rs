@@ -80,13 +80,15 @@ impl Core {
             let token = self.seal_batch_token(&entry)?;
             return Ok(Made { token: Secret::new(token), entry, ttl, warnings });
         }
+        entry.accessor = self.environment.entropy.base62(ACCESSOR_LEN)?;
+        let chosen = id.is_some();
         let token = match id {
             Some(id) => id,
             None => format!("{PREFIX}{}", self.environment.entropy.base62(TOKEN_LEN)?),
         };
-        entry.accessor = self.environment.entropy.base62(ACCESSOR_LEN)?;
         let key = self.token_key(&token)?;
-        if TOKENS.get(txn, &key).await?.is_some() {
+        // Twenty-four random characters are not drawn twice; what an operator chose may be.
+        if chosen && TOKENS.get(txn, &key).await?.is_some() {
             return Err(bad_request("cannot create a token with a duplicate ID"));
         }
         self.write_token(txn, key, &entry).await?;

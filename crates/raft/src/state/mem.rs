@@ -8,8 +8,10 @@ use std::sync::{PoisonError, RwLock};
 use bytes::Bytes;
 use strongroom_storage::{Index, StoreError, Write};
 
+use super::key::{Headed, Key, Probe};
+
 /// About how many bytes a version takes beside its key and value.
-const OVERHEAD: usize = 160;
+const OVERHEAD: usize = 184;
 
 /// A version of a key: what the commit of this index wrote; `None`: it deleted the key.
 #[derive(Clone)]
@@ -21,7 +23,7 @@ pub(crate) struct Version {
 /// Writes in key order. One thread adds, any number read; a reader that knows an index sees nothing newer.
 #[derive(Default)]
 pub(crate) struct Mem {
-    keys: RwLock<BTreeMap<Bytes, Vec<Version>>>,
+    keys: RwLock<BTreeMap<Key, Vec<Version>>>,
     bytes: AtomicUsize,
 }
 
@@ -39,7 +41,7 @@ impl Mem {
             let size = write.key.len().saturating_add(write.value.as_ref().map_or(0, Bytes::len));
             added = added.saturating_add(size).saturating_add(OVERHEAD);
             let version = Version { modified: index, value: write.value.clone() };
-            let versions = keys.entry(write.key.clone()).or_insert_with(|| Vec::with_capacity(1));
+            let versions = keys.entry(Key::new(write.key.clone())).or_insert_with(|| Vec::with_capacity(1));
             match versions.last_mut() {
                 // The same commit, or one of the same entry: nobody can have seen what it replaces.
                 Some(last) if last.modified == index => *last = version,
@@ -52,7 +54,7 @@ impl Mem {
     /// The version of a key that counts at an index.
     pub(crate) fn get(&self, key: &[u8], at: Index) -> Option<Version> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        visible(keys.get(key)?, at).cloned()
+        visible(keys.get(&Probe::new(key) as &dyn Headed)?, at).cloned()
     }
 
     /// Up to `limit` keys from `start` on and before `end`, with their versions at an index.
@@ -64,7 +66,10 @@ impl Mem {
         limit: usize,
     ) -> Vec<(Bytes, Version)> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.range::<[u8], _>((start, Bound::Unbounded))
+        let start = start.map(Probe::new);
+        let from = start.as_ref().map(|probe| probe as &dyn Headed);
+        keys.range::<dyn Headed, _>((from, Bound::Unbounded))
+            .map(|(key, versions)| (key.bytes(), versions))
             .take_while(|(key, _)| end.is_none_or(|end| key.as_ref() < end))
             .filter_map(|(key, versions)| visible(versions, at).map(|version| (key.clone(), version.clone())))
             .take(limit)
@@ -79,7 +84,7 @@ impl Mem {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         for (key, versions) in keys.iter() {
             if let Some(newest) = versions.last() {
-                take(key, newest.modified, newest.value.as_deref())?;
+                take(key.bytes(), newest.modified, newest.value.as_deref())?;
             }
         }
         Ok(())

@@ -7,6 +7,7 @@
 mod backend;
 mod base;
 mod checkpoint;
+mod key;
 mod machine;
 mod mem;
 mod snapshot;
