@@ -29,6 +29,7 @@ where
     a_refused_commit_changes_nothing(open().await.as_ref()).await;
     counts_without_losing_any(open().await).await;
     tells_observers_in_order(open().await.as_ref()).await;
+    tells_observers_of_every_index_that_shows(open().await.as_ref()).await;
     a_closed_store_answers_so(open().await.as_ref()).await;
 }
 
@@ -188,6 +189,21 @@ async fn tells_observers_in_order(store: &dyn Store) {
     let second = store.commit(writes(vec![put("c", "1")])).await.expect("commits");
     let seen = recorder.0.lock().expect("not poisoned").clone();
     assert_eq!(seen, vec![(first, vec![b"a".to_vec(), b"b".to_vec()]), (second, vec![b"c".to_vec()])]);
+}
+
+/// Who keeps something true to the store waits to hear of the index that a snapshot shows. An index at which nothing
+/// was written, because every commit there had lost to another, must be told, too.
+async fn tells_observers_of_every_index_that_shows(store: &dyn Store) {
+    let recorder = Arc::new(Recorder::default());
+    store.observe(recorder.clone());
+    store.commit(writes(vec![put("a", "1")])).await.expect("commits");
+    let stale = PointRead { key: Bytes::from_static(b"a"), modified: 0 };
+    let late = Commit { points: vec![stale], writes: vec![put("a", "2")], ..Commit::default() };
+    assert!(matches!(store.commit(late).await, Err(CommitError::Conflict)));
+    let shown = store.snapshot().await.expect("a snapshot").index();
+    let told = recorder.0.lock().expect("not poisoned").iter().map(|(index, _)| *index).max();
+    assert!(told >= Some(shown), "told of {told:?}, shown {shown}");
+    assert!(store.applied() >= shown);
 }
 
 async fn a_closed_store_answers_so(store: &dyn Store) {

@@ -88,9 +88,11 @@ pub trait Snapshot: Send + Sync {
     async fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<(Bytes, Versioned)>, StoreError>;
 }
 
-/// Told of every commit in index order, after it can be read and before whoever waits for it hears of it.
+/// Told of every index that a snapshot can show, in order, after it can be read and before whoever waits for it hears
+/// of it.
 pub trait Observer: Send + Sync {
-    /// `index` has been applied and wrote or deleted `keys`. Must be quick: commits wait for it.
+    /// `index` has been applied and wrote or deleted `keys`; none where every commit at this index lost to another, or
+    /// where the store itself needed an index. Must be quick: commits wait for it.
     fn applied(&self, index: Index, keys: &[&[u8]]);
 
     /// Everything may have changed (a snapshot was installed); `index` is the newest commit.

@@ -418,14 +418,13 @@ impl Current {
 
 impl Applied {
     fn tell(&self, observers: &[Arc<dyn Observer>]) {
-        let Some(batch) = &self.batch else { return };
-        let done = batch.0.iter().zip(&self.outcomes.0).filter(|(_, applied)| **applied);
+        let commits = self.batch.iter().flat_map(|batch| batch.0.iter());
+        let done = commits.zip(&self.outcomes.0).filter(|(_, applied)| **applied);
         let keys: Vec<&[u8]> =
             done.flat_map(|(commit, _)| &commit.writes).map(|write| write.key.as_ref()).collect();
-        if self.outcomes.0.contains(&true) {
-            for observer in observers {
-                observer.applied(self.index, &keys);
-            }
+        // Of an entry without a write, too: whoever reads at its index waits until it has been told of.
+        for observer in observers {
+            observer.applied(self.index, &keys);
         }
     }
 }
