@@ -186,6 +186,7 @@ class Server:
     tls: bool = False
     storage: str = "raft"
     extra_config: str = ""
+    listener_config: str = ""
     shares: list = field(default_factory=list)
     threshold: int = 0
     root_token: str = ""
@@ -249,6 +250,7 @@ listener "tcp" {{
   cluster_address = "127.0.0.1:{self.cluster_port}"
   {tls}
   {peer_listener}
+  {self.listener_config}
 }}
 
 api_addr = "{self.address}"
@@ -263,15 +265,19 @@ telemetry {{
 {self.extra_config}
 """)
 
-    def start(self):
-        """Starts the process and waits until it answers HTTP."""
+    def start(self, limit_s=START_LIMIT_S):
+        """Starts the process and waits until it answers HTTP; one that does not within `limit_s` is killed."""
         # A VAULT_TOKEN or VAULT_ADDR of the person at the keyboard must not reach the server.
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("VAULT_", "BAO_"))}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(self.binary), "server", f"-config={self.config}"],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
-        self._wait(START_LIMIT_S, lambda: True)
+        try:
+            self._wait(limit_s, lambda: True)
+        except ServerError:
+            self.kill()
+            raise
         return self
 
     def _wait(self, limit_s, ready):

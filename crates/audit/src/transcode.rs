@@ -126,12 +126,14 @@ impl<'t, 'o, 'r> Transcoder<'t, 'o, 'r> {
         while let Some((at, byte)) = bytes.next() {
             match byte {
                 b'"' => return Ok(Token { quoted: self.split(at.saturating_add(1))?, escaped }),
+                // A line break let through here, behind a backslash or not, would forge a record.
                 b'\\' => {
                     escaped = true;
-                    bytes.next();
+                    if !matches!(bytes.next(), Some((_, 0x20..))) {
+                        return Err(UNEXPECTED);
+                    }
                 }
-                // A line break let through here would forge a record.
-                control if control < 0x20 => return Err(UNEXPECTED),
+                0..0x20 => return Err(UNEXPECTED),
                 _ => {}
             }
         }

@@ -37,6 +37,8 @@ pub struct Reply {
     /// Members that stand beside `data` at the top of the envelope, as older `sys` endpoints answer
     /// (`sys/mounts`: every mount both under `data` and at the top).
     pub also_at_top: bool,
+    /// Seal the server once the request is committed: a token's use cannot be counted behind a sealed barrier.
+    pub seals: bool,
 }
 
 /// A body that is sent as it is.

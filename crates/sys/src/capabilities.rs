@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, json};
-use strongroom_core::Core;
+use strongroom_core::{Core, Refused};
 use strongroom_engine_api::lenient::{List, Text};
 use strongroom_engine_api::{
     Caller, Clock, Engine, EngineError, Extension, Input, Mount, Reply, Scope, View, bad_request,
@@ -61,7 +61,7 @@ async fn of_token(
     let token = input.token.map(|token| token.0).filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| bad_request("missing token"))?;
     let found = core.principal(&view, &token, clock.now()).await?;
-    let found = found.ok_or_else(|| bad_request("invalid token"))?;
+    let found = found.ok_or_else(|| bad_request(Refused::list(&["invalid token"])))?;
     told(&core, &mount, &view, &found.entry.policies, input.paths, input.path).await
 }
 
@@ -84,7 +84,7 @@ async fn of_accessor(
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request("missing accessor"))?;
     let reads = view.scoped(Scope::core());
-    let unknown = || bad_request("invalid accessor");
+    let unknown = || bad_request(Refused::list(&["invalid accessor"]));
     let key = core.key_of_accessor(&reads, &accessor).await?.ok_or_else(unknown)?;
     let entry = core.token_at(&reads, &key).await?.ok_or_else(unknown)?;
     told(&core, &mount, &view, &entry.policies, input.paths, input.path).await
@@ -144,11 +144,19 @@ mod tests {
     async fn refusals_say_what_is_missing() {
         let server = Server::new().await;
         for (path, input, text) in [
-            ("sys/capabilities", json!({"token": "x", "paths": "a"}), "invalid token"),
+            (
+                "sys/capabilities",
+                json!({"token": "x", "paths": "a"}),
+                "1 error occurred:\n\t* invalid token\n\n",
+            ),
             ("sys/capabilities", json!({"paths": "a"}), "missing token"),
             ("sys/capabilities-self", json!({}), "paths must be supplied"),
             ("sys/capabilities-accessor", json!({"paths": "a"}), "missing accessor"),
-            ("sys/capabilities-accessor", json!({"accessor": "x", "paths": "a"}), "invalid accessor"),
+            (
+                "sys/capabilities-accessor",
+                json!({"accessor": "x", "paths": "a"}),
+                "1 error occurred:\n\t* invalid accessor\n\n",
+            ),
         ] {
             assert_eq!(server.write(path, input).await.error(), (400, text));
         }

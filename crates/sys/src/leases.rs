@@ -10,8 +10,8 @@ use serde_json::json;
 use strongroom_core::{Core, Tidy};
 use strongroom_engine_api::lenient::{Flag, Text, Ttl};
 use strongroom_engine_api::{
-    Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply, Scope,
-    Txn, View, bad_request,
+    Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply, Scope, Txn, View,
+    bad_request,
 };
 
 /// Irrevocable leases that are listed where nothing else is asked for.
@@ -348,8 +348,7 @@ mod tests {
     #[tokio::test]
     async fn a_last_use_gets_no_secret_that_would_end_at_once() {
         let server = server().await;
-        let entry =
-            TokenEntry { policies: vec!["root".to_owned()], num_uses: 2, ..TokenEntry::default() };
+        let entry = TokenEntry { policies: vec!["root".to_owned()], num_uses: 2, ..TokenEntry::default() };
         let token = server.token_of(entry).await;
         let lend = async || server.ask_as(&token, Asked::Read, "loans/creds/web", json!({})).await;
         let told = lend().await;

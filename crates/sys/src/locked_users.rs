@@ -18,7 +18,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 
 #[derive(Deserialize, JsonSchema)]
 struct ListInput {
-    /// MountAccessor is the identifier of the mount entry to which the user belongs
+    /// The accessor of the mount that the user belongs to.
     mount_accessor: Option<Text>,
 }
 
@@ -127,7 +127,8 @@ mod tests {
             assert_eq!(login(&server, "wrong").await.status, 400);
         }
         assert_eq!(login(&server, "right").await.status, 403, "locked out");
-        let bob = server.ask_as("", Asked::Write, "auth/people/login/bob", json!({"password": "right"})).await;
+        let bob =
+            server.ask_as("", Asked::Write, "auth/people/login/bob", json!({"password": "right"})).await;
         assert_eq!(bob.status, 200, "another user is not");
         let told = server.read("sys/locked-users").await;
         let at_mount = json!({"mount_accessor": accessor, "counts": 1, "alias_identifiers": ["alice"]});

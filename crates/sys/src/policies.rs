@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_core::Core;
+use strongroom_core::{Core, Refused};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Call, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, Scope, Txn, View,
@@ -197,7 +197,15 @@ struct PasswordView {
 }
 
 fn no_policy() -> EngineError {
-    EngineError::Status(404, "policy does not exist".to_owned())
+    EngineError::Status(404, Refused::list(&["policy does not exist"]))
+}
+
+/// What is wrong with a password policy comes as a list, as in Vault.
+fn listed(error: EngineError) -> EngineError {
+    match error {
+        EngineError::Invalid(text) => EngineError::Invalid(Refused::list(&[text])),
+        other => other,
+    }
 }
 
 async fn list_password(
@@ -230,8 +238,8 @@ async fn write_password(
     txn: Txn,
 ) -> Result<(), EngineError> {
     let text = input.policy.map(|text| text.0).filter(|text| !text.is_empty());
-    let text = decoded(text.ok_or_else(|| bad_request("missing policy"))?);
-    core.write_password_policy(&txn, mount.namespace, &name, &text)
+    let text = decoded(text.ok_or_else(|| listed(bad_request("missing policy")))?);
+    core.write_password_policy(&txn, mount.namespace, &name, &text).map_err(listed)
 }
 
 async fn delete_password(
@@ -341,10 +349,15 @@ mod tests {
         assert!(password.len() == 20 && password.chars().all(|c| "abc".contains(c)));
         assert_eq!(server.delete("sys/policies/password/x").await.status, 204);
         for path in ["sys/policies/password/x", "sys/policies/password/x/generate"] {
-            assert_eq!(server.read(path).await.error(), (404, "policy does not exist"));
+            assert_eq!(
+                server.read(path).await.error(),
+                (404, "1 error occurred:\n\t* policy does not exist\n\n")
+            );
         }
-        assert_eq!(server.write("sys/policies/password/x", json!({})).await.error(), (400, "missing policy"));
+        let told = server.write("sys/policies/password/x", json!({})).await;
+        assert_eq!(told.error(), (400, "1 error occurred:\n\t* missing policy\n\n"));
         let told = server.write("sys/policies/password/x", json!({"policy": "length = 20"})).await;
-        assert_eq!(told.error(), (400, "invalid password policy: no charset specified"));
+        let text = "1 error occurred:\n\t* invalid password policy: no charset specified\n\n";
+        assert_eq!(told.error(), (400, text));
     }
 }

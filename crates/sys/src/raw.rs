@@ -183,6 +183,8 @@ mod tests {
 
     use crate::testing::Server;
 
+    const UNSUPPORTED_PATH: &str = "1 error occurred:\n\t* unsupported path\n\n";
+
     async fn opened_server() -> Server {
         Server::with(Settings { raw_storage_endpoint: true, ..Settings::default() }).await
     }
@@ -190,13 +192,13 @@ mod tests {
     #[tokio::test]
     async fn shut_unless_the_configuration_opens_it() {
         let server = Server::new().await;
-        assert_eq!(server.list("sys/raw").await.error(), (404, "unsupported path"));
-        assert_eq!(server.read("sys/raw/0101").await.error(), (404, "unsupported path"));
+        assert_eq!(server.list("sys/raw").await.error(), (404, UNSUPPORTED_PATH));
+        assert_eq!(server.read("sys/raw/0101").await.error(), (404, UNSUPPORTED_PATH));
         assert_eq!(
             server.write("sys/raw/ff01", json!({ "value": "x" })).await.error(),
-            (404, "unsupported path")
+            (404, UNSUPPORTED_PATH)
         );
-        assert_eq!(server.delete("sys/raw/0101").await.error(), (404, "unsupported path"));
+        assert_eq!(server.delete("sys/raw/0101").await.error(), (404, UNSUPPORTED_PATH));
         let server = opened_server().await;
         let all = r#"["create", "read", "update", "delete", "list"]"#;
         let plain = server.token_with(&format!("path \"sys/raw*\" {{ capabilities = {all} }}")).await;

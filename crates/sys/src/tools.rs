@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest;
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeError, Engine as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_engine_api::lenient::{Int, Text};
@@ -120,7 +120,13 @@ fn sum(input: HashInput, in_path: Option<String>) -> Result<Data<Sum>, EngineErr
     let algorithm = algorithm(&name).ok_or_else(|| bad_request(format!("unsupported algorithm {name}")))?;
     let format = format(input.format.as_ref(), Format::Hex)?;
     let text = Zeroizing::new(input.input.map(|input| input.0).unwrap_or_default());
-    let refused = |error| bad_request(format!("unable to decode input as base64: {error}"));
+    let refused = |error| {
+        let at = match error {
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+            DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => text.len(),
+        };
+        bad_request(format!("unable to decode input as base64: illegal base64 data at input byte {at}"))
+    };
     let data = Zeroizing::new(STANDARD.decode(text.as_bytes()).map_err(refused)?);
     Ok(Data(Sum { sum: format.encode(digest::digest(algorithm, &data).as_ref()) }))
 }
@@ -155,7 +161,11 @@ fn is_source(name: &str) -> bool {
 }
 
 fn parse_bytes(text: &str) -> Result<i64, EngineError> {
-    let invalid = |_| bad_request(format!("error parsing url-set byte count: {text:?} is not a number"));
+    let invalid = |_| {
+        bad_request(format!(
+            "error parsing url-set byte count: strconv.Atoi: parsing {text:?}: invalid syntax"
+        ))
+    };
     text.parse().map_err(invalid)
 }
 
@@ -224,9 +234,11 @@ mod tests {
         ] {
             assert_eq!(server.write("sys/tools/hash", input).await.error(), (400, text));
         }
-        let (status, text) = (400, "unable to decode input as base64: ");
-        let told = server.write("sys/tools/hash", json!({"input": "!!"})).await;
-        assert!(told.error().0 == status && told.error().1.starts_with(text));
+        for (input, at) in [("!!", 0), ("YW%j", 2), ("YWJ", 3), ("YWJjY", 5)] {
+            let text = format!("unable to decode input as base64: illegal base64 data at input byte {at}");
+            let told = server.write("sys/tools/hash", json!({ "input": input })).await;
+            assert_eq!(told.error(), (400, text.as_str()));
+        }
     }
 
     #[tokio::test]
@@ -247,7 +259,11 @@ mod tests {
         for (path, input, text) in [
             ("", json!({"bytes": 0}), "'bytes' cannot be less than 1"),
             ("", json!({"bytes": 131_073}), "'bytes' should be less than 131072"),
-            ("/x", json!({}), "error parsing url-set byte count: \"x\" is not a number"),
+            (
+                "/x",
+                json!({}),
+                "error parsing url-set byte count: strconv.Atoi: parsing \"x\": invalid syntax",
+            ),
             (
                 "/x/3",
                 json!({}),

@@ -5,24 +5,25 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::num::IntErrorKind;
 use std::ops::Deref;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
-use strongroom_stdx::parse_duration;
+use serde_json::{Map, Value};
+use strongroom_stdx::{LONGEST, parse_duration};
 
-/// What kind of JSON value this is, for messages that must not repeat the value itself.
+/// What kind of JSON value this is, as Vault names it: in messages, which must not repeat the value itself.
 fn kind(value: &Value) -> &'static str {
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
+        Value::Null => "nil",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "json.Number",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
     }
 }
 
@@ -67,7 +68,7 @@ lenient!(
     Text(String), "Text", { "type": "string" }, text
 );
 lenient!(
-    /// A truth value: a boolean, 0 or 1, or `"true"`, `"false"`, `"1"`, `"0"`, `"t"`, `"f"` in Go's spellings.
+    /// A truth value: a boolean, 0 or 1 or empty, or `"true"`, `"false"`, `"1"`, `"0"`, `"t"`, `"f"` in Go's spellings.
     Flag(bool), "Flag", { "type": "boolean" }, flag
 );
 lenient!(
@@ -91,55 +92,82 @@ lenient!(
     Ints(Vec<i64>), "Ints", { "type": "array", "items": { "type": "integer" } }, ints
 );
 
+fn expected(name: &str, value: &Value) -> String {
+    format!("expected type '{name}', got unconvertible type '{}'", kind(value))
+}
+
+/// The error of a value that stands by itself.
+fn itself(reason: &str) -> String {
+    format!("'' {reason}")
+}
+
+/// The error of the value at a place in a list.
+fn item(at: usize, reason: &str) -> String {
+    format!("decoding failed due to the following error(s):\n\n'[{at}]' {reason}")
+}
+
 fn text(value: Value) -> Result<String, String> {
+    scalar(value).map_err(|reason| itself(&reason))
+}
+
+fn scalar(value: Value) -> Result<String, String> {
     match value {
+        Value::Null => Ok(String::new()),
         Value::String(text) => Ok(text),
         Value::Number(number) => Ok(number.to_string()),
         Value::Bool(true) => Ok("1".to_owned()),
         Value::Bool(false) => Ok("0".to_owned()),
-        other => Err(format!("expected type 'string', got {}", kind(&other))),
+        other => Err(expected("string", &other)),
     }
 }
 
 fn flag(value: Value) -> Result<bool, String> {
-    match value {
-        Value::Bool(flag) => Ok(flag),
-        Value::Number(number) => number.as_f64().map(|n| n != 0.0).ok_or_else(|| "not a boolean".to_owned()),
-        Value::String(text) => match text.as_str() {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-            "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-            _ => Err("cannot parse as bool: invalid syntax".to_owned()),
-        },
-        other => Err(format!("expected type 'bool', got {}", kind(&other))),
+    let text = match value {
+        Value::Bool(flag) => return Ok(flag),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text,
+        other => return Err(itself(&expected("bool", &other))),
+    };
+    match text.as_str() {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(itself("cannot parse value as 'bool': strconv.ParseBool: invalid syntax")),
     }
 }
 
 fn int(value: Value) -> Result<i64, String> {
-    match value {
-        Value::Number(number) => {
-            number.as_i64().ok_or_else(|| "expected a whole number of at most 64 bits".to_owned())
-        }
-        Value::String(text) if text.trim().is_empty() => Ok(0),
-        Value::String(text) => {
-            text.trim().parse().map_err(|_error| "cannot parse as int: invalid syntax".to_owned())
-        }
-        Value::Bool(flag) => Ok(i64::from(flag)),
-        other => Err(format!("expected type 'int', got {}", kind(&other))),
+    whole(value).map_err(|reason| itself(&reason))
+}
+
+fn whole(value: Value) -> Result<i64, String> {
+    let text = match value {
+        Value::Bool(flag) => return Ok(i64::from(flag)),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text,
+        other => return Err(expected("int", &other)),
+    };
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(0);
     }
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        let reason = match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        format!("cannot parse value as 'int': strconv.ParseInt: {reason}")
+    })
 }
 
 fn ttl(value: Value) -> Result<Duration, String> {
     match value {
         Value::String(text) => parse_duration(&text).map_err(|error| error.to_string()),
-        Value::Number(number) => {
-            parse_duration(&number.to_string()).or_else(|error| {
-                let secs = number.as_f64().filter(|secs| secs.is_finite() && *secs >= 0.0);
-                let span = secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok());
-                // The bound is that of the same duration as text.
-                span.filter(|span| u64::try_from(span.as_nanos()).is_ok()).ok_or_else(|| error.to_string())
-            })
-        }
-        other => Err(format!("expected a duration in seconds or with units, got {}", kind(&other))),
+        Value::Number(number) => parse_duration(&number.to_string()).or_else(|error| {
+            let secs = number.as_f64().filter(|secs| secs.is_finite() && *secs >= 0.0);
+            let span = secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok());
+            span.filter(|span| *span <= LONGEST).ok_or_else(|| error.to_string())
+        }),
+        _ => Err("could not parse duration from input".to_owned()),
     }
 }
 
@@ -147,23 +175,30 @@ fn split(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
+/// Reads every item; the first that cannot be read is told with its place.
+fn each<T>(
+    items: impl IntoIterator<Item = Value>,
+    read: impl Fn(Value) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    let numbered = items.into_iter().enumerate();
+    numbered.map(|(at, value)| read(value).map_err(|reason| item(at, &reason))).collect()
+}
+
 fn list(value: Value) -> Result<Vec<String>, String> {
-    match value {
-        Value::Null => Ok(Vec::new()),
-        Value::String(joined) => Ok(split(&joined)),
-        Value::Array(items) => {
-            let items = items.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
-            Ok(items.iter().map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect())
-        }
-        other => text(other).map(|item| vec![item]),
-    }
+    let items = match value {
+        Value::String(joined) => return Ok(split(&joined)),
+        Value::Array(items) => items,
+        other => vec![other],
+    };
+    let items = each(items, scalar)?;
+    Ok(items.iter().map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect())
 }
 
 fn ints(value: Value) -> Result<Vec<i64>, String> {
     match value {
-        Value::Array(items) => items.into_iter().map(int).collect(),
-        Value::String(joined) => split(&joined).into_iter().map(|item| int(Value::String(item))).collect(),
-        other => int(other).map(|number| vec![number]),
+        Value::Array(items) => each(items, whole),
+        Value::String(joined) => each(split(&joined).into_iter().map(Value::String), whole),
+        other => each([other], whole),
     }
 }
 
@@ -171,7 +206,10 @@ fn pairs(value: Value) -> Result<BTreeMap<String, String>, String> {
     match value {
         Value::Null => Ok(BTreeMap::new()),
         Value::Object(members) => {
-            members.into_iter().map(|(name, value)| text(value).map(|value| (name, value))).collect()
+            let read = |(name, value)| scalar(value).map(|value| (name, value));
+            // As Vault tells it, which then takes the object for an item of a list.
+            let refused = |_reason| item(0, &expected("string", &Value::Object(Map::new())));
+            members.into_iter().map(read).collect::<Result<_, _>>().map_err(refused)
         }
         Value::String(json) if json.trim_start().starts_with('{') => {
             serde_json::from_str(&json).map_err(|_error| "not a JSON object".to_owned()).and_then(pairs)
@@ -180,7 +218,7 @@ fn pairs(value: Value) -> Result<BTreeMap<String, String>, String> {
             .into_iter()
             .map(|item| match item.split_once('=') {
                 Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
-                None => Err("expected name=value".to_owned()),
+                None => Err("invalid key pair".to_owned()),
             })
             .collect(),
     }
@@ -231,6 +269,31 @@ mod tests {
             "as text it is out of range, too"
         );
         assert!(read::<Int>(json!(1.5)).is_err());
+    }
+
+    #[test]
+    fn refuses_in_the_words_of_vault() {
+        let string = |kind: &str| format!("expected type 'string', got unconvertible type '{kind}'");
+        let int = |reason: &str| format!("cannot parse value as 'int': strconv.ParseInt: {reason}");
+        let listed =
+            |at, reason: &str| format!("decoding failed due to the following error(s):\n\n'[{at}]' {reason}");
+        let map = "map[string]interface {}";
+        assert_eq!(read::<Text>(json!({})).unwrap_err(), format!("'' {}", string(map)));
+        assert_eq!(read::<Text>(json!([1])).unwrap_err(), format!("'' {}", string("[]interface {}")));
+        assert_eq!(read::<Int>(json!("x")).unwrap_err(), format!("'' {}", int("invalid syntax")));
+        let huge = json!("99999999999999999999");
+        assert_eq!(read::<Int>(huge).unwrap_err(), format!("'' {}", int("value out of range")));
+        for bad in [json!("maybe"), json!(2), json!(1.0)] {
+            let told = "'' cannot parse value as 'bool': strconv.ParseBool: invalid syntax";
+            assert_eq!(read::<Flag>(bad).unwrap_err(), told);
+        }
+        assert_eq!(read::<List>(json!({})).unwrap_err(), listed(0, &string(map)));
+        assert_eq!(read::<List>(json!(["a", [1]])).unwrap_err(), listed(1, &string("[]interface {}")));
+        assert_eq!(read::<Ints>(json!("1,x")).unwrap_err(), listed(1, &int("invalid syntax")));
+        assert_eq!(read::<Ints>(json!([1.5])).unwrap_err(), listed(0, &int("invalid syntax")));
+        assert_eq!(read::<Pairs>(json!({"a": [1]})).unwrap_err(), listed(0, &string(map)));
+        assert_eq!(read::<Pairs>(json!(["x"])).unwrap_err(), "invalid key pair");
+        assert_eq!(read::<Ttl>(json!([1])).unwrap_err(), "could not parse duration from input");
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

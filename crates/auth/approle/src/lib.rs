@@ -26,7 +26,9 @@ const MOST_BYTES: usize = 4096;
 /// The `AppRole` auth method with all its routes.
 pub fn engine() -> Engine {
     let engine = Engine::auth("approle", "Logs machines in with a role id and a secret id.")
-        .route("login", |r| r.login(login::login_name).update("Issue a token for a role id and secret id.", login::login))
+        .route("login", |r| {
+            r.login(login::login_name).update("Issue a token for a role id and secret id.", login::login)
+        })
         .route("role/", |r| r.list("List the roles.", role::list))
         .route("role/{role_name}", |r| {
             r.read("Read a role.", role::read)

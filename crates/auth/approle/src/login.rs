@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    AuthGrant, Call, Clock, EngineError, Input, Moment, Renewal, Request, Secret, TokenSettings, Txn, bad_request,
+    AuthGrant, Call, Clock, EngineError, Input, Moment, Renewal, Request, Secret, TokenSettings, Txn,
+    bad_request,
 };
 
 use crate::cidr;

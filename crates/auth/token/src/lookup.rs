@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_core::{Core, TokenEntry};
+use strongroom_core::{Core, Refused, TokenEntry};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Scope, TokenSettings, View,
@@ -161,11 +161,12 @@ async fn lookup_accessor(
     clock: Clock,
 ) -> Result<Data<TokenView>, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
-    let accessor = accessor.ok_or_else(|| bad_request("missing accessor"))?;
+    let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
     let view = view.scoped(Scope::core());
     let Some(key) = core.key_of_accessor(&view, &accessor).await? else {
-        return Err(bad_request("invalid accessor"));
+        return Err(bad_request(Refused::list(&["invalid accessor"])));
     };
-    let entry = core.token_at(&view, &key).await?.ok_or_else(|| bad_request("invalid accessor"))?;
+    let entry =
+        core.token_at(&view, &key).await?.ok_or_else(|| bad_request(Refused::list(&["invalid accessor"])))?;
     Ok(Data(TokenView::new(&entry, "", clock.now())))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use strongroom_core::{Core, TokenKey};
+use strongroom_core::{Core, Refused, TokenKey};
 use strongroom_engine_api::lenient::{Text, Ttl};
 use strongroom_engine_api::{
     Caller, Clock, Engine, EngineError, Extension, Input, Reply, Scope, Secret, TokenKind, Txn, bad_request,
@@ -72,9 +72,9 @@ async fn renew_accessor(
     txn: Txn,
 ) -> Result<Reply, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
-    let accessor = accessor.ok_or_else(|| bad_request("missing accessor"))?;
+    let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
     let key = core.key_of_accessor(&txn.scoped(Scope::core()), &accessor).await?;
-    let key = key.ok_or_else(|| bad_request("invalid accessor"))?;
+    let key = key.ok_or_else(|| bad_request(Refused::list(&["invalid accessor"])))?;
     extend(&core, &txn, &key, TokenKind::Service, Secret::default(), input.increment).await
 }
 

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use strongroom_core::{Core, TokenKey};
+use strongroom_core::{Core, Refused, TokenKey};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Caller, Clock, Engine, EngineError, Extension, Input, Reply, Scope, TokenKind, Txn, bad_request,
@@ -73,7 +73,7 @@ async fn revoke_accessor(
     txn: Txn,
 ) -> Result<Reply, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
-    let accessor = accessor.ok_or_else(|| bad_request("missing accessor"))?;
+    let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
     let Some(key) = core.key_of_accessor(&txn.scoped(Scope::core()), &accessor).await? else {
         return Ok(Reply::default().warned("No token found with this accessor"));
     };

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    AuthGrant, Call, EngineError, Extension, Input, Path, Renewal, Request, Secret, TokenSettings, Txn, bad_request,
+    AuthGrant, Call, EngineError, Extension, Input, Path, Renewal, Request, Secret, TokenSettings, Txn,
+    bad_request,
 };
 
 use crate::passwords::Passwords;

@@ -67,7 +67,7 @@ impl Core {
         txn: &Txn,
     ) -> Result<Option<Authenticated>, Refused> {
         let Some(token) = &inbound.token else {
-            return Err(Refused::Denied("missing client token".to_owned()));
+            return Err(Refused::Unauthenticated("missing client token".to_owned()));
         };
         let now = self.environment.clock.now();
         let found = self.principal(txn.view(), token.expose(), now).await?;
@@ -78,7 +78,9 @@ impl Core {
             ));
         };
         if !principal.entry.may_come_from(inbound.remote.map(|remote| remote.ip())) {
-            return Err(Refused::Denied("the address is outside the token's bound CIDRs".to_owned()));
+            return Err(Refused::Unauthenticated(
+                "the address is outside the token's bound CIDRs".to_owned(),
+            ));
         }
         let acl = self.acl(txn.view(), ROOT_NAMESPACE, &principal.entry.policies).await?;
         let token = token.clone();

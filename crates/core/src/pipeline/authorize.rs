@@ -75,7 +75,7 @@ impl Core {
         caller: Option<&Authenticated>,
         refused: Refused,
     ) -> Refused {
-        let Some(caller) = caller else { return Refused::Denied("missing client token".to_owned()) };
+        let Some(caller) = caller else { return Refused::Unauthenticated("missing client token".to_owned()) };
         if let Err(error) = self.count_use(txn, Some(caller)).await {
             return error;
         }
@@ -101,7 +101,7 @@ fn check_policies(
         return Ok(caller.map(|caller| Authenticated { counted: false, ..caller }));
     }
     let Some(mut caller) = caller else {
-        return Err((Refused::Denied("missing client token".to_owned()), None));
+        return Err((Refused::Unauthenticated("missing client token".to_owned()), None));
     };
     let acl = caller.acl.clone();
     let path = inbound.policy_path();

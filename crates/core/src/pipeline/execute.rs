@@ -28,6 +28,8 @@ pub(crate) struct Done {
     pub(crate) made: Option<Made>,
     /// What a wrapping hides: audit records show it (hashed), the client does not see it.
     pub(crate) hidden: Option<Box<Envelope>>,
+    /// Whether the server seals once this is committed.
+    pub(crate) seals: bool,
 }
 
 impl Inbound {
@@ -102,6 +104,9 @@ impl Core {
                     Box::pin(self.use_token(txn, caller.key())).await?;
                 }
                 txn.clone().commit().await?;
+                if done.seals {
+                    self.seal().await;
+                }
                 Ok(done)
             }
             Err(refused) if refused.is_conflict() => Err(refused),
@@ -120,7 +125,7 @@ impl Core {
     ) -> Result<Done, Refused> {
         let resolved = decided.resolved;
         if resolved.is_help() {
-            return Ok(help(resolved));
+            return help(resolved);
         }
         let found = resolved.found()?;
         let endpoint = found.endpoint(decided.operation).map_err(Refused::unrouted)?;
@@ -134,13 +139,13 @@ impl Core {
         );
         let login = found.route.login_name(&call);
         if login.as_ref().is_some_and(|name| self.is_locked_out(&resolved.mounted, name)) {
-            return Err(Refused::Denied("the user is locked out after failed logins".to_owned()));
+            return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
         }
         let outcome = endpoint.run(&call).await;
         if let Some(name) = login {
             self.note_login(&resolved.mounted, name, &outcome);
         }
-        let mut reply = outcome?;
+        let mut reply = outcome.map_err(|error| as_asked(error, found, decided.operation))?;
         reply.warnings.append(&mut call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(warning) = ignored(inbound, &endpoint.doc, found) {
             reply.warnings.push(warning);
@@ -177,7 +182,15 @@ impl Core {
             Box::pin(self.lend(inbound, txn, decided, *grant, &mut envelope)).await?;
         }
         let headers = allowed_headers(reply.headers, &mounted.entry.tuning.allowed_response_headers);
-        let mut done = Done { envelope, raw: reply.raw, status: reply.status, headers, made, hidden: None };
+        let mut done = Done {
+            envelope,
+            raw: reply.raw,
+            status: reply.status,
+            headers,
+            made,
+            hidden: None,
+            seals: reply.seals,
+        };
         if let Some(ttl) = wrapping(inbound, &done) {
             Box::pin(self.wrap_answer(inbound, txn, &mut done, ttl)).await?;
         }
@@ -280,23 +293,29 @@ pub(crate) fn token_of(auth: &Json) -> (String, String) {
 }
 
 /// `path-help`: what a path is for.
-fn help(resolved: &Resolved) -> Done {
-    let engine = &resolved.mounted.engine;
-    let matching = engine
-        .routes()
-        .iter()
-        .find(|route| !resolved.rest.is_empty() && route.pattern().captures(&resolved.rest).is_some());
-    let help = match matching {
-        Some(route) => super::help_of_route(route),
-        None => super::help_of_engine(engine),
-    };
+fn help(resolved: &Resolved) -> Result<Done, Refused> {
+    let help = super::help_of(&resolved.mounted.engine, &resolved.rest)?;
     let body = serde_json::json!({ "help": help, "see_also": [], "openapi": null });
-    Done {
+    Ok(Done {
         envelope: Envelope::default(),
         raw: Some(RawBody { content_type: "application/json", body: format!("{body}\n").into() }),
         status: Some(200),
         headers: Vec::new(),
         made: None,
         hidden: None,
+        seals: false,
+    })
+}
+
+/// Before Vault asks whether something exists it reads the fields, and says what is wrong with them without the words
+/// with which it says so later.
+fn as_asked(error: EngineError, found: &Found, operation: Operation) -> EngineError {
+    let asked =
+        found.route.tells_create_from_update() && matches!(operation, Operation::Create | Operation::Update);
+    match error {
+        EngineError::Invalid(text) if asked => {
+            EngineError::Invalid(text.strip_prefix("Field validation failed: ").unwrap_or(&text).to_owned())
+        }
+        other => other,
     }
 }

@@ -3,15 +3,21 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use strongroom_engine_api::{Engine, Field, Operation, Pattern, Route, Segment};
+use strongroom_engine_api::{Engine, Field, Operation, Pattern, Refusal, Route, Segment};
 
-/// The help of one route.
-pub(crate) fn help_of_route(route: &Route) -> String {
-    page(route, &route.pattern().openapi())
+use super::Refused;
+
+/// The help of a path below a mount, or of the mount itself.
+pub(crate) fn help_of(engine: &Engine, path: &str) -> Result<String, Refused> {
+    if path.is_empty() {
+        return Ok(help_of_engine(engine));
+    }
+    let matching = engine.routes().iter().find(|route| route.pattern().captures(path).is_some());
+    matching.map(|route| page(route, path)).ok_or_else(|| Refused::unrouted(Refusal::UnsupportedPath))
 }
 
 /// The help of a mount: what it is, and its paths.
-pub(crate) fn help_of_engine(engine: &Engine) -> String {
+fn help_of_engine(engine: &Engine) -> String {
     let mut paths: Vec<_> =
         engine.routes().iter().map(|route| (expression(route.pattern()), synopsis(route))).collect();
     paths.sort_unstable();
@@ -168,9 +174,7 @@ mod tests {
     }
 
     fn help(path: &str) -> String {
-        let engine = engine();
-        let route = engine.routes().iter().find(|route| route.pattern().captures(path).is_some());
-        page(route.unwrap(), path)
+        help_of(&engine(), path).unwrap()
     }
 
     #[test]
@@ -237,7 +241,7 @@ list: List the shelves.";
 
     #[test]
     fn a_mount_lists_its_paths() {
-        let text = help_of_engine(&engine());
+        let text = help("");
         let (head, paths) = text.split_once("policies.\n\n").unwrap();
         assert!(head.starts_with("## DESCRIPTION\n\nKeeps shelves.\n\n## PATHS\n\n"), "{head}");
         let expected = r"    ^a\.b/(?P<path>.+?)/tune$
@@ -252,5 +256,6 @@ list: List the shelves.";
     ^shelf/?$
         List the shelves.";
         assert_eq!(paths, expected);
+        assert_eq!(help_of(&engine(), "nowhere").unwrap_err().for_client().0, 404);
     }
 }

@@ -29,7 +29,7 @@ pub use refused::Refused;
 
 use crate::Core;
 use audit::Audited;
-use help::{help_of_engine, help_of_route};
+use help::help_of;
 use resolve::Resolved;
 
 /// Attempts at a request whose ground keeps moving before it is given up.

@@ -16,8 +16,8 @@ use super::Inbound;
 pub enum Refused {
     /// A status and its texts: one as it is, several as a list.
     Status(u16, Vec<String>),
-    /// 403: no token, or one that may not be used from here. The client learns no more than that; the reason is for the
-    /// log.
+    /// 403: no token, one that may not be used from here, or a login that is locked out. The client learns no more than
+    /// that; the reason is for the log.
     Unauthenticated(String),
     /// 403: the policies do not grant it. The client learns no more than that; the reason is for the log and for
     /// `explain`.

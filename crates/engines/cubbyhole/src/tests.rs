@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use strongroom_barrier::{Barrier, Keyring};
 use strongroom_engine_api::{
-    Asker, Call, Caller, Clock, Engine, EngineError, Entropy, Environment, Lifetimes, Moment, Mount, Operation,
-    Operation::*, Reply, Request, Scope, Secret, TokenKind, Txn,
+    Asker, Call, Caller, Clock, Engine, EngineError, Entropy, Environment, Lifetimes, Moment, Mount,
+    Operation, Operation::*, Reply, Request, Scope, Secret, TokenKind, Txn,
 };
 use strongroom_storage::InMemory;
 

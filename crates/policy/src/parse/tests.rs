@@ -229,7 +229,7 @@ fn wrapping_ttls_are_checked() {
     );
     refused(
         r#"path "x" { max_wrapping_ttl = "-5s" }"#,
-        "error parsing max_wrapping_ttl: cannot provide negative value '-5s'",
+        "error parsing max_wrapping_ttl: cannot provide negative value '-5'",
         "1:31",
     );
     refused(
