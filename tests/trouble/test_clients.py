@@ -104,16 +104,6 @@ class HalfClosedClients(Trouble):
         self.assertEqual((answer.status, answer.data), (200, {"value": "kept"}))
         self.assertTrue(wire.is_closed())
 
-    def test_half_closed_after_a_write(self):
-        wire = self.wire()
-        wire.send(head("POST", "/v1/kv/half", token=self.server.root_token, length=len(BODY)), BODY).end_sending()
-        answer = wire.answer()
-        self.assertIsNotNone(answer, "the connection was closed without an answer")
-        self.assertEqual(answer.status, 204)
-        self.assertEqual(self.root.get("kv/half").data, {"value": "written"})
-        self.root.expect(204, "DELETE", "kv/half")
-        self.assert_unharmed()
-
     def test_half_closed_within_a_head(self):
         wire = self.wire()
         wire.send("GET /v1/sys/health HTTP/1.1\r\nHost: loc").end_sending()
@@ -137,6 +127,20 @@ class HalfClosedClients(Trouble):
         wire = self.wire()
         chunks = head("POST", "/v1/kv/gone", "Transfer-Encoding: chunked", token=self.server.root_token)
         wire.send(chunks, f"{len(BODY):x}\r\n{BODY}\r\n").vanish()
+        self.assert_unharmed()
+
+
+class HalfClosedAfterAWrite(Trouble):
+    """By itself, because a write whose client was dropped may still be done later, in the middle of another test."""
+
+    def test_half_closed_after_a_write(self):
+        wire = self.wire()
+        wire.send(head("POST", "/v1/kv/half", token=self.server.root_token, length=len(BODY)), BODY).end_sending()
+        answer = wire.answer()
+        self.assertIsNotNone(answer, "the connection was closed without an answer")
+        self.assertEqual(answer.status, 204)
+        self.assertEqual(self.root.get("kv/half").data, {"value": "written"})
+        self.root.expect(204, "DELETE", "kv/half")
         self.assert_unharmed()
 
 

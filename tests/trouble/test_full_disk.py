@@ -3,6 +3,7 @@ right to mount one: root's, or that of a user namespace (`run` makes one)."""
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -54,6 +55,8 @@ class SmallDisk:
 class Full(unittest.TestCase):
     def setUp(self):
         self.directory = Path(tempfile.mkdtemp(prefix="strongroom-test-"))
+        # Last of all: with the disk still mounted, its directory could not be removed.
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
 
     def ready(self, disk_at, size):
         """A server with something in it, and a small disk at a path below its directory."""

@@ -9,7 +9,7 @@ use std::time::Duration;
 use strongroom_stdx::Secret;
 
 use crate::fields::Fields;
-use crate::{ConfigError, Listener, Place, Storage, Telemetry, convert, keys};
+use crate::{ConfigError, Listener, Place, Storage, Telemetry, UserLockout, convert, keys, lockout};
 
 /// The configuration of a server.
 #[derive(Clone, Debug)]
@@ -73,6 +73,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Whether a more specific rule can grant what another one denies.
     pub policy_deny: PolicyDeny,
+    /// When failed logins lock a user out, by the type of the auth method; `all` for those not named.
+    pub user_lockout: BTreeMap<String, UserLockout>,
 }
 
 /// Whether a more specific rule of a policy can grant what another one denies.
@@ -227,6 +229,7 @@ impl Config {
             enable_response_header_raft_node_id: fields.switch("enable_response_header_raft_node_id")?,
             telemetry: fields.block("telemetry")?.map(Telemetry::read).transpose()?.unwrap_or_default(),
             policy_deny: fields.choice("policy_deny", &POLICY_DENY)?.unwrap_or_default(),
+            user_lockout: lockout::read(&mut fields)?,
         };
         fields.finish(&keys::OUTERMOST)?;
         Ok(config)

@@ -6,6 +6,7 @@ use strongroom_hcl::Value;
 
 use crate::config::{LOG_FORMATS, LOG_LEVELS};
 use crate::keys::{self, Status};
+use crate::lockout::ALL;
 use crate::{Config, ConfigError, Storage, convert};
 
 const NON_VOTER: &str = "VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER";
@@ -13,7 +14,7 @@ const NON_VOTER: &str = "VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER";
 impl Config {
     /// Lays the environment over the configuration; answers what its operator should know. `lookup` gives the value of a variable; an empty one counts as
     /// not set. Variables: `VAULT_API_ADDR` (or `VAULT_REDIRECT_ADDR`), `VAULT_CLUSTER_ADDR`, `VAULT_LOG_LEVEL`,
-    /// `VAULT_LOG_FORMAT`, `VAULT_DISABLE_MLOCK`, `VAULT_UI`, and with `storage "raft"` `VAULT_RAFT_PATH`,
+    /// `VAULT_LOG_FORMAT`, `VAULT_DISABLE_MLOCK`, `VAULT_UI`, `VAULT_DISABLE_USER_LOCKOUT`, and with `storage "raft"` `VAULT_RAFT_PATH`,
     /// `VAULT_RAFT_NODE_ID`, `VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER` (any value).
     pub fn apply_environment(
         &mut self,
@@ -29,6 +30,10 @@ impl Config {
         environment
             .set(&mut self.log_format, "VAULT_LOG_FORMAT", |value| convert::choice(value, &LOG_FORMATS))?;
         environment.set(&mut self.disable_mlock, "VAULT_DISABLE_MLOCK", convert::flag)?;
+        if environment.read("VAULT_DISABLE_USER_LOCKOUT", convert::flag)? == Some(true) {
+            self.user_lockout.entry(ALL.to_owned()).or_default();
+            self.user_lockout.values_mut().for_each(|lockout| lockout.disabled = true);
+        }
         let mut warnings = Vec::new();
         if let Some(ui) = environment.read("VAULT_UI", convert::flag)? {
             self.ui = ui;

@@ -48,8 +48,9 @@ impl Block {
 }
 
 /// All kinds of blocks; a kind whose keys the operator chooses, such as `custom_response_headers`, is not among them.
-pub const BLOCKS: [&Block; 12] = [
+pub const BLOCKS: [&Block; 13] = [
     &OUTERMOST,
+    &USER_LOCKOUT,
     &STORAGE_RAFT,
     &STORAGE_INMEM,
     &RETRY_JOIN,
@@ -85,6 +86,7 @@ pub static OUTERMOST: Block = Block::new(
                 "default_lease_ttl",
                 "max_lease_ttl",
                 "policy_deny",
+                "user_lockout",
                 "default_max_request_duration",
                 "disable_mlock",
                 "disable_cache",
@@ -116,7 +118,6 @@ pub static OUTERMOST: Block = Block::new(
             NoEffect("this server does not register itself; let the service directory ask sys/health"),
             &["service_registration"],
         ),
-        (NoEffect("failed logins do not lock a user out"), &["user_lockout"]),
         (
             NoEffect("random numbers come from the operating system and the cryptographic library"),
             &["entropy"],
@@ -151,6 +152,12 @@ pub static OUTERMOST: Block = Block::new(
         ),
         (Refused("storage \"raft\" coordinates its nodes itself"), &["ha_storage", "ha_backend"]),
     ],
+);
+
+/// `user_lockout`, whatever its label.
+pub static USER_LOCKOUT: Block = Block::new(
+    "user_lockout \"all\"",
+    &[(Served, &["lockout_threshold", "lockout_duration", "lockout_counter_reset", "disable_lockout"])],
 );
 
 /// `storage "inmem"`, which has no keys.

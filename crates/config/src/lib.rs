@@ -21,6 +21,7 @@ mod fields;
 mod headers;
 pub mod keys;
 mod listener;
+mod lockout;
 mod sanitized;
 mod source;
 mod storage;
@@ -34,6 +35,7 @@ pub use headers::{ResponseHeaders, StatusPattern};
 pub use listener::{
     ForwardedFor, JsonLimits, Listener, Owner, Shared, TcpListener, Timeouts, Unauthenticated, UnixListener,
 };
+pub use lockout::UserLockout;
 pub use source::{Loaded, Source, load, parse};
 pub use storage::{AutoJoin, Join, JoinTls, Pem, Raft, RetryJoin, Storage};
 pub use telemetry::Telemetry;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::config::{LOG_FORMATS, LOG_LEVELS};
-use crate::{Config, Listener, LogLevel, Seal, Storage, Telemetry};
+use crate::{Config, Listener, LogLevel, Seal, Storage, Telemetry, UserLockout};
 
 impl Config {
     /// The configuration without what may be secret: no parameters of storage and seals. The keys are Vault's;
@@ -17,6 +17,9 @@ impl Config {
         map.insert("listeners".into(), self.listeners.iter().map(listener).collect());
         map.insert("seals".into(), seals(&self.seals));
         map.insert("telemetry".into(), telemetry(&self.telemetry));
+        if !self.user_lockout.is_empty() {
+            map.insert("user_lockout_configs".into(), self.user_lockout.iter().map(user_lockout).collect());
+        }
         if let Some(storage) = &self.storage {
             map.insert("storage".into(), self.sanitized_storage(storage));
         }
@@ -93,6 +96,16 @@ fn nanos(duration: Duration) -> u64 {
 
 fn listener(listener: &Listener) -> Value {
     json!({"type": listener.kind(), "config": listener.shared().configured})
+}
+
+fn user_lockout((kind, lockout): (&String, &UserLockout)) -> Value {
+    json!({
+        "type": kind,
+        "lockout_threshold": lockout.threshold,
+        "lockout_duration": nanos(lockout.duration),
+        "lockout_counter_reset": nanos(lockout.counter_reset),
+        "disable_lockout": lockout.disabled,
+    })
 }
 
 fn seals(seals: &[Seal]) -> Value {

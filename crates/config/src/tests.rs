@@ -5,6 +5,7 @@ mod environment;
 mod errors;
 mod examples;
 mod files;
+mod lockout;
 mod properties;
 mod sanitized;
 mod warnings;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use strongroom_config::{Config, LogFormat, LogLevel};
 use strongroom_stdx::{Clock, Moment};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
@@ -18,7 +18,7 @@ use tracing_subscriber::{Layer, Registry, fmt};
 
 /// What can be changed while the server runs.
 pub(crate) struct Logs {
-    level: reload::Handle<LevelFilter, Registry>,
+    level: reload::Handle<Targets, Registry>,
     file: Option<Rotating>,
 }
 
@@ -61,8 +61,12 @@ where
     if json { Box::new(plain.json().flatten_event(true)) } else { Box::new(plain) }
 }
 
-fn filter(level: LogLevel) -> LevelFilter {
-    event_level(level).map_or(LevelFilter::OFF, LevelFilter::from_level)
+/// What is logged at a level. The consensus library tells of each step it takes at `info`, at great length: that is left
+/// to `debug` and `trace`.
+fn filter(level: LogLevel) -> Targets {
+    let most = event_level(level).map_or(LevelFilter::OFF, LevelFilter::from_level);
+    let consensus = if most > LevelFilter::INFO { most } else { most.min(LevelFilter::WARN) };
+    Targets::new().with_default(most).with_target("openraft", consensus)
 }
 
 /// The level of events that a level of the configuration stands for; `None` for no events.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use strongroom_barrier::Barrier;
 use strongroom_cli::Io;
-use strongroom_config::{Config, PolicyDeny};
-use strongroom_core::{Core, Settings};
+use strongroom_config::{Config, PolicyDeny, UserLockout};
+use strongroom_core::{Core, LockoutRule, Settings};
 use strongroom_engine_api::Environment;
 use strongroom_policy::DenyMode;
 use strongroom_stdx::{Clock, Entropy};
@@ -129,8 +129,14 @@ fn settings(config: &Config, cache_bytes: u64) -> Settings {
         cluster_addr: config.cluster_addr.clone().unwrap_or_default(),
         sanitized: config.sanitized(),
         cache_bytes,
+        lockout: config.user_lockout.iter().map(|(kind, lockout)| (kind.clone(), rule(*lockout))).collect(),
         ..Settings::default()
     }
+}
+
+fn rule(lockout: UserLockout) -> LockoutRule {
+    let UserLockout { threshold, duration, counter_reset, disabled } = lockout;
+    LockoutRule { threshold, duration, counter_reset, disabled }
 }
 
 /// Keeps memory out of swap, unless the configuration or the system does not want it.

@@ -6,7 +6,7 @@ use super::load;
 use crate::Listener;
 
 /// Keys of all blocks, and some that are in none.
-const KEYS: [&str; 41] = [
+const KEYS: [&str; 44] = [
     "listener",
     "storage",
     "backend",
@@ -47,6 +47,9 @@ const KEYS: [&str; 41] = [
     "usage_gauge_period",
     "prefix_filter",
     "user_lockout",
+    "userpass",
+    "all",
+    "lockout_threshold",
     "nonsense",
 ];
 

@@ -2,7 +2,7 @@
 
 use super::{listener, load, tcp, warnings};
 use crate::keys::{
-    Block, LISTENER, LISTENER_TCP, LISTENER_UNIX, OUTERMOST, SEAL_SHAMIR, STORAGE_RAFT, Status,
+    Block, LISTENER, LISTENER_TCP, LISTENER_UNIX, OUTERMOST, SEAL_SHAMIR, STORAGE_RAFT, Status, USER_LOCKOUT,
 };
 
 fn warned(text: &str) -> Vec<String> {
@@ -36,7 +36,7 @@ fn unknown_keys() {
 #[test]
 fn keys_without_effect() {
     let text = "plugin_directory = \"/x\"\nlicense_path = \"l\"\nservice_registration \"consul\" {}\n\
-                user_lockout \"all\" {}\nuser_lockout \"ldap\" {}\nentropy \"seal\" { mode = \"augmentation\" }\n\
+                kms_library \"a\" {}\nkms_library \"b\" {}\nentropy \"seal\" { mode = \"augmentation\" }\n\
                 replication {}\nsentinel {}\nexperiments = [\"x\"]\nadministrative_namespace_path = \"admin/\"";
     let warned = warned(text);
     assert_eq!(warned.len(), 10);
@@ -44,8 +44,8 @@ fn keys_without_effect() {
         (1, "plugin_directory"),
         (2, "license_path"),
         (3, "service_registration"),
-        (4, "user_lockout"),
-        (5, "user_lockout"),
+        (4, "kms_library"),
+        (5, "kms_library"),
         (6, "entropy"),
         (7, "replication"),
         (8, "sentinel"),
@@ -90,7 +90,7 @@ fn every_key_is_served_warned_about_or_refused() {
         "listener" | "listener \"tcp\"" => listener(&format!("{key} = true")),
         name => format!("{name} {{\n{key} = true\n}}"),
     };
-    for block in [&OUTERMOST, &STORAGE_RAFT, &SEAL_SHAMIR, &LISTENER, &LISTENER_TCP, &LISTENER_UNIX] {
+    for block in [&OUTERMOST, &USER_LOCKOUT, &STORAGE_RAFT, &SEAL_SHAMIR, &LISTENER, &LISTENER_TCP, &LISTENER_UNIX] {
         for (status, key) in block.all() {
             let told = match load(&whole(block, key)) {
                 Ok(loaded) => warnings(&loaded).join("\n"),
