@@ -132,6 +132,8 @@ impl Edge {
         // `Patient` tells a slow head from an idle connection; hyper's own timer does not.
         // One small write costs less than a vectored one; answers are small.
         builder.http1().timer(TokioTimer::new()).header_read_timeout(None).writev(false);
+        // A client may end its side once it has asked: it still gets its answer.
+        builder.http1().half_close(true);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -151,6 +153,7 @@ impl Edge {
     async fn answer(&self, request: Request<Incoming>, connection: Connection) -> Response<Full<Bytes>> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         let head = request.method() == Method::HEAD;
+        let may_leave_a_body = request.version() <= Version::HTTP_11 && request::reads_body(request.method());
         let (clock, peer) = (&self.core.environment().clock, connection.peer);
         let logged = self.settings.request_log.begin(&request, clock).map(|begun| {
             // Who is refused for what their proxy said is logged as the proxy.
@@ -161,7 +164,14 @@ impl Edge {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         let answer = match handled {
             Ok(Ok(answer)) => answer,
-            Ok(Err(refusal)) => refused(&refusal),
+            Ok(Err(refusal)) => {
+                let mut answer = refused(&refusal);
+                if may_leave_a_body {
+                    // What was not read of the body would be taken for the next request.
+                    answer.headers.push(("Connection".to_owned(), "close".to_owned()));
+                }
+                answer
+            }
             Err(_elapsed) => {
                 refused(&Refusal(503, "request took longer than max_request_duration".to_owned()))
             }
@@ -174,6 +184,7 @@ impl Edge {
 
     async fn handle(&self, request: Request<Incoming>, connection: Connection) -> Result<Answer, Refusal> {
         let (parts, incoming) = request.into_parts();
+        request::check_host(&parts)?;
         let line = Line::read(&parts)?;
         let forwarded = &self.settings.forwarded_for;
         let remote = forwarded.caller(connection.peer, &parts.headers).map_err(|text| Refusal(400, text))?;

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::HOST;
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Version};
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
 use strongroom_core::{Asked, Inbound};
@@ -26,6 +27,9 @@ impl Line {
     pub(crate) fn read(parts: &Parts) -> Result<Self, Refusal> {
         let raw = parts.uri.path();
         let raw = raw.strip_prefix("/v1/").ok_or_else(|| Refusal(404, String::new()))?;
+        if !has_whole_escapes(raw) {
+            return Err(Refusal(400, "path has an invalid URL escape".to_owned()));
+        }
         let path = percent_decode(raw.as_bytes()).decode_utf8();
         let path = path.map_err(|_error| Refusal(400, "path is not valid UTF-8".to_owned()))?.into_owned();
         if path.is_empty() {
@@ -43,6 +47,22 @@ impl Line {
         };
         Ok(Self { asked, path, query })
     }
+}
+
+/// Whether each `%` stands before two hexadecimal digits. Half an escape is not another path.
+fn has_whole_escapes(path: &str) -> bool {
+    path.split('%').skip(1).all(|rest| {
+        matches!(rest.as_bytes(), [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
+    })
+}
+
+/// Whom the request is for must be said once (RFC 9112, section 3.2).
+pub(crate) fn check_host(parts: &Parts) -> Result<(), Refusal> {
+    let given = parts.headers.get_all(HOST).iter().count();
+    if parts.version == Version::HTTP_11 && given != 1 {
+        return Err(Refusal(400, "missing or repeated Host header".to_owned()));
+    }
+    Ok(())
 }
 
 /// GET is a read unless its query makes it a list, a scan or a question for help.

@@ -105,6 +105,7 @@ impl RaftStore {
             state.close();
             return Err(error);
         }
+        log.prepare_next();
         let config = Arc::new(config(&options, &identity)?);
         let raft = Raft::new(identity.raft_id, config, NoPeers, log.clone(), Machine(state.clone()))
             .await
@@ -129,7 +130,9 @@ impl RaftStore {
             space,
             max_commit_size: options.max_commit_size,
         };
-        store.inner.start(&options).await?;
+        if let Err(error) = store.inner.start(&options).await {
+            return Err(if store.space.is_there() { error } else { OpenError::Start(NO_SPACE.to_owned()) });
+        }
         tokio::spawn(maintenance.run(stopped));
         Ok(Arc::new(store))
     }
@@ -265,6 +268,9 @@ fn open_files(options: &Options) -> Result<Opened, OpenError> {
     Ok((directory, log, state))
 }
 
+/// Why a store that has no room for a vote does not start.
+const NO_SPACE: &str = "no space left on the storage's file system";
+
 /// Where this node alone decides what is committed, all that was committed had been synced to its log before: if the
 /// log ends earlier now, acknowledged writes are gone, and going on would hide it. (With peers, a power cut may take
 /// the end of one log, and the others send it again.)
@@ -276,7 +282,9 @@ async fn refuse_lost_tail(directory: &Directory, log: &Log, state: &Arc<State>) 
     let (mut log, mut machine) = (log.clone(), Machine(state.clone()));
     let found = StorageHelper::new(&mut log, &mut machine).get_membership().await;
     let membership = found.map_err(|error| OpenError::Start(error.to_string()))?;
-    if membership.effective().voter_ids().eq([directory.identity.raft_id]) {
+    // With no membership at all, everything is gone: to begin anew would let whoever comes first initialise the server.
+    let mut voters = membership.effective().voter_ids();
+    if voters.next().is_none_or(|voter| voter == directory.identity.raft_id) && voters.next().is_none() {
         let ends = there.map_or_else(|| "is empty".to_owned(), |last| format!("ends at entry {last}"));
         let reason = format!("the log {ends}, but entry {} was acknowledged", committed.index);
         return Err(OpenError::corrupt(&directory.path.join("log"), 0, reason));
@@ -364,6 +372,8 @@ impl Inner {
             tracing::warn!("closing with writes whose outcome is not known");
         }
         self.stop.send_replace(true);
+        // The consensus ends when the log's thread has answered it, which may be waiting for room.
+        self.log.wait_no_longer();
         let _ = self.raft.shutdown().await;
         let (state, log) = (self.state.clone(), self.log.clone());
         let closed = tokio::task::spawn_blocking(move || {

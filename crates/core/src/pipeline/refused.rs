@@ -95,6 +95,10 @@ impl Refused {
             Self::Denied(reason) | Self::Unauthenticated(reason) => {
                 tracing::debug!(request_id = &*inbound.id, path = inbound.path, reason, "permission denied");
             }
+            Self::Status(403, texts) => {
+                let reason = texts.join(", ");
+                tracing::debug!(request_id = &*inbound.id, path = inbound.path, reason, "permission denied");
+            }
             Self::Engine(error @ (EngineError::Internal(_) | EngineError::Barrier(_)))
                 if !self.is_sealed() =>
             {

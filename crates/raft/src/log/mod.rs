@@ -84,6 +84,9 @@ impl Shared {
 pub(crate) struct Log {
     shared: Arc<Shared>,
     jobs: mpsc::Sender<Job>,
+    directory: Arc<Path>,
+    /// The number of the file after the one that was current when the log was opened.
+    after_current: u64,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -105,7 +108,7 @@ impl Log {
         };
         let next =
             NextSegment::start(directory, options.segment_size, options.entropy.clone()).map_err(io())?;
-        next.want(current.number.saturating_add(1));
+        let after_current = current.number.saturating_add(1);
         let shared = Arc::new(Shared {
             index: Mutex::new(index),
             committed: Mutex::new(Committed::open(&committed_path)?),
@@ -128,7 +131,8 @@ impl Log {
         };
         let thread =
             std::thread::Builder::new().name("raft-log".into()).spawn(move || writer.run()).map_err(io())?;
-        Ok(Self { shared, jobs, thread: Arc::new(Mutex::new(Some(thread))) })
+        let directory = Arc::from(directory);
+        Ok(Self { shared, jobs, directory, after_current, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     fn first_segment(directory: &Path, index: &mut Index, options: &Options) -> io::Result<Segment> {
@@ -199,6 +203,18 @@ impl Log {
     /// Tells who waits in [`Log::reserve`] that less is under way.
     pub(crate) fn released(&self) {
         self.shared.next.wake();
+    }
+
+    /// Has the next file prepared. Until then a log that was there is only read, so that a directory that is refused
+    /// stays as it is.
+    pub(crate) fn prepare_next(&self) {
+        recover::keep_unused(&self.directory);
+        self.shared.next.want(self.after_current);
+    }
+
+    /// Ends waiting for room: what waits fails.
+    pub(crate) fn wait_no_longer(&self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
     }
 
     /// Finishes what was handed over and closes the files. Blocks.

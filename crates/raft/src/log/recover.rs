@@ -34,7 +34,6 @@ pub(crate) fn recover(directory: &Path) -> Result<Recovered, OpenError> {
         }
         None => return Err(OpenError::corrupt(&head_path, 0, "the vote is missing, the log is not")),
     };
-    keep_unused(directory);
     let mut index = Index::new(head);
     let mut last: Option<(Segment, bool)> = None;
     for (number, path) in files {
@@ -74,7 +73,7 @@ fn list(directory: &Path) -> Result<BTreeMap<u64, PathBuf>, OpenError> {
 }
 
 /// A file that was prepared and not taken serves as the spare one.
-fn keep_unused(directory: &Path) {
+pub(super) fn keep_unused(directory: &Path) {
     let next = directory.join(NEXT);
     if next.exists()
         && let Err(error) = fs::rename(&next, directory.join(SPARE))

@@ -46,7 +46,9 @@ impl Fixture {
     }
 
     fn open(&self) -> Result<Log, OpenError> {
-        Log::open(self.dir.path(), &options())
+        let log = Log::open(self.dir.path(), &options())?;
+        log.prepare_next();
+        Ok(log)
     }
 
     fn file(&self, number: u64) -> PathBuf {

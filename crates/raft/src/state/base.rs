@@ -101,6 +101,10 @@ impl Base {
             // Made under another name, so that a table that is there is always whole.
             Filling::begin(path, patience.clone())?.finish(None, StoredMembership::default())?;
         }
+        if fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+            // The database would take it for a new one.
+            return Err(corrupt("the file is empty"));
+        }
         Self::open_file(path, cache_size, patience)?.view()
     }
 

@@ -33,6 +33,7 @@ impl StoreBuilder<Types, Log, Machine, Guard> for Builder {
         let dir = tempfile::tempdir().unwrap();
         let options = crate::tests::options(dir.path());
         let log = Log::open(&dir.path().join("log"), &options).unwrap();
+        log.prepare_next();
         let state = State::open(&dir.path().join("state.redb"), "cluster", &options).unwrap();
         Ok((Guard(log.clone(), state.clone(), dir), log, Machine(state)))
     }
