@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use crate::keys::{
-    Block, LISTENER, LISTENER_TCP, LISTENER_UNIX, OUTERMOST, SEAL_SHAMIR, STORAGE_INMEM, STORAGE_RAFT, Status, USER_LOCKOUT,
+    Block, LISTENER, LISTENER_TCP, LISTENER_UNIX, OUTERMOST, SEAL_SHAMIR, STORAGE_INMEM, STORAGE_RAFT,
+    Status, USER_LOCKOUT,
 };
 
 const PAGE: &str = include_str!("../../../../docs/configuration.md");

@@ -23,8 +23,7 @@ fn a_type_inherits_from_all_and_all_from_the_defaults() {
         "all": {"lockout_duration": "600s", "lockout_counter_reset": "10m", "disable_lockout": true},
         "approle": {"disable_lockout": "false"}}}"#;
     for config in [read(hcl), read(json)] {
-        let all =
-            UserLockout { threshold: 5, duration: mins(10), counter_reset: mins(10), disabled: true };
+        let all = UserLockout { threshold: 5, duration: mins(10), counter_reset: mins(10), disabled: true };
         assert_eq!(lockout(&config, "all"), all);
         assert_eq!(lockout(&config, "userpass"), UserLockout { threshold: 25, duration: mins(5), ..all });
         assert_eq!(lockout(&config, "approle"), UserLockout { disabled: false, ..all });
@@ -54,7 +53,10 @@ fn what_cannot_be_used_is_refused() {
             "server.hcl:1:1: user_lockout \"token\" is not supported; supported are \"all\", \"userpass\", \"approle\", \
              \"ldap\"",
         ),
-        ("user_lockout {}".to_owned(), "server.hcl:1:1: \"user_lockout\" takes one label, not 0"),
+        (
+            "user_lockout {\n  lockout_threshold = 3\n}".to_owned(),
+            "server.hcl:2:23: \"user_lockout\" must be a block, not a number",
+        ),
         (
             at("lockout_threshold = -1"),
             "server.hcl:2:23: \"lockout_threshold\" must be a whole number of at least 0, not -1",
