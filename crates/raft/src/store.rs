@@ -372,8 +372,9 @@ impl Inner {
             tracing::warn!("closing with writes whose outcome is not known");
         }
         self.stop.send_replace(true);
-        // The consensus ends when the log's thread has answered it, which may be waiting for room.
+        // The consensus ends when the log and the state have answered it, which may be waiting for room.
         self.log.wait_no_longer();
+        self.state.wait_no_longer();
         let _ = self.raft.shutdown().await;
         let (state, log) = (self.state.clone(), self.log.clone());
         let closed = tokio::task::spawn_blocking(move || {

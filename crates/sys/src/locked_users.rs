@@ -149,6 +149,12 @@ mod tests {
     #[tokio::test]
     async fn a_mount_may_be_tuned_not_to_lock() {
         let (server, _) = server().await;
+        for name in ["lockout_counter_reset", "lockout_counter_reset_duration"] {
+            let tuning = json!({"user_lockout_config": {name: "5m"}});
+            assert_eq!(server.write("sys/auth/people/tune", tuning).await.status, 204, "{name}");
+            let told = server.read("sys/auth/people/tune").await;
+            assert_eq!(told.data()["user_lockout_counter_reset_duration"], 300);
+        }
         let tuning = json!({"user_lockout_config": {"lockout_disable": true}});
         assert_eq!(server.write("sys/auth/people/tune", tuning).await.status, 204);
         for _ in 0..20 {

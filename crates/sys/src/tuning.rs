@@ -149,7 +149,10 @@ fn set_lockout(
                 text.parse::<u64>().ok().ok_or_else(|| unreadable("threshold"))?.to_string()
             }
             "lockout_duration" => seconds().ok_or_else(|| unreadable("duration"))?,
-            "lockout_counter_reset" => seconds().ok_or_else(|| unreadable("counter reset duration"))?,
+            // The API's page says the one, the command line sends the other.
+            "lockout_counter_reset" | "lockout_counter_reset_duration" => {
+                seconds().ok_or_else(|| unreadable("counter reset duration"))?
+            }
             "lockout_disable" => match text.to_lowercase().as_str() {
                 "1" | "t" | "true" => "true".to_owned(),
                 "" | "0" | "f" | "false" => "false".to_owned(),
@@ -157,7 +160,8 @@ fn set_lockout(
             },
             other => return Err(bad_request(format!("unknown user lockout parameter {other:?}"))),
         };
-        tuning.user_lockout.insert(name.clone(), value);
+        let name = if name == "lockout_counter_reset_duration" { "lockout_counter_reset" } else { name };
+        tuning.user_lockout.insert(name.to_owned(), value);
     }
     Ok(())
 }

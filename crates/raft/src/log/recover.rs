@@ -26,6 +26,10 @@ pub(crate) fn recover(directory: &Path) -> Result<Recovered, OpenError> {
     let files = list(directory)?;
     let (head_path, _) = paths(directory);
     let head = match Head::read(&head_path)? {
+        // A vote is given only by a node that has a log to write it to.
+        Some(head) if files.is_empty() && head.vote.is_some() => {
+            return Err(OpenError::corrupt(directory, 0, "the log's files are missing, the vote is there"));
+        }
         Some(head) => head,
         None if files.is_empty() => {
             let head = Head::default();

@@ -256,6 +256,19 @@ async fn purging_gives_files_up_and_uses_one_again() {
     assert_eq!(fixture.reopened().await, vec![entry(3, 1001, 10)]);
 }
 
+/// A log that vanished must not come up as that of a node that never was.
+#[tokio::test]
+async fn a_vote_without_a_log_is_refused() {
+    let fixture = Fixture::new();
+    let mut log = fixture.open().unwrap();
+    log.save_vote(&Vote::new_committed(4, 1)).await.unwrap();
+    log.close();
+    std::fs::remove_file(fixture.file(1)).unwrap();
+    let refusal = fixture.open().err().map(|error| error.to_string()).unwrap();
+    assert!(refusal.contains("missing"), "{refusal}");
+    assert!(!fixture.file(1).exists(), "nothing is made in its place");
+}
+
 #[tokio::test]
 async fn the_vote_and_the_committed_position_are_kept() {
     let fixture = Fixture::new();

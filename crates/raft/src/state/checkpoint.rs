@@ -100,6 +100,11 @@ impl State {
         current.stop || current.frozen.is_some() || current.installing
     }
 
+    /// Ends waiting for room: what waits fails.
+    pub(crate) fn wait_no_longer(&self) {
+        self.patience.stop();
+    }
+
     /// Writes out what is in memory and lets go of the table. Blocks.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
