@@ -131,6 +131,7 @@ impl RaftStore {
             max_commit_size: options.max_commit_size,
         };
         if let Err(error) = store.inner.start(&options).await {
+            store.close().await;
             return Err(if store.space.is_there() { error } else { OpenError::Start(NO_SPACE.to_owned()) });
         }
         tokio::spawn(maintenance.run(stopped));
@@ -318,16 +319,6 @@ fn config(options: &Options, identity: &Identity) -> Result<Config, OpenError> {
 impl Inner {
     /// Makes a cluster of an empty directory, and waits for leadership where nobody else can have it.
     async fn start(&self, options: &Options) -> Result<(), OpenError> {
-        match self.start_raft(options).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                self.close().await;
-                Err(error)
-            }
-        }
-    }
-
-    async fn start_raft(&self, options: &Options) -> Result<(), OpenError> {
         let failed = |error: &dyn std::fmt::Display| OpenError::Start(error.to_string());
         let initialized = self.raft.is_initialized().await.map_err(|error| failed(&error))?;
         if !initialized {
