@@ -330,7 +330,7 @@ mod tests {
             (&["-mount"], "flag needs an argument: -mount"),
             (&["-=x"], "bad flag syntax: -=x"),
             (&["---x"], "bad flag syntax: ---x"),
-            (&["-ttl=1x"], "invalid value \"1x\" for flag -ttl: time: invalid duration \"1x\""),
+            (&["-ttl=1x"], "invalid value \"1x\" for flag -ttl: time: unknown unit \"x\" in duration \"1x\""),
             (
                 &["-cas=x"],
                 "invalid value \"x\" for flag -cas: strconv.ParseInt: parsing \"x\": invalid syntax",

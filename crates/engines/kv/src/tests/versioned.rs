@@ -332,7 +332,7 @@ async fn versions_end_by_the_clock() {
     assert_eq!(secret(&kv, "a", 4).await, json!({"x": 1}));
     let text = refused(kv.call(Update, "metadata/a", json!({"delete_version_after": "-1s"})).await);
     let expected = "Field validation failed: error converting input for field \"delete_version_after\": cannot \
-                    provide negative value '-1s'";
+                    provide negative value '-1'";
     assert_eq!(text, expected);
 }
 
