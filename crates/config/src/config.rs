@@ -75,6 +75,8 @@ pub struct Config {
     pub policy_deny: PolicyDeny,
     /// When failed logins lock a user out, by the type of the auth method; `all` for those not named.
     pub user_lockout: BTreeMap<String, UserLockout>,
+    /// `VAULT_DISABLE_USER_LOCKOUT`: nobody is locked out, whatever else is configured.
+    pub user_lockout_disabled: bool,
 }
 
 /// Whether a more specific rule of a policy can grant what another one denies.
@@ -230,6 +232,7 @@ impl Config {
             telemetry: fields.block("telemetry")?.map(Telemetry::read).transpose()?.unwrap_or_default(),
             policy_deny: fields.choice("policy_deny", &POLICY_DENY)?.unwrap_or_default(),
             user_lockout: lockout::read(&mut fields)?,
+            user_lockout_disabled: false,
         };
         fields.finish(&keys::OUTERMOST)?;
         Ok(config)

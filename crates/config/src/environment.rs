@@ -6,7 +6,6 @@ use strongroom_hcl::Value;
 
 use crate::config::{LOG_FORMATS, LOG_LEVELS};
 use crate::keys::{self, Status};
-use crate::lockout::ALL;
 use crate::{Config, ConfigError, Storage, convert};
 
 const NON_VOTER: &str = "VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER";
@@ -31,8 +30,7 @@ impl Config {
             .set(&mut self.log_format, "VAULT_LOG_FORMAT", |value| convert::choice(value, &LOG_FORMATS))?;
         environment.set(&mut self.disable_mlock, "VAULT_DISABLE_MLOCK", convert::flag)?;
         if environment.read("VAULT_DISABLE_USER_LOCKOUT", convert::flag)? == Some(true) {
-            self.user_lockout.entry(ALL.to_owned()).or_default();
-            self.user_lockout.values_mut().for_each(|lockout| lockout.disabled = true);
+            self.user_lockout_disabled = true;
         }
         let mut warnings = Vec::new();
         if let Some(ui) = environment.read("VAULT_UI", convert::flag)? {

@@ -88,6 +88,8 @@ pub struct Settings {
     pub cache_bytes: u64,
     /// When failed logins lock a user out, by the type of the auth method; `all` for those not named.
     pub lockout: BTreeMap<String, LockoutRule>,
+    /// Nobody is locked out, whatever a rule or a mount's tuning says (`VAULT_DISABLE_USER_LOCKOUT`).
+    pub lockout_disabled: bool,
 }
 
 /// 32 days: Vault's `default_lease_ttl` and `max_lease_ttl`.
@@ -110,6 +112,7 @@ impl Default for Settings {
             sanitized: serde_json::Value::Null,
             cache_bytes: 64 << 20,
             lockout: BTreeMap::new(),
+            lockout_disabled: false,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use strongroom_engine_api::{EngineError, Moment};
 
-use crate::{Core, Mounted};
+use crate::{Core, Mounted, Settings};
 
 /// Names that are remembered at most, over all mounts.
 const MOST_NAMES: usize = 100_000;
@@ -47,6 +47,16 @@ impl LockoutRule {
             self.disabled = disabled == "true";
         }
         self
+    }
+}
+
+impl Settings {
+    /// The rule for a mount of an auth method of this type, tuned so.
+    fn lockout_rule(&self, kind: &str, tuning: &BTreeMap<String, String>) -> LockoutRule {
+        let rule = self.lockout.get(kind).or_else(|| self.lockout.get("all")).copied();
+        let mut rule = rule.unwrap_or_default().tuned(tuning);
+        rule.disabled |= self.lockout_disabled;
+        rule
     }
 }
 
@@ -132,9 +142,7 @@ impl Core {
     }
 
     fn lockout_rule(&self, mounted: &Mounted) -> LockoutRule {
-        let rules = &self.settings.lockout;
-        let rule = rules.get(&mounted.entry.kind).or_else(|| rules.get("all")).copied();
-        rule.unwrap_or_default().tuned(&mounted.entry.tuning.user_lockout)
+        self.settings.lockout_rule(&mounted.entry.kind, &mounted.entry.tuning.user_lockout)
     }
 
     /// Who is locked out now: names by the accessor of their mount.
@@ -214,6 +222,15 @@ mod tests {
         let rule = LockoutRule::default().tuned(&tuning);
         assert_eq!((rule.threshold, rule.duration.as_secs(), rule.disabled), (2, 60, true));
         assert_eq!(rule.counter_reset, LockoutRule::default().counter_reset);
+    }
+
+    #[test]
+    fn disabled_for_all_overrules_tuning() {
+        let tuning = BTreeMap::from([("lockout_disable".to_owned(), "false".to_owned())]);
+        let on = Settings::default();
+        let off = Settings { lockout_disabled: true, ..Settings::default() };
+        assert!(!on.lockout_rule("userpass", &tuning).disabled);
+        assert!(off.lockout_rule("userpass", &tuning).disabled);
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Options {
             api_address: String::new(),
             cluster_address: String::new(),
             bootstrap: true,
-            cache_size: 64 << 20,
+            cache_size: 32 << 20,
             memtable_size: 16 << 20,
             segment_size: 8 * MIB,
             log_cache_size: 4 << 20,

@@ -130,6 +130,7 @@ fn settings(config: &Config, cache_bytes: u64) -> Settings {
         sanitized: config.sanitized(),
         cache_bytes,
         lockout: config.user_lockout.iter().map(|(kind, lockout)| (kind.clone(), rule(*lockout))).collect(),
+        lockout_disabled: config.user_lockout_disabled,
         ..Settings::default()
     }
 }

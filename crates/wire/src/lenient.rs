@@ -16,7 +16,8 @@ use serde_json::{Map, Value};
 use strongroom_stdx::{LONGEST, parse_duration};
 
 /// What kind of JSON value this is, as Vault names it: in messages, which must not repeat the value itself.
-fn kind(value: &Value) -> &'static str {
+#[must_use]
+pub const fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "nil",
         Value::Bool(_) => "bool",
@@ -93,7 +94,7 @@ lenient!(
 );
 
 fn expected(name: &str, value: &Value) -> String {
-    format!("expected type '{name}', got unconvertible type '{}'", kind(value))
+    format!("expected type '{name}', got unconvertible type '{}'", type_name(value))
 }
 
 /// The error of a value that stands by itself.

@@ -17,6 +17,13 @@ pub(crate) struct Audited {
     auditing: std::sync::Arc<Auditing>,
 }
 
+impl Audited {
+    /// Whether there is a device that wants records.
+    fn is_recorded(&self) -> bool {
+        self.auditing.broker.is_enabled()
+    }
+}
+
 impl Core {
     /// Puts the request on record, on at least one device where there is any; else it is not answered.
     pub(super) async fn audit_request(
@@ -61,8 +68,10 @@ impl Core {
             Some(proof) => proof,
             None => self.audit_request(inbound, resolved, caller, None, &text).await?,
         };
-        let facts = Facts::new(inbound, resolved, caller, None, &proof.auditing);
-        self.record_answer(inbound, &facts, &proof, None, &text).await?;
+        if proof.is_recorded() {
+            let facts = Facts::new(inbound, resolved, caller, None, &proof.auditing);
+            self.record_answer(inbound, &facts, &proof, None, &text).await?;
+        }
         Err(refused)
     }
 
@@ -74,6 +83,25 @@ impl Core {
         proof: Audited,
         outcome: Result<Done, Refused>,
     ) -> Result<Answer, Refused> {
+        if proof.is_recorded() {
+            Box::pin(self.record_outcome(inbound, decided, &proof, outcome.as_ref())).await?;
+        }
+        let done = outcome?;
+        let mut answer = match done.raw {
+            Some(raw) => Answer::raw(raw, done.status),
+            None => Answer::envelope(&done.envelope, &inbound.id, done.status)?,
+        };
+        answer.headers = done.headers;
+        Ok(answer)
+    }
+
+    async fn record_outcome(
+        &self,
+        inbound: &Inbound,
+        decided: &Decided<'_>,
+        proof: &Audited,
+        outcome: Result<&Done, &Refused>,
+    ) -> Result<(), Refused> {
         let facts = Facts::new(
             inbound,
             Some(decided.resolved),
@@ -82,19 +110,8 @@ impl Core {
             &proof.auditing,
         );
         match outcome {
-            Ok(done) => {
-                self.record_answer(inbound, &facts, &proof, Some(&done), "").await?;
-                let mut answer = match done.raw {
-                    Some(raw) => Answer::raw(raw, done.status),
-                    None => Answer::envelope(&done.envelope, &inbound.id, done.status)?,
-                };
-                answer.headers = done.headers;
-                Ok(answer)
-            }
-            Err(refused) => {
-                self.record_answer(inbound, &facts, &proof, None, &refused.to_string()).await?;
-                Err(refused)
-            }
+            Ok(done) => self.record_answer(inbound, &facts, proof, Some(done), "").await,
+            Err(refused) => self.record_answer(inbound, &facts, proof, None, &refused.to_string()).await,
         }
     }
 
@@ -106,9 +123,6 @@ impl Core {
         done: Option<&Done>,
         error: &str,
     ) -> Result<(), Refused> {
-        if !proof.auditing.broker.is_enabled() {
-            return Ok(());
-        }
         let granting = facts.granting();
         let headers = facts.headers();
         let auth = facts.auth(&granting, error.is_empty());

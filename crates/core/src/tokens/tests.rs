@@ -308,14 +308,14 @@ async fn many_children_become_orphans_in_steps() {
 
 #[tokio::test]
 async fn a_prefix_is_a_folder_and_goes_in_steps() {
-    for now in [true, false] {
+    for at_once in [true, false] {
         let server = Server::new().await;
         let owner = server.child(None).await;
         for _ in 0..300 {
             server.lease(owner, "loans/creds/web").await;
         }
         let other = server.lease(owner, "loans/creds/website").await;
-        if now {
+        if at_once {
             server.core.revoke_prefix_now(0, "loans/creds/web", false).await.unwrap();
         } else {
             let txn = server.txn().await;

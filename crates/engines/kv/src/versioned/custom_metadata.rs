@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{EngineError, bad_request};
 
-use super::input::type_name;
+use strongroom_engine_api::lenient::type_name;
 
 const MOST_KEYS: usize = 64;
 const MOST_KEY_BYTES: usize = 128;

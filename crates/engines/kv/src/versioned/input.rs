@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use strongroom_engine_api::lenient::Int;
+use strongroom_engine_api::lenient::{Int, type_name};
 use strongroom_engine_api::{Call, EngineError, Extract, OperationDoc, Request, bad_request};
 
 use super::config::Config;
@@ -83,16 +83,4 @@ fn not_a_map(field: &str, value: &Value) -> EngineError {
          'map[string]interface {{}}', got unconvertible type '{}'",
         type_name(value)
     ))
-}
-
-/// What Vault's messages call a value of this kind.
-pub(super) const fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "nil",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "json.Number",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }
