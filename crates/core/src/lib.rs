@@ -86,10 +86,9 @@ pub struct Settings {
     pub sanitized: serde_json::Value,
     /// Bytes of opened entries to keep in memory.
     pub cache_bytes: u64,
-    /// When failed logins lock a user out, by the type of the auth method; `all` for those not named.
-    pub lockout: BTreeMap<String, LockoutRule>,
-    /// Nobody is locked out, whatever a rule or a mount's tuning says (`VAULT_DISABLE_USER_LOCKOUT`).
-    pub lockout_disabled: bool,
+    /// When failed logins lock a user out, by the type of the auth method; `all` for those not named. `None`: nobody
+    /// is locked out, whatever a mount's tuning says (`VAULT_DISABLE_USER_LOCKOUT`).
+    pub lockout: Option<BTreeMap<String, LockoutRule>>,
 }
 
 /// 32 days: Vault's `default_lease_ttl` and `max_lease_ttl`.
@@ -111,8 +110,7 @@ impl Default for Settings {
             build_date: "2026-11-23T00:00:00Z".to_owned(),
             sanitized: serde_json::Value::Null,
             cache_bytes: 64 << 20,
-            lockout: BTreeMap::new(),
-            lockout_disabled: false,
+            lockout: Some(BTreeMap::new()),
         }
     }
 }

@@ -53,10 +53,10 @@ impl LockoutRule {
 impl Settings {
     /// The rule for a mount of an auth method of this type, tuned so.
     fn lockout_rule(&self, kind: &str, tuning: &BTreeMap<String, String>) -> LockoutRule {
-        let rule = self.lockout.get(kind).or_else(|| self.lockout.get("all")).copied();
-        let mut rule = rule.unwrap_or_default().tuned(tuning);
-        rule.disabled |= self.lockout_disabled;
-        rule
+        let Some(rules) = &self.lockout else {
+            return LockoutRule { disabled: true, ..LockoutRule::default() };
+        };
+        rules.get(kind).or_else(|| rules.get("all")).copied().unwrap_or_default().tuned(tuning)
     }
 }
 
@@ -228,7 +228,7 @@ mod tests {
     fn disabled_for_all_overrules_tuning() {
         let tuning = BTreeMap::from([("lockout_disable".to_owned(), "false".to_owned())]);
         let on = Settings::default();
-        let off = Settings { lockout_disabled: true, ..Settings::default() };
+        let off = Settings { lockout: None, ..Settings::default() };
         assert!(!on.lockout_rule("userpass", &tuning).disabled);
         assert!(off.lockout_rule("userpass", &tuning).disabled);
     }

@@ -129,8 +129,9 @@ fn settings(config: &Config, cache_bytes: u64) -> Settings {
         cluster_addr: config.cluster_addr.clone().unwrap_or_default(),
         sanitized: config.sanitized(),
         cache_bytes,
-        lockout: config.user_lockout.iter().map(|(kind, lockout)| (kind.clone(), rule(*lockout))).collect(),
-        lockout_disabled: config.user_lockout_disabled,
+        lockout: (!config.user_lockout_disabled).then(|| {
+            config.user_lockout.iter().map(|(kind, lockout)| (kind.clone(), rule(*lockout))).collect()
+        }),
         ..Settings::default()
     }
 }
