@@ -7,7 +7,7 @@ import struct
 import subprocess
 import unittest
 
-from support import fill, harness
+from support import fill, harness, wait_until
 
 END_LIMIT_S = 10
 
@@ -145,6 +145,8 @@ class DataDirectory(unittest.TestCase):
         other.config.write_text(other.config.read_text().replace(str(other.storage_path), str(self.data)))
         other.start()
         try:
+            # The file after the current one is prepared in the background, under a passing name.
+            wait_until((self.data / "log" / "next").exists, END_LIMIT_S, "the next log file")
             before = set(contents(self.data))
             ended, said = self.ended()
             self.assertEqual(ended, 1, said)

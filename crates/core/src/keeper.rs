@@ -198,6 +198,7 @@ impl Core {
         if self.is_initialized().await? {
             return Err(InitError::AlreadyInitialized);
         }
+        self.barrier.store().begin().await.map_err(BarrierError::from)?;
         let entropy = &self.environment.entropy;
         let entropy_failed = |error: strongroom_stdx::EntropyError| InitError::Engine(error.into());
         let unseal_key = Zeroizing::new(entropy.bytes::<32>().map_err(entropy_failed)?);

@@ -94,6 +94,14 @@ impl Directory {
         };
         Ok(Self { path: path.clone(), identity, _lock: lock })
     }
+
+    /// Makes the directory, which holds no data yet, one of another cluster.
+    pub(crate) fn adopt(&mut self, cluster_id: &str) -> Result<(), OpenError> {
+        let identity = Identity { cluster_id: cluster_id.to_owned(), ..self.identity.clone() };
+        keep_identity(&self.path.join("FORMAT"), &identity)?;
+        self.identity = identity;
+        Ok(())
+    }
 }
 
 fn read_format(path: &Path) -> Result<Option<Identity>, OpenError> {
@@ -126,11 +134,15 @@ fn write_format(path: &Path, options: &Options) -> Result<Identity, OpenError> {
         node_id: named(&options.node_id, &options.entropy)?,
         raft_id: u64::from_be_bytes(options.entropy.bytes().map_err(no_entropy)?),
     };
+    keep_identity(path, &identity)?;
+    Ok(identity)
+}
+
+fn keep_identity(path: &Path, identity: &Identity) -> Result<(), OpenError> {
     let format = Format { head: Head { format: MAGIC.into(), version: VERSION }, identity: identity.clone() };
     let mut text = serde_json::to_vec_pretty(&format).map_err(|error| OpenError::Start(error.to_string()))?;
     text.push(b'\n');
-    replace_file(path, &text).map_err(OpenError::io(path))?;
-    Ok(identity)
+    replace_file(path, &text).map_err(OpenError::io(path))
 }
 
 /// A directory without our mark must be empty, but for what the making of one may have left behind.

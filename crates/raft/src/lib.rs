@@ -13,13 +13,18 @@
     allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")
 )]
 
+#[cfg(test)]
+mod cluster_tests;
 mod codec;
 mod directory;
 mod log;
 mod maintenance;
+mod members;
 mod network;
 mod options;
+mod peers;
 mod proposer;
+mod receive;
 mod space;
 mod state;
 mod store;
@@ -27,5 +32,7 @@ mod store;
 mod tests;
 mod types;
 
+pub use members::{Member, MemberStatus};
 pub use options::{OpenError, Options};
+pub use peers::{Isolated, Peer, Rpc, Transport, TransportError};
 pub use store::{RaftStore, Status};

@@ -1,73 +1,134 @@
-//! The way to other nodes. There is none yet to be reached: every peer is unreachable, which is all that a cluster of
-//! one voter needs. The transport between nodes takes this module's place and nothing else changes.
+//! What the consensus core says to other nodes, put into messages for a [`Transport`].
 
 use std::future::Future;
+use std::sync::Arc;
 
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use bytes::Bytes;
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use crate::peers::{Peer, Rpc, Transport, TransportError};
 use crate::state::SnapshotStream;
 use crate::types::{LeaderId, Node, Types, Vote};
 
-/// Reaches nobody.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct NoPeers;
+/// Makes the ways to peers.
+#[derive(Clone)]
+pub(crate) struct Peers(pub(crate) Arc<dyn Transport>);
 
-/// A peer that cannot be reached.
-pub(crate) struct Absent(u64);
+/// The way to one peer.
+pub(crate) struct Link {
+    transport: Arc<dyn Transport>,
+    peer: Peer,
+}
 
-impl Absent {
-    fn unreachable(&self) -> Unreachable<Types> {
-        Unreachable::new(&AnyError::error(format!("no way to node {}", self.0)))
+impl RaftNetworkFactory<Types> for Peers {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: u64, node: &Node) -> Link {
+        let peer = Peer {
+            raft_id: target,
+            node_id: node.name.clone(),
+            cluster_address: node.cluster_address.clone(),
+        };
+        Link { transport: self.0.clone(), peer }
     }
 }
 
-impl RaftNetworkFactory<Types> for NoPeers {
-    type Network = Absent;
+/// A message as it travels.
+pub(crate) fn encode(message: &impl Serialize) -> Result<Bytes, rmp_serde::encode::Error> {
+    rmp_serde::to_vec(message).map(Bytes::from)
+}
 
-    async fn new_client(&mut self, target: u64, _node: &Node) -> Absent {
-        Absent(target)
+/// A message that has arrived.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
+    rmp_serde::from_slice(bytes)
+}
+
+fn broken(error: &(impl std::error::Error + 'static)) -> RPCError<Types> {
+    RPCError::Network(NetworkError::new(error))
+}
+
+fn failed(error: &TransportError) -> RPCError<Types> {
+    match error {
+        TransportError::Unreachable(_) => Unreachable::new(error).into(),
+        TransportError::Failed(_) => broken(error),
     }
 }
 
-impl RaftNetworkV2<Types> for Absent {
+impl Link {
+    async fn ask<Q, A>(&self, rpc: Rpc, question: &Q, option: &RPCOption) -> Result<A, RPCError<Types>>
+    where
+        Q: Serialize,
+        A: DeserializeOwned,
+    {
+        let body = encode(question).map_err(|error| broken(&error))?;
+        let asked = self.transport.call(&self.peer, rpc, body);
+        let answered = tokio::time::timeout(option.soft_ttl(), asked).await;
+        let slow = |_elapsed| {
+            let text = format!("node {} did not answer in {:?}", self.peer.node_id, option.soft_ttl());
+            RPCError::Unreachable(Unreachable::new(&AnyError::error(text)))
+        };
+        let body = answered.map_err(slow)?.map_err(|error| failed(&error))?;
+        decode(&body).map_err(|error| broken(&error))
+    }
+}
+
+impl RaftNetworkV2<Types> for Link {
     type SnapshotData = SnapshotStream;
 
     async fn append_entries(
         &mut self,
-        _request: AppendEntriesRequest<Types>,
-        _option: RPCOption,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        Err(self.unreachable().into())
+        self.ask(Rpc::Append, &request, &option).await
     }
 
     async fn vote(
         &mut self,
-        _request: VoteRequest<Types>,
-        _option: RPCOption,
+        request: VoteRequest<Types>,
+        option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        Err(self.unreachable().into())
+        self.ask(Rpc::Vote, &request, &option).await
     }
 
     async fn pre_vote(
         &mut self,
-        _request: VoteRequest<Types>,
-        _option: RPCOption,
+        request: VoteRequest<Types>,
+        option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        Err(self.unreachable().into())
+        self.ask(Rpc::PreVote, &request, &option).await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        self.ask(Rpc::Transfer, &request, &option).await
     }
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: openraft::Snapshot<LeaderId, u64, Node, SnapshotStream>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: openraft::Snapshot<LeaderId, u64, Node, SnapshotStream>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        Err(self.unreachable().into())
+        let head = encode(&(vote, &snapshot.meta)).map_err(|error| broken(&error))?;
+        let sent = self.transport.send_snapshot(&self.peer, head, Box::new(snapshot.snapshot));
+        // It takes as long as it takes: a peer that stops reading is noticed by the transport.
+        let body = tokio::select! {
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+            sent = sent => sent.map_err(|error| failed(&error))?,
+        };
+        Ok(decode(&body).map_err(|error| broken(&error))?)
     }
 }

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_stdx::{Clock, Entropy};
 
+use crate::peers::{Isolated, Transport};
 use crate::space::Probe;
 
 const MIB: u64 = 1 << 20;
@@ -23,8 +25,11 @@ pub struct Options {
     pub api_address: String,
     /// Where this node talks to its peers.
     pub cluster_address: String,
-    /// Whether an empty directory becomes a cluster of this one voter. Otherwise it waits to be joined.
+    /// Whether an empty directory becomes a cluster of this one voter when it is opened. Otherwise it does so when
+    /// the server is initialised ([`Store::begin`](strongroom_storage::Store::begin)), or waits to be admitted to one.
     pub bootstrap: bool,
+    /// The way to other nodes.
+    pub transport: Arc<dyn Transport>,
     /// Bytes of the table's pages kept in memory.
     pub cache_size: usize,
     /// Bytes of applied writes kept in memory before they are merged into the table.
@@ -74,6 +79,7 @@ impl Options {
             api_address: String::new(),
             cluster_address: String::new(),
             bootstrap: true,
+            transport: Arc::new(Isolated),
             cache_size: 32 << 20,
             memtable_size: 16 << 20,
             segment_size: 8 * MIB,

@@ -165,7 +165,7 @@ pub(crate) fn address_of(forward: ForwardToLeader<Types>) -> Option<String> {
     forward.leader_node.map(|node| node.api_address).filter(|address| !address.is_empty())
 }
 
-fn refused(error: ClientWriteError<Types>) -> CommitError {
+pub(crate) fn refused(error: ClientWriteError<Types>) -> CommitError {
     match error {
         ClientWriteError::ForwardToLeader(forward) => CommitError::NotLeader { leader: address_of(forward) },
         ClientWriteError::LogEntryDiscarded(_) => CommitError::Uncertain("leadership was lost".into()),

@@ -18,9 +18,10 @@ use tokio::task::JoinHandle;
 use crate::directory::{Directory, Identity, sync_directory};
 use crate::log::Log;
 use crate::maintenance::Maintenance;
-use crate::network::NoPeers;
+use crate::network::Peers;
 use crate::options::{OpenError, Options};
 use crate::proposer::{Pending, Proposer, QUEUE, address_of};
+use crate::receive::{INCOMING, remove_incoming};
 use crate::space::{Space, probe_of};
 use crate::state::{Machine, State};
 use crate::types::{Node, Types};
@@ -68,6 +69,8 @@ pub struct Status {
 /// runs; nothing that was acknowledged is lost in any case.
 pub struct RaftStore {
     pub(crate) inner: Arc<Inner>,
+    /// Held while a snapshot arrives.
+    pub(crate) receiving: tokio::sync::Mutex<()>,
     proposals: Mutex<Option<mpsc::Sender<Pending>>>,
     space: Arc<Space>,
     max_commit_size: usize,
@@ -75,8 +78,13 @@ pub struct RaftStore {
 
 /// What closing needs.
 pub(crate) struct Inner {
-    identity: Identity,
-    raft: Raft<Types, Machine>,
+    node_id: String,
+    raft_id: u64,
+    pub(crate) path: PathBuf,
+    /// What the cluster is told of this node when it begins one.
+    this_node: Node,
+    leader_wait: Duration,
+    pub(crate) raft: Raft<Types, Machine>,
     pub(crate) state: Arc<State>,
     pub(crate) log: Log,
     proposer: Mutex<Option<JoinHandle<()>>>,
@@ -107,7 +115,8 @@ impl RaftStore {
         }
         log.prepare_next();
         let config = Arc::new(config(&options, &identity)?);
-        let raft = Raft::new(identity.raft_id, config, NoPeers, log.clone(), Machine(state.clone()))
+        let peers = Peers(options.transport.clone());
+        let raft = Raft::new(identity.raft_id, config, peers, log.clone(), Machine(state.clone()))
             .await
             .map_err(|error| OpenError::Start(error.to_string()))?;
         let space = Arc::new(space);
@@ -117,7 +126,16 @@ impl RaftStore {
         let maintenance = Maintenance::new(raft.clone(), log.clone(), state.clone(), &options);
         let store = Self {
             inner: Arc::new(Inner {
-                identity,
+                this_node: Node {
+                    name: identity.node_id.clone(),
+                    api_address: options.api_address.clone(),
+                    cluster_address: options.cluster_address.clone(),
+                    non_voter: false,
+                },
+                node_id: identity.node_id,
+                raft_id: identity.raft_id,
+                path: options.path.clone(),
+                leader_wait: options.leader_wait,
                 raft,
                 state,
                 log,
@@ -126,6 +144,7 @@ impl RaftStore {
                 closed: AtomicBool::new(false),
                 directory: Mutex::new(Some(directory)),
             }),
+            receiving: tokio::sync::Mutex::default(),
             proposals: Mutex::new(Some(proposals)),
             space,
             max_commit_size: options.max_commit_size,
@@ -140,12 +159,34 @@ impl RaftStore {
 
     /// The node's name in the cluster.
     pub fn node_id(&self) -> &str {
-        &self.inner.identity.node_id
+        &self.inner.node_id
+    }
+
+    /// The node's number in the consensus protocol.
+    pub fn raft_id(&self) -> u64 {
+        self.inner.raft_id
     }
 
     /// The cluster's identity.
-    pub fn cluster_id(&self) -> &str {
-        &self.inner.identity.cluster_id
+    pub fn cluster_id(&self) -> Arc<str> {
+        self.inner.state.cluster_id()
+    }
+
+    /// Makes this node, which belongs to no cluster yet, wait for being admitted to the one of this identity.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Start`] for a node that belongs to a cluster; [`OpenError::Io`] where it cannot be kept.
+    pub async fn adopt(&self, cluster_id: &str) -> Result<(), OpenError> {
+        let failed = |error: &dyn std::fmt::Display| OpenError::Start(error.to_string());
+        if self.inner.raft.is_initialized().await.map_err(|error| failed(&error))? {
+            return Err(failed(&"the node belongs to a cluster already"));
+        }
+        let mut directory = self.inner.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        let directory = directory.as_mut().ok_or_else(|| failed(&StoreError::Closed))?;
+        directory.adopt(cluster_id)?;
+        self.inner.state.set_cluster_id(cluster_id);
+        Ok(())
     }
 
     /// Whether this node leads, as far as it knows.
@@ -168,8 +209,8 @@ impl RaftStore {
             |id: u64| members.get_node(&id).map_or_else(|| id.to_string(), |node| node.name.clone());
         let (table_bytes, stored_bytes) = inner.state.sizes();
         Status {
-            node_id: inner.identity.node_id.clone(),
-            cluster_id: inner.identity.cluster_id.clone(),
+            node_id: inner.node_id.clone(),
+            cluster_id: inner.state.cluster_id().to_string(),
             leader: leader.map(|node| node.name.clone()),
             leader_address: leader.map(|node| node.api_address.clone()).filter(|address| !address.is_empty()),
             is_leader: inner.raft.is_leader(),
@@ -258,6 +299,7 @@ fn open_files(options: &Options) -> Result<Opened, OpenError> {
     let directory = Directory::open(options)?;
     let log = Log::open(&directory.path.join("log"), options)?;
     let table: PathBuf = directory.path.join("state.redb");
+    remove_incoming(&directory.path.join(INCOMING)).map_err(OpenError::io(&directory.path))?;
     let state = match State::open(&table, &directory.identity.cluster_id, options) {
         Ok(state) => state,
         Err(error) => {
@@ -317,25 +359,32 @@ fn config(options: &Options, identity: &Identity) -> Result<Config, OpenError> {
 }
 
 impl Inner {
-    /// Makes a cluster of an empty directory, and waits for leadership where nobody else can have it.
+    /// Makes a cluster of an empty directory where that is wanted, and waits for leadership where nobody else can
+    /// have it.
     async fn start(&self, options: &Options) -> Result<(), OpenError> {
         let failed = |error: &dyn std::fmt::Display| OpenError::Start(error.to_string());
         let initialized = self.raft.is_initialized().await.map_err(|error| failed(&error))?;
-        if !initialized {
-            if !options.bootstrap {
-                return Ok(());
-            }
-            let node = Node {
-                name: self.identity.node_id.clone(),
-                api_address: options.api_address.clone(),
-                cluster_address: options.cluster_address.clone(),
-            };
-            match self.raft.initialize(BTreeMap::from([(self.identity.raft_id, node)])).await {
-                Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
-                Err(error) => return Err(failed(&error)),
-            }
+        match (initialized, options.bootstrap) {
+            (false, false) => Ok(()),
+            (false, true) => self.begin().await,
+            (true, _) => self.lead_if_alone().await,
         }
-        let me = self.identity.raft_id;
+        .map_err(|error| failed(&error))
+    }
+
+    /// Makes a cluster of this node alone, where it belongs to none.
+    async fn begin(&self) -> Result<(), StoreError> {
+        let alone = BTreeMap::from([(self.raft_id, self.this_node.clone())]);
+        match self.raft.initialize(alone).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+            Err(error) => return Err(StoreError::Failed(error.to_string())),
+        }
+        self.lead_if_alone().await
+    }
+
+    async fn lead_if_alone(&self) -> Result<(), StoreError> {
+        let failed = |error: &dyn std::fmt::Display| StoreError::Failed(error.to_string());
+        let me = self.raft_id;
         // Asked of the core itself: the published metrics may be older than the cluster just made.
         let alone = self
             .raft
@@ -345,9 +394,9 @@ impl Inner {
         if alone {
             // No need to wait for others to speak up first.
             self.raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
-            let wait = self.raft.wait(Some(options.leader_wait));
-            wait.current_leader(self.identity.raft_id, "leadership").await.map_err(|error| failed(&error))?;
-            self.raft.wait_for_recovery(Some(options.leader_wait)).await.map_err(|error| failed(&error))?;
+            let wait = self.raft.wait(Some(self.leader_wait));
+            wait.current_leader(me, "leadership").await.map_err(|error| failed(&error))?;
+            self.raft.wait_for_recovery(Some(self.leader_wait)).await.map_err(|error| failed(&error))?;
         }
         Ok(())
     }
@@ -391,6 +440,10 @@ impl Store for RaftStore {
 
     async fn commit(&self, commit: Commit) -> Result<Index, CommitError> {
         self.propose(commit).await
+    }
+
+    async fn begin(&self) -> Result<(), StoreError> {
+        self.inner.begin().await
     }
 
     fn observe(&self, observer: Arc<dyn Observer>) {

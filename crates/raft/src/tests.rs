@@ -36,7 +36,7 @@ pub(crate) async fn get(store: &RaftStore, key: impl AsRef<[u8]>) -> Option<Byte
     store.snapshot().await.unwrap().get(key.as_ref()).await.unwrap().map(|entry| entry.value)
 }
 
-async fn all(store: &RaftStore) -> Vec<(Bytes, Bytes)> {
+pub(crate) async fn all(store: &RaftStore) -> Vec<(Bytes, Bytes)> {
     let snapshot = store.snapshot().await.unwrap();
     let found = snapshot.scan(&KeyRange::prefix(b""), usize::MAX).await.unwrap();
     found.into_iter().map(|(key, entry)| (key, entry.value)).collect()
@@ -101,7 +101,7 @@ async fn tells_where_it_stands() {
     store.wait_applied(index).await.unwrap();
     store.ensure_linearizable().await.unwrap();
     let status = store.status();
-    assert_eq!((store.node_id(), store.cluster_id()), ("one", "main"));
+    assert_eq!((store.node_id(), &*store.cluster_id()), ("one", "main"));
     assert_eq!((status.node_id.as_str(), status.cluster_id.as_str()), ("one", "main"));
     assert_eq!(status.leader.as_deref(), Some("one"));
     assert_eq!(store.leader_address().as_deref(), Some("https://one:8200"));

@@ -38,6 +38,9 @@ pub(crate) struct Node {
     pub(crate) api_address: String,
     /// Where the node talks to its peers.
     pub(crate) cluster_address: String,
+    /// It is never to vote.
+    #[serde(default)]
+    pub(crate) non_voter: bool,
 }
 
 /// The consensus library's parameters.

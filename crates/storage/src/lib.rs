@@ -112,6 +112,12 @@ pub trait Store: Send + Sync + 'static {
     /// is one) and visible to reads here. Commits of concurrent callers may share a log entry and a sync.
     async fn commit(&self, commit: Commit) -> Result<Index, CommitError>;
 
+    /// Makes the store ready for its first commit: called once, by who initialises the server. A store that others
+    /// may take into their cluster instead does not decide so by itself.
+    async fn begin(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Registers who is told of commits from now on.
     fn observe(&self, observer: Arc<dyn Observer>);
 

@@ -40,6 +40,9 @@ use crate::types::{Entry, LogId, Types, Vote};
 
 /// Entries read from the log at a time, where the reader does not say.
 const READ_AT_ONCE: usize = 64;
+/// Entries read at a time for a message to a peer, and bytes after which it takes no more.
+const READ_STEP: usize = 8;
+const MESSAGE: usize = 1 << 20;
 /// Bytes after which the log is said to have grown.
 const TELL_EVERY: u64 = 256 << 10;
 /// Bytes of a record beside its payload, at most, with its share of a frame.
@@ -246,7 +249,17 @@ impl RaftLogReader<Types> for Log {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.shared.read(start..end, READ_AT_ONCE)
+        let (mut entries, mut bytes) = (Vec::new(), 0usize);
+        while entries.len() < READ_AT_ONCE && bytes < MESSAGE {
+            let next = start.saturating_add(u64::try_from(entries.len()).unwrap_or(u64::MAX));
+            let read = self.shared.read(next..end, READ_STEP)?;
+            if read.is_empty() {
+                break;
+            }
+            bytes = read.iter().map(weight).fold(bytes, usize::saturating_add);
+            entries.extend(read);
+        }
+        Ok(entries)
     }
 
     async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + OptionalSend

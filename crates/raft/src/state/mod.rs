@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use openraft::EntryPayload;
 use strongroom_storage::{Index, Observer, StoreError, still_valid};
 use tokio::sync::{Notify, watch};
@@ -29,7 +29,7 @@ use self::backend::Patience;
 use self::base::{Base, BaseView, Facts};
 pub(crate) use self::machine::Machine;
 use self::mem::Mem;
-pub(crate) use self::snapshot::{Export, SnapshotStream};
+pub(crate) use self::snapshot::{Export, SnapshotStream, verify as verify_snapshot};
 pub(crate) use self::view::View;
 use crate::options::{OpenError, Options};
 use crate::types::{Batch, Entry, LogId, Outcomes, StoredMembership};
@@ -39,7 +39,7 @@ const SLACK: u64 = 16 << 20;
 /// The state, shared by all who read it.
 pub(crate) struct State {
     path: PathBuf,
-    cluster_id: String,
+    cluster_id: ArcSwap<Arc<str>>,
     cache_size: usize,
     memtable_size: usize,
     /// `None` once closed.
@@ -116,7 +116,7 @@ impl State {
         let index = current.base.facts.index();
         let state = Arc::new(Self {
             path: path.to_owned(),
-            cluster_id: cluster_id.to_owned(),
+            cluster_id: ArcSwap::from_pointee(Arc::from(cluster_id)),
             cache_size: options.cache_size,
             memtable_size: options.memtable_size,
             view: ArcSwapOption::from_pointee(current.view(index)),
@@ -289,6 +289,15 @@ impl State {
         base.facts.applied.is_some().then_some(base)
     }
 
+    /// Whose state it is.
+    pub(crate) fn cluster_id(&self) -> Arc<str> {
+        self.cluster_id.load().as_ref().clone()
+    }
+
+    pub(crate) fn set_cluster_id(&self, cluster_id: &str) {
+        self.cluster_id.store(Arc::new(Arc::from(cluster_id)));
+    }
+
     /// The last log entry that the table reflects.
     pub(crate) fn durable_position(&self) -> Option<LogId> {
         self.current().base.facts.applied
@@ -296,7 +305,7 @@ impl State {
 
     /// A snapshot of the table as a stream.
     pub(crate) fn export(&self, base: &BaseView) -> Result<Export, StoreError> {
-        Export::new(base, &self.cluster_id)
+        Export::new(base, &self.cluster_id())
     }
 
     /// Whether there is anything in memory that the table does not have.
@@ -364,7 +373,7 @@ impl State {
         let patience = Arc::new(Patience::default());
         patience.wait_here();
         snapshot::install(stream, &self.path, patience, |found| {
-            if found.cluster_id != self.cluster_id {
+            if found.cluster_id != *self.cluster_id() {
                 return Err(StoreError::Corrupt(format!("snapshot: it is of cluster {}", found.cluster_id)));
             }
             if found.applied != expected {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_storage::StoreError;
 
 use super::backend::Patience;
-use super::base::{BaseView, Filling, failed, split_entry};
+use super::base::{BaseView, Filling, Sink, failed, split_entry};
 use crate::codec::{Malformed, put_bytes, put_number, take_bytes, take_number};
 use crate::types::{LogId, StoredMembership};
 
@@ -188,15 +188,34 @@ pub(crate) fn install(
     Ok(description)
 }
 
+/// Reads a snapshot to its end and says what it is of: whole, in order and as its checksums have it.
+pub(crate) fn verify(stream: &mut impl Read) -> Result<Description, StoreError> {
+    let description = take_description(stream)?;
+    let mut entries = Entries::default();
+    while entries.take_block(stream, &mut |_, _, _| Ok(()))? {}
+    Ok(description)
+}
+
 fn fill(stream: &mut impl Read, filling: &mut Filling) -> Result<(), StoreError> {
-    let malformed = |Malformed| broken("a block is malformed");
-    let mut count = 0u64;
-    let mut last = Bytes::new();
-    filling.fill(|sink| {
+    let mut entries = Entries::default();
+    filling.fill(|sink| entries.take_block(stream, sink))
+}
+
+/// How far the entries of a snapshot were read.
+#[derive(Default)]
+struct Entries {
+    count: u64,
+    last: Bytes,
+}
+
+impl Entries {
+    /// Hands on one block's entries; false at the end.
+    fn take_block(&mut self, stream: &mut impl Read, sink: &mut Sink<'_>) -> Result<bool, StoreError> {
+        let malformed = |Malformed| broken("a block is malformed");
         let (len, crc) = (u32::from_le_bytes(take_exact(stream)?), u32::from_le_bytes(take_exact(stream)?));
         if len == 0 {
             let stored = take_exact::<8>(stream)?;
-            let whole = crc == crc32fast::hash(&stored) && u64::from_le_bytes(stored) == count;
+            let whole = crc == crc32fast::hash(&stored) && u64::from_le_bytes(stored) == self.count;
             return if whole { Ok(false) } else { Err(broken("entries are missing")) };
         }
         let mut block = take_checked(stream, len, crc)?;
@@ -204,13 +223,13 @@ fn fill(stream: &mut impl Read, filling: &mut Filling) -> Result<(), StoreError>
             let key = take_bytes(&mut block).map_err(malformed)?;
             let modified = take_number(&mut block).map_err(malformed)?;
             let value = take_bytes(&mut block).map_err(malformed)?;
-            if count > 0 && key <= last {
+            if self.count > 0 && key <= self.last {
                 return Err(broken("keys are out of order"));
             }
             sink(&key, modified, &value)?;
-            count = count.saturating_add(1);
-            last = key;
+            self.count = self.count.saturating_add(1);
+            self.last = key;
         }
         Ok(true)
-    })
+    }
 }

@@ -1,0 +1,359 @@
+//! Several nodes in one process, over a network that can be cut.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use strongroom_storage::{CommitError, Index, Observer, Store};
+use tempfile::TempDir;
+
+use crate::tests::{all, get, options, put};
+use crate::{Member, Options, Peer, RaftStore, Rpc, Transport, TransportError};
+
+/// The network: who is there, and which ways are cut.
+#[derive(Default)]
+struct Hub {
+    nodes: Mutex<HashMap<u64, Weak<RaftStore>>>,
+    cut: Mutex<HashSet<(u64, u64)>>,
+    /// Snapshots that break off after so many bytes, as many times.
+    breaking: AtomicUsize,
+    snapshots: AtomicUsize,
+}
+
+/// One node's way into it.
+#[derive(Default)]
+struct Wire {
+    hub: Arc<Hub>,
+    me: OnceLock<u64>,
+}
+
+impl Wire {
+    fn reach(&self, peer: &Peer) -> Result<Arc<RaftStore>, TransportError> {
+        let unreachable = || TransportError::Unreachable(peer.node_id.clone());
+        let me = *self.me.get().ok_or_else(unreachable)?;
+        if self.hub.cut.lock().unwrap().contains(&(me, peer.raft_id)) {
+            return Err(unreachable());
+        }
+        let node = self.hub.nodes.lock().unwrap().get(&peer.raft_id).and_then(Weak::upgrade);
+        node.ok_or_else(unreachable)
+    }
+}
+
+#[async_trait]
+impl Transport for Wire {
+    async fn call(&self, peer: &Peer, rpc: Rpc, body: Bytes) -> Result<Bytes, TransportError> {
+        let answer = self.reach(peer)?.receive(rpc, &body).await;
+        let back = self.hub.cut.lock().unwrap().contains(&(peer.raft_id, *self.me.get().unwrap()));
+        if back {
+            return Err(TransportError::Failed("no answer came back".into()));
+        }
+        answer.map_err(|error| TransportError::Failed(error.to_string()))
+    }
+
+    async fn send_snapshot(
+        &self,
+        peer: &Peer,
+        head: Bytes,
+        body: Box<dyn Read + Send>,
+    ) -> Result<Bytes, TransportError> {
+        let node = self.reach(peer)?;
+        self.hub.snapshots.fetch_add(1, Ordering::SeqCst);
+        let breaks = self.hub.breaking.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        let limit = if breaks.is_ok() { 2000 } else { u64::MAX };
+        let answer = node.receive_snapshot(&head, body.take(limit)).await;
+        answer.map_err(|error| TransportError::Failed(error.to_string()))
+    }
+}
+
+/// A cluster under test.
+struct Cluster {
+    hub: Arc<Hub>,
+    root: TempDir,
+    nodes: Vec<Arc<RaftStore>>,
+}
+
+fn small(path: &Path) -> Options {
+    let mut options = options(path);
+    options.snapshot_threshold = 64;
+    options.trailing_logs = 16;
+    options
+}
+
+fn member(store: &RaftStore) -> Member {
+    Member {
+        raft_id: store.raft_id(),
+        node_id: store.node_id().to_owned(),
+        api_address: format!("https://{}:8200", store.node_id()),
+        cluster_address: format!("{}:8201", store.node_id()),
+        non_voter: false,
+    }
+}
+
+impl Cluster {
+    async fn of(size: usize) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let mut cluster = Self { hub: Arc::default(), root, nodes: Vec::new() };
+        let first = cluster.open("n0").await;
+        first.begin().await.unwrap();
+        cluster.nodes.push(first);
+        for n in 1..size {
+            cluster.add(&format!("n{n}")).await;
+        }
+        cluster
+    }
+
+    async fn open(&self, name: &str) -> Arc<RaftStore> {
+        let wire = Arc::new(Wire { hub: self.hub.clone(), me: OnceLock::new() });
+        let mut options = small(&self.root.path().join(name));
+        options.node_id = Some(name.into());
+        options.api_address = format!("https://{name}:8200");
+        options.bootstrap = false;
+        options.transport = wire.clone();
+        let store = RaftStore::open(options).await.unwrap();
+        wire.me.set(store.raft_id()).unwrap();
+        self.hub.nodes.lock().unwrap().insert(store.raft_id(), Arc::downgrade(&store));
+        store
+    }
+
+    /// Admits a new node and gives it a vote.
+    async fn add(&mut self, name: &str) {
+        let leader = self.leader().await;
+        let store = self.open(name).await;
+        store.adopt(&leader.cluster_id()).await.unwrap();
+        leader.admit(&member(&store)).await.unwrap();
+        assert!(leader.promote(name).await.unwrap());
+        self.nodes.push(store);
+    }
+
+    async fn leader(&self) -> Arc<RaftStore> {
+        self.leader_among(&self.nodes).await
+    }
+
+    async fn leader_among(&self, nodes: &[Arc<RaftStore>]) -> Arc<RaftStore> {
+        until("a leader", async || {
+            for node in nodes {
+                if node.is_leader() && node.ensure_linearizable().await.is_ok() {
+                    return Some(node.clone());
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    fn others(&self, than: &RaftStore) -> Vec<Arc<RaftStore>> {
+        self.nodes.iter().filter(|node| node.raft_id() != than.raft_id()).cloned().collect()
+    }
+
+    /// Cuts a node off from all others, in both directions.
+    fn isolate(&self, node: &RaftStore) {
+        let mut cut = self.hub.cut.lock().unwrap();
+        for other in self.others(node) {
+            cut.insert((node.raft_id(), other.raft_id()));
+            cut.insert((other.raft_id(), node.raft_id()));
+        }
+    }
+
+    fn heal(&self) {
+        self.hub.cut.lock().unwrap().clear();
+    }
+
+    /// Every node has what the leader has.
+    async fn agree(&self) {
+        let leader = self.leader().await;
+        let index = leader.commit(put("agreed", "upon")).await.unwrap();
+        let expected = all(&leader).await;
+        for node in &self.nodes {
+            let waited = tokio::time::timeout(Duration::from_secs(20), node.wait_applied(index)).await;
+            waited
+                .unwrap_or_else(|_| panic!("{} stays behind: {:?}", node.node_id(), node.status()))
+                .unwrap();
+            assert_eq!(all(node).await, expected, "{}", node.node_id());
+        }
+    }
+
+    async fn close(self) {
+        for node in self.nodes {
+            node.close().await;
+        }
+    }
+}
+
+/// Asks until there is an answer.
+async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), asking).await.unwrap_or_else(|_| panic!("no {what}"))
+}
+
+#[derive(Default)]
+struct Told(AtomicU64, AtomicUsize);
+
+impl Observer for Told {
+    fn applied(&self, index: Index, _keys: &[&[u8]]) {
+        let before = self.0.swap(index, Ordering::SeqCst);
+        assert!(index > before, "{index} after {before}");
+    }
+
+    fn replaced(&self, index: Index) {
+        self.0.store(index, Ordering::SeqCst);
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_accepts_all_have() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let told = Arc::new(Told::default());
+    cluster.nodes[2].observe(told.clone());
+    for n in 0..300 {
+        leader.commit(put(format!("key/{n:03}"), "value")).await.unwrap();
+    }
+    cluster.agree().await;
+    assert_eq!(told.0.load(Ordering::SeqCst), cluster.nodes[2].applied(), "followers tell their observers");
+    let refused = cluster.nodes[1].commit(put("a", "b")).await;
+    let Err(CommitError::NotLeader { leader: Some(address) }) = refused else { panic!("{refused:?}") };
+    assert_eq!(address, "https://n0:8200");
+    let voters: Vec<_> =
+        leader.members().iter().map(|m| (m.member.node_id.clone(), m.voter, m.leader)).collect();
+    let expected = [("n0", true, true), ("n1", true, false), ("n2", true, false)];
+    assert_eq!(voters, expected.map(|(name, voter, leads)| (name.to_owned(), voter, leads)));
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_cut_off_acknowledges_nothing_and_catches_up() {
+    let cluster = Cluster::of(3).await;
+    let old = cluster.leader().await;
+    cluster.agree().await;
+    cluster.isolate(&old);
+    let lost = tokio::spawn({
+        let old = old.clone();
+        async move { old.commit(put("lost", "1")).await }
+    });
+    let new = cluster.leader_among(&cluster.others(&old)).await;
+    new.commit(put("kept", "1")).await.unwrap();
+    until("loss of the lease", async || old.ensure_linearizable().await.is_err().then_some(())).await;
+    cluster.heal();
+    let outcome = tokio::time::timeout(Duration::from_secs(20), lost).await.unwrap().unwrap();
+    assert!(outcome.is_err(), "acknowledged without a majority: {outcome:?}");
+    cluster.agree().await;
+    assert_eq!(get(&old, "kept").await.as_deref(), Some(b"1".as_slice()));
+    assert_eq!(get(&old, "lost").await, None);
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minority_elects_nobody() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    for other in &others {
+        cluster.isolate(other);
+    }
+    let term = others[0].status().term;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(others.iter().all(|node| !node.is_leader()));
+    assert_eq!(others[0].status().term, term, "a node that cannot win does not raise the term");
+    cluster.heal();
+    cluster.agree().await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_late_gets_a_snapshot_also_when_it_breaks_off() {
+    let mut cluster = Cluster::of(1).await;
+    let leader = cluster.leader().await;
+    for n in 0..400 {
+        leader.commit(put(format!("key/{n:03}"), vec![b'v'; 100])).await.unwrap();
+    }
+    until("compaction", async || (leader.inner.log.purged().is_some_and(|p| p.index > 100)).then_some(()))
+        .await;
+    cluster.hub.breaking.store(2, Ordering::SeqCst);
+    let told = Arc::new(Told::default());
+    let late = cluster.open("late").await;
+    late.adopt(&leader.cluster_id()).await.unwrap();
+    late.observe(told.clone());
+    leader.admit(&member(&late)).await.unwrap();
+    cluster.nodes.push(late.clone());
+    cluster.agree().await;
+    assert!(cluster.hub.snapshots.load(Ordering::SeqCst) >= 3, "two broke off, one arrived");
+    assert_eq!(told.1.load(Ordering::SeqCst), 1, "only a whole snapshot replaces anything");
+    assert!(!cluster.root.path().join("late").join(crate::receive::INCOMING).exists());
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_is_handed_over() {
+    let cluster = Cluster::of(3).await;
+    cluster.agree().await;
+    let old = cluster.leader().await;
+    assert!(old.hand_over(Some("n2")).await.unwrap());
+    until("n2 leading", async || cluster.nodes[2].is_leader().then_some(())).await;
+    cluster.agree().await;
+    assert!(!old.hand_over(None).await.unwrap(), "it leads no more");
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lost_its_data_comes_back_under_its_name() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.agree().await;
+    let leader = cluster.leader().await;
+    let at = cluster.nodes.iter().position(|node| node.raft_id() != leader.raft_id()).unwrap();
+    let lost = cluster.nodes.remove(at);
+    let name = lost.node_id().to_owned();
+    lost.close().await;
+    std::fs::remove_dir_all(cluster.root.path().join(&name)).unwrap();
+    cluster.add(&name).await;
+    cluster.agree().await;
+    assert_eq!(leader.members().len(), 3);
+    leader.remove(&name).await.unwrap();
+    assert_eq!(leader.members().len(), 2);
+    leader.remove("nobody").await.unwrap();
+    cluster.nodes.pop().unwrap().close().await;
+    cluster.agree().await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_takes_no_other_clusters_identity() {
+    let cluster = Cluster::of(1).await;
+    assert!(cluster.nodes[0].adopt("other").await.is_err());
+    let fresh = cluster.open("fresh").await;
+    fresh.adopt("first").await.unwrap();
+    fresh.adopt("second").await.unwrap();
+    fresh.close().await;
+    let again = cluster.open("fresh").await;
+    assert_eq!(&*again.cluster_id(), "second");
+    assert!(matches!(again.commit(put("a", "1")).await, Err(CommitError::NotLeader { leader: None })));
+    again.close().await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_cluster_goes_on() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.agree().await;
+    for node in std::mem::take(&mut cluster.nodes) {
+        node.close().await;
+    }
+    for name in ["n0", "n1", "n2"] {
+        let node = cluster.open(name).await;
+        cluster.nodes.push(node);
+    }
+    cluster.agree().await;
+    cluster.close().await;
+}

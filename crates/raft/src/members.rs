@@ -1,0 +1,175 @@
+//! Who belongs to the cluster: admitting, promoting, removing, handing leadership over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use strongroom_storage::{CommitError, Index, StoreError};
+
+use crate::RaftStore;
+use crate::proposer::refused;
+use crate::types::{Node, Types};
+
+/// A node of the cluster, as the cluster knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its number in the consensus protocol.
+    pub raft_id: u64,
+    /// Its name (`node_id` in the configuration).
+    pub node_id: String,
+    /// Where it serves clients.
+    pub api_address: String,
+    /// Where it talks to its peers.
+    pub cluster_address: String,
+    /// It is never to vote.
+    pub non_voter: bool,
+}
+
+/// A member and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// Who it is.
+    pub member: Member,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Whether it leads, as far as this node knows.
+    pub leader: bool,
+    /// The last log entry known to be on it; known to the leader only.
+    pub last_log: Option<Index>,
+}
+
+impl From<&Member> for Node {
+    fn from(member: &Member) -> Self {
+        Self {
+            name: member.node_id.clone(),
+            api_address: member.api_address.clone(),
+            cluster_address: member.cluster_address.clone(),
+            non_voter: member.non_voter,
+        }
+    }
+}
+
+type Changed = Result<(), CommitError>;
+
+fn outcome<T>(changed: Result<T, RaftError<Types, ClientWriteError<Types>>>) -> Changed {
+    match changed {
+        Ok(_) => Ok(()),
+        Err(RaftError::APIError(error)) => Err(refused(error)),
+        Err(RaftError::Fatal(error)) => Err(StoreError::Failed(error.to_string()).into()),
+    }
+}
+
+impl RaftStore {
+    /// The members, by name.
+    pub fn members(&self) -> Vec<MemberStatus> {
+        let metrics = self.inner.raft.metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership();
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        let replicated = |id: &u64| {
+            let at = metrics.replication.as_ref()?.get(id)?;
+            at.as_ref().map(|at| at.index)
+        };
+        let mut members: Vec<MemberStatus> = membership
+            .nodes()
+            .map(|(id, node)| MemberStatus {
+                member: Member {
+                    raft_id: *id,
+                    node_id: node.name.clone(),
+                    api_address: node.api_address.clone(),
+                    cluster_address: node.cluster_address.clone(),
+                    non_voter: node.non_voter,
+                },
+                voter: voters.contains(id),
+                leader: metrics.current_leader == Some(*id),
+                last_log: if *id == metrics.id { metrics.last_log_index } else { replicated(id) },
+            })
+            .collect();
+        members.sort_by(|a, b| a.member.node_id.cmp(&b.member.node_id));
+        members
+    }
+
+    fn number_of(&self, node_id: &str) -> Option<u64> {
+        let of_name = |status: &MemberStatus| status.member.node_id == node_id;
+        self.members().into_iter().find(of_name).map(|status| status.member.raft_id)
+    }
+
+    /// Takes a node into the cluster, without a vote at first. A member of the same name that is another node (its
+    /// data was lost) gives way to it; of the same node, the addresses are renewed.
+    ///
+    /// # Errors
+    ///
+    /// As for a write.
+    pub async fn admit(&self, member: &Member) -> Changed {
+        match self.number_of(&member.node_id) {
+            Some(number) if number == member.raft_id => {
+                let renewed = BTreeMap::from([(number, Node::from(member))]);
+                return outcome(
+                    self.inner.raft.change_membership(ChangeMembers::SetNodes(renewed), true).await,
+                );
+            }
+            Some(_) => self.remove(&member.node_id).await?,
+            None => {}
+        }
+        outcome(self.inner.raft.add_learner(member.raft_id, Node::from(member), false).await)
+    }
+
+    /// Gives a member its vote. Of who is not a member: false.
+    ///
+    /// # Errors
+    ///
+    /// As for a write.
+    pub async fn promote(&self, node_id: &str) -> Result<bool, CommitError> {
+        let Some(number) = self.number_of(node_id) else { return Ok(false) };
+        let change = ChangeMembers::AddVoterIds(BTreeSet::from([number]));
+        outcome(self.inner.raft.change_membership(change, true).await).map(|()| true)
+    }
+
+    /// Takes a member's vote; it goes on following. Of who is not a member: false.
+    ///
+    /// # Errors
+    ///
+    /// As for a write.
+    pub async fn demote(&self, node_id: &str) -> Result<bool, CommitError> {
+        let Some(number) = self.number_of(node_id) else { return Ok(false) };
+        let change = ChangeMembers::RemoveVoters(BTreeSet::from([number]));
+        outcome(self.inner.raft.change_membership(change, true).await).map(|()| true)
+    }
+
+    /// Removes a member. Of who is not one: nothing happens, as in Vault.
+    ///
+    /// # Errors
+    ///
+    /// As for a write.
+    pub async fn remove(&self, node_id: &str) -> Changed {
+        let Some(number) = self.number_of(node_id) else { return Ok(()) };
+        let only = BTreeSet::from([number]);
+        let votes = self.members().iter().any(|status| status.member.raft_id == number && status.voter);
+        if votes {
+            let change = ChangeMembers::RemoveVoters(only.clone());
+            // Not retained: it leaves with its vote.
+            return outcome(self.inner.raft.change_membership(change, false).await);
+        }
+        outcome(self.inner.raft.change_membership(ChangeMembers::RemoveNodes(only), false).await)
+    }
+
+    /// Hands leadership to another voter: the one that is named, or the one that has most of the log. Without one, or
+    /// on a node that does not lead, false.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Failed`] where this node has stopped.
+    pub async fn hand_over(&self, to: Option<&str>) -> Result<bool, StoreError> {
+        if !self.is_leader() {
+            return Ok(false);
+        }
+        let able = |status: &MemberStatus| {
+            status.voter && !status.leader && to.is_none_or(|to| status.member.node_id == to)
+        };
+        let best = self.members().into_iter().filter(able).max_by_key(|status| status.last_log);
+        let Some(successor) = best else { return Ok(false) };
+        let handed = self.inner.raft.trigger().transfer_leader(successor.member.raft_id).await;
+        handed.map_err(|error| StoreError::Failed(error.to_string()))?;
+        Ok(true)
+    }
+}

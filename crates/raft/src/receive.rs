@@ -1,0 +1,129 @@
+//! What other nodes ask of this one.
+
+use std::fs;
+use std::io::{self, BufReader, Read, Seek};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
+use serde::Serialize;
+use strongroom_storage::StoreError;
+
+use crate::RaftStore;
+use crate::directory::open_private;
+use crate::network::{decode, encode};
+use crate::peers::Rpc;
+use crate::state::{SnapshotStream, verify_snapshot};
+use crate::types::{LeaderId, Node, Types, Vote};
+
+type SnapshotMeta = openraft::SnapshotMeta<LeaderId, u64, Node>;
+
+/// Where a snapshot is put while it arrives, in the data directory.
+pub(crate) const INCOMING: &str = "incoming.snapshot";
+
+fn failed(error: &impl std::fmt::Display) -> StoreError {
+    StoreError::Failed(error.to_string())
+}
+
+fn answer(answer: &impl Serialize) -> Result<Bytes, StoreError> {
+    encode(answer).map_err(|error| failed(&error))
+}
+
+impl RaftStore {
+    /// Answers what another node asks. The caller has made sure that it is one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Failed`] for what is no message, and where this node has stopped.
+    pub async fn receive(&self, rpc: Rpc, body: &[u8]) -> Result<Bytes, StoreError> {
+        let raft = &self.inner.raft;
+        let malformed = |error| failed(&format_args!("malformed {} message: {error}", rpc.name()));
+        match rpc {
+            Rpc::Append => {
+                let request: AppendEntriesRequest<Types> = decode(body).map_err(malformed)?;
+                answer(&raft.append_entries(request).await.map_err(|error| failed(&error))?)
+            }
+            Rpc::Vote => {
+                let request: VoteRequest<Types> = decode(body).map_err(malformed)?;
+                answer(&raft.vote(request).await.map_err(|error| failed(&error))?)
+            }
+            Rpc::PreVote => {
+                let request: VoteRequest<Types> = decode(body).map_err(malformed)?;
+                answer(&raft.pre_vote(request).await.map_err(|error| failed(&error))?)
+            }
+            Rpc::Transfer => {
+                let request: TransferLeaderRequest<Types> = decode(body).map_err(malformed)?;
+                answer(&raft.handle_transfer_leader(request).await.map_err(|error| failed(&error))?)
+            }
+        }
+    }
+
+    /// Takes a snapshot that another node sends. It is read to its end and checked before it replaces anything: a
+    /// stream that breaks off changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] for what is no whole snapshot of this cluster, and where this node has stopped.
+    pub async fn receive_snapshot(
+        &self,
+        head: &[u8],
+        body: impl Read + Send + 'static,
+    ) -> Result<Bytes, StoreError> {
+        let (vote, meta): (Vote, SnapshotMeta) = decode(head).map_err(|error| failed(&error))?;
+        let _one_at_a_time = self.receiving.lock().await;
+        let path = self.inner.path.join(INCOMING);
+        let (cluster_id, expected) = (self.cluster_id(), meta.last_log_id);
+        let kept = tokio::task::spawn_blocking(move || {
+            let spooled = Spooled::of(body, path)?;
+            let found = verify_snapshot(&mut spooled.read()?)?;
+            if found.cluster_id != *cluster_id {
+                return Err(StoreError::Corrupt(format!("snapshot: it is of cluster {}", found.cluster_id)));
+            }
+            if found.applied != expected {
+                return Err(StoreError::Corrupt("snapshot: it is not of the announced position".into()));
+            }
+            Ok(spooled)
+        });
+        let spooled = kept.await.map_err(|error| failed(&error))??;
+        let snapshot = openraft::Snapshot { meta, snapshot: SnapshotStream::new(spooled.read()?) };
+        let installed = self.inner.raft.install_full_snapshot(vote, snapshot).await;
+        answer(&installed.map_err(|error| failed(&error))?)
+    }
+}
+
+/// A file that is removed when it is no longer needed.
+struct Spooled {
+    path: PathBuf,
+}
+
+impl Spooled {
+    fn of(mut body: impl Read, path: PathBuf) -> Result<Self, StoreError> {
+        remove_incoming(&path).map_err(|error| failed(&error))?;
+        let mut file = open_private(&path).map_err(|error| failed(&error))?;
+        let spooled = Self { path };
+        let copied =
+            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| io::copy(&mut body, &mut file));
+        copied.map_err(|error| failed(&format_args!("a snapshot did not arrive: {error}")))?;
+        Ok(spooled)
+    }
+
+    fn read(&self) -> Result<BufReader<fs::File>, StoreError> {
+        fs::File::open(&self.path).map(BufReader::new).map_err(|error| failed(&error))
+    }
+}
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        if let Err(error) = remove_incoming(&self.path) {
+            tracing::warn!(%error, "a received snapshot could not be removed");
+        }
+    }
+}
+
+/// Removes what an earlier run left of a snapshot that did not arrive whole.
+pub(crate) fn remove_incoming(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
