@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
 /// ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("wipe", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("storage", &[]),
     ("raft", &["storage", "stdx"]),
     ("barrier", &["storage", "stdx"]),
+    ("cluster", &["raft"]),
     ("engine-api", &["barrier", "storage", "stdx", "wire"]),
     ("core", &["audit", "barrier", "engine-api", "hcl", "policy", "seal", "stdx", "storage", "wire"]),
     ("token", &["core", "engine-api", "policy"]),
@@ -39,13 +40,13 @@ const OF_ENGINES: &[&str] = &["engine-api"];
 /// Libraries that belong to the crates named.
 const FENCES: [(&str, &[&str]); 9] = [
     ("anyhow", &["server", "xtask"]),
-    ("hyper", &["client", "http"]),
+    ("hyper", &["client", "cluster", "http"]),
     ("imbl", &["storage"]),
     ("mimalloc", &["wipe"]),
     ("openraft", &["raft"]),
     ("redb", &["raft"]),
-    ("rustls", &["client", "server"]),
-    ("tokio-rustls", &["client", "server"]),
+    ("rustls", &["client", "cluster", "server"]),
+    ("tokio-rustls", &["client", "cluster", "server"]),
     ("tracing-subscriber", &["server"]),
 ];
 

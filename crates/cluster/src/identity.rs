@@ -1,0 +1,194 @@
+//! Who a node is to its peers: its key, its certificate and the authority that vouches for the others.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm};
+use rustls::client::WebPkiServerVerifier;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
+use crate::PROTOCOL;
+
+const KEY: &str = "node.key";
+const CERTIFICATE: &str = "node.crt";
+const AUTHORITY: &str = "ca.crt";
+
+/// The DNS name in a node's certificate.
+#[must_use]
+pub fn name_of(cluster_id: &str, raft_id: u64) -> String {
+    format!("n{raft_id:016x}.{cluster_id}.strongroom.internal")
+}
+
+/// Why a node has no identity, or none that is of use.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file could not be read or written.
+    #[error("{path}: {error}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The key could not be made.
+    #[error("cluster key: {0}")]
+    Key(#[from] rcgen::Error),
+    /// Key, certificate and authority do not go together.
+    #[error("cluster certificate: {0}")]
+    Certificate(String),
+}
+
+/// A public key of the kind that nodes have: ECDSA on P-256, an uncompressed point (SEC 1, section 2.3.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey(pub Vec<u8>);
+
+impl PublicKeyData for PublicKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+/// What a node shows its peers, and whom it believes.
+#[derive(Clone)]
+pub struct Credentials {
+    /// For connections to peers.
+    pub client: Arc<ClientConfig>,
+    /// For connections from peers.
+    pub server: Arc<ServerConfig>,
+    /// Which cluster.
+    pub cluster_id: Arc<str>,
+    /// Which node of it.
+    pub raft_id: u64,
+}
+
+/// The folder that a node's key and certificates are kept in.
+pub struct Identity {
+    directory: PathBuf,
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> IdentityError + '_ {
+    |error| IdentityError::Io { path: path.to_owned(), error }
+}
+
+fn unfit(error: &impl std::fmt::Display) -> IdentityError {
+    IdentityError::Certificate(error.to_string())
+}
+
+impl Identity {
+    /// The identity below a data directory.
+    #[must_use]
+    pub fn of(data: &Path) -> Self {
+        Self { directory: data.join("cluster") }
+    }
+
+    /// The node's public key; the pair is made where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`] where it can be neither read nor made.
+    pub fn public_key(&self) -> Result<PublicKey, IdentityError> {
+        let path = self.directory.join(KEY);
+        let pair = match fs::read_to_string(&path) {
+            Ok(text) => KeyPair::from_pem(&Zeroizing::new(text))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let pair = KeyPair::generate()?;
+                self.keep(KEY, &Zeroizing::new(pair.serialize_pem()))?;
+                pair
+            }
+            Err(error) => return Err(at(&path)(error)),
+        };
+        Ok(PublicKey(pair.der_bytes().to_vec()))
+    }
+
+    /// Keeps what the cluster's authority signed for this node.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError::Io`].
+    pub fn keep_certificates(&self, certificate: &str, authority: &str) -> Result<(), IdentityError> {
+        self.keep(AUTHORITY, authority)?;
+        self.keep(CERTIFICATE, certificate)
+    }
+
+    /// Replaces a file, so that it is there whole or not at all.
+    fn keep(&self, name: &str, text: &str) -> Result<(), IdentityError> {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        let (path, passing) = (self.directory.join(name), self.directory.join(format!("{name}.new")));
+        let written =
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).and_then(|()| {
+                let mut file = fs::OpenOptions::new()
+                    .create(true)
+                    .truncate(true)
+                    .write(true)
+                    .mode(0o600)
+                    .open(&passing)?;
+                file.write_all(text.as_bytes())?;
+                file.sync_all()?;
+                fs::rename(&passing, &path)?;
+                fs::File::open(&self.directory)?.sync_all()
+            });
+        written.map_err(at(&path))
+    }
+
+    /// What is kept, as TLS takes it; `None` before the node belongs to a cluster.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`] for files that cannot be read or do not go together.
+    pub fn credentials(&self, cluster_id: &str, raft_id: u64) -> Result<Option<Credentials>, IdentityError> {
+        let path = self.directory.join(CERTIFICATE);
+        let certificate = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(at(&path)(error)),
+        };
+        let read = |name: &str| {
+            let path = self.directory.join(name);
+            fs::read(&path).map_err(at(&path))
+        };
+        let (authority, key) = (read(AUTHORITY)?, Zeroizing::new(read(KEY)?));
+        let chain = CertificateDer::from_pem_slice(&certificate).map_err(|error| unfit(&error))?;
+        let authority = CertificateDer::from_pem_slice(&authority).map_err(|error| unfit(&error))?;
+        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| unfit(&error))?;
+        let mut roots = RootCertStore::empty();
+        roots.add(authority).map_err(|error| unfit(&error))?;
+        let roots = Arc::new(roots);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let peers = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
+            .build()
+            .map_err(|error| unfit(&error))?;
+        let mut server = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&version::TLS13])
+            .map_err(|error| unfit(&error))?
+            .with_client_cert_verifier(peers)
+            .with_single_cert(vec![chain.clone()], key.clone_key())
+            .map_err(|error| unfit(&error))?;
+        let servers = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+            .build()
+            .map_err(|error| unfit(&error))?;
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&version::TLS13])
+            .map_err(|error| unfit(&error))?
+            .with_webpki_verifier(servers)
+            .with_client_auth_cert(vec![chain], key)
+            .map_err(|error| unfit(&error))?;
+        server.alpn_protocols = vec![PROTOCOL.to_vec()];
+        client.alpn_protocols = vec![PROTOCOL.to_vec()];
+        Ok(Some(Credentials {
+            client: Arc::new(client),
+            server: Arc::new(server),
+            cluster_id: cluster_id.into(),
+            raft_id,
+        }))
+    }
+}

@@ -1,0 +1,21 @@
+//! The cluster port: mutual TLS between the nodes of one cluster, with certificates that the cluster makes itself, and
+//! what travels over it: raft's messages and snapshots, and requests that a standby hands to the active node.
+//!
+//! A node's key and certificate lie in its data directory, readable by its owner only: nodes replicate ciphertext while
+//! they are sealed, so that the key cannot be behind the barrier. The authority's key is, and only an unsealed active
+//! node signs.
+
+mod authority;
+mod identity;
+mod network;
+mod port;
+#[cfg(test)]
+mod tests;
+
+pub use authority::{Authority, AuthorityError};
+pub use identity::{Credentials, Identity, IdentityError, PublicKey, name_of};
+pub use network::Network;
+pub use port::{Forwarded, Origin, Port};
+
+/// The application protocol of the cluster port (ALPN, RFC 7301). Another one is another version of it.
+pub const PROTOCOL: &[u8] = b"strongroom-cluster/1";

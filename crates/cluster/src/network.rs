@@ -1,0 +1,235 @@
+//! The way to other nodes: one HTTP/2 connection to each, made when it is needed.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls_pki_types::ServerName;
+use strongroom_raft::{Peer, Rpc, Transport, TransportError};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
+
+use crate::identity::{Credentials, name_of};
+
+/// How long making a connection may take.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Silence after which a connection is asked whether it lives, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(2);
+/// Bytes of a snapshot that travel at a time.
+const PIECE: usize = 64 << 10;
+/// Bytes of an answer to raft's messages at most.
+const LARGEST_ANSWER: usize = 1 << 20;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// What is sent to a peer.
+pub(crate) type Body = BoxBody<Bytes, Failure>;
+
+/// The connections to all peers.
+#[derive(Default)]
+pub struct Network {
+    credentials: ArcSwapOption<Credentials>,
+    connections: Mutex<HashMap<u64, Arc<Connection>>>,
+}
+
+/// One peer's connection, and that only one is made at a time.
+#[derive(Default)]
+struct Connection {
+    ready: tokio::sync::Mutex<Option<(String, SendRequest<Body>)>>,
+}
+
+/// A body in one piece.
+pub(crate) fn whole(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed()
+}
+
+fn unreachable(peer: &Peer, error: &dyn std::fmt::Display) -> TransportError {
+    TransportError::Unreachable(format!("node {} at {}: {error}", peer.node_id, peer.cluster_address))
+}
+
+fn failed(error: &impl std::fmt::Display) -> TransportError {
+    TransportError::Failed(error.to_string())
+}
+
+impl Network {
+    /// Uses these credentials from now on, for new connections; ends those that there are.
+    pub fn set_credentials(&self, credentials: Credentials) {
+        self.credentials.store(Some(Arc::new(credentials)));
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// What this node shows its peers, once it belongs to a cluster.
+    #[must_use]
+    pub fn credentials(&self) -> Option<Arc<Credentials>> {
+        self.credentials.load_full()
+    }
+
+    /// Sends a request over the connection to `peer`, which is made where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::Unreachable`] when nothing was sent; [`TransportError::Failed`] when it is not known what
+    /// became of it.
+    pub async fn send(
+        &self,
+        peer: &Peer,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, TransportError> {
+        let connection = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(peer.raft_id)
+            .or_default()
+            .clone();
+        let mut sender = self.sender(&connection, peer).await?;
+        sender.send_request(request).await.map_err(|error| {
+            if error.is_canceled() || error.is_closed() { unreachable(peer, &error) } else { failed(&error) }
+        })
+    }
+
+    async fn sender(
+        &self,
+        connection: &Connection,
+        peer: &Peer,
+    ) -> Result<SendRequest<Body>, TransportError> {
+        let mut ready = connection.ready.lock().await;
+        if let Some((address, sender)) = ready.as_ref()
+            && *address == peer.cluster_address
+            && !sender.is_closed()
+        {
+            return Ok(sender.clone());
+        }
+        *ready = None;
+        let made = tokio::time::timeout(CONNECT, self.connect(peer)).await;
+        let sender = made.map_err(|_elapsed| unreachable(peer, &"no connection in time"))??;
+        *ready = Some((peer.cluster_address.clone(), sender.clone()));
+        Ok(sender)
+    }
+
+    async fn connect(&self, peer: &Peer) -> Result<SendRequest<Body>, TransportError> {
+        let credentials =
+            self.credentials().ok_or_else(|| unreachable(peer, &"this node has no certificate yet"))?;
+        let address = host_and_port(&peer.cluster_address);
+        let stream = TcpStream::connect(address).await.map_err(|error| unreachable(peer, &error))?;
+        // A latency setting that some systems refuse; messages travel without it.
+        let _ = stream.set_nodelay(true);
+        let name = ServerName::try_from(name_of(&credentials.cluster_id, peer.raft_id))
+            .map_err(|error| unreachable(peer, &error))?;
+        let tls = TlsConnector::from(credentials.client.clone()).connect(name, stream).await;
+        let stream = TokioIo::new(tls.map_err(|error| unreachable(peer, &error))?);
+        let (sender, serving) = Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(PING))
+            .keep_alive_timeout(PING)
+            .handshake(stream)
+            .await
+            .map_err(|error| unreachable(peer, &error))?;
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::debug!(%error, "a connection to a peer ended");
+            }
+        });
+        Ok(sender)
+    }
+
+    async fn ask(&self, peer: &Peer, path: &str, body: Body) -> Result<Bytes, TransportError> {
+        let request =
+            Request::post(format!("https://cluster{path}")).body(body).map_err(|error| failed(&error))?;
+        let response = self.send(peer, request).await?;
+        let status = response.status();
+        let body = http_body_util::Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+        let body = body.map_err(|error| failed(&error))?.to_bytes();
+        if status != http::StatusCode::OK {
+            return Err(failed(&format_args!("{status}: {}", String::from_utf8_lossy(&body))));
+        }
+        Ok(body)
+    }
+}
+
+/// An address as it is dialled: configured addresses may be URLs.
+fn host_and_port(address: &str) -> &str {
+    let after = address.split_once("://").map_or(address, |(_, rest)| rest);
+    after.trim_end_matches('/')
+}
+
+/// The path of a message on the cluster port.
+pub(crate) fn path_of(rpc: Rpc) -> &'static str {
+    match rpc {
+        Rpc::Append => "/raft/append",
+        Rpc::Vote => "/raft/vote",
+        Rpc::PreVote => "/raft/pre-vote",
+        Rpc::Transfer => "/raft/transfer",
+    }
+}
+
+/// The path of a snapshot on the cluster port; its description comes first, after four bytes of its length.
+pub(crate) const SNAPSHOT: &str = "/raft/snapshot";
+
+#[async_trait]
+impl Transport for Network {
+    async fn call(&self, peer: &Peer, rpc: Rpc, body: Bytes) -> Result<Bytes, TransportError> {
+        self.ask(peer, path_of(rpc), whole(body)).await
+    }
+
+    async fn send_snapshot(
+        &self,
+        peer: &Peer,
+        head: Bytes,
+        body: Box<dyn Read + Send>,
+    ) -> Result<Bytes, TransportError> {
+        let (pieces, queue) = mpsc::channel(4);
+        let length = u32::try_from(head.len()).map_err(|error| failed(&error))?;
+        let first = Bytes::from([&length.to_be_bytes(), &*head].concat());
+        tokio::task::spawn_blocking(move || feed(first, body, &pieces));
+        let stream = StreamBody::new(Pieces(queue));
+        self.ask(peer, SNAPSHOT, BodyExt::boxed(stream)).await
+    }
+}
+
+type Piece = Result<Frame<Bytes>, Failure>;
+
+/// Reads until the end, an error, or nobody listens any more.
+fn feed(first: Bytes, mut body: impl Read, pieces: &mpsc::Sender<Piece>) {
+    if pieces.blocking_send(Ok(Frame::data(first))).is_err() {
+        return;
+    }
+    loop {
+        let mut piece = Vec::with_capacity(PIECE);
+        let limit = u64::try_from(PIECE).unwrap_or(u64::MAX);
+        let read = body.by_ref().take(limit).read_to_end(&mut piece);
+        let piece = match read {
+            Ok(0) => return,
+            Ok(_) => Ok(Frame::data(piece.into())),
+            Err(error) => Err(error.into()),
+        };
+        let ended = piece.is_err();
+        if pieces.blocking_send(piece).is_err() || ended {
+            return;
+        }
+    }
+}
+
+/// What was fed, as a stream.
+struct Pieces(mpsc::Receiver<Piece>);
+
+impl futures::Stream for Pieces {
+    type Item = Piece;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Piece>> {
+        self.0.poll_recv(context)
+    }
+}

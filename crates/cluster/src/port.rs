@@ -1,0 +1,266 @@
+//! The listening side of the cluster port.
+
+use std::convert::Infallible;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf, Bytes};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use strongroom_raft::{RaftStore, Rpc};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::network::{Network, SNAPSHOT, path_of};
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Connections at most: a cluster has few nodes.
+const MOST_CONNECTIONS: usize = 64;
+/// Bytes of a message of raft's at most: one batch of log entries.
+const LARGEST_MESSAGE: usize = 256 << 20;
+/// Bytes of a snapshot's description at most.
+const LARGEST_HEAD: usize = 1 << 20;
+/// How long accepting pauses when the process has no file descriptors left.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// Where a forwarded request came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The client, as the standby saw it.
+    pub peer: Option<SocketAddr>,
+    /// The serial number of the client's certificate.
+    pub certificate_serial: String,
+}
+
+/// Header fields in which a forwarded request carries its [`Origin`].
+const PEER: &str = "x-strongroom-peer";
+const SERIAL: &str = "x-strongroom-certificate-serial";
+const FORWARD: &str = "/forward";
+
+impl Origin {
+    /// Puts the origin and the path aside, for the way to the active node.
+    ///
+    /// # Errors
+    ///
+    /// [`http::Error`] for what cannot be a header field.
+    pub fn attach<B>(&self, request: Request<B>) -> Result<Request<B>, http::Error> {
+        let (mut parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        parts.uri = format!("https://cluster{FORWARD}{path}").parse().map_err(http::Error::from)?;
+        parts.version = http::Version::HTTP_2;
+        for name in [
+            http::header::CONNECTION,
+            http::header::HOST,
+            http::header::TRANSFER_ENCODING,
+            http::header::UPGRADE,
+        ] {
+            parts.headers.remove(name);
+        }
+        // The last two are ours: a client does not say where it comes from.
+        for name in ["keep-alive", "proxy-connection", PEER, SERIAL] {
+            parts.headers.remove(name);
+        }
+        if let Some(peer) = self.peer {
+            parts.headers.insert(PEER, peer.to_string().parse()?);
+        }
+        if !self.certificate_serial.is_empty() {
+            parts.headers.insert(SERIAL, self.certificate_serial.parse()?);
+        }
+        Ok(Request::from_parts(parts, body))
+    }
+
+    /// Takes them out again.
+    fn detach<B>(request: &mut Request<B>) -> Result<Self, String> {
+        let path = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+        let path = path.strip_prefix(FORWARD).unwrap_or_default();
+        let uri = path.parse().map_err(|error| format!("{error}"))?;
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        let text = |value: http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        let peer = headers.remove(PEER).map(text).and_then(|peer| peer.parse().ok());
+        let certificate_serial = headers.remove(SERIAL).map(text).unwrap_or_default();
+        Ok(Self { peer, certificate_serial })
+    }
+}
+
+/// Answers requests that other nodes forward.
+#[async_trait]
+pub trait Forwarded: Send + Sync + 'static {
+    /// Answers a client's request, which a standby took in.
+    async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Response<Full<Bytes>>;
+}
+
+/// What answers on the cluster port.
+pub struct Port {
+    /// Where raft's messages go.
+    pub store: Arc<RaftStore>,
+    /// Whose credentials are shown.
+    pub network: Arc<Network>,
+    /// Where forwarded requests go.
+    pub forwarded: Arc<dyn Forwarded>,
+}
+
+fn answer(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response
+}
+
+impl Port {
+    /// Serves until the task is dropped.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let mut connections = JoinSet::new();
+        let complained = Arc::new(AtomicBool::new(false));
+        loop {
+            while connections.try_join_next().is_some() {}
+            if connections.len() >= MOST_CONNECTIONS {
+                connections.join_next().await;
+            }
+            match listener.accept().await {
+                Ok((stream, from)) => {
+                    connections.spawn(self.clone().connection(stream, from, complained.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection on the cluster port failed");
+                    tokio::time::sleep(BREATH).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, from: SocketAddr, complained: Arc<AtomicBool>) {
+        let Some(credentials) = self.network.credentials() else { return };
+        // A latency setting that some systems refuse; messages travel without it.
+        let _ = stream.set_nodelay(true);
+        let acceptor = TlsAcceptor::from(credentials.server.clone());
+        let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            refused => {
+                let reason = refused.map_or_else(
+                    |_| "too slow".to_owned(),
+                    |ended| match ended {
+                        Ok(_) => String::new(),
+                        Err(error) => error.to_string(),
+                    },
+                );
+                // Once: whoever knocks must not fill the log.
+                if complained.swap(true, Ordering::Relaxed) {
+                    tracing::debug!(%from, reason, "not a node of this cluster");
+                } else {
+                    tracing::warn!(%from, reason, "something that is no node of this cluster came to the cluster port; further ones are logged at debug level");
+                }
+                return;
+            }
+        };
+        let service = service_fn(move |request| {
+            let port = self.clone();
+            async move { Ok::<_, Infallible>(port.route(request).await) }
+        });
+        let served = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(HANDSHAKE))
+            .max_concurrent_streams(4096)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%from, %error, "a peer's connection ended");
+        }
+    }
+
+    async fn route(&self, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        if path.starts_with(FORWARD) {
+            return match Origin::detach(&mut request) {
+                Ok(origin) => self.forwarded.answer(request, origin).await,
+                Err(error) => answer(StatusCode::BAD_REQUEST, error),
+            };
+        }
+        if path == SNAPSHOT {
+            return self.snapshot(request.into_body()).await;
+        }
+        match Rpc::ALL.into_iter().find(|rpc| path == path_of(*rpc)) {
+            Some(rpc) => self.message(rpc, request.into_body()).await,
+            None => answer(StatusCode::NOT_FOUND, "nothing is there"),
+        }
+    }
+
+    async fn message(&self, rpc: Rpc, body: Incoming) -> Response<Full<Bytes>> {
+        let body = match Limited::new(body, LARGEST_MESSAGE).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => return answer(StatusCode::BAD_REQUEST, error.to_string()),
+        };
+        match self.store.receive(rpc, &body).await {
+            Ok(told) => answer(StatusCode::OK, told),
+            Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        }
+    }
+
+    async fn snapshot(&self, mut body: Incoming) -> Response<Full<Bytes>> {
+        let (pieces, queue) = mpsc::channel(4);
+        let mut reader = Reader { queue, rest: Bytes::new() };
+        let feeding = async move {
+            while let Some(frame) = body.frame().await {
+                let piece = frame.map(|frame| frame.into_data().unwrap_or_default());
+                let ended = piece.is_err();
+                if pieces.send(piece.map_err(std::io::Error::other)).await.is_err() || ended {
+                    return;
+                }
+            }
+        };
+        let taking = async {
+            let head = tokio::task::spawn_blocking(move || read_head(&mut reader).map(|head| (head, reader)));
+            let (head, reader) =
+                head.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+            self.store.receive_snapshot(&head, reader).await.map_err(|error| error.to_string())
+        };
+        let ((), taken) = tokio::join!(feeding, taking);
+        match taken {
+            Ok(told) => answer(StatusCode::OK, told),
+            Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, error),
+        }
+    }
+}
+
+fn read_head(reader: &mut Reader) -> std::io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    reader.read_exact(&mut length)?;
+    let length = usize::try_from(u32::from_be_bytes(length)).map_err(std::io::Error::other)?;
+    if length > LARGEST_HEAD {
+        return Err(std::io::Error::other("a snapshot's description is too long"));
+    }
+    let mut head = vec![0; length];
+    reader.read_exact(&mut head)?;
+    Ok(head)
+}
+
+/// A body as a blocking reader.
+struct Reader {
+    queue: mpsc::Receiver<std::io::Result<Bytes>>,
+    rest: Bytes,
+}
+
+impl Read for Reader {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.queue.blocking_recv() {
+                None => return Ok(0),
+                Some(piece) => self.rest = piece?,
+            }
+        }
+        let count = self.rest.len().min(out.len());
+        let (into, _) = out.split_at_mut(count);
+        self.rest.copy_to_slice(into);
+        Ok(count)
+    }
+}

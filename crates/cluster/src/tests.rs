@@ -1,0 +1,182 @@
+//! Nodes that talk over real sockets.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use strongroom_raft::{Member, Options, Peer, RaftStore, Rpc, Transport, TransportError};
+use strongroom_storage::{Commit, Store, Write};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::network::whole;
+use crate::{Authority, Forwarded, Identity, Network, Origin, Port};
+
+const NOW: u64 = 1_790_000_000;
+
+fn now() -> u64 {
+    NOW.max(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs())
+}
+
+struct Echo;
+
+#[async_trait]
+impl Forwarded for Echo {
+    async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Response<Full<Bytes>> {
+        let asked = format!("{} {} {origin:?}", request.method(), request.uri());
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        Response::new(Full::new([asked.as_bytes(), b" ", &body].concat().into()))
+    }
+}
+
+struct Node {
+    store: Arc<RaftStore>,
+    network: Arc<Network>,
+    address: SocketAddr,
+    serving: JoinHandle<()>,
+}
+
+impl Node {
+    async fn open(path: &Path, name: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let network = Arc::new(Network::default());
+        let mut options = Options::new(path.join(name));
+        options.node_id = Some(name.to_owned());
+        options.cluster_address = format!("https://{address}");
+        options.bootstrap = false;
+        options.snapshot_threshold = 64;
+        options.trailing_logs = 16;
+        options.transport = network.clone();
+        let store = RaftStore::open(options).await.unwrap();
+        let port =
+            Arc::new(Port { store: store.clone(), network: network.clone(), forwarded: Arc::new(Echo) });
+        Self { store, network, address, serving: tokio::spawn(port.serve(listener)) }
+    }
+
+    fn take_credentials(&self, path: &Path, authority: &Authority) {
+        let identity = Identity::of(&path.join(self.store.node_id()));
+        let (cluster, number) = (self.store.cluster_id(), self.store.raft_id());
+        let certificate = authority.sign(&identity.public_key().unwrap(), &cluster, number, now()).unwrap();
+        identity.keep_certificates(&certificate, authority.certificate()).unwrap();
+        self.network.set_credentials(identity.credentials(&cluster, number).unwrap().unwrap());
+    }
+
+    fn member(&self) -> Member {
+        Member {
+            raft_id: self.store.raft_id(),
+            node_id: self.store.node_id().to_owned(),
+            api_address: String::new(),
+            cluster_address: format!("https://{}", self.address),
+            non_voter: false,
+        }
+    }
+
+    fn peer(&self) -> Peer {
+        Peer {
+            raft_id: self.store.raft_id(),
+            node_id: self.store.node_id().to_owned(),
+            cluster_address: self.address.to_string(),
+        }
+    }
+
+    async fn close(self) {
+        self.serving.abort();
+        self.store.close().await;
+    }
+}
+
+async fn pair() -> (TempDir, Authority, Node, Node) {
+    let root = tempfile::tempdir().unwrap();
+    let first = Node::open(root.path(), "first").await;
+    first.store.begin().await.unwrap();
+    let authority = Authority::generate(&first.store.cluster_id(), now()).unwrap();
+    first.take_credentials(root.path(), &authority);
+    let second = Node::open(root.path(), "second").await;
+    second.store.adopt(&first.store.cluster_id()).await.unwrap();
+    (root, authority, first, second)
+}
+
+fn put(key: String) -> Commit {
+    let write = Write { key: key.into(), value: Some(Bytes::from(vec![b'v'; 500])) };
+    Commit { writes: vec![write], ..Commit::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_replicate_over_mutual_tls() {
+    let (root, authority, first, second) = pair().await;
+    for n in 0..300 {
+        first.store.commit(put(format!("{n:04}"))).await.unwrap();
+    }
+    second.take_credentials(root.path(), &authority);
+    first.store.admit(&second.member()).await.unwrap();
+    assert!(first.store.promote("second").await.unwrap());
+    let index = first.store.commit(put("last".to_owned())).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), second.store.wait_applied(index)).await.unwrap().unwrap();
+    let snapshot = second.store.snapshot().await.unwrap();
+    assert!(snapshot.get(b"0000").await.unwrap().is_some(), "it came as a snapshot");
+    first.close().await;
+    second.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_forwarded_with_its_origin() {
+    let (root, authority, first, second) = pair().await;
+    second.take_credentials(root.path(), &authority);
+    let origin = Origin { peer: Some("10.1.2.3:4567".parse().unwrap()), certificate_serial: "77".to_owned() };
+    let request = Request::put("/v1/secret/a%2Fb?x=1")
+        .header("x-strongroom-peer", "1.1.1.1:1")
+        .header("connection", "keep-alive")
+        .body(whole(Bytes::from("body")))
+        .unwrap();
+    let answer = second.network.send(&first.peer(), origin.attach(request).unwrap()).await.unwrap();
+    let text = answer.into_body().collect().await.unwrap().to_bytes();
+    let expected = format!("PUT /v1/secret/a%2Fb?x=1 {origin:?} body");
+    assert_eq!(String::from_utf8_lossy(&text), expected);
+    first.close().await;
+    second.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_is_let_in() {
+    let (root, _, first, second) = pair().await;
+    let call = |node: &Node| {
+        let (network, peer) = (node.network.clone(), first.peer());
+        async move { network.call(&peer, Rpc::Vote, Bytes::new()).await }
+    };
+    let without = call(&second).await;
+    assert!(matches!(without, Err(TransportError::Unreachable(_))), "{without:?}");
+    let other = Authority::generate(&first.store.cluster_id(), now()).unwrap();
+    second.take_credentials(root.path(), &other);
+    let foreign = call(&second).await;
+    assert!(matches!(foreign, Err(TransportError::Unreachable(_))), "{foreign:?}");
+    let mut plain = TcpStream::connect(first.address).await.unwrap();
+    plain.write_all(b"GET /raft/vote HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut told = Vec::new();
+    // An alert or a reset: nothing of ours is said to strangers.
+    let _ = plain.read_to_end(&mut told).await;
+    assert!(!told.windows(4).any(|part| part == b"HTTP"), "{told:?}");
+    first.close().await;
+    second.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_node_under_the_same_address_is_noticed() {
+    let (root, authority, first, second) = pair().await;
+    second.take_credentials(root.path(), &authority);
+    let wrong = Peer { raft_id: first.store.raft_id() ^ 1, ..first.peer() };
+    let refused = second.network.call(&wrong, Rpc::Vote, Bytes::new()).await;
+    assert!(matches!(refused, Err(TransportError::Unreachable(_))), "{refused:?}");
+    let malformed = second.network.call(&first.peer(), Rpc::Vote, Bytes::from_static(b"x")).await;
+    assert!(matches!(malformed, Err(TransportError::Failed(_))), "{malformed:?}");
+    first.close().await;
+    second.close().await;
+}
