@@ -187,6 +187,8 @@ class Server:
     storage: str = "raft"
     extra_config: str = ""
     listener_config: str = ""
+    node_id: str = "node1"
+    storage_config: str = ""
     shares: list = field(default_factory=list)
     threshold: int = 0
     root_token: str = ""
@@ -233,7 +235,7 @@ class Server:
         else:
             tls = "tls_disable = true"
         storage = {
-            "raft": f'storage "raft" {{\n  path = "{self.storage_path}"\n  node_id = "node1"\n}}',
+            "raft": f'storage "raft" {{\n  path = "{self.storage_path}"\n  node_id = "{self.node_id}"\n{self.storage_config}}}',
             "inmem": 'storage "inmem" {}',
         }[self.storage]
         # OpenBao has some of Vault's API switched off unless told otherwise.

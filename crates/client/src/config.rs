@@ -74,6 +74,8 @@ pub struct Tls {
     pub client_cert: Option<PathBuf>,
     /// File of the PEM private key of `client_cert`.
     pub client_key: Option<PathBuf>,
+    /// The PEM certificate chain to present and its private key, given directly; goes before the files.
+    pub client_pem: Option<(Vec<u8>, Secret<String>)>,
     /// The server name to ask for and to verify, instead of the address's host.
     pub server_name: Option<String>,
     /// Accepts any certificate. Gives up what TLS is for.

@@ -26,6 +26,13 @@ pub(crate) fn client_config(tls: &Tls) -> Result<ClientConfig, ConfigError> {
         builder.with_root_certificates(roots(tls)?)
     };
     let mut config = match (&tls.client_cert, &tls.client_key) {
+        _ if let Some((chain, key)) = &tls.client_pem => {
+            let unfit = |error: &dyn std::fmt::Display| ConfigError::Tls(error.to_string());
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
+            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes());
+            let (chain, key) = (chain.map_err(|error| unfit(&error))?, key.map_err(|error| unfit(&error))?);
+            builder.with_client_auth_cert(chain, key).map_err(refused)?
+        }
         (Some(cert), Some(key)) => {
             let chain = certificates("client cert", cert)?;
             let key = PrivateKeyDer::from_pem_file(key).map_err(|error| file("client key", key, &error))?;

@@ -14,7 +14,7 @@ mod tests;
 
 pub use authority::{Authority, AuthorityError};
 pub use identity::{Credentials, Identity, IdentityError, PublicKey, name_of};
-pub use network::Network;
+pub use network::{Body, Network, whole};
 pub use port::{Forwarded, Origin, Port};
 
 /// The application protocol of the cluster port (ALPN, RFC 7301). Another one is another version of it.

@@ -33,7 +33,7 @@ const LARGEST_ANSWER: usize = 1 << 20;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// What is sent to a peer.
-pub(crate) type Body = BoxBody<Bytes, Failure>;
+pub type Body = BoxBody<Bytes, Failure>;
 
 /// The connections to all peers.
 #[derive(Default)]
@@ -49,7 +49,7 @@ struct Connection {
 }
 
 /// A body in one piece.
-pub(crate) fn whole(bytes: Bytes) -> Body {
+pub fn whole(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed()
 }
 

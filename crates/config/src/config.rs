@@ -39,6 +39,8 @@ pub struct Config {
     pub disable_mlock: Option<bool>,
     /// Nothing is cached.
     pub disable_cache: bool,
+    /// A standby hands every request to the active node.
+    pub disable_performance_standby: bool,
     /// Entries of the cache; the server's choice unless set.
     pub cache_size: Option<u64>,
     /// What is logged; `info` unless set.
@@ -214,6 +216,7 @@ impl Config {
             default_max_request_duration,
             disable_mlock: fields.flag("disable_mlock")?,
             disable_cache: fields.switch("disable_cache")?,
+            disable_performance_standby: fields.switch("disable_performance_standby")?,
             cache_size: fields.integer("cache_size", 0..=i64::MAX)?.filter(|size| *size != 0),
             log_level: fields.choice("log_level", &LOG_LEVELS)?,
             log_requests_level: fields.choice("log_requests_level", &LOG_LEVELS)?,

@@ -43,7 +43,6 @@ impl Config {
         environment.set(&mut raft.node_id, "VAULT_RAFT_NODE_ID", convert::text)?;
         if environment.read(NON_VOTER, convert::text)?.is_some() {
             raft.retry_join_as_non_voter = true;
-            warnings.extend(without_effect(NON_VOTER, &keys::STORAGE_RAFT, "retry_join_as_non_voter"));
         }
         Ok(warnings)
     }

@@ -64,7 +64,7 @@ pub const BLOCKS: [&Block; 13] = [
     &TELEMETRY,
 ];
 
-const ONE_NODE: &str = "this version runs one node, by itself";
+const PLAIN_CLUSTER: &str = "nodes are promoted as they catch up, and the cluster port has no options";
 const NO_METRICS: &str = "this version neither collects nor sends metrics";
 const NOT_THERE: &str = "this server does not have what it disables";
 const INNER_PART: &str = "it tunes an inner part of Vault that this server does not have";
@@ -90,6 +90,7 @@ pub static OUTERMOST: Block = Block::new(
                 "default_max_request_duration",
                 "disable_mlock",
                 "disable_cache",
+                "disable_performance_standby",
                 "cache_size",
                 "log_level",
                 "log_requests_level",
@@ -108,7 +109,7 @@ pub static OUTERMOST: Block = Block::new(
         ),
         (NoEffect("this version has no web interface"), &["ui"]),
         (NoEffect(NO_METRICS), &["telemetry"]),
-        (NoEffect(ONE_NODE), &["disable_clustering", "cluster_cipher_suites"]),
+        (NoEffect(PLAIN_CLUSTER), &["disable_clustering", "cluster_cipher_suites"]),
         (
             NoEffect("secrets engines and auth methods are built in, no plugin is loaded"),
             &["plugin_directory", "plugin_file_uid", "plugin_file_permissions", "plugin_tmpdir"],
@@ -128,15 +129,7 @@ pub static OUTERMOST: Block = Block::new(
         ),
         (NoEffect("this server has no experiments"), &["experiments", "feature_flags"]),
         (NoEffect("every namespace has the same endpoints"), &["administrative_namespace_path"]),
-        (
-            NoEffect(NOT_THERE),
-            &[
-                "disable_performance_standby",
-                "disable_sealwrap",
-                "disable_indexing",
-                "disable_sentinel_trace",
-            ],
-        ),
+        (NoEffect(NOT_THERE), &["disable_sealwrap", "disable_indexing", "disable_sentinel_trace"]),
         (
             NoEffect(INNER_PART),
             &[
@@ -176,13 +169,13 @@ pub static STORAGE_RAFT: Block = Block::new(
                 "trailing_logs",
                 "snapshot_threshold",
                 "max_entry_size",
+                "retry_join",
+                "retry_join_as_non_voter",
             ],
         ),
         (
-            NoEffect(ONE_NODE),
+            NoEffect(PLAIN_CLUSTER),
             &[
-                "retry_join",
-                "retry_join_as_non_voter",
                 "autopilot_reconcile_interval",
                 "autopilot_update_interval",
                 "autopilot_upgrade_version",
@@ -245,9 +238,9 @@ pub static LISTENER_TCP: Block = Block {
                 "tls_disable_client_certs",
                 "tls_require_and_verify_client_cert",
                 "tls_client_ca_file",
+                "cluster_address",
             ],
         ),
-        (NoEffect(ONE_NODE), &["cluster_address"]),
         (NoEffect("the server's preference always counts"), &["tls_prefer_server_cipher_suites"]),
         (
             Refused("let the proxy send X-Forwarded-For and set \"x_forwarded_for_authorized_addrs\""),

@@ -45,7 +45,7 @@ impl Config {
             "disable_clustering": self.disable_clustering,
             "disable_indexing": false,
             "disable_mlock": self.disable_mlock.unwrap_or_default(),
-            "disable_performance_standby": false,
+            "disable_performance_standby": self.disable_performance_standby,
             "disable_printable_check": false,
             "disable_sealwrap": false,
             "disable_sentinel_trace": false,

@@ -23,7 +23,7 @@ use crate::tokens::{NewToken, TokenEntry};
 use crate::{Core, ROOT_NAMESPACE};
 
 const CONFIG: &str = "seal-config";
-const ROOT_KEY: &str = "root-key";
+pub(crate) const ROOT_KEY: &str = "root-key";
 const KEYRING: &str = "keyring";
 const ROTATION: &str = "rotation";
 
@@ -32,7 +32,7 @@ const COUNT_STEP: u64 = 100_000;
 
 /// What is needed to know before there are keys.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct SealConfig {
+pub(crate) struct SealConfig {
     shares: u8,
     threshold: u8,
     cluster_name: String,
@@ -76,7 +76,7 @@ pub type KeyStatus = TermInfo;
 #[derive(Default)]
 pub(crate) struct Keeper {
     collector: Option<ShareCollector>,
-    root_key: Option<Zeroizing<[u8; 32]>>,
+    pub(crate) root_key: Option<Zeroizing<[u8; 32]>>,
     counted: u64,
 }
 
@@ -153,8 +153,9 @@ impl From<KeyringError> for InitError {
 }
 
 impl Core {
-    async fn seal_config(&self) -> Result<Option<SealConfig>, BarrierError> {
-        let Some(bytes) = self.barrier.bootstrap(CONFIG).await? else { return Ok(None) };
+    /// What is known of the seal, also of that of a cluster that this node is joining.
+    pub(crate) async fn seal_config(&self) -> Result<Option<SealConfig>, BarrierError> {
+        let Some(bytes) = self.barrier.bootstrap(CONFIG).await? else { return Ok(self.config_to_join()) };
         let malformed =
             |error: serde_json::Error| BarrierError::Malformed(CONFIG.to_owned(), error.to_string());
         serde_json::from_slice(&bytes).map(Some).map_err(malformed)
@@ -162,7 +163,7 @@ impl Core {
 
     /// Whether there are keys in storage.
     pub async fn is_initialized(&self) -> Result<bool, BarrierError> {
-        Ok(self.barrier.bootstrap(CONFIG).await?.is_some())
+        Ok(self.barrier.bootstrap(CONFIG).await?.is_some() || self.config_to_join().is_some())
     }
 
     /// Where sealing stands.
@@ -338,13 +339,18 @@ impl Core {
         let absent =
             |name: &str| UnsealError::Barrier(BarrierError::Malformed(name.to_owned(), "absent".to_owned()));
         let unseal_key: &[u8; 32] = candidate.try_into().map_err(|_error| wrong(KeyringError::Unopenable))?;
-        let wrapped = self.barrier.bootstrap(ROOT_KEY).await?.ok_or_else(|| absent(ROOT_KEY))?;
+        let wrapped = match self.barrier.bootstrap(ROOT_KEY).await? {
+            None => self.root_key_to_join(),
+            wrapped => wrapped,
+        };
+        let wrapped = wrapped.ok_or_else(|| absent(ROOT_KEY))?;
         let opened = unwrap_key(unseal_key, b"root-key", &wrapped).map_err(wrong)?;
         let mut root_key = Zeroizing::new([0; 32]);
         if opened.len() != root_key.len() {
             return Err(absent(ROOT_KEY));
         }
         root_key.copy_from_slice(&opened);
+        self.finish_joining(&root_key).await?;
         let wrapped = self.barrier.bootstrap(KEYRING).await?.ok_or_else(|| absent(KEYRING))?;
         let keyring = Keyring::unwrap(&root_key, &wrapped).map_err(BarrierError::from)?;
         let salt = unwrap_key(&root_key, b"token-salt", &config.token_salt).map_err(BarrierError::from)?;
@@ -358,11 +364,18 @@ impl Core {
             active_since: self.environment.clock.now(),
         })));
         tracing::info!("vault is unsealed");
+        if let Err(error) = self.enter_cluster().await {
+            tracing::error!(%error, "this node cannot show its peers who it is");
+        }
         Ok(())
     }
 
     /// Drops keys and opened entries. Requests under way fail at their next look into storage.
     pub async fn seal(&self) {
+        self.step_down().await;
+        if let Some(node) = self.cluster() {
+            node.store.set_eligible(false);
+        }
         let mut keeper = self.keeper.lock().await;
         keeper.collector = None;
         keeper.root_key = None;
@@ -413,6 +426,18 @@ impl Core {
         let wrapped = keyring.wrap(&self.environment.entropy, root_key).map_err(BarrierError::from)?;
         txn.put_bootstrap(KEYRING, wrapped);
         txn.commit().await?;
+        Ok(())
+    }
+
+    /// Takes over the keys that the active node has made since.
+    pub(crate) async fn renew_keyring(&self) -> Result<(), BarrierError> {
+        let keeper = self.keeper.lock().await;
+        let (Some(root_key), false) = (keeper.root_key.as_ref(), self.is_active()) else { return Ok(()) };
+        let Some(wrapped) = self.barrier.bootstrap(KEYRING).await? else { return Ok(()) };
+        let keyring = Keyring::unwrap(root_key, &wrapped)?;
+        if !self.barrier.is_sealed() {
+            self.barrier.unseal(keyring);
+        }
         Ok(())
     }
 

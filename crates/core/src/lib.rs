@@ -6,6 +6,7 @@
 
 mod auditing;
 mod catalog;
+mod cluster;
 mod derived;
 mod envelope;
 mod keeper;
@@ -22,7 +23,7 @@ mod tokens;
 mod wrapping;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -33,6 +34,7 @@ use strongroom_policy::{CompiledAcl, DenyMode};
 
 pub use auditing::{AuditEntry, AuditedHeader, Auditing, NewDevice};
 pub use catalog::Catalog;
+pub use cluster::{Admission, Answered, Challenge, ClusterNode, Introducer, LeaderAddress};
 pub use envelope::Envelope;
 pub use keeper::{InitError, Initialized, KeyStatus, RotationConfig, SealStatus, Standing, UnsealError};
 pub use leases::{Irrevocable, Lease, LeaseFacts};
@@ -131,6 +133,7 @@ pub struct Core {
     auditing: Derived<Auditing>,
     audit_devices: OpenDevices,
     lockouts: Lockouts,
+    cluster: OnceLock<ClusterNode>,
 }
 
 impl Core {
@@ -156,6 +159,7 @@ impl Core {
             auditing: Derived::new(),
             audit_devices: OpenDevices::default(),
             lockouts: Lockouts::default(),
+            cluster: OnceLock::new(),
         });
         core.barrier.store().observe(Arc::new(observing::CoreObserver::new(&core)));
         core

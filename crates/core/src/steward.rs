@@ -27,6 +27,12 @@ impl Core {
             if core.barrier.is_sealed() {
                 continue;
             }
+            if !core.is_active() {
+                if let Err(error) = core.renew_keyring().await {
+                    tracing::error!(%error, "the keys of the active node could not be taken over");
+                }
+                continue;
+            }
             ticks = ticks.wrapping_add(1);
             let done = core.work_once(ticks.is_multiple_of(MAINTENANCE_EVERY)).await;
             if let Err(error) = done.as_ref().map_err(ToString::to_string)
@@ -43,6 +49,7 @@ impl Core {
         steps(|| self.continue_revocations()).await?;
         steps(|| self.clear_leavings()).await?;
         self.rotate_if_due().await?;
+        self.promote_members().await?;
         if with_engines {
             let router = self.router().await?;
             for mounted in router.all().filter(|mounted| mounted.engine.has_maintenance()) {

@@ -3,6 +3,7 @@
 use strongroom_barrier::{Scope, Stored, Table};
 
 use crate::auditing::{AuditEntry, AuditedHeader};
+use crate::cluster::KeptAuthority;
 use crate::leases::{Due, Lease};
 use crate::mounts::MountEntry;
 use crate::policies::PolicyEntry;
@@ -19,6 +20,8 @@ pub(crate) const AUDIT_DEVICES: Table<str, AuditEntry> = Table::new(3);
 pub(crate) const AUDITED_HEADERS: Table<str, AuditedHeader> = Table::new(4);
 /// Single values by name: the next mount number, the token salt, and the like.
 pub(crate) const NUMBERS: Table<str, Number> = Table::new(5);
+/// The authority of the cluster's certificates; there is one.
+pub(crate) const AUTHORITY: Table<str, KeptAuthority> = Table::new(9);
 /// Service tokens by key.
 pub(crate) const TOKENS: Table<TokenKey, TokenEntry> = Table::new(16);
 /// Tokens by accessor.

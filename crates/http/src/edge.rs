@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use strongroom_cluster::Origin;
 use strongroom_core::{Answer, Core};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -24,6 +25,8 @@ use crate::forwarded::ForwardedFor;
 use crate::json::JsonLimits;
 use crate::patience::{Limits, Patient, Phase};
 use crate::request::{self, Line};
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
 
 /// Which headers an answer with a status gets.
 pub type HeadersFor = Arc<dyn Fn(u16) -> Vec<(String, String)> + Send + Sync>;
@@ -150,7 +153,19 @@ impl Edge {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, connection: Connection) -> Response<Full<Bytes>> {
+    pub(crate) const fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    pub(crate) const fn json_limits(&self) -> &JsonLimits {
+        &self.settings.json
+    }
+
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: Connection,
+    ) -> Response<Full<Bytes>> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         let head = request.method() == Method::HEAD;
         let may_leave_a_body = request.version() <= Version::HTTP_11 && request::reads_body(request.method());
@@ -199,6 +214,8 @@ impl Edge {
         } else {
             Bytes::new()
         };
+        let kept = self.core.is_standby().then(|| (parts.clone(), bytes.clone()));
+        let serial = connection.certificate_serial.clone();
         let id = self.core.environment().entropy.public_uuid();
         let id = id.map_err(|error| Refusal(500, error.to_string()))?;
         let inbound = request::inbound(
@@ -210,7 +227,16 @@ impl Edge {
             connection.certificate_serial,
             &self.settings.json,
         )?;
-        Ok(self.core.handle(inbound).await)
+        match kept {
+            None => Ok(self.core.handle(inbound).await),
+            Some((parts, bytes)) => match self.core.handle_as_standby(inbound).await {
+                Some(answer) => Ok(answer),
+                None => {
+                    Box::pin(self.forward(parts, bytes, Origin { peer: remote, certificate_serial: serial }))
+                        .await
+                }
+            },
+        }
     }
 
     fn response(&self, answer: Answer, head: bool) -> Response<Full<Bytes>> {
@@ -224,7 +250,7 @@ impl Edge {
             HeaderValue::from_static("max-age=31536000; includeSubDomains"),
         );
         if !answer.content_type.is_empty() {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+            headers.insert(CONTENT_TYPE, HeaderValue::from_str(&answer.content_type).unwrap_or(TEXT));
         }
         let custom = (self.settings.custom_headers)(answer.status);
         let own = [
@@ -247,7 +273,12 @@ fn refused(refusal: &Refusal) -> Answer {
     let Refusal(status, text) = refusal;
     let errors: Vec<&str> = if text.is_empty() { Vec::new() } else { vec![text] };
     let body = format!("{}\n", serde_json::json!({ "errors": errors }));
-    Answer { status: *status, content_type: "application/json", body: body.into(), headers: Vec::new() }
+    Answer {
+        status: *status,
+        content_type: "application/json".into(),
+        body: body.into(),
+        headers: Vec::new(),
+    }
 }
 
 fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {

@@ -5,6 +5,7 @@
 mod body;
 mod completed;
 mod edge;
+mod forward;
 mod forwarded;
 mod json;
 mod patience;

@@ -93,7 +93,7 @@ impl Options {
             pipeline_depth: 1,
             reserve: None,
             idle_after: Duration::from_secs(10),
-            heartbeat: Duration::from_millis(250),
+            heartbeat: Duration::from_millis(100),
             leader_wait: Duration::from_secs(10),
             clock: Clock::system(),
             entropy: Entropy::system(),

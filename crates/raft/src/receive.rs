@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
@@ -50,6 +51,9 @@ impl RaftStore {
             Rpc::PreVote => {
                 let request: VoteRequest<Types> = decode(body).map_err(malformed)?;
                 answer(&raft.pre_vote(request).await.map_err(|error| failed(&error))?)
+            }
+            Rpc::Transfer if !self.inner.eligible.load(Ordering::Acquire) => {
+                Err(StoreError::Failed("this node may not lead".to_owned()))
             }
             Rpc::Transfer => {
                 let request: TransferLeaderRequest<Types> = decode(body).map_err(malformed)?;

@@ -81,6 +81,8 @@ pub(crate) struct Inner {
     node_id: String,
     raft_id: u64,
     pub(crate) path: PathBuf,
+    /// Whether it may lead.
+    pub(crate) eligible: AtomicBool,
     /// What the cluster is told of this node when it begins one.
     this_node: Node,
     leader_wait: Duration,
@@ -135,6 +137,7 @@ impl RaftStore {
                 node_id: identity.node_id,
                 raft_id: identity.raft_id,
                 path: options.path.clone(),
+                eligible: AtomicBool::new(true),
                 leader_wait: options.leader_wait,
                 raft,
                 state,
@@ -170,6 +173,12 @@ impl RaftStore {
     /// The cluster's identity.
     pub fn cluster_id(&self) -> Arc<str> {
         self.inner.state.cluster_id()
+    }
+
+    /// Whether this node may be elected from now on. One that cannot serve should not lead.
+    pub fn set_eligible(&self, eligible: bool) {
+        self.inner.eligible.store(eligible, Ordering::Release);
+        self.inner.raft.runtime_config().elect(eligible);
     }
 
     /// Makes this node, which belongs to no cluster yet, wait for being admitted to the one of this identity.

@@ -3,6 +3,7 @@
 mod catalog;
 #[cfg(test)]
 mod catalog_tests;
+mod cluster;
 mod dev;
 mod listen;
 mod logs;

@@ -14,6 +14,7 @@ use strongroom_policy::DenyMode;
 use strongroom_stdx::{Clock, Entropy};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cluster::{self, ClusterPort};
 use crate::listen::Listeners;
 use crate::logs::Logs;
 use crate::options::{HELP, Options};
@@ -62,7 +63,12 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
     };
     let barrier = Barrier::new(opened.store.clone(), environment.entropy.clone(), cache);
     let core = Core::new(barrier, environment, settings(&config, cache), catalog::catalog());
+    let cluster = match opened.peering {
+        Some(peering) => Some(ClusterPort::start(&core, &config, peering).await?),
+        None => None,
+    };
     let listeners = Listeners::start(&core, &config, opened.node_id.as_deref()).await?;
+    cluster::retry_join(&core, &config).await?;
     let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
     describe(&config, &listeners, opened.store.kind(), io)?;
     if let Some(flags) = &options.dev {
@@ -74,6 +80,7 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
     listeners.drain(PATIENCE).await;
     steward.abort();
     core.seal().await;
+    drop(cluster);
     opened.store.close().await;
     Ok(())
 }

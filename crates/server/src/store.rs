@@ -4,26 +4,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use strongroom_cluster::Network;
 use strongroom_config::{Config, Raft, Storage};
 use strongroom_raft::{Options, RaftStore};
 use strongroom_storage::{InMemory, Store};
 
+use crate::cluster::Peering;
+
 /// Between two heartbeats, for each step of `performance_multiplier`.
-const HEARTBEAT: Duration = Duration::from_millis(50);
+const HEARTBEAT: Duration = Duration::from_millis(20);
 
 /// A store, and the raft node's name where it is one.
 pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) node_id: Option<String>,
+    pub(crate) peering: Option<Peering>,
 }
 
 pub(crate) async fn open(config: &Config) -> Result<Opened> {
     match &config.storage {
         None => bail!("a storage stanza is needed"),
-        Some(Storage::Inmem) => Ok(Opened { store: Arc::new(InMemory::new()), node_id: None }),
+        Some(Storage::Inmem) => Ok(Opened { store: Arc::new(InMemory::new()), node_id: None, peering: None }),
         Some(Storage::Raft(raft)) => {
-            let store = RaftStore::open(options(config, raft)?).await?;
-            Ok(Opened { node_id: Some(store.node_id().to_owned()), store })
+            let network = Arc::new(Network::default());
+            let mut options = options(config, raft)?;
+            options.bootstrap = false;
+            options.transport = network.clone();
+            let path = options.path.clone();
+            let store = RaftStore::open(options).await?;
+            let peering = Some(Peering { store: store.clone(), network, path });
+            Ok(Opened { node_id: Some(store.node_id().to_owned()), store, peering })
         }
     }
 }
@@ -62,7 +72,7 @@ mod tests {
         let chosen = configured(
             "performance_multiplier = 1\ntrailing_logs = 7\nsnapshot_threshold = 9\nmax_entry_size = 8388608",
         );
-        assert_eq!(chosen.heartbeat, Duration::from_millis(50));
+        assert_eq!(chosen.heartbeat, Duration::from_millis(20));
         assert_eq!((chosen.trailing_logs, chosen.snapshot_threshold), (7, 9));
         assert_eq!((chosen.max_commit_size, chosen.segment_size), (8 << 20, 16 << 20));
         let small = configured("max_entry_size = 65536");

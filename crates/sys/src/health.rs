@@ -4,11 +4,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use strongroom_core::{Core, SealStatus};
+use strongroom_core::{ClusterNode, Core, SealStatus};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Engine, EngineError, Extension, Input, IntoReply, OperationDoc, Reply, bad_request,
 };
+
+use strongroom_raft::Member;
 
 use crate::bare::{AtTop, Bare};
 
@@ -119,10 +121,10 @@ async fn health(
         chosen(input.uninitcode.as_ref(), 501)?,
         chosen(input.sealedcode.as_ref(), 503)?,
         chosen(input.activecode.as_ref(), 200)?,
+        chosen(input.standbycode.as_ref(), 429)?,
     ];
     // States that a node of this version is never in: what is asked for them must still make sense.
     for (given, usual) in [
-        (&input.standbycode, 429),
         (&input.drsecondarycode, 472),
         (&input.performancestandbycode, 473),
         (&input.haunhealthycode, 474),
@@ -130,17 +132,21 @@ async fn health(
     ] {
         chosen(given.as_ref(), usual)?;
     }
-    let [uninitialized, sealed, active] = codes;
+    let [uninitialized, sealed, active, standby] = codes;
+    let stands_by = core.is_standby();
+    // As in Vault: naming the parameter is enough, but for a plain no.
+    let standby_ok = input.standbyok.as_ref().is_some_and(|given| given.0 != "false");
     let answered = match &status {
         SealStatus { initialized: false, .. } => uninitialized,
         SealStatus { sealed: true, .. } => sealed,
+        _ if stands_by && !standby_ok => standby,
         _ => active,
     };
     let replication = if status.sealed { "unknown" } else { "disabled" };
     let health = Health {
         initialized: status.initialized,
         sealed: status.sealed,
-        standby: status.sealed,
+        standby: status.sealed || stands_by,
         performance_standby: false,
         replication_performance_mode: replication,
         replication_dr_mode: replication,
@@ -186,33 +192,26 @@ struct Leader {
 }
 
 async fn leader(Extension(core): Extension<Core>) -> Result<Bare<Leader>, EngineError> {
-    let store = core.barrier().store();
-    let ha_enabled = is_clustered(&core);
-    let standing = core.standing().filter(|_| ha_enabled);
-    let settings = core.settings();
-    let known = |address: &String| if standing.is_some() { address.clone() } else { String::new() };
-    let index = ha_enabled.then(|| store.applied());
+    let node = core.cluster().filter(|_| !core.barrier().is_sealed());
+    let since = core.active_since().filter(|_| node.is_some());
+    let leading = node.and_then(ClusterNode::leader).map(|leader| leader.member);
+    let address =
+        |of: fn(&Member) -> &String| leading.as_ref().map_or_else(String::new, |leader| of(leader).clone());
+    let status = core.cluster().map(|node| node.store.status());
     Ok(Bare(
         200,
         Leader {
-            ha_enabled,
-            is_self: standing.is_some(),
-            active_time: standing
-                .as_ref()
-                .map_or_else(|| NEVER.to_owned(), |standing| standing.active_since.rfc3339()),
-            leader_address: known(&settings.api_addr),
-            leader_cluster_address: known(&settings.cluster_addr),
+            ha_enabled: core.cluster().is_some(),
+            is_self: since.is_some(),
+            active_time: since.map_or_else(|| NEVER.to_owned(), strongroom_engine_api::Moment::rfc3339),
+            leader_address: address(|leader| &leader.api_address),
+            leader_cluster_address: address(|leader| &leader.cluster_address),
             performance_standby: false,
             performance_standby_last_remote_wal: 0,
-            raft_committed_index: index,
-            raft_applied_index: index,
+            raft_committed_index: status.as_ref().map(|status| status.committed),
+            raft_applied_index: status.as_ref().map(|status| status.applied),
         },
     ))
-}
-
-/// Whether storage is of the kind that several nodes share.
-fn is_clustered(core: &Core) -> bool {
-    core.barrier().store().kind() == "raft"
 }
 
 /// The nodes of a cluster.
@@ -250,11 +249,12 @@ struct Node {
 
 async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, EngineError> {
     let settings = core.settings();
-    let node = Node {
-        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        api_address: settings.api_addr.clone(),
-        cluster_address: settings.cluster_addr.clone(),
-        active_node: true,
+    let this = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let node = |hostname, api_address: &String, cluster_address: &String, active_node| Node {
+        hostname,
+        api_address: api_address.clone(),
+        cluster_address: cluster_address.clone(),
+        active_node,
         last_echo: None,
         echo_duration_ms: 0,
         clock_skew_ms: 0,
@@ -262,11 +262,23 @@ async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, Eng
         upgrade_version: settings.version.clone(),
         redundancy_zone: String::new(),
     };
-    Ok(AtTop(Nodes { nodes: vec![node] }))
+    let Some(cluster) = core.cluster() else {
+        return Ok(AtTop(Nodes {
+            nodes: vec![node(this(), &settings.api_addr, &settings.cluster_addr, true)],
+        }));
+    };
+    let members = cluster.store.members().into_iter().map(|status| {
+        let Member { raft_id, node_id, api_address, cluster_address, .. } = status.member;
+        // The name of another node's machine is not known here; that of the node is.
+        let hostname = if raft_id == cluster.store.raft_id() { this() } else { node_id };
+        node(hostname, &api_address, &cluster_address, status.leader)
+    });
+    Ok(AtTop(Nodes { nodes: members.collect() }))
 }
 
 /// With no other node there is nobody to hand over to: as in Vault, nothing happens.
-async fn step_down() -> Result<(), EngineError> {
+async fn step_down(Extension(core): Extension<Core>) -> Result<(), EngineError> {
+    core.step_down().await;
     Ok(())
 }
 

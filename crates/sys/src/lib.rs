@@ -13,6 +13,7 @@ mod locked_users;
 mod mounts;
 mod openapi;
 mod policies;
+mod raft;
 mod raw;
 mod remount;
 mod rotate;
@@ -41,6 +42,7 @@ pub fn engine() -> Engine {
         mounts::routes,
         openapi::routes,
         policies::routes,
+        raft::routes,
         raw::routes,
         remount::routes,
         rotate::routes,

@@ -197,7 +197,7 @@ fn check_warnings(loaded: &Loaded) {
         assert!(warning.contains("is accepted and has no effect: "), "{warning}");
         keys.extend(warning.split('"').nth(1).map(str::to_owned));
     }
-    let wanted = ["autopilot_redundancy_zone", "retry_join", "telemetry", "ui"];
+    let wanted = ["autopilot_redundancy_zone", "telemetry", "ui"];
     assert_eq!(keys, wanted.map(str::to_owned).into());
 }
 

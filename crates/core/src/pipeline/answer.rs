@@ -1,5 +1,7 @@
 //! What goes back to the edge.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde_json::json;
 use strongroom_engine_api::{EngineError, RawBody};
@@ -12,7 +14,7 @@ pub struct Answer {
     /// The status.
     pub status: u16,
     /// The `Content-Type`; empty where there is no body.
-    pub content_type: &'static str,
+    pub content_type: Cow<'static, str>,
     /// The body.
     pub body: Bytes,
     /// Further headers.
@@ -30,15 +32,15 @@ impl Answer {
     ) -> Result<Self, EngineError> {
         if envelope.is_empty() {
             let status = status.unwrap_or(204);
-            return Ok(Self { status, content_type: "", body: Bytes::new(), headers: Vec::new() });
+            return Ok(Self { status, content_type: "".into(), body: Bytes::new(), headers: Vec::new() });
         }
         let body = envelope.render(request_id)?.into();
-        Ok(Self { status: status.unwrap_or(200), content_type: JSON, body, headers: Vec::new() })
+        Ok(Self { status: status.unwrap_or(200), content_type: JSON.into(), body, headers: Vec::new() })
     }
 
     pub(crate) fn raw(raw: RawBody, status: Option<u16>) -> Self {
         let status = status.unwrap_or(200);
-        Self { status, content_type: raw.content_type, body: raw.body, headers: Vec::new() }
+        Self { status, content_type: raw.content_type.into(), body: raw.body, headers: Vec::new() }
     }
 
     /// Vault's error body: `{"errors": [...]}`, with a not-found's data where it has some.
@@ -60,6 +62,6 @@ impl Answer {
             // With it, an operator finds the reason in the log.
             headers.push(("X-Vault-Request-Id".to_owned(), inbound.id.to_string()));
         }
-        Self { status, content_type: JSON, body: body.into(), headers }
+        Self { status, content_type: JSON.into(), body: body.into(), headers }
     }
 }

@@ -17,6 +17,7 @@ mod help;
 mod inbound;
 mod refused;
 mod resolve;
+mod standby;
 
 use std::sync::Arc;
 

@@ -55,6 +55,16 @@ impl Core {
         Ok(Resolved::new(mounted, rest, inbound.asked))
     }
 
+    fn system_engine(&self) -> Option<Arc<Engine>> {
+        self.catalog.engine(Class::System, "system", &std::collections::BTreeMap::new())
+    }
+
+    /// Whether a request is for an endpoint that answers in every state of the server.
+    pub(super) fn is_always_answered(&self, inbound: &Inbound) -> bool {
+        let Some(rest) = inbound.path.strip_prefix("sys/") else { return false };
+        self.system_engine().is_some_and(|engine| always_answered(&engine, rest, inbound.asked).is_some())
+    }
+
     /// Answers what is answered whether sealed or not, before tokens and audit: `sys/seal-status`, `sys/health` and
     /// their kind. `None`: the request is none of those.
     pub(super) async fn serve_sealed(
@@ -62,10 +72,7 @@ impl Core {
         inbound: &Arc<Inbound>,
     ) -> Result<Option<Answer>, Refused> {
         let Some(rest) = inbound.path.strip_prefix("sys/") else { return Ok(None) };
-        let Some(engine) = self.catalog.engine(Class::System, "system", &std::collections::BTreeMap::new())
-        else {
-            return Ok(None);
-        };
+        let Some(engine) = self.system_engine() else { return Ok(None) };
         let Some((endpoint, params)) = always_answered(&engine, rest, inbound.asked) else { return Ok(None) };
         let txn = self.barrier.transaction(self.barrier.view());
         let mount = Arc::new(strongroom_engine_api::Mount {

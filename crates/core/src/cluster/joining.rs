@@ -1,0 +1,388 @@
+//! Joining a cluster: who can open the barrier may.
+//!
+//! ```text
+//! new node                                            active node
+//!   join ───── bootstrap/challenge {server_id} ────►    seal configuration, sealed root key, a challenge
+//!   (shares of the unseal key are given: the root key is known)
+//!   unseal ─── bootstrap/answer {who I am, MAC} ───►    checks the MAC, signs a certificate, admits
+//!           ◄─ cluster, certificates, MAC ──────────
+//! ```
+//! A challenge is a random number sealed with the root key, good for one answer within a minute. The MACs are over all
+//! that is said, under a key derived from the root key: neither side need trust the listener in between. Source for
+//! paths and names: Vault's API page `sys/storage/raft`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::json;
+use strongroom_barrier::{BarrierError, unwrap_key, wrap_key};
+use strongroom_cluster::PublicKey;
+use strongroom_engine_api::{EngineError, Moment, bad_request};
+use strongroom_raft::Member;
+use zeroize::Zeroizing;
+
+use super::membership::{unidentified, unsigned};
+use super::{ClusterNode, LeaderAddress};
+use crate::Core;
+use crate::keeper::{ROOT_KEY, SealConfig};
+
+/// How long a challenge is good.
+const GOOD_FOR: Duration = Duration::from_mins(1);
+/// Challenges that may be open at a time.
+const MOST_POSED: usize = 64;
+/// How long a new node waits for the cluster's data to arrive.
+const ARRIVAL: Duration = Duration::from_secs(30);
+const ARRIVAL_LOOK: Duration = Duration::from_millis(50);
+
+/// Between two attempts at joining.
+const RETRY: Duration = Duration::from_secs(2);
+
+const CHALLENGE_PURPOSE: &[u8] = b"raft-challenge";
+
+/// A node that has asked to join and is yet to be unsealed.
+pub(super) struct Joining {
+    leader: LeaderAddress,
+    non_voter: bool,
+    pub(super) config: SealConfig,
+    pub(super) root_key: Vec<u8>,
+}
+
+/// A challenge that was posed.
+pub(super) struct Posed {
+    nonce: [u8; 32],
+    at: Moment,
+}
+
+/// What a node that wants to join is told.
+pub struct Challenge {
+    /// A number sealed with the root key.
+    pub challenge: Vec<u8>,
+    /// What is known of the seal: how many shares, how many of them are needed.
+    pub config: serde_json::Value,
+    /// The root key, sealed with the unseal key.
+    pub root_key: Vec<u8>,
+}
+
+/// What a node answers to its challenge.
+#[derive(Clone, Debug, Default)]
+pub struct Answered {
+    /// Its name.
+    pub server_id: String,
+    /// Its number in the consensus protocol.
+    pub raft_id: u64,
+    /// Where it serves clients.
+    pub api_addr: String,
+    /// Where it talks to its peers.
+    pub cluster_addr: String,
+    /// It is not to vote.
+    pub non_voter: bool,
+    /// Its public key for the cluster port.
+    pub public_key: Vec<u8>,
+    /// Proof of having opened the challenge.
+    pub mac: Vec<u8>,
+}
+
+/// What an admitted node is given.
+pub struct Admission {
+    /// Which cluster.
+    pub cluster_id: String,
+    /// The authority's certificate, PEM.
+    pub authority: String,
+    /// The node's certificate, PEM.
+    pub certificate: String,
+    /// Proof that it comes from a node that knows the root key.
+    pub mac: Vec<u8>,
+}
+
+/// The parts with their lengths, so that no two lists of parts read alike.
+fn joined(parts: &[&[u8]]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for part in parts {
+        all.extend_from_slice(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        all.extend_from_slice(part);
+    }
+    all
+}
+
+fn mac_key(root_key: &[u8; 32]) -> hmac::Key {
+    let root = hmac::Key::new(hmac::HMAC_SHA256, root_key);
+    hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&root, b"strongroom raft join").as_ref())
+}
+
+impl Answered {
+    fn said(&self, nonce: &[u8]) -> Vec<u8> {
+        joined(&[
+            b"answer",
+            nonce,
+            self.server_id.as_bytes(),
+            &self.raft_id.to_be_bytes(),
+            self.api_addr.as_bytes(),
+            self.cluster_addr.as_bytes(),
+            &[u8::from(self.non_voter)],
+            &self.public_key,
+        ])
+    }
+}
+
+impl Admission {
+    fn said(&self, nonce: &[u8]) -> Vec<u8> {
+        joined(&[
+            b"admission",
+            nonce,
+            self.cluster_id.as_bytes(),
+            self.authority.as_bytes(),
+            self.certificate.as_bytes(),
+        ])
+    }
+}
+
+/// The active node's side.
+impl Core {
+    /// Challenges a node that wants to join.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] on a node without a cluster or without keys.
+    pub async fn challenge(&self, server_id: &str) -> Result<Challenge, EngineError> {
+        let node = self.cluster().ok_or_else(not_raft)?;
+        if server_id.is_empty() {
+            return Err(bad_request("no server id provided"));
+        }
+        let keeper = self.keeper.lock().await;
+        let root_key = keeper.root_key.as_ref().ok_or(BarrierError::Sealed)?;
+        let entropy = &self.environment.entropy;
+        let nonce: [u8; 32] = entropy.bytes()?;
+        let challenge = wrap_key(entropy, root_key, CHALLENGE_PURPOSE, &nonce).map_err(BarrierError::from)?;
+        let config = self.seal_config().await?.ok_or(BarrierError::Sealed)?;
+        let config = serde_json::to_value(&config)?;
+        let root_key = self.barrier.bootstrap(ROOT_KEY).await?.ok_or(BarrierError::Sealed)?;
+        let now = self.environment.clock.now();
+        let mut state = node.state();
+        state.challenges.retain(|_, posed| now.since(posed.at) < GOOD_FOR);
+        if state.challenges.len() >= MOST_POSED {
+            return Err(EngineError::Status(429, "too many nodes are joining; try again".to_owned()));
+        }
+        state.challenges.insert(server_id.to_owned(), Posed { nonce, at: now });
+        Ok(Challenge { challenge, config, root_key })
+    }
+
+    /// Admits a node that has opened its challenge.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`]: a 403 for what is no answer to a challenge that is open; as for a write.
+    pub async fn admit(&self, answered: &Answered) -> Result<Admission, EngineError> {
+        let node = self.cluster().ok_or_else(not_raft)?;
+        let now = self.environment.clock.now();
+        // Taken out whatever comes of it: one challenge, one answer.
+        let posed = node.state().challenges.remove(&answered.server_id);
+        let refused = || EngineError::Denied("invalid answer to the challenge".to_owned());
+        let posed = posed.filter(|posed| now.since(posed.at) < GOOD_FOR).ok_or_else(refused)?;
+        let key = {
+            let keeper = self.keeper.lock().await;
+            mac_key(keeper.root_key.as_ref().ok_or(BarrierError::Sealed)?)
+        };
+        hmac::verify(&key, &answered.said(&posed.nonce), &answered.mac).map_err(|_unspecified| refused())?;
+        if answered.cluster_addr.is_empty() || answered.raft_id == 0 {
+            return Err(bad_request("no cluster_addr provided"));
+        }
+        let authority = self.authority(node).await?;
+        let public = PublicKey(answered.public_key.clone());
+        let cluster_id = node.store.cluster_id().to_string();
+        let certificate = authority
+            .sign(&public, &cluster_id, answered.raft_id, now.as_secs())
+            .map_err(|error| unsigned(&error))?;
+        let member = Member {
+            raft_id: answered.raft_id,
+            node_id: answered.server_id.clone(),
+            api_address: answered.api_addr.clone(),
+            cluster_address: answered.cluster_addr.clone(),
+            non_voter: answered.non_voter,
+        };
+        node.store.admit(&member).await.map_err(BarrierError::from)?;
+        tracing::info!(node = member.node_id, address = member.cluster_address, "a node was admitted");
+        let authority = authority.certificate().to_owned();
+        let mut admission = Admission { cluster_id, authority, certificate, mac: Vec::new() };
+        admission.mac = hmac::sign(&key, &admission.said(&posed.nonce)).as_ref().to_vec();
+        Ok(admission)
+    }
+}
+
+fn not_raft() -> EngineError {
+    bad_request("raft storage is not in use")
+}
+
+fn unreachable(leader: &LeaderAddress, error: &str) -> EngineError {
+    EngineError::Status(500, format!("failed to join raft cluster: {}: {error}", leader.api_addr))
+}
+
+#[derive(Deserialize)]
+struct Posing {
+    challenge: String,
+    seal_config: SealConfig,
+    root_key: String,
+}
+
+#[derive(Deserialize)]
+struct Admitted {
+    cluster_id: String,
+    ca_cert: String,
+    certificate: String,
+    mac: String,
+}
+
+fn decoded(text: &str) -> Result<Vec<u8>, String> {
+    STANDARD.decode(text).map_err(|error| error.to_string())
+}
+
+/// The new node's side.
+impl Core {
+    /// What is known of the seal of the cluster that this node is joining.
+    pub(crate) fn config_to_join(&self) -> Option<SealConfig> {
+        self.cluster()?.state().joining.as_ref().map(|joining| joining.config.clone())
+    }
+
+    /// The root key of the cluster that this node is joining, sealed with the unseal key.
+    pub(crate) fn root_key_to_join(&self) -> Option<Vec<u8>> {
+        self.cluster()?.state().joining.as_ref().map(|joining| joining.root_key.clone())
+    }
+
+    /// Asks a cluster's node to be let in; the shares of that cluster's unseal key do the rest.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] on a node that belongs to a cluster, and where the other does not answer.
+    pub async fn join(&self, leader: LeaderAddress, non_voter: bool) -> Result<(), EngineError> {
+        let node = self.cluster().ok_or_else(not_raft)?;
+        self.check_unjoined().await?;
+        let posing = self.ask_challenge(node, &leader).await.map_err(|error| unreachable(&leader, &error))?;
+        let root_key = decoded(&posing.root_key).map_err(|error| unreachable(&leader, &error))?;
+        tracing::info!(leader = leader.api_addr, "joining a cluster; its unseal key is needed to finish");
+        node.state().joining = Some(Joining { leader, non_voter, config: posing.seal_config, root_key });
+        Ok(())
+    }
+
+    /// As [`Core::join`], of the first of several nodes that answers, and in the background where none does yet.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] on a node that belongs to a cluster.
+    pub async fn join_with_patience(
+        self: &Arc<Self>,
+        leaders: Vec<LeaderAddress>,
+        non_voter: bool,
+    ) -> Result<(), EngineError> {
+        self.check_unjoined().await?;
+        let core = Arc::downgrade(self);
+        let clock = self.environment.clock.clone();
+        tokio::spawn(async move {
+            loop {
+                for leader in &leaders {
+                    let Some(core) = core.upgrade() else { return };
+                    if core.check_unjoined().await.is_err() || core.config_to_join().is_some() {
+                        return;
+                    }
+                    match core.join(leader.clone(), non_voter).await {
+                        Ok(()) => return,
+                        Err(error) => tracing::info!(%error, "joining is tried again"),
+                    }
+                }
+                clock.sleep(RETRY).await;
+            }
+        });
+        Ok(())
+    }
+
+    async fn check_unjoined(&self) -> Result<(), EngineError> {
+        let node = self.cluster().ok_or_else(not_raft)?;
+        if self.barrier.bootstrap(ROOT_KEY).await?.is_some() || !node.store.members().is_empty() {
+            return Err(EngineError::Status(500, "raft storage is already initialized".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn ask_challenge(&self, node: &ClusterNode, leader: &LeaderAddress) -> Result<Posing, String> {
+        let body = json!({ "server_id": node.store.node_id() });
+        let path = "sys/storage/raft/bootstrap/challenge";
+        let told = node.introducer.write(leader, path, body).await?;
+        serde_json::from_value(told).map_err(|error| error.to_string())
+    }
+
+    /// Finishes joining, now that the root key is known. Where nothing is being joined, nothing is done.
+    pub(crate) async fn finish_joining(&self, root_key: &Zeroizing<[u8; 32]>) -> Result<(), BarrierError> {
+        let Some(node) = self.cluster() else { return Ok(()) };
+        let (leader, non_voter) = match node.state().joining.as_ref() {
+            Some(joining) => (joining.leader.clone(), joining.non_voter),
+            None => return Ok(()),
+        };
+        let failed = |error: &dyn std::fmt::Display| {
+            let text = format!("failed to join raft cluster: {error}");
+            BarrierError::Store(strongroom_storage::StoreError::Failed(text))
+        };
+        let admission =
+            self.ask_admission(node, &leader, non_voter, root_key).await.map_err(|error| failed(&error))?;
+        node.store.adopt(&admission.cluster_id).await.map_err(|error| failed(&error))?;
+        node.take_certificates(&admission.certificate, &admission.authority)
+            .map_err(|error| failed(&error))?;
+        let clock = &self.environment.clock;
+        let began = clock.now();
+        while self.barrier.bootstrap(ROOT_KEY).await?.is_none() {
+            if clock.now().since(began) > ARRIVAL {
+                return Err(failed(&"the cluster's data has not arrived yet; unseal again when it has"));
+            }
+            clock.sleep(ARRIVAL_LOOK).await;
+        }
+        node.state().joining = None;
+        tracing::info!(cluster = admission.cluster_id, "joined a cluster");
+        Ok(())
+    }
+
+    async fn ask_admission(
+        &self,
+        node: &ClusterNode,
+        leader: &LeaderAddress,
+        non_voter: bool,
+        root_key: &Zeroizing<[u8; 32]>,
+    ) -> Result<Admission, String> {
+        // A new challenge: shares may take their time.
+        let posing = self.ask_challenge(node, leader).await?;
+        let opened = unwrap_key(root_key, CHALLENGE_PURPOSE, &decoded(&posing.challenge)?);
+        let nonce = opened.map_err(|_error| "the challenge is of another cluster".to_owned())?;
+        let public = node.identity.public_key().map_err(|error| unidentified(&error).to_string())?;
+        let mut answered = Answered {
+            server_id: node.store.node_id().to_owned(),
+            raft_id: node.store.raft_id(),
+            api_addr: node.api_address.clone(),
+            cluster_addr: node.cluster_address.clone(),
+            non_voter,
+            public_key: public.0,
+            mac: Vec::new(),
+        };
+        let key = mac_key(root_key);
+        answered.mac = hmac::sign(&key, &answered.said(&nonce)).as_ref().to_vec();
+        let body = json!({
+            "server_id": answered.server_id,
+            "raft_id": answered.raft_id.to_string(),
+            "api_addr": answered.api_addr,
+            "cluster_addr": answered.cluster_addr,
+            "non_voter": answered.non_voter,
+            "public_key": STANDARD.encode(&answered.public_key),
+            "answer": STANDARD.encode(&answered.mac),
+        });
+        let told = node.introducer.write(leader, "sys/storage/raft/bootstrap/answer", body).await?;
+        let told: Admitted = serde_json::from_value(told).map_err(|error| error.to_string())?;
+        let admission = Admission {
+            cluster_id: told.cluster_id,
+            authority: told.ca_cert,
+            certificate: told.certificate,
+            mac: decoded(&told.mac)?,
+        };
+        let genuine = hmac::verify(&key, &admission.said(&nonce), &admission.mac);
+        genuine.map_err(|_unspecified| "the answer does not come from the cluster".to_owned())?;
+        Ok(admission)
+    }
+}

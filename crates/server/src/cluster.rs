@@ -1,0 +1,125 @@
+//! The cluster port, and the way to the API of a node that is to be joined.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use async_trait::async_trait;
+use serde_json::Value;
+use strongroom_client::{Client, Config as ClientConfig, Request};
+use strongroom_cluster::{Identity, Network, Port};
+use strongroom_config::{Address, Config, Join, JoinTls, Listener, Pem, Raft, Storage};
+use strongroom_core::{ClusterNode, Core, Introducer, LeaderAddress};
+use strongroom_http::{Edge, EdgeSettings};
+use strongroom_raft::RaftStore;
+use strongroom_stdx::Secret;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// A raft store and the way to its peers.
+pub(crate) struct Peering {
+    pub(crate) store: Arc<RaftStore>,
+    pub(crate) network: Arc<Network>,
+    /// The data directory.
+    pub(crate) path: std::path::PathBuf,
+}
+
+/// The listeners of the cluster port; dropping it closes them.
+pub(crate) struct ClusterPort {
+    _tasks: JoinSet<()>,
+}
+
+impl ClusterPort {
+    /// Makes the core one of a cluster, and listens for its peers.
+    pub(crate) async fn start(core: &Arc<Core>, config: &Config, peering: Peering) -> Result<Self> {
+        let Peering { store, network, path } = peering;
+        let identity = Identity::of(&path);
+        if let Some(credentials) = identity.credentials(&store.cluster_id(), store.raft_id())? {
+            network.set_credentials(credentials);
+        }
+        // Until it is unsealed it could not serve, and leaves leading to others.
+        store.set_eligible(false);
+        let mut node = ClusterNode::new(
+            store.clone(),
+            network.clone(),
+            identity,
+            Arc::new(OverHttp),
+            config.api_addr.clone().unwrap_or_default(),
+            config.cluster_addr.clone().unwrap_or_default(),
+        );
+        node.answers_reads = !config.disable_performance_standby;
+        core.set_cluster(node);
+        let edge = Edge::new(core.clone(), EdgeSettings::default(), Arc::default());
+        let port = Arc::new(Port { store, network, forwarded: Arc::new(edge) });
+        let mut tasks = JoinSet::new();
+        for listener in &config.listeners {
+            let Listener::Tcp(tcp) = listener else { continue };
+            let bound = bind(&tcp.cluster_address).await?;
+            tracing::info!(address = %bound.local_addr()?, "listening for other nodes");
+            tasks.spawn(port.clone().serve(bound));
+        }
+        Ok(Self { _tasks: tasks })
+    }
+}
+
+async fn bind(address: &Address) -> Result<TcpListener> {
+    let host = if address.host.is_empty() { "::" } else { &address.host };
+    let bound = match TcpListener::bind((host, address.port)).await {
+        Err(_no_ipv6) if address.host.is_empty() => TcpListener::bind(("0.0.0.0", address.port)).await,
+        bound => bound,
+    };
+    bound.with_context(|| format!("Error initializing the cluster port: listen {address}"))
+}
+
+/// Begins to join what the configuration names, on a node that belongs to no cluster.
+pub(crate) async fn retry_join(core: &Arc<Core>, config: &Config) -> Result<()> {
+    let Some(Storage::Raft(raft)) = &config.storage else { return Ok(()) };
+    let Raft { retry_join, retry_join_as_non_voter, .. } = &**raft;
+    let mut leaders = Vec::new();
+    for entry in retry_join {
+        match &entry.join {
+            Join::Address(address) => leaders.push(leader(address, &entry.tls)?),
+            Join::Discover(_) => tracing::warn!("auto_join is not supported; give leader_api_addr"),
+        }
+    }
+    if !leaders.is_empty()
+        && let Err(error) = core.join_with_patience(leaders, *retry_join_as_non_voter).await
+    {
+        tracing::debug!(%error, "nothing to join");
+    }
+    Ok(())
+}
+
+fn leader(address: &str, tls: &JoinTls) -> Result<LeaderAddress> {
+    let text = |pem: &Option<Pem>| match pem {
+        None => Ok(String::new()),
+        Some(Pem::Inline(text)) => Ok(text.expose().clone()),
+        Some(Pem::File(path)) => std::fs::read_to_string(path).with_context(|| path.display().to_string()),
+    };
+    Ok(LeaderAddress {
+        api_addr: address.to_owned(),
+        ca_cert: text(&tls.ca_cert)?,
+        server_name: tls.server_name.clone().unwrap_or_default(),
+        client_cert: text(&tls.client_cert)?,
+        client_key: Secret::new(text(&tls.client_key)?),
+    })
+}
+
+/// Speaks HTTP to the API of a node.
+struct OverHttp;
+
+#[async_trait]
+impl Introducer for OverHttp {
+    async fn write(&self, leader: &LeaderAddress, path: &str, body: Value) -> Result<Value, String> {
+        let mut config = ClientConfig { address: leader.api_addr.clone(), ..ClientConfig::default() };
+        let given = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());
+        config.tls.ca_bytes = given(&leader.ca_cert);
+        config.tls.server_name = Some(leader.server_name.clone()).filter(|name| !name.is_empty());
+        config.tls.client_pem = given(&leader.client_cert).map(|chain| (chain, leader.client_key.clone()));
+        let client = Client::new(config).map_err(|error| error.to_string())?;
+        let request = Request::post(path).json(&body).map_err(|error| error.to_string())?;
+        let response = client.send(request).await.map_err(|error| error.to_string())?;
+        let reply = response.reply().await.map_err(|error| error.to_string())?;
+        let data = reply.and_then(|reply| reply.data).ok_or("the answer is empty")?;
+        Ok(serde_json::json!(data))
+    }
+}

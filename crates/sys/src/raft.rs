@@ -1,0 +1,274 @@
+//! `sys/storage/raft/*`: who the nodes are, joining, leaving. Source: Vault's API page `sys/storage/raft`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strongroom_barrier::BarrierError;
+use strongroom_core::{Answered, ClusterNode, Core, LeaderAddress};
+use strongroom_engine_api::lenient::{Flag, Text};
+use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Secret, bad_request};
+
+use crate::bare::{AtTop, Bare};
+
+pub(crate) fn routes(engine: Engine) -> Engine {
+    engine
+        .route("storage/raft/configuration", |r| {
+            r.read("Returns the configuration of the raft cluster.", configuration)
+        })
+        .route("storage/raft/remove-peer", |r| r.update("Remove a peer from the raft cluster.", remove_peer))
+        .route("storage/raft/promote", |r| r.update("Promotes a permanent non-voter to a voter.", promote))
+        .route("storage/raft/demote", |r| r.update("Demotes a voter to a permanent non-voter.", demote))
+        .route("storage/raft/join", |r| {
+            r.open().while_sealed().update("Joins a node to the raft cluster.", join)
+        })
+        .route("storage/raft/bootstrap/challenge", |r| {
+            r.open()
+                .update("Creates a challenge for the new peer to be joined to the raft cluster.", challenge)
+        })
+        .route("storage/raft/bootstrap/answer", |r| {
+            r.open().update("Accepts an answer from the peer to be joined to the raft cluster.", answer)
+        })
+}
+
+fn node(core: &Core) -> Result<&ClusterNode, EngineError> {
+    core.cluster().ok_or_else(|| bad_request("raft storage is not in use"))
+}
+
+/// The nodes of the cluster.
+#[derive(Serialize, JsonSchema)]
+struct Configuration {
+    /// All of them.
+    config: Servers,
+}
+
+/// The nodes, as of an entry of the log.
+#[derive(Serialize, JsonSchema)]
+struct Servers {
+    /// Each node.
+    servers: Vec<Server>,
+    /// The entry of the log that this is as of.
+    index: u64,
+}
+
+/// A node.
+#[derive(Serialize, JsonSchema)]
+struct Server {
+    /// Its name.
+    node_id: String,
+    /// Where it talks to its peers.
+    address: String,
+    /// Whether it leads.
+    leader: bool,
+    /// The version of the protocol between nodes.
+    protocol_version: &'static str,
+    /// Whether it votes.
+    voter: bool,
+}
+
+fn without_scheme(address: &str) -> &str {
+    address.split_once("://").map_or(address, |(_, rest)| rest)
+}
+
+async fn configuration(Extension(core): Extension<Core>) -> Result<AtTop<Configuration>, EngineError> {
+    let node = node(&core)?;
+    let servers = node.store.members().into_iter().map(|status| Server {
+        address: without_scheme(&status.member.cluster_address).to_owned(),
+        node_id: status.member.node_id,
+        leader: status.leader,
+        protocol_version: "3",
+        voter: status.voter,
+    });
+    let servers = Servers { servers: servers.collect(), index: 0 };
+    Ok(AtTop(Configuration { config: servers }))
+}
+
+/// Which node.
+#[derive(Deserialize, JsonSchema)]
+struct Which {
+    /// The name of the node.
+    server_id: Option<Text>,
+    /// A token for disaster recovery secondaries. There are none.
+    #[allow(dead_code, reason = "taken and of no use, as on a Vault primary")]
+    dr_operation_token: Option<Text>,
+}
+
+impl Which {
+    fn server_id(self) -> Result<String, EngineError> {
+        let given = self.server_id.map(|id| id.0).filter(|id| !id.is_empty());
+        given.ok_or_else(|| bad_request("no server id provided"))
+    }
+}
+
+async fn remove_peer(
+    Extension(core): Extension<Core>,
+    Input(which): Input<Which>,
+) -> Result<(), EngineError> {
+    let id = which.server_id()?;
+    node(&core)?.store.remove(&id).await.map_err(BarrierError::from)?;
+    Ok(())
+}
+
+async fn promote(Extension(core): Extension<Core>, Input(which): Input<Which>) -> Result<(), EngineError> {
+    let id = which.server_id()?;
+    known(node(&core)?.store.promote(&id).await.map_err(BarrierError::from)?, &id)
+}
+
+async fn demote(Extension(core): Extension<Core>, Input(which): Input<Which>) -> Result<(), EngineError> {
+    let id = which.server_id()?;
+    known(node(&core)?.store.demote(&id).await.map_err(BarrierError::from)?, &id)
+}
+
+fn known(found: bool, id: &str) -> Result<(), EngineError> {
+    if found { Ok(()) } else { Err(bad_request(format!("node {id:?} is not in the raft configuration"))) }
+}
+
+/// Whom to join, and how to trust it.
+#[derive(Deserialize, JsonSchema)]
+struct JoinInput {
+    /// The API address of a node of the cluster.
+    leader_api_addr: Option<Text>,
+    /// The authority of its certificate, PEM.
+    leader_ca_cert: Option<Text>,
+    /// This node's certificate for it, PEM.
+    leader_client_cert: Option<Text>,
+    /// The key of this node's certificate, PEM.
+    leader_client_key: Option<Text>,
+    /// The name in its certificate, if not that of its address.
+    leader_tls_servername: Option<Text>,
+    /// Goes on trying in the background where the other node does not answer.
+    retry: Option<Flag>,
+    /// This node is not to vote.
+    non_voter: Option<Flag>,
+    /// A cloud's directory to find nodes in. Not offered.
+    auto_join: Option<Text>,
+    /// The scheme of the addresses found so.
+    #[allow(dead_code, reason = "of use with auto_join only, which is refused")]
+    auto_join_scheme: Option<Text>,
+    /// The port of the addresses found so.
+    #[allow(dead_code, reason = "of use with auto_join only, which is refused")]
+    auto_join_port: Option<Text>,
+}
+
+/// Whether it went well.
+#[derive(Serialize, JsonSchema)]
+struct Joined {
+    /// The cluster has been found; its unseal key makes this node a member.
+    joined: bool,
+}
+
+async fn join(
+    Extension(core): Extension<Core>,
+    Input(input): Input<JoinInput>,
+) -> Result<Bare<Joined>, EngineError> {
+    let text = |given: Option<Text>| given.map(|text| text.0).unwrap_or_default();
+    if input.auto_join.as_ref().is_some_and(|expression| !expression.is_empty()) {
+        return Err(bad_request("auto_join is not supported; give leader_api_addr"));
+    }
+    let leader = LeaderAddress {
+        api_addr: text(input.leader_api_addr),
+        ca_cert: text(input.leader_ca_cert),
+        server_name: text(input.leader_tls_servername),
+        client_cert: text(input.leader_client_cert),
+        client_key: Secret::new(text(input.leader_client_key)),
+    };
+    if leader.api_addr.is_empty() {
+        return Err(bad_request("no leader_api_addr provided"));
+    }
+    let non_voter = input.non_voter.is_some_and(|flag| flag.0);
+    if input.retry.is_some_and(|flag| flag.0) {
+        core.join_with_patience(vec![leader], non_voter).await?;
+    } else {
+        core.join(leader, non_voter).await?;
+    }
+    Ok(Bare(200, Joined { joined: true }))
+}
+
+/// Who wants to join.
+#[derive(Deserialize, JsonSchema)]
+struct ChallengeInput {
+    /// The name of the node.
+    server_id: Option<Text>,
+}
+
+/// What only who knows the unseal key can answer.
+#[derive(Serialize, JsonSchema)]
+struct ChallengeAnswer {
+    /// A number sealed with the root key, base64.
+    challenge: String,
+    /// What is known of the seal.
+    seal_config: serde_json::Value,
+    /// The root key sealed with the unseal key, base64.
+    root_key: String,
+}
+
+async fn challenge(
+    Extension(core): Extension<Core>,
+    Input(input): Input<ChallengeInput>,
+) -> Result<Data<ChallengeAnswer>, EngineError> {
+    let posed = core.challenge(&input.server_id.map(|id| id.0).unwrap_or_default()).await?;
+    Ok(Data(ChallengeAnswer {
+        challenge: STANDARD.encode(posed.challenge),
+        seal_config: posed.config,
+        root_key: STANDARD.encode(posed.root_key),
+    }))
+}
+
+/// The answer to a challenge, and who gives it.
+#[derive(Deserialize, JsonSchema)]
+struct AnswerInput {
+    /// The name of the node.
+    server_id: Option<Text>,
+    /// The number of the node in the consensus protocol.
+    raft_id: Option<Text>,
+    /// Where the node serves clients.
+    api_addr: Option<Text>,
+    /// Where the node talks to its peers.
+    cluster_addr: Option<Text>,
+    /// The node is not to vote.
+    non_voter: Option<Flag>,
+    /// The node's public key for the cluster port, base64.
+    public_key: Option<Text>,
+    /// A MAC over all of it and the challenge, base64.
+    answer: Option<Text>,
+}
+
+/// What makes the node a member.
+#[derive(Serialize, JsonSchema)]
+struct AnswerAccepted {
+    /// The cluster's identity.
+    cluster_id: String,
+    /// The certificate of the cluster's authority, PEM.
+    ca_cert: String,
+    /// The node's certificate, PEM.
+    certificate: String,
+    /// A MAC over these and the challenge, base64.
+    mac: String,
+}
+
+async fn answer(
+    Extension(core): Extension<Core>,
+    Input(input): Input<AnswerInput>,
+) -> Result<Data<AnswerAccepted>, EngineError> {
+    let text = |given: Option<Text>| given.map(|text| text.0).unwrap_or_default();
+    let bytes = |given: Option<Text>, name: &str| {
+        let wrong = |_error| bad_request(format!("{name} is not base64"));
+        STANDARD.decode(text(given)).map_err(wrong)
+    };
+    let answered = Answered {
+        server_id: text(input.server_id),
+        raft_id: text(input.raft_id).parse().map_err(|_error| bad_request("raft_id is not a number"))?,
+        api_addr: text(input.api_addr),
+        cluster_addr: text(input.cluster_addr),
+        non_voter: input.non_voter.is_some_and(|flag| flag.0),
+        public_key: bytes(input.public_key, "public_key")?,
+        mac: bytes(input.answer, "answer")?,
+    };
+    let admission = core.admit(&answered).await?;
+    Ok(Data(AnswerAccepted {
+        cluster_id: admission.cluster_id,
+        ca_cert: admission.authority,
+        certificate: admission.certificate,
+        mac: STANDARD.encode(admission.mac),
+    }))
+}

@@ -1,0 +1,264 @@
+"""Three nodes: joining, standbys, failover."""
+
+import base64
+import threading
+import time
+import unittest
+
+from support import harness, wait_until
+from cluster import Cluster, status, wait_for
+
+#: How long writes may stand still when the active node is killed.
+FAILOVER_LIMIT_S = 5
+
+
+class Writer(threading.Thread):
+    """Writes numbered secrets through one node until it is told to stop; tries again what failed, as clients do."""
+
+    def __init__(self, node, name):
+        super().__init__(daemon=True)
+        self.node, self.name_, self.done = node, name, threading.Event()
+        self.acknowledged, self.times, self.failures = [], [], []
+
+    def run(self):
+        connection, number = self.node.http(timeout_s=30), 0
+        while not self.done.is_set():
+            path = f"secret/data/{self.name_}/{number}"
+            try:
+                reply = connection.post(path, {"data": {"n": number}})
+            except (OSError, harness.http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+                connection = self.node.http(timeout_s=30)
+                time.sleep(0.02)
+                continue
+            if reply.status == 200:
+                self.acknowledged.append(number)
+                self.times.append(time.monotonic())
+                number += 1
+            else:
+                self.failures.append(f"{reply.status} {reply.text.strip()}")
+                time.sleep(0.02)
+
+    def stop(self):
+        self.done.set()
+        self.join(60)
+
+
+def longest_pause(times, begun, ended):
+    points = [begun, *sorted(time_ for time_ in times if begun < time_ < ended), ended]
+    return max(after - before for before, after in zip(points, points[1:]))
+
+
+class ThreeNodes(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster(3)
+        cls.cluster.leader().http().expect(
+            204, "POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
+        cls.addClassCleanup(cls.cluster.remove)
+
+    def setUp(self):
+        for node in self.cluster.nodes:
+            if node not in self.cluster.running():
+                node.start()
+                self.cluster.unseal(node)
+        self.cluster.wait_voters(3)
+
+    def written(self, connection, path, value):
+        connection.expect(200, "POST", f"secret/data/{path}", {"data": {"v": value}})
+
+    def test_every_node_knows_the_others(self):
+        leader = self.cluster.leader()
+        for node in self.cluster.nodes:
+            self.assertEqual([peer["node_id"] for peer in self.cluster.peers(node)], ["node1", "node2", "node3"])
+            told = node.http(token="").get("sys/leader").json
+            self.assertEqual((told["is_self"], told["leader_address"]), (node is leader, leader.address))
+            self.assertEqual(status(node, "sys/health"), 200 if node is leader else 429)
+            self.assertEqual(status(node, "sys/health?standbyok=true"), 200)
+            self.assertEqual(status(node, "sys/health?standbycode=299"), 200 if node is leader else 299)
+            nodes = node.http().get("sys/ha-status").data["nodes"]
+            self.assertEqual([n["api_address"] for n in nodes if n["active_node"]], [leader.address])
+
+    def test_a_standby_takes_writes_and_answers_reads(self):
+        for number, node in enumerate(self.cluster.nodes):
+            self.written(node.http(), f"through/{number}", number)
+            for other in self.cluster.nodes:
+                read = lambda: other.http().get(f"secret/data/through/{number}")  # noqa: B023, E731
+                wait_for("the secret", lambda: read().status == 200)
+                self.assertEqual(read().data["data"], {"v": number})
+
+    def test_tokens_made_on_one_node_hold_on_all(self):
+        first, second = self.cluster.standbys()
+        made = first.http().expect(200, "POST", "auth/token/create", {"policies": ["default"], "num_uses": 3}).json
+        token = made["auth"]["client_token"]
+        lookup = lambda: second.http(token).get("auth/token/lookup-self")  # noqa: E731
+        self.assertEqual([lookup().status for _ in range(4)], [200, 200, 200, 403], "uses are counted once, by all")
+
+    def test_wrapped_answers_are_unwrapped_once(self):
+        first, second = self.cluster.standbys()
+        self.written(first.http(), "wrapped", 1)
+        wait_for("the secret", lambda: first.http().get("secret/data/wrapped").status == 200)
+        wrapped = first.http().get("secret/data/wrapped", headers={"X-Vault-Wrap-TTL": "1m"}).json["wrap_info"]
+        self.assertEqual(second.http(wrapped["token"]).post("sys/wrapping/unwrap").status, 200)
+        self.assertEqual(first.http(wrapped["token"]).post("sys/wrapping/unwrap").status, 400)
+
+    def test_refusals_are_those_of_the_active_node(self):
+        standby, leader = self.cluster.standbys()[0], self.cluster.leader()
+        for method, path, body in (("POST", "nowhere/x", {}), ("POST", "secret/data/x", {"data": 1}),
+                                   ("POST", "sys/mounts/secret", {"type": "kv"}), ("DELETE", "sys/nothing", None)):
+            here, there = (node.http().request(method, path, body) for node in (standby, leader))
+            self.assertEqual((here.status, here.text), (there.status, there.text), path)
+        self.assertEqual(standby.http("wrong").post("secret/data/x", {"data": {}}).status, 403)
+        self.assertEqual(standby.http().post("sys/seal").status, 500)
+
+    def test_the_callers_address_goes_along(self):
+        leader = self.cluster.leader()
+        http = leader.http()
+        http.expect(204, "PUT", "sys/audit/file", {"type": "file", "options": {"file_path": str(leader.audit_file)}})
+        try:
+            self.written(self.cluster.standbys()[0].http(), "seen", 1)
+            text = leader.audit_file.read_text()
+            self.assertIn('"remote_address":"127.0.0.1"', text)
+            self.assertIn("secret/data/seen", text)
+        finally:
+            http.expect(204, "DELETE", "sys/audit/file")
+
+    def test_the_active_node_is_killed_under_load(self):
+        writers = [Writer(node, f"kill-{node.node_id}") for node in self.cluster.nodes]
+        for writer in writers:
+            writer.start()
+        time.sleep(1)
+        victim, begun = self.cluster.leader(), time.monotonic()
+        victim.kill()
+        survivors = [node for node in self.cluster.nodes if node is not victim]
+        self.cluster.leader(survivors)
+        time.sleep(2)
+        ended = time.monotonic()
+        for writer in writers:
+            writer.stop()
+        others = [writer for writer in writers if writer.node is not victim]
+        pause = longest_pause([t for writer in others for t in writer.times], begun, ended)
+        print(f"     writes stood still for {pause:.2f} s", flush=True)
+        self.assertLess(pause, FAILOVER_LIMIT_S)
+        victim.start()
+        self.cluster.unseal(victim)
+        self.cluster.wait_voters(3)
+        self.assert_all_there(writers)
+
+    def test_the_active_node_steps_down_under_load(self):
+        writers = [Writer(node, f"step-{node.node_id}") for node in self.cluster.nodes]
+        for writer in writers:
+            writer.start()
+        time.sleep(1)
+        old, begun = self.cluster.leader(), time.monotonic()
+        old.http().expect(204, "PUT", "sys/step-down")
+        wait_for("another active node", lambda: self.cluster.leader() is not old)
+        time.sleep(1)
+        ended = time.monotonic()
+        for writer in writers:
+            writer.stop()
+        pause = longest_pause([t for writer in writers for t in writer.times], begun, ended)
+        print(f"     writes stood still for {pause:.2f} s", flush=True)
+        self.assertLess(pause, FAILOVER_LIMIT_S)
+        self.assert_all_there(writers)
+
+    def assert_all_there(self, writers):
+        leader = self.cluster.leader()
+        for writer in writers:
+            listed = leader.http().list(f"secret/metadata/{writer.name_}").data["keys"]
+            lost = set(map(str, writer.acknowledged)) - set(listed)
+            self.assertEqual(lost, set(), f"acknowledged through {writer.node.node_id} and lost")
+
+    def test_a_node_that_was_away_catches_up(self):
+        away = self.cluster.standbys()[0]
+        away.kill()
+        self.written(self.cluster.leader().http(), "missed", "x")
+        away.start()
+        self.assertEqual(status(away, "sys/health"), 503)
+        self.cluster.unseal(away)
+        wait_for("the secret", lambda: away.http().get("secret/data/missed").status == 200)
+
+    def test_a_cluster_that_was_stopped_goes_on(self):
+        self.written(self.cluster.leader().http(), "kept", "x")
+        for node in self.cluster.nodes:
+            node.stop()
+        for node in self.cluster.nodes:
+            node.start()
+        self.assertEqual([status(node, "sys/health") for node in self.cluster.nodes], [503] * 3)
+        for node in self.cluster.nodes:
+            self.cluster.unseal(node)
+        self.assertEqual(self.cluster.leader().http().get("secret/data/kept").status, 200)
+
+    def test_a_majority_is_enough_and_a_minority_is_not(self):
+        first, second = self.cluster.standbys()
+        leader = self.cluster.leader()
+        first.kill()
+        self.written(leader.http(), "two", "x")
+        second.kill()
+        begun = time.monotonic()
+        reply = self.refused(leader)
+        self.assertNotEqual(reply, 200, "acknowledged without a majority")
+        self.assertLess(time.monotonic() - begun, 30)
+
+    @staticmethod
+    def refused(node):
+        try:
+            return node.http(timeout_s=20).post("secret/data/alone", {"data": {}}).status
+        except OSError:
+            return None
+
+
+class Joining(unittest.TestCase):
+    def setUp(self):
+        self.cluster = Cluster(1, shares=3, threshold=2)
+        self.addCleanup(self.cluster.remove)
+
+    def test_a_node_leaves_and_comes_back(self):
+        node = self.cluster._add().start()
+        self.cluster.join(node)
+        self.cluster.wait_voters(2)
+        self.cluster.leader().http().expect(204, "POST", "sys/storage/raft/remove-peer", {"server_id": "node2"})
+        self.assertEqual([peer["node_id"] for peer in self.cluster.peers()], ["node1"])
+        node.kill()
+        harness.shutil.rmtree(node.storage_path)
+        node.storage_path.mkdir()
+        node.start()
+        self.cluster.join(node)
+        self.cluster.wait_voters(2)
+
+    def test_who_does_not_know_the_unseal_key_stays_out(self):
+        leader, node = self.cluster.leader(), self.cluster._add().start()
+        node.http(token="").expect(200, "POST", "sys/storage/raft/join", {"leader_api_addr": leader.address})
+        self.assertEqual(node.http(token="").get("sys/seal-status").json["initialized"], True)
+        wrong = ["00" * 33, "11" * 33]
+        told = [node.http(token="").put("sys/unseal", {"key": share}).status for share in wrong]
+        self.assertEqual(told, [200, 400])
+        self.assertEqual(len(self.cluster.peers()), 1)
+        posed = leader.http(token="").expect(
+            200, "POST", "sys/storage/raft/bootstrap/challenge", {"server_id": "node2"}).data
+        answer = {"server_id": "node2", "raft_id": "7", "cluster_addr": "https://127.0.0.1:1",
+                  "public_key": base64.b64encode(b"x" * 65).decode(), "answer": posed["challenge"]}
+        for _ in range(2):
+            told = leader.http(token="").post("sys/storage/raft/bootstrap/answer", answer)
+            self.assertEqual(told.status, 403, told.text)
+        self.assertEqual(len(self.cluster.peers()), 1)
+
+    def test_a_member_does_not_join_again(self):
+        node = self.cluster.leader()
+        told = node.http(token="").post("sys/storage/raft/join", {"leader_api_addr": node.address})
+        self.assertEqual((told.status, told.errors), (500, ["raft storage is already initialized"]))
+        told = node.http(token="").post("sys/storage/raft/join", {})
+        self.assertEqual(told.status, 400)
+
+    def test_the_configuration_names_whom_to_join(self):
+        first = self.cluster.leader()
+        text = f'  retry_join {{\n    leader_api_addr = "{first.address}"\n  }}\n'
+        node = harness.Server.temporary(node_id="node2", storage_config=text)
+        self.cluster.nodes.append(node)
+        node.start()
+        found = lambda: node.http(token="").get("sys/seal-status").json["initialized"]  # noqa: E731
+        wait_for("the cluster", found)
+        node.shares, node.threshold, node.root_token = first.shares, first.threshold, first.root_token
+        self.cluster.unseal(node)
+        self.cluster.wait_voters(2)
+        wait_until(lambda: status(node, "sys/health") == 429, 10, "a standby")
