@@ -94,6 +94,58 @@ class ThreeNodes(unittest.TestCase):
         lookup = lambda: second.http(token).get("auth/token/lookup-self")  # noqa: E731
         self.assertEqual([lookup().status for _ in range(4)], [200, 200, 200, 403], "uses are counted once, by all")
 
+    def test_who_shows_the_index_reads_what_it_wrote_anywhere(self):
+        leader, (first, second) = self.cluster.leader(), self.cluster.standbys()
+        for number in range(50):
+            told = first.http().expect(200, "POST", "secret/data/own", {"data": {"v": number}})
+            index = told.headers["x-vault-index"]
+            kind, _, at, replicated, tag = base64.b64decode(index).decode().split(":")
+            self.assertEqual((kind, replicated, len(tag)), ("v1", "0", 64))
+            self.assertGreater(int(at), 0)
+            for node in (second, first, leader):
+                read = node.http().get("secret/data/own", headers={"X-Vault-Index": index})
+                self.assertEqual(read.data["data"], {"v": number}, node.node_id)
+        self.assertNotIn("x-vault-index", first.http().get("secret/data/own").headers)
+
+    def test_an_index_that_is_not_there_yet(self):
+        leader, standby = self.cluster.leader(), self.cluster.standbys()[0]
+        standby.pause()
+        try:
+            index = self.index_of(leader)
+        finally:
+            standby.resume()
+        for wanted, expected in ((None, 200), ("forward-active-node", 200)):
+            headers = {"X-Vault-Index": index} | ({"X-Vault-Inconsistent": wanted} if wanted else {})
+            self.assertEqual(standby.http().get("secret/data/later", headers=headers).status, expected, wanted)
+        for broken in ("x", base64.b64encode(b"v1:x").decode(), self.forged(index)):
+            told = standby.http().get("secret/data/later", headers={"X-Vault-Index": broken})
+            self.assertEqual((told.status, told.errors), (400, ["X-Vault-Index is malformed"]))
+
+    def index_of(self, node):
+        return node.http().expect(200, "POST", "secret/data/later", {"data": {"v": 1}}).headers["x-vault-index"]
+
+    @staticmethod
+    def forged(index):
+        kind, cluster, at, replicated, tag = base64.b64decode(index).decode().split(":")
+        return base64.b64encode(f"{kind}:{cluster}:{int(at) + 1}:{replicated}:{tag}".encode()).decode()
+
+    def test_a_leader_that_was_asleep_answers_nothing_old(self):
+        old = self.cluster.leader()
+        old.pause()
+        survivors = [node for node in self.cluster.nodes if node is not old]
+        new = self.cluster.leader(survivors)
+        self.written(new.http(), "asleep", "new")
+        asked = []
+        asking = threading.Thread(target=lambda: asked.append(
+            old.http().get("secret/data/asleep", headers={"X-Vault-Forward": "active-node"})))
+        asking.start()
+        time.sleep(0.2)
+        old.resume()
+        asking.join(30)
+        self.assertIn(asked[0].status, (200, 503))
+        if asked[0].status == 200:
+            self.assertEqual(asked[0].data["data"], {"v": "new"})
+
     def test_wrapped_answers_are_unwrapped_once(self):
         first, second = self.cluster.standbys()
         self.written(first.http(), "wrapped", 1)
@@ -206,6 +258,61 @@ class ThreeNodes(unittest.TestCase):
             return node.http(timeout_s=20).post("secret/data/alone", {"data": {}}).status
         except OSError:
             return None
+
+
+class WithoutQuorum(unittest.TestCase):
+    """Two of three nodes are gone for good."""
+
+    def cluster_of(self, storage_config):
+        cluster = Cluster(3, storage_config=storage_config)
+        self.addCleanup(cluster.remove)
+        cluster.leader().http().expect(204, "POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
+        cluster.leader().http().expect(200, "POST", "secret/data/a", {"data": {"v": 1}})
+        time.sleep(0.5)
+        return cluster
+
+    def lose(self, cluster, last):
+        for node in cluster.nodes:
+            if node is not last:
+                node.kill()
+
+    def test_reads_are_answered_stale_where_that_is_allowed(self):
+        for leads in (True, False):
+            cluster = self.cluster_of('  quorum_loss_read_only = "15m"\n')
+            last = cluster.leader() if leads else cluster.standbys()[0]
+            self.lose(cluster, last)
+            wait_for("loss of the quorum", lambda: status(last, "sys/health") == 474, 20)
+            read = last.http().get("secret/data/a")
+            self.assertEqual((read.status, read.data["data"]), (200, {"v": 1}))
+            self.assertGreaterEqual(int(read.headers["x-strongroom-stale"]), 5)
+            begun = time.monotonic()
+            self.assertEqual(last.http().post("secret/data/a", {"data": {}}).status, 500)
+            self.assertLess(time.monotonic() - begun, 12)
+            told = last.http(token="").get("sys/leader").json
+            self.assertFalse(told["is_self"])
+            self.assertIn("no quorum", last.log.read_text())
+
+    def test_no_read_is_answered_where_that_is_not_allowed(self):
+        cluster = self.cluster_of("")
+        last = cluster.leader()
+        self.lose(cluster, last)
+        wait_for("loss of the quorum", lambda: status(last, "sys/health") == 474, 20)
+        told = last.http(timeout_s=20).get("secret/data/a")
+        self.assertEqual((told.status, told.errors), (500, ["local node not active but active cluster node not found"]))
+
+    def test_the_node_seals_itself(self):
+        cluster = self.cluster_of('  quorum_loss_seal_after = "6s"\n')
+        last = cluster.leader()
+        self.lose(cluster, last)
+        wait_for("sealing", lambda: status(last, "sys/health") == 503, 30)
+        self.assertIn("sealing: no quorum", last.log.read_text())
+        for node in cluster.nodes:
+            if node is not last:
+                node.start()
+                cluster.unseal(node)
+        cluster.unseal(last)
+        read = cluster.leader().http().get("secret/data/a")
+        self.assertEqual(read.data["data"], {"v": 1})
 
 
 class Joining(unittest.TestCase):

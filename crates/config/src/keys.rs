@@ -171,6 +171,8 @@ pub static STORAGE_RAFT: Block = Block::new(
                 "max_entry_size",
                 "retry_join",
                 "retry_join_as_non_voter",
+                "quorum_loss_read_only",
+                "quorum_loss_seal_after",
             ],
         ),
         (

@@ -44,6 +44,10 @@ pub struct Raft {
     pub retry_join: Vec<RetryJoin>,
     /// A node that joins so does not vote.
     pub retry_join_as_non_voter: bool,
+    /// For how long reads are answered without a quorum, and marked as stale; none unless set.
+    pub quorum_loss_read_only: Duration,
+    /// After how long without a quorum the node seals itself; zero: never.
+    pub quorum_loss_seal_after: Duration,
     /// How often autopilot acts; 10 s unless set.
     pub autopilot_reconcile_interval: Duration,
     /// How often autopilot looks at the nodes; 2 s unless set.
@@ -154,6 +158,8 @@ impl Raft {
             max_entry_size: fields.integer("max_entry_size", MAX_ENTRY_SIZE)?,
             retry_join,
             retry_join_as_non_voter,
+            quorum_loss_read_only: fields.duration("quorum_loss_read_only")?.unwrap_or_default(),
+            quorum_loss_seal_after: fields.duration("quorum_loss_seal_after")?.unwrap_or_default(),
             autopilot_reconcile_interval: fields
                 .duration("autopilot_reconcile_interval")?
                 .unwrap_or(secs(10)),

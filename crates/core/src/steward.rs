@@ -27,6 +27,7 @@ impl Core {
             if core.barrier.is_sealed() {
                 continue;
             }
+            core.watch_quorum().await;
             if !core.is_active() {
                 if let Err(error) = core.renew_keyring().await {
                     tracing::error!(%error, "the keys of the active node could not be taken over");

@@ -54,7 +54,9 @@ impl Edge {
                     Err(TransportError::Failed(error)) => return Err(uncertain(&error)),
                 }
             }
-            if clock.now().since(began) >= PATIENCE {
+            // Who has been waited for long enough by others is not waited for again.
+            let waited = core.without_quorum().unwrap_or_default().max(clock.now().since(began));
+            if waited >= PATIENCE {
                 let text = "local node not active but active cluster node not found";
                 return Err(Refusal(500, text.to_owned()));
             }

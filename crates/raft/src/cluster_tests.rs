@@ -13,7 +13,7 @@ use strongroom_storage::{CommitError, Index, Observer, Store};
 use tempfile::TempDir;
 
 use crate::tests::{all, get, options, put};
-use crate::{Member, Options, Peer, RaftStore, Rpc, Transport, TransportError};
+use crate::{Member, Options, Peer, RaftStore, Role, Rpc, Transport, TransportError};
 
 /// The network: who is there, and which ways are cut.
 #[derive(Default)]
@@ -137,7 +137,7 @@ impl Cluster {
     async fn leader_among(&self, nodes: &[Arc<RaftStore>]) -> Arc<RaftStore> {
         until("a leader", async || {
             for node in nodes {
-                if node.is_leader() && node.ensure_linearizable().await.is_ok() {
+                if node.role() == Role::Leads {
                     return Some(node.clone());
                 }
             }
@@ -244,14 +244,58 @@ async fn a_leader_cut_off_acknowledges_nothing_and_catches_up() {
         async move { old.commit(put("lost", "1")).await }
     });
     let new = cluster.leader_among(&cluster.others(&old)).await;
+    assert!(matches!(old.role(), Role::Unsure { .. }), "two leaders at a time: {:?}", old.role());
     new.commit(put("kept", "1")).await.unwrap();
-    until("loss of the lease", async || old.ensure_linearizable().await.is_err().then_some(())).await;
     cluster.heal();
     let outcome = tokio::time::timeout(Duration::from_secs(20), lost).await.unwrap().unwrap();
     assert!(outcome.is_err(), "acknowledged without a majority: {outcome:?}");
     cluster.agree().await;
     assert_eq!(get(&old, "kept").await.as_deref(), Some(b"1".as_slice()));
     assert_eq!(get(&old, "lost").await, None);
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_hears_nobody_gives_way() {
+    let cluster = Cluster::of(3).await;
+    let old = cluster.leader().await;
+    cluster.agree().await;
+    let others = cluster.others(&old);
+    for other in &others {
+        cluster.hub.cut.lock().unwrap().insert((other.raft_id(), old.raft_id()));
+    }
+    let new = cluster.leader_among(&others).await;
+    assert!(matches!(old.role(), Role::Unsure { .. }));
+    new.commit(put("kept", "1")).await.unwrap();
+    cluster.heal();
+    cluster.agree().await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_notices_that_it_is_alone() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let follower = cluster.others(&leader).remove(0);
+    until("a follower", async || (follower.role() == Role::Follows).then_some(())).await;
+    cluster.isolate(&follower);
+    let since = until("loneliness", async || follower.role().without_quorum()).await;
+    assert!(since < Duration::from_secs(1));
+    assert!(matches!(follower.role(), Role::CutOff { .. }));
+    assert_eq!(leader.role(), Role::Leads, "two of three are enough");
+    cluster.heal();
+    until("a follower", async || (follower.role() == Role::Follows).then_some(())).await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hands_over_counts_on_its_lease_no_longer() {
+    let cluster = Cluster::of(3).await;
+    cluster.agree().await;
+    let old = cluster.leader().await;
+    assert!(old.hand_over(None).await.unwrap());
+    assert_ne!(old.role(), Role::Leads);
+    cluster.agree().await;
     cluster.close().await;
 }
 

@@ -168,6 +168,7 @@ impl RaftStore {
         };
         let best = self.members().into_iter().filter(able).max_by_key(|status| status.last_log);
         let Some(successor) = best else { return Ok(false) };
+        self.inner.contact.hand_over();
         let handed = self.inner.raft.trigger().transfer_leader(successor.member.raft_id).await;
         handed.map_err(|error| StoreError::Failed(error.to_string()))?;
         Ok(true)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
 use serde::Serialize;
 use strongroom_storage::StoreError;
 
@@ -42,7 +42,14 @@ impl RaftStore {
         match rpc {
             Rpc::Append => {
                 let request: AppendEntriesRequest<Types> = decode(body).map_err(malformed)?;
-                answer(&raft.append_entries(request).await.map_err(|error| failed(&error))?)
+                let answered = raft.append_entries(request).await.map_err(|error| failed(&error))?;
+                if !matches!(answered, AppendEntriesResponse::HigherVote(_)) {
+                    self.inner.contact.hear();
+                }
+                answer(&answered)
+            }
+            Rpc::Vote | Rpc::PreVote if self.inner.contact.may_have_granted() => {
+                Err(StoreError::Failed("just restarted; it may have promised its vote".to_owned()))
             }
             Rpc::Vote => {
                 let request: VoteRequest<Types> = decode(body).map_err(malformed)?;
@@ -91,7 +98,9 @@ impl RaftStore {
         let spooled = kept.await.map_err(|error| failed(&error))??;
         let snapshot = openraft::Snapshot { meta, snapshot: SnapshotStream::new(spooled.read()?) };
         let installed = self.inner.raft.install_full_snapshot(vote, snapshot).await;
-        answer(&installed.map_err(|error| failed(&error))?)
+        let installed = installed.map_err(|error| failed(&error))?;
+        self.inner.contact.hear();
+        answer(&installed)
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{InitializeError, LinearizableReadError, RaftError};
-use openraft::{Config, Raft, ReadPolicy, SnapshotPolicy, StorageHelper};
+use openraft::errors::{InitializeError, RaftError};
+use openraft::{Config, Raft, SnapshotPolicy, StorageHelper};
 use strongroom_storage::{Commit, CommitError, Index, Observer, Snapshot, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -20,8 +20,9 @@ use crate::log::Log;
 use crate::maintenance::Maintenance;
 use crate::network::Peers;
 use crate::options::{OpenError, Options};
-use crate::proposer::{Pending, Proposer, QUEUE, address_of};
+use crate::proposer::{Pending, Proposer, QUEUE};
 use crate::receive::{INCOMING, remove_incoming};
+use crate::role::Contact;
 use crate::space::{Space, probe_of};
 use crate::state::{Machine, State};
 use crate::types::{Node, Types};
@@ -86,6 +87,7 @@ pub(crate) struct Inner {
     /// What the cluster is told of this node when it begins one.
     this_node: Node,
     leader_wait: Duration,
+    pub(crate) contact: Contact,
     pub(crate) raft: Raft<Types, Machine>,
     pub(crate) state: Arc<State>,
     pub(crate) log: Log,
@@ -139,6 +141,7 @@ impl RaftStore {
                 path: options.path.clone(),
                 eligible: AtomicBool::new(true),
                 leader_wait: options.leader_wait,
+                contact: Contact::new(raft.metrics(), election_timeout(&options).1),
                 raft,
                 state,
                 log,
@@ -246,22 +249,6 @@ impl RaftStore {
         }
     }
 
-    /// Resolves when this node has made sure, by its lease, that it leads and that reads here see all that was
-    /// acknowledged before. On a node that does not lead: the error that a write would get.
-    pub async fn ensure_linearizable(&self) -> Result<(), CommitError> {
-        if self.inner.closed.load(Ordering::Acquire) {
-            return Err(StoreError::Closed.into());
-        }
-        match self.inner.raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
-            Ok(_) => Ok(()),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                Err(CommitError::NotLeader { leader: address_of(forward) })
-            }
-            Err(RaftError::APIError(_)) => Err(CommitError::NotLeader { leader: None }),
-            Err(RaftError::Fatal(error)) => Err(StoreError::Failed(error.to_string()).into()),
-        }
-    }
-
     /// Writes a snapshot of all that is applied now: checksummed, with the cluster's identity, and of one index.
     pub async fn export(&self, mut to: impl io::Write + Send + 'static) -> Result<Index, StoreError> {
         let state = self.inner.state.clone();
@@ -344,13 +331,21 @@ async fn refuse_lost_tail(directory: &Directory, log: &Log, state: &Arc<State>) 
     Ok(())
 }
 
+/// How long a node waits for a leader at least and at most before it stands for election. The longer is also the lease.
+fn election_timeout(options: &Options) -> (Duration, Duration) {
+    (options.heartbeat.saturating_mul(4), options.heartbeat.saturating_mul(8))
+}
+
 fn config(options: &Options, identity: &Identity) -> Result<Config, OpenError> {
-    let heartbeat = u64::try_from(options.heartbeat.as_millis()).unwrap_or(u64::MAX);
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let (shortest, longest) = election_timeout(options);
     let config = Config {
         cluster_name: identity.cluster_id.clone(),
-        heartbeat_interval: heartbeat,
-        election_timeout_min: heartbeat.saturating_mul(4),
-        election_timeout_max: heartbeat.saturating_mul(8),
+        heartbeat_interval: millis(options.heartbeat),
+        election_timeout_min: millis(shortest),
+        election_timeout_max: millis(longest),
+        // A leader that is heard and hears nobody falls silent, so that others are free to elect one that works.
+        quorum_loss_probe_interval: Some(millis(longest).saturating_mul(2)),
         // When and how far the log is compacted is decided here (see `maintenance`), by bytes as well as by count.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
@@ -406,6 +401,8 @@ impl Inner {
             let wait = self.raft.wait(Some(self.leader_wait));
             wait.current_leader(me, "leadership").await.map_err(|error| failed(&error))?;
             self.raft.wait_for_recovery(Some(self.leader_wait)).await.map_err(|error| failed(&error))?;
+        } else {
+            self.contact.remember_peers();
         }
         Ok(())
     }

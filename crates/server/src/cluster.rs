@@ -46,7 +46,11 @@ impl ClusterPort {
             config.api_addr.clone().unwrap_or_default(),
             config.cluster_addr.clone().unwrap_or_default(),
         );
-        node.answers_reads = !config.disable_performance_standby;
+        node.conduct.answers_reads = !config.disable_performance_standby;
+        if let Some(Storage::Raft(raft)) = &config.storage {
+            node.conduct.stale_reads_for = raft.quorum_loss_read_only;
+            node.conduct.seal_after = Some(raft.quorum_loss_seal_after).filter(|limit| !limit.is_zero());
+        }
         core.set_cluster(node);
         let edge = Edge::new(core.clone(), EdgeSettings::default(), Arc::default());
         let port = Arc::new(Port { store, network, forwarded: Arc::new(edge) });

@@ -1,6 +1,5 @@
 //! Listeners: accepting connections, TLS handshakes, and what can be reloaded.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -239,11 +238,7 @@ fn serial_of(certificate: &[u8]) -> Option<String> {
         .try_fold(0u128, |number, byte| number.checked_mul(256).map(|number| number | u128::from(*byte)));
     Some(match number {
         Some(number) => number.to_string(),
-        None => serial.iter().fold(String::new(), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _infallible = write!(text, "{byte:02x}");
-            text
-        }),
+        None => strongroom_stdx::to_hex(serial),
     })
 }
 

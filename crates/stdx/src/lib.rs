@@ -6,9 +6,11 @@
 mod clock;
 mod duration;
 mod entropy;
+mod hex;
 mod secret;
 
 pub use clock::{Clock, Moment};
 pub use duration::{DurationError, LONGEST, format_duration, parse_duration};
 pub use entropy::{Entropy, EntropyError};
+pub use hex::to_hex;
 pub use secret::{Secret, same_bytes};

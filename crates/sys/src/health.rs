@@ -122,23 +122,22 @@ async fn health(
         chosen(input.sealedcode.as_ref(), 503)?,
         chosen(input.activecode.as_ref(), 200)?,
         chosen(input.standbycode.as_ref(), 429)?,
+        chosen(input.haunhealthycode.as_ref(), 474)?,
     ];
     // States that a node of this version is never in: what is asked for them must still make sense.
-    for (given, usual) in [
-        (&input.drsecondarycode, 472),
-        (&input.performancestandbycode, 473),
-        (&input.haunhealthycode, 474),
-        (&input.removedcode, 530),
-    ] {
+    for (given, usual) in
+        [(&input.drsecondarycode, 472), (&input.performancestandbycode, 473), (&input.removedcode, 530)]
+    {
         chosen(given.as_ref(), usual)?;
     }
-    let [uninitialized, sealed, active, standby] = codes;
+    let [uninitialized, sealed, active, standby, unhealthy] = codes;
     let stands_by = core.is_standby();
     // As in Vault: naming the parameter is enough, but for a plain no.
     let standby_ok = input.standbyok.as_ref().is_some_and(|given| given.0 != "false");
     let answered = match &status {
         SealStatus { initialized: false, .. } => uninitialized,
         SealStatus { sealed: true, .. } => sealed,
+        _ if stands_by && core.without_quorum().is_some() => unhealthy,
         _ if stands_by && !standby_ok => standby,
         _ => active,
     };

@@ -9,7 +9,7 @@ use strongroom_engine_api::lenient::{Int, List, Text};
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, bad_request};
 
 use crate::bare::Bare;
-use crate::seal::to_hex;
+use strongroom_stdx::to_hex;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine.route("init", |r| {

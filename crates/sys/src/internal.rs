@@ -178,7 +178,7 @@ fn routed(mounted: &Mounted, with_storage: bool) -> Routed {
         mount_path: mounted.mount.path.clone(),
         mount_type: entry.kind.clone(),
         uuid: entry.uuid.clone(),
-        storage_prefix: with_storage.then(|| crate::seal::to_hex(scope.as_bytes())),
+        storage_prefix: with_storage.then(|| strongroom_stdx::to_hex(scope.as_bytes())),
         tainted: with_storage.then_some(false),
     }
 }

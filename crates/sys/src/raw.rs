@@ -16,7 +16,9 @@ use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Paging,
 use strongroom_storage::{Commit, KeyRange, Snapshot, Store, StoreError, Write};
 use zeroize::Zeroizing;
 
-use crate::seal::{from_hex, to_hex};
+use strongroom_stdx::to_hex;
+
+use crate::seal::from_hex;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine.route("raw/{path..}", |r| {

@@ -150,17 +150,6 @@ pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     text.as_bytes().chunks(2).map(pair).collect()
 }
 
-/// Bytes as hexadecimal digits.
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -168,6 +157,7 @@ mod tests {
 
     use super::*;
     use crate::testing::Server;
+    use strongroom_stdx::to_hex;
 
     #[tokio::test]
     async fn shares_unseal_step_by_step() {

@@ -1,6 +1,6 @@
 //! `sys/tools/hash` and `sys/tools/random`. Source: Vault's API page `sys/tools`.
 
-use std::fmt::Write as _;
+use strongroom_stdx::to_hex;
 
 use aws_lc_rs::digest;
 use base64::engine::general_purpose::STANDARD;
@@ -70,11 +70,7 @@ impl Format {
     fn encode(self, bytes: &[u8]) -> String {
         match self {
             Self::Base64 => STANDARD.encode(bytes),
-            Self::Hex => bytes.iter().fold(String::new(), |mut text, byte| {
-                // Writing to a String cannot fail.
-                let _infallible = write!(text, "{byte:02x}");
-                text
-            }),
+            Self::Hex => to_hex(bytes),
         }
     }
 }

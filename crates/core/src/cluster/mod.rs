@@ -1,5 +1,6 @@
 //! This node as one of a cluster: whether it is the active one, where the active one is, and how nodes are admitted.
 
+mod freshness;
 mod joining;
 mod membership;
 
@@ -15,6 +16,7 @@ use strongroom_raft::{MemberStatus, Peer, RaftStore};
 
 use crate::Core;
 
+pub(crate) use freshness::Freshness;
 pub use joining::{Admission, Answered, Challenge};
 pub(crate) use membership::KeptAuthority;
 
@@ -44,6 +46,23 @@ pub trait Introducer: Send + Sync + 'static {
     async fn write(&self, leader: &LeaderAddress, path: &str, body: Value) -> Result<Value, String>;
 }
 
+/// How a node behaves where it does not lead, and where nobody does.
+#[derive(Clone, Copy, Debug)]
+pub struct Conduct {
+    /// It answers reads, rather than handing them on.
+    pub answers_reads: bool,
+    /// For how long it answers reads without a quorum; the answers say that they may be old.
+    pub stale_reads_for: Duration,
+    /// After how long without a quorum it seals itself.
+    pub seal_after: Option<Duration>,
+}
+
+impl Default for Conduct {
+    fn default() -> Self {
+        Self { answers_reads: true, stale_reads_for: Duration::ZERO, seal_after: None }
+    }
+}
+
 /// What this node needs to be one of a cluster.
 pub struct ClusterNode {
     /// Storage, which knows the members.
@@ -58,8 +77,8 @@ pub struct ClusterNode {
     pub api_address: String,
     /// Where this node talks to its peers.
     pub cluster_address: String,
-    /// As a standby it answers reads, rather than handing them on.
-    pub answers_reads: bool,
+    /// How it behaves where it does not lead.
+    pub conduct: Conduct,
     state: Mutex<State>,
 }
 
@@ -70,6 +89,8 @@ struct State {
     challenges: HashMap<String, joining::Posed>,
     /// Since when this node leads, as far as it has noticed.
     leading: Option<(u64, Moment)>,
+    /// Whether it has been said that there is no quorum.
+    quorum_lost: bool,
 }
 
 impl ClusterNode {
@@ -83,8 +104,8 @@ impl ClusterNode {
         cluster_address: String,
     ) -> Self {
         let state = Mutex::default();
-        let answers_reads = true;
-        Self { store, network, identity, introducer, api_address, cluster_address, answers_reads, state }
+        let conduct = Conduct::default();
+        Self { store, network, identity, introducer, api_address, cluster_address, conduct, state }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -120,7 +141,39 @@ impl Core {
 
     /// Whether it is this node that decides: it leads, or there are no others.
     pub fn is_active(&self) -> bool {
-        self.cluster.get().is_none_or(|node| node.store.is_leader())
+        self.leading().is_some()
+    }
+
+    /// The term in which this node decides, 0 where there are no others; `None` for a node that does not.
+    pub(crate) fn leading(&self) -> Option<u64> {
+        self.cluster.get().map_or(Some(0), |node| node.store.leading())
+    }
+
+    /// For how long this node has been without a leader or a majority: where that is longer than an election takes.
+    pub fn without_quorum(&self) -> Option<Duration> {
+        self.cluster()?.store.role().without_quorum().filter(|since| *since >= freshness::ELECTION)
+    }
+
+    /// Says that the quorum is lost or back, and seals a node that has been without one for as long as configured.
+    pub(crate) async fn watch_quorum(&self) {
+        let Some(node) = self.cluster() else { return };
+        let lost = self.without_quorum();
+        let told = std::mem::replace(&mut node.state().quorum_lost, lost.is_some());
+        match lost {
+            Some(since) if node.conduct.seal_after.is_some_and(|limit| since >= limit) => {
+                tracing::error!(seconds = since.as_secs(), "sealing: no quorum for quorum_loss_seal_after");
+                self.seal().await;
+            }
+            Some(_) if !told => {
+                let stale = !node.conduct.stale_reads_for.is_zero();
+                tracing::error!(
+                    answers_stale_reads = stale,
+                    "no quorum: this node neither leads nor hears a leader"
+                );
+            }
+            None if told => tracing::info!("there is a quorum again"),
+            _ => {}
+        }
     }
 
     /// Whether another node decides, and this one answers what it can and hands on the rest.
@@ -132,11 +185,11 @@ impl Core {
     pub fn active_since(&self) -> Option<Moment> {
         let standing = self.standing()?;
         let Some(node) = self.cluster() else { return Some(standing.active_since) };
-        if !node.store.is_leader() {
+        let Some(term) = node.store.leading() else {
             node.state().leading = None;
             return None;
-        }
-        let (term, now) = (node.store.status().term, self.environment.clock.now());
+        };
+        let now = self.environment.clock.now();
         let mut state = node.state();
         match state.leading {
             Some((of, since)) if of == term => Some(since),

@@ -99,11 +99,14 @@ impl Core {
     ) -> Result<Done, Refused> {
         let outcome = self.run(inbound, txn, decided).await;
         match outcome {
-            Ok(done) => {
+            Ok(mut done) => {
                 if let Some(caller) = decided.caller.as_ref().filter(|caller| caller.is_limited()) {
                     Box::pin(self.use_token(txn, caller.key())).await?;
                 }
-                txn.clone().commit().await?;
+                if !txn.is_empty() {
+                    let index = txn.clone().commit().await?;
+                    done.headers.extend(self.index_header(index));
+                }
                 if done.seals {
                     self.seal().await;
                 }

@@ -102,6 +102,11 @@ impl Inbound {
         }
     }
 
+    /// Whether it only asks.
+    pub(crate) const fn reads(&self) -> bool {
+        matches!(self.asked, Asked::Read | Asked::List | Asked::Scan | Asked::Help)
+    }
+
     /// Refuses paths that no mount can hold.
     pub(crate) fn check(&self) -> Result<(), Refused> {
         if self.path.chars().any(char::is_control) {

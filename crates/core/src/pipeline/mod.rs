@@ -47,7 +47,13 @@ impl Core {
     /// Answers a request.
     pub async fn handle(self: &Arc<Self>, inbound: Inbound) -> Answer {
         let inbound = Arc::new(inbound);
+        let term = self.leading();
         match self.serve(&inbound).await {
+            // What was read while another node may have been elected may be old.
+            Ok(answer) if inbound.reads() && self.leading() != term => {
+                drop(answer);
+                Answer::refusal(&inbound, &Refused::status(503, "the active node has changed; try again"))
+            }
             Ok(answer) => answer,
             Err(refused) => {
                 refused.log(&inbound);

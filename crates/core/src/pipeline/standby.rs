@@ -11,6 +11,7 @@ use strongroom_storage::CommitError;
 
 use super::{Answer, Asked, Inbound, Refused};
 use crate::Core;
+use crate::cluster::Freshness;
 
 /// A client's way of asking for the active node.
 const FORWARD: &str = "x-vault-forward";
@@ -26,27 +27,37 @@ impl Core {
             let text = "vault cannot seal when in standby mode; please restart instead";
             return Some(Answer::refusal(&inbound, &Refused::status(500, text)));
         }
-        if !self.is_answered_here(&inbound) {
-            return None;
-        }
-        match self.serve(&inbound).await {
-            Ok(answer) => Some(answer),
-            Err(refused) if refused.needs_active() => None,
+        let freshness = match self.is_answered_here(&inbound).await {
+            Ok(Freshness::Unknown) => return None,
+            Ok(freshness) => freshness,
+            Err(refused) => return Some(Answer::refusal(&inbound, &refused)),
+        };
+        let mut answer = match self.serve(&inbound).await {
+            Ok(answer) => answer,
+            Err(refused) if refused.needs_active() => return None,
             Err(refused) => {
                 refused.log(&inbound);
-                Some(Answer::refusal(&inbound, &refused))
+                Answer::refusal(&inbound, &refused)
             }
-        }
+        };
+        freshness.mark(&mut answer);
+        Some(answer)
     }
 
-    fn is_answered_here(&self, inbound: &Inbound) -> bool {
+    async fn is_answered_here(&self, inbound: &Inbound) -> Result<Freshness, Refused> {
         if inbound.path.starts_with("sys/") && self.is_always_answered(inbound) {
-            return !inbound.path.starts_with("sys/storage/raft/bootstrap/");
+            return Ok(Freshness::Fresh);
         }
-        let answers = self.cluster().is_some_and(|node| node.answers_reads);
-        let reads = answers && matches!(inbound.asked, Asked::Read | Asked::List | Asked::Scan | Asked::Help);
+        let answers = self.cluster().is_some_and(|node| node.conduct.answers_reads);
         let wraps = inbound.wrap_ttl.is_some_and(|ttl| !ttl.is_zero());
-        reads && !wraps && inbound.headers.get(FORWARD).is_none_or(|value| value != "active-node")
+        let forwards = inbound.headers.get(FORWARD).is_some_and(|value| value == "active-node");
+        if !answers || !inbound.reads() || wraps || forwards {
+            return Ok(Freshness::Unknown);
+        }
+        match self.freshness() {
+            Freshness::Fresh if !self.catches_up_with(&inbound.headers).await? => Ok(Freshness::Unknown),
+            freshness => Ok(freshness),
+        }
     }
 }
 

@@ -1,0 +1,120 @@
+//! How new what a node answers is: the index that answers carry and clients present, and what is answered without a
+//! quorum.
+//!
+//! Source: Vault's documentation, "Consistency" (`X-Vault-Index`, `X-Vault-Inconsistent`). The header is the base64 of
+//! `v1:CLUSTER:INDEX:0:HMAC`, as the clients' libraries parse it in order to compare and merge them.
+
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use strongroom_raft::Role;
+use strongroom_stdx::{same_bytes, to_hex};
+use strongroom_storage::{Index, Store as _};
+
+use crate::Core;
+use crate::pipeline::{Answer, Refused};
+
+/// The header of the index.
+pub(crate) const INDEX: &str = "X-Vault-Index";
+/// What a client wants of a node that is behind.
+const INCONSISTENT: &str = "x-vault-inconsistent";
+/// Marks an answer of a node without a quorum; its value is for how many seconds it has had none.
+const STALE: &str = "X-Strongroom-Stale";
+/// How long a request waits for this node to catch up before it is handed on.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a node may be without a leader, as in an election, before its answers are called stale.
+pub(super) const ELECTION: Duration = Duration::from_secs(5);
+
+/// Whether this node may answer a read by itself.
+pub(crate) enum Freshness {
+    /// It may.
+    Fresh,
+    /// It may, and says for how long it has been without a quorum.
+    Stale(Duration),
+    /// The active node is to answer.
+    Unknown,
+}
+
+impl Freshness {
+    /// Marks an answer that was given in this state.
+    pub(crate) fn mark(&self, answer: &mut Answer) {
+        if let Self::Stale(since) = self {
+            answer.headers.push((STALE.to_owned(), since.as_secs().to_string()));
+        }
+    }
+}
+
+impl Core {
+    /// Whether this standby may answer a read by itself, as far as its cluster goes.
+    pub(crate) fn freshness(&self) -> Freshness {
+        let Some(node) = self.cluster() else { return Freshness::Fresh };
+        let (role, stale_for) = (node.store.role(), node.conduct.stale_reads_for);
+        match role {
+            Role::Leads | Role::Follows => Freshness::Fresh,
+            Role::CutOff { since } if since < ELECTION => Freshness::Fresh,
+            Role::Unsure { since } if since < ELECTION => Freshness::Unknown,
+            Role::CutOff { since } | Role::Unsure { since } if since < stale_for => Freshness::Stale(since),
+            Role::CutOff { .. } | Role::Unsure { .. } => Freshness::Unknown,
+        }
+    }
+
+    /// The index as clients present it; `None` where there is no cluster.
+    pub(crate) fn index_header(&self, index: Index) -> Option<(String, String)> {
+        let node = self.cluster()?;
+        let salt = self.token_salt.load();
+        let text = signed(salt.as_deref()?, &format!("v1:{}:{index}:0", node.store.cluster_id()));
+        Some((INDEX.to_owned(), STANDARD.encode(text)))
+    }
+
+    /// The newest index of this cluster that the client presents; 0 for none.
+    fn presented(&self, headers: &HeaderMap) -> Result<Index, Refused> {
+        let (Some(node), salt) = (self.cluster(), self.token_salt.load()) else { return Ok(0) };
+        let Some(salt) = salt.as_deref() else { return Ok(0) };
+        let malformed = || Refused::status(400, format!("{INDEX} is malformed"));
+        let mut newest = 0;
+        for value in headers.get_all(INDEX) {
+            let bytes = STANDARD.decode(value.as_bytes()).map_err(|_error| malformed())?;
+            let text = String::from_utf8(bytes).map_err(|_error| malformed())?;
+            let (said, _tag) = text.rsplit_once(':').ok_or_else(malformed)?;
+            let mut parts = said.split(':');
+            let (Some("v1"), Some(cluster), Some(index)) = (parts.next(), parts.next(), parts.next()) else {
+                return Err(malformed());
+            };
+            // That of another cluster says nothing of this one.
+            if cluster != &*node.store.cluster_id() {
+                continue;
+            }
+            if !same_bytes(signed(salt, said).as_bytes(), text.as_bytes()) {
+                return Err(malformed());
+            }
+            newest = newest.max(index.parse().map_err(|_error| malformed())?);
+        }
+        Ok(newest)
+    }
+
+    /// Waits until this node has what the client has seen. False: the active node is to answer.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`]: a 400 for what is no index, and Vault's 412 where the client would rather hear of it.
+    pub(crate) async fn catches_up_with(&self, headers: &HeaderMap) -> Result<bool, Refused> {
+        let index = self.presented(headers)?;
+        let Some(node) = self.cluster().filter(|node| index > node.store.applied()) else {
+            return Ok(true);
+        };
+        match headers.get(INCONSISTENT).map(http::HeaderValue::as_bytes) {
+            Some(b"fail") => Err(Refused::status(412, "required index state not present")),
+            Some(b"forward-active-node") => Ok(false),
+            _ => Ok(tokio::time::timeout(PATIENCE, node.store.wait_applied(index)).await.is_ok()),
+        }
+    }
+}
+
+/// With its HMAC. What is signed begins with the header's name: nothing else under that key reads so.
+fn signed(salt: &hmac::Key, said: &str) -> String {
+    let tag = hmac::sign(salt, format!("{INDEX}:{said}").as_bytes());
+    format!("{said}:{}", to_hex(tag.as_ref()))
+}
