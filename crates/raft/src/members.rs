@@ -1,15 +1,16 @@
 //! Who belongs to the cluster: admitting, promoting, removing, handing leadership over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, RaftError};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use strongroom_storage::{CommitError, Index, StoreError};
 
 use crate::RaftStore;
 use crate::proposer::refused;
-use crate::types::{Node, Types};
+use crate::types::Node;
 
 /// A node of the cluster, as the cluster knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,15 +53,31 @@ impl From<&Member> for Node {
 
 type Changed = Result<(), CommitError>;
 
-fn outcome<T>(changed: Result<T, RaftError<Types, ClientWriteError<Types>>>) -> Changed {
-    match changed {
-        Ok(_) => Ok(()),
-        Err(RaftError::APIError(error)) => Err(refused(error)),
-        Err(RaftError::Fatal(error)) => Err(StoreError::Failed(error.to_string()).into()),
-    }
-}
+/// How long a change waits for another that is under way, and between two looks.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(50);
 
 impl RaftStore {
+    /// Changes the membership, after the change that is under way.
+    async fn change(&self, wanted: ChangeMembers<u64, Node>, retain: bool) -> Changed {
+        let changing = async {
+            loop {
+                match self.inner.raft.change_membership(wanted.clone(), retain).await {
+                    Ok(_) => return Ok(()),
+                    Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(
+                        ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_),
+                    ))) => tokio::time::sleep(LOOK).await,
+                    Err(RaftError::APIError(error)) => return Err(refused(error)),
+                    Err(RaftError::Fatal(error)) => return Err(StoreError::Failed(error.to_string()).into()),
+                }
+            }
+        };
+        let late = |_elapsed| {
+            CommitError::Uncertain("another change of the membership is under way; try again".to_owned())
+        };
+        tokio::time::timeout(PATIENCE, changing).await.map_err(late)?
+    }
+
     /// The members, by name.
     pub fn members(&self) -> Vec<MemberStatus> {
         let metrics = self.inner.raft.metrics().borrow_watched().clone();
@@ -104,14 +121,13 @@ impl RaftStore {
         match self.number_of(&member.node_id) {
             Some(number) if number == member.raft_id => {
                 let renewed = BTreeMap::from([(number, Node::from(member))]);
-                return outcome(
-                    self.inner.raft.change_membership(ChangeMembers::SetNodes(renewed), true).await,
-                );
+                return self.change(ChangeMembers::SetNodes(renewed), true).await;
             }
             Some(_) => self.remove(&member.node_id).await?,
             None => {}
         }
-        outcome(self.inner.raft.add_learner(member.raft_id, Node::from(member), false).await)
+        let new = BTreeMap::from([(member.raft_id, Node::from(member))]);
+        self.change(ChangeMembers::AddNodes(new), true).await
     }
 
     /// Gives a member its vote. Of who is not a member: false.
@@ -122,7 +138,7 @@ impl RaftStore {
     pub async fn promote(&self, node_id: &str) -> Result<bool, CommitError> {
         let Some(number) = self.number_of(node_id) else { return Ok(false) };
         let change = ChangeMembers::AddVoterIds(BTreeSet::from([number]));
-        outcome(self.inner.raft.change_membership(change, true).await).map(|()| true)
+        self.change(change, true).await.map(|()| true)
     }
 
     /// Takes a member's vote; it goes on following. Of who is not a member: false.
@@ -133,7 +149,7 @@ impl RaftStore {
     pub async fn demote(&self, node_id: &str) -> Result<bool, CommitError> {
         let Some(number) = self.number_of(node_id) else { return Ok(false) };
         let change = ChangeMembers::RemoveVoters(BTreeSet::from([number]));
-        outcome(self.inner.raft.change_membership(change, true).await).map(|()| true)
+        self.change(change, true).await.map(|()| true)
     }
 
     /// Removes a member. Of who is not one: nothing happens, as in Vault.
@@ -148,9 +164,9 @@ impl RaftStore {
         if votes {
             let change = ChangeMembers::RemoveVoters(only.clone());
             // Not retained: it leaves with its vote.
-            return outcome(self.inner.raft.change_membership(change, false).await);
+            return self.change(change, false).await;
         }
-        outcome(self.inner.raft.change_membership(ChangeMembers::RemoveNodes(only), false).await)
+        self.change(ChangeMembers::RemoveNodes(only), false).await
     }
 
     /// Hands leadership to another voter: the one that is named, or the one that has most of the log. Without one, or
