@@ -76,6 +76,7 @@ class ThreeNodes(unittest.TestCase):
             self.assertEqual(status(node, "sys/health"), 200 if node is leader else 429)
             self.assertEqual(status(node, "sys/health?standbyok=true"), 200)
             self.assertEqual(status(node, "sys/health?standbycode=299"), 200 if node is leader else 299)
+            self.assertGreater(node.http().get("sys/storage/raft/configuration").data["config"]["index"], 0)
             nodes = node.http().get("sys/ha-status").data["nodes"]
             self.assertEqual([n["api_address"] for n in nodes if n["active_node"]], [leader.address])
 

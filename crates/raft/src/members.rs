@@ -106,6 +106,13 @@ impl RaftStore {
         members
     }
 
+    /// The log entry that the membership is of.
+    pub fn membership_index(&self) -> Index {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.log_id().as_ref().map_or(0, |log_id| log_id.index)
+    }
+
     fn number_of(&self, node_id: &str) -> Option<u64> {
         let of_name = |status: &MemberStatus| status.member.node_id == node_id;
         self.members().into_iter().find(of_name).map(|status| status.member.raft_id)

@@ -79,7 +79,7 @@ async fn configuration(Extension(core): Extension<Core>) -> Result<AtTop<Configu
         protocol_version: "3",
         voter: status.voter,
     });
-    let servers = Servers { servers: servers.collect(), index: 0 };
+    let servers = Servers { servers: servers.collect(), index: node.store.membership_index() };
     Ok(AtTop(Configuration { config: servers }))
 }
 
