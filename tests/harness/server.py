@@ -1,7 +1,7 @@
 """Starts and stops one server for a test or a measurement, and speaks plain HTTP to it.
 
 Everything is the Python standard library: the harness is used before any test dependency is installed.
-A server gets its own directory and its own ports on 127.0.0.1, and is stopped by its process id.
+A server gets its own directory and its own ports on 127.0.0.1 (or another host), and is stopped by its process id.
 """
 
 import http.client
@@ -189,6 +189,9 @@ class Server:
     listener_config: str = ""
     node_id: str = "node1"
     storage_config: str = ""
+    host: str = "127.0.0.1"
+    ports: tuple = None
+    launcher: tuple = ()
     shares: list = field(default_factory=list)
     threshold: int = 0
     root_token: str = ""
@@ -198,7 +201,7 @@ class Server:
         self.binary = find_binary(self.binary)
         self.directory = Path(self.directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.port, self.cluster_port = free_ports(2)
+        self.port, self.cluster_port = self.ports or free_ports(2)
         self.ca_file = None
         self._write_config()
 
@@ -209,7 +212,7 @@ class Server:
 
     @property
     def address(self):
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
 
     @property
     def storage_path(self):
@@ -248,15 +251,15 @@ class Server:
 {storage}
 
 listener "tcp" {{
-  address = "127.0.0.1:{self.port}"
-  cluster_address = "127.0.0.1:{self.cluster_port}"
+  address = "{self.host}:{self.port}"
+  cluster_address = "{self.host}:{self.cluster_port}"
   {tls}
   {peer_listener}
   {self.listener_config}
 }}
 
 api_addr = "{self.address}"
-cluster_addr = "https://127.0.0.1:{self.cluster_port}"
+cluster_addr = "https://{self.host}:{self.cluster_port}"
 disable_mlock = true
 log_level = "warn"
 telemetry {{
@@ -273,7 +276,7 @@ telemetry {{
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("VAULT_", "BAO_"))}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(self.binary), "server", f"-config={self.config}"],
+                [*self.launcher, str(self.binary), "server", f"-config={self.config}"],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
         try:
             self._wait(limit_s, lambda: True)
