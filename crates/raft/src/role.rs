@@ -116,10 +116,12 @@ impl Contact {
                 .as_ref()
                 .is_some_and(|applied| applied.committed_leader_id().term == term);
             let kept = self.handed_over.load(Ordering::Acquire) != term;
-            let mut voters = metrics.membership_config.membership().voter_ids();
-            let alone = voters.next() == Some(metrics.id) && voters.next().is_none();
+            let membership = metrics.membership_config.membership();
+            // A removed leader is succeeded as soon as it is out, without waiting for its lease to end.
+            let votes = membership.voter_ids().any(|voter| voter == metrics.id);
+            let alone = votes && membership.voter_ids().count() == 1;
             let acked = if alone { Some(Instant::now()) } else { metrics.last_quorum_acked.map(|at| *at) };
-            (metrics.state.is_leader(), applied_own && kept, acked)
+            (metrics.state.is_leader(), applied_own && kept && votes, acked)
         };
         if !leads {
             let silence = self.silence();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
-use openraft::{Config, Raft, SnapshotPolicy, StorageHelper};
+use openraft::{Config, Raft, SnapshotPolicy, StepDownPolicy, StorageHelper};
 use strongroom_storage::{Commit, CommitError, Index, Observer, Snapshot, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -333,7 +333,7 @@ async fn refuse_lost_tail(directory: &Directory, log: &Log, state: &Arc<State>) 
 
 /// How long a node waits for a leader at least and at most before it stands for election. The longer is also the lease.
 fn election_timeout(options: &Options) -> (Duration, Duration) {
-    (options.heartbeat.saturating_mul(4), options.heartbeat.saturating_mul(8))
+    (options.heartbeat.saturating_mul(3), options.heartbeat.saturating_mul(5))
 }
 
 fn config(options: &Options, identity: &Identity) -> Result<Config, OpenError> {
@@ -351,6 +351,7 @@ fn config(options: &Options, identity: &Identity) -> Result<Config, OpenError> {
         max_in_snapshot_log_to_keep: u64::MAX,
         replication_lag_threshold: options.snapshot_threshold.saturating_mul(2),
         enable_pre_vote: Some(true),
+        removed_leader_step_down: StepDownPolicy::After(millis(options.heartbeat).div_euclid(4)),
         // After a power cut a leader may not remember all that it had committed; an election makes sure.
         enable_leader_restore: Some(false),
         // Callers wait in our own queue; few messages are ever in these.
