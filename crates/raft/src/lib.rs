@@ -25,6 +25,7 @@ mod options;
 mod peers;
 mod proposer;
 mod receive;
+mod recover;
 mod role;
 mod space;
 mod state;

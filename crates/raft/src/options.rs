@@ -180,6 +180,14 @@ pub enum OpenError {
         /// What was found.
         reason: String,
     },
+    /// `raft/peers.json` cannot be followed.
+    #[error("{path}: {reason}", path = path.display())]
+    Recovery {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The options contradict each other.
     #[error("invalid storage options: {0}")]
     Options(String),

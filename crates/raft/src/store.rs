@@ -22,6 +22,7 @@ use crate::network::Peers;
 use crate::options::{OpenError, Options};
 use crate::proposer::{Pending, Proposer, QUEUE};
 use crate::receive::{INCOMING, remove_incoming};
+use crate::recover::recover;
 use crate::role::Contact;
 use crate::space::{Space, probe_of};
 use crate::state::{Machine, State};
@@ -112,7 +113,11 @@ impl RaftStore {
         let probe = options.probe.clone().unwrap_or_else(|| probe_of(&directory.path));
         let space = Space::new(probe, options.clock.clone(), options.reserve, options.segment_size)
             .map_err(OpenError::io(&directory.path))?;
-        if let Err(error) = refuse_lost_tail(&directory, &log, &state).await {
+        let checked = async {
+            refuse_lost_tail(&directory, &log, &state).await?;
+            recover(&options, &identity, &log, &state).await
+        };
+        if let Err(error) = checked.await {
             log.close();
             state.close();
             return Err(error);

@@ -58,7 +58,6 @@ pub(crate) type LogId = openraft::LogId<LeaderId>;
 pub(crate) type Vote = openraft::Vote<LeaderId>;
 pub(crate) type Payload = EntryPayload<Batch, u64, Node>;
 pub(crate) type Entry = openraft::Entry<LeaderId, Payload>;
-#[cfg(test)]
 pub(crate) type Membership = openraft::Membership<u64, Node>;
 pub(crate) type StoredMembership = openraft::StoredMembership<LeaderId, u64, Node>;
 
