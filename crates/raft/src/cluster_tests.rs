@@ -440,14 +440,15 @@ async fn two_that_are_left_of_five_go_on_together() {
     for node in std::mem::take(&mut cluster.nodes) {
         node.close().await;
     }
-    let both = r#"[{"id": "n3", "address": ""}, {"id": "n1", "address": ""}]"#;
-    for name in ["n1", "n3"] {
-        write_peers(&cluster.root.path().join(name), both);
-    }
+    let both = r#"[{"id": "n1", "address": ""}, {"id": "n3", "address": "", "non_voter": true}]"#;
+    write_peers(&cluster.root.path().join("n1"), both);
     for name in ["n1", "n3"] {
         let node = cluster.open(name).await;
         cluster.nodes.push(node);
     }
+    cluster.agree().await;
+    assert_eq!(cluster.leader().await.node_id(), "n1");
+    assert!(cluster.leader().await.promote("n3").await.unwrap());
     cluster.agree().await;
     assert_eq!(cluster.leader().await.members().len(), 2);
     cluster.close().await;
@@ -462,9 +463,13 @@ async fn a_peers_json_that_makes_no_sense_changes_nothing() {
     }
     for (text, expected) in [
         ("", "EOF"),
-        ("[]", "it does not name this node, \"n0\""),
-        (r#"[{"id": "n1", "address": ""}]"#, "it does not name this node, \"n0\""),
-        (r#"[{"id": "n0", "address": "", "non_voter": true}]"#, "it names no voter"),
+        ("[]", "it does not name this node, \"n0\", as a voter"),
+        (r#"[{"id": "n1", "address": ""}]"#, "it does not name this node, \"n0\", as a voter"),
+        (
+            r#"[{"id": "n0", "address": "", "non_voter": true}]"#,
+            "it does not name this node, \"n0\", as a voter",
+        ),
+        (r#"[{"id": "n0", "address": ""}, {"id": "n1", "address": ""}]"#, "it names several voters"),
         (r#"[{"id": "n0", "address": ""}, {"id": "n0", "address": ""}]"#, "\"n0\" is named twice"),
         (r#"[{"id": "n9", "address": ""}]"#, "\"n9\" is no member; members are n0, n1, n2"),
         (r#"[{"id": "n0", "adress": ""}]"#, "unknown field"),

@@ -4,8 +4,12 @@
 //! ```json
 //! [{"id": "node1", "address": "node1.example.com:8201", "non_voter": false}]
 //! ```
-//! The members it names go on with what this node's log holds, to its last entry. Nobody else is asked: what only
-//! the lost nodes had is gone, and a lost node that is started again does not know that it was left behind.
+//! This node goes on alone with what its log holds, to its last entry; it must be the only voter named. Others may be
+//! named as non-voters: they are started as they are, follow this node, and are promoted then. What only others had is
+//! given up, and a lost node that is started again does not know that it was left behind.
+//!
+//! In Vault the file may name several voters, on each of them. Here the entry that makes the members is of a new term on
+//! the node that writes it, so that two such nodes could not tell whose log is the longer one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -102,11 +106,15 @@ fn members_of(peers: &[Peer], known: &Membership, me: &Identity) -> Result<Membe
             voters.insert(*number);
         }
     }
-    if !nodes.contains_key(&me.raft_id) {
-        return Err(format!("it does not name this node, {:?}", me.node_id));
+    if !voters.contains(&me.raft_id) {
+        return Err(format!("it does not name this node, {:?}, as a voter", me.node_id));
     }
-    if voters.is_empty() {
-        return Err("it names no voter".to_owned());
+    if voters.len() > 1 {
+        return Err(
+            "it names several voters, of which one would take back what only another has. Name the others \
+                    with \"non_voter\": true, only on this node, and promote them afterwards"
+                .to_owned(),
+        );
     }
     Membership::new(vec![voters], nodes).map_err(|error| error.to_string())
 }
