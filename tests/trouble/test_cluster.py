@@ -356,7 +356,7 @@ class QuorumLossRunbook(unittest.TestCase):
         steps = self.FENCE.findall(self.PAGE.read_text())
         self.assertEqual([bool(stopped) for stopped, _ in steps], [False, True, False])
         begun = time.monotonic()
-        self.assertIn("raft_committed_index", self.run_step(last, steps[0][1]))
+        self.assertIn("Raft Committed Index", self.run_step(last, steps[0][1]))
         last.stop()
         self.run_step(last, steps[1][1])
         self.addCleanup(harness.shutil.rmtree, f"{last.storage_path}.before-recovery")
