@@ -41,7 +41,7 @@ class Cluster:
             node.http(token="").expect(200, "PUT", "sys/unseal", {"key": share})
 
     def running(self):
-        return [node for node in self.nodes if node.process is not None and node.process.poll() is None]
+        return [node for node in self.nodes if node.is_running()]
 
     def leader(self, among=None):
         """The active node; waits for one."""
@@ -61,7 +61,7 @@ class Cluster:
 
     def remove(self):
         for node in self.nodes:
-            if node.process is not None and node.process.poll() is None:
+            if node.is_running():
                 node.kill()
             node.remove()
 

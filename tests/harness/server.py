@@ -337,12 +337,19 @@ telemetry {{
         body = {"type": "file", "options": {"file_path": str(self.audit_file), **options}}
         self.http().expect(204, "PUT", f"sys/audit/{path}", body)
 
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
     def pause(self):
-        """Stops its process, which neither ends nor closes anything."""
-        self.process.send_signal(signal.SIGSTOP)
+        """Stops its process, if it runs; that neither ends nor closes anything."""
+        self._signal(signal.SIGSTOP)
 
     def resume(self):
-        self.process.send_signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number):
+        if self.is_running():
+            self.process.send_signal(number)
 
     def kill(self):
         """kill -9, as a power cut would: nothing is flushed, nothing is said."""

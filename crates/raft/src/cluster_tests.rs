@@ -407,7 +407,7 @@ fn write_peers(path: &Path, text: &str) {
     std::fs::write(path.join("raft/peers.json"), text).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_left_goes_on_as_peers_json_says() {
     let mut cluster = Cluster::of(3).await;
     let index = cluster.leader().await.commit(put("a", "1")).await.unwrap();
@@ -433,7 +433,7 @@ async fn who_is_left_goes_on_as_peers_json_says() {
     cluster.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn two_that_are_left_of_five_go_on_together() {
     let mut cluster = Cluster::of(5).await;
     cluster.agree().await;
@@ -454,7 +454,7 @@ async fn two_that_are_left_of_five_go_on_together() {
     cluster.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_peers_json_that_makes_no_sense_changes_nothing() {
     let cluster = Cluster::of(3).await;
     let path = cluster.root.path().join("n0");

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use openraft::EntryPayload;
@@ -143,5 +143,5 @@ fn next_entry(
 
 fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)?;
-    path.parent().map(PathBuf::from).map_or(Ok(()), |parent| sync_directory(&parent))
+    path.parent().map_or(Ok(()), sync_directory)
 }

@@ -118,8 +118,9 @@ impl Contact {
             let kept = self.handed_over.load(Ordering::Acquire) != term;
             let membership = metrics.membership_config.membership();
             // A removed leader is succeeded as soon as it is out, without waiting for its lease to end.
-            let votes = membership.voter_ids().any(|voter| voter == metrics.id);
-            let alone = votes && membership.voter_ids().count() == 1;
+            let mine = membership.voter_ids().map(|voter| voter == metrics.id);
+            let (votes, no_others) = mine.fold((false, true), |(any, all), me| (any || me, all && me));
+            let alone = votes && no_others;
             let acked = if alone { Some(Instant::now()) } else { metrics.last_quorum_acked.map(|at| *at) };
             (metrics.state.is_leader(), applied_own && kept && votes, acked)
         };

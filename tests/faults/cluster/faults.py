@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 import threading
 import time
 
@@ -47,29 +46,25 @@ class Fault:
             thread.join(30)
 
 
-def kill_leader(fault):
-    node = fault.leader()
+def _kill(fault, node, seconds, role=""):
+    """Kills a node and starts it again after a while."""
     node.kill()
-    fault.tell(f"killed {node.name}, the leader")
-    fault.hold(fault.length / 2)
+    fault.tell(f"killed {node.name}{role}")
+    fault.hold(seconds)
     fault.nodes.restart(node)
+
+
+def kill_leader(fault):
+    _kill(fault, fault.leader(), fault.length / 2, ", the leader")
 
 
 def kill_follower(fault):
-    node = fault.follower()
-    node.kill()
-    fault.tell(f"killed {node.name}")
-    fault.hold(fault.length / 2)
-    fault.nodes.restart(node)
+    _kill(fault, fault.follower(), fault.length / 2)
 
 
 def kill_leaders_in_turn(fault):
     for _ in range(2):
-        node = fault.leader()
-        node.kill()
-        fault.tell(f"killed {node.name}, the leader")
-        fault.hold(0.2)
-        fault.nodes.restart(node)
+        _kill(fault, fault.leader(), 0.2, ", the leader")
 
 
 def kill_all(fault):
@@ -110,11 +105,11 @@ def stop_leader(fault):
 
 def _pause(fault, node, seconds):
     fault.tell(f"paused {node.name} for {seconds:.2f} s")
-    node.signal(signal.SIGSTOP)
+    node.pause()
     try:
         fault.hold(seconds)
     finally:
-        node.signal(signal.SIGCONT)
+        node.resume()
 
 
 def pause_leader_shortly(fault):
@@ -137,9 +132,9 @@ def slow_node(fault):
     node, until = fault.victim(), time.monotonic() + fault.length
     fault.tell(f"slowed {node.name} down")
     while time.monotonic() < until:
-        node.signal(signal.SIGSTOP)
+        node.pause()
         fault.hold(fault.rng.uniform(0.03, 0.2))
-        node.signal(signal.SIGCONT)
+        node.resume()
         fault.hold(fault.rng.uniform(0.01, 0.05))
 
 

@@ -32,13 +32,6 @@ class Node(harness.Server):
     def ballast(self):
         return self.storage_path / "ballast"
 
-    def is_running(self):
-        return self.process is not None and self.process.poll() is None
-
-    def signal(self, number):
-        if self.is_running():
-            self.process.send_signal(number)
-
     def mount(self):
         """Puts the data directory on a disk that can be filled; says whether the system allows it."""
         how = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "tmpfs", str(self.storage_path)]

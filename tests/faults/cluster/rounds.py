@@ -2,7 +2,6 @@
 
 import json
 import random
-import signal
 import time
 import traceback
 from pathlib import Path
@@ -90,7 +89,7 @@ class Run:
     def heal(self):
         self.nodes.network.heal()
         for node in self.nodes.nodes:
-            node.signal(signal.SIGCONT)
+            node.resume()
             node.make_room()
 
     def check(self, work, name):

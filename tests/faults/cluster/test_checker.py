@@ -8,10 +8,12 @@ import random
 import sys
 import unittest
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from checker import STALE, WRONG, check_key  # noqa: E402
 from history import FAILED, FOREVER, OK, REFUSED, UNKNOWN, Op  # noqa: E402
+from verify import check_patient  # noqa: E402
 
 
 def numbered(*ops):
@@ -179,6 +181,27 @@ class AgainstSearch(unittest.TestCase):
                 shift = rng.choice([-300, 300])
                 victim.start, victim.end = victim.start + shift, victim.end + shift
         return numbered(*ops), stored
+
+
+class ThePatient(unittest.TestCase):
+    """Patient clients write on while they are checked."""
+
+    def setUp(self):
+        self.client = SimpleNamespace(name="patient", node=SimpleNamespace(name="node1"), acknowledged=["1"], slowest=(0.1, 0))
+        self.listed = ["1"]
+        self.leader = SimpleNamespace(http=lambda: self)
+
+    def list(self, _path):
+        """The leader's answer; by the time it is there, one more write has been acknowledged."""
+        self.client.acknowledged.append("2")
+        return SimpleNamespace(data={"keys": self.listed})
+
+    def test_what_was_acknowledged_after_the_look_is_not_lost(self):
+        self.assertEqual([], check_patient([self.client], self.leader, 20))
+
+    def test_what_was_acknowledged_before_it_is_lost_where_it_is_missing(self):
+        self.listed = []
+        self.assertEqual([WRONG], [violation.kind for violation in check_patient([self.client], self.leader, 20)])
 
 
 if __name__ == "__main__":
