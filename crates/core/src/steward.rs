@@ -1,4 +1,5 @@
-//! What is done without being asked: ending what is due, finishing revocations, engines' housekeeping, key rotation.
+//! What is done without being asked: ending what is due, finishing revocations, engines' housekeeping, key rotation,
+//! autopilot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +51,7 @@ impl Core {
         steps(|| self.continue_revocations()).await?;
         steps(|| self.clear_leavings()).await?;
         self.rotate_if_due().await?;
-        self.promote_members().await?;
+        self.run_autopilot().await?;
         if with_engines {
             let router = self.router().await?;
             for mounted in router.all().filter(|mounted| mounted.engine.has_maintenance()) {

@@ -131,13 +131,12 @@ impl RaftStore {
         metrics.membership_config.log_id().as_ref().map_or(0, |log_id| log_id.index)
     }
 
-    fn member(&self, node_id: &str) -> Option<Member> {
-        let mut members = self.members().into_iter().map(|status| status.member);
-        members.find(|member| member.node_id == node_id)
+    fn find(&self, wanted: impl Fn(&Member) -> bool) -> Option<Member> {
+        self.members().into_iter().map(|status| status.member).find(wanted)
     }
 
     fn number_of(&self, node_id: &str) -> Option<u64> {
-        self.member(node_id).map(|member| member.raft_id)
+        self.find(|member| member.node_id == node_id).map(|member| member.raft_id)
     }
 
     /// Takes a node into the cluster, without a vote at first. A member of the same name that is another node (its
@@ -164,8 +163,18 @@ impl RaftStore {
     ///
     /// As for a write.
     pub async fn promote(&self, node_id: &str) -> Result<bool, CommitError> {
-        let Some(member) = self.member(node_id) else { return Ok(false) };
-        let vote = ChangeMembers::AddVoterIds(BTreeSet::from([member.raft_id]));
+        let Some(number) = self.number_of(node_id) else { return Ok(false) };
+        self.promote_number(number).await
+    }
+
+    /// As [`RaftStore::promote`], of this number.
+    ///
+    /// # Errors
+    ///
+    /// As for a write.
+    pub async fn promote_number(&self, raft_id: u64) -> Result<bool, CommitError> {
+        let Some(member) = self.find(|member| member.raft_id == raft_id) else { return Ok(false) };
+        let vote = ChangeMembers::AddVoterIds(BTreeSet::from([raft_id]));
         let change = if member.non_voter {
             ChangeMembers::Batch(vec![vote, described(&Member { non_voter: false, ..member })])
         } else {
@@ -180,7 +189,7 @@ impl RaftStore {
     ///
     /// As for a write.
     pub async fn demote(&self, node_id: &str) -> Result<bool, CommitError> {
-        let Some(member) = self.member(node_id) else { return Ok(false) };
+        let Some(member) = self.find(|member| member.node_id == node_id) else { return Ok(false) };
         let no_vote = ChangeMembers::RemoveVoters(BTreeSet::from([member.raft_id]));
         // In one change: a member without a vote that may have one would be given it.
         let change = ChangeMembers::Batch(vec![described(&Member { non_voter: true, ..member }), no_vote]);
@@ -194,8 +203,21 @@ impl RaftStore {
     /// As for a write.
     pub async fn remove(&self, node_id: &str) -> Changed {
         let Some(number) = self.number_of(node_id) else { return Ok(()) };
-        let only = BTreeSet::from([number]);
-        let votes = self.members().iter().any(|status| status.member.raft_id == number && status.voter);
+        self.remove_number(number).await
+    }
+
+    /// As [`RaftStore::remove`], of this number.
+    ///
+    /// # Errors
+    ///
+    /// As for a write.
+    pub async fn remove_number(&self, raft_id: u64) -> Changed {
+        let only = BTreeSet::from([raft_id]);
+        let members = self.members();
+        let Some(status) = members.iter().find(|status| status.member.raft_id == raft_id) else {
+            return Ok(());
+        };
+        let votes = status.voter;
         if votes {
             let change = ChangeMembers::RemoveVoters(only.clone());
             // Not retained: it leaves with its vote.
