@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod autopilot;
 mod bare;
 mod capabilities;
 mod health;
@@ -32,6 +33,7 @@ pub fn engine() -> Engine {
     [
         audit::routes,
         auth::routes,
+        autopilot::routes,
         capabilities::routes,
         health::routes,
         history::routes,
