@@ -204,19 +204,4 @@ async fn write_config(
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use crate::testing::Server;
-
-    #[tokio::test]
-    async fn without_integrated_storage_there_is_no_autopilot() {
-        let server = Server::new().await;
-        for path in ["state", "configuration"] {
-            let told = server.read(&format!("sys/storage/raft/autopilot/{path}")).await;
-            assert_eq!(told.error(), (400, "raft storage is not in use"), "{path}");
-        }
-        let told = server.write("sys/storage/raft/autopilot/configuration", json!({ "min_quorum": 3 })).await;
-        assert_eq!(told.error(), (400, "raft storage is not in use"));
-    }
-}
+mod tests;
