@@ -69,6 +69,9 @@ struct Server {
     status: &'static str,
     /// `voter`, or `read-replica` for one that is never to vote.
     node_type: &'static str,
+    /// The version of its program, once it has been heard.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    version: String,
 }
 
 impl From<&AutopilotServer> for Server {
@@ -89,6 +92,7 @@ impl From<&AutopilotServer> for Server {
                 (false, true) => "voter",
                 (false, false) => "non-voter",
             },
+            version: server.version.clone(),
             node_type: if member.non_voter { "read-replica" } else { "voter" },
         }
     }

@@ -121,7 +121,7 @@ async fn the_state_is_what_the_leader_hears() {
             "id": "n1", "name": "n1", "address": "127.0.0.1:8201", "node_status": "alive", "last_contact": "0s",
             "last_term": node["last_term"], "last_index": node["last_index"], "healthy": true,
             "stable_since": START.after(Duration::from_secs(5)).rfc3339(), "status": "leader",
-            "node_type": "voter",
+            "node_type": "voter", "version": Settings::default().version,
         })
     );
     assert!(node["last_index"].as_u64() > Some(0) && node["last_term"].as_u64() > Some(0));

@@ -55,6 +55,8 @@ pub struct AutopilotServer {
     pub stable_since: Moment,
     /// It is to be removed for having been silent for so long.
     pub dead: bool,
+    /// The version of its program; empty where it has not said so.
+    pub version: String,
 }
 
 impl Core {
@@ -101,9 +103,14 @@ impl Core {
         let watch = &mut state.watch;
         watch.look(term, self.environment.clock.now(), &members, &config);
         let outlook = watch.outlook(&members);
+        let version = |raft_id| match node.network.version_of(raft_id) {
+            _ if raft_id == node.store.raft_id() => self.settings.version.clone(),
+            told => told.as_deref().unwrap_or_default().to_owned(),
+        };
         let servers = members.into_iter().filter_map(|status| {
             let watched = watch.of(status.member.raft_id)?;
             Some(AutopilotServer {
+                version: version(status.member.raft_id),
                 dead: watch.is_dead(&status, &config),
                 voter: status.voter,
                 leader: status.leader,
