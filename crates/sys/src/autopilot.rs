@@ -76,18 +76,19 @@ struct Server {
 
 impl From<&AutopilotServer> for Server {
     fn from(server: &AutopilotServer) -> Self {
-        let member = &server.member;
+        let AutopilotServer { status, .. } = server;
+        let member = &status.member;
         Self {
             id: member.node_id.clone(),
             name: member.node_id.clone(),
             address: without_scheme(&member.cluster_address).to_owned(),
             node_status: if server.dead { "left" } else { "alive" },
             last_contact: format_duration(server.last_contact),
-            last_term: server.last_term,
-            last_index: server.last_index,
+            last_term: status.last_term.unwrap_or(0),
+            last_index: status.last_log.unwrap_or(0),
             healthy: server.healthy,
             stable_since: server.stable_since.rfc3339(),
-            status: match (server.leader, server.voter) {
+            status: match (status.leader, status.voter) {
                 (true, _) => "leader",
                 (false, true) => "voter",
                 (false, false) => "non-voter",
@@ -102,15 +103,19 @@ async fn state(Extension(core): Extension<Core>, view: View) -> Result<AtTop<Sta
     let seen = core.autopilot_state(&view).await?;
     let names = |wanted: &dyn Fn(&AutopilotServer) -> bool| {
         let servers = seen.servers.iter().filter(|server| wanted(server));
-        servers.map(|server| server.member.node_id.clone()).collect::<Vec<_>>()
+        servers.map(|server| server.status.member.node_id.clone()).collect::<Vec<_>>()
     };
     Ok(AtTop(State {
         healthy: seen.healthy,
         failure_tolerance: seen.failure_tolerance,
-        leader: names(&|server| server.leader).into_iter().next().unwrap_or_default(),
-        voters: names(&|server| server.voter),
-        non_voters: names(&|server| !server.voter),
-        servers: seen.servers.iter().map(|server| (server.member.node_id.clone(), server.into())).collect(),
+        leader: names(&|server| server.status.leader).into_iter().next().unwrap_or_default(),
+        voters: names(&|server| server.status.voter),
+        non_voters: names(&|server| !server.status.voter),
+        servers: seen
+            .servers
+            .iter()
+            .map(|server| (server.status.member.node_id.clone(), server.into()))
+            .collect(),
     }))
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use strongroom_barrier::{BarrierError, Scope, Txn, View};
 use strongroom_engine_api::{EngineError, Moment};
-use strongroom_raft::Member;
+use strongroom_raft::MemberStatus;
 use strongroom_storage::CommitError;
 
 use super::ClusterNode;
@@ -37,18 +37,10 @@ pub struct AutopilotState {
 /// A member as autopilot sees it.
 #[derive(Clone, Debug)]
 pub struct AutopilotServer {
-    /// Who it is.
-    pub member: Member,
-    /// Whether it votes.
-    pub voter: bool,
-    /// Whether it leads.
-    pub leader: bool,
+    /// Who it is and where it stands.
+    pub status: MemberStatus,
     /// How long it has been silent.
     pub last_contact: Duration,
-    /// The term of the last log entry that is known to be on it.
-    pub last_term: u64,
-    /// The number of that entry.
-    pub last_index: u64,
     /// Whether it is heard and keeps up.
     pub healthy: bool,
     /// Since when that is so, as far as this leader has seen.
@@ -112,14 +104,10 @@ impl Core {
             Some(AutopilotServer {
                 version: version(status.member.raft_id),
                 dead: watch.is_dead(&status, &config),
-                voter: status.voter,
-                leader: status.leader,
                 last_contact: status.silence.unwrap_or(watched.silent),
-                last_term: status.last_term.unwrap_or(0),
-                last_index: status.last_log.unwrap_or(0),
                 healthy: watched.healthy,
                 stable_since: watched.since,
-                member: status.member,
+                status,
             })
         });
         Ok(AutopilotState {

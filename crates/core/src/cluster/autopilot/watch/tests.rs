@@ -67,7 +67,8 @@ impl Scene {
         for _ in 0..seconds {
             self.clock.advance(SECOND);
             for status in &mut self.members {
-                status.silence = status.silence.map(|s| if s.is_zero() { s } else { s + SECOND });
+                status.silence =
+                    status.silence.map(|s| if s.is_zero() { s } else { s.saturating_add(SECOND) });
             }
             self.look();
         }
@@ -345,7 +346,7 @@ proptest! {
         let left = scene.members.len();
         prop_assert!(scene.members.iter().any(|status| status.leader));
         prop_assert!(left == before || u64::try_from(left).unwrap() >= min_quorum);
-        prop_assert!(left == before || heard * 2 > before, "only a majority removes");
+        prop_assert!(left == before || heard.saturating_mul(2) > before, "only a majority removes");
         prop_assert!(scene.members.iter().filter(|status| status.silence == Some(Duration::ZERO)).count() == heard);
     }
 }
