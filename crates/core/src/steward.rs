@@ -18,20 +18,25 @@ impl Core {
     /// Works until the core is dropped. Does nothing while sealed.
     pub async fn run_steward(self: Arc<Self>) {
         let clock = self.environment.clock.clone();
-        let core = Arc::downgrade(&self);
+        let (core, replaced) = (Arc::downgrade(&self), self.replaced.clone());
         drop(self);
         let mut ticks: u64 = 0;
         loop {
-            clock.sleep(TICK).await;
+            let is_replaced = tokio::select! {
+                () = clock.sleep(TICK) => false,
+                () = replaced.notified() => true,
+            };
             let Some(core) = core.upgrade() else { return };
+            if is_replaced || core.barrier.is_sealed() {
+                // A node that lacks only the keyring has lost it to another state, and looks until it has read it.
+                core.take_over_keys().await;
+            }
             if core.barrier.is_sealed() {
                 continue;
             }
             core.watch_quorum().await;
             if !core.is_active() {
-                if let Err(error) = core.renew_keyring().await {
-                    tracing::error!(%error, "the keys of the active node could not be taken over");
-                }
+                core.take_over_keys().await;
                 continue;
             }
             ticks = ticks.wrapping_add(1);
@@ -41,6 +46,12 @@ impl Core {
             {
                 tracing::error!(error, "housekeeping failed and will be tried again");
             }
+        }
+    }
+
+    async fn take_over_keys(&self) {
+        if let Err(error) = self.renew_keyring().await {
+            tracing::error!(%error, "the keys in storage could not be taken over");
         }
     }
 
