@@ -23,7 +23,7 @@ pub use codec::Stored;
 pub use key::{BOOTSTRAP, SEAL_CONFIG, Scope, TableKey};
 pub use keyring::{Keyring, KeyringError, MOST_OPERATIONS, Term, TermInfo, unwrap_key, wrap_key};
 pub use table::Table;
-pub use txn::Txn;
+pub use txn::{Txn, bootstrap_key};
 pub use view::{Reads, View};
 
 use cache::Cache;

@@ -32,7 +32,7 @@ struct Pending {
 }
 
 /// The storage key of a bootstrap entry.
-pub(crate) fn bootstrap_key(name: &str) -> Vec<u8> {
+pub fn bootstrap_key(name: &str) -> Vec<u8> {
     let mut key = vec![crate::key::BOOTSTRAP];
     key.extend_from_slice(name.as_bytes());
     key

@@ -18,6 +18,7 @@ mod observing;
 pub mod pipeline;
 mod policies;
 mod renewal;
+mod snapshots;
 mod steward;
 mod tables;
 mod tokens;

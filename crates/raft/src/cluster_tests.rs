@@ -335,7 +335,7 @@ async fn who_comes_late_gets_a_snapshot_also_when_it_breaks_off() {
     cluster.agree().await;
     assert!(cluster.hub.snapshots.load(Ordering::SeqCst) >= 3, "two broke off, one arrived");
     assert_eq!(told.1.load(Ordering::SeqCst), 1, "only a whole snapshot replaces anything");
-    assert!(!cluster.root.path().join("late").join(crate::receive::INCOMING).exists());
+    assert!(!cluster.root.path().join("late").join(crate::spool::INCOMING).exists());
     cluster.close().await;
 }
 

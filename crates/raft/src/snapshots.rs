@@ -66,18 +66,30 @@ impl Saved {
     }
 }
 
-/// Reads a saved state to its end: whole, in order and as its checksums have it. Answers how many entries it has.
+/// What there is to know of a saved state without its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// How many entries it has.
+    pub entries: u64,
+    /// The entry that was asked for, as stored.
+    pub entry: Option<Vec<u8>>,
+}
+
+/// Reads a saved state to its end: whole, in order and as its checksums have it. Keeps the entry at `wanted`.
 ///
 /// # Errors
 ///
 /// [`StoreError::Corrupt`] for anything else.
-pub fn check_saved(stream: impl Read) -> Result<u64, StoreError> {
-    let mut entries = 0u64;
-    entries_of(&mut BufReader::new(stream), |_, _| {
-        entries = entries.saturating_add(1);
+pub fn check_saved(stream: impl Read, wanted: &[u8]) -> Result<Checked, StoreError> {
+    let mut checked = Checked { entries: 0, entry: None };
+    entries_of(&mut BufReader::new(stream), |key, value| {
+        checked.entries = checked.entries.saturating_add(1);
+        if key == wanted {
+            checked.entry = Some(value.to_vec());
+        }
         Ok(())
     })?;
-    Ok(entries)
+    Ok(checked)
 }
 
 impl RaftStore {

@@ -20,10 +20,10 @@ use crate::maintenance::Maintenance;
 use crate::network::Peers;
 use crate::options::{OpenError, Options};
 use crate::proposer::{Pending, Proposer, QUEUE};
-use crate::receive::{INCOMING, remove_incoming};
 use crate::recover::recover;
 use crate::role::Contact;
 use crate::space::{Space, probe_of};
+use crate::spool::remove_leftovers;
 use crate::state::{Machine, State};
 use crate::types::{Node, Types};
 
@@ -288,7 +288,7 @@ fn open_files(options: &Options) -> Result<Opened, OpenError> {
     let directory = Directory::open(options)?;
     let log = Log::open(&directory.path.join("log"), options)?;
     let table: PathBuf = directory.path.join("state.redb");
-    remove_incoming(&directory.path.join(INCOMING)).map_err(OpenError::io(&directory.path))?;
+    remove_leftovers(&directory.path).map_err(OpenError::io(&directory.path))?;
     let state = match State::open(&table, &directory.identity.cluster_id, options) {
         Ok(state) => state,
         Err(error) => {

@@ -11,7 +11,7 @@ use strongroom_stdx::{Clock, Moment};
 use strongroom_storage::{Commit, CommitError, Index, KeyRange, PointRead, Store, StoreError, Write};
 
 use crate::space::Room;
-use crate::{OpenError, Options, RaftStore, Role, check_saved};
+use crate::{Checked, OpenError, Options, RaftStore, Role, check_saved};
 
 /// Small files and no waiting, so that everything happens in a short test.
 pub(crate) fn options(path: &Path) -> Options {
@@ -364,12 +364,13 @@ async fn saves_what_is_applied() {
     let mut first = Vec::new();
     state.read().unwrap().read_to_end(&mut first).unwrap();
     assert!(first.starts_with(b"SRSNAPSH"));
-    assert_eq!(check_saved(first.as_slice()).unwrap(), 1);
+    let checked = Checked { entries: 1, entry: Some(b"some value".to_vec()) };
+    assert_eq!(check_saved(first.as_slice(), b"some key").unwrap(), checked);
     let mut second = Vec::new();
     state.read().unwrap().read_to_end(&mut second).unwrap();
     assert_eq!(first, second);
     first.pop();
-    assert!(matches!(check_saved(first.as_slice()), Err(StoreError::Corrupt(_))));
+    assert!(matches!(check_saved(first.as_slice(), b""), Err(StoreError::Corrupt(_))));
     store.close().await;
     assert!(matches!(store.save().await, Err(StoreError::Closed)));
 }
@@ -415,7 +416,7 @@ async fn what_is_not_restored_whole_changes_nothing() {
     // One that broke off with its node leaves what it staged: nobody's snapshot has it, and the next removes it.
     let left = Write { key: Bytes::from_static(b"\xff\0\0\0\0\0\0\0\x09k"), value: Some("left".into()) };
     store.commit(Commit { writes: vec![left], ..Commit::default() }).await.unwrap();
-    assert_eq!(check_saved(saved(&store).await.as_slice()).unwrap(), 300);
+    assert_eq!(check_saved(saved(&store).await.as_slice(), b"").unwrap().entries, 300);
     let index = store.restore(io::Cursor::new(whole), 9).await.unwrap();
     let restored = entries(&store).await;
     assert_eq!(restored.len(), 300);
