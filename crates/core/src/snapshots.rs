@@ -26,7 +26,13 @@ fn stored(error: StoreError) -> EngineError {
 }
 
 fn broken(error: SnapshotError) -> EngineError {
-    bad_request(error.to_string())
+    match error {
+        SnapshotError::Malformed(_) => bad_request(error.to_string()),
+        SnapshotError::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
+            BarrierError::Commit(CommitError::NoSpace).into()
+        }
+        SnapshotError::Io(error) => stored(StoreError::Failed(error.to_string())),
+    }
 }
 
 impl Core {

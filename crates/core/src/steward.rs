@@ -63,6 +63,9 @@ impl Core {
         self.rotate_if_due().await?;
         self.promote_members().await?;
         if with_engines {
+            if let Some(node) = self.cluster() {
+                node.store.clear_broken_restore().await.map_err(BarrierError::from)?;
+            }
             let router = self.router().await?;
             for mounted in router.all().filter(|mounted| mounted.engine.has_maintenance()) {
                 steps(|| self.maintain(mounted)).await?;

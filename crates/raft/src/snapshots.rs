@@ -154,7 +154,18 @@ impl RaftStore {
         }
     }
 
-    /// Removes what an earlier staging left that broke off.
+    /// Removes what a restore left that broke off with its node. Does nothing while one is under way here.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`]: the rest is left for another time.
+    pub async fn clear_broken_restore(&self) -> Result<(), CommitError> {
+        match self.restoring.try_lock() {
+            Ok(_none_under_way) => self.clear_staged().await,
+            Err(_under_way) => Ok(()),
+        }
+    }
+
     async fn clear_staged(&self) -> Result<(), CommitError> {
         loop {
             let keys = self.inner.state.view()?.keys(&KeyRange::prefix(&[STAGED]), REMOVED_AT_ONCE)?;

@@ -417,6 +417,8 @@ async fn what_is_not_restored_whole_changes_nothing() {
     let left = Write { key: Bytes::from_static(b"\xff\0\0\0\0\0\0\0\x09k"), value: Some("left".into()) };
     store.commit(Commit { writes: vec![left], ..Commit::default() }).await.unwrap();
     assert_eq!(check_saved(saved(&store).await.as_slice(), b"").unwrap().entries, 300);
+    store.clear_broken_restore().await.unwrap();
+    assert_eq!(entries(&store).await, before);
     let index = store.restore(io::Cursor::new(whole), 9).await.unwrap();
     let restored = entries(&store).await;
     assert_eq!(restored.len(), 300);

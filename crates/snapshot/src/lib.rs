@@ -66,10 +66,10 @@ pub const VERSION: u32 = 1;
 /// Why a file is no snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// It could not be read or written.
+    /// Its state could not be written.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It is not what [`write`] writes.
+    /// It is not what [`write`] writes, or ends before it should.
     #[error("{0}")]
     Malformed(String),
 }
@@ -174,13 +174,13 @@ pub fn read(from: impl Read, mut state: impl Write) -> Result<Contents, Snapshot
         let mut summed = Summed::new(&mut entry);
         match name.as_str() {
             STATE => {
-                io::copy(&mut summed, &mut state)?;
+                copy(&mut summed, &mut state)?;
                 found.size = summed.bytes;
                 found.set(STATE, Vec::new(), summed.line(STATE))?;
             }
             META | SUMS | SEALED => {
                 let mut bytes = Vec::new();
-                (&mut summed).take(LARGEST).read_to_end(&mut bytes)?;
+                (&mut summed).take(LARGEST).read_to_end(&mut bytes).map_err(not_one)?;
                 let line = summed.line(&name);
                 found.set(&name, bytes, line)?;
             }
@@ -194,10 +194,18 @@ pub fn read(from: impl Read, mut state: impl Write) -> Result<Contents, Snapshot
 }
 
 fn not_one(error: io::Error) -> SnapshotError {
-    match error.kind() {
-        // The way here broke, not the snapshot.
-        io::ErrorKind::TimedOut | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => error.into(),
-        _ => malformed(format!("failed to read snapshot: {error}")),
+    malformed(format!("failed to read snapshot: {error}"))
+}
+
+/// Copies to the end: what cannot be read is no snapshot, what cannot be written is another matter.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), SnapshotError> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        let count = from.read(&mut piece).map_err(not_one)?;
+        if count == 0 {
+            return Ok(());
+        }
+        to.write_all(piece.get(..count).unwrap_or_default())?;
     }
 }
 
