@@ -27,11 +27,11 @@ fn stored(error: StoreError) -> EngineError {
 
 fn broken(error: SnapshotError) -> EngineError {
     match error {
-        SnapshotError::Malformed(_) => bad_request(error.to_string()),
-        SnapshotError::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
+        SnapshotError::Malformed(_) | SnapshotError::Read(_) => bad_request(error.to_string()),
+        SnapshotError::Write(error) if error.kind() == io::ErrorKind::StorageFull => {
             BarrierError::Commit(CommitError::NoSpace).into()
         }
-        SnapshotError::Io(error) => stored(StoreError::Failed(error.to_string())),
+        SnapshotError::Write(error) => stored(StoreError::Failed(error.to_string())),
     }
 }
 

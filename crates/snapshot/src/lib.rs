@@ -9,6 +9,11 @@
 //! Clients of Vault look for the last member, which says that the archive is whole. Both directions need memory for a
 //! few kilobytes only. The state is ciphertext, which no compression makes smaller, so that gzip only stores it.
 
+#![cfg_attr(
+    test,
+    allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")
+)]
+
 use std::io::{self, Read, Write};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -66,10 +71,13 @@ pub const VERSION: u32 = 1;
 /// Why a file is no snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// Its state could not be written.
+    /// It is no archive, or ends before it should.
+    #[error("failed to read snapshot: {0}")]
+    Read(io::Error),
+    /// Its state could not be put where it was to be put.
     #[error(transparent)]
-    Io(#[from] io::Error),
-    /// It is not what [`write`] writes, or ends before it should.
+    Write(io::Error),
+    /// It is an archive of something else, or was altered.
     #[error("{0}")]
     Malformed(String),
 }
@@ -168,9 +176,9 @@ fn append(archive: &mut tar::Builder<impl Write>, name: &str, size: u64, from: i
 pub fn read(from: impl Read, mut state: impl Write) -> Result<Contents, SnapshotError> {
     let mut archive = tar::Archive::new(GzDecoder::new(io::BufReader::with_capacity(PIECE, from)));
     let mut found = Members::default();
-    for entry in archive.entries().map_err(not_one)? {
-        let mut entry = entry.map_err(not_one)?;
-        let name = entry.path().map_err(not_one)?.to_string_lossy().into_owned();
+    for entry in archive.entries().map_err(SnapshotError::Read)? {
+        let mut entry = entry.map_err(SnapshotError::Read)?;
+        let name = entry.path().map_err(SnapshotError::Read)?.to_string_lossy().into_owned();
         let mut summed = Summed::new(&mut entry);
         match name.as_str() {
             STATE => {
@@ -180,7 +188,7 @@ pub fn read(from: impl Read, mut state: impl Write) -> Result<Contents, Snapshot
             }
             META | SUMS | SEALED => {
                 let mut bytes = Vec::new();
-                (&mut summed).take(LARGEST).read_to_end(&mut bytes).map_err(not_one)?;
+                (&mut summed).take(LARGEST).read_to_end(&mut bytes).map_err(SnapshotError::Read)?;
                 let line = summed.line(&name);
                 found.set(&name, bytes, line)?;
             }
@@ -188,24 +196,20 @@ pub fn read(from: impl Read, mut state: impl Write) -> Result<Contents, Snapshot
         }
     }
     // To the end of the compressed stream, whose own checksum comes last.
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(not_one)?;
-    state.flush()?;
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(SnapshotError::Read)?;
+    state.flush().map_err(SnapshotError::Write)?;
     found.checked()
-}
-
-fn not_one(error: io::Error) -> SnapshotError {
-    malformed(format!("failed to read snapshot: {error}"))
 }
 
 /// Copies to the end: what cannot be read is no snapshot, what cannot be written is another matter.
 fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), SnapshotError> {
     let mut piece = vec![0; PIECE];
     loop {
-        let count = from.read(&mut piece).map_err(not_one)?;
+        let count = from.read(&mut piece).map_err(SnapshotError::Read)?;
         if count == 0 {
             return Ok(());
         }
-        to.write_all(piece.get(..count).unwrap_or_default())?;
+        to.write_all(piece.get(..count).unwrap_or_default()).map_err(SnapshotError::Write)?;
     }
 }
 
