@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_barrier::Txn;
-use strongroom_stdx::{Clock, Entropy, PipeReader, Secret};
+use strongroom_stdx::{Clock, Entropy, PipeReader, Secret, pipe};
 use strongroom_wire::Operation;
 
 /// What all engines share: time and randomness.
@@ -102,6 +102,15 @@ pub struct Request {
 /// A request's body that its handler takes as it comes, once.
 #[derive(Clone)]
 pub struct Upload(Arc<Mutex<Option<PipeReader>>>);
+
+/// One without a byte.
+impl Default for Upload {
+    fn default() -> Self {
+        let (writer, reader) = pipe();
+        writer.end();
+        Self::new(reader)
+    }
+}
 
 impl Upload {
     /// An upload of what comes out of a pipe.
