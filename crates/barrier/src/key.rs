@@ -39,6 +39,9 @@ impl Scope {
 /// Where the seal keeps what is needed before there are keys; entries here are not sealed by the barrier.
 pub const BOOTSTRAP: u8 = 0;
 
+/// The name of the bootstrap entry that says how the seal works: there from the first commit on.
+pub const SEAL_CONFIG: &str = "seal-config";
+
 /// What a table's entries are found by. The encoding keeps the order, and no key is a prefix of another unless its
 /// text is.
 pub trait TableKey {

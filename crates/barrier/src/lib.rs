@@ -20,11 +20,10 @@ use strongroom_stdx::Entropy;
 use strongroom_storage::{CommitError, Index, Observer, Store, StoreError};
 
 pub use codec::Stored;
-pub use key::BOOTSTRAP;
-pub use key::{Scope, TableKey};
+pub use key::{BOOTSTRAP, SEAL_CONFIG, Scope, TableKey};
 pub use keyring::{Keyring, KeyringError, MOST_OPERATIONS, Term, TermInfo, unwrap_key, wrap_key};
 pub use table::Table;
-pub use txn::Txn;
+pub use txn::{Txn, bootstrap_key};
 pub use view::{Reads, View};
 
 use cache::Cache;
@@ -169,6 +168,13 @@ impl Observer for Invalidator {
                 barrier.cache.outdate(key, index);
             }
             barrier.observed.fetch_max(index, Ordering::SeqCst);
+        }
+    }
+
+    /// The keys of another state may be others: nothing is sealed with those in memory until its own are put in place.
+    fn replacing(&self) {
+        if let Some(barrier) = self.0.upgrade() {
+            barrier.keyring.store(None);
         }
     }
 

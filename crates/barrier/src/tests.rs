@@ -54,6 +54,29 @@ async fn a_transaction_is_decided_on_what_it_read() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_read_nothing_does_not_outlive_the_state_it_saw() {
+    let barrier = open();
+    let bootstrap = |value: &str| {
+        let txn = barrier.transaction(barrier.view());
+        txn.put_bootstrap(SEAL_CONFIG, value.as_bytes().to_vec());
+        txn
+    };
+    bootstrap("1").commit().await.unwrap();
+    let blind = |barrier: &Arc<Barrier>, view| {
+        let txn = barrier.transaction(view);
+        NAMES.put(&txn, "a", "1".to_owned()).unwrap();
+        txn
+    };
+    let pinned = blind(&barrier, barrier.pinned_view().await.unwrap());
+    blind(&barrier, barrier.pinned_view().await.unwrap()).commit().await.unwrap();
+    bootstrap("another state's").commit().await.unwrap();
+    assert!(matches!(pinned.commit().await, Err(BarrierError::Conflict)));
+    let late = blind(&barrier, barrier.view());
+    Invalidator(Arc::downgrade(&barrier)).replacing();
+    assert!(matches!(late.commit().await, Err(BarrierError::Sealed)), "no keys are at hand");
+}
+
+#[tokio::test]
 async fn a_range_read_to_its_end_admits_no_newcomer() {
     let barrier = open();
     let txn = barrier.transaction(barrier.view());

@@ -9,6 +9,7 @@ use strongroom_storage::{Commit, Index, KeyRange, PointRead, RangeRead, Write};
 use zeroize::Zeroizing;
 
 use crate::codec::{self, Stored};
+use crate::key::SEAL_CONFIG;
 use crate::view::Found;
 use crate::{BarrierError, KeyringError, Reads, Scope, View};
 
@@ -31,7 +32,7 @@ struct Pending {
 }
 
 /// The storage key of a bootstrap entry.
-pub(crate) fn bootstrap_key(name: &str) -> Vec<u8> {
+pub fn bootstrap_key(name: &str) -> Vec<u8> {
     let mut key = vec![crate::key::BOOTSTRAP];
     key.extend_from_slice(name.as_bytes());
     key
@@ -152,6 +153,15 @@ impl Txn {
         Ok(keys.into_iter().take(limit).collect())
     }
 
+    /// The reading of an entry that is always there. Another state may take the place of everything (a snapshot is
+    /// restored), and who decided on nothing that was there would not notice, and would write what the other state's
+    /// keys do not open.
+    async fn seal_config_read(&self) -> Result<PointRead, BarrierError> {
+        let key = bootstrap_key(SEAL_CONFIG);
+        let found = self.view.snapshot().await?.get(&key).await?;
+        Ok(PointRead { key: key.into(), modified: found.map_or(0, |found| found.modified) })
+    }
+
     /// Seals and commits everything written. Returns the commit's index; with nothing written, the view's.
     pub async fn commit(self) -> Result<Index, BarrierError> {
         let barrier = self.view.barrier().clone();
@@ -168,11 +178,15 @@ impl Txn {
         if writes.is_empty() && bootstrap.is_empty() {
             return Ok(self.view.index());
         }
-        let keyring = barrier.keyring()?;
         let mut commit = Commit { ranges, ..Commit::default() };
         commit
             .points
             .extend(points.into_iter().map(|(key, modified)| PointRead { key: key.into(), modified }));
+        if !rests_on_something(&commit) {
+            commit.points.push(self.seal_config_read().await?);
+        }
+        // Looked at last: keys are gone before another state can be read.
+        let keyring = barrier.keyring()?;
         for (key, value) in bootstrap {
             commit.writes.push(Write { key: key.into(), value: Some(value.into()) });
         }
@@ -191,6 +205,11 @@ impl Txn {
         }
         Ok(barrier.store().commit(commit).await?)
     }
+}
+
+/// Whether a commit read anything that was there.
+fn rests_on_something(commit: &Commit) -> bool {
+    commit.points.iter().any(|read| read.modified > 0) || commit.ranges.iter().any(|read| read.count > 0)
 }
 
 impl Reads for Txn {

@@ -120,6 +120,20 @@ impl Identity {
         self.keep(CERTIFICATE, certificate)
     }
 
+    /// The certificate of the authority that this node believes, PEM; `None` before it belongs to a cluster.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError::Io`].
+    pub fn authority(&self) -> Result<Option<String>, IdentityError> {
+        let path = self.directory.join(AUTHORITY);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at(&path)(error)),
+        }
+    }
+
     /// Replaces a file, so that it is there whole or not at all.
     fn keep(&self, name: &str, text: &str) -> Result<(), IdentityError> {
         use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};

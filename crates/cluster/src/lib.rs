@@ -6,6 +6,7 @@
 //! node signs.
 
 mod authority;
+mod body;
 mod identity;
 mod network;
 mod port;
@@ -13,8 +14,9 @@ mod port;
 mod tests;
 
 pub use authority::{Authority, AuthorityError};
+pub use body::{AnswerBody, feed};
 pub use identity::{Credentials, Identity, IdentityError, PublicKey, name_of};
-pub use network::{Body, Network, whole};
+pub use network::{Body, Network, streamed, whole};
 pub use port::{Forwarded, Origin, Port};
 
 /// The application protocol of the cluster port (ALPN, RFC 7301). Another one is another version of it.

@@ -1,7 +1,7 @@
 //! The way to other nodes: one HTTP/2 connection to each, made when it is needed.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,24 +10,23 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
 use strongroom_raft::{Peer, Rpc, Transport, TransportError};
+use strongroom_stdx::{PipeReader, PipeWriter, pipe};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
+use crate::body::AnswerBody;
 use crate::identity::{Credentials, name_of};
 
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(2);
 /// Silence after which a connection is asked whether it lives, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(2);
-/// Bytes of a snapshot that travel at a time.
-const PIECE: usize = 64 << 10;
 /// Bytes of an answer to raft's messages at most.
 const LARGEST_ANSWER: usize = 1 << 20;
 
@@ -56,6 +55,11 @@ struct Connection {
 /// A body in one piece.
 pub fn whole(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed()
+}
+
+/// A body that is sent as it comes.
+pub fn streamed(pieces: PipeReader) -> Body {
+    AnswerBody::from(pieces).map_err(Into::into).boxed()
 }
 
 fn unreachable(peer: &Peer, error: &dyn std::fmt::Display) -> TransportError {
@@ -208,48 +212,19 @@ impl Transport for Network {
         head: Bytes,
         body: Box<dyn Read + Send>,
     ) -> Result<Bytes, TransportError> {
-        let (pieces, queue) = mpsc::channel(4);
         let length = u32::try_from(head.len()).map_err(|error| failed(&error))?;
-        let first = Bytes::from([&length.to_be_bytes(), &*head].concat());
-        tokio::task::spawn_blocking(move || feed(first, body, &pieces));
-        let stream = StreamBody::new(Pieces(queue));
-        self.ask(peer, SNAPSHOT, BodyExt::boxed(stream)).await
+        let first = [&length.to_be_bytes(), &*head].concat();
+        let (writer, reader) = pipe();
+        tokio::task::spawn_blocking(move || copy(&first, body, writer));
+        self.ask(peer, SNAPSHOT, streamed(reader)).await
     }
 }
 
-type Piece = Result<Frame<Bytes>, Failure>;
-
-/// Reads until the end, an error, or nobody listens any more.
-fn feed(first: Bytes, mut body: impl Read, pieces: &mpsc::Sender<Piece>) {
-    if pieces.blocking_send(Ok(Frame::data(first))).is_err() {
-        return;
-    }
-    loop {
-        let mut piece = Vec::with_capacity(PIECE);
-        let limit = u64::try_from(PIECE).unwrap_or(u64::MAX);
-        let read = body.by_ref().take(limit).read_to_end(&mut piece);
-        let piece = match read {
-            Ok(0) => return,
-            Ok(_) => Ok(Frame::data(piece.into())),
-            Err(error) => Err(error.into()),
-        };
-        let ended = piece.is_err();
-        if pieces.blocking_send(piece).is_err() || ended {
-            return;
-        }
-    }
-}
-
-/// What was fed, as a stream.
-struct Pieces(mpsc::Receiver<Piece>);
-
-impl futures::Stream for Pieces {
-    type Item = Piece;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Piece>> {
-        self.0.poll_recv(context)
+/// Copies until the end, an error, or nobody listens any more.
+fn copy(first: &[u8], mut body: impl Read, mut pipe: PipeWriter) {
+    let copied = pipe.write_all(first).and_then(|()| io::copy(&mut body, &mut pipe));
+    // A pipe that is not finished is an error for its reader, which tells the peer.
+    if let Err(error) = copied.and_then(|_bytes| pipe.finish()) {
+        tracing::debug!(%error, "a snapshot was not sent to its end");
     }
 }

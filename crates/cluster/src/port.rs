@@ -8,19 +8,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use strongroom_raft::{RaftStore, Rpc};
+use strongroom_stdx::{PipeReader, pipe};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::body::{AnswerBody, feed};
 use crate::network::{Network, SNAPSHOT, VERSION, path_of};
 
 /// How long a TLS handshake may take.
@@ -98,7 +99,7 @@ impl Origin {
 #[async_trait]
 pub trait Forwarded: Send + Sync + 'static {
     /// Answers a client's request, which a standby took in.
-    async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Response<Full<Bytes>>;
+    async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Response<AnswerBody>;
 }
 
 /// What answers on the cluster port.
@@ -113,8 +114,8 @@ pub struct Port {
     pub version: HeaderValue,
 }
 
-fn answer(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+fn answer(status: StatusCode, body: impl Into<Bytes>) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::whole(body.into()));
     *response.status_mut() = status;
     response
 }
@@ -180,7 +181,7 @@ impl Port {
         }
     }
 
-    async fn route(&self, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn route(&self, mut request: Request<Incoming>) -> Response<AnswerBody> {
         let path = request.uri().path();
         if path.starts_with(FORWARD) {
             return match Origin::detach(&mut request) {
@@ -201,7 +202,7 @@ impl Port {
         }
     }
 
-    async fn message(&self, rpc: Rpc, body: Incoming) -> Response<Full<Bytes>> {
+    async fn message(&self, rpc: Rpc, body: Incoming) -> Response<AnswerBody> {
         let body = match Limited::new(body, LARGEST_MESSAGE).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) => return answer(StatusCode::BAD_REQUEST, error.to_string()),
@@ -212,18 +213,9 @@ impl Port {
         }
     }
 
-    async fn snapshot(&self, mut body: Incoming) -> Response<Full<Bytes>> {
-        let (pieces, queue) = mpsc::channel(4);
-        let mut reader = Reader { queue, rest: Bytes::new() };
-        let feeding = async move {
-            while let Some(frame) = body.frame().await {
-                let piece = frame.map(|frame| frame.into_data().unwrap_or_default());
-                let ended = piece.is_err();
-                if pieces.send(piece.map_err(std::io::Error::other)).await.is_err() || ended {
-                    return;
-                }
-            }
-        };
+    async fn snapshot(&self, body: Incoming) -> Response<AnswerBody> {
+        let (writer, mut reader) = pipe();
+        let feeding = feed(body, writer, None);
         let taking = async {
             let head = tokio::task::spawn_blocking(move || read_head(&mut reader).map(|head| (head, reader)));
             let (head, reader) =
@@ -238,7 +230,7 @@ impl Port {
     }
 }
 
-fn read_head(reader: &mut Reader) -> std::io::Result<Vec<u8>> {
+fn read_head(reader: &mut PipeReader) -> std::io::Result<Vec<u8>> {
     let mut length = [0; 4];
     reader.read_exact(&mut length)?;
     let length = usize::try_from(u32::from_be_bytes(length)).map_err(std::io::Error::other)?;
@@ -248,25 +240,4 @@ fn read_head(reader: &mut Reader) -> std::io::Result<Vec<u8>> {
     let mut head = vec![0; length];
     reader.read_exact(&mut head)?;
     Ok(head)
-}
-
-/// A body as a blocking reader.
-struct Reader {
-    queue: mpsc::Receiver<std::io::Result<Bytes>>,
-    rest: Bytes,
-}
-
-impl Read for Reader {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        while self.rest.is_empty() {
-            match self.queue.blocking_recv() {
-                None => return Ok(0),
-                Some(piece) => self.rest = piece?,
-            }
-        }
-        let count = self.rest.len().min(out.len());
-        let (into, _) = out.split_at_mut(count);
-        self.rest.copy_to_slice(into);
-        Ok(count)
-    }
 }

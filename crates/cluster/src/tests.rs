@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use strongroom_raft::{Member, Options, Peer, RaftStore, Rpc, Transport, TransportError};
 use strongroom_storage::{Commit, Store, Write};
@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::network::whole;
-use crate::{Authority, Forwarded, Identity, Network, Origin, Port};
+use crate::{AnswerBody, Authority, Forwarded, Identity, Network, Origin, Port};
 
 const NOW: u64 = 1_790_000_000;
 
@@ -30,10 +30,10 @@ struct Echo;
 
 #[async_trait]
 impl Forwarded for Echo {
-    async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Response<AnswerBody> {
         let asked = format!("{} {} {origin:?}", request.method(), request.uri());
         let body = request.into_body().collect().await.unwrap().to_bytes();
-        Response::new(Full::new([asked.as_bytes(), b" ", &body].concat().into()))
+        Response::new(AnswerBody::whole([asked.as_bytes(), b" ", &body].concat().into()))
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{
-    BarrierError, Keyring, KeyringError, MOST_OPERATIONS, Scope, TermInfo, unwrap_key, wrap_key,
+    BarrierError, Keyring, KeyringError, MOST_OPERATIONS, SEAL_CONFIG, Scope, TermInfo, unwrap_key, wrap_key,
 };
 use strongroom_engine_api::{EngineError, Lifetimes, Moment, Secret, bad_request};
 use strongroom_policy::ROOT_POLICY_NAME;
@@ -22,9 +22,8 @@ use crate::policies::write_builtin;
 use crate::tokens::{NewToken, TokenEntry};
 use crate::{Core, ROOT_NAMESPACE};
 
-const CONFIG: &str = "seal-config";
 pub(crate) const ROOT_KEY: &str = "root-key";
-const KEYRING: &str = "keyring";
+pub(crate) const KEYRING: &str = "keyring";
 const ROTATION: &str = "rotation";
 
 /// Counted encryptions are written back when they have grown by this much.
@@ -77,7 +76,7 @@ pub type KeyStatus = TermInfo;
 pub(crate) struct Keeper {
     collector: Option<ShareCollector>,
     pub(crate) root_key: Option<Zeroizing<[u8; 32]>>,
-    counted: u64,
+    pub(crate) counted: u64,
 }
 
 /// What initialising made; shown once.
@@ -155,15 +154,17 @@ impl From<KeyringError> for InitError {
 impl Core {
     /// What is known of the seal, also of that of a cluster that this node is joining.
     pub(crate) async fn seal_config(&self) -> Result<Option<SealConfig>, BarrierError> {
-        let Some(bytes) = self.barrier.bootstrap(CONFIG).await? else { return Ok(self.config_to_join()) };
+        let Some(bytes) = self.barrier.bootstrap(SEAL_CONFIG).await? else {
+            return Ok(self.config_to_join());
+        };
         let malformed =
-            |error: serde_json::Error| BarrierError::Malformed(CONFIG.to_owned(), error.to_string());
+            |error: serde_json::Error| BarrierError::Malformed(SEAL_CONFIG.to_owned(), error.to_string());
         serde_json::from_slice(&bytes).map(Some).map_err(malformed)
     }
 
     /// Whether there are keys in storage.
     pub async fn is_initialized(&self) -> Result<bool, BarrierError> {
-        Ok(self.barrier.bootstrap(CONFIG).await?.is_some() || self.config_to_join().is_some())
+        Ok(self.barrier.bootstrap(SEAL_CONFIG).await?.is_some() || self.config_to_join().is_some())
     }
 
     /// Where sealing stands.
@@ -253,7 +254,7 @@ impl Core {
         let entropy = &self.environment.entropy;
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
         let config = serde_json::to_vec(config).map_err(EngineError::from)?;
-        txn.put_bootstrap(CONFIG, config);
+        txn.put_bootstrap(SEAL_CONFIG, config);
         txn.put_bootstrap(ROOT_KEY, wrap_key(entropy, unseal_key, b"root-key", root_key)?);
         txn.put_bootstrap(KEYRING, wrapped_keyring);
         write_builtin(&txn, ROOT_NAMESPACE)?;
@@ -426,18 +427,6 @@ impl Core {
         let wrapped = keyring.wrap(&self.environment.entropy, root_key).map_err(BarrierError::from)?;
         txn.put_bootstrap(KEYRING, wrapped);
         txn.commit().await?;
-        Ok(())
-    }
-
-    /// Takes over the keys that the active node has made since.
-    pub(crate) async fn renew_keyring(&self) -> Result<(), BarrierError> {
-        let keeper = self.keeper.lock().await;
-        let (Some(root_key), false) = (keeper.root_key.as_ref(), self.is_active()) else { return Ok(()) };
-        let Some(wrapped) = self.barrier.bootstrap(KEYRING).await? else { return Ok(()) };
-        let keyring = Keyring::unwrap(root_key, &wrapped)?;
-        if !self.barrier.is_sealed() {
-            self.barrier.unseal(keyring);
-        }
         Ok(())
     }
 

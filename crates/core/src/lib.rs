@@ -17,6 +17,8 @@ mod mounts;
 mod observing;
 pub mod pipeline;
 mod policies;
+mod renewal;
+mod snapshots;
 mod steward;
 mod tables;
 mod tokens;
@@ -31,6 +33,7 @@ use aws_lc_rs::hmac;
 use strongroom_barrier::Barrier;
 use strongroom_engine_api::{Call, Environment, Moment, Operation, Renewal, Request, Txn};
 use strongroom_policy::{CompiledAcl, DenyMode};
+use tokio::sync::Notify;
 
 pub use auditing::{AuditEntry, AuditedHeader, Auditing, NewDevice};
 pub use catalog::Catalog;
@@ -137,6 +140,8 @@ pub struct Core {
     audit_devices: OpenDevices,
     lockouts: Lockouts,
     cluster: OnceLock<ClusterNode>,
+    /// Told when another state has taken the place of everything: the keys are to be looked at anew.
+    replaced: Arc<Notify>,
 }
 
 impl Core {
@@ -163,6 +168,7 @@ impl Core {
             audit_devices: OpenDevices::default(),
             lockouts: Lockouts::default(),
             cluster: OnceLock::new(),
+            replaced: Arc::default(),
         });
         core.barrier.store().observe(Arc::new(observing::CoreObserver::new(&core)));
         core
@@ -209,6 +215,7 @@ impl Core {
             headers: std::collections::BTreeMap::new(),
             asker: None,
             wrap_ttl: None,
+            upload: None,
         };
         Arc::new(Call {
             request: Arc::new(request),

@@ -47,5 +47,6 @@ impl Observer for CoreObserver {
         core.router.outdate(index);
         core.policies.outdate(index);
         core.auditing.outdate(index);
+        core.replaced.notify_one();
     }
 }

@@ -19,20 +19,25 @@ impl Core {
     /// Works until the core is dropped. Does nothing while sealed.
     pub async fn run_steward(self: Arc<Self>) {
         let clock = self.environment.clock.clone();
-        let core = Arc::downgrade(&self);
+        let (core, replaced) = (Arc::downgrade(&self), self.replaced.clone());
         drop(self);
         let mut ticks: u64 = 0;
         loop {
-            clock.sleep(TICK).await;
+            let is_replaced = tokio::select! {
+                () = clock.sleep(TICK) => false,
+                () = replaced.notified() => true,
+            };
             let Some(core) = core.upgrade() else { return };
+            if is_replaced || core.barrier.is_sealed() {
+                // A node that lacks only the keyring has lost it to another state, and looks until it has read it.
+                core.take_over_keys().await;
+            }
             if core.barrier.is_sealed() {
                 continue;
             }
             core.watch_quorum().await;
             if !core.is_active() {
-                if let Err(error) = core.renew_keyring().await {
-                    tracing::error!(%error, "the keys of the active node could not be taken over");
-                }
+                core.take_over_keys().await;
                 continue;
             }
             ticks = ticks.wrapping_add(1);
@@ -45,6 +50,12 @@ impl Core {
         }
     }
 
+    async fn take_over_keys(&self) {
+        if let Err(error) = self.renew_keyring().await {
+            tracing::error!(%error, "the keys in storage could not be taken over");
+        }
+    }
+
     /// One round of everything that is due now: for the steward, and for tests that step the clock.
     pub async fn work_once(self: &Arc<Self>, with_engines: bool) -> Result<(), EngineError> {
         steps(|| self.expire_due()).await?;
@@ -53,6 +64,9 @@ impl Core {
         self.rotate_if_due().await?;
         self.run_autopilot().await?;
         if with_engines {
+            if let Some(node) = self.cluster() {
+                node.store.clear_broken_restore().await.map_err(BarrierError::from)?;
+            }
             let router = self.router().await?;
             for mounted in router.all().filter(|mounted| mounted.engine.has_maintenance()) {
                 steps(|| self.maintain(mounted)).await?;

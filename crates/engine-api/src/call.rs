@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_barrier::Txn;
-use strongroom_stdx::{Clock, Entropy, Secret};
+use strongroom_stdx::{Clock, Entropy, PipeReader, Secret, pipe};
 use strongroom_wire::Operation;
 
 /// What all engines share: time and randomness.
@@ -95,6 +95,35 @@ pub struct Request {
     pub asker: Option<Arc<dyn Asker>>,
     /// The wrapping that the client asks for.
     pub wrap_ttl: Option<Duration>,
+    /// The body, where the operation takes it as it comes.
+    pub upload: Option<Upload>,
+}
+
+/// A request's body that its handler takes as it comes, once.
+#[derive(Clone)]
+pub struct Upload(Arc<Mutex<Option<PipeReader>>>);
+
+/// One without a byte.
+impl Default for Upload {
+    fn default() -> Self {
+        let (writer, reader) = pipe();
+        writer.end();
+        Self::new(reader)
+    }
+}
+
+impl Upload {
+    /// An upload of what comes out of a pipe.
+    #[must_use]
+    pub fn new(pieces: PipeReader) -> Self {
+        Self(Arc::new(Mutex::new(Some(pieces))))
+    }
+
+    /// The bytes; `None` when they have been taken before.
+    #[must_use]
+    pub fn take(&self) -> Option<PipeReader> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// How long what a mount grants lives.

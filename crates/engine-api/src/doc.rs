@@ -37,6 +37,8 @@ pub struct OperationDoc {
     pub response: Vec<Field>,
     /// Whether it may write, so that a standby forwards it.
     pub writes: bool,
+    /// Whether its handler takes the body as it comes: any bytes, as many as there are.
+    pub uploads: bool,
 }
 
 impl OperationDoc {

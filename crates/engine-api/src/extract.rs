@@ -10,7 +10,7 @@ use strongroom_barrier::{Txn, View};
 use strongroom_stdx::{Clock, Entropy};
 use strongroom_wire::lenient::Text;
 
-use crate::{Call, Caller, EngineError, Mount, OperationDoc, Renewal, Request, bad_request};
+use crate::{Call, Caller, EngineError, Mount, OperationDoc, Renewal, Request, Upload, bad_request};
 
 /// An argument of a handler: drawn from the call, and documenting what it draws.
 pub trait Extract: Sized + Send {
@@ -169,6 +169,17 @@ impl Extract for Arc<Mount> {
 impl Extract for Arc<Request> {
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
         Ok(call.request.clone())
+    }
+}
+
+/// The body as it comes. An operation that draws it is not limited in the size of its body or in time.
+impl Extract for Upload {
+    fn document(doc: &mut OperationDoc) {
+        doc.uploads = true;
+    }
+
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        Ok(call.request.upload.clone().unwrap_or_default())
     }
 }
 

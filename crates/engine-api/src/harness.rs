@@ -140,6 +140,7 @@ impl Harness {
             headers: BTreeMap::new(),
             asker: Some(Arc::new(caller)),
             wrap_ttl: None,
+            upload: None,
         };
         let txn = self.barrier.transaction(self.barrier.view());
         Arc::new(Call {

@@ -15,17 +15,21 @@ mod pattern;
 mod reply;
 mod token_settings;
 
-pub use call::{Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, TokenKind};
+pub use call::{Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, TokenKind, Upload};
 pub use doc::{Field, OperationDoc, Parameter, fields_of};
 pub use engine::{Access, Class, Endpoint, Engine, Found, Refusal, Route};
 pub use error::{EngineError, bad_request};
 pub use extract::{Body, Extension, Extract, Input, Paging, Path};
 pub use handler::Handler;
 pub use pattern::{Pattern, Segment};
-pub use reply::{AuthGrant, Data, HeldLease, IntoReply, LeaseGrant, RawBody, Reply, WrapGrant};
+pub use reply::{
+    AuthGrant, Body as ReplyBody, Data, Ending, HeldLease, IntoReply, LeaseGrant, RawBody, Reply, WrapGrant,
+};
 pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};
 
 /// What handlers use from below, so that an engine depends on this crate only.
 pub use strongroom_barrier::{BarrierError, Reads, Scope, Stored, Table, TableKey, Txn, View};
-pub use strongroom_stdx::{Clock, Entropy, Moment, Secret, format_duration, parse_duration, same_bytes};
+pub use strongroom_stdx::{
+    Clock, Entropy, Moment, PipeReader, Secret, format_duration, parse_duration, same_bytes,
+};
 pub use strongroom_wire::{Json, Operation, lenient};

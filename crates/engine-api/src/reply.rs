@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Serialize;
+use strongroom_stdx::PipeReader;
 use strongroom_wire::Json;
 
 use crate::{EngineError, OperationDoc, TokenKind};
@@ -37,8 +38,21 @@ pub struct Reply {
     /// Members that stand beside `data` at the top of the envelope, as older `sys` endpoints answer
     /// (`sys/mounts`: every mount both under `data` and at the top).
     pub also_at_top: bool,
-    /// Seal the server once the request is committed: a token's use cannot be counted behind a sealed barrier.
-    pub seals: bool,
+    /// What is particular about the end of the request.
+    pub ending: Ending,
+}
+
+/// How a request ends that has been answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// What was written is committed.
+    #[default]
+    Commit,
+    /// The server is sealed once that is committed: a token's use cannot be counted behind a sealed barrier.
+    Seal,
+    /// Another state has taken the place of the one that the request was decided on: there is nothing to commit, and
+    /// the caller's token may not exist any more.
+    Replaced,
 }
 
 /// A body that is sent as it is.
@@ -46,7 +60,31 @@ pub struct RawBody {
     /// The `Content-Type`.
     pub content_type: &'static str,
     /// The bytes.
-    pub body: Bytes,
+    pub body: Body,
+}
+
+/// The bytes of a body.
+pub enum Body {
+    /// All at hand.
+    Whole(Bytes),
+    /// As they come.
+    Stream(PipeReader),
+}
+
+impl Body {
+    /// The bytes that are at hand; none of a stream's.
+    pub fn at_hand(&self) -> &[u8] {
+        match self {
+            Self::Whole(bytes) => bytes,
+            Self::Stream(_) => &[],
+        }
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Body {
+    fn from(bytes: T) -> Self {
+        Self::Whole(bytes.into())
+    }
 }
 
 /// What an auth method grants; the core turns it into a token.
@@ -137,9 +175,15 @@ impl Reply {
         Self { status: Some(status), ..Self::default() }
     }
 
+    /// A body that is sent as it comes.
+    pub fn stream(content_type: &'static str, pieces: PipeReader) -> Self {
+        let raw = Some(RawBody { content_type, body: Body::Stream(pieces) });
+        Self { raw, ..Self::default() }
+    }
+
     /// A body sent as it is.
     pub fn raw(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        let raw = Some(RawBody { content_type, body: body.into() });
+        let raw = Some(RawBody { content_type, body: Body::Whole(body.into()) });
         Self { raw, status: Some(status), ..Self::default() }
     }
 

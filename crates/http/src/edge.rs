@@ -8,19 +8,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use strongroom_cluster::Origin;
-use strongroom_core::{Answer, Core};
+use strongroom_cluster::{AnswerBody, Origin, feed};
+use strongroom_core::{Answer, Core, Inbound};
+use strongroom_engine_api::{ReplyBody, Upload};
+use strongroom_stdx::pipe;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use crate::body::{self, Refusal};
 use crate::completed::RequestLog;
+use crate::forward::Payload;
 use crate::forwarded::ForwardedFor;
 use crate::json::JsonLimits;
 use crate::patience::{Limits, Patient, Phase};
@@ -157,15 +160,11 @@ impl Edge {
         &self.core
     }
 
-    pub(crate) const fn json_limits(&self) -> &JsonLimits {
-        &self.settings.json
-    }
-
     pub(crate) async fn answer(
         &self,
         request: Request<Incoming>,
         connection: Connection,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<AnswerBody> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         let head = request.method() == Method::HEAD;
         let may_leave_a_body = request.version() <= Version::HTTP_11 && request::reads_body(request.method());
@@ -174,21 +173,16 @@ impl Edge {
             // Who is refused for what their proxy said is logged as the proxy.
             (begun, self.settings.forwarded_for.caller(peer, request.headers()).unwrap_or(peer))
         });
-        let handled =
-            tokio::time::timeout(self.settings.max_request_duration, self.handle(request, connection)).await;
+        let handled = self.handle(request, connection).await;
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         let answer = match handled {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(refusal)) => {
+            Ok(answer) => answer,
+            Err(refusal) => {
                 let mut answer = refused(&refusal);
                 if may_leave_a_body {
-                    // What was not read of the body would be taken for the next request.
-                    answer.headers.push(("Connection".to_owned(), "close".to_owned()));
+                    answer.headers.push(closing());
                 }
                 answer
-            }
-            Err(_elapsed) => {
-                refused(&Refusal(503, "request took longer than max_request_duration".to_owned()))
             }
         };
         if let Some((begun, caller)) = logged {
@@ -202,7 +196,24 @@ impl Edge {
         request::check_host(&parts)?;
         let line = Line::read(&parts)?;
         let forwarded = &self.settings.forwarded_for;
-        let remote = forwarded.caller(connection.peer, &parts.headers).map_err(|text| Refusal(400, text))?;
+        let peer = forwarded.caller(connection.peer, &parts.headers).map_err(|text| Refusal(400, text))?;
+        let origin = Origin { peer, certificate_serial: connection.certificate_serial };
+        if request::reads_body(&parts.method) && self.core.takes_upload(line.asked, &line.path) {
+            return Box::pin(self.handle_upload(line, parts, incoming, origin)).await;
+        }
+        let late = |_elapsed| Refusal(503, "request took longer than max_request_duration".to_owned());
+        let handled = self.handle_whole(line, parts, incoming, origin);
+        tokio::time::timeout(self.settings.max_request_duration, handled).await.map_err(late)?
+    }
+
+    /// A request whose body is read whole, or that has none.
+    async fn handle_whole(
+        &self,
+        line: Line,
+        parts: Parts,
+        incoming: Incoming,
+        origin: Origin,
+    ) -> Result<Answer, Refusal> {
         let bytes = if request::reads_body(&parts.method) {
             let reading = body::read(incoming, self.settings.max_request_size);
             let patience = match self.settings.read_timeout {
@@ -214,34 +225,63 @@ impl Edge {
         } else {
             Bytes::new()
         };
-        let kept = self.core.is_standby().then(|| (parts.clone(), bytes.clone()));
-        let serial = connection.certificate_serial.clone();
-        let id = self.core.environment().entropy.public_uuid();
-        let id = id.map_err(|error| Refusal(500, error.to_string()))?;
-        let inbound = request::inbound(
-            line,
-            parts,
-            &bytes,
-            id.into(),
-            remote,
-            connection.certificate_serial,
-            &self.settings.json,
-        )?;
-        match kept {
-            None => Ok(self.core.handle(inbound).await),
-            Some((parts, bytes)) => match self.core.handle_as_standby(inbound).await {
-                Some(answer) => Ok(answer),
-                None => {
-                    Box::pin(self.forward(parts, bytes, Origin { peer: remote, certificate_serial: serial }))
-                        .await
-                }
-            },
+        if !self.core.is_standby() {
+            let inbound = self.inbound(line, parts, &bytes, origin)?;
+            return Ok(self.core.handle(inbound).await);
+        }
+        let inbound = self.inbound(line, parts.clone(), &bytes, origin.clone())?;
+        match self.core.handle_as_standby(inbound).await {
+            Some(answer) => Ok(answer),
+            None => Box::pin(self.forward(parts, Payload::Whole(bytes), origin)).await,
         }
     }
 
-    fn response(&self, answer: Answer, head: bool) -> Response<Full<Bytes>> {
+    /// A request whose body its handler takes as it comes. It may take as long as it likes, as long as it comes.
+    async fn handle_upload(
+        &self,
+        line: Line,
+        parts: Parts,
+        incoming: Incoming,
+        origin: Origin,
+    ) -> Result<Answer, Refusal> {
+        let (writer, reader) = pipe();
+        let patience = Some(self.settings.read_timeout).filter(|patience| !patience.is_zero());
+        tokio::spawn(feed(incoming, writer, patience));
+        let (upload, version) = (Upload::new(reader), parts.version);
+        let mut answer = if self.core.is_standby() {
+            self.forward(parts, Payload::Upload(upload), origin).await?
+        } else {
+            let inbound = Inbound { upload: Some(upload), ..self.inbound(line, parts, &[], origin)? };
+            self.core.handle(inbound).await
+        };
+        if version <= Version::HTTP_11 && answer.status >= 400 {
+            answer.headers.push(closing());
+        }
+        Ok(answer)
+    }
+
+    /// The core's request.
+    pub(crate) fn inbound(
+        &self,
+        line: Line,
+        parts: Parts,
+        bytes: &[u8],
+        origin: Origin,
+    ) -> Result<Inbound, Refusal> {
+        let id = self.core.environment().entropy.public_uuid();
+        let id = id.map_err(|error| Refusal(500, error.to_string()))?.into();
+        let Origin { peer, certificate_serial } = origin;
+        request::inbound(line, parts, bytes, id, peer, certificate_serial, &self.settings.json)
+    }
+
+    fn response(&self, answer: Answer, head: bool) -> Response<AnswerBody> {
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = Response::new(Full::new(if head { Bytes::new() } else { answer.body }));
+        let body = match answer.body {
+            _ if head => AnswerBody::whole(Bytes::new()),
+            ReplyBody::Whole(bytes) => AnswerBody::whole(bytes),
+            ReplyBody::Stream(pieces) => pieces.into(),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -267,6 +307,11 @@ impl Edge {
         }
         response
     }
+}
+
+/// What was not read of a body would be taken for the next request.
+fn closing() -> (String, String) {
+    ("Connection".to_owned(), "close".to_owned())
 }
 
 fn refused(refusal: &Refusal) -> Answer {

@@ -7,11 +7,13 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use strongroom_cluster::{Forwarded, Origin, whole};
-use strongroom_core::Answer;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use strongroom_cluster::{AnswerBody, Body, Forwarded, Origin, feed, streamed, whole};
+use strongroom_core::{Answer, Inbound};
+use strongroom_engine_api::{ReplyBody, Upload};
 use strongroom_raft::TransportError;
+use strongroom_stdx::pipe;
 
 use crate::body::Refusal;
 use crate::edge::{Connection, Edge};
@@ -31,7 +33,7 @@ impl Edge {
     pub(crate) async fn forward(
         &self,
         parts: Parts,
-        bytes: Bytes,
+        payload: Payload,
         origin: Origin,
     ) -> Result<Answer, Refusal> {
         let core = self.core();
@@ -40,11 +42,11 @@ impl Edge {
         loop {
             if !core.is_standby() {
                 // It is this node now, or it was sealed meanwhile.
-                return self.handle_here(parts, &bytes, origin).await;
+                return self.handle_here(parts, payload, origin).await;
             }
             let peer = core.cluster().and_then(strongroom_core::ClusterNode::active_peer);
             if let Some((peer, node)) = peer.zip(core.cluster()) {
-                let request = Request::from_parts(parts.clone(), whole(bytes.clone()));
+                let request = Request::from_parts(parts.clone(), payload.body()?);
                 let request = origin.attach(request).map_err(|error| Refusal(400, error.to_string()))?;
                 match node.network.send(&peer, request).await {
                     Ok(response) => return answer_of(response).await,
@@ -64,14 +66,34 @@ impl Edge {
         }
     }
 
-    async fn handle_here(&self, parts: Parts, bytes: &[u8], origin: Origin) -> Result<Answer, Refusal> {
-        let core = self.core();
+    async fn handle_here(&self, parts: Parts, payload: Payload, origin: Origin) -> Result<Answer, Refusal> {
         let line = request::Line::read(&parts)?;
-        let id = core.environment().entropy.public_uuid();
-        let id = id.map_err(|error| Refusal(500, error.to_string()))?.into();
-        let Origin { peer, certificate_serial } = origin;
-        let inbound = request::inbound(line, parts, bytes, id, peer, certificate_serial, self.json_limits())?;
-        Ok(core.handle(inbound).await)
+        let inbound = match payload {
+            Payload::Whole(bytes) => self.inbound(line, parts, &bytes, origin)?,
+            Payload::Upload(upload) => {
+                Inbound { upload: Some(upload), ..self.inbound(line, parts, &[], origin)? }
+            }
+        };
+        Ok(self.core().handle(inbound).await)
+    }
+}
+
+/// The body of a request that may be handed on.
+pub(crate) enum Payload {
+    /// All of it at hand: it can be sent again where nothing was.
+    Whole(Bytes),
+    /// As it comes.
+    Upload(Upload),
+}
+
+impl Payload {
+    fn body(&self) -> Result<Body, Refusal> {
+        match self {
+            Self::Whole(bytes) => Ok(whole(bytes.clone())),
+            Self::Upload(upload) => upload.take().map(streamed).ok_or_else(|| {
+                Refusal(503, "the active node was not reached; send the request again".to_owned())
+            }),
+        }
     }
 }
 
@@ -89,13 +111,19 @@ async fn answer_of(response: Response<Incoming>) -> Result<Answer, Refusal> {
     let content_type = parts.headers.get(CONTENT_TYPE).map(text).unwrap_or_default();
     let headers = parts.headers.iter().filter(|(name, _)| !OWN.contains(name));
     let headers = headers.map(|(name, value)| (name.to_string(), text(value))).collect();
-    let body = body.collect().await.map_err(|error| uncertain(&error.to_string()))?.to_bytes();
+    let body = if body.size_hint().exact().is_some() {
+        body.collect().await.map_err(|error| uncertain(&error.to_string()))?.to_bytes().into()
+    } else {
+        let (writer, reader) = pipe();
+        tokio::spawn(feed(body, writer, None));
+        ReplyBody::Stream(reader)
+    };
     Ok(Answer { status: parts.status.as_u16(), content_type: content_type.into(), body, headers })
 }
 
 #[async_trait]
 impl Forwarded for Edge {
-    async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Response<AnswerBody> {
         let Origin { peer, certificate_serial } = origin;
         self.answer(request, Connection { peer, certificate_serial }).await
     }

@@ -113,6 +113,7 @@ pub(crate) fn inbound(
         headers,
         remote,
         certificate_serial,
+        upload: None,
     })
 }
 

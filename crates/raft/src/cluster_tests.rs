@@ -14,7 +14,7 @@ use bytes::Bytes;
 use strongroom_storage::{CommitError, Index, Observer, Store};
 use tempfile::TempDir;
 
-use crate::tests::{all, get, options, put};
+use crate::tests::{all, get, options, put, saved};
 use crate::{Member, Options, Peer, RaftStore, Role, Rpc, Transport, TransportError};
 
 /// The network: who is there, and which ways are cut.
@@ -337,7 +337,7 @@ async fn who_comes_late_gets_a_snapshot_also_when_it_breaks_off() {
     cluster.agree().await;
     assert!(cluster.hub.snapshots.load(Ordering::SeqCst) >= 3, "two broke off, one arrived");
     assert_eq!(told.1.load(Ordering::SeqCst), 1, "only a whole snapshot replaces anything");
-    assert!(!cluster.root.path().join("late").join(crate::receive::INCOMING).exists());
+    assert!(!cluster.root.path().join("late").join(crate::spool::INCOMING).exists());
     cluster.close().await;
 }
 
@@ -483,4 +483,32 @@ async fn a_peers_json_that_makes_no_sense_changes_nothing() {
         assert!(refused.contains("raft/peers.json") && refused.contains(expected), "{text}: {refused}");
         assert!(path.join("raft/peers.json").exists());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_nodes_have_what_is_restored() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    for n in 0..50 {
+        leader.commit(put(format!("k{n}"), "x".repeat(1000))).await.unwrap();
+    }
+    let state = saved(&leader).await;
+    leader.commit(put("later", "not in it")).await.unwrap();
+    let behind = cluster.others(&leader).remove(0);
+    cluster.isolate(&behind);
+    let index = leader.restore(std::io::Cursor::new(state), 5).await.unwrap();
+    assert_eq!(all(&leader).await.len(), 50);
+    // So much more that who was away is brought up to date by a snapshot.
+    for n in 0..100 {
+        leader.commit(put("after", n.to_string())).await.unwrap();
+    }
+    cluster.heal();
+    cluster.agree().await;
+    for node in &cluster.nodes {
+        node.wait_applied(index).await.unwrap();
+        assert_eq!(get(node, "later").await, None);
+        assert_eq!(get(node, "after").await.unwrap(), "99");
+        assert_eq!(all(node).await, all(&leader).await);
+    }
+    cluster.close().await;
 }

@@ -27,7 +27,9 @@ mod proposer;
 mod receive;
 mod recover;
 mod role;
+mod snapshots;
 mod space;
+mod spool;
 mod state;
 mod store;
 #[cfg(test)]
@@ -38,4 +40,6 @@ pub use members::{Member, MemberStatus};
 pub use options::{OpenError, Options};
 pub use peers::{Isolated, Peer, Rpc, Transport, TransportError};
 pub use role::Role;
+pub use snapshots::{Checked, Saved, SavedFacts, check_saved};
+pub use spool::Spool;
 pub use store::{RaftStore, Status};

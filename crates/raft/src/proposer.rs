@@ -15,7 +15,7 @@ use crate::log::Log;
 use crate::options::Options;
 use crate::space::Space;
 use crate::state::Machine;
-use crate::types::{Batch, Reply, Types};
+use crate::types::{Command, Reply, Types};
 
 /// Callers that may wait in the queue before more are made to wait outside.
 pub(crate) const QUEUE: usize = 4096;
@@ -122,7 +122,7 @@ impl Proposer {
             drop(under_way);
             answer(answers, result);
         });
-        if let Err(error) = self.raft.client_write_ff(Batch(commits.into()), Some(reply)).await {
+        if let Err(error) = self.raft.client_write_ff(Command::Batch(commits.into()), Some(reply)).await {
             tracing::error!(%error, "raft has stopped");
         }
     }

@@ -1,8 +1,6 @@
 //! What other nodes ask of this one.
 
-use std::fs;
-use std::io::{self, BufReader, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -11,16 +9,13 @@ use serde::Serialize;
 use strongroom_storage::StoreError;
 
 use crate::RaftStore;
-use crate::directory::open_private;
 use crate::network::{decode, encode};
 use crate::peers::Rpc;
+use crate::spool::{INCOMING, Spool};
 use crate::state::{SnapshotStream, verify_snapshot};
 use crate::types::{LeaderId, Node, Types, Vote};
 
 type SnapshotMeta = openraft::SnapshotMeta<LeaderId, u64, Node>;
-
-/// Where a snapshot is put while it arrives, in the data directory.
-pub(crate) const INCOMING: &str = "incoming.snapshot";
 
 fn failed(error: &impl std::fmt::Display) -> StoreError {
     StoreError::Failed(error.to_string())
@@ -78,14 +73,16 @@ impl RaftStore {
     pub async fn receive_snapshot(
         &self,
         head: &[u8],
-        body: impl Read + Send + 'static,
+        mut body: impl Read + Send + 'static,
     ) -> Result<Bytes, StoreError> {
         let (vote, meta): (Vote, SnapshotMeta) = decode(head).map_err(|error| failed(&error))?;
         let _one_at_a_time = self.receiving.lock().await;
         let path = self.inner.path.join(INCOMING);
         let (cluster_id, expected) = (self.cluster_id(), meta.last_log_id);
         let kept = tokio::task::spawn_blocking(move || {
-            let spooled = Spooled::of(body, path)?;
+            let mut spooled = Spool::create(path)?;
+            let copied = io::copy(&mut body, &mut spooled);
+            copied.map_err(|error| failed(&format_args!("a snapshot did not arrive: {error}")))?;
             let found = verify_snapshot(&mut spooled.read()?)?;
             if found.cluster_id != *cluster_id {
                 return Err(StoreError::Corrupt(format!("snapshot: it is of cluster {}", found.cluster_id)));
@@ -101,42 +98,5 @@ impl RaftStore {
         let installed = installed.map_err(|error| failed(&error))?;
         self.inner.contact.hear();
         answer(&installed)
-    }
-}
-
-/// A file that is removed when it is no longer needed.
-struct Spooled {
-    path: PathBuf,
-}
-
-impl Spooled {
-    fn of(mut body: impl Read, path: PathBuf) -> Result<Self, StoreError> {
-        remove_incoming(&path).map_err(|error| failed(&error))?;
-        let mut file = open_private(&path).map_err(|error| failed(&error))?;
-        let spooled = Self { path };
-        let copied =
-            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| io::copy(&mut body, &mut file));
-        copied.map_err(|error| failed(&format_args!("a snapshot did not arrive: {error}")))?;
-        Ok(spooled)
-    }
-
-    fn read(&self) -> Result<BufReader<fs::File>, StoreError> {
-        fs::File::open(&self.path).map(BufReader::new).map_err(|error| failed(&error))
-    }
-}
-
-impl Drop for Spooled {
-    fn drop(&mut self) {
-        if let Err(error) = remove_incoming(&self.path) {
-            tracing::warn!(%error, "a received snapshot could not be removed");
-        }
-    }
-}
-
-/// Removes what an earlier run left of a snapshot that did not arrive whole.
-pub(crate) fn remove_incoming(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }

@@ -1,7 +1,6 @@
 //! [`RaftStore`]: the log, the state and the consensus core as one [`Store`].
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,10 +20,10 @@ use crate::maintenance::Maintenance;
 use crate::network::Peers;
 use crate::options::{OpenError, Options};
 use crate::proposer::{Pending, Proposer, QUEUE};
-use crate::receive::{INCOMING, remove_incoming};
 use crate::recover::recover;
 use crate::role::Contact;
 use crate::space::{Space, probe_of};
+use crate::spool::remove_leftovers;
 use crate::state::{Machine, State};
 use crate::types::{Node, Types};
 
@@ -73,9 +72,11 @@ pub struct RaftStore {
     pub(crate) inner: Arc<Inner>,
     /// Held while a snapshot arrives.
     pub(crate) receiving: tokio::sync::Mutex<()>,
+    /// Held while a saved state is put in the place of the present one.
+    pub(crate) restoring: tokio::sync::Mutex<()>,
     proposals: Mutex<Option<mpsc::Sender<Pending>>>,
     space: Arc<Space>,
-    max_commit_size: usize,
+    pub(crate) max_commit_size: usize,
 }
 
 /// What closing needs.
@@ -156,6 +157,7 @@ impl RaftStore {
                 directory: Mutex::new(Some(directory)),
             }),
             receiving: tokio::sync::Mutex::default(),
+            restoring: tokio::sync::Mutex::default(),
             proposals: Mutex::new(Some(proposals)),
             space,
             max_commit_size: options.max_commit_size,
@@ -254,20 +256,6 @@ impl RaftStore {
         }
     }
 
-    /// Writes a snapshot of all that is applied now: checksummed, with the cluster's identity, and of one index.
-    pub async fn export(&self, mut to: impl io::Write + Send + 'static) -> Result<Index, StoreError> {
-        let state = self.inner.state.clone();
-        let base = state.checkpoint().await?;
-        let mut export = state.export(&base)?;
-        let written =
-            tokio::task::spawn_blocking(move || io::copy(&mut export, &mut to).and_then(|_| to.flush()))
-                .await;
-        let index = base.facts.index();
-        let failed = |error: &dyn std::fmt::Display| StoreError::Failed(format!("snapshot: {error}"));
-        written.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
-        Ok(index)
-    }
-
     /// A core that has stopped accepts nothing more: what is asked of it now is certainly not written.
     fn check_running(&self) -> Result<(), StoreError> {
         let metrics = self.inner.raft.metrics();
@@ -275,7 +263,7 @@ impl RaftStore {
         running.map_err(|error| StoreError::Failed(error.to_string()))
     }
 
-    async fn propose(&self, commit: Commit) -> Result<Index, CommitError> {
+    pub(crate) async fn propose(&self, commit: Commit) -> Result<Index, CommitError> {
         let closed = || CommitError::Store(StoreError::Closed);
         let proposals =
             self.proposals.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
@@ -300,7 +288,7 @@ fn open_files(options: &Options) -> Result<Opened, OpenError> {
     let directory = Directory::open(options)?;
     let log = Log::open(&directory.path.join("log"), options)?;
     let table: PathBuf = directory.path.join("state.redb");
-    remove_incoming(&directory.path.join(INCOMING)).map_err(OpenError::io(&directory.path))?;
+    remove_leftovers(&directory.path).map_err(OpenError::io(&directory.path))?;
     let state = match State::open(&table, &directory.identity.cluster_id, options) {
         Ok(state) => state,
         Err(error) => {

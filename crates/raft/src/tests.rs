@@ -1,5 +1,6 @@
 //! The store as a whole.
 
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strongroom_stdx::{Clock, Moment};
-use strongroom_storage::{Commit, CommitError, KeyRange, PointRead, Store, StoreError, Write};
+use strongroom_storage::{Commit, CommitError, Index, KeyRange, PointRead, Store, StoreError, Write};
 
 use crate::space::Room;
-use crate::{OpenError, Options, RaftStore, Role};
+use crate::{Checked, OpenError, Options, RaftStore, Role, check_saved};
 
 /// Small files and no waiting, so that everything happens in a short test.
 pub(crate) fn options(path: &Path) -> Options {
@@ -333,30 +334,94 @@ async fn a_lone_voter_that_lost_what_it_acknowledged_does_not_start() {
     );
 }
 
+pub(crate) async fn saved(store: &RaftStore) -> Vec<u8> {
+    let saved = store.save().await.unwrap();
+    let mut bytes = Vec::new();
+    saved.read().unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+async fn entries(store: &RaftStore) -> Vec<(Bytes, Bytes, Index)> {
+    let snapshot = store.snapshot().await.unwrap();
+    let found = snapshot.scan(&KeyRange::prefix(b""), usize::MAX).await.unwrap();
+    found.into_iter().map(|(key, entry)| (key, entry.value, entry.modified)).collect()
+}
+
+fn entry(key: &str, value: &str, index: Index) -> (Bytes, Bytes, Index) {
+    (Bytes::from(key.to_owned()), Bytes::from(value.to_owned()), index)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn exports_what_is_applied() {
-    #[derive(Clone, Default)]
-    struct Buffer(Arc<std::sync::Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Buffer {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
+async fn saves_what_is_applied() {
     let dir = tempfile::tempdir().unwrap();
     let store = RaftStore::open(options(dir.path())).await.unwrap();
     let index = store.commit(put("some key", "some value")).await.unwrap();
-    let buffer = Buffer::default();
-    assert_eq!(store.export(buffer.clone()).await.unwrap(), index);
-    let stream = buffer.0.lock().unwrap().clone();
-    assert!(stream.starts_with(b"SRSNAPSH"));
-    assert!(stream.windows(10).any(|window| window == b"some value"));
+    let state = store.save().await.unwrap();
+    let facts = state.facts();
+    assert_eq!((facts.index, facts.cluster_id.as_str()), (index, &*store.cluster_id()));
+    assert_eq!(facts.members.len(), 1);
+    store.commit(put("later", "not in it")).await.unwrap();
+    let mut first = Vec::new();
+    state.read().unwrap().read_to_end(&mut first).unwrap();
+    assert!(first.starts_with(b"SRSNAPSH"));
+    let checked = Checked { entries: 1, entry: Some(b"some value".to_vec()) };
+    assert_eq!(check_saved(first.as_slice(), b"some key").unwrap(), checked);
+    let mut second = Vec::new();
+    state.read().unwrap().read_to_end(&mut second).unwrap();
+    assert_eq!(first, second);
+    first.pop();
+    assert!(matches!(check_saved(first.as_slice(), b""), Err(StoreError::Corrupt(_))));
     store.close().await;
-    assert!(matches!(store.export(Buffer::default()).await, Err(StoreError::Closed)));
+    assert!(matches!(store.save().await, Err(StoreError::Closed)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_state_takes_the_place_of_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = RaftStore::open(options(dir.path())).await.unwrap();
+    for (key, value) in [("a", "1"), ("b", "2")] {
+        store.commit(put(key, value)).await.unwrap();
+    }
+    let before = saved(&store).await;
+    store.commit(put("a", "changed")).await.unwrap();
+    let seen = store.commit(put("c", "new")).await.unwrap();
+    let index = store.restore(io::Cursor::new(before), 7).await.unwrap();
+    let restored = [entry("a", "1", index), entry("b", "2", index)];
+    assert_eq!(entries(&store).await, restored);
+    // Whoever decided on what was there before decides again.
+    let read = |key: &'static str, modified| Commit {
+        points: vec![PointRead { key: key.into(), modified }],
+        ..put("d", "late")
+    };
+    assert!(matches!(store.commit(read("c", seen)).await, Err(CommitError::Conflict)));
+    assert!(matches!(store.commit(read("a", 1)).await, Err(CommitError::Conflict)));
+    store.close().await;
+    let store = RaftStore::open(options(dir.path())).await.unwrap();
+    assert_eq!(entries(&store).await, restored, "after a restart");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_restored_whole_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = RaftStore::open(options(dir.path())).await.unwrap();
+    for n in 0..300 {
+        store.commit(put(format!("k{n:03}"), "x".repeat(2000))).await.unwrap();
+    }
+    let whole = saved(&store).await;
+    let before = entries(&store).await;
+    let cut = whole[..whole.len() - 9].to_vec();
+    assert!(store.restore(io::Cursor::new(cut), 1).await.is_err());
+    assert_eq!(entries(&store).await, before, "what was staged is removed");
+    // One that broke off with its node leaves what it staged: nobody's snapshot has it, and the next removes it.
+    let left = Write { key: Bytes::from_static(b"\xff\0\0\0\0\0\0\0\x09k"), value: Some("left".into()) };
+    store.commit(Commit { writes: vec![left], ..Commit::default() }).await.unwrap();
+    assert_eq!(check_saved(saved(&store).await.as_slice(), b"").unwrap().entries, 300);
+    store.clear_broken_restore().await.unwrap();
+    assert_eq!(entries(&store).await, before);
+    let index = store.restore(io::Cursor::new(whole), 9).await.unwrap();
+    let restored = entries(&store).await;
+    assert_eq!(restored.len(), 300);
+    assert!(restored.iter().all(|(_, _, modified)| *modified == index));
+    store.close().await;
 }

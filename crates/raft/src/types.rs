@@ -9,23 +9,40 @@ use openraft::{EntryPayload, OptionalSend, RaftTypeConfig};
 use serde::{Deserialize, Serialize};
 use strongroom_storage::Commit;
 
-/// The log entry's payload: commits that share an index and a sync.
+/// The log entry's payload: what it asks of the state.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Batch(pub(crate) Arc<[Commit]>);
+pub(crate) enum Command {
+    /// Commits that share an index and a sync.
+    Batch(Arc<[Commit]>),
+    /// What was staged takes the place of everything.
+    Replace(Staging),
+}
 
-impl fmt::Display for Batch {
+/// Entries that were written aside, to take the place of everything at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Staging {
+    /// Tells this staging from one that broke off before.
+    pub(crate) id: u64,
+    /// How many entries there must be.
+    pub(crate) entries: u64,
+}
+
+impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} commits", self.0.len())
+        match self {
+            Self::Batch(commits) => write!(f, "{} commits", commits.len()),
+            Self::Replace(staging) => write!(f, "replacement by {} entries", staging.entries),
+        }
     }
 }
 
-impl fmt::Debug for Batch {
+impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-/// What became of each commit of a batch, in its order: whether it was applied.
+/// What became of each commit of a batch, in its order, or of a replacement: whether it was applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Outcomes(pub(crate) Vec<bool>);
 
@@ -56,13 +73,13 @@ type Runtime = openraft::impls::TokioRuntime;
 pub(crate) type LeaderId = leader_id_adv::LeaderId<u64, u64>;
 pub(crate) type LogId = openraft::LogId<LeaderId>;
 pub(crate) type Vote = openraft::Vote<LeaderId>;
-pub(crate) type Payload = EntryPayload<Batch, u64, Node>;
+pub(crate) type Payload = EntryPayload<Command, u64, Node>;
 pub(crate) type Entry = openraft::Entry<LeaderId, Payload>;
 pub(crate) type Membership = openraft::Membership<u64, Node>;
 pub(crate) type StoredMembership = openraft::StoredMembership<LeaderId, u64, Node>;
 
 impl RaftTypeConfig for Types {
-    type D = Batch;
+    type D = Command;
     type R = Outcomes;
     type NodeId = u64;
     type Node = Node;

@@ -142,7 +142,7 @@ async fn without_a_token_nothing_but_the_open_answers() {
             let before = rig.applied();
             let answer = rig.ask(case, token, json!({})).await;
             assert_eq!(answer.status, 403, "{}", name(case));
-            let body: Value = serde_json::from_slice(&answer.body).unwrap();
+            let body: Value = serde_json::from_slice(answer.body.at_hand()).unwrap();
             let text = body["errors"][0].as_str().unwrap();
             assert!(text.contains("permission denied"), "{}: {text}", name(case));
             assert_eq!(rig.applied(), before, "{}", name(case));
@@ -161,7 +161,7 @@ async fn a_token_without_a_policy_gets_nothing() {
             json!({"policies": ["none"], "no_default_policy": true}),
         )
         .await;
-    let made: Value = serde_json::from_slice(&made.body).unwrap();
+    let made: Value = serde_json::from_slice(made.body.at_hand()).unwrap();
     let token = made["auth"]["client_token"].as_str().unwrap().to_owned();
     for case in
         rig.cases().iter().filter(|case| case.endpoint.access != Access::Open && !case.endpoint.while_sealed)
@@ -181,7 +181,7 @@ async fn sealed_nothing_but_the_always_answered_answers() {
     for case in cases.iter().filter(|case| !case.endpoint.while_sealed) {
         let answer = rig.ask(case, Some(&rig.root), json!({})).await;
         assert_eq!(answer.status, 503, "{}", name(case));
-        assert_eq!(answer.body, "{\"errors\":[\"Vault is sealed\"]}\n", "{}", name(case));
+        assert_eq!(answer.body.at_hand(), b"{\"errors\":[\"Vault is sealed\"]}\n", "{}", name(case));
     }
 }
 
@@ -230,7 +230,7 @@ async fn wrong_types_are_refused_by_name_and_change_nothing() {
                 let before = rig.applied();
                 let answer =
                     rig.ask(case, Some(&rig.root), json!({ field.name.clone(): wrong.clone() })).await;
-                let body = String::from_utf8_lossy(&answer.body).into_owned();
+                let body = String::from_utf8_lossy(answer.body.at_hand()).into_owned();
                 assert_eq!(answer.status, 400, "{} {} = {wrong}: {body}", name(case), field.name);
                 assert_eq!(rig.applied(), before, "{} {}", name(case), field.name);
                 tried += 1;
@@ -270,7 +270,7 @@ async fn no_input_is_an_internal_error() {
             let fields: Map<String, Value> =
                 case.endpoint.doc.fields.iter().map(|field| (field.name.clone(), value.clone())).collect();
             let answer = rig.ask(&case, Some(&rig.root), Value::Object(fields)).await;
-            assert_ne!(answer.status, 500, "{} with {value}: {:?}", name(&case), answer.body);
+            assert_ne!(answer.status, 500, "{} with {value}: {:?}", name(&case), answer.body.at_hand());
         }
     }
 }
@@ -280,7 +280,7 @@ async fn paths_that_lead_nowhere_say_so() {
     let rig = Rig::new().await;
     let nowhere = rig.request(Asked::Read, "nowhere/at/all", Some(&rig.root), json!({})).await;
     assert_eq!(nowhere.status, 404);
-    assert!(String::from_utf8_lossy(&nowhere.body).contains("no handler for route"));
+    assert!(String::from_utf8_lossy(nowhere.body.at_hand()).contains("no handler for route"));
     let unsupported = rig.request(Asked::Delete, "sys/mounts", Some(&rig.root), json!({})).await;
     assert_eq!(unsupported.status, 405);
     for path in ["sys/../sys/mounts", "secret/a\u{0}b", "secret/a\nb", "secret/../../etc/passwd"] {

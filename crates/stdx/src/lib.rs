@@ -1,5 +1,5 @@
 //! What every crate needs and the standard library lacks: typed secrets, an injected clock, injected
-//! randomness, and Go-style durations as Vault reads and prints them.
+//! randomness, Go-style durations as Vault reads and prints them, and pipes between tasks and threads.
 //!
 //! This is the one home of wall-clock and entropy access; `clippy.toml` bans both everywhere else.
 
@@ -7,10 +7,12 @@ mod clock;
 mod duration;
 mod entropy;
 mod hex;
+mod pipe;
 mod secret;
 
 pub use clock::{Clock, Moment};
 pub use duration::{DurationError, LONGEST, format_duration, parse_duration};
 pub use entropy::{Entropy, EntropyError};
 pub use hex::to_hex;
+pub use pipe::{Piece, PipeReader, PipeWriter, pipe};
 pub use secret::{Secret, same_bytes};

@@ -21,6 +21,10 @@ pub use inmem::InMemory;
 /// The number of a commit: every commit has a greater one than those before it. Zero: before the first.
 pub type Index = u64;
 
+/// The first byte of keys under which a backend puts aside what is to take the place of everything. Nobody else writes
+/// such keys.
+pub const STAGED: u8 = 0xff;
+
 /// A value and the index of the commit that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versioned {
@@ -94,6 +98,9 @@ pub trait Observer: Send + Sync {
     /// `index` has been applied and wrote or deleted `keys`; none where every commit at this index lost to another, or
     /// where the store itself needed an index. Must be quick: commits wait for it.
     fn applied(&self, index: Index, keys: &[&[u8]]);
+
+    /// Another state is about to take the place of everything: told before any of it can be read.
+    fn replacing(&self) {}
 
     /// Everything may have changed (a snapshot was installed); `index` is the newest commit.
     fn replaced(&self, index: Index);

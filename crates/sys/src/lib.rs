@@ -19,6 +19,7 @@ mod raw;
 mod remount;
 mod rotate;
 mod seal;
+mod snapshots;
 #[cfg(test)]
 mod testing;
 mod tools;
@@ -49,6 +50,7 @@ pub fn engine() -> Engine {
         remount::routes,
         rotate::routes,
         seal::routes,
+        snapshots::routes,
         tools::routes,
         wrapping::routes,
     ]

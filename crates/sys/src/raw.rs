@@ -13,7 +13,7 @@ use strongroom_barrier::{BOOTSTRAP, BarrierError};
 use strongroom_core::Core;
 use strongroom_engine_api::lenient::{Flag, Text};
 use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Paging, Path, Reply, bad_request};
-use strongroom_storage::{Commit, KeyRange, Snapshot, Store, StoreError, Write};
+use strongroom_storage::{Commit, KeyRange, STAGED, Snapshot, Store, StoreError, Write};
 use zeroize::Zeroizing;
 
 use strongroom_stdx::to_hex;
@@ -81,6 +81,9 @@ fn key_of(path: &str) -> Result<Vec<u8>, EngineError> {
         .ok_or_else(|| bad_request(format!("{path:?} is not a key: not hexadecimal digits")))?;
     if key.first() == Some(&BOOTSTRAP) {
         return Err(bad_request(format!("cannot access {path:?}: it belongs to the seal")));
+    }
+    if key.first() == Some(&STAGED) {
+        return Err(bad_request(format!("cannot access {path:?}: it belongs to storage")));
     }
     Ok(key)
 }
@@ -197,7 +200,7 @@ mod tests {
         assert_eq!(server.list("sys/raw").await.error(), (404, UNSUPPORTED_PATH));
         assert_eq!(server.read("sys/raw/0101").await.error(), (404, UNSUPPORTED_PATH));
         assert_eq!(
-            server.write("sys/raw/ff01", json!({ "value": "x" })).await.error(),
+            server.write("sys/raw/fe01", json!({ "value": "x" })).await.error(),
             (404, UNSUPPORTED_PATH)
         );
         assert_eq!(server.delete("sys/raw/0101").await.error(), (404, UNSUPPORTED_PATH));
@@ -210,20 +213,20 @@ mod tests {
     #[tokio::test]
     async fn values_are_written_listed_read_and_deleted() {
         let server = opened_server().await;
-        assert_eq!(server.write("sys/raw/ff01", json!({ "value": "text" })).await.status, 204);
+        assert_eq!(server.write("sys/raw/fe01", json!({ "value": "text" })).await.status, 204);
         let input = json!({ "value": "/wA=", "encoding": "base64" });
-        assert_eq!(server.write("sys/raw/ff02", input).await.status, 204);
-        assert_eq!(server.list("sys/raw/ff").await.data(), &json!({ "keys": ["ff01", "ff02"] }));
-        let after = server.ask(Asked::List, "sys/raw/ff/", json!({ "after": "ff01", "limit": 1 })).await;
-        assert_eq!(after.data(), &json!({ "keys": ["ff02"] }));
-        assert_eq!(server.read("sys/raw/ff01").await.data(), &json!({ "value": "text" }));
-        let told = server.read("sys/raw/ff02").await;
+        assert_eq!(server.write("sys/raw/fe02", input).await.status, 204);
+        assert_eq!(server.list("sys/raw/fe").await.data(), &json!({ "keys": ["fe01", "fe02"] }));
+        let after = server.ask(Asked::List, "sys/raw/fe/", json!({ "after": "fe01", "limit": 1 })).await;
+        assert_eq!(after.data(), &json!({ "keys": ["fe02"] }));
+        assert_eq!(server.read("sys/raw/fe01").await.data(), &json!({ "value": "text" }));
+        let told = server.read("sys/raw/fe02").await;
         assert_eq!(told.error(), (400, "the value is not text: ask for it with encoding=base64"));
-        let told = server.ask(Asked::Read, "sys/raw/ff02", json!({ "encoding": "base64" })).await;
+        let told = server.ask(Asked::Read, "sys/raw/fe02", json!({ "encoding": "base64" })).await;
         assert_eq!(told.data(), &json!({ "value": "/wA=" }));
-        assert_eq!(server.delete("sys/raw/ff01").await.status, 204);
-        assert_eq!(server.read("sys/raw/ff01").await.status, 404);
-        assert_eq!(server.list("sys/raw/ff01").await.status, 404);
+        assert_eq!(server.delete("sys/raw/fe01").await.status, 204);
+        assert_eq!(server.read("sys/raw/fe01").await.status, 404);
+        assert_eq!(server.list("sys/raw/fe01").await.status, 404);
     }
 
     #[tokio::test]

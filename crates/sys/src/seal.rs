@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_core::{Core, UnsealError};
 use strongroom_engine_api::lenient::{Flag, Text};
-use strongroom_engine_api::{Engine, EngineError, Extension, Input, Reply, bad_request};
+use strongroom_engine_api::{Ending, Engine, EngineError, Extension, Input, Reply, bad_request};
 use zeroize::Zeroizing;
 
 use crate::bare::Bare;
@@ -132,7 +132,7 @@ fn refused(error: UnsealError) -> EngineError {
 }
 
 async fn seal() -> Result<Reply, EngineError> {
-    Ok(Reply { seals: true, ..Reply::default() })
+    Ok(Reply { ending: Ending::Seal, ..Reply::default() })
 }
 
 /// The bytes of a share: hexadecimal, else base64, as initialising answers both.

@@ -111,7 +111,10 @@ impl Server {
         let Answer { status, body, .. } = self.core.handle(inbound).await;
         Told {
             status,
-            body: if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("JSON") },
+            body: match body.at_hand() {
+                [] => Value::Null,
+                body => serde_json::from_slice(body).expect("JSON"),
+            },
         }
     }
 

@@ -6,6 +6,7 @@
 package compat
 
 import (
+	"bytes"
 	"bufio"
 	"context"
 	"encoding/json"
@@ -82,7 +83,7 @@ func TestFlow(t *testing.T) {
 		{"Userpass", f.userpass}, {"KVv1", f.kvV1}, {"KVv2", f.kvV2}, {"KVv2Patch", f.kvV2Patch}, {"KVv2Metadata", f.kvV2Metadata},
 		{"Capabilities", f.capabilities}, {"Tokens", f.tokens}, {"TokenRoles", f.tokenRoles}, {"LifetimeWatcher", f.lifetimeWatcher},
 		{"Wrapping", f.wrapping}, {"Cubbyhole", f.cubbyhole}, {"Leases", f.leases}, {"RawRequests", f.rawRequests},
-		{"AuditFile", f.auditFile}, {"Seal", f.seal},
+		{"Snapshots", f.snapshots}, {"AuditFile", f.auditFile}, {"Seal", f.seal},
 	} {
 		if !t.Run(step.name, step.run) {
 			t.Fatalf("step %s failed: the rest depends on it", step.name)
@@ -488,6 +489,31 @@ func (f *flow) rawRequests(t *testing.T) {
 	refused(t, err, http.StatusForbidden, "permission denied")
 	_, err = newClient(t, "hvs.unknown").Auth().Token().LookupSelf()
 	refused(t, err, http.StatusForbidden, "permission denied")
+}
+
+// The client reads the archive while it comes and looks for its last member.
+func (f *flow) snapshots(t *testing.T) {
+	write := func(value string) {
+		_, err := f.root.Logical().Write("kv1/saved", map[string]any{"value": value})
+		must(t, err)
+	}
+	read := func() any {
+		secret, err := f.root.Logical().Read("kv1/saved")
+		must(t, err)
+		return secret.Data["value"]
+	}
+	write("before")
+	var archive bytes.Buffer
+	must(t, f.root.Sys().RaftSnapshot(&archive))
+	write("after")
+	must(t, f.root.Sys().RaftSnapshotRestore(bytes.NewReader(archive.Bytes()), false))
+	equal(t, "restored", read(), "before")
+	write("after")
+	must(t, f.root.Sys().RaftSnapshotRestore(bytes.NewReader(archive.Bytes()), true))
+	equal(t, "restored by force", read(), "before")
+	err := f.root.Sys().RaftSnapshotRestore(bytes.NewReader(archive.Bytes()[:archive.Len()/2]), false)
+	refused(t, err, http.StatusBadRequest, "failed to read snapshot")
+	equal(t, "after a refusal", read(), "before")
 }
 
 func (f *flow) auditFile(t *testing.T) {

@@ -97,8 +97,11 @@ impl Server {
             ..Inbound::new("a-request", asked, path)
         };
         let answer = self.core.handle(inbound).await;
-        let body =
-            if answer.body.is_empty() { Value::Null } else { serde_json::from_slice(&answer.body).unwrap() };
+        let body = if answer.body.at_hand().is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(answer.body.at_hand()).unwrap()
+        };
         Told { status: answer.status, body }
     }
 

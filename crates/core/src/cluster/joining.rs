@@ -19,7 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::json;
-use strongroom_barrier::{BarrierError, unwrap_key, wrap_key};
+use strongroom_barrier::{BarrierError, Keyring, unwrap_key, wrap_key};
 use strongroom_cluster::PublicKey;
 use strongroom_engine_api::{EngineError, Moment, bad_request};
 use strongroom_raft::Member;
@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 use super::membership::{unidentified, unsigned};
 use super::{ClusterNode, LeaderAddress};
 use crate::Core;
-use crate::keeper::{ROOT_KEY, SealConfig};
+use crate::keeper::{KEYRING, ROOT_KEY, SealConfig};
 
 /// How long a challenge is good.
 const GOOD_FOR: Duration = Duration::from_mins(1);
@@ -330,7 +330,7 @@ impl Core {
             .map_err(|error| failed(&error))?;
         let clock = &self.environment.clock;
         let began = clock.now();
-        while self.barrier.bootstrap(ROOT_KEY).await?.is_none() {
+        while !self.has_keyring_of(root_key).await? {
             if clock.now().since(began) > ARRIVAL {
                 return Err(failed(&"the cluster's data has not arrived yet; unseal again when it has"));
             }
@@ -339,6 +339,13 @@ impl Core {
         node.state().joining = None;
         tracing::info!(cluster = admission.cluster_id, "joined a cluster");
         Ok(())
+    }
+
+    /// Whether storage has keys that this root key opens. What arrives first may be the cluster's past, before a
+    /// snapshot with other keys took its place.
+    async fn has_keyring_of(&self, root_key: &[u8; 32]) -> Result<bool, BarrierError> {
+        let wrapped = self.barrier.bootstrap(KEYRING).await?;
+        Ok(wrapped.is_some_and(|wrapped| Keyring::unwrap(root_key, &wrapped).is_ok()))
     }
 
     async fn ask_admission(

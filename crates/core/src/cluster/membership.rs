@@ -1,6 +1,6 @@
 //! What the active node does for its cluster: the authority and the certificates.
 
-use strongroom_barrier::{Scope, Stored};
+use strongroom_barrier::{Scope, Stored, Txn};
 use strongroom_cluster::{Authority, AuthorityError, IdentityError};
 use strongroom_engine_api::EngineError;
 
@@ -26,9 +26,13 @@ impl Core {
     /// The cluster's authority; the active node makes it where there is none.
     pub(super) async fn authority(&self, node: &ClusterNode) -> Result<Authority, EngineError> {
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?).scoped(Scope::core());
-        if let Some(kept) = AUTHORITY.get(&txn, "").await? {
-            return Ok(kept.0.clone());
+        match AUTHORITY.get(&txn, "").await? {
+            Some(kept) => Ok(kept.0.clone()),
+            None => self.new_authority(node, txn).await,
         }
+    }
+
+    async fn new_authority(&self, node: &ClusterNode, txn: Txn) -> Result<Authority, EngineError> {
         let now = self.environment.clock.now().as_secs();
         let made = Authority::generate(&node.store.cluster_id(), now).map_err(|error| unsigned(&error))?;
         AUTHORITY.put(&txn, "", KeptAuthority(made.clone()))?;
@@ -40,11 +44,32 @@ impl Core {
     pub(crate) async fn enter_cluster(&self) -> Result<(), EngineError> {
         let Some(node) = self.cluster() else { return Ok(()) };
         node.store.set_eligible(true);
-        if node.network.credentials().is_some() || !node.store.is_leader() {
+        self.settle_authority().await
+    }
+
+    /// Sees to it that the active node's certificate is of the cluster's authority. A snapshot of another cluster
+    /// brings that one's: a node that is alone makes a new authority then, since two clusters should not trust each
+    /// other. Does nothing while sealed.
+    pub(crate) async fn settle_authority(&self) -> Result<(), EngineError> {
+        let Some(node) = self.cluster().filter(|node| node.store.is_leader()) else { return Ok(()) };
+        if self.barrier.is_sealed() {
             return Ok(());
         }
+        let mut authority = self.authority(node).await?;
+        let trusted = node.identity.authority().map_err(|error| unidentified(&error))?;
+        let is_same = trusted.as_deref() == Some(authority.certificate());
+        if is_same && node.network.credentials().is_some() {
+            return Ok(());
+        }
+        if trusted.is_some() && !is_same {
+            if node.store.members().len() > 1 {
+                tracing::error!("the authority in storage is not the one that this cluster's nodes trust");
+                return Ok(());
+            }
+            let txn = self.barrier.transaction(self.barrier.pinned_view().await?).scoped(Scope::core());
+            authority = self.new_authority(node, txn).await?;
+        }
         let (cluster, number) = (node.store.cluster_id(), node.store.raft_id());
-        let authority = self.authority(node).await?;
         let key = node.identity.public_key().map_err(|error| unidentified(&error))?;
         let now = self.environment.clock.now().as_secs();
         let certificate = authority.sign(&key, &cluster, number, now).map_err(|error| unsigned(&error))?;

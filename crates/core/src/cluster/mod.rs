@@ -81,6 +81,8 @@ pub struct ClusterNode {
     pub cluster_address: String,
     /// How it behaves where it does not lead.
     pub conduct: Conduct,
+    /// Held while a snapshot is restored.
+    pub(crate) restoring: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -107,9 +109,17 @@ impl ClusterNode {
         api_address: String,
         cluster_address: String,
     ) -> Self {
-        let state = Mutex::default();
-        let conduct = Conduct::default();
-        Self { store, network, identity, introducer, api_address, cluster_address, conduct, state }
+        Self {
+            store,
+            network,
+            identity,
+            introducer,
+            api_address,
+            cluster_address,
+            conduct: Conduct::default(),
+            restoring: tokio::sync::Mutex::default(),
+            state: Mutex::default(),
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

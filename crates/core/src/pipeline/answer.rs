@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde_json::json;
-use strongroom_engine_api::{EngineError, RawBody};
+use strongroom_engine_api::{EngineError, RawBody, ReplyBody};
 
 use super::{Inbound, Refused};
 use crate::envelope::Envelope;
@@ -16,7 +16,7 @@ pub struct Answer {
     /// The `Content-Type`; empty where there is no body.
     pub content_type: Cow<'static, str>,
     /// The body.
-    pub body: Bytes,
+    pub body: ReplyBody,
     /// Further headers.
     pub headers: Vec<(String, String)>,
 }
@@ -32,7 +32,12 @@ impl Answer {
     ) -> Result<Self, EngineError> {
         if envelope.is_empty() {
             let status = status.unwrap_or(204);
-            return Ok(Self { status, content_type: "".into(), body: Bytes::new(), headers: Vec::new() });
+            return Ok(Self {
+                status,
+                content_type: "".into(),
+                body: Bytes::new().into(),
+                headers: Vec::new(),
+            });
         }
         let body = envelope.render(request_id)?.into();
         Ok(Self { status: status.unwrap_or(200), content_type: JSON.into(), body, headers: Vec::new() })

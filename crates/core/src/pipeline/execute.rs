@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use strongroom_barrier::{Scope, Txn};
 use strongroom_engine_api::{
-    Asker, AuthGrant, Call, EngineError, Found, Json, LeaseGrant, Operation, OperationDoc, RawBody, Reply,
-    Request,
+    Asker, AuthGrant, Call, Ending, EngineError, Found, Json, LeaseGrant, Operation, OperationDoc, RawBody,
+    Reply, Request,
 };
 
 use super::audit::Audited;
@@ -28,8 +28,8 @@ pub(crate) struct Done {
     pub(crate) made: Option<Made>,
     /// What a wrapping hides: audit records show it (hashed), the client does not see it.
     pub(crate) hidden: Option<Box<Envelope>>,
-    /// Whether the server seals once this is committed.
-    pub(crate) seals: bool,
+    /// What is particular about the end of the request.
+    pub(crate) ending: Ending,
 }
 
 impl Inbound {
@@ -50,6 +50,7 @@ impl Inbound {
             headers: passed(&self.headers, passed_headers),
             asker,
             wrap_ttl: self.wrap_ttl,
+            upload: self.upload.clone(),
         }
     }
 }
@@ -99,6 +100,7 @@ impl Core {
     ) -> Result<Done, Refused> {
         let outcome = self.run(inbound, txn, decided).await;
         match outcome {
+            Ok(done) if done.ending == Ending::Replaced => Ok(done),
             Ok(mut done) => {
                 if let Some(caller) = decided.caller.as_ref().filter(|caller| caller.is_limited()) {
                     Box::pin(self.use_token(txn, caller.key())).await?;
@@ -107,7 +109,7 @@ impl Core {
                     let index = txn.clone().commit().await?;
                     done.headers.extend(self.index_header(index));
                 }
-                if done.seals {
+                if done.ending == Ending::Seal {
                     self.seal().await;
                 }
                 Ok(done)
@@ -192,7 +194,7 @@ impl Core {
             headers,
             made,
             hidden: None,
-            seals: reply.seals,
+            ending: reply.ending,
         };
         if let Some(ttl) = wrapping(inbound, &done) {
             Box::pin(self.wrap_answer(inbound, txn, &mut done, ttl)).await?;
@@ -306,7 +308,7 @@ fn help(resolved: &Resolved) -> Result<Done, Refused> {
         headers: Vec::new(),
         made: None,
         hidden: None,
-        seals: false,
+        ending: Ending::Commit,
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use serde_json::{Map, Value};
-use strongroom_engine_api::{Operation, Secret};
+use strongroom_engine_api::{Operation, Secret, Upload};
 
 use super::Refused;
 
@@ -82,6 +82,8 @@ pub struct Inbound {
     pub certificate_serial: String,
     /// Whether the client asked to override soft policies.
     pub policy_override: bool,
+    /// The body, where the operation takes it as it comes.
+    pub upload: Option<Upload>,
 }
 
 impl Inbound {
@@ -99,6 +101,7 @@ impl Inbound {
             remote: None,
             certificate_serial: String::new(),
             policy_override: false,
+            upload: None,
         }
     }
 

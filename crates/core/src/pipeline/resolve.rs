@@ -59,6 +59,16 @@ impl Core {
         self.catalog.engine(Class::System, "system", &std::collections::BTreeMap::new())
     }
 
+    /// Whether what is asked takes the request's body as it comes, rather than whole and as JSON.
+    pub fn takes_upload(&self, asked: Asked, path: &str) -> bool {
+        let Some(rest) = path.strip_prefix("sys/") else { return false };
+        let found = self.system_engine().and_then(|engine| engine.find(rest, asked.operations()).ok());
+        found.is_some_and(|found| {
+            let endpoint = asked.operations().iter().find_map(|operation| found.endpoint(*operation).ok());
+            endpoint.is_some_and(|endpoint| endpoint.doc.uploads)
+        })
+    }
+
     /// Whether a request is for an endpoint that answers in every state of the server.
     pub(super) fn is_always_answered(&self, inbound: &Inbound) -> bool {
         let Some(rest) = inbound.path.strip_prefix("sys/") else { return false };

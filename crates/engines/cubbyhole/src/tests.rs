@@ -61,6 +61,7 @@ impl Rig {
             headers: BTreeMap::new(),
             asker: caller.map(|caller| Arc::new(caller) as Arc<dyn Asker>),
             wrap_ttl: None,
+            upload: None,
         };
         let call = Arc::new(Call {
             request: Arc::new(request),

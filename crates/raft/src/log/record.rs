@@ -6,12 +6,13 @@ use bytes::{Buf, Bytes};
 use openraft::EntryPayload;
 
 use crate::codec::{Malformed, put_batch, put_number, take_batch, take_number};
-use crate::types::{Batch, Entry, LeaderId, LogId};
+use crate::types::{Command, Entry, LeaderId, LogId, Staging};
 
 const VOID_FROM: u8 = 0;
 const BLANK: u8 = 1;
 const NORMAL: u8 = 2;
 const MEMBERSHIP: u8 = 3;
+const REPLACE: u8 = 4;
 
 /// One record of the log.
 #[derive(Debug, PartialEq)]
@@ -38,14 +39,19 @@ pub(crate) fn take_log_id(input: &mut impl Buf) -> Result<LogId, Malformed> {
 pub(crate) fn put_entry(out: &mut Vec<u8>, entry: &Entry) -> io::Result<()> {
     let kind = match &entry.payload {
         EntryPayload::Blank => BLANK,
-        EntryPayload::Normal(_) => NORMAL,
+        EntryPayload::Normal(Command::Batch(_)) => NORMAL,
+        EntryPayload::Normal(Command::Replace(_)) => REPLACE,
         EntryPayload::Membership(_) => MEMBERSHIP,
     };
     out.push(kind);
     put_log_id(out, &entry.log_id);
     match &entry.payload {
         EntryPayload::Blank => {}
-        EntryPayload::Normal(Batch(commits)) => put_batch(out, commits),
+        EntryPayload::Normal(Command::Batch(commits)) => put_batch(out, commits),
+        EntryPayload::Normal(Command::Replace(staging)) => {
+            put_number(out, staging.id);
+            put_number(out, staging.entries);
+        }
         EntryPayload::Membership(membership) => {
             rmp_serde::encode::write_named(out, membership).map_err(io::Error::other)?;
         }
@@ -72,7 +78,11 @@ pub(crate) fn take_record(mut input: Bytes) -> Result<Record, Malformed> {
     let log_id = take_log_id(&mut input)?;
     let payload = match kind {
         BLANK => EntryPayload::Blank,
-        NORMAL => EntryPayload::Normal(Batch(take_batch(&mut input)?.into())),
+        NORMAL => EntryPayload::Normal(Command::Batch(take_batch(&mut input)?.into())),
+        REPLACE => {
+            let staging = Staging { id: take_number(&mut input)?, entries: take_number(&mut input)? };
+            EntryPayload::Normal(Command::Replace(staging))
+        }
         MEMBERSHIP => {
             let membership = rmp_serde::from_slice(&input).map_err(|_not_one| Malformed)?;
             input.clear();
@@ -87,11 +97,13 @@ pub(crate) fn take_record(mut input: Bytes) -> Result<Record, Malformed> {
 pub(crate) fn weight(entry: &Entry) -> usize {
     const OVERHEAD: usize = 200;
     match &entry.payload {
-        EntryPayload::Normal(Batch(commits)) => commits
+        EntryPayload::Normal(Command::Batch(commits)) => commits
             .iter()
             .map(|commit| commit.size().saturating_add(OVERHEAD))
             .fold(OVERHEAD, usize::saturating_add),
-        EntryPayload::Blank | EntryPayload::Membership(_) => OVERHEAD,
+        EntryPayload::Normal(Command::Replace(_)) | EntryPayload::Blank | EntryPayload::Membership(_) => {
+            OVERHEAD
+        }
     }
 }
 
@@ -112,7 +124,8 @@ mod tests {
         let membership = Membership::new(vec![BTreeSet::from([7])], BTreeMap::from([(7, node)])).unwrap();
         let payloads = [
             EntryPayload::Blank,
-            EntryPayload::Normal(Batch(commits.into())),
+            EntryPayload::Normal(Command::Batch(commits.into())),
+            EntryPayload::Normal(Command::Replace(Staging { id: u64::MAX, entries: 300 })),
             EntryPayload::Membership(membership),
         ];
         for (index, payload) in (5u64..).zip(payloads) {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::segment::file_name;
 use super::*;
-use crate::types::{Batch, LeaderId};
+use crate::types::{Command, LeaderId};
 
 const SEGMENT: u64 = 4096;
 
@@ -33,7 +33,7 @@ fn entry(term: u64, index: u64, size: usize) -> Entry {
     let fill = u8::try_from(index % 251).unwrap();
     let write = Write { key: Bytes::from(vec![b'k'; 20]), value: Some(Bytes::from(vec![fill; size])) };
     let commits = vec![Commit { writes: vec![write], ..Commit::default() }];
-    Entry { log_id: id(term, index), payload: EntryPayload::Normal(Batch(commits.into())) }
+    Entry { log_id: id(term, index), payload: EntryPayload::Normal(Command::Batch(commits.into())) }
 }
 
 struct Fixture {

@@ -4,13 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
-use openraft::OptionalSend;
-use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
 use strongroom_storage::StoreError;
 
 use super::base::BaseView;
-use super::{SnapshotStream, State};
-use crate::types::{LeaderId, LogId, Node, StoredMembership, Types};
+use super::{Applied, SnapshotStream, State};
+use crate::types::{Command, LeaderId, LogId, Node, StoredMembership, Types};
 
 type SnapshotMeta = openraft::SnapshotMeta<LeaderId, u64, Node>;
 type Snapshot = openraft::Snapshot<LeaderId, u64, Node, SnapshotStream>;
@@ -24,8 +24,18 @@ fn io_error(error: StoreError) -> io::Error {
 }
 
 impl Machine {
+    /// Makes what was applied visible, and answers those who wait for it.
+    fn announce(&self, applied: Vec<Applied>, responders: Vec<Option<ApplyResponder<Types>>>) {
+        self.0.announce(&applied);
+        for (applied, responder) in applied.into_iter().zip(responders) {
+            if let Some(responder) = responder {
+                responder.send(applied.outcomes);
+            }
+        }
+    }
+
     fn snapshot_of(&self, base: &BaseView) -> io::Result<Snapshot> {
-        let export = self.0.export(base).map_err(io_error)?;
+        let export = self.0.export(base, None).map_err(io_error)?;
         let meta =
             SnapshotMeta { last_log_id: base.facts.applied, last_membership: base.facts.membership.clone() };
         Ok(Snapshot { meta, snapshot: SnapshotStream::new(export) })
@@ -55,20 +65,23 @@ impl RaftStateMachine<Types> for Machine {
     where
         Strm: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
     {
-        let mut applied = Vec::new();
-        let mut responders = Vec::new();
+        let (mut applied, mut responders) = (Vec::new(), Vec::new());
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
+            if let EntryPayload::Normal(Command::Replace(staging)) = entry.payload {
+                // What came before it is seen before it.
+                self.announce(std::mem::take(&mut applied), std::mem::take(&mut responders));
+                let outcomes = self.0.replace(entry.log_id, staging).await.map_err(io_error)?;
+                if let Some(responder) = responder {
+                    responder.send(outcomes);
+                }
+                continue;
+            }
             self.0.make_room().await.map_err(io_error)?;
             applied.push(self.0.apply(entry).map_err(io_error)?);
             responders.push(responder);
         }
-        self.0.announce(&applied);
-        for (applied, responder) in applied.into_iter().zip(responders) {
-            if let Some(responder) = responder {
-                responder.send(applied.outcomes);
-            }
-        }
+        self.announce(applied, responders);
         Ok(())
     }
 

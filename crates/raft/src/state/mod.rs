@@ -10,6 +10,7 @@ mod checkpoint;
 mod key;
 mod machine;
 mod mem;
+mod replace;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -17,22 +18,24 @@ mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use openraft::EntryPayload;
-use strongroom_storage::{Index, Observer, StoreError, still_valid};
+use strongroom_storage::{Commit, Index, Observer, StoreError, still_valid};
 use tokio::sync::{Notify, watch};
 
 use self::backend::Patience;
-use self::base::{Base, BaseView, Facts};
+pub(crate) use self::base::BaseView;
+use self::base::{Base, Facts};
 pub(crate) use self::machine::Machine;
 use self::mem::Mem;
-pub(crate) use self::snapshot::{Export, SnapshotStream, verify as verify_snapshot};
+pub(crate) use self::replace::staged_range;
+pub(crate) use self::snapshot::{Export, SnapshotStream, entries_of, verify as verify_snapshot};
 pub(crate) use self::view::View;
 use crate::options::{OpenError, Options};
-use crate::types::{Batch, Entry, LogId, Outcomes, StoredMembership};
+use crate::types::{Command, Entry, LogId, Outcomes, StoredMembership};
 
 /// Bytes of a table that packing does not care about.
 const SLACK: u64 = 16 << 20;
@@ -92,7 +95,8 @@ struct Frozen {
 /// An entry that was applied and is yet to be announced.
 struct Applied {
     index: Index,
-    batch: Option<Batch>,
+    /// Its commits, where it has some.
+    commits: Option<Arc<[Commit]>>,
     outcomes: Outcomes,
 }
 
@@ -212,23 +216,26 @@ impl State {
         let index = entry.log_id.index;
         let mut current = self.current();
         let applied = match entry.payload {
-            EntryPayload::Blank => Applied { index, batch: None, outcomes: Outcomes::default() },
+            EntryPayload::Blank => Applied { index, commits: None, outcomes: Outcomes::default() },
             EntryPayload::Membership(membership) => {
                 current.membership = StoredMembership::new(Some(entry.log_id), membership);
-                Applied { index, batch: None, outcomes: Outcomes::default() }
+                Applied { index, commits: None, outcomes: Outcomes::default() }
             }
-            EntryPayload::Normal(batch) => {
+            EntryPayload::Normal(Command::Replace(_)) => {
+                return Err(StoreError::Failed("a replacement is no batch of commits".to_owned()));
+            }
+            EntryPayload::Normal(Command::Batch(commits)) => {
                 // Shows the commits of this entry to those behind them, which carry the same index.
                 let latest = current.view(index);
-                let mut outcomes = Vec::with_capacity(batch.0.len());
-                for commit in batch.0.iter() {
+                let mut outcomes = Vec::with_capacity(commits.len());
+                for commit in commits.iter() {
                     let valid = still_valid(commit, &latest)?;
                     if valid {
                         current.active.write(index, &commit.writes);
                     }
                     outcomes.push(valid);
                 }
-                Applied { index, batch: Some(batch), outcomes: Outcomes(outcomes) }
+                Applied { index, commits: Some(commits), outcomes: Outcomes(outcomes) }
             }
         };
         current.applied = Some(entry.log_id);
@@ -243,15 +250,24 @@ impl State {
             self.show(&current);
         }
         {
-            let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);
+            let observers = self.observers();
             if !observers.is_empty() {
                 for one in applied {
                     one.tell(&observers);
                 }
             }
         }
-        self.applied.store(last.index, Ordering::Release);
-        self.applied_changed.send_replace(last.index);
+        self.say_applied(last.index);
+    }
+
+    /// Says that reads see everything up to `index`, once observers have been told.
+    fn say_applied(&self, index: Index) {
+        self.applied.store(index, Ordering::Release);
+        self.applied_changed.send_replace(index);
+    }
+
+    fn observers(&self) -> RwLockReadGuard<'_, Vec<Arc<dyn Observer>>> {
+        self.observers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn show(&self, current: &Current) {
@@ -303,9 +319,9 @@ impl State {
         self.current().base.facts.applied
     }
 
-    /// A snapshot of the table as a stream.
-    pub(crate) fn export(&self, base: &BaseView) -> Result<Export, StoreError> {
-        Export::new(base, &self.cluster_id())
+    /// A snapshot of the table as a stream, of the keys before `end`.
+    pub(crate) fn export(&self, base: &BaseView, end: Option<&[u8]>) -> Result<Export, StoreError> {
+        Export::new(base, &self.cluster_id(), end)
     }
 
     /// Whether there is anything in memory that the table does not have.
@@ -340,66 +356,6 @@ impl State {
         self.current().pack = true;
         self.work.notify_all();
     }
-
-    /// Replaces the whole state with a snapshot's.
-    async fn install(
-        self: &Arc<Self>,
-        mut stream: SnapshotStream,
-        expected: Option<LogId>,
-    ) -> Result<(), StoreError> {
-        loop {
-            let settled = self.settled.notified();
-            tokio::pin!(settled);
-            settled.as_mut().enable();
-            self.check()?;
-            {
-                let mut current = self.current();
-                current.installing = true;
-                if current.frozen.is_none() && current.thread == Thread::Idle {
-                    break;
-                }
-            }
-            settled.await;
-        }
-        let state = self.clone();
-        let installed = tokio::task::spawn_blocking(move || state.install_now(&mut stream, expected)).await;
-        self.current().installing = false;
-        self.work.notify_all();
-        self.settled.notify_waiters();
-        installed.map_err(|error| StoreError::Failed(error.to_string()))?
-    }
-
-    fn install_now(&self, stream: &mut SnapshotStream, expected: Option<LogId>) -> Result<(), StoreError> {
-        let patience = Arc::new(Patience::default());
-        patience.wait_here();
-        snapshot::install(stream, &self.path, patience, |found| {
-            if found.cluster_id != *self.cluster_id() {
-                return Err(StoreError::Corrupt(format!("snapshot: it is of cluster {}", found.cluster_id)));
-            }
-            if found.applied != expected {
-                return Err(StoreError::Corrupt(
-                    "snapshot: it is not of the position that was announced".into(),
-                ));
-            }
-            Ok(())
-        })?;
-        let base = Base::open(&self.path, self.cache_size, self.patience.clone())?;
-        let index = base.facts.index();
-        {
-            let mut current = self.current();
-            current.active = Arc::default();
-            current.applied = base.facts.applied;
-            current.membership = base.facts.membership.clone();
-            current.base = base;
-            self.show(&current);
-        }
-        for observer in self.observers.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            observer.replaced(index);
-        }
-        self.applied.store(index, Ordering::Release);
-        self.applied_changed.send_replace(index);
-        Ok(())
-    }
 }
 
 impl Current {
@@ -427,7 +383,7 @@ impl Current {
 
 impl Applied {
     fn tell(&self, observers: &[Arc<dyn Observer>]) {
-        let commits = self.batch.iter().flat_map(|batch| batch.0.iter());
+        let commits = self.commits.iter().flat_map(|commits| commits.iter());
         let done = commits.zip(&self.outcomes.0).filter(|(_, applied)| **applied);
         let keys: Vec<&[u8]> =
             done.flat_map(|(commit, _)| &commit.writes).map(|write| write.key.as_ref()).collect();

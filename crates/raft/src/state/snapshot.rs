@@ -64,7 +64,7 @@ pub(crate) struct Export {
 }
 
 impl Export {
-    pub(crate) fn new(view: &BaseView, cluster_id: &str) -> Result<Self, StoreError> {
+    pub(crate) fn new(view: &BaseView, cluster_id: &str, end: Option<&[u8]>) -> Result<Self, StoreError> {
         let description = Description {
             cluster_id: cluster_id.to_owned(),
             applied: view.facts.applied,
@@ -75,7 +75,7 @@ impl Export {
         let mut piece = MAGIC.to_vec();
         piece.extend_from_slice(&VERSION.to_le_bytes());
         put_checked(&mut piece, &body);
-        let rest = Some(view.range(&[], None)?);
+        let rest = Some(view.range(&[], end)?);
         Ok(Self { rest, count: 0, piece, taken: 0, _view: view.clone() })
     }
 
@@ -190,9 +190,17 @@ pub(crate) fn install(
 
 /// Reads a snapshot to its end and says what it is of: whole, in order and as its checksums have it.
 pub(crate) fn verify(stream: &mut impl Read) -> Result<Description, StoreError> {
+    entries_of(stream, |_, _| Ok(()))
+}
+
+/// Hands on the entries of a snapshot, key and value, in order; says what it is of.
+pub(crate) fn entries_of(
+    stream: &mut impl Read,
+    mut take: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+) -> Result<Description, StoreError> {
     let description = take_description(stream)?;
     let mut entries = Entries::default();
-    while entries.take_block(stream, &mut |_, _, _| Ok(()))? {}
+    while entries.take_block(stream, &mut |key, _, value| take(key, value))? {}
     Ok(description)
 }
 

@@ -87,7 +87,8 @@ impl Fixture {
 
     /// Applies one entry and tells which of its commits took effect.
     async fn apply(&mut self, commits: Vec<Commit>) -> Vec<bool> {
-        let entry = Entry { log_id: id(self.next), payload: EntryPayload::Normal(Batch(commits.into())) };
+        let entry =
+            Entry { log_id: id(self.next), payload: EntryPayload::Normal(Command::Batch(commits.into())) };
         self.next += 1;
         self.machine.0.make_room().await.unwrap();
         let applied = self.machine.0.apply(entry).unwrap();
@@ -246,7 +247,7 @@ async fn exported() -> (Fixture, Vec<u8>) {
     }
     let base = fixture.state().checkpoint().await.unwrap();
     let mut stream = Vec::new();
-    fixture.state().export(&base).unwrap().read_to_end(&mut stream).unwrap();
+    fixture.state().export(&base, None).unwrap().read_to_end(&mut stream).unwrap();
     (fixture, stream)
 }
 

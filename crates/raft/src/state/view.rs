@@ -38,8 +38,20 @@ impl View {
         }
     }
 
+    /// Up to `limit` keys of a range.
+    pub(crate) fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Bytes>, StoreError> {
+        let mut merged = self.merged(range)?;
+        let mut keys = Vec::new();
+        while keys.len() < limit
+            && let Some(key) = merged.next(|key, _, _| key.into_bytes())?
+        {
+            keys.push(key);
+        }
+        Ok(keys)
+    }
+
     /// The entries of a range in key order.
-    fn merged(&self, range: &KeyRange) -> Result<Merged<'_>, StoreError> {
+    pub(super) fn merged(&self, range: &KeyRange) -> Result<Merged<'_>, StoreError> {
         let newest = Some(Layer::new(&self.active, range, self.index));
         let older = self.frozen.as_ref().map(|frozen| Layer::new(frozen, range, self.index));
         let layers = if range.is_empty() { Vec::new() } else { newest.into_iter().chain(older).collect() };
@@ -96,13 +108,13 @@ impl Snapshot for View {
 }
 
 /// Bytes that are shared already, or would have to be copied.
-enum Piece<'p> {
+pub(super) enum Piece<'p> {
     Shared(Bytes),
     Borrowed(&'p [u8]),
 }
 
 impl Piece<'_> {
-    fn into_bytes(self) -> Bytes {
+    pub(super) fn into_bytes(self) -> Bytes {
         match self {
             Self::Shared(bytes) => bytes,
             Self::Borrowed(slice) => Bytes::copy_from_slice(slice),
@@ -144,7 +156,7 @@ impl<'v> Layer<'v> {
 type Stored = redb::AccessGuard<'static, &'static [u8]>;
 
 /// All layers as one, in key order: a newer layer's key hides an older one's.
-struct Merged<'v> {
+pub(super) struct Merged<'v> {
     /// The newest first.
     layers: Vec<Layer<'v>>,
     base: Option<Range<'static, &'static [u8], &'static [u8]>>,
@@ -154,7 +166,7 @@ struct Merged<'v> {
 
 impl Merged<'_> {
     /// The next entry, as `take` makes it of its key, index and value.
-    fn next<T>(
+    pub(super) fn next<T>(
         &mut self,
         take: impl FnOnce(Piece<'_>, Index, Piece<'_>) -> T,
     ) -> Result<Option<T>, StoreError> {

@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
 /// ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     ("wipe", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -19,7 +19,8 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("storage", &[]),
     ("raft", &["storage", "stdx"]),
     ("barrier", &["storage", "stdx"]),
-    ("cluster", &["raft"]),
+    ("snapshot", &["stdx"]),
+    ("cluster", &["raft", "stdx"]),
     ("engine-api", &["barrier", "storage", "stdx", "wire"]),
     (
         "core",
@@ -32,6 +33,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "policy",
             "raft",
             "seal",
+            "snapshot",
             "stdx",
             "storage",
             "wire",
@@ -41,7 +43,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("sys", &["barrier", "core", "engine-api", "policy", "raft", "stdx", "storage"]),
     ("http", &["cluster", "core", "engine-api", "raft", "stdx"]),
     ("client", &["stdx"]),
-    ("cli", &["client", "hcl", "stdx"]),
+    ("cli", &["client", "hcl", "snapshot", "stdx"]),
     ("xtask", &[]),
     ("server", EVERYTHING),
 ];

@@ -6,6 +6,7 @@ mod raft;
 mod rekey;
 mod root_token;
 mod seal;
+mod snapshot;
 
 use crate::command::Command;
 

@@ -133,6 +133,7 @@ impl Rig {
             headers: BTreeMap::new(),
             asker: None,
             wrap_ttl: None,
+            upload: None,
         };
         Arc::new(Call {
             request: Arc::new(request),

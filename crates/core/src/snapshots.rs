@@ -1,0 +1,174 @@
+//! Saving the state of the cluster to an archive, and restoring it. Source: Vault's API page `sys/storage/raft`,
+//! "Take a snapshot", "Restore snapshot", "Force restore snapshot".
+
+use std::io;
+use std::sync::Arc;
+
+use strongroom_barrier::{BarrierError, Keyring, bootstrap_key};
+use strongroom_engine_api::{EngineError, PipeReader, bad_request};
+use strongroom_raft::{Saved, Spool, check_saved};
+use strongroom_snapshot::{Contents, Meta, Server, SnapshotError};
+use strongroom_stdx::{Entropy, PipeWriter, pipe};
+use strongroom_storage::{CommitError, StoreError};
+
+use crate::Core;
+use crate::cluster::ClusterNode;
+use crate::keeper::KEYRING;
+
+/// What the sums of an archive are sealed for.
+const SUMS_PLACE: &[u8] = b"snapshot-sums";
+
+/// Vault's answer to an archive whose sums this barrier does not open.
+const OTHER_KEYS: &str = "could not verify hash file, possibly the snapshot is using a different set of unseal keys; use the snapshot-force API to bypass this check";
+
+fn stored(error: StoreError) -> EngineError {
+    BarrierError::from(error).into()
+}
+
+fn broken(error: SnapshotError) -> EngineError {
+    match error {
+        SnapshotError::Malformed(_) | SnapshotError::Read(_) => bad_request(error.to_string()),
+        SnapshotError::Write(error) if error.kind() == io::ErrorKind::StorageFull => {
+            BarrierError::Commit(CommitError::NoSpace).into()
+        }
+        SnapshotError::Write(error) => stored(StoreError::Failed(error.to_string())),
+    }
+}
+
+impl Core {
+    /// The node, where it is the active one.
+    fn active_node(&self) -> Result<&ClusterNode, EngineError> {
+        let node = self.cluster().ok_or_else(|| bad_request("raft storage is not in use"))?;
+        if self.is_active() {
+            Ok(node)
+        } else {
+            Err(BarrierError::Commit(CommitError::NotLeader { leader: None }).into())
+        }
+    }
+
+    /// A snapshot of all that is acknowledged by now, as it is made. Later writes are not held up by it.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] where this is not the active node or storage cannot be read. What goes wrong later breaks the
+    /// stream, and the archive lacks its end.
+    pub async fn save_snapshot(&self) -> Result<PipeReader, EngineError> {
+        let saved = self.active_node()?.store.save().await.map_err(stored)?;
+        let (keyring, entropy) = (self.barrier.keyring()?, self.barrier.entropy().clone());
+        let (writer, reader) = pipe();
+        tokio::task::spawn_blocking(move || {
+            let index = saved.facts().index;
+            match archive(&saved, &keyring, &entropy, writer) {
+                Ok(()) => tracing::info!(index, "snapshot saved"),
+                Err(error) => tracing::warn!(%error, index, "a snapshot was not saved to its end"),
+            }
+        });
+        Ok(reader)
+    }
+
+    /// Puts the state in an archive in the place of everything. One that other keys made is taken by `force` only;
+    /// this node is sealed then, until it is unsealed with those keys' own shares.
+    ///
+    /// Once the archive has arrived, it goes on also where nobody waits for it any more.
+    ///
+    /// # Errors
+    ///
+    /// 400 for what is no whole snapshot, or not one of these keys; nothing has changed then.
+    pub async fn restore_snapshot(
+        self: &Arc<Self>,
+        archive: PipeReader,
+        force: bool,
+    ) -> Result<(), EngineError> {
+        let core = self.clone();
+        let restoring = tokio::spawn(async move { core.restore_now(archive, force).await });
+        restoring.await.map_err(|error| EngineError::Internal(error.to_string()))?
+    }
+
+    async fn restore_now(self: Arc<Self>, archive: PipeReader, force: bool) -> Result<(), EngineError> {
+        let node = self.active_node()?;
+        let Ok(_one_at_a_time) = node.restoring.try_lock() else {
+            return Err(bad_request("another snapshot is being restored"));
+        };
+        let spool = node.store.spool().map_err(stored)?;
+        let received = tokio::task::spawn_blocking(move || receive(archive, spool));
+        let received = received.await.map_err(|error| EngineError::Internal(error.to_string()))??;
+        self.accept(node, &received, force).await?;
+        let id = u64::from_be_bytes(self.environment.entropy.bytes()?);
+        let state = received.spool.read().map_err(stored)?;
+        let index = node.store.restore(state, id).await.map_err(BarrierError::from)?;
+        tracing::warn!(
+            index,
+            of = received.contents.meta.index,
+            cluster = received.contents.meta.cluster_id,
+            "a snapshot has taken the place of everything"
+        );
+        // It is done: what goes wrong from here on does not take it back.
+        if let Err(error) = self.renew_keyring().await {
+            tracing::error!(%error, "the keys of the restored state could not be taken over");
+        }
+        if let Err(error) = self.settle_authority().await {
+            tracing::error!(%error, "this node cannot show its peers who it is");
+        }
+        Ok(())
+    }
+
+    /// Refuses a snapshot that this cluster should not or cannot take.
+    async fn accept(&self, node: &ClusterNode, received: &Received, force: bool) -> Result<(), EngineError> {
+        let Contents { sums, sealed, .. } = &received.contents;
+        let opened = self.barrier.keyring()?.open(SUMS_PLACE, sealed);
+        if opened.is_ok_and(|opened| *opened == *sums) {
+            return Ok(());
+        }
+        if !force {
+            return Err(bad_request(OTHER_KEYS));
+        }
+        if node.store.members().len() > 1 && !self.opens(&received.keyring).await {
+            return Err(bad_request(
+                "the snapshot is of a cluster with other keys: restore it on a single node, and let the others join \
+                 that one afterwards",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a keyring is of the root key in use.
+    async fn opens(&self, wrapped: &[u8]) -> bool {
+        let keeper = self.keeper.lock().await;
+        keeper.root_key.as_ref().is_some_and(|root_key| Keyring::unwrap(root_key, wrapped).is_ok())
+    }
+}
+
+/// A snapshot that has arrived whole.
+struct Received {
+    contents: Contents,
+    /// Its keyring, as its root key sealed it.
+    keyring: Vec<u8>,
+    spool: Spool,
+}
+
+/// Reads an archive to its end and checks all of it that can be checked without its keys. Blocks.
+fn receive(archive: PipeReader, mut spool: Spool) -> Result<Received, EngineError> {
+    let contents = strongroom_snapshot::read(archive, &mut spool).map_err(broken)?;
+    let checked = check_saved(spool.read().map_err(stored)?, &bootstrap_key(KEYRING));
+    let checked = checked.map_err(|error| bad_request(error.to_string()))?;
+    let keyring = checked.entry.ok_or_else(|| bad_request("the snapshot is of a cluster without keys"))?;
+    Ok(Received { contents, keyring, spool })
+}
+
+/// Writes an archive. Blocks.
+fn archive(saved: &Saved, keyring: &Keyring, entropy: &Entropy, mut to: PipeWriter) -> io::Result<()> {
+    let facts = saved.facts();
+    let meta = Meta {
+        version: strongroom_snapshot::VERSION,
+        id: format!("{}-{}", facts.term, facts.index),
+        index: facts.index,
+        term: facts.term,
+        size: 0,
+        cluster_id: facts.cluster_id,
+        servers: facts.members.into_iter().map(|(id, voter)| Server { id, voter }).collect(),
+    };
+    let state = || saved.read().map_err(io::Error::other);
+    let seal = |sums: &[u8]| keyring.seal(entropy, SUMS_PLACE, sums).map_err(io::Error::other);
+    strongroom_snapshot::write(&mut to, meta, state, seal)?;
+    to.finish()
+}

@@ -1,0 +1,244 @@
+"""Snapshots: saved and restored through the command line and the API, on one node and on three."""
+
+import gzip
+import io
+import json
+import os
+import subprocess
+import tarfile
+import tempfile
+import threading
+import unittest
+from pathlib import Path
+
+from support import harness, wait_until
+from cluster import Cluster, status, wait_for
+
+OTHER_KEYS = ("could not verify hash file, possibly the snapshot is using a different set of unseal keys; "
+              "use the snapshot-force API to bypass this check")
+GZIP = {"Content-Type": "application/gzip"}
+
+
+def cli(node, *words):
+    """What the command line does; its outcome."""
+    environment = os.environ | {"VAULT_ADDR": node.address, "VAULT_TOKEN": node.root_token, "HOME": str(node.directory)}
+    command = [harness.find_binary(), *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="strongroom-snapshots-"))
+        self.addCleanup(harness.shutil.rmtree, self.folder)
+
+    def cli(self, node, *words):
+        done = cli(node, *words)
+        self.assertEqual(done.returncode, 0, f"{words}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def save(self, node, name="saved"):
+        path = self.folder / name
+        self.cli(node, "operator", "raft", "snapshot", "save", str(path))
+        return path
+
+    def secrets(self, node):
+        """What is in the mount, by path, as `node` tells it."""
+        root = node.http()
+        listed = root.get("secret/metadata?list=true").data
+        return {key: root.get(f"secret/data/{key}").data["data"]["v"] for key in (listed or {"keys": []})["keys"]}
+
+    def fill(self, node, count=20):
+        root = node.http()
+        root.expect(204, "POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
+        for number in range(count):
+            told = root.expect(200, "POST", f"secret/data/{number:03}", {"data": {"v": number}})
+        return {f"{number:03}": number for number in range(count)}, {"X-Vault-Index": told.headers["x-vault-index"]}
+
+
+class OnThreeNodes(Case):
+    def setUp(self):
+        super().setUp()
+        self.cluster = Cluster(3)
+        self.addCleanup(self.cluster.remove)
+        self.leader = self.cluster.leader()
+        self.leader.enable_file_audit()
+        self.kept, self.index = self.fill(self.leader)
+
+    def test_a_snapshot_is_saved_and_restored_through_a_standby(self):
+        standby, root = self.cluster.standbys()[0], self.leader.http()
+        token = root.expect(200, "POST", "auth/token/create", {"ttl": "1h"}).json["auth"]["client_token"]
+        path = self.save(standby)
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        root.expect(204, "POST", "auth/token/revoke", {"token": token})
+        root.expect(200, "POST", "secret/data/000", {"data": {"v": "changed"}})
+        root.expect(200, "POST", "secret/data/later", {"data": {"v": "later"}})
+        root.expect(204, "DELETE", "secret/metadata/001")
+        root.expect(204, "DELETE", "sys/mounts/secret")
+        self.cli(standby, "operator", "raft", "snapshot", "restore", str(path))
+        for node in self.cluster.nodes:
+            wait_for(f"the restored state on {node.node_id}", lambda node=node: self.secrets(node) == self.kept)
+            self.assertEqual(node.http(token=token).get("auth/token/lookup-self").status, 200)
+        # The cluster goes on: writes, tokens, another leader.
+        self.cluster.leader().kill()
+        new = self.cluster.leader()
+        new.http().expect(200, "POST", "secret/data/after", {"data": {"v": "after"}})
+        self.assertEqual(self.secrets(new), self.kept | {"after": "after"})
+
+    def test_the_archive_is_what_vaults_clients_look_for(self):
+        self.leader.http().expect(200, "POST", "secret/data/password", {"data": {"v": "hunter2"}})
+        path = self.save(self.leader)
+        with tarfile.open(path, "r:gz") as archive:
+            members = {member.name: archive.extractfile(member).read() for member in archive}
+        self.assertEqual(list(members), ["meta.json", "state.bin", "SHA256SUMS", "SHA256SUMS.sealed"])
+        self.assertTrue(members["SHA256SUMS.sealed"])
+        meta = json.loads(members["meta.json"])
+        self.assertEqual(meta["Size"], len(members["state.bin"]))
+        self.assertEqual(sorted(server["ID"] for server in meta["Servers"]), ["node1", "node2", "node3"])
+        self.assertNotIn(b"hunter2", members["state.bin"])
+
+    def test_what_is_no_snapshot_changes_nothing(self):
+        whole = self.save(self.leader).read_bytes()
+        altered = bytearray(gzip.decompress(whole))
+        altered[2000] ^= 1
+        bad = {b"": "failed to read snapshot", b"hunter2": "failed to read snapshot",
+               whole[: len(whole) // 2]: "failed to read snapshot", whole[:-4]: "failed to read snapshot",
+               gzip.compress(bytes(altered)): "hash check failed"}
+        for node in (self.leader, self.cluster.standbys()[0]):
+            for body, text in bad.items():
+                reply = node.http().post("sys/storage/raft/snapshot", body, headers=GZIP)
+                self.assertEqual(reply.status, 400, reply.text)
+                self.assertIn(text, reply.text)
+                self.assertNotIn("hunter2", reply.text)
+            reply = node.http(token="nobody").post("sys/storage/raft/snapshot", whole, headers=GZIP)
+            self.assertEqual(reply.status, 403)
+        self.assertEqual(self.secrets(self.leader), self.kept)
+        self.assertEqual(list(self.leader.storage_path.rglob("*.snapshot")), [])
+
+    def test_a_snapshot_of_another_cluster_is_refused_even_by_force(self):
+        with harness.Server.temporary() as other:
+            other.ready()
+            path = self.save(other)
+        for force, text in ((), OTHER_KEYS), (("-force",), "restore it on a single node"):
+            done = cli(self.leader, "operator", "raft", "snapshot", "restore", *force, str(path))
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(text, done.stderr)
+        self.assertEqual(self.secrets(self.leader), self.kept)
+
+    def test_keys_made_since_go_and_the_nodes_go_on(self):
+        path, root = self.save(self.leader), self.leader.http()
+        root.expect(204, "POST", "sys/rotate")
+        root.expect(200, "POST", "secret/data/000", {"data": {"v": "under the new key"}})
+        self.cli(self.leader, "operator", "raft", "snapshot", "restore", str(path))
+        self.assertEqual(self.secrets(self.leader), self.kept)
+        self.assertEqual(root.get("sys/key-status").data["term"], 1)
+        self.leader.kill()
+        new = self.cluster.leader()
+        new.http().expect(200, "POST", "secret/data/after", {"data": {"v": "after"}})
+        self.leader.start()
+        self.cluster.unseal(self.leader)
+        wait_for("the node that was away", lambda: self.secrets(self.leader) == self.kept | {"after": "after"})
+
+    def test_writes_go_on_while_a_snapshot_is_saved_and_fail_clearly_while_one_is_restored(self):
+        path, done, told = self.save(self.leader), threading.Event(), []
+
+        def write(node):
+            connection, number = node.http(), 0
+            while not done.is_set():
+                number += 1
+                told.append(connection.post(f"secret/data/{node.node_id}-{number}", {"data": {"v": number}}))
+
+        writers = [threading.Thread(target=write, args=(node,), daemon=True) for node in self.cluster.nodes]
+        for writer in writers:
+            writer.start()
+        for _ in range(3):
+            self.save(self.leader, "another")
+        self.assertEqual({reply.status for reply in told}, {200})
+        for _ in range(3):
+            self.cli(self.leader, "operator", "raft", "snapshot", "restore", str(path))
+        done.set()
+        for writer in writers:
+            writer.join(60)
+        self.assertLessEqual({reply.status for reply in told}, {200, 500, 502, 503}, "clients try again")
+        secrets = self.secrets(self.leader)
+        self.assertLessEqual(self.kept.items(), secrets.items())
+        for node in self.cluster.standbys():
+            wait_for("the same on all nodes", lambda node=node: self.secrets(node) == secrets)
+
+
+class OnOneNode(Case):
+    def test_a_snapshot_of_another_cluster_is_taken_by_force_and_its_keys_unseal(self):
+        first = Cluster(1, shares=3, threshold=2)
+        self.addCleanup(first.remove)
+        kept, _ = self.fill(first.nodes[0])
+        path = self.save(first.nodes[0])
+        second = Cluster(1)
+        self.addCleanup(second.remove)
+        node = second.nodes[0]
+        node.enable_file_audit()
+        done = cli(node, "operator", "raft", "snapshot", "restore", str(path))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(OTHER_KEYS, done.stderr)
+        self.cli(node, "operator", "raft", "snapshot", "restore", "-force", str(path))
+        self.assertEqual(status(node, "sys/health"), 503, "sealed")
+        own = node.shares[0]
+        refused = node.http(token="").put("sys/unseal", {"key": own})
+        self.assertEqual(refused.status, 400, refused.text)
+        node.shares, node.threshold, node.root_token = (
+            first.nodes[0].shares, first.nodes[0].threshold, first.nodes[0].root_token)
+        second.unseal(node)
+        node.wait_active()
+        self.assertEqual(self.secrets(node), kept)
+        # It is a cluster of its own: others join it, not the one that the snapshot is of.
+        for _ in range(2):
+            second.join(second._add().start())
+        second.wait_voters(3)
+        node.stop()
+        new = second.leader()
+        self.assertEqual(self.secrets(new), kept)
+        new.http().expect(200, "POST", "secret/data/after", {"data": {"v": 1}})
+
+    def test_a_node_that_dies_while_it_restores_has_one_state_or_the_other(self):
+        cluster = Cluster(1)
+        self.addCleanup(cluster.remove)
+        node = cluster.nodes[0]
+        root = node.http()
+        root.expect(204, "POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "1"}})
+        for number in range(40):
+            root.expect(204, "POST", f"secret/{number}", {"v": "x" * 300_000})
+        archive = self.save(node).read_bytes()
+        seen = set()
+        for delay in (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0):
+            root = node.http()
+            root.expect(204, "POST", "secret/later", {"v": "1"})
+            thread = threading.Thread(target=self.try_to_restore, args=(node, archive))
+            thread.start()
+            thread.join(delay)
+            node.kill()
+            thread.join(30)
+            node.start().unseal()
+            root = node.http()
+            keys = set(root.list("secret").data["keys"])
+            there = "later" in keys
+            self.assertEqual(keys - {"later"}, {str(number) for number in range(40)})
+            seen.add(there)
+            self.assertEqual(list(node.storage_path.rglob("*.snapshot")), [])
+        self.assertIn(True, seen)
+
+    @staticmethod
+    def try_to_restore(node, archive):
+        try:
+            node.http().post("sys/storage/raft/snapshot", archive, headers=GZIP)
+        except (OSError, harness.http.client.HTTPException):
+            pass
+
+    def test_storage_that_is_no_raft_has_no_snapshots(self):
+        with harness.Server.temporary(storage="inmem") as server:
+            server.ready()
+            reply = server.http().get("sys/storage/raft/snapshot")
+            self.assertEqual((reply.status, reply.errors), (400, ["raft storage is not in use"]))
+            reply = server.http().post("sys/storage/raft/snapshot", b"x", headers=GZIP)
+            self.assertEqual((reply.status, reply.errors), (400, ["raft storage is not in use"]))
+
+
+if __name__ == "__main__":
+    unittest.main()
