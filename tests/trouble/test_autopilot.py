@@ -147,3 +147,64 @@ class DeadServers(unittest.TestCase):
         told = state(leader)
         self.assertEqual((len(told["voters"]), told["healthy"], told["failure_tolerance"]), (3, True, 1))
         self.assertIn("autopilot removes a node", leader.log.read_text())
+
+
+class Removed(unittest.TestCase):
+    """A node that was taken out says so, sealed or not, and until it joins with an empty data directory."""
+
+    def setUp(self):
+        self.cluster = Cluster(3)
+        self.addCleanup(self.cluster.remove)
+
+    def assert_removed(self, node):
+        wait_for("word of the removal", lambda: status(node, "sys/health") == 530)
+        self.assertEqual(status(node, "sys/health?removedcode=299"), 299)
+        health = node.http(token="").get("sys/health?removedcode=200").json
+        self.assertEqual((health["removed_from_cluster"], health["sealed"]), (True, True))
+        seal = node.http(token="").get("sys/seal-status").json
+        self.assertEqual((seal["removed_from_cluster"], seal["sealed"]), (True, True))
+        told = node.http(token="").put("sys/unseal", {"key": node.shares[0]})
+        self.assertEqual(told.status, 500)
+        self.assertIn("removed from its cluster", told.text)
+
+    def remove(self, node):
+        leader = self.cluster.leader([other for other in self.cluster.nodes if other is not node])
+        leader.http().expect(204, "POST", "sys/storage/raft/remove-peer", {"server_id": node.node_id})
+
+    def test_a_standby(self):
+        node = self.cluster.standbys()[0]
+        self.remove(node)
+        self.assert_removed(node)
+        self.assertIn("removed from its cluster", node.log.read_text())
+        node.kill()
+        node.start()
+        self.assert_removed(node)
+        node.kill()
+        harness.shutil.rmtree(node.storage_path)
+        node.storage_path.mkdir()
+        node.start()
+        self.cluster.join(node, through=self.cluster.leader([n for n in self.cluster.nodes if n is not node]))
+        self.cluster.wait_voters(3)
+        seal = node.http(token="").get("sys/seal-status").json
+        self.assertEqual((seal["removed_from_cluster"], seal["sealed"]), (False, False))
+
+    def test_the_active_node(self):
+        node = self.cluster.leader()
+        node.http().expect(204, "POST", "sys/storage/raft/remove-peer", {"server_id": node.node_id})
+        self.assert_removed(node)
+        self.assertEqual(len(self.cluster.peers(self.cluster.leader())), 2)
+
+    def test_one_without_a_vote(self):
+        node = self.cluster.standbys()[0]
+        self.cluster.leader().http().expect(204, "POST", "sys/storage/raft/demote", {"server_id": node.node_id})
+        self.remove(node)
+        self.assert_removed(node)
+
+    def test_one_that_is_cut_off_is_not(self):
+        leader, (first, second) = self.cluster.leader(), self.cluster.standbys()
+        for node in (leader, first):
+            node.kill()
+        wait_for("loss of the quorum", lambda: status(second, "sys/health") == 474)
+        time.sleep(5)
+        self.assertEqual(status(second, "sys/health"), 474)
+        self.assertFalse(second.http(token="").get("sys/seal-status").json["removed_from_cluster"])

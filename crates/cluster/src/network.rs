@@ -194,6 +194,7 @@ pub(crate) fn path_of(rpc: Rpc) -> &'static str {
         Rpc::Vote => "/raft/vote",
         Rpc::PreVote => "/raft/pre-vote",
         Rpc::Transfer => "/raft/transfer",
+        Rpc::Membership => "/raft/membership",
     }
 }
 

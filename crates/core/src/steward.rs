@@ -16,7 +16,7 @@ const MAINTENANCE_EVERY: u64 = 60;
 const MOST_STEPS: usize = 64;
 
 impl Core {
-    /// Works until the core is dropped. Does nothing while sealed.
+    /// Works until the core is dropped. While sealed, looks for the keys only, and whether this node was removed.
     pub async fn run_steward(self: Arc<Self>) {
         let clock = self.environment.clock.clone();
         let (core, replaced) = (Arc::downgrade(&self), self.replaced.clone());
@@ -32,6 +32,7 @@ impl Core {
                 // A node that lacks only the keyring has lost it to another state, and looks until it has read it.
                 core.take_over_keys().await;
             }
+            core.watch_removal().await;
             if core.barrier.is_sealed() {
                 continue;
             }

@@ -4,6 +4,7 @@ mod autopilot;
 mod freshness;
 mod joining;
 mod membership;
+mod removal;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,6 +96,8 @@ struct State {
     leading: Option<(u64, Moment)>,
     /// Whether it has been said that there is no quorum.
     quorum_lost: bool,
+    /// The others have said that this node was taken out.
+    removed: bool,
     /// What this node has seen of the others while it leads.
     watch: autopilot::Watch,
 }

@@ -63,3 +63,40 @@ async fn who_was_demoted_is_never_to_vote_until_promoted() {
     cluster.agree().await;
     cluster.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_removed_is_told_so_and_nobody_else() {
+    let mut cluster = Cluster::of(4).await;
+    cluster.agree().await;
+    let leader = cluster.leader().await;
+    let mut others = cluster.others(&leader);
+    let (removed, behind) = (others.remove(0), others.remove(0));
+    for node in &cluster.nodes {
+        assert!(!node.ask_whether_removed().await, "{} is a member", node.node_id());
+    }
+    let fresh = cluster.open("fresh").await;
+    assert!(!fresh.ask_whether_removed().await, "it belongs to none yet");
+
+    leader.remove(removed.node_id()).await.unwrap();
+    until("certainty", async || removed.ask_whether_removed().await.then_some(())).await;
+    assert!(!behind.ask_whether_removed().await);
+
+    // One of those who are asked has not heard of the admission.
+    cluster.isolate(&behind);
+    fresh.adopt(&leader.cluster_id()).await.unwrap();
+    leader.admit(&super::member(&fresh)).await.unwrap();
+    until("word of it", async || (!fresh.members().is_empty()).then_some(())).await;
+    assert!(behind.members().iter().all(|status| status.member.node_id != "fresh"));
+    assert!(!fresh.ask_whether_removed().await);
+    cluster.heal();
+    let index = cluster.leader().await.commit(put("after", "all")).await.unwrap();
+    behind.wait_applied(index).await.unwrap();
+
+    let leader = cluster.leader().await;
+    leader.remove("fresh").await.unwrap();
+    until("certainty", async || fresh.ask_whether_removed().await.then_some(())).await;
+    leader.admit(&super::member(&fresh)).await.unwrap();
+    until("a return", async || (!fresh.ask_whether_removed().await).then_some(())).await;
+    cluster.nodes.push(fresh);
+    cluster.close().await;
+}
