@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod auto_snapshots;
 mod bare;
 mod capabilities;
 mod health;
@@ -33,6 +34,7 @@ pub fn engine() -> Engine {
     [
         audit::routes,
         auth::routes,
+        auto_snapshots::routes,
         capabilities::routes,
         health::routes,
         history::routes,
