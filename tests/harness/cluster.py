@@ -6,19 +6,27 @@ import server as harness
 
 #: How long an election, a catching up or a joining may take.
 SETTLE_LIMIT_S = 30
+#: No time of good health is asked of a node before it is given its vote.
+VOTE_AT_ONCE = {"server_stabilization_time": "0s"}
 
 
 class Cluster:
     """Nodes of one cluster: the first is initialised, the others join it."""
 
-    def __init__(self, size=3, binary=None, shares=1, threshold=1, **options):
+    def __init__(self, size=3, binary=None, shares=1, threshold=1, autopilot=None, **options):
+        """`autopilot` is what it is configured with; unless told otherwise, nodes vote as soon as they keep up."""
         self.nodes = []
         self.binary, self.options = binary, options
         first = self._add()
         first.start().init(shares, threshold).unseal()
+        self.configure_autopilot(first, autopilot or VOTE_AT_ONCE)
         for _ in range(size - 1):
             self.join(self._add().start())
         self.wait_voters(size)
+
+    @staticmethod
+    def configure_autopilot(node, config):
+        node.http().expect(204, "POST", "sys/storage/raft/autopilot/configuration", config)
 
     def _add(self):
         name = f"node{len(self.nodes) + 1}"

@@ -1,5 +1,7 @@
 //! Whole calls against a scripted server: what is sent, what is printed, and with which exit code.
 
+mod autopilot;
+
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::future::Future;

@@ -34,11 +34,16 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// What is sent to a peer.
 pub type Body = BoxBody<Bytes, Failure>;
 
+/// The header in which a node that answers says which version of the program it runs.
+pub(crate) const VERSION: &str = "x-strongroom-version";
+
 /// The connections to all peers.
 #[derive(Default)]
 pub struct Network {
     credentials: ArcSwapOption<Credentials>,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
+    /// Which version each peer said it was of, when it last answered.
+    versions: Mutex<HashMap<u64, Arc<str>>>,
 }
 
 /// One peer's connection, and that only one is made at a time.
@@ -76,6 +81,20 @@ impl Network {
     #[must_use]
     pub fn credentials(&self) -> Option<Arc<Credentials>> {
         self.credentials.load_full()
+    }
+
+    /// The version of the program on a peer, once it has answered one of raft's messages.
+    #[must_use]
+    pub fn version_of(&self, raft_id: u64) -> Option<Arc<str>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(&raft_id).cloned()
+    }
+
+    fn note_version(&self, raft_id: u64, told: &http::HeaderMap) {
+        let Some(version) = told.get(VERSION).and_then(|value| value.to_str().ok()) else { return };
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        if versions.get(&raft_id).is_none_or(|known| **known != *version) {
+            versions.insert(raft_id, version.into());
+        }
     }
 
     /// Sends a request over the connection to `peer`, which is made where there is none.
@@ -151,6 +170,7 @@ impl Network {
         let request =
             Request::post(format!("https://cluster{path}")).body(body).map_err(|error| failed(&error))?;
         let response = self.send(peer, request).await?;
+        self.note_version(peer.raft_id, response.headers());
         let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
         let body = body.map_err(|error| failed(&error))?.to_bytes();
@@ -174,6 +194,7 @@ pub(crate) fn path_of(rpc: Rpc) -> &'static str {
         Rpc::Vote => "/raft/vote",
         Rpc::PreVote => "/raft/pre-vote",
         Rpc::Transfer => "/raft/transfer",
+        Rpc::Membership => "/raft/membership",
     }
 }
 

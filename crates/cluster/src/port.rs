@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::body::{AnswerBody, feed};
-use crate::network::{Network, SNAPSHOT, path_of};
+use crate::network::{Network, SNAPSHOT, VERSION, path_of};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -110,6 +110,8 @@ pub struct Port {
     pub network: Arc<Network>,
     /// Where forwarded requests go.
     pub forwarded: Arc<dyn Forwarded>,
+    /// What peers are told of the version of this program.
+    pub version: HeaderValue,
 }
 
 fn answer(status: StatusCode, body: impl Into<Bytes>) -> Response<AnswerBody> {
@@ -191,7 +193,11 @@ impl Port {
             return self.snapshot(request.into_body()).await;
         }
         match Rpc::ALL.into_iter().find(|rpc| path == path_of(*rpc)) {
-            Some(rpc) => self.message(rpc, request.into_body()).await,
+            Some(rpc) => {
+                let mut told = self.message(rpc, request.into_body()).await;
+                told.headers_mut().insert(VERSION, self.version.clone());
+                told
+            }
             None => answer(StatusCode::NOT_FOUND, "nothing is there"),
         }
     }

@@ -57,8 +57,12 @@ impl Node {
         options.trailing_logs = 16;
         options.transport = network.clone();
         let store = RaftStore::open(options).await.unwrap();
-        let port =
-            Arc::new(Port { store: store.clone(), network: network.clone(), forwarded: Arc::new(Echo) });
+        let port = Arc::new(Port {
+            store: store.clone(),
+            network: network.clone(),
+            forwarded: Arc::new(Echo),
+            version: http::HeaderValue::from_static("1.2.3"),
+        });
         Self { store, network, address, serving: tokio::spawn(port.serve(listener)) }
     }
 
@@ -119,6 +123,7 @@ async fn nodes_replicate_over_mutual_tls() {
     second.take_credentials(root.path(), &authority);
     first.store.admit(&second.member()).await.unwrap();
     assert!(first.store.promote("second").await.unwrap());
+    assert_eq!(first.network.version_of(second.store.raft_id()).as_deref(), Some("1.2.3"));
     let index = first.store.commit(put("last".to_owned())).await.unwrap();
     tokio::time::timeout(Duration::from_secs(20), second.store.wait_applied(index)).await.unwrap().unwrap();
     let snapshot = second.store.snapshot().await.unwrap();

@@ -64,7 +64,7 @@ pub const BLOCKS: [&Block; 13] = [
     &TELEMETRY,
 ];
 
-const PLAIN_CLUSTER: &str = "nodes are promoted as they catch up, and the cluster port has no options";
+const PLAIN_CLUSTER: &str = "the cluster port has no options";
 const NO_METRICS: &str = "this version neither collects nor sends metrics";
 const NOT_THERE: &str = "this server does not have what it disables";
 const INNER_PART: &str = "it tunes an inner part of Vault that this server does not have";
@@ -176,13 +176,12 @@ pub static STORAGE_RAFT: Block = Block::new(
             ],
         ),
         (
-            NoEffect(PLAIN_CLUSTER),
-            &[
-                "autopilot_reconcile_interval",
-                "autopilot_update_interval",
-                "autopilot_upgrade_version",
-                "autopilot_redundancy_zone",
-            ],
+            NoEffect("autopilot looks at the nodes, and acts, every second"),
+            &["autopilot_reconcile_interval", "autopilot_update_interval"],
+        ),
+        (
+            NoEffect("there are no automated upgrades and no redundancy zones"),
+            &["autopilot_upgrade_version", "autopilot_redundancy_zone"],
         ),
         (NoEffect("every write looks whether a snapshot is due"), &["snapshot_interval"]),
         (

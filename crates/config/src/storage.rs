@@ -48,9 +48,9 @@ pub struct Raft {
     pub quorum_loss_read_only: Duration,
     /// After how long without a quorum the node seals itself; zero: never.
     pub quorum_loss_seal_after: Duration,
-    /// How often autopilot acts; 10 s unless set.
+    /// How often autopilot acts; read and of no effect. 10 s unless set.
     pub autopilot_reconcile_interval: Duration,
-    /// How often autopilot looks at the nodes; 2 s unless set.
+    /// How often autopilot looks at the nodes; read and of no effect. 2 s unless set.
     pub autopilot_update_interval: Duration,
     /// The version this node reports to autopilot for automated upgrades.
     pub autopilot_upgrade_version: Option<String>,

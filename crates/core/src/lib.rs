@@ -37,7 +37,10 @@ use tokio::sync::Notify;
 
 pub use auditing::{AuditEntry, AuditedHeader, Auditing, NewDevice};
 pub use catalog::Catalog;
-pub use cluster::{Admission, Answered, Challenge, ClusterNode, Conduct, Introducer, LeaderAddress};
+pub use cluster::{
+    Admission, Answered, AutopilotConfig, AutopilotServer, AutopilotState, Challenge, ClusterNode, Conduct,
+    Introducer, LeaderAddress,
+};
 pub use envelope::Envelope;
 pub use keeper::{InitError, Initialized, KeyStatus, RotationConfig, SealStatus, Standing, UnsealError};
 pub use leases::{Irrevocable, Lease, LeaseFacts};

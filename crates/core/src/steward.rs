@@ -1,4 +1,5 @@
-//! What is done without being asked: ending what is due, finishing revocations, engines' housekeeping, key rotation.
+//! What is done without being asked: ending what is due, finishing revocations, engines' housekeeping, key rotation,
+//! autopilot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ const MAINTENANCE_EVERY: u64 = 60;
 const MOST_STEPS: usize = 64;
 
 impl Core {
-    /// Works until the core is dropped. Does nothing while sealed.
+    /// Works until the core is dropped. While sealed, looks for the keys only, and whether this node was removed.
     pub async fn run_steward(self: Arc<Self>) {
         let clock = self.environment.clock.clone();
         let (core, replaced) = (Arc::downgrade(&self), self.replaced.clone());
@@ -31,6 +32,7 @@ impl Core {
                 // A node that lacks only the keyring has lost it to another state, and looks until it has read it.
                 core.take_over_keys().await;
             }
+            core.watch_removal().await;
             if core.barrier.is_sealed() {
                 continue;
             }
@@ -61,7 +63,7 @@ impl Core {
         steps(|| self.continue_revocations()).await?;
         steps(|| self.clear_leavings()).await?;
         self.rotate_if_due().await?;
-        self.promote_members().await?;
+        self.run_autopilot().await?;
         self.take_due_snapshots().await?;
         if with_engines {
             if let Some(node) = self.cluster() {

@@ -3,7 +3,7 @@
 use strongroom_barrier::{Scope, Stored, Table};
 
 use crate::auditing::{AuditEntry, AuditedHeader};
-use crate::cluster::KeptAuthority;
+use crate::cluster::{AutopilotConfig, KeptAuthority};
 use crate::leases::{Due, Lease};
 use crate::mounts::MountEntry;
 use crate::policies::PolicyEntry;
@@ -23,6 +23,8 @@ pub(crate) const AUDITED_HEADERS: Table<str, AuditedHeader> = Table::new(4);
 pub(crate) const NUMBERS: Table<str, Number> = Table::new(5);
 /// The authority of the cluster's certificates; there is one.
 pub(crate) const AUTHORITY: Table<str, KeptAuthority> = Table::new(9);
+/// What autopilot goes by; there is one.
+pub(crate) const AUTOPILOT: Table<str, AutopilotConfig> = Table::new(10);
 /// When and where snapshots are taken by themselves, by name.
 pub(crate) const AUTO_SNAPSHOTS: Table<str, AutoSnapshots> = Table::new(11);
 /// What has become of them, by name.

@@ -1,5 +1,7 @@
 //! Several nodes in one process, over a network that can be cut.
 
+mod standing;
+
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;

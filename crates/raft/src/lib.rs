@@ -26,6 +26,7 @@ mod peers;
 mod proposer;
 mod receive;
 mod recover;
+mod removed;
 mod role;
 mod snapshots;
 mod space;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use openraft::{ChangeMembers, Instant as _};
 use strongroom_storage::{CommitError, Index, StoreError};
 
 use crate::RaftStore;
@@ -38,6 +38,11 @@ pub struct MemberStatus {
     pub leader: bool,
     /// The last log entry known to be on it; known to the leader only.
     pub last_log: Option<Index>,
+    /// The term of that entry.
+    pub last_term: Option<u64>,
+    /// How long ago the leader sent the last message that it has acknowledged. Known to the leader only; none where
+    /// it has acknowledged nothing to this leader yet.
+    pub silence: Option<Duration>,
 }
 
 impl From<&Member> for Node {
@@ -49,6 +54,11 @@ impl From<&Member> for Node {
             non_voter: member.non_voter,
         }
     }
+}
+
+/// The change after which a member is known as this.
+fn described(member: &Member) -> ChangeMembers<u64, Node> {
+    ChangeMembers::SetNodes(BTreeMap::from([(member.raft_id, Node::from(member))]))
 }
 
 type Changed = Result<(), CommitError>;
@@ -83,10 +93,9 @@ impl RaftStore {
         let metrics = self.inner.raft.metrics().borrow_watched().clone();
         let membership = metrics.membership_config.membership();
         let voters: BTreeSet<u64> = membership.voter_ids().collect();
-        let replicated = |id: &u64| {
-            let at = metrics.replication.as_ref()?.get(id)?;
-            at.as_ref().map(|at| at.index)
-        };
+        let replicated = |id: &u64| metrics.replication.as_ref()?.get(id)?.as_ref();
+        let leads = metrics.state.is_leader();
+        let silence = |id: &u64| metrics.heartbeat.as_ref()?.get(id)?.as_ref().map(|heard| heard.elapsed());
         let mut members: Vec<MemberStatus> = membership
             .nodes()
             .map(|(id, node)| MemberStatus {
@@ -99,7 +108,16 @@ impl RaftStore {
                 },
                 voter: voters.contains(id),
                 leader: metrics.current_leader == Some(*id),
-                last_log: if *id == metrics.id { metrics.last_log_index } else { replicated(id) },
+                last_log: if *id == metrics.id {
+                    metrics.last_log_index
+                } else {
+                    replicated(id).map(|at| at.index)
+                },
+                last_term: match replicated(id) {
+                    _ if *id == metrics.id && leads => Some(metrics.current_term),
+                    at => at.map(|at| at.committed_leader_id().term),
+                },
+                silence: if *id == metrics.id && leads { Some(Duration::ZERO) } else { silence(id) },
             })
             .collect();
         members.sort_by(|a, b| a.member.node_id.cmp(&b.member.node_id));
@@ -113,9 +131,12 @@ impl RaftStore {
         metrics.membership_config.log_id().as_ref().map_or(0, |log_id| log_id.index)
     }
 
+    fn find(&self, wanted: impl Fn(&Member) -> bool) -> Option<Member> {
+        self.members().into_iter().map(|status| status.member).find(wanted)
+    }
+
     fn number_of(&self, node_id: &str) -> Option<u64> {
-        let of_name = |status: &MemberStatus| status.member.node_id == node_id;
-        self.members().into_iter().find(of_name).map(|status| status.member.raft_id)
+        self.find(|member| member.node_id == node_id).map(|member| member.raft_id)
     }
 
     /// Takes a node into the cluster, without a vote at first. A member of the same name that is another node (its
@@ -127,8 +148,7 @@ impl RaftStore {
     pub async fn admit(&self, member: &Member) -> Changed {
         match self.number_of(&member.node_id) {
             Some(number) if number == member.raft_id => {
-                let renewed = BTreeMap::from([(number, Node::from(member))]);
-                return self.change(ChangeMembers::SetNodes(renewed), true).await;
+                return self.change(described(member), true).await;
             }
             Some(_) => self.remove(&member.node_id).await?,
             None => {}
@@ -137,25 +157,42 @@ impl RaftStore {
         self.change(ChangeMembers::AddNodes(new), true).await
     }
 
-    /// Gives a member its vote. Of who is not a member: false.
+    /// Gives a member its vote, also one that was never to have it. Of who is not a member: false.
     ///
     /// # Errors
     ///
     /// As for a write.
     pub async fn promote(&self, node_id: &str) -> Result<bool, CommitError> {
         let Some(number) = self.number_of(node_id) else { return Ok(false) };
-        let change = ChangeMembers::AddVoterIds(BTreeSet::from([number]));
+        self.promote_number(number).await
+    }
+
+    /// As [`RaftStore::promote`], of this number.
+    ///
+    /// # Errors
+    ///
+    /// As for a write.
+    pub async fn promote_number(&self, raft_id: u64) -> Result<bool, CommitError> {
+        let Some(member) = self.find(|member| member.raft_id == raft_id) else { return Ok(false) };
+        let vote = ChangeMembers::AddVoterIds(BTreeSet::from([raft_id]));
+        let change = if member.non_voter {
+            ChangeMembers::Batch(vec![vote, described(&Member { non_voter: false, ..member })])
+        } else {
+            vote
+        };
         self.change(change, true).await.map(|()| true)
     }
 
-    /// Takes a member's vote; it goes on following. Of who is not a member: false.
+    /// Takes a member's vote until it is promoted; it goes on following. Of who is not a member: false.
     ///
     /// # Errors
     ///
     /// As for a write.
     pub async fn demote(&self, node_id: &str) -> Result<bool, CommitError> {
-        let Some(number) = self.number_of(node_id) else { return Ok(false) };
-        let change = ChangeMembers::RemoveVoters(BTreeSet::from([number]));
+        let Some(member) = self.find(|member| member.node_id == node_id) else { return Ok(false) };
+        let no_vote = ChangeMembers::RemoveVoters(BTreeSet::from([member.raft_id]));
+        // In one change: a member without a vote that may have one would be given it.
+        let change = ChangeMembers::Batch(vec![described(&Member { non_voter: true, ..member }), no_vote]);
         self.change(change, true).await.map(|()| true)
     }
 
@@ -166,8 +203,21 @@ impl RaftStore {
     /// As for a write.
     pub async fn remove(&self, node_id: &str) -> Changed {
         let Some(number) = self.number_of(node_id) else { return Ok(()) };
-        let only = BTreeSet::from([number]);
-        let votes = self.members().iter().any(|status| status.member.raft_id == number && status.voter);
+        self.remove_number(number).await
+    }
+
+    /// As [`RaftStore::remove`], of this number.
+    ///
+    /// # Errors
+    ///
+    /// As for a write.
+    pub async fn remove_number(&self, raft_id: u64) -> Changed {
+        let only = BTreeSet::from([raft_id]);
+        let members = self.members();
+        let Some(status) = members.iter().find(|status| status.member.raft_id == raft_id) else {
+            return Ok(());
+        };
+        let votes = status.voter;
         if votes {
             let change = ChangeMembers::RemoveVoters(only.clone());
             // Not retained: it leaves with its vote.

@@ -27,11 +27,13 @@ pub enum Rpc {
     PreVote,
     /// Take the leadership.
     Transfer,
+    /// Am I still one of you?
+    Membership,
 }
 
 impl Rpc {
     /// All there are.
-    pub const ALL: [Self; 4] = [Self::Append, Self::Vote, Self::PreVote, Self::Transfer];
+    pub const ALL: [Self; 5] = [Self::Append, Self::Vote, Self::PreVote, Self::Transfer, Self::Membership];
 
     /// What it is called between nodes.
     pub const fn name(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Rpc {
             Self::Vote => "vote",
             Self::PreVote => "pre-vote",
             Self::Transfer => "transfer",
+            Self::Membership => "membership",
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::log::Log;
 use crate::maintenance::Maintenance;
 use crate::network::Peers;
 use crate::options::{OpenError, Options};
+use crate::peers::Transport;
 use crate::proposer::{Pending, Proposer, QUEUE};
 use crate::recover::recover;
 use crate::role::Contact;
@@ -89,6 +90,8 @@ pub(crate) struct Inner {
     /// What the cluster is told of this node when it begins one.
     this_node: Node,
     leader_wait: Duration,
+    /// The way to other nodes.
+    pub(crate) transport: Arc<dyn Transport>,
     pub(crate) contact: Contact,
     pub(crate) raft: Raft<Types, Machine>,
     pub(crate) state: Arc<State>,
@@ -147,6 +150,7 @@ impl RaftStore {
                 path: options.path.clone(),
                 eligible: AtomicBool::new(true),
                 leader_wait: options.leader_wait,
+                transport: options.transport.clone(),
                 contact: Contact::new(raft.metrics(), election_timeout(&options).1),
                 raft,
                 state,

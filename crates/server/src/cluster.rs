@@ -53,7 +53,8 @@ impl ClusterPort {
         }
         core.set_cluster(node);
         let edge = Edge::new(core.clone(), EdgeSettings::default(), Arc::default());
-        let port = Arc::new(Port { store, network, forwarded: Arc::new(edge) });
+        let version = core.settings().version.parse().context("the version is no header field")?;
+        let port = Arc::new(Port { store, network, forwarded: Arc::new(edge), version });
         let mut tasks = JoinSet::new();
         for listener in &config.listeners {
             let Listener::Tcp(tcp) = listener else { continue };

@@ -85,6 +85,9 @@ struct Health {
     echo_duration_ms: u64,
     /// How far a standby's clock is from the active node's, milliseconds.
     clock_skew_ms: i64,
+    /// Whether this node was taken out of its cluster, where it has been in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed_from_cluster: Option<bool>,
     /// How old a secondary's last word from the primary is, milliseconds.
     replication_primary_canary_age_ms: u64,
 }
@@ -123,19 +126,19 @@ async fn health(
         chosen(input.activecode.as_ref(), 200)?,
         chosen(input.standbycode.as_ref(), 429)?,
         chosen(input.haunhealthycode.as_ref(), 474)?,
+        chosen(input.removedcode.as_ref(), 530)?,
     ];
     // States that a node of this version is never in: what is asked for them must still make sense.
-    for (given, usual) in
-        [(&input.drsecondarycode, 472), (&input.performancestandbycode, 473), (&input.removedcode, 530)]
-    {
+    for (given, usual) in [(&input.drsecondarycode, 472), (&input.performancestandbycode, 473)] {
         chosen(given.as_ref(), usual)?;
     }
-    let [uninitialized, sealed, active, standby, unhealthy] = codes;
+    let [uninitialized, sealed, active, standby, unhealthy, removed] = codes;
     let stands_by = core.is_standby();
     // As in Vault: naming the parameter is enough, but for a plain no.
     let standby_ok = input.standbyok.as_ref().is_some_and(|given| given.0 != "false");
     let answered = match &status {
         SealStatus { initialized: false, .. } => uninitialized,
+        _ if core.is_removed() => removed,
         SealStatus { sealed: true, .. } => sealed,
         _ if stands_by && core.without_quorum().is_some() => unhealthy,
         _ if stands_by && !standby_ok => standby,
@@ -157,6 +160,7 @@ async fn health(
         echo_duration_ms: 0,
         clock_skew_ms: 0,
         replication_primary_canary_age_ms: 0,
+        removed_from_cluster: core.cluster().map(|_| core.is_removed()),
     };
     Ok(HealthAnswer(answered, health))
 }

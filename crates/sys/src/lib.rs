@@ -3,6 +3,7 @@
 mod audit;
 mod auth;
 mod auto_snapshots;
+mod autopilot;
 mod bare;
 mod capabilities;
 mod health;
@@ -35,6 +36,7 @@ pub fn engine() -> Engine {
         audit::routes,
         auth::routes,
         auto_snapshots::routes,
+        autopilot::routes,
         capabilities::routes,
         health::routes,
         history::routes,

@@ -31,7 +31,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         })
 }
 
-fn node(core: &Core) -> Result<&ClusterNode, EngineError> {
+pub(crate) fn node(core: &Core) -> Result<&ClusterNode, EngineError> {
     core.cluster().ok_or_else(|| bad_request("raft storage is not in use"))
 }
 
@@ -66,7 +66,7 @@ struct Server {
     voter: bool,
 }
 
-fn without_scheme(address: &str) -> &str {
+pub(crate) fn without_scheme(address: &str) -> &str {
     address.split_once("://").map_or(address, |(_, rest)| rest)
 }
 

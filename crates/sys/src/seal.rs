@@ -95,7 +95,7 @@ async fn seal_status(Extension(core): Extension<Core>) -> Result<Bare<SealStatus
             cluster_id: status.cluster_id,
             recovery_seal: false,
             storage_type,
-            removed_from_cluster: (storage_type == "raft").then_some(false),
+            removed_from_cluster: (storage_type == "raft").then(|| core.is_removed()),
         },
     ))
 }
@@ -115,6 +115,10 @@ async fn unseal(
     let share = read_share(&key).ok_or_else(|| bad_request("'key' must be a valid hex or base64 string"))?;
     if input.migrate.is_some_and(|migrate| migrate.0) {
         return Err(bad_request("can't perform a seal migration, no migration seal found"));
+    }
+    if core.is_removed() {
+        let text = "this node was removed from its cluster; delete its data directory and join again";
+        return Err(EngineError::Status(500, text.to_owned()));
     }
     core.offer_share(share).await.map_err(refused)?;
     seal_status(Extension(core)).await

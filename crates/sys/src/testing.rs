@@ -14,7 +14,7 @@ use strongroom_engine_api::{
     AuthGrant, Body, Clock, Data, Engine, EngineError, Entropy, Environment, Input, LeaseGrant, Lifetimes,
     Moment, Paging, Path, Reply, Secret,
 };
-use strongroom_storage::InMemory;
+use strongroom_storage::{InMemory, Store};
 
 /// When the stepped clock starts.
 pub(crate) const START: Moment = Moment::from_secs(1_700_000_000);
@@ -58,19 +58,29 @@ impl Told {
 impl Server {
     /// Not initialised.
     pub(crate) fn blank(settings: Settings) -> Self {
+        Self::over(Arc::new(InMemory::new()), settings)
+    }
+
+    /// Over this storage; not initialised.
+    pub(crate) fn over(store: Arc<dyn Store>, settings: Settings) -> Self {
         let clock = Clock::stepped(START);
         let entropy = Entropy::system();
-        let barrier = Barrier::new(Arc::new(InMemory::new()), entropy.clone(), 1 << 20);
+        let barrier = Barrier::new(store, entropy.clone(), 1 << 20);
         let core = Core::new(barrier, Environment { clock: clock.clone(), entropy }, settings, catalog());
         Self { core, clock, root: String::new(), shares: Vec::new() }
+    }
+
+    /// Initialises it; it stays sealed.
+    pub(crate) async fn begin(&mut self, shares: u8, threshold: u8) {
+        let made = self.core.initialize(shares, threshold, None).await.expect("initialises");
+        self.root = made.root_token.expose().clone();
+        self.shares = made.shares.iter().map(|share| share.expose().clone()).collect();
     }
 
     /// Initialised and sealed.
     pub(crate) async fn sealed(settings: Settings, shares: u8, threshold: u8) -> Self {
         let mut server = Self::blank(settings);
-        let made = server.core.initialize(shares, threshold, None).await.expect("initialises");
-        server.root = made.root_token.expose().clone();
-        server.shares = made.shares.iter().map(|share| share.expose().clone()).collect();
+        server.begin(shares, threshold).await;
         server
     }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "harness"))
 import server as harness  # noqa: E402
-from cluster import Cluster, wait_for  # noqa: E402
+from cluster import VOTE_AT_ONCE, Cluster, wait_for  # noqa: E402
 
 DISK_BYTES = 128 << 20
 #: How long a cluster without any fault may take until all nodes serve and have all data.
@@ -84,6 +84,7 @@ class Nodes(Cluster):
     def begin(self):
         first = self.nodes[0].start()
         first.init().unseal()
+        self.configure_autopilot(first, VOTE_AT_ONCE)
         for node in self.nodes[1:]:
             self.join(node.start())
         self.wait_voters(self.size)

@@ -212,7 +212,7 @@ impl Core {
     }
 }
 
-fn not_raft() -> EngineError {
+pub(super) fn not_raft() -> EngineError {
     bad_request("raft storage is not in use")
 }
 

@@ -1,4 +1,4 @@
-//! What the active node does for its cluster: the authority, and giving votes to those who have caught up.
+//! What the active node does for its cluster: the authority and the certificates.
 
 use strongroom_barrier::{Scope, Stored, Txn};
 use strongroom_cluster::{Authority, AuthorityError, IdentityError};
@@ -7,9 +7,6 @@ use strongroom_engine_api::EngineError;
 use super::ClusterNode;
 use crate::Core;
 use crate::tables::AUTHORITY;
-
-/// A node is given its vote when it lacks no more entries than this (Vault's `max_trailing_logs`).
-const MOST_TRAILING: u64 = 1000;
 
 /// The authority as kept.
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
@@ -77,23 +74,6 @@ impl Core {
         let now = self.environment.clock.now().as_secs();
         let certificate = authority.sign(&key, &cluster, number, now).map_err(|error| unsigned(&error))?;
         node.take_certificates(&certificate, authority.certificate())
-    }
-
-    /// Gives a vote to the members that have caught up. Does nothing on another than the active node.
-    pub(crate) async fn promote_members(&self) -> Result<(), EngineError> {
-        let Some(node) = self.cluster() else { return Ok(()) };
-        let last = node.store.status().last_log;
-        for status in node.store.members() {
-            let caught_up = status.last_log.is_some_and(|at| at.saturating_add(MOST_TRAILING) >= last);
-            if !status.voter && !status.member.non_voter && caught_up {
-                tracing::info!(node = status.member.node_id, "the node has caught up and is given its vote");
-                node.store
-                    .promote(&status.member.node_id)
-                    .await
-                    .map_err(strongroom_barrier::BarrierError::from)?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,8 +1,10 @@
 //! This node as one of a cluster: whether it is the active one, where the active one is, and how nodes are admitted.
 
+mod autopilot;
 mod freshness;
 mod joining;
 mod membership;
+mod removal;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +18,7 @@ use strongroom_raft::{MemberStatus, Peer, RaftStore};
 
 use crate::Core;
 
+pub use autopilot::{AutopilotConfig, AutopilotServer, AutopilotState};
 pub(crate) use freshness::Freshness;
 pub use joining::{Admission, Answered, Challenge};
 pub(crate) use membership::KeptAuthority;
@@ -124,6 +127,10 @@ struct State {
     leading: Option<(u64, Moment)>,
     /// Whether it has been said that there is no quorum.
     quorum_lost: bool,
+    /// The others have said that this node was taken out.
+    removed: bool,
+    /// What this node has seen of the others while it leads.
+    watch: autopilot::Watch,
 }
 
 impl ClusterNode {

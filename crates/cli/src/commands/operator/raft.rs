@@ -251,8 +251,9 @@ async fn state(call: &mut Call<'_>) -> Outcome {
             ("Version", "version"),
             ("Node Type", "node_type"),
         ] {
-            let value = server.get(key).map(go::value).unwrap_or_default();
-            lines.push(format!("      {:<19}{value}", format!("{label}:")));
+            if let Some(value) = server.get(key).map(go::value) {
+                lines.push(format!("      {:<19}{value}", format!("{label}:")));
+            }
         }
     }
     let text = lines.join("\n");

@@ -1,0 +1,79 @@
+//! Whether this node has been taken out of its cluster.
+//!
+//! A node that is removed may never receive the entry that says so: nobody sends it anything any more. One that hears
+//! nobody therefore asks the others. Who has just been admitted must not be taken for removed by those who have not
+//! heard of it yet: where the asker knows a membership that it belongs to, it is out if a newer one is committed that it
+//! does not belong to. Where it knows none, it was removed, or its log has not come as far as its admission; then only
+//! a leader is certain.
+
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use serde::{Deserialize, Serialize};
+use strongroom_storage::Index;
+use tokio::task::JoinSet;
+
+use crate::network::{decode, encode};
+use crate::peers::{Peer, Rpc};
+use crate::types::StoredMembership;
+use crate::{RaftStore, Role};
+
+/// How long the others may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The question.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct AmIOut {
+    /// Who asks.
+    raft_id: u64,
+    /// The log entry of the newest membership that it knows, where it belongs to that.
+    membership: Option<Index>,
+}
+
+impl RaftStore {
+    /// Whether the asker is out, as far as is certain here.
+    pub(crate) fn is_out(&self, asked: AmIOut) -> bool {
+        let leads = self.role() == Role::Leads;
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let belongs_to = |known: &StoredMembership| known.membership().get_node(&asked.raft_id).is_some();
+        let committed = &metrics.committed_membership_config;
+        let is_certain = match asked.membership {
+            Some(index) => committed.log_id().as_ref().is_some_and(|at| at.index > index),
+            None => leads,
+        };
+        is_certain && !belongs_to(committed) && !belongs_to(&metrics.membership_config)
+    }
+
+    /// Asks the others whether this node has been taken out of the cluster. False where none of them is certain, and
+    /// for a node that belongs to no cluster yet.
+    pub async fn ask_whether_removed(&self) -> bool {
+        let known = self.inner.raft.metrics().borrow_watched().membership_config.clone();
+        let raft_id = self.raft_id();
+        let index = known.log_id().as_ref().map_or(0, |at| at.index);
+        let membership = known.membership().get_node(&raft_id).map(|_belongs_to_it| index);
+        let Ok(body) = encode(&AmIOut { raft_id, membership }) else { return false };
+        let mut asking = JoinSet::new();
+        for (number, node) in known.membership().nodes().filter(|(number, _)| **number != raft_id) {
+            let (transport, body) = (self.inner.transport.clone(), body.clone());
+            let peer = Peer {
+                raft_id: *number,
+                node_id: node.name.clone(),
+                cluster_address: node.cluster_address.clone(),
+            };
+            asking.spawn(async move {
+                let told = transport.call(&peer, Rpc::Membership, body).await;
+                told.is_ok_and(|told| decode::<bool>(&told).unwrap_or(false))
+            });
+        }
+        let certain = async {
+            while let Some(told) = asking.join_next().await {
+                if told.unwrap_or(false) {
+                    return true;
+                }
+            }
+            false
+        };
+        tokio::time::timeout(PATIENCE, certain).await.unwrap_or(false)
+    }
+}
