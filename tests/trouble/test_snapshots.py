@@ -239,6 +239,74 @@ class OnOneNode(Case):
             reply = server.http().post("sys/storage/raft/snapshot", b"x", headers=GZIP)
             self.assertEqual((reply.status, reply.errors), (400, ["raft storage is not in use"]))
 
+class Automated(Case):
+    CONFIG = "sys/storage/raft/snapshot-auto/config"
+    STATUS = "sys/storage/raft/snapshot-auto/status"
+
+    def setUp(self):
+        super().setUp()
+        self.cluster = Cluster(1)
+        self.addCleanup(self.cluster.remove)
+        self.node = self.cluster.nodes[0]
+        self.root = self.node.http()
+
+    def body(self, **more):
+        return {"interval": "1s", "retain": 2, "storage_type": "local", "path_prefix": str(self.folder),
+                "local_max_space": 1 << 30, **more}
+
+    def taken(self):
+        return sorted(self.folder.glob("*.snap"))
+
+    def test_snapshots_are_taken_and_the_oldest_go(self):
+        kept, _ = self.fill(self.node)
+        self.root.expect(204, "POST", f"{self.CONFIG}/often", self.body(file_prefix="ours"))
+        self.assertEqual(self.root.get(f"{self.CONFIG}/often").data, {
+            "interval": 1, "retain": 2, "path_prefix": str(self.folder), "file_prefix": "ours", "storage_type": "local",
+            "local_max_space": 1 << 30})
+        self.assertEqual(self.root.list(self.CONFIG).data, {"keys": ["often"]})
+        first = wait_until(self.taken, 10, "a first snapshot")[0]
+        self.assertEqual(first.stat().st_mode & 0o777, 0o600)
+        wait_until(lambda: len(self.taken()) == 2 and first not in self.taken(), 20, "three snapshots, of which two are kept")
+        status = self.root.get(f"{self.STATUS}/often").data
+        self.assertEqual((status["consecutive_errors"], status["last_snapshot_error"]), (0, ""))
+        self.assertTrue(status["last_snapshot_url"].startswith(f"file://{self.folder}/ours-"))
+        self.root.expect(204, "POST", f"{self.CONFIG}/often", {"interval": "1h"})
+        self.assertEqual(self.root.get(f"{self.CONFIG}/often").data["interval"], 3600)
+        self.assertGreater(self.root.get(f"{self.STATUS}/often").data["next_snapshot_start"], status["next_snapshot_start"])
+        self.root.expect(204, "DELETE", f"{self.CONFIG}/often")
+        self.assertEqual(self.root.get(f"{self.STATUS}/often").status, 404)
+        last = self.taken()[-1]
+        self.root.expect(200, "POST", "secret/data/later", {"data": {"v": 1}})
+        self.cli(self.node, "operator", "raft", "snapshot", "restore", str(last))
+        self.assertEqual(self.secrets(self.node), kept)
+
+    def test_failures_are_seen_and_it_is_tried_again(self):
+        folder = self.folder / "not-there"
+        self.root.expect(204, "POST", f"{self.CONFIG}/bad", self.body(path_prefix=str(folder)))
+        failed = wait_until(lambda: self.root.get(f"{self.STATUS}/bad").data["consecutive_errors"] >= 2, 20, "two failures")
+        self.assertTrue(failed)
+        self.assertIn("No such file", self.root.get(f"{self.STATUS}/bad").data["last_snapshot_error"])
+        self.assertIn("automated snapshot failed", self.node.log.read_text())
+        folder.mkdir()
+        wait_until(lambda: self.root.get(f"{self.STATUS}/bad").data["consecutive_errors"] == 0, 20, "a success")
+        self.assertTrue(list(folder.glob("vault-snapshot-*.snap")))
+
+    def test_what_makes_no_sense_is_refused(self):
+        for more, text in (({"storage_type": "aws-s3"}, "not supported"), ({"storage_type": "tape"}, "invalid storage_type"),
+                           ({"interval": 0}, "interval"), ({"retain": -1}, "retain"), ({"path_prefix": "here"}, "path_prefix"),
+                           ({"local_max_space": 0}, "local_max_space"), ({"file_prefix": "a/b"}, "file_prefix")):
+            reply = self.root.post(f"{self.CONFIG}/x", self.body(**more))
+            self.assertEqual(reply.status, 400, more)
+            self.assertIn(text, reply.errors[0])
+        for missing in ("interval", "path_prefix", "storage_type", "local_max_space"):
+            body = self.body()
+            del body[missing]
+            self.assertEqual(self.root.post(f"{self.CONFIG}/x", body).errors, [f"missing {missing}"])
+        self.root.expect(204, "PUT", "sys/policies/acl/p", {"policy": 'path "sys/storage/*" { capabilities = ["create", "update"] }'})
+        token = self.root.expect(200, "POST", "auth/token/create", {"policies": ["p"]}).json["auth"]["client_token"]
+        self.assertEqual(self.node.http(token=token).post(f"{self.CONFIG}/x", self.body()).status, 403, "sudo is needed")
+        self.assertEqual(self.root.list(self.CONFIG).status, 404)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -64,6 +64,7 @@ impl Core {
         steps(|| self.clear_leavings()).await?;
         self.rotate_if_due().await?;
         self.run_autopilot().await?;
+        self.take_due_snapshots().await?;
         if with_engines {
             if let Some(node) = self.cluster() {
                 node.store.clear_broken_restore().await.map_err(BarrierError::from)?;

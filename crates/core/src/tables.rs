@@ -7,6 +7,7 @@ use crate::cluster::{AutopilotConfig, KeptAuthority};
 use crate::leases::{Due, Lease};
 use crate::mounts::MountEntry;
 use crate::policies::PolicyEntry;
+use crate::snapshots::{AutoSnapshots, AutoStatus};
 use crate::tokens::{TokenEntry, TokenKey, TokenRole};
 use crate::wrapping::Wrapped;
 
@@ -24,6 +25,10 @@ pub(crate) const NUMBERS: Table<str, Number> = Table::new(5);
 pub(crate) const AUTHORITY: Table<str, KeptAuthority> = Table::new(9);
 /// What autopilot goes by; there is one.
 pub(crate) const AUTOPILOT: Table<str, AutopilotConfig> = Table::new(10);
+/// When and where snapshots are taken by themselves, by name.
+pub(crate) const AUTO_SNAPSHOTS: Table<str, AutoSnapshots> = Table::new(11);
+/// What has become of them, by name.
+pub(crate) const AUTO_STATUS: Table<str, AutoStatus> = Table::new(12);
 /// Service tokens by key.
 pub(crate) const TOKENS: Table<TokenKey, TokenEntry> = Table::new(16);
 /// Tokens by accessor.

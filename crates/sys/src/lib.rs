@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod auto_snapshots;
 mod autopilot;
 mod bare;
 mod capabilities;
@@ -34,6 +35,7 @@ pub fn engine() -> Engine {
     [
         audit::routes,
         auth::routes,
+        auto_snapshots::routes,
         autopilot::routes,
         capabilities::routes,
         health::routes,

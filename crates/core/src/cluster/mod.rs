@@ -84,7 +84,38 @@ pub struct ClusterNode {
     pub conduct: Conduct,
     /// Held while a snapshot is restored.
     pub(crate) restoring: tokio::sync::Mutex<()>,
+    /// The automated snapshots under way.
+    pub(crate) auto_snapshots: UnderWay,
     state: Mutex<State>,
+}
+
+/// What is being done, by name, and since when.
+#[derive(Default)]
+pub(crate) struct UnderWay(Mutex<HashMap<String, Moment>>);
+
+impl UnderWay {
+    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<String, Moment>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// False where it is under way already.
+    pub(crate) fn begin(&self, name: &str, now: Moment) -> bool {
+        let mut all = self.all();
+        let free = !all.contains_key(name);
+        if free {
+            all.insert(name.to_owned(), now);
+        }
+        free
+    }
+
+    pub(crate) fn end(&self, name: &str) {
+        self.all().remove(name);
+    }
+
+    /// Since when it is under way, if it is.
+    pub(crate) fn since(&self, name: &str) -> Option<Moment> {
+        self.all().get(name).copied()
+    }
 }
 
 /// What passes.
@@ -121,6 +152,7 @@ impl ClusterNode {
             cluster_address,
             conduct: Conduct::default(),
             restoring: tokio::sync::Mutex::default(),
+            auto_snapshots: UnderWay::default(),
             state: Mutex::default(),
         }
     }

@@ -1,6 +1,9 @@
 //! Saving the state of the cluster to an archive, and restoring it. Source: Vault's API page `sys/storage/raft`,
 //! "Take a snapshot", "Restore snapshot", "Force restore snapshot".
 
+mod auto;
+mod local;
+
 use std::io;
 use std::sync::Arc;
 
@@ -12,8 +15,10 @@ use strongroom_stdx::{Entropy, PipeWriter, pipe};
 use strongroom_storage::{CommitError, StoreError};
 
 use crate::Core;
+
 use crate::cluster::ClusterNode;
 use crate::keeper::KEYRING;
+pub use auto::{AutoSnapshots, AutoStatus};
 
 /// What the sums of an archive are sealed for.
 const SUMS_PLACE: &[u8] = b"snapshot-sums";

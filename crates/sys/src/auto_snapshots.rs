@@ -1,0 +1,176 @@
+//! `sys/storage/raft/snapshot-auto/*`: snapshots that are taken without being asked for. Source: Vault's API page
+//! `sys/storage/raft/snapshot-auto`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strongroom_core::{AutoSnapshots, Core};
+use strongroom_engine_api::lenient::{Int, Text, Ttl};
+use strongroom_engine_api::{
+    Clock, Data, Engine, EngineError, Extension, Input, Moment, Paging, Path, Reply, Txn, View, bad_request,
+};
+
+pub(crate) fn routes(engine: Engine) -> Engine {
+    engine
+        .route("storage/raft/snapshot-auto/config", |r| {
+            r.sudo().list("List the names of the configurations of automated snapshots.", list)
+        })
+        .route("storage/raft/snapshot-auto/config/{name}", |r| {
+            r.sudo()
+                .read("Read a configuration of automated snapshots.", read)
+                .update("Create or update a configuration of automated snapshots.", write)
+                .delete("Delete a configuration of automated snapshots. What was taken is left.", delete)
+        })
+        .route("storage/raft/snapshot-auto/status/{name}", |r| {
+            r.read("Read what has become of automated snapshots.", status)
+        })
+}
+
+/// The only place that snapshots are kept in.
+const LOCAL: &str = "local";
+const DEFAULT_PREFIX: &str = "vault-snapshot";
+
+/// When snapshots are taken, and where they are kept.
+#[derive(Deserialize, JsonSchema)]
+struct WriteInput {
+    /// Time between two snapshots.
+    interval: Option<Ttl>,
+    /// How many are kept; the oldest go first.
+    retain: Option<Int>,
+    /// The directory on the active node.
+    path_prefix: Option<Text>,
+    /// What the names of the files begin with.
+    file_prefix: Option<Text>,
+    /// Where they are kept: "local".
+    storage_type: Option<Text>,
+    /// Bytes that they may take together.
+    local_max_space: Option<Int>,
+}
+
+/// A configuration.
+#[derive(Serialize, JsonSchema)]
+struct Configuration {
+    /// Seconds between two snapshots.
+    interval: u64,
+    /// How many are kept.
+    retain: u64,
+    /// The directory on the active node.
+    path_prefix: String,
+    /// What the names of the files begin with.
+    file_prefix: String,
+    /// Where they are kept.
+    storage_type: &'static str,
+    /// Bytes that they may take together.
+    local_max_space: u64,
+}
+
+async fn list(Extension(core): Extension<Core>, view: View, paging: Paging) -> Result<Reply, EngineError> {
+    let names = core.auto_snapshot_names(&view, paging.after.as_deref(), paging.limit).await?;
+    Reply::keys(&names)
+}
+
+async fn read(
+    Extension(core): Extension<Core>,
+    Path(name): Path<String>,
+    txn: Txn,
+) -> Result<Option<Data<Configuration>>, EngineError> {
+    let Some(config) = core.auto_snapshots(&txn, &name).await? else { return Ok(None) };
+    let AutoSnapshots { interval, retain, path_prefix, file_prefix, local_max_space } =
+        AutoSnapshots::clone(&config);
+    let interval = interval.as_secs();
+    let shown =
+        Configuration { interval, retain, path_prefix, file_prefix, storage_type: LOCAL, local_max_space };
+    Ok(Some(Data(shown)))
+}
+
+fn count(given: Option<Int>, name: &str) -> Result<Option<u64>, EngineError> {
+    let negative = |_error| bad_request(format!("{name} must not be negative"));
+    given.map(|number| u64::try_from(number.0).map_err(negative)).transpose()
+}
+
+async fn write(
+    Extension(core): Extension<Core>,
+    Path(name): Path<String>,
+    txn: Txn,
+    Input(input): Input<WriteInput>,
+) -> Result<(), EngineError> {
+    let before = core.auto_snapshots(&txn, &name).await?;
+    let before = before.as_deref();
+    match input.storage_type.as_ref().map(|kind| kind.as_str()) {
+        None if before.is_none() => return Err(bad_request("missing storage_type")),
+        None | Some(LOCAL) => {}
+        Some(kind @ ("aws-s3" | "azure-blob" | "google-gcs")) => {
+            return Err(bad_request(format!("storage_type {kind:?} is not supported; \"local\" is")));
+        }
+        Some(kind) => return Err(bad_request(format!("invalid storage_type {kind:?}"))),
+    }
+    let interval = input.interval.map(|interval| interval.0).or_else(|| before.map(|before| before.interval));
+    let path_prefix =
+        input.path_prefix.map(|path| path.0).or_else(|| before.map(|before| before.path_prefix.clone()));
+    let file_prefix = input.file_prefix.map(|prefix| prefix.0);
+    let space = count(input.local_max_space, "local_max_space")?;
+    let config = AutoSnapshots {
+        interval: interval.ok_or_else(|| bad_request("missing interval"))?,
+        retain: count(input.retain, "retain")?.or_else(|| before.map(|before| before.retain)).unwrap_or(1),
+        path_prefix: path_prefix.ok_or_else(|| bad_request("missing path_prefix"))?,
+        file_prefix: file_prefix
+            .or_else(|| before.map(|before| before.file_prefix.clone()))
+            .unwrap_or_else(|| DEFAULT_PREFIX.to_owned()),
+        local_max_space: space
+            .or_else(|| before.map(|before| before.local_max_space))
+            .ok_or_else(|| bad_request("missing local_max_space"))?,
+    };
+    core.set_auto_snapshots(&txn, &name, Some(config))
+}
+
+async fn delete(
+    Extension(core): Extension<Core>,
+    Path(name): Path<String>,
+    txn: Txn,
+) -> Result<(), EngineError> {
+    core.set_auto_snapshots(&txn, &name, None)
+}
+
+/// What has become of a configuration's snapshots. Times that have not been are Go's zero time.
+#[derive(Serialize, JsonSchema)]
+struct Status {
+    /// How many have failed since one succeeded.
+    consecutive_errors: u32,
+    /// When the last was done or failed.
+    last_snapshot_end: String,
+    /// Why it failed.
+    last_snapshot_error: String,
+    /// When it was begun.
+    last_snapshot_start: String,
+    /// Where the last that succeeded is.
+    last_snapshot_url: String,
+    /// When the next is due.
+    next_snapshot_start: String,
+    /// When the one under way was begun.
+    snapshot_start: String,
+    /// Where it will be. Empty: its name is given when it is whole.
+    snapshot_url: String,
+}
+
+fn when(moment: Option<Moment>) -> String {
+    moment.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), Moment::rfc3339_secs)
+}
+
+async fn status(
+    Extension(core): Extension<Core>,
+    Path(name): Path<String>,
+    txn: Txn,
+    clock: Clock,
+) -> Result<Option<Data<Status>>, EngineError> {
+    let Some(config) = core.auto_snapshots(&txn, &name).await? else { return Ok(None) };
+    let (status, under_way) = core.auto_status(&txn, &name).await?;
+    Ok(Some(Data(Status {
+        consecutive_errors: status.consecutive_errors,
+        last_snapshot_end: when(status.last_end),
+        next_snapshot_start: when(Some(status.next(&config, clock.now()))),
+        last_snapshot_error: status.last_error,
+        last_snapshot_start: when(status.last_start),
+        last_snapshot_url: status.last_url,
+        snapshot_start: when(under_way),
+        snapshot_url: String::new(),
+    })))
+}
