@@ -96,9 +96,9 @@ class ThreeNodes(unittest.TestCase):
 
     def test_tokens_made_on_one_node_hold_on_all(self):
         first, second = self.cluster.standbys()
-        made = first.http().expect(200, "POST", "auth/token/create", {"policies": ["default"], "num_uses": 3}).json
-        token = made["auth"]["client_token"]
-        lookup = lambda: second.http(token).get("auth/token/lookup-self")  # noqa: E731
+        made = first.http().expect(200, "POST", "auth/token/create", {"policies": ["default"], "num_uses": 3})
+        token, index = made.json["auth"]["client_token"], {"X-Vault-Index": made.headers["x-vault-index"]}
+        lookup = lambda: second.http(token).get("auth/token/lookup-self", headers=index)  # noqa: E731
         self.assertEqual([lookup().status for _ in range(4)], [200, 200, 200, 403], "uses are counted once, by all")
 
     def test_who_shows_the_index_reads_what_it_wrote_anywhere(self):
