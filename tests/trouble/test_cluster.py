@@ -101,6 +101,15 @@ class ThreeNodes(unittest.TestCase):
         lookup = lambda: second.http(token).get("auth/token/lookup-self", headers=index)  # noqa: E731
         self.assertEqual([lookup().status for _ in range(4)], [200, 200, 200, 403], "uses are counted once, by all")
 
+    def test_a_token_is_good_on_every_node_as_soon_as_it_is_made(self):
+        root = self.cluster.leader().http()
+        for _ in range(50):
+            token = root.expect(200, "POST", "auth/token/create", {"policies": ["default"]}).json["auth"]["client_token"]
+            for node in self.cluster.standbys():
+                self.assertEqual(node.http(token).get("auth/token/lookup-self").status, 200)
+        refused = self.cluster.standbys()[0].http("hvs.unknown").get("auth/token/lookup-self")
+        self.assertEqual((refused.status, refused.errors), (403, ["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]))
+
     def test_who_shows_the_index_reads_what_it_wrote_anywhere(self):
         leader, (first, second) = self.cluster.leader(), self.cluster.standbys()
         for number in range(50):

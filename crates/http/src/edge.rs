@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use crate::body::{self, Refusal};
 use crate::completed::RequestLog;
-use crate::forward::Payload;
+use crate::forward::{Payload, not_active};
 use crate::forwarded::ForwardedFor;
 use crate::json::JsonLimits;
 use crate::patience::{Limits, Patient, Phase};
@@ -97,6 +97,8 @@ pub struct Connection {
     pub peer: Option<SocketAddr>,
     /// The serial number of the client's certificate, as Vault prints it.
     pub certificate_serial: String,
+    /// Another node hands its client's request on: it is answered here or not at all.
+    pub is_handed_on: bool,
 }
 
 impl Edge {
@@ -198,6 +200,9 @@ impl Edge {
         let forwarded = &self.settings.forwarded_for;
         let peer = forwarded.caller(connection.peer, &parts.headers).map_err(|text| Refusal(400, text))?;
         let origin = Origin { peer, certificate_serial: connection.certificate_serial };
+        if connection.is_handed_on && self.core.is_standby() {
+            return Ok(not_active());
+        }
         if request::reads_body(&parts.method) && self.core.takes_upload(line.asked, &line.path) {
             return Box::pin(self.handle_upload(line, parts, incoming, origin)).await;
         }

@@ -27,6 +27,9 @@ const LOOK: Duration = Duration::from_millis(20);
 const OWN: [http::HeaderName; 5] =
     [CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, STRICT_TRANSPORT_SECURITY];
 
+/// Says, between nodes, that nothing was done because the node asked is not the active one.
+const NOT_ACTIVE: &str = "x-strongroom-not-active";
+
 impl Edge {
     /// Has the active node answer. Waits a while for one where an election is under way; what was sent is never sent
     /// again.
@@ -49,6 +52,9 @@ impl Edge {
                 let request = Request::from_parts(parts.clone(), payload.body()?);
                 let request = origin.attach(request).map_err(|error| Refusal(400, error.to_string()))?;
                 match node.network.send(&peer, request).await {
+                    Ok(response) if response.headers().contains_key(NOT_ACTIVE) => {
+                        tracing::debug!(node = peer.node_id, "the node is not the active one any more");
+                    }
                     Ok(response) => return answer_of(response).await,
                     Err(TransportError::Unreachable(error)) => {
                         tracing::debug!(error, "the active node is not reached");
@@ -97,6 +103,17 @@ impl Payload {
     }
 }
 
+/// What a node answers to whom it should not have been asked by: the other looks again for the active node. Two nodes
+/// of which each takes the other for the active one would hand a request to and fro otherwise.
+pub(crate) fn not_active() -> Answer {
+    Answer {
+        status: 503,
+        content_type: "".into(),
+        body: Bytes::new().into(),
+        headers: vec![(NOT_ACTIVE.to_owned(), "true".to_owned())],
+    }
+}
+
 fn uncertain(error: &str) -> Refusal {
     tracing::warn!(error, "a forwarded request was not answered");
     Refusal(
@@ -125,6 +142,6 @@ async fn answer_of(response: Response<Incoming>) -> Result<Answer, Refusal> {
 impl Forwarded for Edge {
     async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Response<AnswerBody> {
         let Origin { peer, certificate_serial } = origin;
-        self.answer(request, Connection { peer, certificate_serial }).await
+        self.answer(request, Connection { peer, certificate_serial, is_handed_on: true }).await
     }
 }

@@ -223,7 +223,12 @@ async fn serve_tls(
     };
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate_serial = certificate.and_then(|certificate| serial_of(certificate)).unwrap_or_default();
-    edge.serve(stream, Connection { peer: Some(peer), certificate_serial }, draining).await;
+    edge.serve(
+        stream,
+        Connection { peer: Some(peer), certificate_serial, ..Connection::default() },
+        draining,
+    )
+    .await;
 }
 
 /// The serial number of a certificate (RFC 5280: the first INTEGER of the to-be-signed part, after the version), in

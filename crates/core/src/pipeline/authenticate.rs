@@ -72,6 +72,10 @@ impl Core {
         let now = self.environment.clock.now();
         let found = self.principal(txn.view(), token.expose(), now).await?;
         let Some(principal) = found else {
+            if self.is_standby() && self.without_quorum().is_none() {
+                // It may have been made a moment ago: the active node knows.
+                return Err(Refused::not_leader());
+            }
             return Err(Refused::Status(
                 403,
                 vec!["permission denied".to_owned(), "invalid token".to_owned()],

@@ -99,6 +99,7 @@ impl Core {
             (Ok(resolved), Ok(caller)) => (resolved, caller),
             // Open routes need no token, so a token that is not good is no obstacle.
             (Ok(resolved), Err(_)) if resolved.is_open() => (resolved, None),
+            (_, Err(refused)) if refused.needs_active() && self.is_standby() => return Err(refused),
             (resolved, Err(refused)) => {
                 let resolved = resolved.ok();
                 return Box::pin(self.audit_refusal(inbound, resolved.as_ref(), None, refused, audited))

@@ -62,8 +62,13 @@ impl Core {
 }
 
 impl Refused {
+    /// What a node says that lacks what the active node has; nothing was done.
+    pub(super) fn not_leader() -> Self {
+        Self::Engine(BarrierError::Commit(CommitError::NotLeader { leader: None }).into())
+    }
+
     /// Whether another node may do better: this one may not write, or lacks keys that the active node has made since.
-    fn needs_active(&self) -> bool {
+    pub(super) fn needs_active(&self) -> bool {
         let Self::Engine(EngineError::Barrier(error)) = self else { return false };
         matches!(
             error,
