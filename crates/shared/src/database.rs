@@ -1,0 +1,127 @@
+//! What a database must be able to do for several nodes to keep one store in it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use strongroom_storage::{Index, KeyRange, Snapshot, StoreError, Versioned};
+
+/// Which of the lock's owners: each has a greater number than those before it. Zero: nobody yet.
+pub type Fence = u64;
+
+/// The store's state besides its entries, kept in one place that every change of it goes through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The store's identity, made with it.
+    pub cluster_id: String,
+    /// The newest commit.
+    pub index: Index,
+    /// Who may write: the owner of the lock with this number, and nobody else any more.
+    pub fence: Fence,
+}
+
+/// A node, as it tells the others of itself while it owns the lock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its number in the cluster, drawn at its start.
+    pub number: u64,
+    /// Its name.
+    pub node_id: String,
+    /// Where it serves clients.
+    pub api_address: String,
+    /// Where it takes requests from other nodes.
+    pub cluster_address: String,
+}
+
+/// What came of asking for the lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The lock is ours, under this number; the head has it too, so that who owned it before writes no more.
+    Granted(Fence),
+    /// Another owns it.
+    Held(Holder),
+}
+
+/// Changes to be applied together: what several commits write, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Applied only while the head's fence is this one.
+    pub fence: Fence,
+    /// Applied only while the head's index is this one.
+    pub from: Index,
+    /// The head's index afterwards.
+    pub to: Index,
+    /// Entries to put, each key once, and none that is deleted, too.
+    pub puts: Vec<(Bytes, Versioned)>,
+    /// Keys to delete, each once.
+    pub deletes: Vec<Bytes>,
+}
+
+/// Why a batch was not applied.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The head is another than the batch was made for; nothing was written.
+    #[error("another node has written")]
+    Overtaken,
+    /// The database refused; nothing was written.
+    #[error("{0}")]
+    Refused(String),
+    /// The connection broke or timed out before the answer: the batch may have been applied, or may yet be.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// What one change of the database can carry.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Keys that a batch may put and delete.
+    pub keys: usize,
+    /// Bytes of keys and values that a batch may carry.
+    pub bytes: usize,
+}
+
+/// A database with transactions, over the network, that several nodes use.
+///
+/// All of its changes are one conditional change each: a batch is applied if the head is as the batch says, and moves
+/// the head on. So what a node decided on what it read counts only if nobody has written since, and a node whose lock
+/// has gone to another cannot write, however late its words arrive.
+#[async_trait]
+pub trait Database: Send + Sync + 'static {
+    /// The head, as of now: what a later [`Database::apply`] compares with.
+    async fn head(&self) -> Result<Head, StoreError>;
+
+    /// A consistent view of all entries at one index.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+
+    /// The indexes at which these keys were written, in the order asked; zero for those that are not there.
+    async fn modified(&self, keys: &[Bytes]) -> Result<Vec<Index>, StoreError>;
+
+    /// How many entries a range holds, counted no further than `at_most`, and the newest index among those counted.
+    async fn count_and_newest(&self, range: &KeyRange, at_most: u64) -> Result<(u64, Index), StoreError>;
+
+    /// Applies a batch whole or not at all.
+    async fn apply(&self, batch: &Batch) -> Result<(), ApplyError>;
+
+    /// Asks for the lock, for `span` from now. Granted where nobody owns it, where its owner has not renewed it in
+    /// time, where `me` owns it already, and, with `by_force`, in any case.
+    async fn claim(&self, me: &Holder, span: Duration, by_force: bool) -> Result<Claim, StoreError>;
+
+    /// Keeps the lock for `span` from now; false where it is not ours any more.
+    async fn renew(&self, fence: Fence, span: Duration) -> Result<bool, StoreError>;
+
+    /// Gives the lock back, if it is still ours.
+    async fn release(&self, fence: Fence) -> Result<(), StoreError>;
+
+    /// Who owns the lock; `None` where nobody does or its time is over.
+    async fn holder(&self) -> Result<Option<Holder>, StoreError>;
+
+    /// What one batch can carry.
+    fn limits(&self) -> Limits;
+
+    /// What the backend is called (`storage_type`).
+    fn kind(&self) -> &'static str;
+
+    /// Ends the connections. Later calls fail.
+    async fn close(&self);
+}
