@@ -43,10 +43,16 @@ impl Observer for CoreObserver {
     }
 
     fn replaced(&self, index: Index) {
+        self.outdated(index);
+        if let Some(core) = self.core.upgrade() {
+            core.replaced.notify_one();
+        }
+    }
+
+    fn outdated(&self, index: Index) {
         let Some(core) = self.core.upgrade() else { return };
         core.router.outdate(index);
         core.policies.outdate(index);
         core.auditing.outdate(index);
-        core.replaced.notify_one();
     }
 }

@@ -40,7 +40,7 @@ mod types;
 pub use members::{Member, MemberStatus};
 pub use options::{OpenError, Options};
 pub use peers::{Isolated, Peer, Rpc, Transport, TransportError};
-pub use role::Role;
 pub use snapshots::{Checked, Saved, SavedFacts, check_saved};
 pub use spool::Spool;
 pub use store::{RaftStore, Status};
+pub use strongroom_storage::Role;

@@ -10,38 +10,10 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use openraft::type_config::alias::{InstantOf, WatchReceiverOf};
 use openraft::{Instant as _, RaftMetrics};
+use strongroom_storage::Role;
 
 use crate::RaftStore;
 use crate::types::Types;
-
-/// Where a node stands towards its cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It leads: its reads see all that was acknowledged, its writes are accepted.
-    Leads,
-    /// Another leads, and has been heard lately.
-    Follows,
-    /// It leads as far as it knows, and has no majority behind it, or has just been elected, or hands over.
-    Unsure {
-        /// How long that has been so.
-        since: Duration,
-    },
-    /// It follows nobody, or one that has not been heard for longer than an election takes.
-    CutOff {
-        /// How long that has been so.
-        since: Duration,
-    },
-}
-
-impl Role {
-    /// How long this node has been without its cluster.
-    pub const fn without_quorum(self) -> Option<Duration> {
-        match self {
-            Self::Leads | Self::Follows => None,
-            Self::Unsure { since } | Self::CutOff { since } => Some(since),
-        }
-    }
-}
 
 type Instant = InstantOf<Types>;
 

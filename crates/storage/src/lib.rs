@@ -8,6 +8,7 @@
 mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod coordinator;
 mod inmem;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use commit::{Commit, KeyRange, Lookup, PointRead, RangeRead, Write, still_valid};
+pub use coordinator::{Active, Coordinator, Role};
 pub use inmem::InMemory;
 
 /// The number of a commit: every commit has a greater one than those before it. Zero: before the first.
@@ -104,6 +106,11 @@ pub trait Observer: Send + Sync {
 
     /// Everything may have changed (a snapshot was installed); `index` is the newest commit.
     fn replaced(&self, index: Index);
+
+    /// Other nodes have committed up to `index`, and which keys is not known here: what is known of any may be old.
+    fn outdated(&self, index: Index) {
+        self.replaced(index);
+    }
 }
 
 /// An ordered, transactional, durable map. One implementation a backend; all pass [`conformance`].

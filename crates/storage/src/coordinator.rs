@@ -1,0 +1,73 @@
+//! Which of several nodes decides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+/// Where a node stands towards its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It leads: its reads see all that was acknowledged, its writes are accepted.
+    Leads,
+    /// Another leads, and has been heard lately.
+    Follows,
+    /// It leads as far as it knows, and cannot be sure of it, or has just begun to, or hands over.
+    Unsure {
+        /// How long that has been so.
+        since: Duration,
+    },
+    /// It follows nobody, or one that has not been heard for longer than an election takes.
+    CutOff {
+        /// How long that has been so.
+        since: Duration,
+    },
+}
+
+impl Role {
+    /// How long this node has been without its cluster.
+    pub const fn without_quorum(self) -> Option<Duration> {
+        match self {
+            Self::Leads | Self::Follows => None,
+            Self::Unsure { since } | Self::CutOff { since } => Some(since),
+        }
+    }
+}
+
+/// The node that decides, as the others find it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Active {
+    /// Its number in the cluster.
+    pub number: u64,
+    /// Its name.
+    pub node_id: String,
+    /// Where it serves clients.
+    pub api_address: String,
+    /// Where it takes requests from other nodes.
+    pub cluster_address: String,
+}
+
+/// Settles which of the nodes that share a store decides: one at a time, each in a later term than those before it.
+#[async_trait]
+pub trait Coordinator: Send + Sync + 'static {
+    /// Where this node stands at this moment. Costs no message and no wait.
+    fn role(&self) -> Role;
+
+    /// The term in which this node leads at this moment, its reads seeing all that was acknowledged.
+    fn leading(&self) -> Option<u64>;
+
+    /// Whether this node may lead from now on. One that cannot serve should not.
+    fn set_eligible(&self, eligible: bool);
+
+    /// Who leads, as far as known; may be this node.
+    fn active(&self) -> Option<Active>;
+
+    /// This node's number in the cluster.
+    fn number(&self) -> u64;
+
+    /// The cluster's identity.
+    fn cluster_id(&self) -> Arc<str>;
+
+    /// Lets another node lead, if one can. Where none can, or this one does not lead: false, and all stays as it was.
+    async fn step_down(&self) -> bool;
+}
