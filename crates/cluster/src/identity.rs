@@ -171,9 +171,26 @@ impl Identity {
             fs::read(&path).map_err(at(&path))
         };
         let (authority, key) = (read(AUTHORITY)?, Zeroizing::new(read(KEY)?));
-        let chain = CertificateDer::from_pem_slice(&certificate).map_err(|error| unfit(&error))?;
-        let authority = CertificateDer::from_pem_slice(&authority).map_err(|error| unfit(&error))?;
-        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| unfit(&error))?;
+        Credentials::new(&certificate, &key, &authority, cluster_id, raft_id).map(Some)
+    }
+}
+
+impl Credentials {
+    /// What a node of this number shows with its certificate and key, and believes with this authority; all PEM.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError::Certificate`] where they do not go together.
+    pub fn new(
+        certificate: &[u8],
+        key: &[u8],
+        authority: &[u8],
+        cluster_id: &str,
+        raft_id: u64,
+    ) -> Result<Self, IdentityError> {
+        let chain = CertificateDer::from_pem_slice(certificate).map_err(|error| unfit(&error))?;
+        let authority = CertificateDer::from_pem_slice(authority).map_err(|error| unfit(&error))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| unfit(&error))?;
         let mut roots = RootCertStore::empty();
         roots.add(authority).map_err(|error| unfit(&error))?;
         let roots = Arc::new(roots);
@@ -198,11 +215,11 @@ impl Identity {
             .map_err(|error| unfit(&error))?;
         server.alpn_protocols = vec![PROTOCOL.to_vec()];
         client.alpn_protocols = vec![PROTOCOL.to_vec()];
-        Ok(Some(Credentials {
+        Ok(Self {
             client: Arc::new(client),
             server: Arc::new(server),
             cluster_id: cluster_id.into(),
             raft_id,
-        }))
+        })
     }
 }

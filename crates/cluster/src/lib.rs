@@ -9,6 +9,7 @@ mod authority;
 mod body;
 mod identity;
 mod network;
+mod passing;
 mod port;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ pub use authority::{Authority, AuthorityError};
 pub use body::{AnswerBody, feed};
 pub use identity::{Credentials, Identity, IdentityError, PublicKey, name_of};
 pub use network::{Body, Network, streamed, whole};
+pub use passing::Passing;
 pub use port::{Forwarded, Origin, Port};
 
 /// The application protocol of the cluster port (ALPN, RFC 7301). Another one is another version of it.

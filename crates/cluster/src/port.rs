@@ -104,8 +104,8 @@ pub trait Forwarded: Send + Sync + 'static {
 
 /// What answers on the cluster port.
 pub struct Port {
-    /// Where raft's messages go.
-    pub store: Arc<RaftStore>,
+    /// Where raft's messages go; `None` where other storage settles who leads.
+    pub store: Option<Arc<RaftStore>>,
     /// Whose credentials are shown.
     pub network: Arc<Network>,
     /// Where forwarded requests go.
@@ -189,44 +189,43 @@ impl Port {
                 Err(error) => answer(StatusCode::BAD_REQUEST, error),
             };
         }
-        if path == SNAPSHOT {
-            return self.snapshot(request.into_body()).await;
-        }
-        match Rpc::ALL.into_iter().find(|rpc| path == path_of(*rpc)) {
-            Some(rpc) => {
-                let mut told = self.message(rpc, request.into_body()).await;
+        let rpc = Rpc::ALL.into_iter().find(|rpc| path == path_of(*rpc));
+        match (&self.store, rpc) {
+            (Some(store), _) if path == SNAPSHOT => snapshot(store, request.into_body()).await,
+            (Some(store), Some(rpc)) => {
+                let mut told = message(store, rpc, request.into_body()).await;
                 told.headers_mut().insert(VERSION, self.version.clone());
                 told
             }
-            None => answer(StatusCode::NOT_FOUND, "nothing is there"),
+            _ => answer(StatusCode::NOT_FOUND, "nothing is there"),
         }
     }
+}
 
-    async fn message(&self, rpc: Rpc, body: Incoming) -> Response<AnswerBody> {
-        let body = match Limited::new(body, LARGEST_MESSAGE).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => return answer(StatusCode::BAD_REQUEST, error.to_string()),
-        };
-        match self.store.receive(rpc, &body).await {
-            Ok(told) => answer(StatusCode::OK, told),
-            Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-        }
+async fn message(store: &RaftStore, rpc: Rpc, body: Incoming) -> Response<AnswerBody> {
+    let body = match Limited::new(body, LARGEST_MESSAGE).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return answer(StatusCode::BAD_REQUEST, error.to_string()),
+    };
+    match store.receive(rpc, &body).await {
+        Ok(told) => answer(StatusCode::OK, told),
+        Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
+}
 
-    async fn snapshot(&self, body: Incoming) -> Response<AnswerBody> {
-        let (writer, mut reader) = pipe();
-        let feeding = feed(body, writer, None);
-        let taking = async {
-            let head = tokio::task::spawn_blocking(move || read_head(&mut reader).map(|head| (head, reader)));
-            let (head, reader) =
-                head.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-            self.store.receive_snapshot(&head, reader).await.map_err(|error| error.to_string())
-        };
-        let ((), taken) = tokio::join!(feeding, taking);
-        match taken {
-            Ok(told) => answer(StatusCode::OK, told),
-            Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, error),
-        }
+async fn snapshot(store: &RaftStore, body: Incoming) -> Response<AnswerBody> {
+    let (writer, mut reader) = pipe();
+    let feeding = feed(body, writer, None);
+    let taking = async {
+        let head = tokio::task::spawn_blocking(move || read_head(&mut reader).map(|head| (head, reader)));
+        let (head, reader) =
+            head.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        store.receive_snapshot(&head, reader).await.map_err(|error| error.to_string())
+    };
+    let ((), taken) = tokio::join!(feeding, taking);
+    match taken {
+        Ok(told) => answer(StatusCode::OK, told),
+        Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, error),
     }
 }
 

@@ -58,7 +58,7 @@ impl Node {
         options.transport = network.clone();
         let store = RaftStore::open(options).await.unwrap();
         let port = Arc::new(Port {
-            store: store.clone(),
+            store: Some(store.clone()),
             network: network.clone(),
             forwarded: Arc::new(Echo),
             version: http::HeaderValue::from_static("1.2.3"),

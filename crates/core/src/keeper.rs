@@ -374,9 +374,7 @@ impl Core {
     /// Drops keys and opened entries. Requests under way fail at their next look into storage.
     pub async fn seal(&self) {
         self.step_down().await;
-        if let Some(node) = self.cluster() {
-            node.store.set_eligible(false);
-        }
+        self.set_eligible(false);
         let mut keeper = self.keeper.lock().await;
         keeper.collector = None;
         keeper.root_key = None;

@@ -39,7 +39,7 @@ pub use auditing::{AuditEntry, AuditedHeader, Auditing, NewDevice};
 pub use catalog::Catalog;
 pub use cluster::{
     Admission, Answered, AutopilotConfig, AutopilotServer, AutopilotState, Challenge, ClusterNode, Conduct,
-    Introducer, LeaderAddress,
+    Coordination, Introducer, LeaderAddress,
 };
 pub use envelope::Envelope;
 pub use keeper::{InitError, Initialized, KeyStatus, RotationConfig, SealStatus, Standing, UnsealError};
@@ -141,6 +141,7 @@ pub struct Core {
     audit_devices: OpenDevices,
     lockouts: Lockouts,
     cluster: OnceLock<ClusterNode>,
+    coordination: OnceLock<Coordination>,
     /// Told when another state has taken the place of everything: the keys are to be looked at anew.
     replaced: Arc<Notify>,
 }
@@ -169,6 +170,7 @@ impl Core {
             audit_devices: OpenDevices::default(),
             lockouts: Lockouts::default(),
             cluster: OnceLock::new(),
+            coordination: OnceLock::new(),
             replaced: Arc::default(),
         });
         core.barrier.store().observe(Arc::new(observing::CoreObserver::new(&core)));

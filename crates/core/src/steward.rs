@@ -37,6 +37,9 @@ impl Core {
                 continue;
             }
             core.watch_quorum().await;
+            if let Err(error) = core.settle_passing_identity().await {
+                tracing::warn!(%error, "this node cannot show the others who it is; it is tried again");
+            }
             if !core.is_active() {
                 core.take_over_keys().await;
                 continue;

@@ -47,11 +47,10 @@ impl Edge {
                 // It is this node now, or it was sealed meanwhile.
                 return self.handle_here(parts, payload, origin).await;
             }
-            let peer = core.cluster().and_then(strongroom_core::ClusterNode::active_peer);
-            if let Some((peer, node)) = peer.zip(core.cluster()) {
+            if let Some((peer, network)) = core.way_to_active() {
                 let request = Request::from_parts(parts.clone(), payload.body()?);
                 let request = origin.attach(request).map_err(|error| Refusal(400, error.to_string()))?;
-                match node.network.send(&peer, request).await {
+                match network.send(&peer, request).await {
                     Ok(response) if response.headers().contains_key(NOT_ACTIVE) => {
                         tracing::debug!(node = peer.node_id, "the node is not the active one any more");
                     }

@@ -4,15 +4,18 @@
 //! election timeout, none of them votes for another, so that what is read here is what was acknowledged last. The
 //! lease is counted from the time of sending, and cut by a tenth for clocks that do not run alike.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use openraft::async_runtime::WatchReceiver;
 use openraft::type_config::alias::{InstantOf, WatchReceiverOf};
 use openraft::{Instant as _, RaftMetrics};
-use strongroom_storage::Role;
+use strongroom_storage::{Active, Coordinator, Role};
 
 use crate::RaftStore;
+use crate::members::{Member, MemberStatus};
 use crate::types::Types;
 
 type Instant = InstantOf<Types>;
@@ -123,5 +126,62 @@ impl RaftStore {
     /// Where this node stands at this moment. Costs no message and no wait.
     pub fn role(&self) -> Role {
         self.inner.contact.role()
+    }
+}
+
+/// How long it is looked whether a successor has taken over.
+const HANDOVER_LOOK: Duration = Duration::from_millis(20);
+const HANDOVER_LOOKS: u32 = 50;
+
+#[async_trait]
+impl Coordinator for RaftStore {
+    fn role(&self) -> Role {
+        Self::role(self)
+    }
+
+    fn leading(&self) -> Option<u64> {
+        Self::leading(self)
+    }
+
+    fn set_eligible(&self, eligible: bool) {
+        Self::set_eligible(self, eligible);
+    }
+
+    fn active(&self) -> Option<Active> {
+        let leader = self.members().into_iter().find(|member| member.leader)?.member;
+        let Member { raft_id, node_id, api_address, cluster_address, .. } = leader;
+        Some(Active { number: raft_id, node_id, api_address, cluster_address })
+    }
+
+    fn number(&self) -> u64 {
+        self.raft_id()
+    }
+
+    fn cluster_id(&self) -> Arc<str> {
+        Self::cluster_id(self)
+    }
+
+    async fn step_down(&self) -> bool {
+        if !self.is_leader() {
+            return false;
+        }
+        let able = |member: &MemberStatus| member.voter && !member.leader;
+        let mut successors: Vec<MemberStatus> = self.members().into_iter().filter(able).collect();
+        successors.sort_by_key(|member| std::cmp::Reverse(member.last_log));
+        for successor in successors {
+            let name = successor.member.node_id;
+            if !matches!(self.hand_over(Some(&name)).await, Ok(true)) {
+                continue;
+            }
+            // One that is sealed does not take over: the next is asked.
+            for _ in 0..HANDOVER_LOOKS {
+                if !self.is_leader() {
+                    tracing::info!(successor = name, "stepped down");
+                    return true;
+                }
+                tokio::time::sleep(HANDOVER_LOOK).await;
+            }
+        }
+        false
     }
 }

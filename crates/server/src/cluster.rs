@@ -8,10 +8,12 @@ use serde_json::Value;
 use strongroom_client::{Client, Config as ClientConfig, Request};
 use strongroom_cluster::{Identity, Network, Port};
 use strongroom_config::{Address, Config, Join, JoinTls, Listener, Pem, Raft, Storage};
-use strongroom_core::{ClusterNode, Core, Introducer, LeaderAddress};
+use strongroom_core::{ClusterNode, Coordination, Core, Introducer, LeaderAddress};
 use strongroom_http::{Edge, EdgeSettings};
 use strongroom_raft::RaftStore;
+use strongroom_shared::SharedStore;
 use strongroom_stdx::Secret;
+use strongroom_storage::Coordinator as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -21,6 +23,17 @@ pub(crate) struct Peering {
     pub(crate) network: Arc<Network>,
     /// The data directory.
     pub(crate) path: std::path::PathBuf,
+}
+
+/// What is to happen so that nodes stand in for one another.
+pub(crate) enum Together {
+    /// This node is on its own, whatever happens.
+    Alone,
+    /// Raft.
+    Peers(Peering),
+    #[expect(dead_code, reason = "the databases are registered next")]
+    /// A lock in the database that they share; without a cluster port where there is to be one node only.
+    Shared { store: Arc<SharedStore>, ha_enabled: bool },
 }
 
 /// The listeners of the cluster port; dropping it closes them.
@@ -52,6 +65,32 @@ impl ClusterPort {
             node.conduct.seal_after = Some(raft.quorum_loss_seal_after).filter(|limit| !limit.is_zero());
         }
         core.set_cluster(node);
+        Self::listen(core, config, Some(store), network).await
+    }
+
+    /// Makes the core one of several that share a database, and listens for the others where there may be any.
+    pub(crate) async fn share(
+        core: &Arc<Core>,
+        config: &Config,
+        store: Arc<SharedStore>,
+        ha_enabled: bool,
+    ) -> Result<Option<Self>> {
+        // Until it is unsealed it could not serve, and leaves leading to others.
+        store.set_eligible(false);
+        let network = ha_enabled.then(Arc::<Network>::default);
+        core.set_coordination(Coordination::new(store, network.clone()));
+        match network {
+            Some(network) => Self::listen(core, config, None, network).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn listen(
+        core: &Arc<Core>,
+        config: &Config,
+        store: Option<Arc<RaftStore>>,
+        network: Arc<Network>,
+    ) -> Result<Self> {
         let edge = Edge::new(core.clone(), EdgeSettings::default(), Arc::default());
         let version = core.settings().version.parse().context("the version is no header field")?;
         let port = Arc::new(Port { store, network, forwarded: Arc::new(edge), version });

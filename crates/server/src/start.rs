@@ -14,7 +14,7 @@ use strongroom_policy::DenyMode;
 use strongroom_stdx::{Clock, Entropy};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cluster::{self, ClusterPort};
+use crate::cluster::{self, ClusterPort, Together};
 use crate::listen::Listeners;
 use crate::logs::Logs;
 use crate::options::{HELP, Options};
@@ -63,9 +63,12 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
     };
     let barrier = Barrier::new(opened.store.clone(), environment.entropy.clone(), cache);
     let core = Core::new(barrier, environment, settings(&config, cache), catalog::catalog());
-    let cluster = match opened.peering {
-        Some(peering) => Some(ClusterPort::start(&core, &config, peering).await?),
-        None => None,
+    let cluster = match opened.together {
+        Together::Alone => None,
+        Together::Peers(peering) => Some(ClusterPort::start(&core, &config, peering).await?),
+        Together::Shared { store, ha_enabled } => {
+            ClusterPort::share(&core, &config, store, ha_enabled).await?
+        }
     };
     let listeners = Listeners::start(&core, &config, opened.node_id.as_deref()).await?;
     cluster::retry_join(&core, &config).await?;

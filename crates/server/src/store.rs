@@ -9,7 +9,7 @@ use strongroom_config::{Config, Raft, Storage};
 use strongroom_raft::{Options, RaftStore};
 use strongroom_storage::{InMemory, Store};
 
-use crate::cluster::Peering;
+use crate::cluster::{Peering, Together};
 
 /// Between two heartbeats, for each step of `performance_multiplier`.
 const HEARTBEAT: Duration = Duration::from_millis(20);
@@ -18,13 +18,15 @@ const HEARTBEAT: Duration = Duration::from_millis(20);
 pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) node_id: Option<String>,
-    pub(crate) peering: Option<Peering>,
+    pub(crate) together: Together,
 }
 
 pub(crate) async fn open(config: &Config) -> Result<Opened> {
     match &config.storage {
         None => bail!("a storage stanza is needed"),
-        Some(Storage::Inmem) => Ok(Opened { store: Arc::new(InMemory::new()), node_id: None, peering: None }),
+        Some(Storage::Inmem) => {
+            Ok(Opened { store: Arc::new(InMemory::new()), node_id: None, together: Together::Alone })
+        }
         Some(Storage::Raft(raft)) => {
             let network = Arc::new(Network::default());
             let mut options = options(config, raft)?;
@@ -32,8 +34,8 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
             options.transport = network.clone();
             let path = options.path.clone();
             let store = RaftStore::open(options).await?;
-            let peering = Some(Peering { store: store.clone(), network, path });
-            Ok(Opened { node_id: Some(store.node_id().to_owned()), store, peering })
+            let together = Together::Peers(Peering { store: store.clone(), network, path });
+            Ok(Opened { node_id: Some(store.node_id().to_owned()), store, together })
         }
     }
 }

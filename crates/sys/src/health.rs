@@ -4,13 +4,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use strongroom_core::{ClusterNode, Core, SealStatus};
+use strongroom_core::{Coordination, Core, SealStatus};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Engine, EngineError, Extension, Input, IntoReply, OperationDoc, Reply, bad_request,
 };
 
 use strongroom_raft::Member;
+use strongroom_storage::Active;
 
 use crate::bare::{AtTop, Bare};
 
@@ -195,16 +196,17 @@ struct Leader {
 }
 
 async fn leader(Extension(core): Extension<Core>) -> Result<Bare<Leader>, EngineError> {
-    let node = core.cluster().filter(|_| !core.barrier().is_sealed());
+    let others = core.coordination().filter(|coordination| coordination.has_others());
+    let node = others.filter(|_| !core.barrier().is_sealed());
     let since = core.active_since().filter(|_| node.is_some());
-    let leading = node.and_then(ClusterNode::leader).map(|leader| leader.member);
+    let leading = node.and_then(Coordination::active);
     let address =
-        |of: fn(&Member) -> &String| leading.as_ref().map_or_else(String::new, |leader| of(leader).clone());
+        |of: fn(&Active) -> &String| leading.as_ref().map_or_else(String::new, |leader| of(leader).clone());
     let status = core.cluster().map(|node| node.store.status());
     Ok(Bare(
         200,
         Leader {
-            ha_enabled: core.cluster().is_some(),
+            ha_enabled: others.is_some(),
             is_self: since.is_some(),
             active_time: since.map_or_else(|| NEVER.to_owned(), strongroom_engine_api::Moment::rfc3339),
             leader_address: address(|leader| &leader.api_address),
@@ -266,9 +268,15 @@ async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, Eng
         redundancy_zone: String::new(),
     };
     let Some(cluster) = core.cluster() else {
-        return Ok(AtTop(Nodes {
-            nodes: vec![node(this(), &settings.api_addr, &settings.cluster_addr, true)],
-        }));
+        let mut nodes = vec![node(this(), &settings.api_addr, &settings.cluster_addr, core.is_active())];
+        // Where nodes share a database, they know of the one that is active.
+        let active = core.coordination().and_then(Coordination::active).filter(|_| !core.is_active());
+        nodes.extend(
+            active.map(|active| {
+                node(active.node_id.clone(), &active.api_address, &active.cluster_address, true)
+            }),
+        );
+        return Ok(AtTop(Nodes { nodes }));
     };
     let members = cluster.store.members().into_iter().map(|status| {
         let Member { raft_id, node_id, api_address, cluster_address, .. } = status.member;

@@ -23,6 +23,7 @@ use strongroom_barrier::{BarrierError, Keyring, unwrap_key, wrap_key};
 use strongroom_cluster::PublicKey;
 use strongroom_engine_api::{EngineError, Moment, bad_request};
 use strongroom_raft::Member;
+use strongroom_storage::CommitError;
 use zeroize::Zeroizing;
 
 use super::membership::{unidentified, unsigned};
@@ -190,9 +191,10 @@ impl Core {
         if answered.cluster_addr.is_empty() || answered.raft_id == 0 {
             return Err(bad_request("no cluster_addr provided"));
         }
-        let authority = self.authority(node).await?;
-        let public = PublicKey(answered.public_key.clone());
         let cluster_id = node.store.cluster_id().to_string();
+        let not_active = || BarrierError::Commit(CommitError::NotLeader { leader: None });
+        let authority = self.authority(&cluster_id).await?.ok_or_else(not_active)?;
+        let public = PublicKey(answered.public_key.clone());
         let certificate = authority
             .sign(&public, &cluster_id, answered.raft_id, now.as_secs())
             .map_err(|error| unsigned(&error))?;

@@ -23,18 +23,19 @@ pub(super) fn unidentified(error: &IdentityError) -> EngineError {
 }
 
 impl Core {
-    /// The cluster's authority; the active node makes it where there is none.
-    pub(super) async fn authority(&self, node: &ClusterNode) -> Result<Authority, EngineError> {
+    /// The cluster's authority; the active node makes it where there is none, others wait for it.
+    pub(super) async fn authority(&self, cluster_id: &str) -> Result<Option<Authority>, EngineError> {
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?).scoped(Scope::core());
         match AUTHORITY.get(&txn, "").await? {
-            Some(kept) => Ok(kept.0.clone()),
-            None => self.new_authority(node, txn).await,
+            Some(kept) => Ok(Some(kept.0.clone())),
+            None if self.is_active() => self.new_authority(cluster_id, txn).await.map(Some),
+            None => Ok(None),
         }
     }
 
-    async fn new_authority(&self, node: &ClusterNode, txn: Txn) -> Result<Authority, EngineError> {
+    async fn new_authority(&self, cluster_id: &str, txn: Txn) -> Result<Authority, EngineError> {
         let now = self.environment.clock.now().as_secs();
-        let made = Authority::generate(&node.store.cluster_id(), now).map_err(|error| unsigned(&error))?;
+        let made = Authority::generate(cluster_id, now).map_err(|error| unsigned(&error))?;
         AUTHORITY.put(&txn, "", KeptAuthority(made.clone()))?;
         txn.commit().await?;
         Ok(made)
@@ -42,8 +43,7 @@ impl Core {
 
     /// Lets this node, which has just been unsealed, take part: it may lead, and shows its peers who it is.
     pub(crate) async fn enter_cluster(&self) -> Result<(), EngineError> {
-        let Some(node) = self.cluster() else { return Ok(()) };
-        node.store.set_eligible(true);
+        self.set_eligible(true);
         self.settle_authority().await
     }
 
@@ -55,7 +55,8 @@ impl Core {
         if self.barrier.is_sealed() {
             return Ok(());
         }
-        let mut authority = self.authority(node).await?;
+        let cluster = node.store.cluster_id();
+        let Some(mut authority) = self.authority(&cluster).await? else { return Ok(()) };
         let trusted = node.identity.authority().map_err(|error| unidentified(&error))?;
         let is_same = trusted.as_deref() == Some(authority.certificate());
         if is_same && node.network.credentials().is_some() {
@@ -67,9 +68,9 @@ impl Core {
                 return Ok(());
             }
             let txn = self.barrier.transaction(self.barrier.pinned_view().await?).scoped(Scope::core());
-            authority = self.new_authority(node, txn).await?;
+            authority = self.new_authority(&cluster, txn).await?;
         }
-        let (cluster, number) = (node.store.cluster_id(), node.store.raft_id());
+        let number = node.store.raft_id();
         let key = node.identity.public_key().map_err(|error| unidentified(&error))?;
         let now = self.environment.clock.now().as_secs();
         let certificate = authority.sign(&key, &cluster, number, now).map_err(|error| unsigned(&error))?;

@@ -1,6 +1,7 @@
 //! This node as one of a cluster: whether it is the active one, where the active one is, and how nodes are admitted.
 
 mod autopilot;
+mod coordination;
 mod freshness;
 mod joining;
 mod membership;
@@ -14,11 +15,12 @@ use async_trait::async_trait;
 use serde_json::Value;
 use strongroom_cluster::{Identity, Network};
 use strongroom_engine_api::{Moment, Secret};
-use strongroom_raft::{MemberStatus, Peer, RaftStore};
+use strongroom_raft::RaftStore;
 
 use crate::Core;
 
 pub use autopilot::{AutopilotConfig, AutopilotServer, AutopilotState};
+pub use coordination::Coordination;
 pub(crate) use freshness::Freshness;
 pub use joining::{Admission, Answered, Challenge};
 pub(crate) use membership::KeptAuthority;
@@ -123,8 +125,6 @@ impl UnderWay {
 struct State {
     joining: Option<joining::Joining>,
     challenges: HashMap<String, joining::Posed>,
-    /// Since when this node leads, as far as it has noticed.
-    leading: Option<(u64, Moment)>,
     /// Whether it has been said that there is no quorum.
     quorum_lost: bool,
     /// The others have said that this node was taken out.
@@ -160,47 +160,18 @@ impl ClusterNode {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// The member that leads, as far as this node knows.
-    pub fn leader(&self) -> Option<MemberStatus> {
-        self.store.members().into_iter().find(|member| member.leader)
-    }
-
-    /// The way to the active node; `None` while there is none, or it is this one.
-    pub fn active_peer(&self) -> Option<Peer> {
-        let leader = self.leader().filter(|leader| leader.member.raft_id != self.store.raft_id())?;
-        Some(Peer {
-            raft_id: leader.member.raft_id,
-            node_id: leader.member.node_id,
-            cluster_address: leader.member.cluster_address,
-        })
-    }
 }
 
 impl Core {
-    /// Makes this node one of a cluster. Once.
+    /// Makes this node one of a cluster with integrated storage. Once.
     pub fn set_cluster(&self, node: ClusterNode) {
+        self.set_coordination(Coordination::new(node.store.clone(), Some(node.network.clone())));
         let _ = self.cluster.set(node);
     }
 
-    /// This node as one of a cluster; `None` where storage knows no others.
+    /// This node as one of a cluster with integrated storage; `None` for other storage.
     pub fn cluster(&self) -> Option<&ClusterNode> {
         self.cluster.get()
-    }
-
-    /// Whether it is this node that decides: it leads, or there are no others.
-    pub fn is_active(&self) -> bool {
-        self.leading().is_some()
-    }
-
-    /// The term in which this node decides, 0 where there are no others; `None` for a node that does not.
-    pub(crate) fn leading(&self) -> Option<u64> {
-        self.cluster.get().map_or(Some(0), |node| node.store.leading())
-    }
-
-    /// For how long this node has been without a leader or a majority: where that is longer than an election takes.
-    pub fn without_quorum(&self) -> Option<Duration> {
-        self.cluster()?.store.role().without_quorum().filter(|since| *since >= freshness::ELECTION)
     }
 
     /// Says that the quorum is lost or back, and seals a node that has been without one for as long as configured.
@@ -224,56 +195,4 @@ impl Core {
             _ => {}
         }
     }
-
-    /// Whether another node decides, and this one answers what it can and hands on the rest.
-    pub fn is_standby(&self) -> bool {
-        !self.is_active() && !self.barrier.is_sealed()
-    }
-
-    /// Since when this node is the active one, as of now.
-    pub fn active_since(&self) -> Option<Moment> {
-        let standing = self.standing()?;
-        let Some(node) = self.cluster() else { return Some(standing.active_since) };
-        let Some(term) = node.store.leading() else {
-            node.state().leading = None;
-            return None;
-        };
-        let now = self.environment.clock.now();
-        let mut state = node.state();
-        match state.leading {
-            Some((of, since)) if of == term => Some(since),
-            _ => {
-                let since = if state.leading.is_none() && term <= 1 { standing.active_since } else { now };
-                state.leading = Some((term, since));
-                Some(since)
-            }
-        }
-    }
-
-    /// Gives up being the active node, if another can take over. Where none can, or this is not the active one: false.
-    pub async fn step_down(&self) -> bool {
-        let Some(node) = self.cluster().filter(|node| node.store.is_leader()) else { return false };
-        let able = |member: &MemberStatus| member.voter && !member.leader;
-        let mut successors: Vec<MemberStatus> = node.store.members().into_iter().filter(able).collect();
-        successors.sort_by_key(|member| std::cmp::Reverse(member.last_log));
-        for successor in successors {
-            let name = successor.member.node_id;
-            if !matches!(node.store.hand_over(Some(&name)).await, Ok(true)) {
-                continue;
-            }
-            // One that is sealed does not take over: the next is asked.
-            for _ in 0..HANDOVER_LOOKS {
-                if !node.store.is_leader() {
-                    tracing::info!(successor = name, "stepped down");
-                    return true;
-                }
-                self.environment.clock.sleep(HANDOVER_LOOK).await;
-            }
-        }
-        false
-    }
 }
-
-/// How long it is looked whether a successor has taken over.
-const HANDOVER_LOOK: Duration = Duration::from_millis(20);
-const HANDOVER_LOOKS: u32 = 50;
