@@ -456,8 +456,21 @@ class Joining(unittest.TestCase):
         self.assertEqual(told.status, 400)
 
     def test_the_configuration_names_whom_to_join(self):
+        self.joins_by(f'leader_api_addr = "{self.cluster.leader().address}"')
+
+    def test_the_configuration_lists_whom_to_join(self):
+        """Of the nodes that are listed, one is not there."""
+        nowhere, port = harness.free_ports(1)[0], self.cluster.leader().port
+        found = f"provider=static addrs=127.0.0.1:{nowhere},127.0.0.1:{port}"
+        self.joins_by(f'auto_join = "{found}"\n auto_join_scheme = "http"')
+
+    def test_the_nodes_to_join_are_found_by_name(self):
+        port = self.cluster.leader().port
+        self.joins_by(f'auto_join = "provider=dns name=localhost"\n auto_join_scheme = "http"\n auto_join_port = {port}')
+
+    def joins_by(self, lines):
         first = self.cluster.leader()
-        text = f'  retry_join {{\n    leader_api_addr = "{first.address}"\n  }}\n'
+        text = f'  retry_join {{\n    {lines}\n  }}\n'
         node = harness.Server.temporary(node_id="node2", storage_config=text)
         self.cluster.nodes.append(node)
         node.start()
@@ -467,3 +480,26 @@ class Joining(unittest.TestCase):
         self.cluster.unseal(node)
         self.cluster.wait_voters(2)
         wait_until(lambda: status(node, "sys/health") == 429, 10, "a standby")
+
+    def test_the_command_line_finds_whom_to_join(self):
+        first, node = self.cluster.leader(), self.cluster._add().start()
+        join = [str(node.binary), "operator", "raft", "join", "-auto-join-scheme=http"]
+        environment = os.environ | {"VAULT_ADDR": node.address}
+        refused = subprocess.run([*join, "provider=aws region=x"], env=environment, capture_output=True, text=True)
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn('auto_join provider "aws" is not supported; supported are "static", "dns"', refused.stderr)
+        subprocess.run([*join, f'provider=static addrs="127.0.0.1:{first.port}"'], env=environment, check=True,
+                       capture_output=True)
+        node.shares, node.threshold, node.root_token = first.shares, first.threshold, first.root_token
+        self.cluster.unseal(node)
+        self.cluster.wait_voters(2)
+
+    def test_a_cloud_is_not_asked(self):
+        text = '  retry_join {\n    auto_join = "provider=aws secret_access_key=hush"\n  }\n'
+        node = harness.Server.temporary(node_id="node2", storage_config=text)
+        self.addCleanup(node.remove)
+        command = [str(node.binary), "server", "-test-verify-only", f"-config={node.config}"]
+        told = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(told.returncode, 1)
+        self.assertIn('"auto_join" provider "aws" is not supported; supported are "static", "dns"', told.stderr)
+        self.assertNotIn("hush", told.stdout + told.stderr)

@@ -5,6 +5,7 @@ mod catalog;
 mod catalog_tests;
 mod cluster;
 mod dev;
+mod discovery;
 mod listen;
 mod logs;
 mod options;
