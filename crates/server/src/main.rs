@@ -8,6 +8,7 @@ mod dev;
 mod discovery;
 mod listen;
 mod logs;
+mod node;
 mod options;
 mod start;
 mod store;
