@@ -59,6 +59,22 @@ def free_ports(count):
             one.close()
 
 
+def free_port_run(count):
+    """The first of `count` ports in a row that nobody listens on now."""
+    while True:
+        (first,) = free_ports(1)
+        held = [socket.socket() for _ in range(count)]
+        try:
+            for offset, one in enumerate(held):
+                one.bind(("127.0.0.1", first + offset))
+            return first
+        except (OSError, OverflowError):
+            continue
+        finally:
+            for one in held:
+                one.close()
+
+
 @dataclass
 class Reply:
     """An HTTP answer: `json` is the decoded body, or None where the body is empty or not JSON."""

@@ -1,8 +1,10 @@
 """Three nodes: joining, standbys, failover."""
 
 import base64
+import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import textwrap
@@ -413,6 +415,74 @@ class QuorumLossRunbook(unittest.TestCase):
         self.assertEqual(status(node, "sys/health"), 200)
 
 
+class DevelopmentCluster(unittest.TestCase):
+    """`server -dev-three-node`."""
+
+    def start(self, *flags):
+        port = harness.free_port_run(6)
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
+        command = [str(harness.find_binary()), "server", "-dev-three-node", f"-dev-listen-address=127.0.0.1:{port}",
+                   f"-dev-cluster-json={home.name}/cluster.json", *flags]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("VAULT_")}
+        (Path(home.name) / "tmp").mkdir()
+        with (Path(home.name) / "log").open("wb") as log:
+            process = subprocess.Popen(command, env=environment | {"HOME": home.name, "TMPDIR": f"{home.name}/tmp"},
+                                       stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self.addCleanup(lambda: process.poll() is None and process.kill())
+        return process, Path(home.name)
+
+    def started(self, *flags):
+        process, home = self.start(*flags)
+        wait_for("the greeting", lambda: process.poll() is not None or "Root Token" in (home / "log").read_text())
+        self.assertIsNone(process.poll(), (home / "log").read_text())
+        made = json.loads((home / "cluster.json").read_text())
+        nodes = [harness.Http(node["api_address"], made["root_token"], made["ca_cert_path"], timeout_s=15)
+                 for node in made["nodes"]]
+        return process, home, nodes
+
+    def assert_gone(self, process, home):
+        self.assertEqual(process.wait(30), 0)
+        self.assertEqual(list((home / "tmp").iterdir()), [])
+
+    def test_three_nodes_serve_and_leave_nothing_behind(self):
+        process, home, nodes = self.started("-dev-tls")
+        self.assertEqual((home / ".vault-token").read_text(), nodes[0].token)
+        self.assertEqual(len(list((home / "tmp").iterdir())), 1)
+        for node in nodes:
+            told = node.get("sys/seal-status").json
+            self.assertEqual((told["initialized"], told["sealed"], told["storage_type"]), (True, False, "raft"))
+        servers = nodes[0].expect(200, "GET", "sys/storage/raft/configuration").data["config"]["servers"]
+        self.assertEqual([(peer["node_id"], peer["voter"]) for peer in servers],
+                         [("core-0", True), ("core-1", True), ("core-2", True)])
+        told = nodes[1].expect(200, "POST", "secret/data/a", {"data": {"v": 1}})
+        index = {"X-Vault-Index": told.headers["x-vault-index"]}
+        for node in nodes:
+            self.assertEqual(node.get("secret/data/a", headers=index).data["data"], {"v": 1})
+        nodes[0].expect(204, "PUT", "sys/step-down")
+        wait_for("another active node", lambda: not nodes[0].get("sys/leader").json["is_self"])
+        nodes[0].expect(200, "POST", "secret/data/a", {"data": {"v": 2}})
+        process.terminate()
+        self.assert_gone(process, home)
+
+    def test_a_signal_that_comes_early_leaves_nothing_behind(self):
+        process, home = self.start()
+        wait_for("a directory", lambda: any((home / "tmp").glob("*/core-1")))
+        process.send_signal(signal.SIGINT)
+        self.assert_gone(process, home)
+
+    def test_a_port_that_is_taken_leaves_nothing_behind(self):
+        process, home, _ = self.started()
+        self.addCleanup(process.terminate)
+        port = json.loads((home / "cluster.json").read_text())["nodes"][1]["api_address"].rsplit(":", 1)[1]
+        second, other = self.start(f"-dev-listen-address=127.0.0.1:{port}")
+        self.assertEqual(second.wait(30), 1)
+        self.assertEqual(list((other / "tmp").iterdir()), [])
+        self.assertIn("Address already in use", (other / "log").read_text())
+        process.terminate()
+        self.assert_gone(process, home)
+
+
 class Joining(unittest.TestCase):
     def setUp(self):
         self.cluster = Cluster(1, shares=3, threshold=2)
@@ -456,8 +526,21 @@ class Joining(unittest.TestCase):
         self.assertEqual(told.status, 400)
 
     def test_the_configuration_names_whom_to_join(self):
+        self.joins_by(f'leader_api_addr = "{self.cluster.leader().address}"')
+
+    def test_the_configuration_lists_whom_to_join(self):
+        """Of the nodes that are listed, one is not there."""
+        nowhere, port = harness.free_ports(1)[0], self.cluster.leader().port
+        found = f"provider=static addrs=127.0.0.1:{nowhere},127.0.0.1:{port}"
+        self.joins_by(f'auto_join = "{found}"\n auto_join_scheme = "http"')
+
+    def test_the_nodes_to_join_are_found_by_name(self):
+        port = self.cluster.leader().port
+        self.joins_by(f'auto_join = "provider=dns name=localhost"\n auto_join_scheme = "http"\n auto_join_port = {port}')
+
+    def joins_by(self, lines):
         first = self.cluster.leader()
-        text = f'  retry_join {{\n    leader_api_addr = "{first.address}"\n  }}\n'
+        text = f'  retry_join {{\n    {lines}\n  }}\n'
         node = harness.Server.temporary(node_id="node2", storage_config=text)
         self.cluster.nodes.append(node)
         node.start()
@@ -467,3 +550,26 @@ class Joining(unittest.TestCase):
         self.cluster.unseal(node)
         self.cluster.wait_voters(2)
         wait_until(lambda: status(node, "sys/health") == 429, 10, "a standby")
+
+    def test_the_command_line_finds_whom_to_join(self):
+        first, node = self.cluster.leader(), self.cluster._add().start()
+        join = [str(node.binary), "operator", "raft", "join", "-auto-join-scheme=http"]
+        environment = os.environ | {"VAULT_ADDR": node.address}
+        refused = subprocess.run([*join, "provider=aws region=x"], env=environment, capture_output=True, text=True)
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn('auto_join provider "aws" is not supported; supported are "static", "dns"', refused.stderr)
+        subprocess.run([*join, f'provider=static addrs="127.0.0.1:{first.port}"'], env=environment, check=True,
+                       capture_output=True)
+        node.shares, node.threshold, node.root_token = first.shares, first.threshold, first.root_token
+        self.cluster.unseal(node)
+        self.cluster.wait_voters(2)
+
+    def test_a_cloud_is_not_asked(self):
+        text = '  retry_join {\n    auto_join = "provider=aws secret_access_key=hush"\n  }\n'
+        node = harness.Server.temporary(node_id="node2", storage_config=text)
+        self.addCleanup(node.remove)
+        command = [str(node.binary), "server", "-test-verify-only", f"-config={node.config}"]
+        told = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(told.returncode, 1)
+        self.assertIn('"auto_join" provider "aws" is not supported; supported are "static", "dns"', told.stderr)
+        self.assertNotIn("hush", told.stdout + told.stderr)

@@ -32,7 +32,7 @@ impl FromStr for Address {
 }
 
 /// The host without the brackets that an IPv6 address needs here.
-fn unbracketed(host: &str) -> Option<&str> {
+pub(crate) fn unbracketed(host: &str) -> Option<&str> {
     match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').filter(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok()),
         None => Some(host).filter(|host| !host.contains([':', '[', ']', '/', ' '])),

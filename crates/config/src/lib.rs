@@ -13,6 +13,7 @@
 //! Source: <https://developer.hashicorp.com/vault/docs/configuration>.
 
 mod address;
+mod auto_join;
 mod config;
 mod convert;
 mod environment;
@@ -29,6 +30,7 @@ mod telemetry;
 mod tls;
 
 pub use address::Address;
+pub use auto_join::{AutoJoin, DEFAULT_PORT, Provider, SCHEMES};
 pub use config::{Config, LogFormat, LogLevel, PolicyDeny, Seal};
 pub use error::{ConfigError, Place, Warning};
 pub use headers::{ResponseHeaders, StatusPattern};
@@ -37,7 +39,7 @@ pub use listener::{
 };
 pub use lockout::UserLockout;
 pub use source::{Loaded, Source, load, parse};
-pub use storage::{AutoJoin, Join, JoinTls, Pem, Raft, RetryJoin, Storage};
+pub use storage::{Join, JoinTls, Pem, Raft, RetryJoin, Storage};
 pub use telemetry::Telemetry;
 pub use tls::{CipherSuite, ClientCertificates, Tls, TlsVersion};
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use strongroom_stdx::Secret;
 
+use crate::auto_join::{AutoJoin, DEFAULT_PORT, SCHEMES};
 use crate::fields::Fields;
 use crate::{ConfigError, convert, keys};
 
@@ -72,19 +73,8 @@ pub struct RetryJoin {
 pub enum Join {
     /// The node at this URL.
     Address(String),
-    /// A node that a cloud's directory names.
+    /// The nodes that are found so, at each attempt anew.
     Discover(AutoJoin),
-}
-
-/// How a node is found in a cloud.
-#[derive(Clone, Debug)]
-pub struct AutoJoin {
-    /// A go-discover expression, which may have keys of the cloud in it.
-    pub expression: Secret<String>,
-    /// `http` or `https`; `https` unless set.
-    pub scheme: String,
-    /// The port; 8200 unless set.
-    pub port: u16,
 }
 
 /// How the connection to the node to join is secured.
@@ -174,13 +164,15 @@ impl RetryJoin {
     fn read(mut fields: Fields<'_>) -> Result<RetryJoin, ConfigError> {
         let address = fields.read("leader_api_addr", convert::url)?;
         let expression = fields.secret("auto_join")?;
-        let scheme =
-            fields.choice("auto_join_scheme", &[("http", "http"), ("https", "https")])?.unwrap_or("https");
-        let port = fields.integer("auto_join_port", 1..=65535)?.unwrap_or(8200);
+        let schemes = SCHEMES.map(|scheme| (scheme, scheme));
+        let scheme = fields.choice("auto_join_scheme", &schemes)?.unwrap_or("https");
+        let port = fields.integer("auto_join_port", 1..=65535)?.unwrap_or(DEFAULT_PORT);
         let join = match (address, expression) {
             (Some(address), None) => Join::Address(address),
             (None, Some(expression)) => {
-                Join::Discover(AutoJoin { expression, scheme: scheme.to_owned(), port })
+                let invalid =
+                    |reason| fields.place_of("auto_join").invalid(format!("\"auto_join\" {reason}"));
+                Join::Discover(AutoJoin::parse(&expression, scheme, port).map_err(invalid)?)
             }
             _ => {
                 let message = "\"retry_join\" needs either \"leader_api_addr\" or \"auto_join\"";

@@ -8,7 +8,7 @@ use serde_json::Value;
 use strongroom_client::{Client, Config as ClientConfig, Request};
 use strongroom_cluster::{Identity, Network, Port};
 use strongroom_config::{Address, Config, Join, JoinTls, Listener, Pem, Raft, Storage};
-use strongroom_core::{ClusterNode, Coordination, Core, Introducer, LeaderAddress};
+use strongroom_core::{ClusterNode, Coordination, Core, Discovery, Introducer, LeaderAddress, Whom};
 use strongroom_http::{Edge, EdgeSettings};
 use strongroom_raft::RaftStore;
 use strongroom_shared::SharedStore;
@@ -16,6 +16,8 @@ use strongroom_stdx::Secret;
 use strongroom_storage::Coordinator as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+use crate::discovery::{self, Lookup};
 
 /// A raft store and the way to its peers.
 pub(crate) struct Peering {
@@ -118,15 +120,17 @@ async fn bind(address: &Address) -> Result<TcpListener> {
 pub(crate) async fn retry_join(core: &Arc<Core>, config: &Config) -> Result<()> {
     let Some(Storage::Raft(raft)) = &config.storage else { return Ok(()) };
     let Raft { retry_join, retry_join_as_non_voter, .. } = &**raft;
-    let mut leaders = Vec::new();
+    let mut wanted = Vec::new();
     for entry in retry_join {
-        match &entry.join {
-            Join::Address(address) => leaders.push(leader(address, &entry.tls)?),
-            Join::Discover(_) => tracing::warn!("auto_join is not supported; give leader_api_addr"),
-        }
+        wanted.push(match &entry.join {
+            Join::Address(address) => Whom::Known(leader(address, &entry.tls)?),
+            Join::Discover(auto_join) => {
+                Whom::Found(Arc::new(Lookup(auto_join.clone())), leader("", &entry.tls)?)
+            }
+        });
     }
-    if !leaders.is_empty()
-        && let Err(error) = core.join_with_patience(leaders, *retry_join_as_non_voter).await
+    if !wanted.is_empty()
+        && let Err(error) = core.join_with_patience(wanted, *retry_join_as_non_voter).await
     {
         tracing::debug!(%error, "nothing to join");
     }
@@ -165,5 +169,14 @@ impl Introducer for OverHttp {
         let reply = response.reply().await.map_err(|error| error.to_string())?;
         let data = reply.and_then(|reply| reply.data).ok_or("the answer is empty")?;
         Ok(serde_json::json!(data))
+    }
+
+    fn discovery(
+        &self,
+        expression: &Secret<String>,
+        scheme: Option<&str>,
+        port: Option<u16>,
+    ) -> Result<Arc<dyn Discovery>, String> {
+        discovery::discovery(expression, scheme, port)
     }
 }

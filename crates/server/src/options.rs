@@ -30,6 +30,8 @@ pub(crate) struct Dev {
     pub(crate) no_kv: bool,
     pub(crate) kv_v1: bool,
     pub(crate) cluster_json: Option<String>,
+    /// A cluster of three nodes instead of one server in memory.
+    pub(crate) three_node: bool,
 }
 
 /// The help of the command.
@@ -43,6 +45,10 @@ Usage: strongroom server [options]
   In development mode, in memory, initialized and unsealed:
 
       $ strongroom server -dev
+
+  A cluster of three nodes to try things on:
+
+      $ strongroom server -dev-three-node
 
 Command options:
 
@@ -58,6 +64,8 @@ Command options:
 Dev options:
 
   -dev                         Starts a development server. Not for production.
+  -dev-three-node              Starts a cluster of three development nodes in one process, at this port and the next
+                               but one and two, with data in a temporary directory that is removed at the end.
   -dev-root-token-id=<string>  The initial root token (VAULT_DEV_ROOT_TOKEN_ID).
   -dev-listen-address=<addr>   Where to listen (VAULT_DEV_LISTEN_ADDRESS); default 127.0.0.1:8200.
   -dev-tls                     Serves HTTPS with a certificate made for the occasion.
@@ -83,6 +91,7 @@ impl Options {
             no_kv: false,
             kv_v1: false,
             cluster_json: None,
+            three_node: false,
         };
         options.log_level = env("VAULT_LOG_LEVEL");
         options.log_format = env("VAULT_LOG_FORMAT");
@@ -133,7 +142,7 @@ impl Options {
                 _ => bail!("flag provided but not defined: -{name}"),
             }
         }
-        let implied = dev.tls || dev.tls_cert_dir.is_some();
+        let implied = dev.tls || dev.three_node || dev.tls_cert_dir.is_some();
         options.dev = (is_dev || implied).then_some(dev);
         Ok(options)
     }
@@ -170,6 +179,7 @@ fn switch<'a>(
 ) -> Option<&'a mut bool> {
     match name {
         "dev" => Some(is_dev),
+        "dev-three-node" => Some(&mut dev.three_node),
         "dev-tls" => Some(&mut dev.tls),
         "dev-no-store-token" => Some(&mut dev.no_store_token),
         "dev-no-kv" => Some(&mut dev.no_kv),
@@ -204,6 +214,7 @@ mod tests {
         assert_eq!((dev.root_token.as_deref(), dev.listen.as_str()), (Some("root"), "127.0.0.1:1"));
         assert!(parse(&["-config=a.hcl"]).unwrap().dev.is_none());
         assert!(parse(&["-dev-tls"]).unwrap().dev.unwrap().tls);
+        assert!(parse(&["-dev-three-node"]).unwrap().dev.unwrap().three_node);
     }
 
     #[test]

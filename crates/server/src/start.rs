@@ -1,33 +1,20 @@
 //! From the command line to a server that serves until it is told to stop.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use strongroom_barrier::Barrier;
 use strongroom_cli::Io;
-use strongroom_config::{Config, PolicyDeny, UserLockout};
-use strongroom_core::{Core, LockoutRule, Settings};
+use strongroom_config::Config;
 use strongroom_engine_api::Environment;
-use strongroom_policy::DenyMode;
 use strongroom_stdx::{Clock, Entropy};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
-use crate::cluster::{self, ClusterPort, Together};
-use crate::listen::Listeners;
+use crate::dev::{self, Development};
 use crate::logs::Logs;
+use crate::node::Node;
 use crate::options::{HELP, Options};
-use crate::{catalog, dev, store, verify};
-
-/// How long requests under way may take after SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Bytes of opened entries to keep, where the configuration leaves the cache alone.
-const CACHE_BYTES: u64 = 64 << 20;
-
-/// `cache_size` counts entries; what an entry weighs on average.
-const ENTRY_BYTES: u64 = 512;
+use crate::verify;
 
 /// Runs the server; answers the exit code.
 pub(crate) async fn server(args: Vec<String>, io: &mut Io) -> i32 {
@@ -46,7 +33,7 @@ pub(crate) async fn server(args: Vec<String>, io: &mut Io) -> i32 {
 
 async fn serve(args: &[String], io: &mut Io) -> Result<()> {
     let options = Options::parse(args, &io.env)?;
-    let (config, certificates) = load(&options, io)?;
+    let Loaded { config, others, development } = load(&options, io)?;
     if options.test_verify_only {
         let problems = verify::problems(&config).await;
         anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
@@ -55,63 +42,60 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
     let environment = Environment { clock: Clock::system(), entropy: Entropy::system() };
     let logs = Logs::start(&config, &environment.clock)?;
     lock_memory(&config);
-    let opened = store::open(&config).await?;
-    let cache = if config.disable_cache {
-        0
-    } else {
-        config.cache_size.map_or(CACHE_BYTES, |entries| entries.saturating_mul(ENTRY_BYTES))
-    };
-    let barrier = Barrier::new(opened.store.clone(), environment.entropy.clone(), cache);
-    let core = Core::new(barrier, environment, settings(&config, cache), catalog::catalog());
-    let cluster = match opened.together {
-        Together::Alone => None,
-        Together::Peers(peering) => Some(ClusterPort::start(&core, &config, peering).await?),
-        Together::Shared { store, ha_enabled } => {
-            ClusterPort::share(&core, &config, store, ha_enabled).await?
+    // What is to be cleared away at the end is not left behind because the end comes early.
+    let early =
+        development.as_ref().is_some_and(Development::leaves_traces).then(Signals::new).transpose()?;
+    let mut nodes = Vec::new();
+    let served = async {
+        for config in std::iter::once(&config).chain(&others) {
+            nodes.push(Node::start(config, environment.clone()).await?);
         }
-    };
-    let listeners = Listeners::start(&core, &config, opened.node_id.as_deref()).await?;
-    cluster::retry_join(&core, &config).await?;
-    let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
-    describe(&config, &listeners, opened.store.kind(), io)?;
-    if let Some(flags) = &options.dev {
-        dev::begin(&core, flags, listeners.addresses(), certificates.as_ref(), io).await?;
+        let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
+        describe(&config, &nodes, io)?;
+        if let (Some(flags), Some(development)) = (&options.dev, &development) {
+            development.begin(&nodes, flags, io).await?;
+        }
+        let signals = early.map_or_else(Signals::new, Ok)?;
+        until_stopped(signals, &options, &nodes, &logs).await;
+        writeln!(io.stdout, "==> Vault shutdown triggered")?;
+        Ok(())
     }
-    let steward = tokio::spawn(core.clone().run_steward());
-    until_stopped(&options, &core, &listeners, &logs).await?;
-    writeln!(io.stdout, "==> Vault shutdown triggered")?;
-    listeners.drain(PATIENCE).await;
-    steward.abort();
-    core.seal().await;
-    drop(cluster);
-    opened.store.close().await;
-    Ok(())
+    .await;
+    // All at once: none waits for another that has gone.
+    let stopping: JoinSet<()> = nodes.into_iter().map(Node::stop).collect();
+    stopping.join_all().await;
+    development.map_or(Ok(()), Development::end)?;
+    served
+}
+
+/// What is to be started.
+struct Loaded {
+    config: Config,
+    /// The nodes besides the first, of a development cluster.
+    others: Vec<Config>,
+    development: Option<Development>,
 }
 
 /// The configuration, with what environment and flags say on top; warnings go to standard error.
-fn load(options: &Options, io: &mut Io) -> Result<(Config, Option<crate::tls::DevCertificates>)> {
+fn load(options: &Options, io: &mut Io) -> Result<Loaded> {
     if options.dev.is_none() {
         anyhow::ensure!(!options.configs.is_empty(), "Must specify at least one config path using -config");
     }
     let mut config = read(&options.configs, io)?;
-    let mut certificates = None;
-    if let Some(flags) = &options.dev {
-        let prepared = dev::prepare(flags)?;
-        certificates = prepared.certificates;
-        config.listeners.splice(0..0, prepared.config.listeners);
-        config.storage = config.storage.or(prepared.config.storage);
-    }
     for warning in config.apply_environment(|name| (io.env)(name))? {
         writeln!(io.stderr, "WARNING! {warning}")?;
     }
     options.apply(&mut config)?;
-    // The development server does without what only matters to data that is kept.
-    if options.dev.is_some() {
-        config.check_seals()?;
-    } else {
+    let Some(flags) = &options.dev else {
         config.check()?;
-    }
-    Ok((config, certificates))
+        return Ok(Loaded { config, others: Vec::new(), development: None });
+    };
+    // The development server does without what only matters to data that is kept.
+    config.check_seals()?;
+    let (development, nodes) = dev::prepare(flags, &config)?;
+    let mut nodes = nodes.into_iter();
+    let config = nodes.next().context("there is a development server")?;
+    Ok(Loaded { config, others: nodes.collect(), development: Some(development) })
 }
 
 fn read(paths: &[String], io: &mut Io) -> Result<Config> {
@@ -120,35 +104,6 @@ fn read(paths: &[String], io: &mut Io) -> Result<Config> {
         writeln!(io.stderr, "WARNING! {warning}")?;
     }
     Ok(loaded.config)
-}
-
-fn settings(config: &Config, cache_bytes: u64) -> Settings {
-    let max_lease_ttl = config.effective_max_lease_ttl();
-    Settings {
-        default_lease_ttl: config.effective_default_lease_ttl(),
-        max_lease_ttl,
-        deny_mode: match config.policy_deny {
-            PolicyDeny::DenyWins => DenyMode::DenyWins,
-            PolicyDeny::MostSpecific => DenyMode::MostSpecific,
-        },
-        raw_storage_endpoint: config.raw_storage_endpoint,
-        introspection_endpoint: config.introspection_endpoint,
-        allow_audit_log_prefixing: config.allow_audit_log_prefixing,
-        cluster_name: config.cluster_name.clone().unwrap_or_default(),
-        api_addr: config.api_addr.clone().unwrap_or_default(),
-        cluster_addr: config.cluster_addr.clone().unwrap_or_default(),
-        sanitized: config.sanitized(),
-        cache_bytes,
-        lockout: (!config.user_lockout_disabled).then(|| {
-            config.user_lockout.iter().map(|(kind, lockout)| (kind.clone(), rule(*lockout))).collect()
-        }),
-        ..Settings::default()
-    }
-}
-
-fn rule(lockout: UserLockout) -> LockoutRule {
-    let UserLockout { threshold, duration, counter_reset, disabled } = lockout;
-    LockoutRule { threshold, duration, counter_reset, disabled }
 }
 
 /// Keeps memory out of swap, unless the configuration or the system does not want it.
@@ -164,16 +119,15 @@ fn lock_memory(config: &Config) {
     }
 }
 
-fn describe(config: &Config, listeners: &Listeners, storage: &str, io: &mut Io) -> Result<()> {
-    let mut facts: Vec<(String, String)> = listeners
-        .addresses()
-        .iter()
+fn describe(config: &Config, nodes: &[Node], io: &mut Io) -> Result<()> {
+    let addresses = nodes.iter().flat_map(|node| node.listeners.addresses());
+    let mut facts: Vec<(String, String)> = addresses
         .enumerate()
         .map(|(number, address)| (format!("Listener {}", number.saturating_add(1)), address.clone()))
         .collect();
     facts.push(("Api Address".to_owned(), config.api_addr.clone().unwrap_or_default()));
     facts.push(("Cluster Address".to_owned(), config.cluster_addr.clone().unwrap_or_default()));
-    facts.push(("Storage".to_owned(), storage.to_owned()));
+    facts.push(("Storage".to_owned(), nodes.first().map_or("", |node| node.store.kind()).to_owned()));
     facts.push(("Version".to_owned(), format!("Strongroom v{}", strongroom_cli::VERSION)));
     writeln!(io.stdout, "==> Vault server configuration:\n")?;
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -185,45 +139,57 @@ fn describe(config: &Config, listeners: &Listeners, storage: &str, io: &mut Io) 
     Ok(())
 }
 
+/// The signals that a server heeds, from when this is made.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup()).context("SIGHUP")?,
+            terminate: signal(SignalKind::terminate()).context("SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("SIGINT")?,
+        })
+    }
+}
+
 /// Serves; SIGHUP reloads, SIGTERM and SIGINT end it.
-async fn until_stopped(
-    options: &Options,
-    core: &Arc<Core>,
-    listeners: &Listeners,
-    logs: &Logs,
-) -> Result<()> {
-    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+async fn until_stopped(mut signals: Signals, options: &Options, nodes: &[Node], logs: &Logs) {
     loop {
         tokio::select! {
-            _ = hangup.recv() => reload(options, core, listeners, logs).await,
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            _ = signals.hangup.recv() => reload(options, nodes, logs).await,
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
         }
     }
 }
 
 /// Takes over certificates, what can change of the configuration, and audit files that were moved away. What is wrong
 /// is logged, and stays as it was.
-async fn reload(options: &Options, core: &Arc<Core>, listeners: &Listeners, logs: &Logs) {
+async fn reload(options: &Options, nodes: &[Node], logs: &Logs) {
     tracing::info!("reload triggered");
-    listeners.reload_certificates();
-    match read_again(options) {
-        Ok(config) => {
-            logs.reload(&config);
-            listeners.reconfigure(&config);
-        }
+    let config = read_again(options);
+    match &config {
+        Ok(config) => logs.reload(config),
         Err(error) => tracing::error!(error = format!("{error:#}"), "configuration was not reloaded"),
     }
-    if !core.barrier().is_sealed() {
-        match core.auditing().await {
-            Ok(auditing) => {
-                if let Err(error) = auditing.broker.reload().await {
-                    tracing::error!(%error, "an audit device was not reloaded");
+    for node in nodes {
+        node.listeners.reload_certificates();
+        if let Ok(config) = &config {
+            node.listeners.reconfigure(config);
+        }
+        if !node.core.barrier().is_sealed() {
+            match node.core.auditing().await {
+                Ok(auditing) => {
+                    if let Err(error) = auditing.broker.reload().await {
+                        tracing::error!(%error, "an audit device was not reloaded");
+                    }
                 }
+                Err(error) => tracing::error!(%error, "audit devices were not reloaded"),
             }
-            Err(error) => tracing::error!(%error, "audit devices were not reloaded"),
         }
     }
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::BarrierError;
-use strongroom_core::{Answered, ClusterNode, Core, LeaderAddress};
+use strongroom_core::{Answered, ClusterNode, Core, LeaderAddress, Whom};
 use strongroom_engine_api::lenient::{Flag, Text};
 use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Secret, bad_request};
 
@@ -140,13 +140,11 @@ struct JoinInput {
     retry: Option<Flag>,
     /// This node is not to vote.
     non_voter: Option<Flag>,
-    /// A cloud's directory to find nodes in. Not offered.
+    /// How nodes are found, instead of an address: `provider=static addrs=…` or `provider=dns name=…`.
     auto_join: Option<Text>,
-    /// The scheme of the addresses found so.
-    #[allow(dead_code, reason = "of use with auto_join only, which is refused")]
+    /// The scheme of the addresses found so; `https` unless given.
     auto_join_scheme: Option<Text>,
-    /// The port of the addresses found so.
-    #[allow(dead_code, reason = "of use with auto_join only, which is refused")]
+    /// The port of the addresses found so; 8200 unless given.
     auto_join_port: Option<Text>,
 }
 
@@ -161,27 +159,41 @@ async fn join(
     Extension(core): Extension<Core>,
     Input(input): Input<JoinInput>,
 ) -> Result<Bare<Joined>, EngineError> {
-    let text = |given: Option<Text>| given.map(|text| text.0).unwrap_or_default();
-    if input.auto_join.as_ref().is_some_and(|expression| !expression.is_empty()) {
-        return Err(bad_request("auto_join is not supported; give leader_api_addr"));
+    let non_voter = input.non_voter.as_ref().is_some_and(|flag| flag.0);
+    let retry = input.retry.as_ref().is_some_and(|flag| flag.0);
+    let whom = whom(node(&core)?, input)?;
+    if retry {
+        core.join_with_patience(vec![whom], non_voter).await?;
+    } else {
+        core.join(&whom, non_voter).await?;
     }
-    let leader = LeaderAddress {
-        api_addr: text(input.leader_api_addr),
+    Ok(Bare(200, Joined { joined: true }))
+}
+
+fn whom(node: &ClusterNode, input: JoinInput) -> Result<Whom, EngineError> {
+    let given = |text: Option<Text>| text.map(|text| text.0).filter(|text| !text.is_empty());
+    let text = |text: Option<Text>| given(text).unwrap_or_default();
+    let trust = LeaderAddress {
+        api_addr: String::new(),
         ca_cert: text(input.leader_ca_cert),
         server_name: text(input.leader_tls_servername),
         client_cert: text(input.leader_client_cert),
         client_key: Secret::new(text(input.leader_client_key)),
     };
-    if leader.api_addr.is_empty() {
-        return Err(bad_request("no leader_api_addr provided"));
+    match (given(input.leader_api_addr), given(input.auto_join)) {
+        (Some(api_addr), None) => Ok(Whom::Known(LeaderAddress { api_addr, ..trust })),
+        (None, Some(expression)) => {
+            // Vault's command line sends a port of 0 where there is nothing to find.
+            let port = given(input.auto_join_port).filter(|port| port != "0");
+            let port = port.map(|port| port.parse::<u16>()).transpose();
+            let port = port.map_err(|_no_port| bad_request("auto_join_port is no port"))?;
+            let scheme = given(input.auto_join_scheme);
+            let found = node.introducer.discovery(&Secret::new(expression), scheme.as_deref(), port);
+            Ok(Whom::Found(found.map_err(|error| bad_request(format!("auto_join {error}")))?, trust))
+        }
+        (None, None) => Err(bad_request("no leader_api_addr provided")),
+        (Some(_), Some(_)) => Err(bad_request("leader_api_addr and auto_join are mutually exclusive")),
     }
-    let non_voter = input.non_voter.is_some_and(|flag| flag.0);
-    if input.retry.is_some_and(|flag| flag.0) {
-        core.join_with_patience(vec![leader], non_voter).await?;
-    } else {
-        core.join(leader, non_voter).await?;
-    }
-    Ok(Bare(200, Joined { joined: true }))
 }
 
 /// Who wants to join.

@@ -327,8 +327,12 @@ fn raft_storage() {
             "server.hcl:3:32: \"leader_api_addr\" must be a URL such as \"https://10.0.0.5:8200\", not \"a:1\"",
         ),
         (
+            "retry_join { auto_join = \"provider=aws secret_access_key=hush\" }",
+            "server.hcl:3:26: \"auto_join\" provider \"aws\" is not supported; supported are \"static\", \"dns\"",
+        ),
+        (
             "retry_join { auto_join = \"x\"\n auto_join_scheme = \"ftp\" }",
-            "server.hcl:4:21: \"auto_join_scheme\" must be one of \"http\", \"https\", not \"ftp\"",
+            "server.hcl:4:21: \"auto_join_scheme\" must be one of \"https\", \"http\", not \"ftp\"",
         ),
         (
             "retry_join { leader_api_addr = \"http://a:1\"\n leader_ca_cert = \"c\"\n leader_ca_cert_file = \"f\" }",

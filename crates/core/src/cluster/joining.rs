@@ -27,7 +27,7 @@ use strongroom_storage::CommitError;
 use zeroize::Zeroizing;
 
 use super::membership::{unidentified, unsigned};
-use super::{ClusterNode, LeaderAddress};
+use super::{ClusterNode, LeaderAddress, Whom};
 use crate::Core;
 use crate::keeper::{KEYRING, ROOT_KEY, SealConfig};
 
@@ -253,14 +253,29 @@ impl Core {
         self.cluster()?.state().joining.as_ref().map(|joining| joining.root_key.clone())
     }
 
-    /// Asks a cluster's node to be let in; the shares of that cluster's unseal key do the rest.
+    /// Asks a cluster's nodes to be let in, one after the other until one answers; the shares of that cluster's unseal
+    /// key do the rest.
     ///
     /// # Errors
     ///
-    /// [`EngineError`] on a node that belongs to a cluster, and where the other does not answer.
-    pub async fn join(&self, leader: LeaderAddress, non_voter: bool) -> Result<(), EngineError> {
-        let node = self.cluster().ok_or_else(not_raft)?;
+    /// [`EngineError`] on a node that belongs to a cluster, and where none is found or answers: the last one's.
+    pub async fn join(&self, whom: &Whom, non_voter: bool) -> Result<(), EngineError> {
         self.check_unjoined().await?;
+        let failed =
+            |error| EngineError::Status(500, format!("failed to join raft cluster: auto_join: {error}"));
+        let mut outcome = Err(failed("no node was found".to_owned()));
+        for leader in whom.addresses().await.map_err(failed)? {
+            outcome = self.ask(leader, non_voter).await;
+            match &outcome {
+                Ok(()) => break,
+                Err(error) => tracing::info!(%error, "a node did not let this one in"),
+            }
+        }
+        outcome
+    }
+
+    async fn ask(&self, leader: LeaderAddress, non_voter: bool) -> Result<(), EngineError> {
+        let node = self.cluster().ok_or_else(not_raft)?;
         let posing = self.ask_challenge(node, &leader).await.map_err(|error| unreachable(&leader, &error))?;
         let root_key = decoded(&posing.root_key).map_err(|error| unreachable(&leader, &error))?;
         tracing::info!(leader = leader.api_addr, "joining a cluster; its unseal key is needed to finish");
@@ -268,14 +283,14 @@ impl Core {
         Ok(())
     }
 
-    /// As [`Core::join`], of the first of several nodes that answers, and in the background where none does yet.
+    /// As [`Core::join`], in the background, over and over until a node answers.
     ///
     /// # Errors
     ///
     /// [`EngineError`] on a node that belongs to a cluster.
     pub async fn join_with_patience(
         self: &Arc<Self>,
-        leaders: Vec<LeaderAddress>,
+        wanted: Vec<Whom>,
         non_voter: bool,
     ) -> Result<(), EngineError> {
         self.check_unjoined().await?;
@@ -283,12 +298,12 @@ impl Core {
         let clock = self.environment.clock.clone();
         tokio::spawn(async move {
             loop {
-                for leader in &leaders {
+                for whom in &wanted {
                     let Some(core) = core.upgrade() else { return };
                     if core.check_unjoined().await.is_err() || core.config_to_join().is_some() {
                         return;
                     }
-                    match core.join(leader.clone(), non_voter).await {
+                    match core.join(whom, non_voter).await {
                         Ok(()) => return,
                         Err(error) => tracing::info!(%error, "joining is tried again"),
                     }

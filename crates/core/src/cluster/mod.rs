@@ -40,6 +40,38 @@ pub struct LeaderAddress {
     pub client_key: Secret<String>,
 }
 
+/// Finds nodes of the cluster that is to be joined.
+#[async_trait]
+pub trait Discovery: Send + Sync + 'static {
+    /// The URLs of their APIs, as they are known now.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, for an operator to read.
+    async fn addresses(&self) -> Result<Vec<String>, String>;
+}
+
+/// Which nodes are asked to let this one in.
+#[derive(Clone)]
+pub enum Whom {
+    /// The one at this address.
+    Known(LeaderAddress),
+    /// Those that are found at each attempt, trusted as said here; the address in it is not used.
+    Found(Arc<dyn Discovery>, LeaderAddress),
+}
+
+impl Whom {
+    async fn addresses(&self) -> Result<Vec<LeaderAddress>, String> {
+        match self {
+            Self::Known(leader) => Ok(vec![leader.clone()]),
+            Self::Found(discovery, trust) => {
+                let at = |api_addr| LeaderAddress { api_addr, ..trust.clone() };
+                Ok(discovery.addresses().await?.into_iter().map(at).collect())
+            }
+        }
+    }
+}
+
 /// Speaks to another node's API, before there is a way over the cluster port.
 #[async_trait]
 pub trait Introducer: Send + Sync + 'static {
@@ -49,6 +81,19 @@ pub trait Introducer: Send + Sync + 'static {
     ///
     /// What went wrong, for an operator to read.
     async fn write(&self, leader: &LeaderAddress, path: &str, body: Value) -> Result<Value, String>;
+
+    /// Understands how nodes are to be found (`auto_join`); the scheme and port of their APIs' URLs are the usual ones
+    /// unless given.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, for whoever wrote it.
+    fn discovery(
+        &self,
+        expression: &Secret<String>,
+        scheme: Option<&str>,
+        port: Option<u16>,
+    ) -> Result<Arc<dyn Discovery>, String>;
 }
 
 /// How a node behaves where it does not lead, and where nobody does.

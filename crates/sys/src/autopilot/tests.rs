@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use strongroom_cluster::{Identity, Network};
-use strongroom_core::{ClusterNode, Introducer, LeaderAddress, Settings};
+use strongroom_core::{ClusterNode, Discovery, Introducer, LeaderAddress, Settings};
+use strongroom_engine_api::Secret;
 use strongroom_raft::{Member, Options, RaftStore};
 use tempfile::TempDir;
 
@@ -21,6 +22,15 @@ struct Nobody;
 impl Introducer for Nobody {
     async fn write(&self, _leader: &LeaderAddress, _path: &str, _body: Value) -> Result<Value, String> {
         Err("nobody is there".to_owned())
+    }
+
+    fn discovery(
+        &self,
+        _expression: &Secret<String>,
+        _scheme: Option<&str>,
+        _port: Option<u16>,
+    ) -> Result<Arc<dyn Discovery>, String> {
+        Err("finds nobody".to_owned())
     }
 }
 

@@ -45,7 +45,8 @@ static JOIN: Command = Command::remote(
 Joins the node to the Raft cluster of the leader at this address, or of the leader that discovery finds.
 
     $ {p} operator raft join https://127.0.0.2:8200
-    $ {p} operator raft join "provider=aws region=eu-west-1 ..."
+    $ {p} operator raft join "provider=dns name=vault.internal"
+    $ {p} operator raft join "provider=static addrs=10.0.0.1,10.0.0.2:8300"
 
 A flag's value that starts with "@" is read from the file of that name.
 "#,

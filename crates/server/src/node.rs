@@ -1,0 +1,98 @@
+//! One node: its store, its core, and what it listens at.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use strongroom_barrier::Barrier;
+use strongroom_config::{Config, PolicyDeny, UserLockout};
+use strongroom_core::{Core, LockoutRule, Settings};
+use strongroom_engine_api::Environment;
+use strongroom_policy::DenyMode;
+use strongroom_storage::Store;
+use tokio::task::JoinHandle;
+
+use crate::cluster::{self, ClusterPort, Together};
+use crate::listen::Listeners;
+use crate::{catalog, store};
+
+/// How long requests under way may take when the node stops.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bytes of opened entries to keep, where the configuration leaves the cache alone.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// `cache_size` counts entries; what an entry weighs on average.
+const ENTRY_BYTES: u64 = 512;
+
+/// A node that serves.
+pub(crate) struct Node {
+    pub(crate) core: Arc<Core>,
+    pub(crate) listeners: Listeners,
+    pub(crate) store: Arc<dyn Store>,
+    cluster: Option<ClusterPort>,
+    steward: JoinHandle<()>,
+}
+
+impl Node {
+    /// Opens the store and serves.
+    pub(crate) async fn start(config: &Config, environment: Environment) -> Result<Self> {
+        let opened = store::open(config).await?;
+        let cache = if config.disable_cache {
+            0
+        } else {
+            config.cache_size.map_or(CACHE_BYTES, |entries| entries.saturating_mul(ENTRY_BYTES))
+        };
+        let barrier = Barrier::new(opened.store.clone(), environment.entropy.clone(), cache);
+        let core = Core::new(barrier, environment, settings(config, cache), catalog::catalog());
+        let cluster = match opened.together {
+            Together::Alone => None,
+            Together::Peers(peering) => Some(ClusterPort::start(&core, config, peering).await?),
+            Together::Shared { store, ha_enabled } => {
+                ClusterPort::share(&core, config, store, ha_enabled).await?
+            }
+        };
+        let listeners = Listeners::start(&core, config, opened.node_id.as_deref()).await?;
+        cluster::retry_join(&core, config).await?;
+        let steward = tokio::spawn(core.clone().run_steward());
+        Ok(Self { core, listeners, store: opened.store, cluster, steward })
+    }
+
+    /// Finishes what is under way, seals, and closes the store.
+    pub(crate) async fn stop(self) {
+        self.listeners.drain(PATIENCE).await;
+        self.steward.abort();
+        self.core.seal().await;
+        drop(self.cluster);
+        self.store.close().await;
+    }
+}
+
+fn settings(config: &Config, cache_bytes: u64) -> Settings {
+    let max_lease_ttl = config.effective_max_lease_ttl();
+    Settings {
+        default_lease_ttl: config.effective_default_lease_ttl(),
+        max_lease_ttl,
+        deny_mode: match config.policy_deny {
+            PolicyDeny::DenyWins => DenyMode::DenyWins,
+            PolicyDeny::MostSpecific => DenyMode::MostSpecific,
+        },
+        raw_storage_endpoint: config.raw_storage_endpoint,
+        introspection_endpoint: config.introspection_endpoint,
+        allow_audit_log_prefixing: config.allow_audit_log_prefixing,
+        cluster_name: config.cluster_name.clone().unwrap_or_default(),
+        api_addr: config.api_addr.clone().unwrap_or_default(),
+        cluster_addr: config.cluster_addr.clone().unwrap_or_default(),
+        sanitized: config.sanitized(),
+        cache_bytes,
+        lockout: (!config.user_lockout_disabled).then(|| {
+            config.user_lockout.iter().map(|(kind, lockout)| (kind.clone(), rule(*lockout))).collect()
+        }),
+        ..Settings::default()
+    }
+}
+
+fn rule(lockout: UserLockout) -> LockoutRule {
+    let UserLockout { threshold, duration, counter_reset, disabled } = lockout;
+    LockoutRule { threshold, duration, counter_reset, disabled }
+}
