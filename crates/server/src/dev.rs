@@ -41,14 +41,12 @@ pub(crate) fn prepare(dev: &Dev, given: &Config) -> Result<(Development, Vec<Con
         None
     };
     let certificates = certificates(dev, home.as_ref().map(TempDir::path))?;
-    let texts = match &home {
-        Some(home) => (0..NODES)
-            .map(|number| of_three(dev, certificates.as_ref(), home.path(), number))
-            .collect::<Result<Vec<String>>>()?,
-        None => {
-            let listener = listener(&format!("address = \"{}\"", dev.address()?), certificates.as_ref());
-            vec![format!("{listener}\nstorage \"inmem\" {{}}\n")]
-        }
+    let texts = if let Some(home) = &home {
+        let node = |number| of_three(dev, certificates.as_ref(), home.path(), number);
+        (0..NODES).map(node).collect::<Result<Vec<String>>>()?
+    } else {
+        let listener = listener(&format!("address = \"{}\"", dev.address()?), certificates.as_ref());
+        vec![format!("{listener}\nstorage \"inmem\" {{}}\n")]
     };
     let mut nodes = Vec::new();
     for text in texts {
