@@ -156,6 +156,10 @@ pub static USER_LOCKOUT: Block = Block::new(
 /// `storage "inmem"`, which has no keys.
 pub static STORAGE_INMEM: Block = Block::new("storage \"inmem\"", &[]);
 
+/// The file that `operator migrate` is given. It is a configuration of its own, and not among [`BLOCKS`].
+pub static MIGRATION: Block =
+    Block::new("", &[(Served, &["storage_source", "storage_destination", "cluster_addr"])]);
+
 /// `storage "raft"`.
 pub static STORAGE_RAFT: Block = Block::new(
     "storage \"raft\"",
@@ -168,6 +172,7 @@ pub static STORAGE_RAFT: Block = Block::new(
                 "performance_multiplier",
                 "trailing_logs",
                 "snapshot_threshold",
+                "raft_snapshot_threshold",
                 "max_entry_size",
                 "retry_join",
                 "retry_join_as_non_voter",

@@ -23,6 +23,7 @@ mod headers;
 pub mod keys;
 mod listener;
 mod lockout;
+mod migration;
 mod sanitized;
 mod source;
 mod storage;
@@ -38,6 +39,7 @@ pub use listener::{
     ForwardedFor, JsonLimits, Listener, Owner, Shared, TcpListener, Timeouts, Unauthenticated, UnixListener,
 };
 pub use lockout::UserLockout;
+pub use migration::Migration;
 pub use source::{Loaded, Source, load, parse};
 pub use storage::{Join, JoinTls, Pem, Raft, RetryJoin, Storage};
 pub use telemetry::Telemetry;

@@ -31,16 +31,31 @@ pub struct Loaded {
 pub fn load<P: AsRef<Path>>(paths: &[P]) -> Result<Loaded, ConfigError> {
     let mut sources = Vec::new();
     for path in paths {
-        for file in files(path.as_ref())? {
-            let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&file, error))?;
-            sources.push(Source { file: file.display().to_string().into(), text });
-        }
+        sources.extend(read(path.as_ref())?);
     }
     parse(&sources)
 }
 
+/// The texts of a file, or of those of a directory.
+pub(crate) fn read(path: &Path) -> Result<Vec<Source>, ConfigError> {
+    let source = |file: PathBuf| {
+        let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&file, error))?;
+        Ok(Source { file: file.display().to_string().into(), text })
+    };
+    files(path)?.into_iter().map(source).collect()
+}
+
 /// Reads the configuration from texts; of keys that several set, the last text counts.
 pub fn parse(sources: &[Source]) -> Result<Loaded, ConfigError> {
+    let objects = objects(sources)?;
+    let report = Report::default();
+    let fields = Fields::outermost(objects.iter().map(|(file, object)| (*file, object)).collect(), &report);
+    let config = Config::read(fields)?;
+    Ok(Loaded { config, warnings: report.into_warnings() })
+}
+
+/// Each text, parsed.
+pub(crate) fn objects(sources: &[Source]) -> Result<Vec<(&Arc<str>, Object)>, ConfigError> {
     let mut objects = Vec::new();
     for source in sources {
         let object =
@@ -48,10 +63,7 @@ pub fn parse(sources: &[Source]) -> Result<Loaded, ConfigError> {
         refuse_duplicates(&source.file, &object)?;
         objects.push((&source.file, object));
     }
-    let report = Report::default();
-    let fields = Fields::outermost(objects.iter().map(|(file, object)| (*file, object)).collect(), &report);
-    let config = Config::read(fields)?;
-    Ok(Loaded { config, warnings: report.into_warnings() })
+    Ok(objects)
 }
 
 /// An argument that is set twice in one file is a mistake, as in Vault.

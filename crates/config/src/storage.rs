@@ -143,7 +143,7 @@ impl Raft {
             node_id: fields.text("node_id")?,
             performance_multiplier: multiplier.unwrap_or(5),
             trailing_logs: fields.integer("trailing_logs", 1..=i64::MAX)?,
-            snapshot_threshold: fields.integer("snapshot_threshold", 1..=i64::MAX)?,
+            snapshot_threshold: snapshot_threshold(fields)?,
             snapshot_interval: fields.duration("snapshot_interval")?.unwrap_or(secs(120)),
             max_entry_size: fields.integer("max_entry_size", MAX_ENTRY_SIZE)?,
             retry_join,
@@ -157,6 +157,19 @@ impl Raft {
             autopilot_upgrade_version: fields.text("autopilot_upgrade_version")?,
             autopilot_redundancy_zone: fields.text("autopilot_redundancy_zone")?,
         })
+    }
+}
+
+/// Vault's documentation has it under both names.
+fn snapshot_threshold(fields: &mut Fields<'_>) -> Result<Option<u64>, ConfigError> {
+    const OTHER: &str = "raft_snapshot_threshold";
+    let entries = fields.integer("snapshot_threshold", 1..=i64::MAX)?;
+    match (entries, fields.integer(OTHER, 1..=i64::MAX)?) {
+        (Some(_), Some(_)) => {
+            let message = format!("{OTHER:?} is another name of \"snapshot_threshold\"; use only one");
+            Err(fields.place_of(OTHER).invalid(message))
+        }
+        (entries, other) => Ok(entries.or(other)),
     }
 }
 

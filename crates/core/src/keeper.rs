@@ -15,6 +15,7 @@ use strongroom_barrier::{
 use strongroom_engine_api::{EngineError, Lifetimes, Moment, Secret, bad_request};
 use strongroom_policy::ROOT_POLICY_NAME;
 use strongroom_seal::{CombineError, Offer, RandomError, Share, ShareCollector, SplitError, combine, split};
+use strongroom_storage::MIGRATING;
 use zeroize::Zeroizing;
 
 use crate::mounts::NewMount;
@@ -200,6 +201,13 @@ impl Core {
         if self.is_initialized().await? {
             return Err(InitError::AlreadyInitialized);
         }
+        if self.is_being_migrated_to().await? {
+            return Err(InitError::Configuration(
+                "a migration to this storage has not been finished; finish it with \"operator migrate\", or take it back \
+                 with its flag -reset"
+                    .to_owned(),
+            ));
+        }
         self.barrier.store().begin().await.map_err(BarrierError::from)?;
         let entropy = &self.environment.entropy;
         let entropy_failed = |error: strongroom_stdx::EntropyError| InitError::Engine(error.into());
@@ -227,6 +235,11 @@ impl Core {
         let written = self.write_first(&config, &unseal_key, &root_key, wrapped_keyring, root_token).await;
         self.forget_keys();
         Ok(Initialized { shares: parts, root_token: written? })
+    }
+
+    async fn is_being_migrated_to(&self) -> Result<bool, BarrierError> {
+        let snapshot = self.barrier.store().snapshot().await?;
+        Ok(snapshot.get(MIGRATING).await?.is_some())
     }
 
     fn split_key(

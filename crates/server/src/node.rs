@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use strongroom_barrier::Barrier;
 use strongroom_config::{Config, PolicyDeny, UserLockout};
 use strongroom_core::{Core, LockoutRule, Settings};
@@ -12,9 +12,10 @@ use strongroom_policy::DenyMode;
 use strongroom_storage::Store;
 use tokio::task::JoinHandle;
 
+use crate::catalog;
 use crate::cluster::{self, ClusterPort, Together};
 use crate::listen::Listeners;
-use crate::{catalog, store};
+use crate::store::{self, Addresses};
 
 /// How long requests under way may take when the node stops.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,7 +38,8 @@ pub(crate) struct Node {
 impl Node {
     /// Opens the store and serves.
     pub(crate) async fn start(config: &Config, environment: Environment) -> Result<Self> {
-        let opened = store::open(config).await?;
+        let storage = config.storage.as_ref().context("a storage stanza is needed")?;
+        let opened = store::open(storage, &Addresses::of(config)).await?;
         let cache = if config.disable_cache {
             0
         } else {

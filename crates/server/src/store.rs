@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use strongroom_cluster::Network;
 use strongroom_config::{Config, Raft, Storage};
 use strongroom_raft::{Options, RaftStore};
@@ -21,15 +21,30 @@ pub(crate) struct Opened {
     pub(crate) together: Together,
 }
 
-pub(crate) async fn open(config: &Config) -> Result<Opened> {
-    match &config.storage {
-        None => bail!("a storage stanza is needed"),
-        Some(Storage::Inmem) => {
+/// What others are told of where this node is.
+#[derive(Clone, Default)]
+pub(crate) struct Addresses {
+    pub(crate) api: String,
+    pub(crate) cluster: String,
+}
+
+impl Addresses {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            api: config.api_addr.clone().unwrap_or_default(),
+            cluster: config.cluster_addr.clone().unwrap_or_default(),
+        }
+    }
+}
+
+pub(crate) async fn open(storage: &Storage, at: &Addresses) -> Result<Opened> {
+    match storage {
+        Storage::Inmem => {
             Ok(Opened { store: Arc::new(InMemory::new()), node_id: None, together: Together::Alone })
         }
-        Some(Storage::Raft(raft)) => {
+        Storage::Raft(raft) => {
             let network = Arc::new(Network::default());
-            let mut options = options(config, raft)?;
+            let mut options = options(raft, at)?;
             options.bootstrap = false;
             options.transport = network.clone();
             let path = options.path.clone();
@@ -41,12 +56,12 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
 }
 
 /// What the store is opened with. What the configuration leaves open is the store's choice.
-pub(crate) fn options(config: &Config, raft: &Raft) -> Result<Options> {
+pub(crate) fn options(raft: &Raft, at: &Addresses) -> Result<Options> {
     let path = raft.path.clone().context("storage \"raft\" needs a path")?;
     let mut options = Options::new(path);
     options.node_id.clone_from(&raft.node_id);
-    options.api_address = config.api_addr.clone().unwrap_or_default();
-    options.cluster_address = config.cluster_addr.clone().unwrap_or_default();
+    options.api_address.clone_from(&at.api);
+    options.cluster_address.clone_from(&at.cluster);
     options.heartbeat = HEARTBEAT.saturating_mul(u32::from(raft.performance_multiplier));
     options.trailing_logs = raft.trailing_logs.unwrap_or(options.trailing_logs);
     options.snapshot_threshold = raft.snapshot_threshold.unwrap_or(options.snapshot_threshold);
@@ -66,7 +81,7 @@ mod tests {
         let source = strongroom_config::Source { file: "server.hcl".into(), text };
         let config = strongroom_config::parse(&[source]).unwrap().config;
         let Some(Storage::Raft(raft)) = &config.storage else { panic!("{config:?}") };
-        options(&config, raft).unwrap()
+        options(raft, &Addresses::of(&config)).unwrap()
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) async fn problems(config: &Config) -> Vec<String> {
         found.push(checked);
     }
     if let Some(Storage::Raft(raft)) = &config.storage {
-        let options = store::options(config, raft);
+        let options = store::options(raft, &store::Addresses::of(config));
         found.push(options.and_then(|options| directory_to_be(&options.path)).context("storage \"raft\""));
     }
     if let Some(path) = &config.log_file {

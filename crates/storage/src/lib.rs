@@ -10,6 +10,7 @@ mod commit;
 pub mod conformance;
 mod coordinator;
 mod inmem;
+mod migrating;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use bytes::Bytes;
 pub use commit::{Commit, KeyRange, Lookup, PointRead, RangeRead, Write, still_valid};
 pub use coordinator::{Active, Coordinator, Role};
 pub use inmem::InMemory;
+pub use migrating::MIGRATING;
 
 /// The number of a commit: every commit has a greater one than those before it. Zero: before the first.
 pub type Index = u64;

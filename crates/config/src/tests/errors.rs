@@ -386,3 +386,11 @@ fn what_is_missing_is_said_at_start() {
     );
     read(&format!("{here}\nstorage \"inmem\" {{}}")).check().unwrap();
 }
+
+#[test]
+fn one_threshold_has_two_names() {
+    let text = raft("  snapshot_threshold = 9\n  raft_snapshot_threshold = 9");
+    assert!(error(&text).contains("another name of \"snapshot_threshold\"; use only one"));
+    let alone = read(&raft("  raft_snapshot_threshold = 9"));
+    assert!(matches!(alone.storage, Some(crate::Storage::Raft(raft)) if raft.snapshot_threshold == Some(9)));
+}

@@ -1,0 +1,306 @@
+//! Copying a store into another one.
+//!
+//! The destination is marked while it is filled, so that no server takes it for an empty store; what the seal needs
+//! arrives last, in one commit with the mark's end. So a destination is either not there yet or whole. A copy that
+//! broke off is gone on with by comparing both in order, and writing what differs.
+
+use std::collections::VecDeque;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use strongroom_barrier::bootstrap_key;
+use strongroom_storage::{Commit, KeyRange, MIGRATING, PointRead, RangeRead, STAGED, Snapshot, Store, Write};
+
+/// Entries that are read at once.
+const PAGE: usize = 256;
+/// Bytes and keys that are written in one commit at most: what every backend takes.
+const PIECE_BYTES: usize = 256 << 10;
+const PIECE_KEYS: usize = 100;
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Copied {
+    /// Entries of the source.
+    pub(crate) entries: u64,
+    /// Of these, how many were written now; the rest was there already.
+    pub(crate) written: u64,
+    /// Entries of the destination that the source has no more.
+    pub(crate) removed: u64,
+}
+
+/// Everything but what the seal needs and what a backend stages.
+fn sealed() -> KeyRange {
+    KeyRange { start: vec![1], end: Some(vec![STAGED]) }
+}
+
+/// What the seal needs.
+fn bootstrap() -> KeyRange {
+    KeyRange { start: Vec::new(), end: Some(vec![1]) }
+}
+
+/// Copies `source` into `destination`, `at_once` commits at a time, and reads all of it again.
+pub(crate) async fn copy(source: &dyn Store, destination: &dyn Store, at_once: usize) -> Result<Copied> {
+    let from = source.snapshot().await?;
+    let seal = from.get(&bootstrap_key("seal-config")).await?.context("the source is not initialized")?.value;
+    let marked = mark(destination, &seal).await?;
+    let mut copied = write_differences(from.as_ref(), destination, at_once).await?;
+    let written = destination.snapshot().await?;
+    let mut differences = Differences::new(from.as_ref(), written.as_ref());
+    if let Some(write) = differences.next().await? {
+        bail!("the destination does not have what was written to it: entry {:x}", write.key);
+    }
+    copied.entries = copied.entries.saturating_add(finish(from.as_ref(), destination, marked).await?);
+    Ok(copied)
+}
+
+/// Removes what an unfinished copy has left; how many entries that were. Of a store that holds anything else, nothing.
+pub(crate) async fn reset(destination: &dyn Store) -> Result<u64> {
+    let snapshot = destination.snapshot().await?;
+    let mark = snapshot.get(MIGRATING).await?.context("no unfinished migration is in the destination")?;
+    let mut removed = 0u64;
+    loop {
+        let snapshot = destination.snapshot().await?;
+        let found = snapshot.scan(&sealed(), PIECE_KEYS).await?;
+        if found.is_empty() {
+            break;
+        }
+        removed = removed.saturating_add(u64::try_from(found.len())?);
+        let writes = found.into_iter().map(|(key, _)| Write { key, value: None }).collect();
+        destination.commit(Commit { writes, ..Commit::default() }).await?;
+    }
+    let end = Commit {
+        points: vec![PointRead { key: Bytes::from_static(MIGRATING), modified: mark.modified }],
+        writes: vec![Write { key: Bytes::from_static(MIGRATING), value: None }],
+        ..Commit::default()
+    };
+    destination.commit(end).await?;
+    Ok(removed)
+}
+
+/// Marks an empty destination, or finds the mark of a copy of the same source; the index that wrote it.
+async fn mark(destination: &dyn Store, seal: &Bytes) -> Result<u64> {
+    let snapshot = destination.snapshot().await?;
+    if let Some(found) = snapshot.get(MIGRATING).await? {
+        ensure!(
+            found.value == *seal,
+            "the destination holds an unfinished migration of another store; -reset removes it"
+        );
+        return Ok(found.modified);
+    }
+    let all = KeyRange { start: Vec::new(), end: Some(vec![STAGED]) };
+    ensure!(snapshot.scan(&all, 1).await?.is_empty(), "the destination is not empty");
+    let key = Bytes::from_static(MIGRATING);
+    let commit = Commit {
+        points: vec![PointRead { key: key.clone(), modified: 0 }],
+        ranges: vec![RangeRead { range: all, count: 0, seen_at: snapshot.index() }],
+        writes: vec![Write { key, value: Some(seal.clone()) }],
+    };
+    Ok(destination.commit(commit).await?)
+}
+
+async fn write_differences(
+    from: &dyn Snapshot,
+    destination: &dyn Store,
+    at_once: usize,
+) -> Result<Copied> {
+    let there = destination.snapshot().await?;
+    let mut differences = Differences::new(from, there.as_ref());
+    let pieces = stream::try_unfold(&mut differences, async |differences| {
+        let piece = differences.piece().await?;
+        anyhow::Ok((!piece.is_empty()).then_some((piece, differences)))
+    });
+    let committed = pieces.map_ok(async |piece: Vec<Write>| {
+        let removed = piece.iter().filter(|write| write.value.is_none()).count();
+        let counts = (piece.len().saturating_sub(removed), removed);
+        destination.commit(Commit { writes: piece, ..Commit::default() }).await?;
+        anyhow::Ok(counts)
+    });
+    let mut copied = Copied::default();
+    let mut committed = std::pin::pin!(committed.try_buffer_unordered(at_once));
+    while let Some((written, removed)) = committed.try_next().await? {
+        copied.written = copied.written.saturating_add(u64::try_from(written)?);
+        copied.removed = copied.removed.saturating_add(u64::try_from(removed)?);
+    }
+    drop(committed);
+    copied.entries = differences.seen;
+    Ok(copied)
+}
+
+/// Writes what the seal needs, which makes a server's store of the destination, and looks whether it is there.
+async fn finish(from: &dyn Snapshot, destination: &dyn Store, marked: u64) -> Result<u64> {
+    let entries = from.scan(&bootstrap(), usize::MAX).await?;
+    let key = Bytes::from_static(MIGRATING);
+    let mut writes: Vec<Write> = entries
+        .iter()
+        .map(|(key, entry)| Write { key: key.clone(), value: Some(entry.value.clone()) })
+        .collect();
+    writes.push(Write { key: key.clone(), value: None });
+    let points = vec![PointRead { key, modified: marked }];
+    destination.commit(Commit { points, writes, ..Commit::default() }).await?;
+    let there = destination.snapshot().await?.scan(&bootstrap(), usize::MAX).await?;
+    let same = there.len() == entries.len()
+        && there.iter().zip(&entries).all(|((a, one), (b, other))| a == b && one.value == other.value);
+    ensure!(same, "the destination does not have what was written to it");
+    Ok(u64::try_from(entries.len())?)
+}
+
+/// The entries of a range, in order.
+struct Entries<'a> {
+    snapshot: &'a dyn Snapshot,
+    rest: KeyRange,
+    page: VecDeque<(Bytes, Bytes)>,
+    ended: bool,
+}
+
+impl<'a> Entries<'a> {
+    fn new(snapshot: &'a dyn Snapshot) -> Self {
+        Self { snapshot, rest: sealed(), page: VecDeque::new(), ended: false }
+    }
+
+    async fn peek(&mut self) -> Result<Option<&(Bytes, Bytes)>> {
+        if self.page.is_empty() && !self.ended {
+            let found = self.snapshot.scan(&self.rest, PAGE).await?;
+            self.ended = found.len() < PAGE;
+            if let Some((last, _)) = found.last() {
+                self.rest = self.rest.after(last);
+            }
+            self.page.extend(found.into_iter().map(|(key, entry)| (key, entry.value)));
+        }
+        Ok(self.page.front())
+    }
+}
+
+/// What must be written to one store so that it has what another one has.
+struct Differences<'a> {
+    from: Entries<'a>,
+    to: Entries<'a>,
+    /// Entries of the first that were come across.
+    seen: u64,
+}
+
+impl<'a> Differences<'a> {
+    fn new(from: &'a dyn Snapshot, to: &'a dyn Snapshot) -> Self {
+        Self { from: Entries::new(from), to: Entries::new(to), seen: 0 }
+    }
+
+    async fn next(&mut self) -> Result<Option<Write>> {
+        loop {
+            let there = self.to.peek().await?.cloned();
+            let wanted = self.from.peek().await?.cloned();
+            match (wanted, there) {
+                (None, None) => return Ok(None),
+                (Some((key, value)), there) if there.as_ref().is_none_or(|(other, _)| key <= *other) => {
+                    self.from.page.pop_front();
+                    self.seen = self.seen.saturating_add(1);
+                    let same_key = there.as_ref().is_some_and(|(other, _)| key == *other);
+                    if same_key {
+                        self.to.page.pop_front();
+                    }
+                    if same_key && there.is_some_and(|(_, other)| value == other) {
+                        continue;
+                    }
+                    return Ok(Some(Write { key, value: Some(value) }));
+                }
+                (_, Some((key, _))) => {
+                    self.to.page.pop_front();
+                    return Ok(Some(Write { key, value: None }));
+                }
+                // The second pattern has every case with an entry wanted and none there.
+                (Some(_), None) => return Ok(None),
+            }
+        }
+    }
+
+    /// As much as fits into a commit; nothing at the end.
+    async fn piece(&mut self) -> Result<Vec<Write>> {
+        let (mut piece, mut bytes) = (Vec::new(), 0usize);
+        while piece.len() < PIECE_KEYS && bytes < PIECE_BYTES {
+            let Some(write) = self.next().await? else { break };
+            let size = write.value.as_ref().map_or(0, Bytes::len);
+            bytes = bytes.saturating_add(write.key.len()).saturating_add(size);
+            piece.push(write);
+        }
+        Ok(piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_storage::InMemory;
+
+    use super::*;
+
+    fn key(space: u8, name: &str) -> Bytes {
+        [&[space], name.as_bytes()].concat().into()
+    }
+
+    async fn put(store: &InMemory, entries: &[(Bytes, &str)]) {
+        let write = |(key, value): &(Bytes, &str)| Write {
+            key: key.clone(),
+            value: Some(Bytes::copy_from_slice(value.as_bytes())),
+        };
+        let writes = entries.iter().map(write).collect();
+        store.commit(Commit { writes, ..Commit::default() }).await.unwrap();
+    }
+
+    async fn source(seal: &str) -> InMemory {
+        let store = InMemory::new();
+        put(&store, &[(bootstrap_key("seal-config").into(), seal), (bootstrap_key("keyring").into(), "k")])
+            .await;
+        let names: Vec<String> = (0..1000).map(|number| format!("{number:05}")).collect();
+        let entries: Vec<(Bytes, &str)> =
+            names.iter().map(|name| (key(2, name), name.as_str())).collect();
+        put(&store, &entries).await;
+        put(&store, &[(key(1, "mounts"), "m"), (key(STAGED, "old"), "of a restore that broke off")]).await;
+        store
+    }
+
+    async fn everything(store: &InMemory) -> Vec<(Bytes, Bytes)> {
+        let snapshot = store.snapshot().await.unwrap();
+        let all = snapshot.scan(&KeyRange { start: Vec::new(), end: Some(vec![STAGED]) }, usize::MAX).await;
+        all.unwrap().into_iter().map(|(key, entry)| (key, entry.value)).collect()
+    }
+
+    #[tokio::test]
+    async fn everything_arrives_once() {
+        let (from, to) = (source("a").await, InMemory::new());
+        let copied = copy(&from, &to, 4).await.unwrap();
+        assert_eq!(copied, Copied { entries: 1003, written: 1001, removed: 0 });
+        assert_eq!(everything(&to).await, everything(&from).await);
+        assert_eq!(to.snapshot().await.unwrap().get(MIGRATING).await.unwrap(), None);
+        let again = copy(&from, &to, 4).await.unwrap_err().to_string();
+        assert_eq!(again, "the destination is not empty");
+        assert!(reset(&to).await.unwrap_err().to_string().contains("no unfinished migration"));
+        assert_eq!(everything(&to).await.len(), 1003);
+    }
+
+    #[tokio::test]
+    async fn what_broke_off_goes_on_and_follows_the_source() {
+        let (from, to) = (source("a").await, InMemory::new());
+        mark(&to, &Bytes::from_static(b"a")).await.unwrap();
+        let half: Vec<(Bytes, &str)> =
+            vec![(key(2, "00000"), "00000"), (key(2, "00001"), "older"), (key(2, "gone"), "since")];
+        put(&to, &half).await;
+        let copied = copy(&from, &to, 1).await.unwrap();
+        assert_eq!(copied, Copied { entries: 1003, written: 1000, removed: 1 });
+        assert_eq!(everything(&to).await, everything(&from).await);
+    }
+
+    #[tokio::test]
+    async fn another_sources_leftovers_stay_until_they_are_reset() {
+        let (from, to) = (source("a").await, InMemory::new());
+        mark(&to, &Bytes::from_static(b"b")).await.unwrap();
+        put(&to, &[(key(2, "b"), "b")]).await;
+        assert!(copy(&from, &to, 1).await.unwrap_err().to_string().contains("of another store"));
+        assert_eq!(reset(&to).await.unwrap(), 1);
+        copy(&from, &to, 1).await.unwrap();
+        assert_eq!(everything(&to).await, everything(&from).await);
+    }
+
+    #[tokio::test]
+    async fn a_source_without_a_seal_is_none() {
+        let error = copy(&InMemory::new(), &InMemory::new(), 1).await.unwrap_err();
+        assert_eq!(error.to_string(), "the source is not initialized");
+    }
+}
