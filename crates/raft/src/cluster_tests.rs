@@ -486,6 +486,43 @@ async fn a_peers_json_that_makes_no_sense_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_left_is_looked_at_and_recovered_offline() {
+    let mut cluster = Cluster::of(3).await;
+    let index = cluster.leader().await.commit(put("a", "1")).await.unwrap();
+    cluster.agree().await;
+    let path = cluster.root.path().join("n1");
+    assert!(matches!(Offline::open(&path).await, Err(OpenError::Locked { .. })));
+    for node in std::mem::take(&mut cluster.nodes) {
+        node.close().await;
+    }
+    let offline = Offline::open(&path).await.unwrap();
+    let survey = offline.survey();
+    assert_eq!(survey.node_id, "n1");
+    assert!(survey.last.index >= index && survey.committed <= survey.last.index, "{survey:?}");
+    let names: Vec<&str> = survey.members.iter().map(|member| member.node_id.as_str()).collect();
+    assert_eq!(names, ["n0", "n1", "n2"]);
+    let stranger = Kept { node_id: "n9".to_owned(), address: String::new() };
+    let refused = offline.recover(&[stranger]).await.unwrap_err().to_string();
+    assert!(refused.contains("\"n9\" is no member"), "{refused}");
+    offline.close().await;
+
+    let offline = Offline::open(&path).await.unwrap();
+    assert_eq!(offline.survey(), survey, "what was refused changed nothing");
+    let at = offline.recover(&[]).await.unwrap();
+    assert_eq!((at.index, at > survey.last), (survey.last.index + 1, true));
+    offline.close().await;
+    let last = cluster.open("n1").await;
+    until("leadership", async || (last.role() == Role::Leads).then_some(())).await;
+    assert_eq!(get(&last, "a").await.as_deref(), Some(&b"1"[..]));
+    assert_eq!(last.members().len(), 1);
+    last.close().await;
+
+    let nowhere = cluster.root.path().join("nowhere");
+    assert!(matches!(Offline::open(&nowhere).await, Err(OpenError::Foreign { .. })));
+    assert!(!nowhere.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_nodes_have_what_is_restored() {
     let cluster = Cluster::of(3).await;
     let leader = cluster.leader().await;

@@ -21,6 +21,7 @@ mod log;
 mod maintenance;
 mod members;
 mod network;
+mod offline;
 mod options;
 mod peers;
 mod proposer;
@@ -38,6 +39,7 @@ mod tests;
 mod types;
 
 pub use members::{Member, MemberStatus};
+pub use offline::{Kept, Offline, Position, Survey, SurveyedMember};
 pub use options::{OpenError, Options};
 pub use peers::{Isolated, Peer, Rpc, Transport, TransportError};
 pub use role::Role;
