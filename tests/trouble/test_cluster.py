@@ -230,6 +230,30 @@ class ThreeNodes(unittest.TestCase):
         self.assertLess(pause, FAILOVER_LIMIT_S)
         self.assert_all_there(writers)
 
+    def test_there_is_nobody_to_step_down_for(self):
+        """All others vote, but are sealed."""
+        leader = self.cluster.leader()
+        writer = Writer(leader, "nobody")
+        for node in self.cluster.standbys():
+            node.stop()
+            node.start()
+        self.written(leader.http(), "before", 1)
+        writer.start()
+        wait_for("a write", lambda: writer.acknowledged)
+        begun = time.monotonic()
+        told = leader.http().put("sys/step-down")
+        self.assertEqual((told.status, told.errors[0].split(":")[0]), (500, "no other node can take over"))
+        # Longer than a lease lasts and an election takes: what a handover that fails would show.
+        wait_for("writes after it", lambda: writer.times and writer.times[-1] > begun + 3)
+        writer.stop()
+        self.assertEqual(writer.failures, [])
+        self.assertLess(longest_pause(writer.times, begun, begun + 3), 1)
+        self.assertTrue(leader.http().get("sys/leader").json["is_self"])
+        for node in self.cluster.nodes:
+            if node is not leader:
+                self.cluster.unseal(node)
+        self.assert_all_there([writer])
+
     def assert_all_there(self, writers):
         leader = self.cluster.leader()
         for writer in writers:

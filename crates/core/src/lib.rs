@@ -39,7 +39,7 @@ pub use auditing::{AuditEntry, AuditedHeader, Auditing, NewDevice};
 pub use catalog::Catalog;
 pub use cluster::{
     Admission, Answered, AutopilotConfig, AutopilotServer, AutopilotState, Challenge, ClusterNode, Conduct,
-    Discovery, Introducer, LeaderAddress, Whom,
+    Discovery, Introducer, LeaderAddress, SteppedDown, Whom,
 };
 pub use envelope::Envelope;
 pub use keeper::{InitError, Initialized, KeyStatus, RotationConfig, SealStatus, Standing, UnsealError};

@@ -15,7 +15,9 @@ use strongroom_storage::{CommitError, Index, Observer, Store};
 use tempfile::TempDir;
 
 use crate::tests::{all, get, options, put, saved};
-use crate::{Member, Options, Peer, RaftStore, Role, Rpc, Transport, TransportError};
+use crate::{
+    Kept, Member, Offline, OpenError, Options, Peer, RaftStore, Role, Rpc, Transport, TransportError,
+};
 
 /// The network: who is there, and which ways are cut.
 #[derive(Default)]
@@ -295,7 +297,9 @@ async fn who_hands_over_counts_on_its_lease_no_longer() {
     let cluster = Cluster::of(3).await;
     cluster.agree().await;
     let old = cluster.leader().await;
-    assert!(old.hand_over(None).await.unwrap());
+    let successors = old.successors().await;
+    assert_eq!(successors.len(), 2, "{successors:?}");
+    assert!(old.hand_over(&successors[0]).await.unwrap());
     assert_ne!(old.role(), Role::Leads);
     cluster.agree().await;
     cluster.close().await;
@@ -346,10 +350,10 @@ async fn leadership_is_handed_over() {
     let cluster = Cluster::of(3).await;
     cluster.agree().await;
     let old = cluster.leader().await;
-    assert!(old.hand_over(Some("n2")).await.unwrap());
+    assert!(old.hand_over("n2").await.unwrap());
     until("n2 leading", async || cluster.nodes[2].is_leader().then_some(())).await;
     cluster.agree().await;
-    assert!(!old.hand_over(None).await.unwrap(), "it leads no more");
+    assert!(!old.hand_over("n1").await.unwrap(), "it leads no more");
     cluster.close().await;
 }
 
@@ -483,6 +487,24 @@ async fn a_peers_json_that_makes_no_sense_changes_nothing() {
         assert!(refused.contains("raft/peers.json") && refused.contains(expected), "{text}: {refused}");
         assert!(path.join("raft/peers.json").exists());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_goes_to_who_could_lead() {
+    let cluster = Cluster::of(3).await;
+    cluster.agree().await;
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    others[0].set_eligible(false);
+    assert_eq!(leader.successors().await, [others[1].node_id()]);
+    cluster.hub.cut.lock().unwrap().insert((leader.raft_id(), others[1].raft_id()));
+    assert!(leader.successors().await.is_empty());
+    cluster.heal();
+    others[1].set_eligible(false);
+    assert!(leader.successors().await.is_empty());
+    cluster.agree().await;
+    assert_eq!(cluster.leader().await.raft_id(), leader.raft_id());
+    cluster.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

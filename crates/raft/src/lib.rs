@@ -17,6 +17,7 @@
 mod cluster_tests;
 mod codec;
 mod directory;
+mod handover;
 mod log;
 mod maintenance;
 mod members;

@@ -267,6 +267,11 @@ impl RaftStore {
         running.map_err(|error| StoreError::Failed(error.to_string()))
     }
 
+    /// Whether the disk has room for writes.
+    pub(crate) fn has_room(&self) -> bool {
+        self.space.is_there()
+    }
+
     pub(crate) async fn propose(&self, commit: Commit) -> Result<Index, CommitError> {
         let closed = || CommitError::Store(StoreError::Closed);
         let proposals =

@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use strongroom_core::{ClusterNode, Core, SealStatus};
+use strongroom_core::{ClusterNode, Core, SealStatus, SteppedDown};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Engine, EngineError, Extension, Input, IntoReply, OperationDoc, Reply, bad_request,
@@ -281,8 +281,13 @@ async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, Eng
 
 /// With no other node there is nobody to hand over to: as in Vault, nothing happens.
 async fn step_down(Extension(core): Extension<Core>) -> Result<(), EngineError> {
-    core.step_down().await;
-    Ok(())
+    match core.step_down().await {
+        SteppedDown::Nothing | SteppedDown::HandedOver => Ok(()),
+        SteppedDown::NobodyReady => {
+            let reason = "no other node can take over: each is sealed, not reached or out of space; this node stays active";
+            Err(EngineError::Status(500, reason.to_owned()))
+        }
+    }
 }
 
 async fn sanitized(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {

@@ -295,28 +295,41 @@ impl Core {
         }
     }
 
-    /// Gives up being the active node, if another can take over. Where none can, or this is not the active one: false.
-    pub async fn step_down(&self) -> bool {
-        let Some(node) = self.cluster().filter(|node| node.store.is_leader()) else { return false };
-        let able = |member: &MemberStatus| member.voter && !member.leader;
-        let mut successors: Vec<MemberStatus> = node.store.members().into_iter().filter(able).collect();
-        successors.sort_by_key(|member| std::cmp::Reverse(member.last_log));
-        for successor in successors {
-            let name = successor.member.node_id;
-            if !matches!(node.store.hand_over(Some(&name)).await, Ok(true)) {
+    /// Gives up being the active node, if another can take over. Where none can, this one goes on.
+    pub async fn step_down(&self) -> SteppedDown {
+        let Some(node) = self.cluster().filter(|node| node.store.is_leader()) else {
+            return SteppedDown::Nothing;
+        };
+        let has_others = node.store.members().iter().any(|member| member.voter && !member.leader);
+        if !has_others {
+            return SteppedDown::Nothing;
+        }
+        for successor in node.store.successors().await {
+            if !matches!(node.store.hand_over(&successor).await, Ok(true)) {
                 continue;
             }
-            // One that is sealed does not take over: the next is asked.
             for _ in 0..HANDOVER_LOOKS {
                 if !node.store.is_leader() {
-                    tracing::info!(successor = name, "stepped down");
-                    return true;
+                    tracing::info!(successor, "stepped down");
+                    return SteppedDown::HandedOver;
                 }
                 self.environment.clock.sleep(HANDOVER_LOOK).await;
             }
         }
-        false
+        tracing::warn!("not stepped down: no other node is unsealed, reached and able to write");
+        SteppedDown::NobodyReady
     }
+}
+
+/// What came of stepping down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SteppedDown {
+    /// This is not the active node, or there is no other voter.
+    Nothing,
+    /// Another node leads.
+    HandedOver,
+    /// No other node could take over.
+    NobodyReady,
 }
 
 /// How long it is looked whether a successor has taken over.
