@@ -3,11 +3,9 @@
 import base64
 import json
 import os
-import re
 import signal
 import subprocess
 import tempfile
-import textwrap
 import threading
 import time
 import unittest
@@ -232,6 +230,30 @@ class ThreeNodes(unittest.TestCase):
         self.assertLess(pause, FAILOVER_LIMIT_S)
         self.assert_all_there(writers)
 
+    def test_there_is_nobody_to_step_down_for(self):
+        """All others vote, but are sealed."""
+        leader = self.cluster.leader()
+        writer = Writer(leader, "nobody")
+        for node in self.cluster.standbys():
+            node.stop()
+            node.start()
+        self.written(leader.http(), "before", 1)
+        writer.start()
+        wait_for("a write", lambda: writer.acknowledged)
+        begun = time.monotonic()
+        told = leader.http().put("sys/step-down")
+        self.assertEqual((told.status, told.errors[0].split(":")[0]), (500, "no other node can take over"))
+        # Longer than a lease lasts and an election takes: what a handover that fails would show.
+        wait_for("writes after it", lambda: writer.times and writer.times[-1] > begun + 3)
+        writer.stop()
+        self.assertEqual(writer.failures, [])
+        self.assertLess(longest_pause(writer.times, begun, begun + 3), 1)
+        self.assertTrue(leader.http().get("sys/leader").json["is_self"])
+        for node in self.cluster.nodes:
+            if node is not leader:
+                self.cluster.unseal(node)
+        self.assert_all_there([writer])
+
     def assert_all_there(self, writers):
         leader = self.cluster.leader()
         for writer in writers:
@@ -331,88 +353,6 @@ class WithoutQuorum(unittest.TestCase):
         cluster.unseal(last)
         read = cluster.leader().http().get("secret/data/a")
         self.assertEqual(read.data["data"], {"v": 1})
-
-
-class QuorumLossRunbook(unittest.TestCase):
-    """docs/runbooks/quorum-loss.md, as it stands there."""
-
-    PAGE = Path(__file__).resolve().parents[2] / "docs/runbooks/quorum-loss.md"
-    FENCE = re.compile(r"^ *```bash quorum-loss( stopped)?\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-
-    def run_step(self, node, script):
-        with tempfile.TemporaryDirectory() as tools:
-            (Path(tools) / "vault").symlink_to(harness.find_binary())
-            environment = os.environ | {
-                "PATH": f"{tools}:{os.environ['PATH']}", "HOME": tools, "VAULT_ADDR": node.address,
-                "VAULT_TOKEN": node.root_token, "NODE": node.node_id, "DATA": str(node.storage_path)}
-            command = ["bash", "-euo", "pipefail", "-c", textwrap.dedent(script)]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-        self.assertEqual(done.returncode, 0, f"{script}\n{done.stdout}{done.stderr}")
-        return done.stdout
-
-    def test_two_of_three_nodes_are_lost_for_good(self):
-        cluster = Cluster(3)
-        self.addCleanup(cluster.remove)
-        root = cluster.leader().http()
-        root.expect(204, "POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
-        for number in range(50):
-            told = root.expect(200, "POST", f"secret/data/{number}", {"data": {"v": number}})
-        index = {"X-Vault-Index": told.headers["x-vault-index"]}
-        last = cluster.standbys()[0]
-        last.http().expect(200, "GET", "secret/data/49", headers=index)
-        for node in cluster.nodes:
-            if node is not last:
-                node.kill()
-                harness.shutil.rmtree(node.storage_path)
-        steps = self.FENCE.findall(self.PAGE.read_text())
-        self.assertEqual([bool(stopped) for stopped, _ in steps], [False, True, False])
-        begun = time.monotonic()
-        self.assertIn("Raft Committed Index", self.run_step(last, steps[0][1]))
-        last.stop()
-        self.run_step(last, steps[1][1])
-        self.addCleanup(harness.shutil.rmtree, f"{last.storage_path}.before-recovery")
-        last.start()
-        cluster.unseal(last)
-        last.http().expect(200, "POST", "secret/data/after", {"data": {"v": 1}})
-        recovered = time.monotonic() - begun
-        listed = self.run_step(last, steps[2][1])
-        print(f"recovered from the loss of two of three nodes in {recovered:.1f} s", flush=True)
-        self.assertLess(recovered, 60)
-        self.assertIn(last.node_id, listed)
-        self.assertEqual([peer["node_id"] for peer in cluster.peers(last)], [last.node_id])
-        self.assertIn("recovering from the loss of the quorum", last.log.read_text())
-        for number in range(50):
-            self.assertEqual(last.http().get(f"secret/data/{number}").data["data"], {"v": number})
-        self.rebuild(cluster, last)
-
-    def rebuild(self, cluster, last):
-        for node in cluster.nodes:
-            if node is not last:
-                node.storage_path.mkdir()
-                node.start()
-                cluster.join(node, through=last)
-        cluster.wait_voters(3)
-        names = [peer["node_id"] for peer in cluster.peers(last)]
-        self.assertEqual(names, ["node1", "node2", "node3"])
-        told = last.http().expect(200, "POST", "secret/data/new", {"data": {"v": 2}})
-        index = {"X-Vault-Index": told.headers["x-vault-index"]}
-        for node in cluster.nodes:
-            self.assertEqual(node.http().get("secret/data/new", headers=index).data["data"], {"v": 2})
-
-    def test_a_file_that_cannot_be_followed_is_refused(self):
-        cluster = Cluster(1)
-        self.addCleanup(cluster.remove)
-        node = cluster.nodes[0]
-        node.stop()
-        (node.storage_path / "raft").mkdir()
-        (node.storage_path / "raft/peers.json").write_text('[{"id": "node7", "address": "127.0.0.1:8201"}]')
-        with self.assertRaises(harness.ServerError):
-            node.start()
-        self.assertIn("node7", node.log.read_text())
-        (node.storage_path / "raft/peers.json").unlink()
-        node.start()
-        cluster.unseal(node)
-        self.assertEqual(status(node, "sys/health"), 200)
 
 
 class DevelopmentCluster(unittest.TestCase):

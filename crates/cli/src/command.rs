@@ -22,7 +22,18 @@ pub(crate) enum Body {
     /// A handler.
     Run(Handler),
     /// A command that the embedding program implements; it gets all words behind the name.
-    Outside,
+    Outside(Outside),
+}
+
+/// The commands that the embedding program implements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// `server`.
+    Server,
+    /// `operator migrate`.
+    Migrate,
+    /// `operator raft recover`.
+    Recover,
 }
 
 /// One command.
@@ -109,8 +120,8 @@ impl Command {
     }
 
     /// A command that the embedding program implements.
-    pub(crate) const fn outside(name: &'static str, about: &'static str) -> Self {
-        Self::new(name, about, "[options]", "", Body::Outside)
+    pub(crate) const fn outside(name: &'static str, about: &'static str, which: Outside) -> Self {
+        Self::new(name, about, "[options]", "", Body::Outside(which))
     }
 
     /// Adds `-format`.

@@ -29,6 +29,7 @@ use std::io::Write;
 use std::pin::Pin;
 
 use crate::call::Call;
+pub use crate::command::Outside;
 use crate::command::{Body, Command, Handler, find};
 use crate::failure::{Failure, Outcome};
 pub use crate::io::{Io, Lookup};
@@ -41,9 +42,10 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The commands that the embedding program implements.
 pub trait Commands: Sync {
-    /// Runs the server with the words behind `server`, and answers with the exit code.
-    fn server<'a>(
+    /// Runs one with the words behind its name, and answers with the exit code.
+    fn run<'a>(
         &'a self,
+        command: Outside,
         args: Vec<String>,
         io: &'a mut Io,
     ) -> Pin<Box<dyn Future<Output = i32> + Send + 'a>>;
@@ -132,8 +134,8 @@ async fn dispatch(
         _ => {}
     }
     let (command, path, rest) = find(&tree::ROOT, words);
-    if matches!(command.body, Body::Outside) {
-        return Ok(commands.server(rest.to_vec(), io).await);
+    if let Body::Outside(outside) = command.body {
+        return Ok(commands.run(outside, rest.to_vec(), io).await);
     }
     if wants_help(command, rest) {
         io.stdout.write_all(help::text(program, &path, command).as_bytes())?;

@@ -12,18 +12,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::testing::io;
-use crate::{Commands, Io, run};
+use crate::{Commands, Io, Outside, run};
 
 struct Server;
 
 impl Commands for Server {
-    fn server<'a>(
+    fn run<'a>(
         &'a self,
+        command: Outside,
         args: Vec<String>,
         io: &'a mut Io,
     ) -> Pin<Box<dyn Future<Output = i32> + Send + 'a>> {
         Box::pin(async move {
-            writeln!(io.stdout, "server {args:?}").unwrap();
+            writeln!(io.stdout, "{command:?} {args:?}").unwrap();
             7
         })
     }

@@ -1,6 +1,6 @@
 //! The table of all commands.
 
-use crate::command::Command;
+use crate::command::{Command, Outside};
 use crate::commands::{
     audit, auth, completion, kv, lease, logical, login, monitor, namespace, operator, path_help,
 };
@@ -41,4 +41,4 @@ pub(crate) static ROOT: Command = Command::group(
     ],
 );
 
-static SERVER: Command = Command::outside("server", "Start a server");
+static SERVER: Command = Command::outside("server", "Start a server", Outside::Server);

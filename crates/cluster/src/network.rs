@@ -195,6 +195,7 @@ pub(crate) fn path_of(rpc: Rpc) -> &'static str {
         Rpc::PreVote => "/raft/pre-vote",
         Rpc::Transfer => "/raft/transfer",
         Rpc::Membership => "/raft/membership",
+        Rpc::Ready => "/raft/ready",
     }
 }
 

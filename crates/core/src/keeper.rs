@@ -386,7 +386,10 @@ impl Core {
 
     /// Drops keys and opened entries. Requests under way fail at their next look into storage.
     pub async fn seal(&self) {
-        self.step_down().await;
+        if self.cluster().is_some() {
+            // In a shared database, giving up the lock is all there is to it.
+            self.step_down().await;
+        }
         self.set_eligible(false);
         let mut keeper = self.keeper.lock().await;
         keeper.collector = None;

@@ -15,7 +15,9 @@ use strongroom_storage::{CommitError, Index, Observer, Store};
 use tempfile::TempDir;
 
 use crate::tests::{all, get, options, put, saved};
-use crate::{Member, Options, Peer, RaftStore, Role, Rpc, Transport, TransportError};
+use crate::{
+    Kept, Member, Offline, OpenError, Options, Peer, RaftStore, Role, Rpc, Transport, TransportError,
+};
 
 /// The network: who is there, and which ways are cut.
 #[derive(Default)]
@@ -295,7 +297,9 @@ async fn who_hands_over_counts_on_its_lease_no_longer() {
     let cluster = Cluster::of(3).await;
     cluster.agree().await;
     let old = cluster.leader().await;
-    assert!(old.hand_over(None).await.unwrap());
+    let successors = old.successors().await;
+    assert_eq!(successors.len(), 2, "{successors:?}");
+    assert!(old.hand_over(&successors[0]).await.unwrap());
     assert_ne!(old.role(), Role::Leads);
     cluster.agree().await;
     cluster.close().await;
@@ -346,10 +350,10 @@ async fn leadership_is_handed_over() {
     let cluster = Cluster::of(3).await;
     cluster.agree().await;
     let old = cluster.leader().await;
-    assert!(old.hand_over(Some("n2")).await.unwrap());
+    assert!(old.hand_over("n2").await.unwrap());
     until("n2 leading", async || cluster.nodes[2].is_leader().then_some(())).await;
     cluster.agree().await;
-    assert!(!old.hand_over(None).await.unwrap(), "it leads no more");
+    assert!(!old.hand_over("n1").await.unwrap(), "it leads no more");
     cluster.close().await;
 }
 
@@ -483,6 +487,61 @@ async fn a_peers_json_that_makes_no_sense_changes_nothing() {
         assert!(refused.contains("raft/peers.json") && refused.contains(expected), "{text}: {refused}");
         assert!(path.join("raft/peers.json").exists());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_goes_to_who_could_lead() {
+    let cluster = Cluster::of(3).await;
+    cluster.agree().await;
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    others[0].set_eligible(false);
+    assert_eq!(leader.successors().await, [others[1].node_id()]);
+    cluster.hub.cut.lock().unwrap().insert((leader.raft_id(), others[1].raft_id()));
+    assert!(leader.successors().await.is_empty());
+    cluster.heal();
+    others[1].set_eligible(false);
+    assert!(leader.successors().await.is_empty());
+    cluster.agree().await;
+    assert_eq!(cluster.leader().await.raft_id(), leader.raft_id());
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_left_is_looked_at_and_recovered_offline() {
+    let mut cluster = Cluster::of(3).await;
+    let index = cluster.leader().await.commit(put("a", "1")).await.unwrap();
+    cluster.agree().await;
+    let path = cluster.root.path().join("n1");
+    assert!(matches!(Offline::open(&path).await, Err(OpenError::Locked { .. })));
+    for node in std::mem::take(&mut cluster.nodes) {
+        node.close().await;
+    }
+    let offline = Offline::open(&path).await.unwrap();
+    let survey = offline.survey();
+    assert_eq!(survey.node_id, "n1");
+    assert!(survey.last.index >= index && survey.committed <= survey.last.index, "{survey:?}");
+    let names: Vec<&str> = survey.members.iter().map(|member| member.node_id.as_str()).collect();
+    assert_eq!(names, ["n0", "n1", "n2"]);
+    let stranger = Kept { node_id: "n9".to_owned(), address: String::new() };
+    let refused = offline.recover(&[stranger]).await.unwrap_err().to_string();
+    assert!(refused.contains("\"n9\" is no member"), "{refused}");
+    offline.close().await;
+
+    let offline = Offline::open(&path).await.unwrap();
+    assert_eq!(offline.survey(), survey, "what was refused changed nothing");
+    let at = offline.recover(&[]).await.unwrap();
+    assert_eq!((at.index, at > survey.last), (survey.last.index + 1, true));
+    offline.close().await;
+    let last = cluster.open("n1").await;
+    until("leadership", async || (last.role() == Role::Leads).then_some(())).await;
+    assert_eq!(get(&last, "a").await.as_deref(), Some(&b"1"[..]));
+    assert_eq!(last.members().len(), 1);
+    last.close().await;
+
+    let nowhere = cluster.root.path().join("nowhere");
+    assert!(matches!(Offline::open(&nowhere).await, Err(OpenError::Foreign { .. })));
+    assert!(!nowhere.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,10 +17,12 @@
 mod cluster_tests;
 mod codec;
 mod directory;
+mod handover;
 mod log;
 mod maintenance;
 mod members;
 mod network;
+mod offline;
 mod options;
 mod peers;
 mod proposer;
@@ -38,6 +40,7 @@ mod tests;
 mod types;
 
 pub use members::{Member, MemberStatus};
+pub use offline::{Kept, Offline, Position, Survey, SurveyedMember};
 pub use options::{OpenError, Options};
 pub use peers::{Isolated, Peer, Rpc, Transport, TransportError};
 pub use snapshots::{Checked, Saved, SavedFacts, check_saved};

@@ -225,25 +225,4 @@ impl RaftStore {
         }
         self.change(ChangeMembers::RemoveNodes(only), false).await
     }
-
-    /// Hands leadership to another voter: the one that is named, or the one that has most of the log. Without one, or
-    /// on a node that does not lead, false.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Failed`] where this node has stopped.
-    pub async fn hand_over(&self, to: Option<&str>) -> Result<bool, StoreError> {
-        if !self.is_leader() {
-            return Ok(false);
-        }
-        let able = |status: &MemberStatus| {
-            status.voter && !status.leader && to.is_none_or(|to| status.member.node_id == to)
-        };
-        let best = self.members().into_iter().filter(able).max_by_key(|status| status.last_log);
-        let Some(successor) = best else { return Ok(false) };
-        self.inner.contact.hand_over();
-        let handed = self.inner.raft.trigger().transfer_leader(successor.member.raft_id).await;
-        handed.map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(true)
-    }
 }

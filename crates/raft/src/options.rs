@@ -171,7 +171,7 @@ pub enum OpenError {
         supported: u32,
     },
     /// What is stored is not what was written.
-    #[error("{path}: corrupt at offset {offset}: {reason}", path = path.display())]
+    #[error("{path}: corrupt at offset {offset}: {reason} (see docs/runbooks/rebuild-node.md)", path = path.display())]
     Corrupt {
         /// The damaged file.
         path: PathBuf,

@@ -29,11 +29,14 @@ pub enum Rpc {
     Transfer,
     /// Am I still one of you?
     Membership,
+    /// Could you lead?
+    Ready,
 }
 
 impl Rpc {
     /// All there are.
-    pub const ALL: [Self; 5] = [Self::Append, Self::Vote, Self::PreVote, Self::Transfer, Self::Membership];
+    pub const ALL: [Self; 6] =
+        [Self::Append, Self::Vote, Self::PreVote, Self::Transfer, Self::Membership, Self::Ready];
 
     /// What it is called between nodes.
     pub const fn name(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Rpc {
             Self::PreVote => "pre-vote",
             Self::Transfer => "transfer",
             Self::Membership => "membership",
+            Self::Ready => "ready",
         }
     }
 }

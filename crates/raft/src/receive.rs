@@ -61,6 +61,7 @@ impl RaftStore {
                 let request: TransferLeaderRequest<Types> = decode(body).map_err(malformed)?;
                 answer(&raft.handle_transfer_leader(request).await.map_err(|error| failed(&error))?)
             }
+            Rpc::Ready => answer(&self.is_ready()),
             Rpc::Membership => answer(&self.is_out(decode(body).map_err(malformed)?)),
         }
     }

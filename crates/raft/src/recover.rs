@@ -28,19 +28,19 @@ use crate::state::{Machine, State};
 use crate::types::{Entry, LeaderId, LogId, Membership, Node, Vote};
 
 /// Where the file is, in the data directory.
-const PEERS: &str = "raft/peers.json";
+pub(crate) const PEERS: &str = "raft/peers.json";
 
 /// A member as the file names it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Peer {
+pub(crate) struct Peer {
     /// The node's name (`node_id`).
-    id: String,
+    pub(crate) id: String,
     /// Where it talks to its peers, `host:port` or a URL; as before where empty.
     #[serde(default)]
-    address: String,
+    pub(crate) address: String,
     #[serde(default)]
-    non_voter: bool,
+    pub(crate) non_voter: bool,
 }
 
 /// Where there is a `peers.json`: makes its members those of the cluster, durably, and removes the file. Run before
@@ -59,12 +59,39 @@ pub(crate) async fn recover(
     };
     let refused = |reason: String| OpenError::Recovery { path: path.clone(), reason };
     let peers: Vec<Peer> = serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
-    let failed = |error: &dyn std::fmt::Display| OpenError::Start(format!("recovery: {error}"));
-    let (mut log, mut machine) = (log.clone(), Machine(state.clone()));
-    let before = StorageHelper::new(&mut log, &mut machine).get_membership().await;
-    let before = before.map_err(|error| failed(&error))?;
-    let members = members_of(&peers, before.effective().membership(), identity).map_err(refused)?;
+    rewrite(identity, log, state, &peers).await.map_err(|error| match error {
+        Rewrite::Unfit(reason) => refused(reason),
+        Rewrite::Failed(reason) => OpenError::Start(format!("recovery: {reason}")),
+    })?;
+    remove(&path).map_err(OpenError::io(&path))
+}
 
+/// Why the members could not be made those that were asked for.
+pub(crate) enum Rewrite {
+    /// It makes no sense to ask for them; nothing was changed.
+    Unfit(String),
+    /// Storage failed.
+    Failed(String),
+}
+
+/// The members as last written to the log, committed or not.
+pub(crate) async fn membership(log: &Log, state: &Arc<State>) -> Result<Membership, String> {
+    let (mut log, mut machine) = (log.clone(), Machine(state.clone()));
+    let found = StorageHelper::new(&mut log, &mut machine).get_membership().await;
+    found.map(|found| found.effective().membership().clone()).map_err(|error| error.to_string())
+}
+
+/// Makes these the members, durably, by an entry after all that is there; answers where it is.
+pub(crate) async fn rewrite(
+    identity: &Identity,
+    log: &Log,
+    state: &Arc<State>,
+    peers: &[Peer],
+) -> Result<LogId, Rewrite> {
+    let failed = |error: &dyn std::fmt::Display| Rewrite::Failed(error.to_string());
+    let before = membership(log, state).await.map_err(Rewrite::Failed)?;
+    let members = members_of(peers, &before, identity).map_err(Rewrite::Unfit)?;
+    let mut log = log.clone();
     let last = log.last().max(state.durable_position());
     let vote = log.read_vote().await.map_err(|error| failed(&error))?;
     let entry = next_entry(identity.raft_id, last, vote, members).map_err(|error| failed(&error))?;
@@ -77,8 +104,9 @@ pub(crate) async fn recover(
     // The vote first: no entry may be of a later term than the vote.
     let term = entry.log_id.committed_leader_id().term;
     log.save_vote(&Vote::new(term, identity.raft_id)).await.map_err(|error| failed(&error))?;
+    let at = entry.log_id;
     log.blocking_append([entry]).await.map_err(|error| failed(&error))?;
-    remove(&path).map_err(OpenError::io(&path))
+    Ok(at)
 }
 
 /// The membership that the file asks for. A node that is no member has no number that could be written into it.

@@ -12,10 +12,10 @@ use async_trait::async_trait;
 use openraft::async_runtime::WatchReceiver;
 use openraft::type_config::alias::{InstantOf, WatchReceiverOf};
 use openraft::{Instant as _, RaftMetrics};
-use strongroom_storage::{Active, Coordinator, Role};
+use strongroom_storage::{Active, Coordinator, Role, SteppedDown};
 
 use crate::RaftStore;
-use crate::members::{Member, MemberStatus};
+use crate::members::Member;
 use crate::types::Types;
 
 type Instant = InstantOf<Types>;
@@ -161,27 +161,23 @@ impl Coordinator for RaftStore {
         Self::cluster_id(self)
     }
 
-    async fn step_down(&self) -> bool {
-        if !self.is_leader() {
-            return false;
+    async fn step_down(&self) -> SteppedDown {
+        if !self.is_leader() || !self.members().iter().any(|member| member.voter && !member.leader) {
+            return SteppedDown::Nothing;
         }
-        let able = |member: &MemberStatus| member.voter && !member.leader;
-        let mut successors: Vec<MemberStatus> = self.members().into_iter().filter(able).collect();
-        successors.sort_by_key(|member| std::cmp::Reverse(member.last_log));
-        for successor in successors {
-            let name = successor.member.node_id;
-            if !matches!(self.hand_over(Some(&name)).await, Ok(true)) {
+        for successor in self.successors().await {
+            if !matches!(self.hand_over(&successor).await, Ok(true)) {
                 continue;
             }
-            // One that is sealed does not take over: the next is asked.
             for _ in 0..HANDOVER_LOOKS {
                 if !self.is_leader() {
-                    tracing::info!(successor = name, "stepped down");
-                    return true;
+                    tracing::info!(successor, "stepped down");
+                    return SteppedDown::HandedOver;
                 }
                 tokio::time::sleep(HANDOVER_LOOK).await;
             }
         }
-        false
+        tracing::warn!("not stepped down: no other node is unsealed, reached and able to write");
+        SteppedDown::NobodyReady
     }
 }

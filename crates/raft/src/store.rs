@@ -267,6 +267,11 @@ impl RaftStore {
         running.map_err(|error| StoreError::Failed(error.to_string()))
     }
 
+    /// Whether the disk has room for writes.
+    pub(crate) fn has_room(&self) -> bool {
+        self.space.is_there()
+    }
+
     pub(crate) async fn propose(&self, commit: Commit) -> Result<Index, CommitError> {
         let closed = || CommitError::Store(StoreError::Closed);
         let proposals =
@@ -286,9 +291,9 @@ impl RaftStore {
     }
 }
 
-type Opened = (Directory, Log, Arc<State>);
+pub(crate) type Opened = (Directory, Log, Arc<State>);
 
-fn open_files(options: &Options) -> Result<Opened, OpenError> {
+pub(crate) fn open_files(options: &Options) -> Result<Opened, OpenError> {
     let directory = Directory::open(options)?;
     let log = Log::open(&directory.path.join("log"), options)?;
     let table: PathBuf = directory.path.join("state.redb");
@@ -310,7 +315,11 @@ const NO_SPACE: &str = "no space left on the storage's file system";
 /// Where this node alone decides what is committed, all that was committed had been synced to its log before: if the
 /// log ends earlier now, acknowledged writes are gone, and going on would hide it. (With peers, a power cut may take
 /// the end of one log, and the others send it again.)
-async fn refuse_lost_tail(directory: &Directory, log: &Log, state: &Arc<State>) -> Result<(), OpenError> {
+pub(crate) async fn refuse_lost_tail(
+    directory: &Directory,
+    log: &Log,
+    state: &Arc<State>,
+) -> Result<(), OpenError> {
     let there = log.last().max(state.durable_position()).map(|last| last.index);
     let Some(committed) = log.committed().filter(|committed| Some(committed.index) > there) else {
         return Ok(());

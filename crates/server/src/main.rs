@@ -8,8 +8,10 @@ mod dev;
 mod discovery;
 mod listen;
 mod logs;
+mod migrate;
 mod node;
 mod options;
+mod recover;
 mod start;
 mod store;
 mod tls;
@@ -18,7 +20,7 @@ mod verify;
 use std::pin::Pin;
 use std::process::ExitCode;
 
-use strongroom_cli::{Commands, Io};
+use strongroom_cli::{Commands, Io, Outside};
 
 #[global_allocator]
 static ALLOCATOR: strongroom_wipe::Wiping = strongroom_wipe::Wiping;
@@ -26,12 +28,17 @@ static ALLOCATOR: strongroom_wipe::Wiping = strongroom_wipe::Wiping;
 struct Program;
 
 impl Commands for Program {
-    fn server<'a>(
+    fn run<'a>(
         &'a self,
+        command: Outside,
         args: Vec<String>,
         io: &'a mut Io,
     ) -> Pin<Box<dyn Future<Output = i32> + Send + 'a>> {
-        Box::pin(start::server(args, io))
+        match command {
+            Outside::Server => Box::pin(start::server(args, io)),
+            Outside::Migrate => Box::pin(migrate::migrate(args, io)),
+            Outside::Recover => Box::pin(recover::recover(args, io)),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use strongroom_storage::{CommitError, Coordinator as _, KeyRange, Store, Versioned};
+use strongroom_storage::{CommitError, Coordinator as _, KeyRange, SteppedDown, Store, Versioned};
 
 use crate::{ApplyError, Batch, Claim, Database, Fence, Holder, Options, SharedStore, Timing};
 
@@ -245,7 +245,7 @@ async fn another_store_takes_over(one: Arc<dyn Database>, two: Arc<dyn Database>
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(second.active().map(|active| active.node_id).as_deref(), Some("one"));
-    assert!(first.step_down().await, "the other takes over");
+    assert_eq!(first.step_down().await, SteppedDown::HandedOver);
     assert!(matches!(first.commit(write("a", "late")).await, Err(CommitError::NotLeader { .. })));
     commit_when_leading(&second, "a", "2").await;
     assert_eq!(read(&first, "a").await, Some(key("2")));

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use strongroom_storage::{Role, StoreError};
+use strongroom_storage::{Role, SteppedDown, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
@@ -291,8 +291,8 @@ impl Lock {
     }
 
     /// Lets another node have the lock; takes it back where none wants it.
-    pub(crate) async fn hand_over(&self) -> bool {
-        let Some(fence) = self.leading() else { return false };
+    pub(crate) async fn hand_over(&self) -> SteppedDown {
+        let Some(fence) = self.leading().filter(|_| !self.by_force) else { return SteppedDown::Nothing };
         let began = Instant::now();
         self.state().not_before = began.checked_add(self.timing.hold_off);
         if let Err(error) = self.release(fence).await {
@@ -305,13 +305,14 @@ impl Lock {
             {
                 tracing::info!(successor = holder.node_id, "stepped down");
                 self.state().other = Some(holder);
-                return true;
+                return SteppedDown::HandedOver;
             }
             tokio::time::sleep(HANDOVER_LOOK).await;
         }
         self.state().not_before = None;
         self.changed.notify_one();
-        false
+        tracing::warn!("not stepped down: no other node wants the lock of the storage");
+        SteppedDown::NobodyReady
     }
 
     /// Waits for the database as long as the lock would be held, and notes that it has answered.

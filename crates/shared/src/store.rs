@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use strongroom_storage::{
-    Active, Commit, CommitError, Coordinator, Index, Observer, Role, Snapshot, Store, StoreError,
+    Active, Commit, CommitError, Coordinator, Index, Observer, Role, Snapshot, SteppedDown, Store, StoreError,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -190,7 +190,7 @@ impl Coordinator for SharedStore {
         self.cluster_id.clone()
     }
 
-    async fn step_down(&self) -> bool {
+    async fn step_down(&self) -> SteppedDown {
         self.lock.hand_over().await
     }
 }

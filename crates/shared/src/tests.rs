@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strongroom_storage::{
-    Commit, CommitError, Coordinator, Index, Observer, PointRead, Role, Store, StoreError, Write,
+    Commit, CommitError, Coordinator, Index, Observer, PointRead, Role, SteppedDown, Store, StoreError, Write,
 };
 
 use crate::memory::{Fault, Memory};
@@ -104,7 +104,7 @@ async fn who_falls_silent_is_succeeded() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(first.active().unwrap().node_id, "n2");
     assert!(second.leading() > Some(1));
-    assert!(!second.step_down().await, "nobody else may");
+    assert_eq!(second.step_down().await, SteppedDown::NobodyReady, "nobody else may");
     leads(&second).await;
 }
 

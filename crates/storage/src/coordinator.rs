@@ -47,6 +47,17 @@ pub struct Active {
     pub cluster_address: String,
 }
 
+/// What came of stepping down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SteppedDown {
+    /// This is not the active node, or there is no other that could be.
+    Nothing,
+    /// Another node leads.
+    HandedOver,
+    /// No other node could take over.
+    NobodyReady,
+}
+
 /// Settles which of the nodes that share a store decides: one at a time, each in a later term than those before it.
 #[async_trait]
 pub trait Coordinator: Send + Sync + 'static {
@@ -68,6 +79,6 @@ pub trait Coordinator: Send + Sync + 'static {
     /// The cluster's identity.
     fn cluster_id(&self) -> Arc<str>;
 
-    /// Lets another node lead, if one can. Where none can, or this one does not lead: false, and all stays as it was.
-    async fn step_down(&self) -> bool;
+    /// Lets another node lead, if one can. Where none can, this one goes on.
+    async fn step_down(&self) -> SteppedDown;
 }

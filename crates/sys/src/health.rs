@@ -11,7 +11,7 @@ use strongroom_engine_api::{
 };
 
 use strongroom_raft::Member;
-use strongroom_storage::Active;
+use strongroom_storage::{Active, SteppedDown};
 
 use crate::bare::{AtTop, Bare};
 
@@ -289,8 +289,13 @@ async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, Eng
 
 /// With no other node there is nobody to hand over to: as in Vault, nothing happens.
 async fn step_down(Extension(core): Extension<Core>) -> Result<(), EngineError> {
-    core.step_down().await;
-    Ok(())
+    match core.step_down().await {
+        SteppedDown::Nothing | SteppedDown::HandedOver => Ok(()),
+        SteppedDown::NobodyReady => {
+            let reason = "no other node can take over: each is sealed, not reached or out of space; this node stays active";
+            Err(EngineError::Status(500, reason.to_owned()))
+        }
+    }
 }
 
 async fn sanitized(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use strongroom_cluster::{Network, Passing};
 use strongroom_engine_api::{EngineError, Moment};
 use strongroom_raft::Peer;
-use strongroom_storage::{Active, Coordinator};
+use strongroom_storage::{Active, Coordinator, SteppedDown};
 
 use super::freshness::ELECTION;
 use crate::Core;
@@ -102,11 +102,11 @@ impl Core {
         }
     }
 
-    /// Gives up being the active node, if another can take over. Where none can, or this is not the active one: false.
-    pub async fn step_down(&self) -> bool {
+    /// Gives up being the active node, if another can take over. Where none can, this one goes on.
+    pub async fn step_down(&self) -> SteppedDown {
         match self.coordination() {
             Some(coordination) => coordination.coordinator.step_down().await,
-            None => false,
+            None => SteppedDown::Nothing,
         }
     }
 

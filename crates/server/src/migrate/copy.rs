@@ -4,13 +4,15 @@
 //! arrives last, in one commit with the mark's end. So a destination is either not there yet or whole. A copy that
 //! broke off is gone on with by comparing both in order, and writing what differs.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use strongroom_barrier::bootstrap_key;
 use strongroom_storage::{Commit, KeyRange, MIGRATING, PointRead, RangeRead, STAGED, Snapshot, Store, Write};
+use tokio::task::JoinSet;
 
 /// Entries that are read at once.
 const PAGE: usize = 256;
@@ -40,17 +42,18 @@ fn bootstrap() -> KeyRange {
 }
 
 /// Copies `source` into `destination`, `at_once` commits at a time, and reads all of it again.
-pub(crate) async fn copy(source: &dyn Store, destination: &dyn Store, at_once: usize) -> Result<Copied> {
+pub(crate) async fn copy(source: &dyn Store, destination: &Arc<dyn Store>, at_once: usize) -> Result<Copied> {
     let from = source.snapshot().await?;
     let seal = from.get(&bootstrap_key("seal-config")).await?.context("the source is not initialized")?.value;
-    let marked = mark(destination, &seal).await?;
+    let marked = mark(destination.as_ref(), &seal).await?;
     let mut copied = write_differences(from.as_ref(), destination, at_once).await?;
     let written = destination.snapshot().await?;
     let mut differences = Differences::new(from.as_ref(), written.as_ref());
     if let Some(write) = differences.next().await? {
         bail!("the destination does not have what was written to it: entry {:x}", write.key);
     }
-    copied.entries = copied.entries.saturating_add(finish(from.as_ref(), destination, marked).await?);
+    copied.entries =
+        copied.entries.saturating_add(finish(from.as_ref(), destination.as_ref(), marked).await?);
     Ok(copied)
 }
 
@@ -101,30 +104,31 @@ async fn mark(destination: &dyn Store, seal: &Bytes) -> Result<u64> {
 
 async fn write_differences(
     from: &dyn Snapshot,
-    destination: &dyn Store,
+    destination: &Arc<dyn Store>,
     at_once: usize,
 ) -> Result<Copied> {
     let there = destination.snapshot().await?;
     let mut differences = Differences::new(from, there.as_ref());
-    let pieces = stream::try_unfold(&mut differences, async |differences| {
-        let piece = differences.piece().await?;
-        anyhow::Ok((!piece.is_empty()).then_some((piece, differences)))
-    });
-    let committed = pieces.map_ok(async |piece: Vec<Write>| {
-        let removed = piece.iter().filter(|write| write.value.is_none()).count();
-        let counts = (piece.len().saturating_sub(removed), removed);
-        destination.commit(Commit { writes: piece, ..Commit::default() }).await?;
-        anyhow::Ok(counts)
-    });
     let mut copied = Copied::default();
-    let mut committed = std::pin::pin!(committed.try_buffer_unordered(at_once));
-    while let Some((written, removed)) = committed.try_next().await? {
-        copied.written = copied.written.saturating_add(u64::try_from(written)?);
-        copied.removed = copied.removed.saturating_add(u64::try_from(removed)?);
+    let mut committing = JoinSet::new();
+    loop {
+        let piece = differences.piece().await?;
+        let ended = piece.is_empty();
+        while ended || committing.len() >= at_once {
+            let Some(committed) = committing.join_next().await else { break };
+            committed??;
+        }
+        if ended {
+            break;
+        }
+        let removed = u64::try_from(piece.iter().filter(|write| write.value.is_none()).count())?;
+        copied.removed = copied.removed.saturating_add(removed);
+        copied.written = copied.written.saturating_add(u64::try_from(piece.len())?.saturating_sub(removed));
+        let destination = destination.clone();
+        committing
+            .spawn(async move { destination.commit(Commit { writes: piece, ..Commit::default() }).await });
     }
-    drop(committed);
-    copied.entries = differences.seen;
-    Ok(copied)
+    Ok(Copied { entries: differences.seen, ..copied })
 }
 
 /// Writes what the seal needs, which makes a server's store of the destination, and looks whether it is there.
@@ -188,26 +192,25 @@ impl<'a> Differences<'a> {
         loop {
             let there = self.to.peek().await?.cloned();
             let wanted = self.from.peek().await?.cloned();
-            match (wanted, there) {
+            let (key, wanted, there) = match (wanted, there) {
                 (None, None) => return Ok(None),
-                (Some((key, value)), there) if there.as_ref().is_none_or(|(other, _)| key <= *other) => {
-                    self.from.page.pop_front();
-                    self.seen = self.seen.saturating_add(1);
-                    let same_key = there.as_ref().is_some_and(|(other, _)| key == *other);
-                    if same_key {
-                        self.to.page.pop_front();
-                    }
-                    if same_key && there.is_some_and(|(_, other)| value == other) {
-                        continue;
-                    }
-                    return Ok(Some(Write { key, value: Some(value) }));
-                }
-                (_, Some((key, _))) => {
-                    self.to.page.pop_front();
-                    return Ok(Some(Write { key, value: None }));
-                }
-                // The second pattern has every case with an entry wanted and none there.
-                (Some(_), None) => return Ok(None),
+                (Some((key, value)), None) => (key, Some(value), None),
+                (None, Some((key, value))) => (key, None, Some(value)),
+                (Some((key, value)), Some((other, kept))) => match key.cmp(&other) {
+                    Ordering::Less => (key, Some(value), None),
+                    Ordering::Equal => (key, Some(value), Some(kept)),
+                    Ordering::Greater => (other, None, Some(kept)),
+                },
+            };
+            if wanted.is_some() {
+                self.from.page.pop_front();
+                self.seen = self.seen.saturating_add(1);
+            }
+            if there.is_some() {
+                self.to.page.pop_front();
+            }
+            if wanted != there {
+                return Ok(Some(Write { key, value: wanted }));
             }
         }
     }
@@ -231,11 +234,15 @@ mod tests {
 
     use super::*;
 
+    fn empty() -> Arc<dyn Store> {
+        Arc::new(InMemory::new())
+    }
+
     fn key(space: u8, name: &str) -> Bytes {
         [&[space], name.as_bytes()].concat().into()
     }
 
-    async fn put(store: &InMemory, entries: &[(Bytes, &str)]) {
+    async fn put(store: &dyn Store, entries: &[(Bytes, &str)]) {
         let write = |(key, value): &(Bytes, &str)| Write {
             key: key.clone(),
             value: Some(Bytes::copy_from_slice(value.as_bytes())),
@@ -244,19 +251,22 @@ mod tests {
         store.commit(Commit { writes, ..Commit::default() }).await.unwrap();
     }
 
-    async fn source(seal: &str) -> InMemory {
-        let store = InMemory::new();
-        put(&store, &[(bootstrap_key("seal-config").into(), seal), (bootstrap_key("keyring").into(), "k")])
-            .await;
+    async fn source(seal: &str) -> Arc<dyn Store> {
+        let store = empty();
+        put(
+            store.as_ref(),
+            &[(bootstrap_key("seal-config").into(), seal), (bootstrap_key("keyring").into(), "k")],
+        )
+        .await;
         let names: Vec<String> = (0..1000).map(|number| format!("{number:05}")).collect();
-        let entries: Vec<(Bytes, &str)> =
-            names.iter().map(|name| (key(2, name), name.as_str())).collect();
-        put(&store, &entries).await;
-        put(&store, &[(key(1, "mounts"), "m"), (key(STAGED, "old"), "of a restore that broke off")]).await;
+        let entries: Vec<(Bytes, &str)> = names.iter().map(|name| (key(2, name), name.as_str())).collect();
+        put(store.as_ref(), &entries).await;
+        put(store.as_ref(), &[(key(1, "mounts"), "m"), (key(STAGED, "old"), "of a restore that broke off")])
+            .await;
         store
     }
 
-    async fn everything(store: &InMemory) -> Vec<(Bytes, Bytes)> {
+    async fn everything(store: &Arc<dyn Store>) -> Vec<(Bytes, Bytes)> {
         let snapshot = store.snapshot().await.unwrap();
         let all = snapshot.scan(&KeyRange { start: Vec::new(), end: Some(vec![STAGED]) }, usize::MAX).await;
         all.unwrap().into_iter().map(|(key, entry)| (key, entry.value)).collect()
@@ -264,43 +274,43 @@ mod tests {
 
     #[tokio::test]
     async fn everything_arrives_once() {
-        let (from, to) = (source("a").await, InMemory::new());
-        let copied = copy(&from, &to, 4).await.unwrap();
+        let (from, to) = (source("a").await, empty());
+        let copied = copy(from.as_ref(), &to, 4).await.unwrap();
         assert_eq!(copied, Copied { entries: 1003, written: 1001, removed: 0 });
         assert_eq!(everything(&to).await, everything(&from).await);
         assert_eq!(to.snapshot().await.unwrap().get(MIGRATING).await.unwrap(), None);
-        let again = copy(&from, &to, 4).await.unwrap_err().to_string();
+        let again = copy(from.as_ref(), &to, 4).await.unwrap_err().to_string();
         assert_eq!(again, "the destination is not empty");
-        assert!(reset(&to).await.unwrap_err().to_string().contains("no unfinished migration"));
+        assert!(reset(to.as_ref()).await.unwrap_err().to_string().contains("no unfinished migration"));
         assert_eq!(everything(&to).await.len(), 1003);
     }
 
     #[tokio::test]
     async fn what_broke_off_goes_on_and_follows_the_source() {
-        let (from, to) = (source("a").await, InMemory::new());
-        mark(&to, &Bytes::from_static(b"a")).await.unwrap();
+        let (from, to) = (source("a").await, empty());
+        mark(to.as_ref(), &Bytes::from_static(b"a")).await.unwrap();
         let half: Vec<(Bytes, &str)> =
             vec![(key(2, "00000"), "00000"), (key(2, "00001"), "older"), (key(2, "gone"), "since")];
-        put(&to, &half).await;
-        let copied = copy(&from, &to, 1).await.unwrap();
+        put(to.as_ref(), &half).await;
+        let copied = copy(from.as_ref(), &to, 1).await.unwrap();
         assert_eq!(copied, Copied { entries: 1003, written: 1000, removed: 1 });
         assert_eq!(everything(&to).await, everything(&from).await);
     }
 
     #[tokio::test]
     async fn another_sources_leftovers_stay_until_they_are_reset() {
-        let (from, to) = (source("a").await, InMemory::new());
-        mark(&to, &Bytes::from_static(b"b")).await.unwrap();
-        put(&to, &[(key(2, "b"), "b")]).await;
-        assert!(copy(&from, &to, 1).await.unwrap_err().to_string().contains("of another store"));
-        assert_eq!(reset(&to).await.unwrap(), 1);
-        copy(&from, &to, 1).await.unwrap();
+        let (from, to) = (source("a").await, empty());
+        mark(to.as_ref(), &Bytes::from_static(b"b")).await.unwrap();
+        put(to.as_ref(), &[(key(2, "b"), "b")]).await;
+        assert!(copy(from.as_ref(), &to, 1).await.unwrap_err().to_string().contains("of another store"));
+        assert_eq!(reset(to.as_ref()).await.unwrap(), 1);
+        copy(from.as_ref(), &to, 1).await.unwrap();
         assert_eq!(everything(&to).await, everything(&from).await);
     }
 
     #[tokio::test]
     async fn a_source_without_a_seal_is_none() {
-        let error = copy(&InMemory::new(), &InMemory::new(), 1).await.unwrap_err();
+        let error = copy(empty().as_ref(), &empty(), 1).await.unwrap_err();
         assert_eq!(error.to_string(), "the source is not initialized");
     }
 }

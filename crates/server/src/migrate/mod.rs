@@ -122,7 +122,7 @@ async fn run(args: &[String], io: &mut Io) -> Result<()> {
             return Ok(format!("Success! {removed} entries of an unfinished migration have been removed."));
         }
         let source = open_source(&migration.source).await.context("storage_source")?;
-        let copied = copy::copy(source.as_ref(), destination.as_ref(), flags.at_once).await;
+        let copied = copy::copy(source.as_ref(), &destination, flags.at_once).await;
         source.close().await;
         let copied = copied?;
         anyhow::Ok(format!(

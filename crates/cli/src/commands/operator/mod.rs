@@ -8,7 +8,7 @@ mod root_token;
 mod seal;
 mod snapshot;
 
-use crate::command::Command;
+use crate::command::{Command, Outside};
 
 pub(crate) static OPERATOR: Command = Command::group(
     "operator",
@@ -25,6 +25,7 @@ Initializes, unseals and seals the server, rotates its keys and looks after its 
         &init::INIT,
         &cluster::KEY_STATUS,
         &cluster::MEMBERS,
+        &MIGRATE,
         &raft::RAFT,
         &rekey::REKEY,
         &cluster::ROTATE,
@@ -33,6 +34,9 @@ Initializes, unseals and seals the server, rotates its keys and looks after its 
         &seal::UNSEAL,
     ],
 );
+
+static MIGRATE: Command =
+    Command::outside("migrate", "Copies all data from one storage backend to another", Outside::Migrate);
 
 /// Reads the PGP keys that a flag names: files of public keys, base64-encoded for the API. A file that is base64
 /// already is taken as it is. Names of the form `keybase:user` are not looked up: the server has no business on the

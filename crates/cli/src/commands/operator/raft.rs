@@ -8,7 +8,7 @@ use strongroom_stdx::format_duration;
 
 use super::snapshot;
 use crate::call::Call;
-use crate::command::Command;
+use crate::command::{Command, Outside};
 use crate::failure::{Because, Failure, Outcome, io_reason};
 use crate::flags::Flag;
 use crate::output::{Format, go, table};
@@ -22,7 +22,7 @@ Looks after the nodes of integrated storage, and saves and restores its snapshot
     $ {p} operator raft list-peers
     $ {p} operator raft snapshot save backup.snap
 ",
-    &[&AUTOPILOT, &DEMOTE, &JOIN, &LIST_PEERS, &PROMOTE, &REMOVE_PEER, &snapshot::SNAPSHOT],
+    &[&AUTOPILOT, &DEMOTE, &JOIN, &LIST_PEERS, &PROMOTE, &RECOVER, &REMOVE_PEER, &snapshot::SNAPSHOT],
 );
 
 static LIST_PEERS: Command = Command::remote(
@@ -63,6 +63,12 @@ A flag's value that starts with "@" is read from the file of that name.
     Flag::switch("retry", "Try again until it works.").default("false"),
 ])
 .args(0, 1);
+
+static RECOVER: Command = Command::outside(
+    "recover",
+    "Makes a cluster again of what is left of one that lost its quorum",
+    Outside::Recover,
+);
 
 static REMOVE_PEER: Command = Command::remote(
     "remove-peer",
