@@ -1,5 +1,6 @@
 //! The database over real etcd servers, which `scripts/install-test-deps` installs.
 
+mod conformance;
 mod faults;
 mod lock;
 mod secured;
