@@ -18,13 +18,15 @@ use crate::wire::{
 };
 use crate::{OpenError, Options};
 
-/// Steps of a transaction that are put together in one within it. Etcd allows 128 steps less those of the transaction
-/// around it, unless it is told otherwise.
-const STEPS: usize = 100;
-/// Keys of a batch at most: twenty times [`STEPS`], which with the head are 21 steps of the outer transaction.
-const KEYS: usize = 2_000;
-/// Bytes of a batch at most. Etcd takes 1.5 MiB, unless it is told otherwise, and every key has some bytes more there.
+/// Steps of a transaction, which may themselves be transactions of as many steps. Etcd allows 128, less those of the
+/// transactions around, unless it is told otherwise: with the head's, three levels have 40 + 40 + 41.
+const STEPS: usize = 40;
+/// Bytes of keys and values that a batch may carry.
 const BYTES: usize = 1 << 20;
+/// Bytes that the rest of a batch may have. Etcd takes 1.5 MiB in all, unless it is told otherwise.
+const REST: usize = 448 << 10;
+/// Bytes of a change of one key besides the path, the key and the value.
+const EACH: usize = 32;
 /// Keys that are asked for at once, whose values may all be as large as can be.
 const ASKED_AT_ONCE: usize = 32;
 
@@ -86,16 +88,19 @@ pub(crate) fn put(key: Vec<u8>, value: Vec<u8>) -> RequestOp {
 
 /// Few steps as they are, many in transactions within the transaction.
 fn grouped(mut steps: Vec<RequestOp>) -> Vec<RequestOp> {
-    if steps.len() <= STEPS {
-        return steps;
+    while steps.len() > STEPS {
+        let mut groups = Vec::new();
+        let mut rest = steps.into_iter();
+        loop {
+            let success: Vec<RequestOp> = rest.by_ref().take(STEPS).collect();
+            if success.is_empty() {
+                break;
+            }
+            groups.push(RequestOp::RequestTxn(TxnRequest { success, ..TxnRequest::default() }));
+        }
+        steps = groups;
     }
-    let mut groups = Vec::new();
-    while !steps.is_empty() {
-        let rest = steps.split_off(steps.len().min(STEPS));
-        groups.push(RequestOp::RequestTxn(TxnRequest { success: steps, ..TxnRequest::default() }));
-        steps = rest;
-    }
-    groups
+    steps
 }
 
 impl Core {
@@ -240,7 +245,8 @@ impl Database for Etcd {
     }
 
     fn limits(&self) -> Limits {
-        Limits { keys: KEYS, bytes: BYTES }
+        let each = self.core.layout.prefix_len().saturating_add(EACH);
+        Limits { keys: REST.checked_div(each).unwrap_or_default(), bytes: BYTES }
     }
 
     fn kind(&self) -> &'static str {

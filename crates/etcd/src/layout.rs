@@ -59,6 +59,10 @@ impl Layout {
         Self { prefix: path.as_bytes().to_vec() }
     }
 
+    pub(crate) fn prefix_len(&self) -> usize {
+        self.prefix.len()
+    }
+
     fn below(&self, name: &[u8]) -> Vec<u8> {
         [&*self.prefix, name].concat()
     }

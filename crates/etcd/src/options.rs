@@ -9,7 +9,7 @@ use crate::OpenError;
 use crate::endpoint::Endpoint;
 
 /// Bytes that `path` may have: what every key carries must leave room for the keys themselves in a request of etcd's.
-const LONGEST_PATH: usize = 128;
+const LONGEST_PATH: usize = 64;
 /// The shortest time a request can be given.
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -148,7 +148,7 @@ mod tests {
         assert!(refused(Options { tls: half, ..at(&["https://a:1"]) }).contains("together"));
         let login = Login { username: String::new(), password: "p".to_owned().into() };
         assert!(refused(Options { login: Some(login), ..Options::default() }).contains("user name"));
-        assert!(refused(Options { path: "x".repeat(127), ..Options::default() }).contains("128 bytes"));
+        assert!(refused(Options { path: "x".repeat(63), ..Options::default() }).contains("64 bytes"));
         let hasty = Options { request_timeout: Duration::from_millis(9), ..Options::default() };
         assert!(refused(hasty).contains("100ms"));
     }
