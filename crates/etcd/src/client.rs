@@ -36,6 +36,34 @@ enum Effect {
     Once,
 }
 
+/// As whom requests are sent.
+#[derive(Clone)]
+enum Session {
+    /// It is not known yet whether etcd asks who comes.
+    New,
+    /// Etcd asks nobody, or there is no login.
+    Anonymous,
+    /// Etcd has given this token.
+    Token(Arc<Secret<String>>),
+}
+
+impl Session {
+    fn is(&self, other: &Session) -> bool {
+        match (self, other) {
+            (Session::Token(one), Session::Token(other)) => Arc::ptr_eq(one, other),
+            (Session::New, Session::New) | (Session::Anonymous, Session::Anonymous) => true,
+            _ => false,
+        }
+    }
+
+    fn token(&self) -> Option<&str> {
+        match self {
+            Session::Token(token) => Some(token.expose()),
+            Session::New | Session::Anonymous => None,
+        }
+    }
+}
+
 /// A client of etcd.
 pub(crate) struct Client {
     /// For members whose addresses are `https`: all or none.
@@ -44,7 +72,7 @@ pub(crate) struct Client {
     /// Who answered last.
     current: AtomicUsize,
     login: Option<Login>,
-    token: Mutex<Option<Arc<Secret<String>>>>,
+    session: Mutex<Session>,
     timeout: Duration,
     under_way: Semaphore,
     closed: AtomicBool,
@@ -66,7 +94,7 @@ impl Client {
             members: RwLock::new(members),
             current: AtomicUsize::new(0),
             login: options.login.clone(),
-            token: Mutex::default(),
+            session: Mutex::new(Session::New),
             timeout: options.request_timeout,
             under_way: Semaphore::new(AT_ONCE),
             closed: AtomicBool::new(false),
@@ -152,15 +180,14 @@ impl Client {
             Ok(Err(_)) => return Err(CallError::Closed),
             Err(_) => return Err(CallError::Unsent("too many requests wait".to_owned())),
         };
-        let token = self.token(None, until).await?;
-        let answer = self.ask(path, token.as_ref(), &body, effect, until).await;
-        match answer {
+        let session = self.session(&Session::New, until).await?;
+        match self.ask(path, &session, &body, effect, until).await {
             // Refused before anything was done, so that it may be asked again.
             Err(error) if error.asks_for_login() && self.login.is_some() => {
-                let token = self.token(Some(token.as_ref()), until).await?;
-                self.ask(path, token.as_ref(), &body, effect, until).await
+                let session = self.session(&session, until).await?;
+                self.ask(path, &session, &body, effect, until).await
             }
-            other => other,
+            answer => answer,
         }
     }
 
@@ -169,45 +196,42 @@ impl Client {
         now.checked_add(self.timeout).unwrap_or(now)
     }
 
-    /// The token to send, fetched where there is none yet or where etcd has `refused` the one that there is.
-    async fn token(
-        &self,
-        refused: Option<Option<&Arc<Secret<String>>>>,
-        until: Instant,
-    ) -> Result<Option<Arc<Secret<String>>>, CallError> {
-        let Some(login) = &self.login else { return Ok(None) };
-        // Held while it is fetched: others wait for the same.
-        let mut held = timeout_at(until, self.token.lock())
+    /// As whom to send, where etcd has refused who is `refused`.
+    async fn session(&self, refused: &Session, until: Instant) -> Result<Session, CallError> {
+        let Some(login) = &self.login else { return Ok(Session::Anonymous) };
+        // Held during a login: others wait for its outcome.
+        let mut held = timeout_at(until, self.session.lock())
             .await
-            .map_err(|_elapsed| CallError::Unsent("no token in time".to_owned()))?;
-        let usable = held.as_ref().filter(|token| {
-            refused.is_none_or(|refused| refused.is_none_or(|refused| !Arc::ptr_eq(refused, token)))
-        });
-        if let Some(token) = usable {
-            return Ok(Some(token.clone()));
+            .map_err(|_elapsed| CallError::Unsent("no login in time".to_owned()))?;
+        if held.is(refused) || held.is(&Session::New) {
+            *held = self.log_in(login, until).await?;
         }
+        Ok(held.clone())
+    }
+
+    async fn log_in(&self, login: &Login, until: Instant) -> Result<Session, CallError> {
         let request = AuthenticateRequest { name: &login.username, password: login.password.expose() };
         let unfit = |_: serde_json::Error| CallError::Unsent("the login cannot be sent".to_owned());
         let body = Bytes::from(serde_json::to_vec(&request).map_err(unfit)?);
         let answer: Result<AuthenticateResponse, _> =
-            self.ask("/v3/auth/authenticate", None, &body, Effect::Repeatable, until).await;
+            self.ask("/v3/auth/authenticate", &Session::Anonymous, &body, Effect::Repeatable, until).await;
         match answer {
-            Ok(answer) => *held = Some(Arc::new(answer.token)),
+            Ok(answer) => Ok(Session::Token(Arc::new(answer.token))),
             Err(CallError::Answered { message, .. }) if message.contains("authentication is not enabled") => {
-                tracing::debug!("etcd asks nobody who they are; user name and password are not used");
-                *held = None;
+                tracing::warn!("etcd asks nobody who they are; user name and password are not used");
+                Ok(Session::Anonymous)
             }
-            Err(CallError::Lost(reason)) => return Err(CallError::Unsent(reason)),
-            Err(error) => return Err(error),
+            // What was to be sent as this user was not.
+            Err(CallError::Lost(reason)) => Err(CallError::Unsent(reason)),
+            Err(error) => Err(error),
         }
-        Ok(held.clone())
     }
 
     /// Asks the members in turn, beginning with the one that answered last.
     async fn ask<T: DeserializeOwned>(
         &self,
         path: &str,
-        token: Option<&Arc<Secret<String>>>,
+        session: &Session,
         body: &Bytes,
         effect: Effect,
         until: Instant,
@@ -222,7 +246,7 @@ impl Client {
             let at = first.wrapping_add(turn).checked_rem(members.len()).unwrap_or_default();
             let Some(member) = members.get(at) else { continue };
             let others = members.len().saturating_sub(turn);
-            let exchange = member.exchange(path, token.map(|token| token.expose().as_str()), body.clone());
+            let exchange = member.exchange(path, session.token(), body.clone());
             let patience = if effect == Effect::Once { until } else { share(until, others) };
             let answer = match timeout_at(patience, exchange).await {
                 Ok(answer) => answer.and_then(|answer| read(&answer, member)),

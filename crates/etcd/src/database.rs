@@ -14,7 +14,7 @@ use crate::layout::{Layout, State, entry_value, fence_value, head_value};
 use crate::pages::Pages;
 use crate::snapshot::View;
 use crate::wire::{
-    Compare, DeleteRequest, Number, Octets, PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest,
+    Compare, DeleteRequest, Number, Octets, PutRequest, RangeRequest, RangeResponse, Step, TxnRequest,
 };
 use crate::{OpenError, Options};
 
@@ -73,30 +73,28 @@ impl Etcd {
         ];
         let mut success = vec![put(layout.head(), head_value(&self.cluster_id, batch.to)?)];
         let puts = batch.puts.iter().map(|(key, entry)| put(layout.entry(key), entry_value(entry)));
-        let deletes = batch
-            .deletes
-            .iter()
-            .map(|key| RequestOp::RequestDeleteRange(DeleteRequest { key: Octets(layout.entry(key)) }));
+        let deletes =
+            batch.deletes.iter().map(|key| Step::Delete(DeleteRequest { key: Octets(layout.entry(key)) }));
         success.extend(grouped(puts.chain(deletes).collect()));
         Ok(TxnRequest { compare, success })
     }
 }
 
-pub(crate) fn put(key: Vec<u8>, value: Vec<u8>) -> RequestOp {
-    RequestOp::RequestPut(PutRequest { key: Octets(key), value: Octets(value), ..PutRequest::default() })
+pub(crate) fn put(key: Vec<u8>, value: Vec<u8>) -> Step {
+    Step::Put(PutRequest { key: Octets(key), value: Octets(value), ..PutRequest::default() })
 }
 
 /// Few steps as they are, many in transactions within the transaction.
-fn grouped(mut steps: Vec<RequestOp>) -> Vec<RequestOp> {
+fn grouped(mut steps: Vec<Step>) -> Vec<Step> {
     while steps.len() > STEPS {
         let mut groups = Vec::new();
         let mut rest = steps.into_iter();
         loop {
-            let success: Vec<RequestOp> = rest.by_ref().take(STEPS).collect();
+            let success: Vec<Step> = rest.by_ref().take(STEPS).collect();
             if success.is_empty() {
                 break;
             }
-            groups.push(RequestOp::RequestTxn(TxnRequest { success, ..TxnRequest::default() }));
+            groups.push(Step::Txn(TxnRequest { success, ..TxnRequest::default() }));
         }
         steps = groups;
     }
@@ -165,7 +163,7 @@ impl Core {
     async fn modified_of(&self, keys: &[Bytes]) -> Result<Vec<Index>, StoreError> {
         let read = |key: &Bytes| {
             let key = Octets(self.layout.entry(key));
-            RequestOp::RequestRange(RangeRequest { key, ..RangeRequest::default() })
+            Step::Range(RangeRequest { key, ..RangeRequest::default() })
         };
         let request = TxnRequest { success: keys.iter().map(read).collect(), ..TxnRequest::default() };
         let answer = match self.client.read(&request).await {
@@ -180,7 +178,7 @@ impl Core {
         if answer.responses.len() != keys.len() {
             return Err(StoreError::Failed("etcd has not answered all that was asked".to_owned()));
         }
-        let modified = |answer: &crate::wire::ResponseOp| match answer.response_range.kvs.first() {
+        let modified = |answer: &crate::wire::StepAnswer| match answer.response_range.kvs.first() {
             Some(kv) => self.layout.read_entry(kv).map(|(_, entry)| entry.modified),
             None => Ok(0),
         };

@@ -7,7 +7,7 @@ use strongroom_storage::StoreError;
 
 use crate::database::{Core, put};
 use crate::layout::{Lock, LockRecord, State, fence_value, lock_value};
-use crate::wire::{Compare, DeleteRequest, LeaseResponse, Number, Octets, PutRequest, RequestOp, TxnRequest};
+use crate::wire::{Compare, DeleteRequest, LeaseResponse, Number, Octets, PutRequest, Step, TxnRequest};
 
 /// How often a claim is tried while others claim or release, too.
 const ATTEMPTS: usize = 10;
@@ -61,9 +61,9 @@ impl Core {
         })
     }
 
-    fn put_lock(&self, record: &LockRecord, lease: Number) -> Result<RequestOp, StoreError> {
+    fn put_lock(&self, record: &LockRecord, lease: Number) -> Result<Step, StoreError> {
         let (key, value) = (Octets(self.layout.lock()), Octets(lock_value(record)?));
-        Ok(RequestOp::RequestPut(PutRequest { key, value, lease }))
+        Ok(Step::Put(PutRequest { key, value, lease }))
     }
 
     pub(crate) async fn renew(&self, fence: Fence, span: Duration) -> Result<bool, StoreError> {
@@ -96,7 +96,7 @@ impl Core {
         let key = self.layout.lock();
         let transaction = TxnRequest {
             compare: vec![Compare::changed_at(&key, lock.changed_at)],
-            success: vec![RequestOp::RequestDeleteRange(DeleteRequest { key: Octets(key) })],
+            success: vec![Step::Delete(DeleteRequest { key: Octets(key) })],
         };
         self.client.write(&transaction).await?;
         self.give_up(Some(lock.lease)).await;

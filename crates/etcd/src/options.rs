@@ -123,7 +123,7 @@ impl Options {
 mod tests {
     use super::*;
 
-    fn refused(options: Options) -> String {
+    fn refused(options: &Options) -> String {
         options.check().unwrap_err().to_string()
     }
 
@@ -139,18 +139,18 @@ mod tests {
 
     #[test]
     fn what_would_be_ignored_or_less_safe_than_asked_is_refused() {
-        assert!(refused(at(&[])).contains("no address"));
-        assert!(refused(at(&["https://a:1", "http://b:1"])).contains("all be https"));
+        assert!(refused(&at(&[])).contains("no address"));
+        assert!(refused(&at(&["https://a:1", "http://b:1"])).contains("all be https"));
         let tls = Tls { ca_file: Some("ca.pem".into()), ..Tls::default() };
-        assert!(refused(Options { tls: tls.clone(), ..at(&["http://a:1"]) }).contains("not https"));
+        assert!(refused(&Options { tls: tls.clone(), ..at(&["http://a:1"]) }).contains("not https"));
         Options { tls, ..at(&["https://a:1"]) }.check().unwrap();
         let half = Tls { cert_file: Some("cert.pem".into()), ..Tls::default() };
-        assert!(refused(Options { tls: half, ..at(&["https://a:1"]) }).contains("together"));
+        assert!(refused(&Options { tls: half, ..at(&["https://a:1"]) }).contains("together"));
         let login = Login { username: String::new(), password: "p".to_owned().into() };
-        assert!(refused(Options { login: Some(login), ..Options::default() }).contains("user name"));
-        assert!(refused(Options { path: "x".repeat(63), ..Options::default() }).contains("64 bytes"));
+        assert!(refused(&Options { login: Some(login), ..Options::default() }).contains("user name"));
+        assert!(refused(&Options { path: "x".repeat(63), ..Options::default() }).contains("64 bytes"));
         let hasty = Options { request_timeout: Duration::from_millis(9), ..Options::default() };
-        assert!(refused(hasty).contains("100ms"));
+        assert!(refused(&hasty).contains("100ms"));
     }
 
     #[test]

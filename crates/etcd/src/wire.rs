@@ -51,6 +51,7 @@ impl<'de> Deserialize<'de> for Octets {
 pub(crate) struct Number(pub(crate) i64);
 
 impl Number {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands on a reference")]
     fn is_zero(&self) -> bool {
         self.0 == 0
     }
@@ -127,13 +128,17 @@ pub(crate) struct KeyValue {
     pub(crate) lease: Number,
 }
 
+/// A step of a transaction.
 #[derive(Clone, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RequestOp {
-    RequestRange(RangeRequest),
-    RequestPut(PutRequest),
-    RequestDeleteRange(DeleteRequest),
-    RequestTxn(TxnRequest),
+pub(crate) enum Step {
+    #[serde(rename = "request_range")]
+    Range(RangeRequest),
+    #[serde(rename = "request_put")]
+    Put(PutRequest),
+    #[serde(rename = "request_delete_range")]
+    Delete(DeleteRequest),
+    #[serde(rename = "request_txn")]
+    Txn(TxnRequest),
 }
 
 #[derive(Clone, Default, Serialize)]
@@ -182,20 +187,20 @@ pub(crate) struct TxnRequest {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) compare: Vec<Compare>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) success: Vec<RequestOp>,
+    pub(crate) success: Vec<Step>,
 }
 
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct TxnResponse {
     pub(crate) succeeded: bool,
-    pub(crate) responses: Vec<ResponseOp>,
+    pub(crate) responses: Vec<StepAnswer>,
 }
 
 /// What came of one step of a transaction; only what was read is of interest.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct ResponseOp {
+pub(crate) struct StepAnswer {
     pub(crate) response_range: RangeResponse,
 }
 
@@ -285,7 +290,7 @@ mod tests {
         let put = PutRequest { key: b"k".as_slice().into(), ..PutRequest::default() };
         let txn = TxnRequest {
             compare: vec![Compare::value(b"h", b"1"), Compare::changed_at(b"l", Number(0))],
-            success: vec![RequestOp::RequestPut(put), RequestOp::RequestRange(range)],
+            success: vec![Step::Put(put), Step::Range(range)],
         };
         assert_eq!(
             serde_json::to_value(&txn).unwrap(),

@@ -1,5 +1,14 @@
 //! The database over real etcd servers, which `scripts/install-test-deps` installs.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests, and what they are made of, fail loudly"
+)]
+
 mod conformance;
 mod faults;
 mod lock;

@@ -201,7 +201,7 @@ async fn a_view_of_the_compacted_past_says_so() {
     let snapshot = etcd.snapshot().await.unwrap();
     etcd.apply(&batch(0, 1, &[("a", "2")])).await.unwrap();
     let done = Command::new("curl")
-        .args(["-sSf", &format!("{}/v3/kv/compaction", server.url()), "-d"])
+        .args(["-sSf", "-o", "/dev/null", &format!("{}/v3/kv/compaction", server.url()), "-d"])
         .arg(r#"{"revision":"4","physical":true}"#)
         .status()
         .unwrap();
