@@ -1,16 +1,18 @@
 //! Servers that stand still, go away and come back.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use strongroom_etcd::{Etcd, Options};
 use strongroom_shared::{ApplyError, Database};
+use strongroom_storage::KeyRange;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::server::{Server, until};
 use crate::{batch, granted, node};
 
 fn impatient(server: &Server) -> Options {
-    Options { request_timeout: Duration::from_millis(1500), ..server.options("faults") }
+    Options { request_timeout: Duration::from_secs(10), ..server.options("faults") }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,4 +113,61 @@ async fn what_is_not_etcd_is_told() {
     let error = Etcd::open(options).await.err().unwrap().to_string();
     assert!(error.contains("enable-grpc-gateway"), "{error}");
     serving.abort();
+}
+
+/// Members are killed in turn while one writes, who was told of one of them. What was acknowledged is there, and the
+/// head counts no write that is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_write_is_lost_while_members_are_killed() {
+    let members = Server::start_three();
+    let mut options = members[0].options("members");
+    options.request_timeout = Duration::from_secs(3);
+    let mut opened = None;
+    until("the cluster is ready", async || {
+        opened = Etcd::open(options.clone()).await.ok();
+        opened.is_some()
+    })
+    .await;
+    let etcd = Arc::new(opened.unwrap());
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let writer = tokio::spawn({
+        let (etcd, acknowledged) = (etcd.clone(), acknowledged.clone());
+        async move {
+            loop {
+                let Ok(head) = etcd.head().await else { continue };
+                let to = head.index + 1;
+                let next = batch(0, head.index, &[(&format!("n/{to:06}"), "")]);
+                // It may also be overtaken by a write of its own whose answer was lost.
+                if etcd.apply(&next).await.is_ok() {
+                    acknowledged.lock().unwrap().push(to);
+                }
+            }
+        }
+    });
+    let goes_on = async |by: usize| {
+        let before = acknowledged.lock().unwrap().len();
+        until("it goes on", async || acknowledged.lock().unwrap().len() >= before + by).await;
+    };
+    for member in &members {
+        goes_on(10).await;
+        member.kill();
+        goes_on(10).await;
+        member.start_again();
+    }
+    goes_on(10).await;
+    writer.abort();
+    let _ = writer.await;
+    let acknowledged = acknowledged.lock().unwrap().clone();
+    let written: Vec<u64> = etcd
+        .snapshot()
+        .await
+        .unwrap()
+        .scan(&KeyRange::prefix(b"n/"), usize::MAX)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|(_, entry)| entry.modified)
+        .collect();
+    assert!(acknowledged.iter().all(|index| written.contains(index)));
+    assert_eq!(written, (1..=written.last().copied().unwrap()).collect::<Vec<_>>());
 }

@@ -81,9 +81,9 @@ async fn a_lock_that_is_not_renewed_is_free_in_time_and_not_before() {
 async fn a_lock_is_kept_for_longer_where_that_is_asked_for() {
     let server = Server::shared();
     let (one, other) = (server.open("longer").await, server.open("longer").await);
-    let fence = granted(&one, &node(1), 5, false).await;
+    let fence = granted(&one, &node(1), 10, false).await;
     assert!(one.renew(fence, LONG).await.unwrap());
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    tokio::time::sleep(Duration::from_secs(13)).await;
     assert_eq!(other.claim(&node(2), LONG, false).await.unwrap(), Claim::Held(node(1)));
     assert!(one.renew(fence, LONG).await.unwrap());
 }

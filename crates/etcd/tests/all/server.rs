@@ -48,16 +48,35 @@ impl Server {
     pub(crate) fn start_with(scheme: &'static str, arguments: &[String]) -> Server {
         // Another process may be given a port between our looking for it and etcd's taking it.
         for _ in 0..5 {
-            let data = tempfile::tempdir().unwrap();
-            let ports = free_ports();
-            let child = spawn(&data, ports, scheme, arguments);
-            let arguments = arguments.to_vec();
-            let server = Server { running: Mutex::new(child), data, ports, scheme, arguments };
+            let server = Self::launch(free_ports(), scheme, arguments.to_vec());
             if server.wait() {
                 return server;
             }
         }
         panic!("etcd does not start");
+    }
+
+    /// Three members of one cluster.
+    pub(crate) fn start_three() -> [Server; 3] {
+        for _ in 0..5 {
+            let ports = [(); 3].map(|()| free_ports());
+            let all: Vec<String> =
+                ports.iter().map(|(_, peer)| format!("m{peer}=http://127.0.0.1:{peer}")).collect();
+            let servers = ports.map(|ports| {
+                let arguments = ["--name", &format!("m{}", ports.1), "--initial-cluster", &all.join(",")];
+                Self::launch(ports, "http", arguments.map(str::to_owned).to_vec())
+            });
+            if servers.iter().all(Server::wait) {
+                return servers;
+            }
+        }
+        panic!("etcd does not start");
+    }
+
+    fn launch(ports: (u16, u16), scheme: &'static str, arguments: Vec<String>) -> Server {
+        let data = tempfile::tempdir().unwrap();
+        let child = spawn(&data, ports, scheme, &arguments);
+        Server { running: Mutex::new(child), data, ports, scheme, arguments }
     }
 
     /// Whether it listens, in the end.
@@ -146,7 +165,7 @@ fn spawn(data: &tempfile::TempDir, ports: (u16, u16), scheme: &str, arguments: &
 }
 
 /// Waits until something is so.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let waits = START.as_millis() / LOOK.as_millis();
     for _ in 0..waits {
         if is_so().await {
