@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use strongroom_hcl::Value;
+use strongroom_stdx::Secret;
 
 use crate::config::{LOG_FORMATS, LOG_LEVELS};
 use crate::keys::{self, Status};
-use crate::{Config, ConfigError, Storage, convert};
+use crate::{Config, ConfigError, Etcd, Raft, Storage, convert, etcd};
 
 const NON_VOTER: &str = "VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER";
 
@@ -14,7 +15,8 @@ impl Config {
     /// Lays the environment over the configuration; answers what its operator should know. `lookup` gives the value of a variable; an empty one counts as
     /// not set. Variables: `VAULT_API_ADDR` (or `VAULT_REDIRECT_ADDR`), `VAULT_CLUSTER_ADDR`, `VAULT_LOG_LEVEL`,
     /// `VAULT_LOG_FORMAT`, `VAULT_DISABLE_MLOCK`, `VAULT_UI`, `VAULT_DISABLE_USER_LOCKOUT`, and with `storage "raft"` `VAULT_RAFT_PATH`,
-    /// `VAULT_RAFT_NODE_ID`, `VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER` (any value).
+    /// `VAULT_RAFT_NODE_ID`, `VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER` (any value), with `storage "etcd"` `ETCD_ADDR`,
+    /// `ETCD_HA_ENABLED`, `ETCD_USERNAME`, `ETCD_PASSWORD`.
     pub fn apply_environment(
         &mut self,
         lookup: impl Fn(&str) -> Option<String>,
@@ -37,14 +39,49 @@ impl Config {
             self.ui = ui;
             warnings.extend(without_effect("VAULT_UI", &keys::OUTERMOST, "ui").filter(|_| ui));
         }
-        let Some(Storage::Raft(raft)) = &mut self.storage else { return Ok(warnings) };
-        environment
-            .set(&mut raft.path, "VAULT_RAFT_PATH", |value| convert::text(value).map(PathBuf::from))?;
-        environment.set(&mut raft.node_id, "VAULT_RAFT_NODE_ID", convert::text)?;
-        if environment.read(NON_VOTER, convert::text)?.is_some() {
-            raft.retry_join_as_non_voter = true;
+        match &mut self.storage {
+            Some(Storage::Raft(raft)) => raft.apply_environment(&environment)?,
+            Some(Storage::Etcd(etcd)) => etcd.apply_environment(&environment)?,
+            Some(Storage::Inmem) | None => {}
         }
         Ok(warnings)
+    }
+}
+
+impl Raft {
+    fn apply_environment<L: Fn(&str) -> Option<String>>(
+        &mut self,
+        environment: &Environment<L>,
+    ) -> Result<(), ConfigError> {
+        environment
+            .set(&mut self.path, "VAULT_RAFT_PATH", |value| convert::text(value).map(PathBuf::from))?;
+        environment.set(&mut self.node_id, "VAULT_RAFT_NODE_ID", convert::text)?;
+        if environment.read(NON_VOTER, convert::text)?.is_some() {
+            self.retry_join_as_non_voter = true;
+        }
+        Ok(())
+    }
+}
+
+impl Etcd {
+    fn apply_environment<L: Fn(&str) -> Option<String>>(
+        &mut self,
+        environment: &Environment<L>,
+    ) -> Result<(), ConfigError> {
+        if let Some(address) = environment.read("ETCD_ADDR", etcd::addresses)? {
+            self.address = address;
+        }
+        if let Some(enabled) = environment.read("ETCD_HA_ENABLED", convert::flag)? {
+            self.ha_enabled = enabled;
+        }
+        environment.set(&mut self.username, "ETCD_USERNAME", convert::text)?;
+        environment
+            .set(&mut self.password, "ETCD_PASSWORD", |value| convert::text(value).map(Secret::new))?;
+        for variable in ["ETCD_DISCOVERY_SRV", "ETCD_DISCOVERY_SRV_NAME"] {
+            environment
+                .read(variable, |_| Err::<(), _>(format!("is not supported; {}", etcd::NO_DISCOVERY)))?;
+        }
+        Ok(())
     }
 }
 

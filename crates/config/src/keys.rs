@@ -48,11 +48,12 @@ impl Block {
 }
 
 /// All kinds of blocks; a kind whose keys the operator chooses, such as `custom_response_headers`, is not among them.
-pub const BLOCKS: [&Block; 13] = [
+pub const BLOCKS: [&Block; 14] = [
     &OUTERMOST,
     &USER_LOCKOUT,
     &STORAGE_RAFT,
     &STORAGE_INMEM,
+    &STORAGE_ETCD,
     &RETRY_JOIN,
     &SEAL_SHAMIR,
     &LISTENER_TCP,
@@ -159,6 +160,31 @@ pub static STORAGE_INMEM: Block = Block::new("storage \"inmem\"", &[]);
 /// The file that `operator migrate` is given. It is a configuration of its own, and not among [`BLOCKS`].
 pub static MIGRATION: Block =
     Block::new("", &[(Served, &["storage_source", "storage_destination", "cluster_addr"])]);
+
+/// `storage "etcd"`.
+pub static STORAGE_ETCD: Block = Block::new(
+    "storage \"etcd\"",
+    &[
+        (
+            Served,
+            &[
+                "address",
+                "etcd_api",
+                "ha_enabled",
+                "path",
+                "sync",
+                "username",
+                "password",
+                "tls_ca_file",
+                "tls_cert_file",
+                "tls_key_file",
+                "request_timeout",
+                "lock_timeout",
+            ],
+        ),
+        (Refused(crate::etcd::NO_DISCOVERY), &["discovery_srv", "discovery_srv_name"]),
+    ],
+);
 
 /// `storage "raft"`.
 pub static STORAGE_RAFT: Block = Block::new(

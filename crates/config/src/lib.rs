@@ -18,6 +18,7 @@ mod config;
 mod convert;
 mod environment;
 mod error;
+mod etcd;
 mod fields;
 mod headers;
 pub mod keys;
@@ -34,6 +35,7 @@ pub use address::Address;
 pub use auto_join::{AutoJoin, DEFAULT_PORT, Provider, SCHEMES};
 pub use config::{Config, LogFormat, LogLevel, PolicyDeny, Seal};
 pub use error::{ConfigError, Place, Warning};
+pub use etcd::Etcd;
 pub use headers::{ResponseHeaders, StatusPattern};
 pub use listener::{
     ForwardedFor, JsonLimits, Listener, Owner, Shared, TcpListener, Timeouts, Unauthenticated, UnixListener,

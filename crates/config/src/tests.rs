@@ -3,6 +3,7 @@
 mod documentation;
 mod environment;
 mod errors;
+mod etcd;
 mod examples;
 mod files;
 mod lockout;

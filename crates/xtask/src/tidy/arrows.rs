@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
 /// ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 22] = [
+const ARROWS: [(&str, &[&str]); 25] = [
     ("wipe", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -60,13 +60,13 @@ const OF_ENGINES: &[&str] = &["engine-api"];
 /// Libraries that belong to the crates named.
 const FENCES: [(&str, &[&str]); 9] = [
     ("anyhow", &["server", "xtask"]),
-    ("hyper", &["client", "cluster", "http"]),
+    ("hyper", &["client", "cluster", "etcd", "http"]),
     ("imbl", &["storage"]),
     ("mimalloc", &["wipe"]),
     ("openraft", &["raft"]),
     ("redb", &["raft"]),
-    ("rustls", &["client", "cluster", "server"]),
-    ("tokio-rustls", &["client", "cluster", "server"]),
+    ("rustls", &["client", "cluster", "etcd", "server"]),
+    ("tokio-rustls", &["client", "cluster", "etcd", "server"]),
     ("tracing-subscriber", &["server"]),
 ];
 
