@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use strongroom_hcl::Value;
+use strongroom_stdx::Secret;
 
 use crate::config::{LOG_FORMATS, LOG_LEVELS};
 use crate::keys::{self, Status};
-use crate::{Config, ConfigError, Storage, convert};
+use crate::{Config, ConfigError, Postgresql, Raft, Storage, convert};
 
 const NON_VOTER: &str = "VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER";
 
@@ -14,7 +15,8 @@ impl Config {
     /// Lays the environment over the configuration; answers what its operator should know. `lookup` gives the value of a variable; an empty one counts as
     /// not set. Variables: `VAULT_API_ADDR` (or `VAULT_REDIRECT_ADDR`), `VAULT_CLUSTER_ADDR`, `VAULT_LOG_LEVEL`,
     /// `VAULT_LOG_FORMAT`, `VAULT_DISABLE_MLOCK`, `VAULT_UI`, `VAULT_DISABLE_USER_LOCKOUT`, and with `storage "raft"` `VAULT_RAFT_PATH`,
-    /// `VAULT_RAFT_NODE_ID`, `VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER` (any value).
+    /// `VAULT_RAFT_NODE_ID`, `VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER` (any value), with `storage "postgresql"`
+    /// `VAULT_PG_CONNECTION_URL`.
     pub fn apply_environment(
         &mut self,
         lookup: impl Fn(&str) -> Option<String>,
@@ -37,14 +39,38 @@ impl Config {
             self.ui = ui;
             warnings.extend(without_effect("VAULT_UI", &keys::OUTERMOST, "ui").filter(|_| ui));
         }
-        let Some(Storage::Raft(raft)) = &mut self.storage else { return Ok(warnings) };
-        environment
-            .set(&mut raft.path, "VAULT_RAFT_PATH", |value| convert::text(value).map(PathBuf::from))?;
-        environment.set(&mut raft.node_id, "VAULT_RAFT_NODE_ID", convert::text)?;
-        if environment.read(NON_VOTER, convert::text)?.is_some() {
-            raft.retry_join_as_non_voter = true;
+        match &mut self.storage {
+            Some(Storage::Raft(raft)) => raft.apply_environment(&environment)?,
+            Some(Storage::Postgresql(postgresql)) => postgresql.apply_environment(&environment)?,
+            Some(Storage::Inmem) | None => {}
         }
         Ok(warnings)
+    }
+}
+
+impl Raft {
+    fn apply_environment<L: Fn(&str) -> Option<String>>(
+        &mut self,
+        environment: &Environment<L>,
+    ) -> Result<(), ConfigError> {
+        environment
+            .set(&mut self.path, "VAULT_RAFT_PATH", |value| convert::text(value).map(PathBuf::from))?;
+        environment.set(&mut self.node_id, "VAULT_RAFT_NODE_ID", convert::text)?;
+        if environment.read(NON_VOTER, convert::text)?.is_some() {
+            self.retry_join_as_non_voter = true;
+        }
+        Ok(())
+    }
+}
+
+impl Postgresql {
+    fn apply_environment<L: Fn(&str) -> Option<String>>(
+        &mut self,
+        environment: &Environment<L>,
+    ) -> Result<(), ConfigError> {
+        environment.set(&mut self.connection_url, "VAULT_PG_CONNECTION_URL", |value| {
+            convert::text(value).map(Secret::new)
+        })
     }
 }
 

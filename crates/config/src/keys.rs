@@ -48,11 +48,12 @@ impl Block {
 }
 
 /// All kinds of blocks; a kind whose keys the operator chooses, such as `custom_response_headers`, is not among them.
-pub const BLOCKS: [&Block; 13] = [
+pub const BLOCKS: [&Block; 14] = [
     &OUTERMOST,
     &USER_LOCKOUT,
     &STORAGE_RAFT,
     &STORAGE_INMEM,
+    &STORAGE_POSTGRESQL,
     &RETRY_JOIN,
     &SEAL_SHAMIR,
     &LISTENER_TCP,
@@ -159,6 +160,24 @@ pub static STORAGE_INMEM: Block = Block::new("storage \"inmem\"", &[]);
 /// The file that `operator migrate` is given. It is a configuration of its own, and not among [`BLOCKS`].
 pub static MIGRATION: Block =
     Block::new("", &[(Served, &["storage_source", "storage_destination", "cluster_addr"])]);
+
+/// `storage "postgresql"`.
+pub static STORAGE_POSTGRESQL: Block = Block::new(
+    "storage \"postgresql\"",
+    &[(
+        Served,
+        &[
+            "connection_url",
+            "table",
+            "ha_enabled",
+            "ha_table",
+            "max_parallel",
+            "max_idle_connections",
+            "max_connect_retries",
+            "skip_create_table",
+        ],
+    )],
+);
 
 /// `storage "raft"`.
 pub static STORAGE_RAFT: Block = Block::new(

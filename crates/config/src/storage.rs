@@ -10,7 +10,7 @@ use strongroom_stdx::Secret;
 
 use crate::auto_join::{AutoJoin, DEFAULT_PORT, SCHEMES};
 use crate::fields::Fields;
-use crate::{ConfigError, convert, keys};
+use crate::{ConfigError, Postgresql, convert, keys};
 
 /// What `max_entry_size` can be: what the server writes by itself must fit, and an entry is held in memory.
 const MAX_ENTRY_SIZE: RangeInclusive<i64> = 65_536..=536_870_912;
@@ -22,6 +22,8 @@ pub enum Storage {
     Inmem,
     /// On disk, replicated between the nodes of a cluster.
     Raft(Box<Raft>),
+    /// In a PostgreSQL database, which several nodes may share.
+    Postgresql(Box<Postgresql>),
 }
 
 /// `storage "raft"`.
@@ -100,11 +102,12 @@ pub enum Pem {
 }
 
 impl Storage {
-    /// `inmem` or `raft`.
+    /// The type of the block.
     pub fn kind(&self) -> &'static str {
         match self {
             Storage::Inmem => "inmem",
             Storage::Raft(_) => "raft",
+            Storage::Postgresql(_) => "postgresql",
         }
     }
 
@@ -116,9 +119,16 @@ impl Storage {
                 fields.finish(&keys::STORAGE_RAFT)?;
                 Ok(Storage::Raft(Box::new(raft)))
             }
+            "postgresql" => {
+                let postgresql = Postgresql::read(&mut fields)?;
+                fields.finish(&keys::STORAGE_POSTGRESQL)?;
+                Ok(Storage::Postgresql(Box::new(postgresql)))
+            }
             _ => {
-                let message =
-                    format!("{} is not supported; supported are \"inmem\", \"raft\"", fields.scope());
+                let message = format!(
+                    "{} is not supported; supported are \"inmem\", \"postgresql\", \"raft\"",
+                    fields.scope()
+                );
                 Err(fields.place().invalid(message))
             }
         }

@@ -6,6 +6,7 @@ mod errors;
 mod examples;
 mod files;
 mod lockout;
+mod postgresql;
 mod properties;
 mod sanitized;
 mod warnings;

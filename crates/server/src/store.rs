@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use strongroom_cluster::Network;
 use strongroom_config::{Config, Raft, Storage};
 use strongroom_raft::{Options, RaftStore};
@@ -42,6 +42,7 @@ pub(crate) async fn open(storage: &Storage, at: &Addresses) -> Result<Opened> {
         Storage::Inmem => {
             Ok(Opened { store: Arc::new(InMemory::new()), node_id: None, together: Together::Alone })
         }
+        Storage::Postgresql(_) => bail!("storage \"postgresql\" cannot be opened by this version"),
         Storage::Raft(raft) => {
             let network = Arc::new(Network::default());
             let mut options = options(raft, at)?;

@@ -90,11 +90,7 @@ async fn a_unix_socket_needs_no_tls() {
         server.port(),
         database.name
     );
-    // Its directory is the database's alone, which root may enter.
-    let opened = outcome(&Options::new(Secret::new(url))).await;
-    if let Err(error) = opened {
-        assert!(error.contains("Permission denied"), "{error}");
-    }
+    outcome(&Options::new(Secret::new(url))).await.unwrap();
 }
 
 #[tokio::test]
