@@ -179,6 +179,11 @@ impl Config {
                     "\"cluster_addr\" or VAULT_CLUSTER_ADDR is needed with storage \"raft\"",
                 ));
             }
+            Some(Storage::Postgresql(postgresql)) if postgresql.connection_url.is_none() => {
+                return Err(ConfigError::Missing(
+                    "\"connection_url\" in storage \"postgresql\" or VAULT_PG_CONNECTION_URL is needed",
+                ));
+            }
             Some(_) => {}
         }
         self.check_seals()

@@ -7,7 +7,7 @@ use strongroom_stdx::Secret;
 
 use crate::config::{LOG_FORMATS, LOG_LEVELS};
 use crate::keys::{self, Status};
-use crate::{Config, ConfigError, Etcd, Raft, Storage, convert, etcd};
+use crate::{Config, ConfigError, Etcd, Postgresql, Raft, Storage, convert, etcd};
 
 const NON_VOTER: &str = "VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER";
 
@@ -16,7 +16,7 @@ impl Config {
     /// not set. Variables: `VAULT_API_ADDR` (or `VAULT_REDIRECT_ADDR`), `VAULT_CLUSTER_ADDR`, `VAULT_LOG_LEVEL`,
     /// `VAULT_LOG_FORMAT`, `VAULT_DISABLE_MLOCK`, `VAULT_UI`, `VAULT_DISABLE_USER_LOCKOUT`, and with `storage "raft"` `VAULT_RAFT_PATH`,
     /// `VAULT_RAFT_NODE_ID`, `VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER` (any value), with `storage "etcd"` `ETCD_ADDR`,
-    /// `ETCD_HA_ENABLED`, `ETCD_USERNAME`, `ETCD_PASSWORD`.
+    /// `ETCD_HA_ENABLED`, `ETCD_USERNAME`, `ETCD_PASSWORD`, with `storage "postgresql"` `VAULT_PG_CONNECTION_URL`.
     pub fn apply_environment(
         &mut self,
         lookup: impl Fn(&str) -> Option<String>,
@@ -42,6 +42,7 @@ impl Config {
         match &mut self.storage {
             Some(Storage::Raft(raft)) => raft.apply_environment(&environment)?,
             Some(Storage::Etcd(etcd)) => etcd.apply_environment(&environment)?,
+            Some(Storage::Postgresql(postgresql)) => postgresql.apply_environment(&environment)?,
             Some(Storage::Inmem) | None => {}
         }
         Ok(warnings)
@@ -82,6 +83,17 @@ impl Etcd {
                 .read(variable, |_| Err::<(), _>(format!("is not supported; {}", etcd::NO_DISCOVERY)))?;
         }
         Ok(())
+    }
+}
+
+impl Postgresql {
+    fn apply_environment<L: Fn(&str) -> Option<String>>(
+        &mut self,
+        environment: &Environment<L>,
+    ) -> Result<(), ConfigError> {
+        environment.set(&mut self.connection_url, "VAULT_PG_CONNECTION_URL", |value| {
+            convert::text(value).map(Secret::new)
+        })
     }
 }
 

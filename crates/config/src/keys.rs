@@ -48,12 +48,13 @@ impl Block {
 }
 
 /// All kinds of blocks; a kind whose keys the operator chooses, such as `custom_response_headers`, is not among them.
-pub const BLOCKS: [&Block; 14] = [
+pub const BLOCKS: [&Block; 15] = [
     &OUTERMOST,
     &USER_LOCKOUT,
     &STORAGE_RAFT,
     &STORAGE_INMEM,
     &STORAGE_ETCD,
+    &STORAGE_POSTGRESQL,
     &RETRY_JOIN,
     &SEAL_SHAMIR,
     &LISTENER_TCP,
@@ -184,6 +185,24 @@ pub static STORAGE_ETCD: Block = Block::new(
         ),
         (Refused(crate::etcd::NO_DISCOVERY), &["discovery_srv", "discovery_srv_name"]),
     ],
+);
+
+/// `storage "postgresql"`.
+pub static STORAGE_POSTGRESQL: Block = Block::new(
+    "storage \"postgresql\"",
+    &[(
+        Served,
+        &[
+            "connection_url",
+            "table",
+            "ha_enabled",
+            "ha_table",
+            "max_parallel",
+            "max_idle_connections",
+            "max_connect_retries",
+            "skip_create_table",
+        ],
+    )],
 );
 
 /// `storage "raft"`.

@@ -25,6 +25,7 @@ pub mod keys;
 mod listener;
 mod lockout;
 mod migration;
+mod postgresql;
 mod sanitized;
 mod source;
 mod storage;
@@ -42,6 +43,7 @@ pub use listener::{
 };
 pub use lockout::UserLockout;
 pub use migration::Migration;
+pub use postgresql::Postgresql;
 pub use source::{Loaded, Source, load, parse};
 pub use storage::{Join, JoinTls, Pem, Raft, RetryJoin, Storage};
 pub use telemetry::Telemetry;

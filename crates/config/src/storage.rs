@@ -10,7 +10,7 @@ use strongroom_stdx::Secret;
 
 use crate::auto_join::{AutoJoin, DEFAULT_PORT, SCHEMES};
 use crate::fields::Fields;
-use crate::{ConfigError, Etcd, convert, keys};
+use crate::{ConfigError, Etcd, Postgresql, convert, keys};
 
 /// What `max_entry_size` can be: what the server writes by itself must fit, and an entry is held in memory.
 const MAX_ENTRY_SIZE: RangeInclusive<i64> = 65_536..=536_870_912;
@@ -24,6 +24,8 @@ pub enum Storage {
     Raft(Box<Raft>),
     /// In etcd, which several nodes may share.
     Etcd(Box<Etcd>),
+    /// In a PostgreSQL database, which several nodes may share.
+    Postgresql(Box<Postgresql>),
 }
 
 /// `storage "raft"`.
@@ -108,6 +110,7 @@ impl Storage {
             Storage::Inmem => "inmem",
             Storage::Raft(_) => "raft",
             Storage::Etcd(_) => "etcd",
+            Storage::Postgresql(_) => "postgresql",
         }
     }
 
@@ -124,9 +127,14 @@ impl Storage {
                 fields.finish(&keys::STORAGE_ETCD)?;
                 Ok(Storage::Etcd(Box::new(etcd)))
             }
+            "postgresql" => {
+                let postgresql = Postgresql::read(&mut fields)?;
+                fields.finish(&keys::STORAGE_POSTGRESQL)?;
+                Ok(Storage::Postgresql(Box::new(postgresql)))
+            }
             _ => {
                 let message = format!(
-                    "{} is not supported; supported are \"etcd\", \"inmem\", \"raft\"",
+                    "{} is not supported; supported are \"etcd\", \"inmem\", \"postgresql\", \"raft\"",
                     fields.scope()
                 );
                 Err(fields.place().invalid(message))

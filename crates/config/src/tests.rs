@@ -7,6 +7,7 @@ mod etcd;
 mod examples;
 mod files;
 mod lockout;
+mod postgresql;
 mod properties;
 mod sanitized;
 mod warnings;

@@ -33,7 +33,6 @@ pub(crate) enum Together {
     Alone,
     /// Raft.
     Peers(Peering),
-    #[expect(dead_code, reason = "the databases are registered next")]
     /// A lock in the database that they share; without a cluster port where there is to be one node only.
     Shared { store: Arc<SharedStore>, ha_enabled: bool },
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::catalog;
 use crate::cluster::{self, ClusterPort, Together};
 use crate::listen::Listeners;
-use crate::store::{self, Addresses};
+use crate::store::{self, Addresses, Sharing};
 
 /// How long requests under way may take when the node stops.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,7 +39,7 @@ impl Node {
     /// Opens the store and serves.
     pub(crate) async fn start(config: &Config, environment: Environment) -> Result<Self> {
         let storage = config.storage.as_ref().context("a storage stanza is needed")?;
-        let opened = store::open(storage, &Addresses::of(config)).await?;
+        let opened = store::open(storage, &Addresses::of(config), Sharing::AsConfigured).await?;
         let cache = if config.disable_cache {
             0
         } else {

@@ -1,15 +1,18 @@
 //! Opening the store that the configuration names.
 
+mod shared;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use strongroom_cluster::Network;
 use strongroom_config::{Config, Raft, Storage};
 use strongroom_raft::{Options, RaftStore};
 use strongroom_storage::{InMemory, Store};
 
 use crate::cluster::{Peering, Together};
+pub(crate) use shared::check;
 
 /// Between two heartbeats, for each step of `performance_multiplier`.
 const HEARTBEAT: Duration = Duration::from_millis(20);
@@ -37,12 +40,22 @@ impl Addresses {
     }
 }
 
-pub(crate) async fn open(storage: &Storage, at: &Addresses) -> Result<Opened> {
+/// Who else may use a database that several nodes share.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// As the configuration has it.
+    AsConfigured,
+    /// Nobody: what is not free is waited for, and never taken by force.
+    Exclusive,
+}
+
+pub(crate) async fn open(storage: &Storage, at: &Addresses, sharing: Sharing) -> Result<Opened> {
     match storage {
         Storage::Inmem => {
             Ok(Opened { store: Arc::new(InMemory::new()), node_id: None, together: Together::Alone })
         }
-        Storage::Etcd(_) => bail!("storage \"etcd\" cannot be opened by this version"),
+        Storage::Postgresql(postgresql) => shared::open_postgresql(postgresql, at, sharing).await,
+        Storage::Etcd(etcd) => shared::open_etcd(etcd, at, sharing).await,
         Storage::Raft(raft) => {
             let network = Arc::new(Network::default());
             let mut options = options(raft, at)?;

@@ -26,6 +26,9 @@ pub(crate) async fn problems(config: &Config) -> Vec<String> {
         let options = store::options(raft, &store::Addresses::of(config));
         found.push(options.and_then(|options| directory_to_be(&options.path)).context("storage \"raft\""));
     }
+    if let Some(storage) = &config.storage {
+        found.push(store::check(storage).with_context(|| format!("storage {:?}", storage.kind())));
+    }
     if let Some(path) = &config.log_file {
         found.push(file_to_be(&logs::file_at(path), directory_to_be).context("log_file"));
     }

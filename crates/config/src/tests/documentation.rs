@@ -8,17 +8,18 @@ use std::collections::BTreeMap;
 
 use crate::keys::{
     Block, LISTENER, LISTENER_TCP, LISTENER_UNIX, OUTERMOST, SEAL_SHAMIR, STORAGE_ETCD, STORAGE_INMEM,
-    STORAGE_RAFT, Status, USER_LOCKOUT,
+    STORAGE_POSTGRESQL, STORAGE_RAFT, Status, USER_LOCKOUT,
 };
 
 const PAGE: &str = include_str!("../../../../docs/configuration.md");
 
 /// The section in which a block's keys are listed.
-const SECTIONS: [(&str, &Block); 9] = [
+const SECTIONS: [(&str, &Block); 10] = [
     ("Outermost keys", &OUTERMOST),
     ("`user_lockout`", &USER_LOCKOUT),
     ("`storage \"raft\"`", &STORAGE_RAFT),
     ("`storage \"etcd\"`", &STORAGE_ETCD),
+    ("`storage \"postgresql\"`", &STORAGE_POSTGRESQL),
     ("`storage \"inmem\"`", &STORAGE_INMEM),
     ("`seal \"shamir\"`", &SEAL_SHAMIR),
     ("`listener \"tcp\"`", &LISTENER_TCP),

@@ -139,15 +139,15 @@ fn what_is_not_supported() {
     for (text, wanted) in [
         (
             "\n  storage \"consul\" {\n  path = \"vault/\" }",
-            "server.hcl:2:3: storage \"consul\" is not supported; supported are \"etcd\", \"inmem\", \"raft\"",
+            "server.hcl:2:3: storage \"consul\" is not supported; supported are \"etcd\", \"inmem\", \"postgresql\", \"raft\"",
         ),
         (
             "{\"storage\": {\n\"file\": {\"path\": \"x\"}}}",
-            "server.hcl:2:1: storage \"file\" is not supported; supported are \"etcd\", \"inmem\", \"raft\"",
+            "server.hcl:2:1: storage \"file\" is not supported; supported are \"etcd\", \"inmem\", \"postgresql\", \"raft\"",
         ),
         (
-            "backend \"postgresql\" {}",
-            "server.hcl:1:1: backend \"postgresql\" is not supported; supported are \"etcd\", \"inmem\", \"raft\"",
+            "backend \"mysql\" {}",
+            "server.hcl:1:1: backend \"mysql\" is not supported; supported are \"etcd\", \"inmem\", \"postgresql\", \"raft\"",
         ),
         (
             "ha_storage \"consul\" {}",

@@ -2,7 +2,8 @@
 
 use super::{listener, load, tcp, warnings};
 use crate::keys::{
-    Block, LISTENER, LISTENER_TCP, LISTENER_UNIX, OUTERMOST, SEAL_SHAMIR, STORAGE_RAFT, Status, USER_LOCKOUT,
+    Block, LISTENER, LISTENER_TCP, LISTENER_UNIX, OUTERMOST, SEAL_SHAMIR, STORAGE_POSTGRESQL, STORAGE_RAFT,
+    Status, USER_LOCKOUT,
 };
 
 fn warned(text: &str) -> Vec<String> {
@@ -90,9 +91,16 @@ fn every_key_is_served_warned_about_or_refused() {
         "listener" | "listener \"tcp\"" => listener(&format!("{key} = true")),
         name => format!("{name} {{\n{key} = true\n}}"),
     };
-    for block in
-        [&OUTERMOST, &USER_LOCKOUT, &STORAGE_RAFT, &SEAL_SHAMIR, &LISTENER, &LISTENER_TCP, &LISTENER_UNIX]
-    {
+    for block in [
+        &OUTERMOST,
+        &USER_LOCKOUT,
+        &STORAGE_RAFT,
+        &STORAGE_POSTGRESQL,
+        &SEAL_SHAMIR,
+        &LISTENER,
+        &LISTENER_TCP,
+        &LISTENER_UNIX,
+    ] {
         for (status, key) in block.all() {
             let told = match load(&whole(block, key)) {
                 Ok(loaded) => warnings(&loaded).join("\n"),

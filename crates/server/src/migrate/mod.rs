@@ -13,7 +13,7 @@ use strongroom_config::{Migration, Storage};
 use strongroom_storage::{Coordinator, Store};
 
 use crate::cluster::Together;
-use crate::store::{self, Addresses};
+use crate::store::{self, Addresses, Sharing};
 
 /// How long it is waited for the lock of a database that several nodes share.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
@@ -141,7 +141,7 @@ async fn open_source(storage: &Storage) -> Result<Arc<dyn Store>> {
         let path = raft.path.as_deref().context("storage \"raft\" needs a path")?;
         ensure!(path.join("FORMAT").exists(), "{}: not a Strongroom data directory", path.display());
     }
-    let opened = store::open(storage, &Addresses::default()).await?;
+    let opened = store::open(storage, &Addresses::default(), Sharing::Exclusive).await?;
     if let Together::Peers(peering) = &opened.together {
         let voters = peering.store.status().voters;
         if voters.len() > 1 {
@@ -161,7 +161,8 @@ async fn open_source(storage: &Storage) -> Result<Arc<dyn Store>> {
 
 async fn open_destination(migration: &Migration) -> Result<Arc<dyn Store>> {
     let cluster = migration.cluster_addr.clone().unwrap_or_default();
-    let opened = store::open(&migration.destination, &Addresses { api: String::new(), cluster }).await?;
+    let at = Addresses { api: String::new(), cluster };
+    let opened = store::open(&migration.destination, &at, Sharing::Exclusive).await?;
     if let Together::Peers(peering) = &opened.together
         && peering.store.members().is_empty()
     {

@@ -58,15 +58,17 @@ const EVERYTHING: &[&str] = &["*"];
 const OF_ENGINES: &[&str] = &["engine-api"];
 
 /// Libraries that belong to the crates named.
-const FENCES: [(&str, &[&str]); 9] = [
+const FENCES: [(&str, &[&str]); 11] = [
     ("anyhow", &["server", "xtask"]),
     ("hyper", &["client", "cluster", "etcd", "http"]),
     ("imbl", &["storage"]),
     ("mimalloc", &["wipe"]),
     ("openraft", &["raft"]),
     ("redb", &["raft"]),
-    ("rustls", &["client", "cluster", "etcd", "server"]),
+    ("rustls", &["client", "cluster", "etcd", "postgresql", "server"]),
     ("tokio-rustls", &["client", "cluster", "etcd", "server"]),
+    ("tokio-postgres", &["postgresql"]),
+    ("tokio-postgres-rustls", &["postgresql"]),
     ("tracing-subscriber", &["server"]),
 ];
 
