@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{Cursor, sink};
 use std::pin::Pin;
 
-use strongroom_cli::{Commands, Io, run};
+use strongroom_cli::{Commands, Io, Outside, run};
 use tokio::runtime::Builder;
 
 use super::{parts, text};
@@ -83,8 +83,9 @@ const BEFORE: [&[&str]; 8] = [
 struct NoServer;
 
 impl Commands for NoServer {
-    fn server<'a>(
+    fn run<'a>(
         &'a self,
+        _command: Outside,
         _args: Vec<String>,
         _io: &'a mut Io,
     ) -> Pin<Box<dyn Future<Output = i32> + Send + 'a>> {

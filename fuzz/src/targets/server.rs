@@ -247,7 +247,11 @@ async fn ask(edge: &Arc<Edge>, request: &str) -> Option<Vec<u8>> {
     sent.push_str("\r\n");
     sent.push_str(body);
     let (mut client, stream) = duplex(1 << 20);
-    let connection = Connection { peer: PEER.parse::<SocketAddr>().ok(), certificate_serial: String::new() };
+    let connection = Connection {
+        peer: PEER.parse::<SocketAddr>().ok(),
+        certificate_serial: String::new(),
+        is_handed_on: false,
+    };
     let (_running, draining) = watch::channel(false);
     let client = async move {
         client.write_all(sent.as_bytes()).await.ok()?;
