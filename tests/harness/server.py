@@ -253,10 +253,8 @@ class Server:
             tls = f'tls_cert_file = "{cert}"\n  tls_key_file = "{key}"'
         else:
             tls = "tls_disable = true"
-        storage = {
-            "raft": f'storage "raft" {{\n  path = "{self.storage_path}"\n  node_id = "{self.node_id}"\n{self.storage_config}}}',
-            "inmem": 'storage "inmem" {}',
-        }[self.storage]
+        own = f'  path = "{self.storage_path}"\n  node_id = "{self.node_id}"\n' if self.storage == "raft" else ""
+        storage = f'storage "{self.storage}" {{\n{own}{self.storage_config}}}'
         # OpenBao has some of Vault's API switched off unless told otherwise.
         openbao = product_of(self.binary) == "openbao"
         peer = "unsafe_allow_api_audit_creation = true" if openbao else ""
