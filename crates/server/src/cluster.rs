@@ -8,7 +8,7 @@ use serde_json::Value;
 use strongroom_client::{Client, Config as ClientConfig, Request};
 use strongroom_cluster::{Identity, Network, Port};
 use strongroom_config::{Address, Config, Join, JoinTls, Listener, Pem, Raft, Storage};
-use strongroom_core::{ClusterNode, Core, Introducer, LeaderAddress};
+use strongroom_core::{ClusterNode, Core, Introducer, LeaderAddress, ObjectStore};
 use strongroom_http::{Edge, EdgeSettings};
 use strongroom_raft::RaftStore;
 use strongroom_stdx::Secret;
@@ -30,7 +30,12 @@ pub(crate) struct ClusterPort {
 
 impl ClusterPort {
     /// Makes the core one of a cluster, and listens for its peers.
-    pub(crate) async fn start(core: &Arc<Core>, config: &Config, peering: Peering) -> Result<Self> {
+    pub(crate) async fn start(
+        core: &Arc<Core>,
+        config: &Config,
+        peering: Peering,
+        objects: Arc<dyn ObjectStore>,
+    ) -> Result<Self> {
         let Peering { store, network, path } = peering;
         let identity = Identity::of(&path);
         if let Some(credentials) = identity.credentials(&store.cluster_id(), store.raft_id())? {
@@ -51,6 +56,7 @@ impl ClusterPort {
             node.conduct.stale_reads_for = raft.quorum_loss_read_only;
             node.conduct.seal_after = Some(raft.quorum_loss_seal_after).filter(|limit| !limit.is_zero());
         }
+        node.objects = Some(objects);
         core.set_cluster(node);
         let edge = Edge::new(core.clone(), EdgeSettings::default(), Arc::default());
         let version = core.settings().version.parse().context("the version is no header field")?;

@@ -11,6 +11,7 @@ use strongroom_config::{Config, PolicyDeny, UserLockout};
 use strongroom_core::{Core, LockoutRule, Settings};
 use strongroom_engine_api::Environment;
 use strongroom_policy::DenyMode;
+use strongroom_s3::S3;
 use strongroom_stdx::{Clock, Entropy};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -61,10 +62,11 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
     } else {
         config.cache_size.map_or(CACHE_BYTES, |entries| entries.saturating_mul(ENTRY_BYTES))
     };
+    let objects = S3::new(&io.env, environment.clock.clone(), environment.entropy.clone());
     let barrier = Barrier::new(opened.store.clone(), environment.entropy.clone(), cache);
     let core = Core::new(barrier, environment, settings(&config, cache), catalog::catalog());
     let cluster = match opened.peering {
-        Some(peering) => Some(ClusterPort::start(&core, &config, peering).await?),
+        Some(peering) => Some(ClusterPort::start(&core, &config, peering, Arc::new(objects)).await?),
         None => None,
     };
     let listeners = Listeners::start(&core, &config, opened.node_id.as_deref()).await?;
