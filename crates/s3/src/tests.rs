@@ -190,7 +190,7 @@ async fn an_upload_whose_last_answer_was_lost_is_done() {
     let server = Server::start(|number, request| match request.line.as_str() {
         "POST /b/k?uploadId=u%201" if number == 3 => None,
         "POST /b/k?uploadId=u%201" => error("404 Not Found", "NoSuchUpload"),
-        "GET /b/?list-type=2&prefix=k" => {
+        "GET /b?list-type=2&prefix=k" => {
             ok("<ListBucketResult><Contents><Key>k</Key></Contents></ListBucketResult>")
         }
         _ => uploads(number, request),
@@ -208,11 +208,11 @@ async fn a_list_goes_on_page_by_page() {
             ok(&format!("<ListBucketResult><Contents><Key>{key}</Key></Contents>{more}</ListBucketResult>"))
         };
         match request.line.as_str() {
-            "GET /b/?list-type=2&prefix=p%2F" => page(
+            "GET /b?list-type=2&prefix=p%2F" => page(
                 "p/1",
                 "<IsTruncated>true</IsTruncated><NextContinuationToken>n=1</NextContinuationToken>",
             ),
-            "GET /b/?list-type=2&prefix=p%2F&continuation-token=n%3D1" => page("p/2", ""),
+            "GET /b?list-type=2&prefix=p%2F&continuation-token=n%3D1" => page("p/2", ""),
             _ => ok("<html></html>"),
         }
     })

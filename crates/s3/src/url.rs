@@ -13,8 +13,10 @@ const PATH: &AsciiSet = &QUERY.remove(b'/');
 /// Where a bucket is.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// Scheme, host, port and what comes before the names of objects; no slash at its end.
+    /// The bucket: scheme, host, port and what comes before the names of objects; no slash at its end.
     root: String,
+    /// The bucket is a host, whose path is not empty.
+    is_host: bool,
 }
 
 impl Place {
@@ -25,17 +27,23 @@ impl Place {
         let authority = authority(&server)?;
         let before = server.path().trim_end_matches('/');
         let name = &bucket.name;
-        let root = if in_path(bucket, &server) {
-            format!("{scheme}://{authority}{before}/{name}")
-        } else {
+        let is_host = !in_path(bucket, &server);
+        let root = if is_host {
             format!("{scheme}://{name}.{authority}{before}")
+        } else {
+            format!("{scheme}://{authority}{before}/{name}")
         };
-        Some(Self { root })
+        Some(Self { root, is_host })
     }
 
     /// The URL of an object, or of the bucket where `key` is empty.
     pub(crate) fn url(&self, key: &str, query: &[(&str, &str)]) -> String {
-        let mut url = format!("{}/{}", self.root, utf8_percent_encode(key, PATH));
+        let mut url = self.root.clone();
+        // Some servers sign a bucket's path without the slash that it was sent with.
+        if self.is_host || !key.is_empty() {
+            url.push('/');
+        }
+        url.extend(utf8_percent_encode(key, PATH));
         for (at, (name, value)) in query.iter().enumerate() {
             url.push(if at == 0 { '?' } else { '&' });
             url.extend(utf8_percent_encode(name, QUERY));
@@ -74,13 +82,13 @@ mod tests {
             Place::of(&bucket).unwrap().url("", &[])
         };
         assert_eq!(root("", "b", false), "https://b.s3.us-east-1.amazonaws.com/");
-        assert_eq!(root("", "b", true), "https://s3.us-east-1.amazonaws.com/b/");
-        assert_eq!(root("", "a.b", false), "https://s3.us-east-1.amazonaws.com/a.b/");
-        assert_eq!(root("http://127.0.0.1:9000", "b", false), "http://127.0.0.1:9000/b/");
-        assert_eq!(root("https://[::1]", "b", false), "https://[::1]/b/");
+        assert_eq!(root("", "b", true), "https://s3.us-east-1.amazonaws.com/b");
+        assert_eq!(root("", "a.b", false), "https://s3.us-east-1.amazonaws.com/a.b");
+        assert_eq!(root("http://127.0.0.1:9000", "b", false), "http://127.0.0.1:9000/b");
+        assert_eq!(root("https://[::1]", "b", false), "https://[::1]/b");
         assert_eq!(root("http://store:80/s3/", "b", false), "http://b.store/s3/");
-        assert_eq!(root("https://store:443", "b", true), "https://store/b/");
-        assert_eq!(root("http://store:443", "b", true), "http://store:443/b/");
+        assert_eq!(root("https://store:443", "b", true), "https://store/b");
+        assert_eq!(root("http://store:443", "b", true), "http://store:443/b");
     }
 
     #[test]
