@@ -286,8 +286,8 @@ telemetry {{
 
     def start(self, limit_s=START_LIMIT_S):
         """Starts the process and waits until it answers HTTP; one that does not within `limit_s` is killed."""
-        # A VAULT_TOKEN or VAULT_ADDR of the person at the keyboard must not reach the server.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("VAULT_", "BAO_"))}
+        # A VAULT_TOKEN, VAULT_ADDR or key of AWS of the person at the keyboard must not reach the server.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("VAULT_", "BAO_", "AWS_"))}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.launcher, str(self.binary), "server", f"-config={self.config}"],

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from support import harness, wait_until
 from cluster import Cluster, status, wait_for
+from object_store import BUCKET, ObjectStore
 
 OTHER_KEYS = ("could not verify hash file, possibly the snapshot is using a different set of unseal keys; "
               "use the snapshot-force API to bypass this check")
@@ -239,17 +240,39 @@ class OnOneNode(Case):
             reply = server.http().post("sys/storage/raft/snapshot", b"x", headers=GZIP)
             self.assertEqual((reply.status, reply.errors), (400, ["raft storage is not in use"]))
 
-class Automated(Case):
+
+
+class OneConfigured(Case):
+    """One node, whose automated snapshots a test configures."""
+
     CONFIG = "sys/storage/raft/snapshot-auto/config"
     STATUS = "sys/storage/raft/snapshot-auto/status"
+    ENVIRONMENT = ()
 
     def setUp(self):
         super().setUp()
-        self.cluster = Cluster(1)
+        self.cluster = Cluster(1, launcher=("env", *self.ENVIRONMENT))
         self.addCleanup(self.cluster.remove)
         self.node = self.cluster.nodes[0]
         self.root = self.node.http()
 
+    def status(self, name):
+        return self.root.get(f"{self.STATUS}/{name}").data
+
+    def wait_status(self, name, what, fits, limit_s=90):
+        """The status of a configuration, once it is as wanted."""
+        seen = []
+
+        def found():
+            seen[:] = [self.status(name)]
+            return seen[0] if fits(seen[0]) else None
+        try:
+            return wait_until(found, limit_s, what, 0.1)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {seen[0]}\n{self.node.last_log()}") from None
+
+
+class Automated(OneConfigured):
     def body(self, **more):
         return {"interval": "1s", "retain": 2, "storage_type": "local", "path_prefix": str(self.folder),
                 "local_max_space": 1 << 30, **more}
@@ -292,7 +315,8 @@ class Automated(Case):
         self.assertTrue(list(folder.glob("vault-snapshot-*.snap")))
 
     def test_what_makes_no_sense_is_refused(self):
-        for more, text in (({"storage_type": "aws-s3"}, "not supported"), ({"storage_type": "tape"}, "invalid storage_type"),
+        for more, text in (({"storage_type": "google-gcs"}, "not supported"), ({"storage_type": "tape"}, "invalid storage_type"),
+                           ({"aws_s3_bucket": "b"}, "storage_type aws-s3 only"), ({"autoload_enabled": True}, "not supported"),
                            ({"interval": 0}, "interval"), ({"retain": -1}, "retain"), ({"path_prefix": "here"}, "path_prefix"),
                            ({"local_max_space": 0}, "local_max_space"), ({"file_prefix": "a/b"}, "file_prefix")):
             reply = self.root.post(f"{self.CONFIG}/x", self.body(**more))
@@ -306,6 +330,167 @@ class Automated(Case):
         token = self.root.expect(200, "POST", "auth/token/create", {"policies": ["p"]}).json["auth"]["client_token"]
         self.assertEqual(self.node.http(token=token).post(f"{self.CONFIG}/x", self.body()).status, 403, "sudo is needed")
         self.assertEqual(self.root.list(self.CONFIG).status, 404)
+
+
+class AutomatedIntoABucket(OneConfigured):
+    @classmethod
+    def setUpClass(cls):
+        cls.store = ObjectStore()
+        cls.addClassCleanup(cls.store.stop)
+
+    def setUp(self):
+        super().setUp()
+        # Of each test its own, as they share the bucket.
+        self.path = self.id().rsplit(".", 1)[1]
+
+    def configure(self, name="often", expected=204, **more):
+        body = {"interval": "1h", "path_prefix": self.path, **more}
+        return self.root.expect(expected, "POST", f"{self.CONFIG}/{name}", body)
+
+    def names(self):
+        return [name for name in self.store.names() if name.startswith(f"{self.path}/")]
+
+    def fill_large(self):
+        """More than fits into a part; what of it is kept."""
+        kept, _ = self.fill(self.node)
+        self.root.expect(204, "POST", "sys/mounts/large", {"type": "kv"})
+        for number in range(50):
+            self.root.expect(204, "POST", f"large/{number}", {"v": os.urandom(150_000).hex()})
+        return kept
+
+    def succeeded(self, name="often"):
+        return self.wait_status(name, "a snapshot", lambda status: status["last_snapshot_url"] and not status["consecutive_errors"])
+
+    def failed(self, text, name="often"):
+        return self.wait_status(name, f"a failure for {text}", lambda status: text in status["last_snapshot_error"])
+
+    def test_a_snapshot_arrives_in_parts_and_is_restored(self):
+        kept = self.fill_large()
+        self.configure(**self.store.config(aws_s3_server_side_encryption=True))
+        status = self.succeeded()
+        name, = self.names()
+        self.assertRegex(name, rf"^{self.path}/vault-snapshot-[0-9]+\.snap$")
+        self.assertEqual(status["last_snapshot_url"], f"s3://{BUCKET}/{name}")
+        self.assertEqual(self.store.encryption(name)[0], "AES256")
+        self.assertEqual(self.store.unfinished(), [])
+        fetched = self.folder / "fetched"
+        fetched.write_bytes(self.store.get(name))
+        self.assertGreater(fetched.stat().st_size, 8 << 20, "more than a part")
+        self.root.expect(200, "POST", "secret/data/later", {"data": {"v": 1}})
+        self.cli(self.node, "operator", "raft", "snapshot", "restore", str(fetched))
+        self.assertEqual(self.secrets(self.node), kept)
+        self.assertEqual(len(self.root.list("large").data["keys"]), 50)
+
+    def test_as_many_are_kept_as_wanted_and_others_left_alone(self):
+        others = [f"{self.path}/ours-x.snap", f"{self.path}/theirs-1.snap", f"{self.path}/ours-1/ours-2.snap"]
+        for name in others:
+            self.store.put(name, b"")
+        self.configure(**self.store.config(interval="1s", retain=2, file_prefix="ours"))
+
+        def ours():
+            return [name for name in self.names() if name not in others]
+        first = wait_until(ours, 60, "a first snapshot")[0]
+        wait_until(lambda: len(ours()) >= 2 and first not in ours(), 60, "three snapshots, of which two are kept", 0.1)
+        self.root.expect(204, "DELETE", f"{self.CONFIG}/often")
+        wait_until(lambda: len(ours()) == 2, 60, "two to be kept", 0.1)
+        self.assertLessEqual(set(others), set(self.names()))
+
+    def test_what_is_wrong_with_a_bucket_or_key_is_told_and_set_right(self):
+        self.configure(**self.store.config(aws_s3_bucket="nowhere"))
+        self.failed("404 Not Found NoSuchBucket")
+        self.configure(aws_s3_bucket=BUCKET, aws_access_key_id=self.store.key_id, aws_secret_access_key="hunter2")
+        self.failed("SignatureDoesNotMatch")
+        self.assertIn("automated snapshot failed", self.node.log.read_text())
+        self.configure(aws_access_key_id=self.store.key_id, aws_secret_access_key=self.store.secret)
+        status = self.succeeded()
+        self.assertEqual(status["last_snapshot_error"], "")
+
+    def test_a_server_that_is_away_is_told_of_and_it_goes_on_by_itself(self):
+        self.configure(**self.store.config(interval="2s"))
+        before = self.succeeded()["last_snapshot_url"]
+        self.store.pause()
+        try:
+            self.failed("connection refused")
+            self.wait_status("often", "another failure", lambda status: status["consecutive_errors"] >= 2)
+        finally:
+            self.store.resume()
+        status = self.wait_status("often", "a snapshot after that", lambda status: status["consecutive_errors"] == 0)
+        self.assertNotEqual(status["last_snapshot_url"], before)
+
+    def test_a_server_that_is_busy_is_asked_again(self):
+        self.fill_large()
+        self.store.fail(503, 3, "PUT", "partNumber")
+        self.configure(**self.store.config())
+        status = self.succeeded()
+        self.assertEqual((self.store.failures_left(), status["last_snapshot_error"]), (0, ""))
+        # The first try was good: no other one was made.
+        self.assertEqual(len(self.names()), 1)
+
+    def test_what_breaks_off_leaves_nothing_behind(self):
+        self.fill_large()
+        self.store.fail(403, 1, "PUT", "partNumber=2")
+        self.configure(**self.store.config())
+        self.failed("403")
+        self.assertEqual((self.store.unfinished(), self.names()), ([], []))
+        self.assertEqual(self.succeeded()["last_snapshot_error"], "")
+
+    def test_who_may_not_ask_is_told_before_anything_is_sent(self):
+        self.configure(**self.store.config(aws_access_key_id="", aws_secret_access_key=""))
+        self.failed("no credentials: set aws_access_key_id")
+        self.assertEqual(self.names(), [])
+
+    def test_what_makes_no_sense_is_refused(self):
+        for more, text in (({"aws_s3_bucket": ""}, "missing aws_s3_bucket"), ({"aws_s3_region": ""}, "missing aws_s3_region"),
+                           ({"aws_s3_endpoint": "ftp://x"}, "aws_s3_endpoint must be"), ({"path_prefix": "a/../b"}, "path_prefix"),
+                           ({"aws_secret_access_key": ""}, "must be given together"), ({"local_max_space": 1}, "local only"),
+                           ({"aws_s3_kms_key": "k"}, "aws_s3_kms_key needs"), ({"autoload_enabled": True}, "not supported"),
+                           ({"aws_s3_enable_kms": True, "aws_s3_server_side_encryption": True}, "cannot be used with")):
+            reply = self.configure(expected=400, **self.store.config(**more) | more)
+            self.assertIn(text, reply.errors[0])
+            self.assertNotIn(self.store.secret, reply.text)
+
+
+class SecretsOfABucket(OneConfigured):
+    SECRETS = ("hunter2hunter2hunter2", "hunter3hunter3hunter3")
+    ENVIRONMENT = ("VAULT_LOG_LEVEL=trace",)
+
+    def test_secrets_are_neither_answered_nor_logged_nor_kept_in_clear(self):
+        store = ObjectStore()
+        self.addCleanup(store.stop)
+        self.node.enable_file_audit()
+        key, token = self.SECRETS
+        body = store.config(aws_secret_access_key=key, aws_session_token=token, interval="1h", path_prefix="")
+        self.root.expect(204, "POST", f"{self.CONFIG}/secret", body)
+        self.wait_status("secret", "a failure", lambda status: status["consecutive_errors"] > 0)
+        read = self.root.expect(200, "GET", f"{self.CONFIG}/secret")
+        self.assertEqual(read.data, {
+            "interval": 3600, "retain": 1, "path_prefix": "", "file_prefix": "vault-snapshot", "storage_type": "aws-s3",
+            "aws_s3_bucket": BUCKET, "aws_s3_region": body["aws_s3_region"], "aws_s3_endpoint": store.endpoint,
+            "aws_access_key_id": store.key_id, "aws_s3_disable_tls": True, "aws_s3_force_path_style": True,
+            "aws_s3_enable_kms": False, "aws_s3_server_side_encryption": False, "aws_s3_kms_key": ""})
+        told = read.text + self.root.expect(200, "GET", f"{self.STATUS}/secret").text
+        self.assertIn("TRACE", self.node.log.read_text(), "all is logged that can be")
+        kept = [path for path in self.node.directory.rglob("*") if path.is_file()]
+        for secret in self.SECRETS:
+            self.assertNotIn(secret, told)
+            for path in kept:
+                self.assertNotIn(secret.encode(), path.read_bytes(), path)
+
+
+class KeysOfTheEnvironment(OneConfigured):
+    def setUp(self):
+        self.store = ObjectStore()
+        self.addCleanup(self.store.stop)
+        self.ENVIRONMENT = (f"AWS_ACCESS_KEY_ID={self.store.key_id}", f"AWS_SECRET_ACCESS_KEY={self.store.secret}")
+        super().setUp()
+
+    def test_keys_of_the_environment_are_taken_where_the_configuration_has_none(self):
+        body = self.store.config(interval="1h", path_prefix="/env/", aws_s3_endpoint=self.store.endpoint.split("//")[1])
+        del body["aws_access_key_id"], body["aws_secret_access_key"]
+        self.root.expect(204, "POST", f"{self.CONFIG}/env", body)
+        status = self.wait_status("env", "a snapshot", lambda status: status["last_snapshot_url"])
+        self.assertEqual(self.store.names(), [status["last_snapshot_url"].removeprefix(f"s3://{BUCKET}/")])
+        self.assertTrue(self.store.names()[0].startswith("env/vault-snapshot-"))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,11 @@
 //! Sends requests.
 
-use std::error::Error as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client as Pool;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use strongroom_stdx::{Entropy, Secret, format_duration};
 
@@ -21,16 +16,15 @@ use crate::rate::Limiter;
 use crate::reply::Reply;
 use crate::request::{Payload, Request};
 use crate::response::Response;
+use crate::transport::{Body, Transport};
 use crate::{Address, Retry};
-
-type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// A client of one server. Cheap to clone; clones share connections, rate limit and settings.
 #[derive(Clone)]
 pub struct Client {
     config: Arc<Config>,
     address: Arc<Address>,
-    pool: Pool<Connector, Body>,
+    transport: Transport,
     limiter: Option<Arc<Limiter>>,
     entropy: Entropy,
 }
@@ -50,15 +44,11 @@ impl Client {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let address = Address::parse(&config.address)?;
         let connector = Connector::new(&config, &address)?;
-        let pool = Pool::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(90))
-            .build(connector);
         let limiter = config.rate_limit.map(|limit| Arc::new(Limiter::new(limit)));
         Ok(Self {
             config: Arc::new(config),
             address: Arc::new(address),
-            pool,
+            transport: Transport::over(connector),
             limiter,
             entropy: Entropy::system(),
         })
@@ -194,7 +184,7 @@ impl Client {
         *request.method_mut() = prepared.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = prepared.headers.clone();
-        self.pool.request(request).await.map_err(|error| failed(innermost(&error)))
+        self.transport.send(request).await.map_err(failed)
     }
 
     /// Where a redirect leads, if it is one to follow.
@@ -273,15 +263,4 @@ fn put(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), ConfigErr
 
 fn whole(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
-}
-
-/// The cause at the bottom of an error's chain: "dial tcp …: connection refused" rather than "client error (Connect)".
-fn innermost(error: &hyper_util::client::legacy::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = error.to_string();
-        cause = error.source();
-    }
-    if text == "connection closed before message completed" { "EOF".to_owned() } else { text }
 }

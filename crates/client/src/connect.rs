@@ -74,6 +74,17 @@ impl Connector {
         Ok(connector)
     }
 
+    /// Connects to whatever host a request names.
+    pub(crate) fn to_any(tls: Tls, proxy: &Proxy) -> Self {
+        Self(Arc::new(Settings {
+            unix: None,
+            verify: tls,
+            tls: OnceLock::new(),
+            proxy: matcher(proxy),
+            srv_lookup: false,
+        }))
+    }
+
     async fn connect(self, uri: Uri) -> io::Result<Link> {
         let settings = &self.0;
         if let Some(path) = &settings.unix {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use strongroom_stdx::{Secret, parse_duration};
 
-use crate::config::{Config, RateLimit};
+use crate::config::{Config, Proxy, RateLimit};
 use crate::error::ConfigError;
 
 /// Looks variables up under both prefixes: `STRONGROOM_X` goes before `VAULT_X`. Empty counts as unset.
@@ -89,11 +89,22 @@ impl Config {
                 Some(RateLimit::parse(&value).ok_or(ConfigError::Variable { variable, reason })?);
         }
         config.proxy.all = env.text("PROXY_ADDR").or_else(|| env.text("HTTP_PROXY"));
-        let either = |upper: &str| env.plain(upper).or_else(|| env.plain(&upper.to_lowercase()));
-        config.proxy.http = either("HTTP_PROXY");
-        config.proxy.https = either("HTTPS_PROXY");
-        config.proxy.no_proxy = either("NO_PROXY");
+        config.proxy = Proxy { all: config.proxy.all, ..Proxy::from_env(&env.0) };
         Ok(config)
+    }
+}
+
+impl Proxy {
+    /// Reads the usual `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, in upper or lower case.
+    pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let env = Variables(lookup);
+        let either = |upper: &str| env.plain(upper).or_else(|| env.plain(&upper.to_lowercase()));
+        Self {
+            all: None,
+            http: either("HTTP_PROXY"),
+            https: either("HTTPS_PROXY"),
+            no_proxy: either("NO_PROXY"),
+        }
     }
 }
 

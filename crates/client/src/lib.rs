@@ -31,6 +31,7 @@ mod response;
 mod retry;
 mod srv;
 mod tls;
+mod transport;
 
 pub use address::Address;
 pub use client::{Client, Prepared};
@@ -40,6 +41,7 @@ pub use reply::{Auth, Reply, WrapInfo};
 pub use request::{Payload, Request};
 pub use response::Response;
 pub use retry::Retry;
+pub use transport::{Body, Transport};
 
 #[cfg(test)]
 mod tests;

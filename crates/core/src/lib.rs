@@ -48,7 +48,7 @@ pub use lockout::LockoutRule;
 pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount, Router};
 pub use pipeline::{Answer, Asked, Inbound, Refused};
 pub use policies::PasswordPolicy;
-pub use snapshots::{AutoSnapshots, AutoStatus};
+pub use snapshots::{AutoSnapshots, AutoStatus, Bucket, Credentials, Encryption, ObjectStore, Place};
 pub use tokens::{
     Made, NewToken, OlderNames, Principal, RoleTokenType, Tidy, TokenEntry, TokenKey, TokenRole, with_default,
 };

@@ -56,6 +56,11 @@ impl Saved {
         }
     }
 
+    /// Bytes of its keys and values together.
+    pub fn size(&self) -> u64 {
+        self.base.facts.bytes
+    }
+
     /// Its bytes from the beginning: the same each time. Blocks on the disk.
     ///
     /// # Errors

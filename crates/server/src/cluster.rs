@@ -8,7 +8,9 @@ use serde_json::Value;
 use strongroom_client::{Client, Config as ClientConfig, Request};
 use strongroom_cluster::{Identity, Network, Port};
 use strongroom_config::{Address, Config, Join, JoinTls, Listener, Pem, Raft, Storage};
-use strongroom_core::{ClusterNode, Coordination, Core, Discovery, Introducer, LeaderAddress, Whom};
+use strongroom_core::{
+    ClusterNode, Coordination, Core, Discovery, Introducer, LeaderAddress, ObjectStore, Whom,
+};
 use strongroom_http::{Edge, EdgeSettings};
 use strongroom_raft::RaftStore;
 use strongroom_shared::SharedStore;
@@ -44,7 +46,12 @@ pub(crate) struct ClusterPort {
 
 impl ClusterPort {
     /// Makes the core one of a cluster, and listens for its peers.
-    pub(crate) async fn start(core: &Arc<Core>, config: &Config, peering: Peering) -> Result<Self> {
+    pub(crate) async fn start(
+        core: &Arc<Core>,
+        config: &Config,
+        peering: Peering,
+        objects: Arc<dyn ObjectStore>,
+    ) -> Result<Self> {
         let Peering { store, network, path } = peering;
         let identity = Identity::of(&path);
         if let Some(credentials) = identity.credentials(&store.cluster_id(), store.raft_id())? {
@@ -65,6 +72,7 @@ impl ClusterPort {
             node.conduct.stale_reads_for = raft.quorum_loss_read_only;
             node.conduct.seal_after = Some(raft.quorum_loss_seal_after).filter(|limit| !limit.is_zero());
         }
+        node.objects = Some(objects);
         core.set_cluster(node);
         Self::listen(core, config, Some(store), network).await
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use strongroom_barrier::Barrier;
 use strongroom_config::{Config, PolicyDeny, UserLockout};
-use strongroom_core::{Core, LockoutRule, Settings};
+use strongroom_core::{Core, LockoutRule, ObjectStore, Settings};
 use strongroom_engine_api::Environment;
 use strongroom_policy::DenyMode;
 use strongroom_storage::Store;
@@ -37,7 +37,11 @@ pub(crate) struct Node {
 
 impl Node {
     /// Opens the store and serves.
-    pub(crate) async fn start(config: &Config, environment: Environment) -> Result<Self> {
+    pub(crate) async fn start(
+        config: &Config,
+        environment: Environment,
+        objects: Arc<dyn ObjectStore>,
+    ) -> Result<Self> {
         let storage = config.storage.as_ref().context("a storage stanza is needed")?;
         let opened = store::open(storage, &Addresses::of(config), Sharing::AsConfigured).await?;
         let cache = if config.disable_cache {
@@ -49,7 +53,7 @@ impl Node {
         let core = Core::new(barrier, environment, settings(config, cache), catalog::catalog());
         let cluster = match opened.together {
             Together::Alone => None,
-            Together::Peers(peering) => Some(ClusterPort::start(&core, config, peering).await?),
+            Together::Peers(peering) => Some(ClusterPort::start(&core, config, peering, objects).await?),
             Together::Shared { store, ha_enabled } => {
                 ClusterPort::share(&core, config, store, ha_enabled).await?
             }

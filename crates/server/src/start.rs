@@ -1,11 +1,14 @@
 //! From the command line to a server that serves until it is told to stop.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use strongroom_cli::Io;
 use strongroom_config::Config;
+use strongroom_core::ObjectStore;
 use strongroom_engine_api::Environment;
+use strongroom_s3::S3;
 use strongroom_stdx::{Clock, Entropy};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -45,10 +48,12 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
     // What is to be cleared away at the end is not left behind because the end comes early.
     let early =
         development.as_ref().is_some_and(Development::leaves_traces).then(Signals::new).transpose()?;
+    let objects: Arc<dyn ObjectStore> =
+        Arc::new(S3::new(&io.env, environment.clock.clone(), environment.entropy.clone()));
     let mut nodes = Vec::new();
     let served = async {
         for config in std::iter::once(&config).chain(&others) {
-            nodes.push(Node::start(config, environment.clone()).await?);
+            nodes.push(Node::start(config, environment.clone(), objects.clone()).await?);
         }
         let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
         describe(&config, &nodes, io)?;

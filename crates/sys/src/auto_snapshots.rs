@@ -1,13 +1,17 @@
 //! `sys/storage/raft/snapshot-auto/*`: snapshots that are taken without being asked for. Source: Vault's API page
 //! `sys/storage/raft/snapshot-auto`.
 
+mod bucket;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_core::{AutoSnapshots, Core};
-use strongroom_engine_api::lenient::{Int, Text, Ttl};
+use strongroom_core::{AutoSnapshots, Core, Place};
+use strongroom_engine_api::lenient::{Flag, Int, Text, Ttl};
 use strongroom_engine_api::{
     Clock, Data, Engine, EngineError, Extension, Input, Moment, Paging, Path, Reply, Txn, View, bad_request,
 };
+
+use bucket::{BucketInput, BucketView};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -25,8 +29,6 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         })
 }
 
-/// The only place that snapshots are kept in.
-const LOCAL: &str = "local";
 const DEFAULT_PREFIX: &str = "vault-snapshot";
 
 /// When snapshots are taken, and where they are kept.
@@ -36,14 +38,16 @@ struct WriteInput {
     interval: Option<Ttl>,
     /// How many are kept; the oldest go first.
     retain: Option<Int>,
-    /// The directory on the active node.
+    /// The directory on the active node, or what the names of objects begin with.
     path_prefix: Option<Text>,
-    /// What the names of the files begin with.
+    /// What the names of the files, or the last parts of the names of objects, begin with.
     file_prefix: Option<Text>,
-    /// Where they are kept: "local".
+    /// Where they are kept: "local" or "aws-s3".
     storage_type: Option<Text>,
-    /// Bytes that they may take together.
+    /// Bytes that they may take together, for "local".
     local_max_space: Option<Int>,
+    /// Loads each snapshot for recovery. Not offered.
+    autoload_enabled: Option<Flag>,
 }
 
 /// A configuration.
@@ -53,14 +57,51 @@ struct Configuration {
     interval: u64,
     /// How many are kept.
     retain: u64,
-    /// The directory on the active node.
+    /// The directory on the active node, or what the names of objects begin with.
     path_prefix: String,
-    /// What the names of the files begin with.
+    /// What the names of the files, or the last parts of the names of objects, begin with.
     file_prefix: String,
     /// Where they are kept.
     storage_type: &'static str,
-    /// Bytes that they may take together.
-    local_max_space: u64,
+    /// Bytes that they may take together, for "local".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_max_space: Option<u64>,
+    #[serde(flatten)]
+    bucket: Option<BucketView>,
+}
+
+/// Where snapshots can be kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StorageType {
+    Local,
+    AwsS3,
+}
+
+impl StorageType {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::AwsS3 => "aws-s3",
+        }
+    }
+
+    const fn of(place: &Place) -> Self {
+        match place {
+            Place::Local { .. } => Self::Local,
+            Place::Bucket(_) => Self::AwsS3,
+        }
+    }
+
+    fn named(name: &str) -> Result<Self, EngineError> {
+        match name {
+            "local" => Ok(Self::Local),
+            "aws-s3" => Ok(Self::AwsS3),
+            "azure-blob" | "google-gcs" => Err(bad_request(format!(
+                "storage_type {name:?} is not supported; \"local\" and \"aws-s3\" are"
+            ))),
+            _ => Err(bad_request(format!("invalid storage_type {name:?}"))),
+        }
+    }
 }
 
 async fn list(Extension(core): Extension<Core>, view: View, paging: Paging) -> Result<Reply, EngineError> {
@@ -74,12 +115,22 @@ async fn read(
     txn: Txn,
 ) -> Result<Option<Data<Configuration>>, EngineError> {
     let Some(config) = core.auto_snapshots(&txn, &name).await? else { return Ok(None) };
-    let AutoSnapshots { interval, retain, path_prefix, file_prefix, local_max_space } =
-        AutoSnapshots::clone(&config);
+    let AutoSnapshots { interval, retain, path_prefix, file_prefix, place } = AutoSnapshots::clone(&config);
+    let storage_type = StorageType::of(&place).name();
+    let (local_max_space, bucket) = match place {
+        Place::Local { max_space } => (Some(max_space), None),
+        Place::Bucket(bucket) => (None, Some(BucketView::of(*bucket))),
+    };
     let interval = interval.as_secs();
-    let shown =
-        Configuration { interval, retain, path_prefix, file_prefix, storage_type: LOCAL, local_max_space };
-    Ok(Some(Data(shown)))
+    Ok(Some(Data(Configuration {
+        interval,
+        retain,
+        path_prefix,
+        file_prefix,
+        storage_type,
+        local_max_space,
+        bucket,
+    })))
 }
 
 fn count(given: Option<Int>, name: &str) -> Result<Option<u64>, EngineError> {
@@ -92,34 +143,70 @@ async fn write(
     Path(name): Path<String>,
     txn: Txn,
     Input(input): Input<WriteInput>,
+    Input(bucket): Input<BucketInput>,
 ) -> Result<(), EngineError> {
     let before = core.auto_snapshots(&txn, &name).await?;
-    let before = before.as_deref();
-    match input.storage_type.as_ref().map(|kind| kind.as_str()) {
-        None if before.is_none() => return Err(bad_request("missing storage_type")),
-        None | Some(LOCAL) => {}
-        Some(kind @ ("aws-s3" | "azure-blob" | "google-gcs")) => {
-            return Err(bad_request(format!("storage_type {kind:?} is not supported; \"local\" is")));
-        }
-        Some(kind) => return Err(bad_request(format!("invalid storage_type {kind:?}"))),
+    core.set_auto_snapshots(&txn, &name, Some(merged(input, bucket, before.as_deref())?))
+}
+
+/// The configuration as asked for; what is not given is as before.
+fn merged(
+    input: WriteInput,
+    bucket: BucketInput,
+    before: Option<&AutoSnapshots>,
+) -> Result<AutoSnapshots, EngineError> {
+    if input.autoload_enabled.is_some_and(|flag| flag.0) {
+        return Err(bad_request("autoload_enabled is not supported"));
     }
+    let storage_type = match &input.storage_type {
+        Some(name) => StorageType::named(name)?,
+        None => StorageType::of(&before.ok_or_else(|| bad_request("missing storage_type"))?.place),
+    };
     let interval = input.interval.map(|interval| interval.0).or_else(|| before.map(|before| before.interval));
     let path_prefix =
         input.path_prefix.map(|path| path.0).or_else(|| before.map(|before| before.path_prefix.clone()));
-    let file_prefix = input.file_prefix.map(|prefix| prefix.0);
-    let space = count(input.local_max_space, "local_max_space")?;
-    let config = AutoSnapshots {
+    let file_prefix =
+        input.file_prefix.map(|prefix| prefix.0).or_else(|| before.map(|before| before.file_prefix.clone()));
+    Ok(AutoSnapshots {
         interval: interval.ok_or_else(|| bad_request("missing interval"))?,
         retain: count(input.retain, "retain")?.or_else(|| before.map(|before| before.retain)).unwrap_or(1),
         path_prefix: path_prefix.ok_or_else(|| bad_request("missing path_prefix"))?,
-        file_prefix: file_prefix
-            .or_else(|| before.map(|before| before.file_prefix.clone()))
-            .unwrap_or_else(|| DEFAULT_PREFIX.to_owned()),
-        local_max_space: space
-            .or_else(|| before.map(|before| before.local_max_space))
-            .ok_or_else(|| bad_request("missing local_max_space"))?,
-    };
-    core.set_auto_snapshots(&txn, &name, Some(config))
+        file_prefix: file_prefix.unwrap_or_else(|| DEFAULT_PREFIX.to_owned()),
+        place: place(storage_type, input.local_max_space, bucket, before.map(|before| &before.place))?,
+    })
+}
+
+/// Where snapshots are to be kept. What is given for another place is no use, and refused.
+fn place(
+    storage_type: StorageType,
+    max_space: Option<Int>,
+    bucket: BucketInput,
+    before: Option<&Place>,
+) -> Result<Place, EngineError> {
+    let max_space = count(max_space, "local_max_space")?;
+    match storage_type {
+        StorageType::Local => {
+            if let Some(name) = bucket.given() {
+                return Err(bad_request(format!("{name} is for storage_type aws-s3 only")));
+            }
+            let before = match before {
+                Some(Place::Local { max_space }) => Some(*max_space),
+                _ => None,
+            };
+            let max_space = max_space.or(before).ok_or_else(|| bad_request("missing local_max_space"))?;
+            Ok(Place::Local { max_space })
+        }
+        StorageType::AwsS3 => {
+            if max_space.is_some_and(|space| space > 0) {
+                return Err(bad_request("local_max_space is for storage_type local only"));
+            }
+            let before = match before {
+                Some(Place::Bucket(bucket)) => Some(&**bucket),
+                _ => None,
+            };
+            Ok(Place::Bucket(Box::new(bucket.merged(before)?)))
+        }
+    }
 }
 
 async fn delete(

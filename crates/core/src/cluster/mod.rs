@@ -18,6 +18,7 @@ use strongroom_engine_api::{Moment, Secret};
 use strongroom_raft::RaftStore;
 
 use crate::Core;
+use crate::snapshots::ObjectStore;
 
 pub use autopilot::{AutopilotConfig, AutopilotServer, AutopilotState};
 pub use coordination::Coordination;
@@ -129,6 +130,8 @@ pub struct ClusterNode {
     pub cluster_address: String,
     /// How it behaves where it does not lead.
     pub conduct: Conduct,
+    /// The way to buckets that snapshots are kept in, where there is one.
+    pub objects: Option<Arc<dyn ObjectStore>>,
     /// Held while a snapshot is restored.
     pub(crate) restoring: tokio::sync::Mutex<()>,
     /// The automated snapshots under way.
@@ -196,6 +199,7 @@ impl ClusterNode {
             api_address,
             cluster_address,
             conduct: Conduct::default(),
+            objects: None,
             restoring: tokio::sync::Mutex::default(),
             auto_snapshots: UnderWay::default(),
             state: Mutex::default(),

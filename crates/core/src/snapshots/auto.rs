@@ -7,13 +7,18 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BarrierError, Scope, Stored, Txn, View};
 use strongroom_engine_api::{EngineError, Moment, bad_request};
 
+use super::bucket::Bucket;
 use super::local::{Folder, keep};
+use super::names::Taken;
+use super::remote::Shelf;
 use crate::Core;
 use crate::tables::{AUTO_SNAPSHOTS, AUTO_STATUS};
 
 /// How long after a failure it is tried again at first; twice as long after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(10);
 const LONGEST_RETRY: Duration = Duration::from_mins(10);
+/// What is said where a snapshot was taken, and others stay that should not.
+const NOT_REMOVED: &str = "the snapshot was taken, but older ones could not be removed";
 /// Configurations that are looked at.
 const MOST: usize = 1000;
 
@@ -26,15 +31,30 @@ pub struct AutoSnapshots {
     /// How many are kept.
     #[serde(rename = "r")]
     pub retain: u64,
-    /// The directory that they are written to, on the active node.
+    /// The directory that they are written to, or what the names of objects begin with.
     #[serde(rename = "p")]
     pub path_prefix: String,
-    /// What their names begin with.
+    /// What the last part of their names begins with.
     #[serde(rename = "f")]
     pub file_prefix: String,
-    /// Bytes that they may take together.
-    #[serde(rename = "s")]
-    pub local_max_space: u64,
+    /// Where that is.
+    #[serde(rename = "w")]
+    pub place: Place,
+}
+
+/// Where snapshots are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// On the disk of the active node.
+    #[serde(rename = "l")]
+    Local {
+        /// Bytes that they may take together.
+        #[serde(rename = "s")]
+        max_space: u64,
+    },
+    /// In a bucket.
+    #[serde(rename = "b")]
+    Bucket(Box<Bucket>),
 }
 
 impl Stored for AutoSnapshots {}
@@ -74,16 +94,27 @@ impl AutoSnapshots {
         if self.retain == 0 {
             return Err(bad_request("retain must be at least 1"));
         }
-        if !self.path_prefix.starts_with('/') {
-            return Err(bad_request("path_prefix must be an absolute path for storage_type local"));
-        }
         if self.file_prefix.is_empty() || self.file_prefix.contains(['/', '\0']) {
             return Err(bad_request("file_prefix must be a part of a file name"));
         }
-        if self.local_max_space == 0 {
-            return Err(bad_request("local_max_space must be greater than 0 for storage_type local"));
+        match &self.place {
+            Place::Local { .. } if !self.path_prefix.starts_with('/') => {
+                Err(bad_request("path_prefix must be an absolute path for storage_type local"))
+            }
+            Place::Local { max_space: 0 } => {
+                Err(bad_request("local_max_space must be greater than 0 for storage_type local"))
+            }
+            Place::Local { .. } => Ok(()),
+            Place::Bucket(bucket) => {
+                let path = self.path_prefix.trim_matches('/');
+                if !path.is_empty() && path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+                    return Err(bad_request(
+                        "path_prefix must be the names of folders for storage_type aws-s3",
+                    ));
+                }
+                bucket.check()
+            }
         }
-        Ok(())
     }
 }
 
@@ -101,9 +132,11 @@ impl AutoStatus {
         }
     }
 
-    fn with(&self, start: Moment, end: Moment, outcome: Result<String, String>) -> Self {
+    /// A snapshot that was taken counts, also where older ones could not be removed: another one would be one more.
+    fn with(&self, start: Moment, end: Moment, outcome: Result<Taken, String>) -> Self {
         let (last_url, last_error, consecutive_errors) = match outcome {
-            Ok(url) => (url, String::new(), 0),
+            Ok(Taken { url, left: None }) => (url, String::new(), 0),
+            Ok(Taken { url, left: Some(error) }) => (url, format!("{NOT_REMOVED}: {error}"), 0),
             Err(error) => (self.last_url.clone(), error, self.consecutive_errors.saturating_add(1)),
         };
         Self { last_start: Some(start), last_end: Some(end), last_error, last_url, consecutive_errors }
@@ -202,7 +235,12 @@ impl Core {
     async fn take_auto(&self, name: &str, config: &AutoSnapshots, before: &AutoStatus, start: Moment) {
         let outcome = self.write_auto(config, start).await;
         match &outcome {
-            Ok(url) => tracing::info!(configuration = name, url, "automated snapshot taken"),
+            Ok(Taken { url, left }) => {
+                tracing::info!(configuration = name, url, "automated snapshot taken");
+                if let Some(error) = left {
+                    tracing::error!(configuration = name, error, "{NOT_REMOVED}");
+                }
+            }
             Err(error) => tracing::error!(configuration = name, error, "automated snapshot failed"),
         }
         let status = before.with(start, self.environment.clock.now(), outcome);
@@ -211,17 +249,48 @@ impl Core {
         }
     }
 
-    async fn write_auto(&self, config: &AutoSnapshots, start: Moment) -> Result<String, String> {
+    async fn write_auto(&self, config: &AutoSnapshots, start: Moment) -> Result<Taken, String> {
+        match &config.place {
+            Place::Local { max_space } => self.write_local(config, *max_space, start).await,
+            Place::Bucket(bucket) => self.write_remote(config, bucket, start).await,
+        }
+    }
+
+    async fn write_local(
+        &self,
+        config: &AutoSnapshots,
+        max_space: u64,
+        start: Moment,
+    ) -> Result<Taken, String> {
         let archive = self.save_snapshot().await.map_err(|error| error.to_string())?;
         let folder = Folder {
             path: config.path_prefix.clone().into(),
             file_prefix: config.file_prefix.clone(),
-            retain: usize::try_from(config.retain).unwrap_or(usize::MAX),
-            max_space: config.local_max_space,
+            retain: config.retain,
+            max_space,
         };
         let kept = tokio::task::spawn_blocking(move || keep(&folder, start.as_secs(), archive)).await;
-        let path = kept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        Ok(format!("file://{}", path.display()))
+        kept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    async fn write_remote(
+        &self,
+        config: &AutoSnapshots,
+        bucket: &Bucket,
+        start: Moment,
+    ) -> Result<Taken, String> {
+        let store = self.cluster().and_then(|node| node.objects.as_deref());
+        let remote = Shelf {
+            store: store.ok_or("this server was built without object storage")?,
+            bucket,
+            path: &config.path_prefix,
+            file_prefix: &config.file_prefix,
+            retain: config.retain,
+        };
+        // Before the state is read: this needs no content, and says what is wrong with a name or a key.
+        let kept = remote.kept().await?;
+        let (archive, size) = self.save_sized().await.map_err(|error| error.to_string())?;
+        remote.keep(kept, start.as_secs(), archive, size).await
     }
 
     /// Of a configuration that has been deleted meanwhile, nothing is kept.
@@ -243,6 +312,7 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshots::bucket::tests::bucket;
 
     const HOUR: Duration = Duration::from_hours(1);
 
@@ -252,8 +322,12 @@ mod tests {
             retain: 1,
             path_prefix: "/backups".into(),
             file_prefix: "vault-snapshot".into(),
-            local_max_space: 1,
+            place: Place::Local { max_space: 1 },
         }
+    }
+
+    fn taken(url: &str) -> Result<Taken, String> {
+        Ok(Taken { url: url.to_owned(), left: None })
     }
 
     #[test]
@@ -262,7 +336,7 @@ mod tests {
         let status = AutoStatus::default();
         assert_eq!(status.next(&config, now), now);
         let end = now.after(Duration::from_secs(5));
-        let mut status = status.with(now, end, Ok("file:///a".into()));
+        let mut status = status.with(now, end, taken("file:///a"));
         assert_eq!(status.next(&config, end), now.after(HOUR));
         for patience in [10, 20, 40, 80, 160, 320, 600, 600] {
             status = status.with(now, end, Err("no room".into()));
@@ -275,19 +349,33 @@ mod tests {
             end.after(Duration::from_secs(3)),
             "never later than configured"
         );
-        assert_eq!(status.with(now, end, Ok(String::new())).consecutive_errors, 0);
+        assert_eq!(status.with(now, end, taken("")).consecutive_errors, 0);
+    }
+
+    #[test]
+    fn what_could_not_be_removed_is_told_and_takes_no_other_snapshot() {
+        let now = Moment::from_secs(1_700_000_000);
+        let left = Ok(Taken { url: "s3://b/k".into(), left: Some("not allowed".into()) });
+        let status = AutoStatus { consecutive_errors: 3, ..AutoStatus::default() }.with(now, now, left);
+        assert_eq!(status.last_url, "s3://b/k");
+        assert!(status.last_error.ends_with("could not be removed: not allowed"));
+        assert_eq!((status.consecutive_errors, status.next(&config(), now)), (0, now.after(HOUR)));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_by_the_name_of_its_field() {
-        assert!(config().check().is_ok());
+        let in_bucket = || AutoSnapshots { place: Place::Bucket(Box::new(bucket())), ..config() };
+        assert!(config().check().is_ok() && in_bucket().check().is_ok());
+        assert!(AutoSnapshots { path_prefix: String::new(), ..in_bucket() }.check().is_ok());
         for (bad, field) in [
             (AutoSnapshots { interval: Duration::ZERO, ..config() }, "interval"),
             (AutoSnapshots { retain: 0, ..config() }, "retain"),
             (AutoSnapshots { path_prefix: "backups".into(), ..config() }, "path_prefix"),
             (AutoSnapshots { file_prefix: "../x".into(), ..config() }, "file_prefix"),
             (AutoSnapshots { file_prefix: String::new(), ..config() }, "file_prefix"),
-            (AutoSnapshots { local_max_space: 0, ..config() }, "local_max_space"),
+            (AutoSnapshots { place: Place::Local { max_space: 0 }, ..config() }, "local_max_space"),
+            (AutoSnapshots { path_prefix: "a/../b".into(), ..in_bucket() }, "path_prefix"),
+            (AutoSnapshots { path_prefix: "a//b".into(), ..in_bucket() }, "path_prefix"),
         ] {
             assert!(bad.check().unwrap_err().to_string().starts_with(field));
         }

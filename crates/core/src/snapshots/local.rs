@@ -5,8 +5,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// What a finished snapshot's name ends in, and one's that is being written.
-const SUFFIX: &str = ".snap";
+use super::names::{self, Taken, surplus};
+
+/// What the name of a snapshot that is being written ends in.
 const UNFINISHED: &str = ".incomplete";
 /// Bytes after which the disk is made to take what was written: a large flush at once would hold up the log's syncs.
 const SYNC_EVERY: u64 = 4 << 20;
@@ -17,7 +18,7 @@ pub(super) struct Folder {
     pub(super) path: PathBuf,
     /// What the names of ours begin with; others are left alone.
     pub(super) file_prefix: String,
-    pub(super) retain: usize,
+    pub(super) retain: u64,
     /// Bytes that all of ours may take.
     pub(super) max_space: u64,
 }
@@ -29,12 +30,7 @@ impl Folder {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let name = entry.file_name();
-            let stamp = name
-                .to_str()
-                .and_then(|name| {
-                    name.strip_prefix(&self.file_prefix)?.strip_prefix('-')?.strip_suffix(SUFFIX)
-                })
-                .and_then(|stamp| stamp.parse::<u64>().ok());
+            let stamp = name.to_str().and_then(|name| names::stamp(name, &self.file_prefix));
             if let Some(stamp) = stamp {
                 kept.push((stamp, entry.path(), entry.metadata()?.len()));
             }
@@ -46,10 +42,11 @@ impl Folder {
 
 /// Writes a snapshot, named after a time in seconds, and then removes those that are too many. A file that has the name
 /// of a snapshot is whole and on disk. Blocks.
-pub(super) fn keep(folder: &Folder, stamp: u64, mut archive: impl Read) -> io::Result<PathBuf> {
+pub(super) fn keep(folder: &Folder, stamp: u64, mut archive: impl Read) -> io::Result<Taken> {
     let taken = folder.kept()?.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
-    let path = folder.path.join(format!("{}-{stamp}{SUFFIX}", folder.file_prefix));
-    let unfinished = folder.path.join(format!("{}-{stamp}{SUFFIX}{UNFINISHED}", folder.file_prefix));
+    let name = names::name(&folder.file_prefix, stamp);
+    let path = folder.path.join(&name);
+    let unfinished = folder.path.join(name + UNFINISHED);
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     let written = copy(&mut archive, &mut file, folder.max_space.saturating_sub(taken))
@@ -61,12 +58,15 @@ pub(super) fn keep(folder: &Folder, stamp: u64, mut archive: impl Read) -> io::R
         let _ = fs::remove_file(&unfinished);
         return Err(error);
     }
-    let kept = folder.kept()?;
-    let surplus = kept.len().saturating_sub(folder.retain);
-    for (old, _) in kept.iter().take(surplus) {
+    let left = remove_surplus(folder).err().map(|error| error.to_string());
+    Ok(Taken { url: format!("file://{}", path.display()), left })
+}
+
+fn remove_surplus(folder: &Folder) -> io::Result<()> {
+    for (old, _) in surplus(&folder.kept()?, folder.retain) {
         fs::remove_file(old)?;
     }
-    Ok(path)
+    Ok(())
 }
 
 fn copy(from: &mut impl Read, to: &mut fs::File, room: u64) -> io::Result<()> {
@@ -114,8 +114,8 @@ mod tests {
             fs::write(dir.path().join(other), vec![0; 1000]).unwrap();
         }
         for stamp in [9, 10, 11] {
-            let path = keep(&folder, stamp, &vec![7; 80][..]).unwrap();
-            assert_eq!(fs::read(path).unwrap(), vec![7; 80]);
+            let taken = keep(&folder, stamp, &vec![7; 80][..]).unwrap();
+            assert_eq!(fs::read(taken.url.strip_prefix("file://").unwrap()).unwrap(), vec![7; 80]);
         }
         let there =
             ["notes", "ours-10.snap", "ours-11.snap", "ours-2-1.snap", "ours-x.snap", "theirs-1.snap"];

@@ -2,7 +2,10 @@
 //! "Take a snapshot", "Restore snapshot", "Force restore snapshot".
 
 mod auto;
+mod bucket;
 mod local;
+mod names;
+mod remote;
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +21,8 @@ use crate::Core;
 
 use crate::cluster::ClusterNode;
 use crate::keeper::KEYRING;
-pub use auto::{AutoSnapshots, AutoStatus};
+pub use auto::{AutoSnapshots, AutoStatus, Place};
+pub use bucket::{Bucket, Credentials, Encryption, ObjectStore};
 
 /// What the sums of an archive are sealed for.
 const SUMS_PLACE: &[u8] = b"snapshot-sums";
@@ -58,9 +62,15 @@ impl Core {
     /// [`EngineError`] where this is not the active node or storage cannot be read. What goes wrong later breaks the
     /// stream, and the archive lacks its end.
     pub async fn save_snapshot(&self) -> Result<PipeReader, EngineError> {
+        Ok(self.save_sized().await?.0)
+    }
+
+    /// A snapshot, and about how many bytes it has.
+    async fn save_sized(&self) -> Result<(PipeReader, u64), EngineError> {
         let saved = self.active_node()?.store.save().await.map_err(stored)?;
         let (keyring, entropy) = (self.barrier.keyring()?, self.barrier.entropy().clone());
         let (writer, reader) = pipe();
+        let size = saved.size();
         tokio::task::spawn_blocking(move || {
             let index = saved.facts().index;
             match archive(&saved, &keyring, &entropy, writer) {
@@ -68,7 +78,7 @@ impl Core {
                 Err(error) => tracing::warn!(%error, index, "a snapshot was not saved to its end"),
             }
         });
-        Ok(reader)
+        Ok((reader, size))
     }
 
     /// Puts the state in an archive in the place of everything. One that other keys made is taken by `force` only;

@@ -101,7 +101,9 @@ impl Document {
             Access::Granted => None,
         };
         if matches!(asked.method, "post" | "patch") {
-            if !fields.is_empty() || doc.any_fields {
+            if doc.uploads {
+                operation.insert("requestBody".to_owned(), upload());
+            } else if !fields.is_empty() || doc.any_fields {
                 let schema = schema::of_object(fields, doc.any_fields);
                 let reference = self.keep_schema(&format!("{id}-request"), schema);
                 operation.insert("requestBody".to_owned(), body(&reference));
@@ -228,6 +230,12 @@ fn with_other_flag(mut operation: Value, flag: &str) -> Value {
         parameters.insert(1.min(parameters.len()), list_flag(flag, false));
     }
     operation
+}
+
+/// A body of any bytes.
+fn upload() -> Value {
+    let schema = json!({ "type": "string", "format": "binary" });
+    json!({ "required": true, "content": { "application/octet-stream": { "schema": schema } } })
 }
 
 fn body(reference: &str) -> Value {

@@ -86,6 +86,17 @@ async fn operations_say_what_they_take_and_answer() {
 }
 
 #[tokio::test]
+async fn what_takes_any_bytes_says_so() {
+    let server = Server::new().await;
+    let document = document(&server, json!({})).await;
+    for path in ["/sys/storage/raft/snapshot", "/sys/storage/raft/snapshot-force"] {
+        let body = &document["paths"][path]["post"]["requestBody"];
+        assert_eq!(body["content"]["application/octet-stream"]["schema"]["format"], "binary", "{path}");
+        assert_eq!(body["required"], true);
+    }
+}
+
+#[tokio::test]
 async fn generic_paths_have_a_parameter_for_the_mount() {
     let server = Server::new().await;
     server.write("sys/mounts/words", json!({ "type": "kv-v2" })).await;
