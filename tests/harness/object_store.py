@@ -8,6 +8,7 @@ import base64
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -84,8 +85,22 @@ class Failing:
 
     def __init__(self, application):
         self.application, self.status, self.count, self.method, self.query = application, 503, 0, "", ""
+        self.request = threading.local()
+        self.check_what_was_sent()
+
+    def check_what_was_sent(self):
+        """Has signatures checked over the query as it was sent: moto would take it decoded, which nobody signs."""
+        from moto.iam.access_control import IAMRequestBase
+        decoded = IAMRequestBase._create_aws_request
+
+        def as_sent(checked):
+            request = decoded(checked)
+            request.url = self.request.url
+            return request
+        IAMRequestBase._create_aws_request = as_sent
 
     def __call__(self, environ, start_response):
+        self.request.url = f"http://{environ['HTTP_HOST']}{environ['RAW_URI']}"
         fits = self.method in ("", environ["REQUEST_METHOD"]) and self.query in environ.get("QUERY_STRING", "")
         if self.count and fits:
             self.count -= 1
@@ -157,7 +172,6 @@ class Served:
         self.thread.join()
 
     def resume(self):
-        import threading
         from werkzeug.serving import make_server
         self.server = make_server("127.0.0.1", self.port, self.failing, threaded=True)
         self.port = self.server.server_port

@@ -39,7 +39,7 @@ impl Place {
     /// The URL of an object, or of the bucket where `key` is empty.
     pub(crate) fn url(&self, key: &str, query: &[(&str, &str)]) -> String {
         let mut url = self.root.clone();
-        // Some servers sign a bucket's path without the slash that it was sent with.
+        // A bucket in a path has no slash behind it, as AWS's own clients write it.
         if self.is_host || !key.is_empty() {
             url.push('/');
         }
