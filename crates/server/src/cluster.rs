@@ -46,7 +46,7 @@ impl ClusterPort {
     /// Makes the core one of a cluster, and listens for its peers.
     pub(crate) async fn start(core: &Arc<Core>, config: &Config, peering: Peering) -> Result<Self> {
         let Peering { store, network, path } = peering;
-        let identity = Identity::of(&path);
+        let identity = Identity::of(&path, core.environment().clock.clone());
         if let Some(credentials) = identity.credentials(&store.cluster_id(), store.raft_id())? {
             network.set_credentials(credentials);
         }
