@@ -10,11 +10,15 @@ use zeroize::Zeroizing;
 
 use crate::identity::{PublicKey, name_of};
 
-/// How long certificates hold: the authority's, and a node's.
+/// How long the authority's certificate holds.
 const AUTHORITY_DAYS: i64 = 3650;
-const NODE_DAYS: i64 = 3650;
-/// Certificates hold from a little before now on: clocks differ.
-const BEFORE: Duration = Duration::hours(1);
+/// How long a node's certificate holds. A node that is sealed cannot renew it, and drops out when it ends: so it is not
+/// shorter.
+const NODE_DAYS: i64 = 30;
+/// After this a node's certificate is made anew: whoever seals a node, or restarts it, has as long again to unseal it.
+pub const RENEW_AFTER: std::time::Duration = std::time::Duration::from_hours(15 * 24);
+/// Certificates hold from a while before now on: clocks differ.
+const BEFORE: Duration = Duration::days(1);
 
 /// Keys or certificates could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -4,13 +4,16 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm};
 use rustls::client::WebPkiServerVerifier;
 use rustls::server::WebPkiClientVerifier;
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use strongroom_stdx::Clock;
 use zeroize::Zeroizing;
 
 use crate::PROTOCOL;
@@ -74,6 +77,22 @@ pub struct Credentials {
 /// The folder that a node's key and certificates are kept in.
 pub struct Identity {
     directory: PathBuf,
+    clock: Clock,
+}
+
+/// By which time TLS judges whether a certificate holds.
+struct Now(Clock);
+
+impl std::fmt::Debug for Now {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Now")
+    }
+}
+
+impl TimeProvider for Now {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.now().as_secs())))
+    }
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> IdentityError + '_ {
@@ -85,10 +104,10 @@ fn unfit(error: &impl std::fmt::Display) -> IdentityError {
 }
 
 impl Identity {
-    /// The identity below a data directory.
+    /// The identity below a data directory; others' certificates are judged by this clock.
     #[must_use]
-    pub fn of(data: &Path) -> Self {
-        Self { directory: data.join("cluster") }
+    pub fn of(data: &Path, clock: Clock) -> Self {
+        Self { directory: data.join("cluster"), clock }
     }
 
     /// The node's public key; the pair is made where there is none.
@@ -171,12 +190,13 @@ impl Identity {
             fs::read(&path).map_err(at(&path))
         };
         let (authority, key) = (read(AUTHORITY)?, Zeroizing::new(read(KEY)?));
-        Credentials::new(&certificate, &key, &authority, cluster_id, raft_id).map(Some)
+        Credentials::new(&certificate, &key, &authority, cluster_id, raft_id, self.clock.clone()).map(Some)
     }
 }
 
 impl Credentials {
-    /// What a node of this number shows with its certificate and key, and believes with this authority; all PEM.
+    /// What a node of this number shows with its certificate and key, and believes with this authority; all PEM. Others'
+    /// certificates are judged by this clock.
     ///
     /// # Errors
     ///
@@ -187,6 +207,7 @@ impl Credentials {
         authority: &[u8],
         cluster_id: &str,
         raft_id: u64,
+        clock: Clock,
     ) -> Result<Self, IdentityError> {
         let chain = CertificateDer::from_pem_slice(certificate).map_err(|error| unfit(&error))?;
         let authority = CertificateDer::from_pem_slice(authority).map_err(|error| unfit(&error))?;
@@ -198,7 +219,8 @@ impl Credentials {
         let peers = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
             .build()
             .map_err(|error| unfit(&error))?;
-        let mut server = ServerConfig::builder_with_provider(provider.clone())
+        let now = Arc::new(Now(clock));
+        let mut server = ServerConfig::builder_with_details(provider.clone(), now.clone())
             .with_protocol_versions(&[&version::TLS13])
             .map_err(|error| unfit(&error))?
             .with_client_cert_verifier(peers)
@@ -207,7 +229,7 @@ impl Credentials {
         let servers = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
             .build()
             .map_err(|error| unfit(&error))?;
-        let mut client = ClientConfig::builder_with_provider(provider)
+        let mut client = ClientConfig::builder_with_details(provider, now)
             .with_protocol_versions(&[&version::TLS13])
             .map_err(|error| unfit(&error))?
             .with_webpki_verifier(servers)

@@ -14,7 +14,7 @@ mod port;
 #[cfg(test)]
 mod tests;
 
-pub use authority::{Authority, AuthorityError};
+pub use authority::{Authority, AuthorityError, RENEW_AFTER};
 pub use body::{AnswerBody, feed};
 pub use identity::{Credentials, Identity, IdentityError, PublicKey, name_of};
 pub use network::{Body, Network, streamed, whole};

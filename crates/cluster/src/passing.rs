@@ -1,6 +1,7 @@
 //! Who a node is to its peers where it has no directory to keep that in: a key that lives as long as the process.
 
 use rcgen::{KeyPair, PublicKeyData as _};
+use strongroom_stdx::Clock;
 use zeroize::Zeroizing;
 
 use crate::authority::Authority;
@@ -23,7 +24,7 @@ struct Signed {
 
 impl Passing {
     /// Credentials that are to be shown from now on; `None` where those shown are of this authority and not old.
-    /// `now` in seconds since the epoch.
+    /// Others' certificates are judged by this clock.
     ///
     /// # Errors
     ///
@@ -33,8 +34,9 @@ impl Passing {
         authority: &Authority,
         cluster_id: &str,
         number: u64,
-        now: u64,
+        clock: &Clock,
     ) -> Result<Option<Credentials>, IdentityError> {
+        let now = clock.now().as_secs();
         let holds = |signed: &Signed| {
             signed.authority == authority.certificate() && now.abs_diff(signed.at) < RENEW_AFTER
         };
@@ -57,6 +59,7 @@ impl Passing {
             authority.certificate().as_bytes(),
             cluster_id,
             number,
+            clock.clone(),
         )?;
         self.signed = Some(Signed { authority: authority.certificate().to_owned(), at: now });
         Ok(Some(credentials))

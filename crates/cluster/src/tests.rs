@@ -11,6 +11,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use strongroom_raft::{Member, Options, Peer, RaftStore, Rpc, Transport, TransportError};
+use strongroom_stdx::{Clock, Moment};
 use strongroom_storage::{Commit, Store, Write};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,13 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::network::whole;
-use crate::{AnswerBody, Authority, Forwarded, Identity, Network, Origin, Port};
+use crate::{AnswerBody, Authority, Forwarded, Identity, Network, Origin, Port, RENEW_AFTER};
 
 const NOW: u64 = 1_790_000_000;
-
-fn now() -> u64 {
-    NOW.max(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs())
-}
 
 struct Echo;
 
@@ -67,9 +64,14 @@ impl Node {
     }
 
     fn take_credentials(&self, path: &Path, authority: &Authority) {
-        let identity = Identity::of(&path.join(self.store.node_id()));
+        self.take_credentials_by(path, authority, &Clock::stepped(Moment::from_secs(NOW)));
+    }
+
+    fn take_credentials_by(&self, path: &Path, authority: &Authority, clock: &Clock) {
+        let identity = Identity::of(&path.join(self.store.node_id()), clock.clone());
         let (cluster, number) = (self.store.cluster_id(), self.store.raft_id());
-        let certificate = authority.sign(&identity.public_key().unwrap(), &cluster, number, now()).unwrap();
+        let certificate =
+            authority.sign(&identity.public_key().unwrap(), &cluster, number, clock.now().as_secs()).unwrap();
         identity.keep_certificates(&certificate, authority.certificate()).unwrap();
         self.network.set_credentials(identity.credentials(&cluster, number).unwrap().unwrap());
     }
@@ -102,7 +104,7 @@ async fn pair() -> (TempDir, Authority, Node, Node) {
     let root = tempfile::tempdir().unwrap();
     let first = Node::open(root.path(), "first").await;
     first.store.begin().await.unwrap();
-    let authority = Authority::generate(&first.store.cluster_id(), now()).unwrap();
+    let authority = Authority::generate(&first.store.cluster_id(), NOW).unwrap();
     first.take_credentials(root.path(), &authority);
     let second = Node::open(root.path(), "second").await;
     second.store.adopt(&first.store.cluster_id()).await.unwrap();
@@ -159,7 +161,7 @@ async fn nobody_else_is_let_in() {
     };
     let without = call(&second).await;
     assert!(matches!(without, Err(TransportError::Unreachable(_))), "{without:?}");
-    let other = Authority::generate(&first.store.cluster_id(), now()).unwrap();
+    let other = Authority::generate(&first.store.cluster_id(), NOW).unwrap();
     second.take_credentials(root.path(), &other);
     let foreign = call(&second).await;
     assert!(matches!(foreign, Err(TransportError::Unreachable(_))), "{foreign:?}");
@@ -182,6 +184,34 @@ async fn another_node_under_the_same_address_is_noticed() {
     assert!(matches!(refused, Err(TransportError::Unreachable(_))), "{refused:?}");
     let malformed = second.network.call(&first.peer(), Rpc::Vote, Bytes::from_static(b"x")).await;
     assert!(matches!(malformed, Err(TransportError::Failed(_))), "{malformed:?}");
+    first.close().await;
+    second.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_has_ended_is_refused_until_it_is_renewed() {
+    let (root, authority, first, second) = pair().await;
+    let clock = Clock::stepped(Moment::from_secs(NOW));
+    first.take_credentials_by(root.path(), &authority, &clock);
+    second.take_credentials_by(root.path(), &authority, &clock);
+    // A malformed question is understood as one, where the connection is made.
+    let reaches = async |from: &Node, to: &Node| {
+        let told = from.network.call(&to.peer(), Rpc::Vote, Bytes::from_static(b"x")).await.unwrap_err();
+        told.to_string().contains("malformed")
+    };
+    let renew = |node: &Node| node.take_credentials_by(root.path(), &authority, &clock);
+    assert!(reaches(&second, &first).await);
+    clock.advance(RENEW_AFTER);
+    renew(&first);
+    assert!(reaches(&second, &first).await, "there is time to renew it");
+    clock.advance(RENEW_AFTER + Duration::from_secs(60));
+    // The second one's has ended, the first one's has not.
+    second.network.set_credentials(second.network.credentials().unwrap().as_ref().clone());
+    assert!(!reaches(&second, &first).await, "as a client");
+    assert!(!reaches(&first, &second).await, "as a server");
+    renew(&second);
+    assert!(reaches(&second, &first).await);
+    assert!(reaches(&first, &second).await);
     first.close().await;
     second.close().await;
 }

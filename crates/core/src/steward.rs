@@ -40,6 +40,9 @@ impl Core {
             if let Err(error) = core.settle_passing_identity().await {
                 tracing::warn!(%error, "this node cannot show the others who it is; it is tried again");
             }
+            if let Err(error) = core.renew_certificate().await {
+                tracing::error!(%error, "this node's certificate for the cluster port was not renewed");
+            }
             if !core.is_active() {
                 core.take_over_keys().await;
                 continue;

@@ -53,7 +53,7 @@ impl ClusterPort {
         objects: Arc<dyn ObjectStore>,
     ) -> Result<Self> {
         let Peering { store, network, path } = peering;
-        let identity = Identity::of(&path);
+        let identity = Identity::of(&path, core.environment().clock.clone());
         if let Some(credentials) = identity.credentials(&store.cluster_id(), store.raft_id())? {
             network.set_credentials(credentials);
         }

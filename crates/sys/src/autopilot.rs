@@ -213,4 +213,4 @@ async fn write_config(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

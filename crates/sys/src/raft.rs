@@ -284,3 +284,35 @@ async fn answer(
         mac: STANDARD.encode(admission.mac),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use crate::autopilot::tests::on_raft;
+
+    #[tokio::test]
+    async fn a_node_renews_its_certificate_in_good_time() {
+        let (server, _store, directory) = on_raft().await;
+        let kept = directory.path().join("cluster/node.crt");
+        let certificate = || fs::read_to_string(&kept).unwrap();
+        let (authority, first) = (fs::read(kept.with_file_name("ca.crt")).unwrap(), certificate());
+        let days = |days: u64| server.clock.advance(Duration::from_secs(days * 24 * 3600));
+        days(14);
+        server.core.renew_certificate().await.unwrap();
+        assert_eq!(certificate(), first);
+        days(1);
+        server.core.renew_certificate().await.unwrap();
+        let second = certificate();
+        assert_ne!(second, first);
+        // It is away for longer than any certificate holds; by being unsealed it comes back.
+        server.core.seal().await;
+        days(400);
+        server.core.renew_certificate().await.unwrap();
+        assert_eq!(certificate(), second, "without the authority's key there is none");
+        server.core.offer_share(server.shares[0].clone()).await.unwrap();
+        assert_ne!(certificate(), second);
+        assert_eq!(fs::read(kept.with_file_name("ca.crt")).unwrap(), authority);
+    }
+}

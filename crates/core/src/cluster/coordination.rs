@@ -127,9 +127,8 @@ impl Core {
         };
         let (cluster_id, number) = (coordination.coordinator.cluster_id(), coordination.coordinator.number());
         let Some(authority) = self.authority(&cluster_id).await? else { return Ok(()) };
-        let now = self.environment.clock.now().as_secs();
         let mut passing = coordination.passing.lock().await;
-        let signed = passing.sign(&authority, &cluster_id, number, now);
+        let signed = passing.sign(&authority, &cluster_id, number, &self.environment.clock);
         if let Some(credentials) = signed.map_err(|error| super::membership::unidentified(&error))? {
             network.set_credentials(credentials);
         }

@@ -1,7 +1,7 @@
 //! What the active node does for its cluster: the authority and the certificates.
 
 use strongroom_barrier::{Scope, Stored, Txn};
-use strongroom_cluster::{Authority, AuthorityError, IdentityError};
+use strongroom_cluster::{Authority, AuthorityError, IdentityError, RENEW_AFTER};
 use strongroom_engine_api::EngineError;
 
 use super::ClusterNode;
@@ -41,10 +41,47 @@ impl Core {
         Ok(made)
     }
 
-    /// Lets this node, which has just been unsealed, take part: it may lead, and shows its peers who it is.
+    /// Lets this node, which has just been unsealed, take part: it may lead, and shows its peers who it is. One that was
+    /// away for longer than its certificate holds has the authority in its own data, and makes itself another.
     pub(crate) async fn enter_cluster(&self) -> Result<(), EngineError> {
         self.set_eligible(true);
-        self.settle_authority().await
+        self.settle_authority().await?;
+        self.renew_certificate().await
+    }
+
+    /// Makes this node's certificate anew where that is due, which every unsealed node can for itself. Connections that
+    /// there are finish what is under way. Does nothing while sealed, and where another authority is trusted than the
+    /// one in storage.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] where storage or the cryptographic library fails, or the certificate cannot be kept.
+    pub async fn renew_certificate(&self) -> Result<(), EngineError> {
+        let Some(node) = self.cluster().filter(|_| !self.barrier.is_sealed()) else { return Ok(()) };
+        let now = self.environment.clock.now();
+        if node.state().certified.is_some_and(|at| now.since(at) < RENEW_AFTER) {
+            return Ok(());
+        }
+        let view = self.barrier.pinned_view().await?;
+        let Some(kept) = AUTHORITY.get(&view.scoped(Scope::core()), "").await? else { return Ok(()) };
+        let trusted = node.identity.authority().map_err(|error| unidentified(&error))?;
+        if trusted.as_deref() == Some(kept.0.certificate()) {
+            self.certify(node, &kept.0)?;
+        }
+        Ok(())
+    }
+
+    /// Has the authority sign a certificate for this node, which shows it from now on.
+    fn certify(&self, node: &ClusterNode, authority: &Authority) -> Result<(), EngineError> {
+        let (cluster, number) = (node.store.cluster_id(), node.store.raft_id());
+        let key = node.identity.public_key().map_err(|error| unidentified(&error))?;
+        let now = self.environment.clock.now();
+        let certificate =
+            authority.sign(&key, &cluster, number, now.as_secs()).map_err(|error| unsigned(&error))?;
+        node.take_certificates(&certificate, authority.certificate())?;
+        node.state().certified = Some(now);
+        tracing::debug!("this node's certificate for the cluster port was made anew");
+        Ok(())
     }
 
     /// Sees to it that the active node's certificate is of the cluster's authority. A snapshot of another cluster
@@ -70,11 +107,7 @@ impl Core {
             let txn = self.barrier.transaction(self.barrier.pinned_view().await?).scoped(Scope::core());
             authority = self.new_authority(&cluster, txn).await?;
         }
-        let number = node.store.raft_id();
-        let key = node.identity.public_key().map_err(|error| unidentified(&error))?;
-        let now = self.environment.clock.now().as_secs();
-        let certificate = authority.sign(&key, &cluster, number, now).map_err(|error| unsigned(&error))?;
-        node.take_certificates(&certificate, authority.certificate())
+        self.certify(node, &authority)
     }
 }
 

@@ -173,6 +173,8 @@ impl UnderWay {
 struct State {
     joining: Option<joining::Joining>,
     challenges: HashMap<String, joining::Posed>,
+    /// When this node's certificate was last made anew.
+    certified: Option<Moment>,
     /// Whether it has been said that there is no quorum.
     quorum_lost: bool,
     /// The others have said that this node was taken out.

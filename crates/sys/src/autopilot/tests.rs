@@ -34,7 +34,7 @@ impl Introducer for Nobody {
     }
 }
 
-async fn on_raft() -> (Server, Arc<RaftStore>, TempDir) {
+pub(crate) async fn on_raft() -> (Server, Arc<RaftStore>, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let mut options = Options::new(directory.path());
     options.node_id = Some("n1".to_owned());
@@ -44,7 +44,7 @@ async fn on_raft() -> (Server, Arc<RaftStore>, TempDir) {
     server.core.set_cluster(ClusterNode::new(
         store.clone(),
         Arc::new(Network::default()),
-        Identity::of(directory.path()),
+        Identity::of(directory.path(), server.clock.clone()),
         Arc::new(Nobody),
         String::new(),
         String::new(),
