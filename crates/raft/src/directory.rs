@@ -7,14 +7,15 @@
 //! log/          the write-ahead log, the vote, the last committed position
 //! ```
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use strongroom_stdx::Entropy;
 
+use crate::files::{make_private, open_private, replace_file, sync_directory};
 use crate::options::{OpenError, Options};
 
 const MAGIC: &str = "strongroom-raft";
@@ -165,46 +166,6 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: path.to_owned() }),
         Err(error) => Err(OpenError::io(path)(error.into())),
     }
-}
-
-/// Makes a directory, and those above it, that only its owner may enter.
-pub(crate) fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Opens a file for reading and writing, made where it is not there, that only its owner may read.
-pub(crate) fn open_private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
-}
-
-/// Makes what was renamed, made or removed in a directory durable.
-pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// The name under which a file's replacement is written.
-pub(crate) fn replacement_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    PathBuf::from(name)
-}
-
-/// Puts a finished replacement in a file's place, durably.
-pub(crate) fn put_in_place(replacement: &Path, path: &Path) -> io::Result<()> {
-    fs::rename(replacement, path)?;
-    path.parent().map_or(Ok(()), sync_directory)
-}
-
-/// Replaces a small file's content as a whole, durably: a crash leaves the old content or the new.
-pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let replacement = replacement_of(path);
-    let mut file = open_private(&replacement)?;
-    file.set_len(0)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    put_in_place(&replacement, path)
 }
 
 #[cfg(test)]

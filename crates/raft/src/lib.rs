@@ -17,6 +17,7 @@
 mod cluster_tests;
 mod codec;
 mod directory;
+mod files;
 mod handover;
 mod log;
 mod maintenance;

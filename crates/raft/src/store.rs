@@ -14,7 +14,8 @@ use strongroom_storage::{Commit, CommitError, Index, Observer, Snapshot, Store, 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::directory::{Directory, Identity, sync_directory};
+use crate::directory::{Directory, Identity};
+use crate::files::sync_directory;
 use crate::log::Log;
 use crate::maintenance::Maintenance;
 use crate::network::Peers;

@@ -17,6 +17,7 @@ use super::next::SPARE;
 use super::record::{put_entry, put_void_from};
 use super::segment::{FRAME_HEADER, Segment};
 use crate::codec::put_bytes;
+use crate::files;
 use crate::space::until_room;
 use crate::types::{Entry, LogId, Types, Vote};
 
@@ -201,7 +202,7 @@ impl Writer {
         let path = self.directory.join(super::segment::file_name(number));
         let spare = self.directory.join(SPARE);
         let reusable = fs::metadata(&path)?.len() == self.current.size && !spare.exists();
-        if reusable { fs::rename(&path, &spare) } else { fs::remove_file(&path) }
+        if reusable { files::rename(&path, &spare) } else { files::remove_file(&path) }
     }
 }
 
