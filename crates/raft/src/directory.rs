@@ -75,10 +75,14 @@ impl Directory {
         // Read again: who held the lock until now may have made the directory.
         let stored = match stored {
             None => read_format(&format)?,
+            Some((version, _)) if version != VERSION => {
+                upgrade(path, version)?;
+                read_format(&format)?
+            }
             stored => stored,
         };
         let identity = match stored {
-            Some(identity) => {
+            Some((_, identity)) => {
                 let differs =
                     |ours: &Option<String>, stored: &str| ours.as_deref().is_some_and(|ours| ours != stored);
                 if differs(&options.cluster_id, &identity.cluster_id) {
@@ -105,7 +109,20 @@ impl Directory {
     }
 }
 
-fn read_format(path: &Path) -> Result<Option<Identity>, OpenError> {
+/// Brings a directory of an older format to the present one, before anything else of it is read. A format that comes
+/// adds a step from the one before it, tested with a directory that the older program has left (`tests/format.rs`); each
+/// step writes the new version into `FORMAT` last, so that one that was interrupted begins anew.
+fn upgrade(path: &Path, from: u32) -> Result<(), OpenError> {
+    match from {
+        VERSION => Ok(()),
+        unknown => {
+            let reason = format!("there is no data directory of format {unknown}");
+            Err(OpenError::Foreign { path: path.join("FORMAT"), reason })
+        }
+    }
+}
+
+fn read_format(path: &Path) -> Result<Option<(u32, Identity)>, OpenError> {
     let foreign = |reason: &str| OpenError::Foreign { path: path.to_owned(), reason: reason.into() };
     let text = match fs::read(path) {
         Ok(text) => text,
@@ -121,7 +138,7 @@ fn read_format(path: &Path) -> Result<Option<Identity>, OpenError> {
         return Err(OpenError::Newer { path: path.to_owned(), version: head.version, supported: VERSION });
     }
     let format: Format = serde_json::from_slice(&text).map_err(|error| foreign(&error.to_string()))?;
-    Ok(Some(format.identity))
+    Ok(Some((format.head.version, format.identity)))
 }
 
 fn write_format(path: &Path, options: &Options) -> Result<Identity, OpenError> {
@@ -218,6 +235,11 @@ mod tests {
         assert!(matches!(Directory::open(&other), Err(OpenError::Foreign { .. })));
         fs::write(dir.path().join("FORMAT"), r#"{"format":"strongroom-raft","version":2,"new":[]}"#).unwrap();
         assert!(matches!(Directory::open(&options(dir.path())), Err(OpenError::Newer { version: 2, .. })));
+        let identity = r#""cluster_id":"c","node_id":"n","raft_id":1"#;
+        let older = format!(r#"{{"format":"strongroom-raft","version":0,{identity}}}"#);
+        fs::write(dir.path().join("FORMAT"), &older).unwrap();
+        assert!(matches!(Directory::open(&options(dir.path())), Err(OpenError::Foreign { .. })));
+        assert_eq!(fs::read_to_string(dir.path().join("FORMAT")).unwrap(), older, "nothing is changed");
         fs::write(dir.path().join("FORMAT"), "something").unwrap();
         assert!(matches!(Directory::open(&options(dir.path())), Err(OpenError::Foreign { .. })));
     }
