@@ -14,7 +14,7 @@ use crate::identity::{PublicKey, name_of};
 const AUTHORITY_DAYS: i64 = 3650;
 const NODE_DAYS: i64 = 3650;
 /// Certificates hold from a little before now on: clocks differ.
-const BEFORE: Duration = Duration::hours(1);
+const BEFORE: Duration = Duration::hours(24);
 
 /// Keys or certificates could not be made.
 #[derive(Debug, thiserror::Error)]
