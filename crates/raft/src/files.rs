@@ -125,8 +125,14 @@ pub(crate) fn put_in_place(replacement: &Path, path: &Path) -> io::Result<()> {
 pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let replacement = replacement_of(path);
     let file = File::open(&replacement)?;
-    file.set_len(0)?;
+    // In this order, so that what was prepared for it is used.
     file.write_all_at(content, 0)?;
+    file.set_len(u64::try_from(content.len()).unwrap_or(u64::MAX))?;
     file.sync_data()?;
     put_in_place(&replacement, path)
+}
+
+/// Takes the room for a small file's next replacement beforehand, for a time when there is none.
+pub(crate) fn prepare_replacement(path: &Path) -> io::Result<()> {
+    File::open(&replacement_of(path))?.write_all_at(&[0; 512], 0)
 }

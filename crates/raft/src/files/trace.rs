@@ -203,7 +203,9 @@ impl Disk {
     pub(crate) fn write_out(&self, root: &Path) {
         let mut seen = self.clone();
         let unsynced: Vec<PathBuf> = seen.pending.keys().cloned().collect();
-        unsynced.into_iter().for_each(|directory| seen.apply(&Op::SyncNames(directory)));
+        for directory in unsynced {
+            seen.apply(&Op::SyncNames(directory));
+        }
         (0..seen.files.len()).for_each(|file| seen.apply(&Op::Sync(file)));
         for (path, node) in &seen.names {
             match node {

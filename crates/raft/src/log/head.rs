@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use serde::{Deserialize, Serialize};
 
 use super::record::{put_log_id, take_log_id};
-use crate::files::{File, replace_file};
+use crate::files::{File, prepare_replacement, replace_file};
 use crate::options::OpenError;
 use crate::types::{LogId, Vote};
 
@@ -45,7 +45,12 @@ impl Head {
         let mut content = MAGIC.to_vec();
         content.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
         content.extend_from_slice(&body);
-        replace_file(path, &content)
+        replace_file(path, &content)?;
+        // A node whose disk is full must still be able to vote, and to follow whoever is elected.
+        if let Err(error) = prepare_replacement(path) {
+            tracing::debug!(%error, "no room was taken for the next vote");
+        }
+        Ok(())
     }
 }
 

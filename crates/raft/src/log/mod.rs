@@ -208,6 +208,13 @@ impl Log {
         self.shared.next.wake();
     }
 
+    /// Gives up the file that is kept to be used again.
+    pub(crate) async fn drop_spare(&self) {
+        if let Err(error) = self.ask(Job::DropSpare).await {
+            tracing::debug!(%error, "the spare log file was not removed");
+        }
+    }
+
     /// Has the next file prepared. Until then a log that was there is only read, so that a directory that is refused
     /// stays as it is.
     pub(crate) fn prepare_next(&self) {
@@ -222,7 +229,7 @@ impl Log {
             // Where there was no room, it is looked for again.
             self.shared.next.is_full();
             assert!(!self.shared.next.has_failed(), "{:?}", self.shared.next.take().err());
-            std::thread::yield_now();
+            std::thread::sleep(std::time::Duration::from_micros(100));
         }
     }
 

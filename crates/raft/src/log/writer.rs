@@ -34,6 +34,7 @@ pub(crate) enum Job {
     /// Void the entries after this position.
     Truncate(Option<LogId>, Done),
     Purge(LogId, Done),
+    DropSpare(Done),
     Stop,
 }
 
@@ -58,6 +59,7 @@ impl Writer {
                 Job::Vote(vote, done) => self.answer(done, |writer| writer.save_vote(vote)),
                 Job::Truncate(after, done) => self.answer(done, |writer| writer.truncate(after)),
                 Job::Purge(upto, done) => self.answer(done, |writer| writer.purge(upto)),
+                Job::DropSpare(done) => self.answer(done, |writer| writer.drop_spare()),
                 Job::Stop => return,
             }
             next = next.or_else(|| self.jobs.recv().ok());
@@ -194,6 +196,16 @@ impl Writer {
         for number in files {
             self.shared.index().files.remove(&number);
             self.give_up(number)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the file that is kept to be used again, unless it is about to be.
+    fn drop_spare(&self) -> io::Result<()> {
+        let spare = self.directory.join(SPARE);
+        // With the next file there, nobody looks for the spare one before this thread asks for another.
+        if self.shared.next.is_ready() && spare.exists() {
+            files::remove_file(&spare)?;
         }
         Ok(())
     }
