@@ -13,6 +13,8 @@ VOTE_AT_ONCE = {"server_stabilization_time": "0s"}
 class Cluster:
     """Nodes of one cluster: the first is initialised, the others join it."""
 
+    node_class = harness.Server
+
     def __init__(self, size=3, binary=None, shares=1, threshold=1, autopilot=None, **options):
         """`autopilot` is what it is configured with; unless told otherwise, nodes vote as soon as they keep up."""
         self.nodes = []
@@ -30,7 +32,7 @@ class Cluster:
 
     def _add(self):
         name = f"node{len(self.nodes) + 1}"
-        node = harness.Server.temporary(self.binary, prefix=f"strongroom-{name}-", node_id=name, **self.options)
+        node = self.node_class.temporary(self.binary, prefix=f"strongroom-{name}-", node_id=name, **self.options)
         self.nodes.append(node)
         return node
 

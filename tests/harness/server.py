@@ -284,14 +284,17 @@ telemetry {{
 {self.extra_config}
 """)
 
+    def environment(self):
+        """The variables that the process is started with."""
+        # A VAULT_TOKEN, VAULT_ADDR or key of AWS of the person at the keyboard must not reach the server.
+        return {k: v for k, v in os.environ.items() if not k.startswith(("VAULT_", "BAO_", "AWS_"))}
+
     def start(self, limit_s=START_LIMIT_S):
         """Starts the process and waits until it answers HTTP; one that does not within `limit_s` is killed."""
-        # A VAULT_TOKEN, VAULT_ADDR or key of AWS of the person at the keyboard must not reach the server.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("VAULT_", "BAO_", "AWS_"))}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.launcher, str(self.binary), "server", f"-config={self.config}"],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment(), start_new_session=True)
         try:
             self._wait(limit_s, lambda: True)
         except ServerError:

@@ -12,6 +12,7 @@ import unittest
 from pathlib import Path
 
 from support import KEPT, fill, harness, wait_until
+from cluster import Cluster, wait_for
 
 MIB = 1 << 20
 DATA_BYTES = 64 * MIB
@@ -210,6 +211,79 @@ class FullData(Full):
         server.start().unseal()
         self.client.close()
         self.assertEqual(len(self.client.list("kv/early").data["keys"]), 50)
+
+
+class SmallDisks(Cluster):
+    """A cluster whose nodes have small disks for their data."""
+
+    def _add(self):
+        node = super()._add()
+        node.disk = SmallDisk(node.storage_path, 2 * DATA_BYTES)
+        return node
+
+    def remove(self):
+        for node in self.nodes:
+            if node.is_running():
+                node.kill()
+            node.disk.unmount()
+        super().remove()
+
+
+class FullClusterNode(unittest.TestCase):
+    """One of three nodes has no space left: the others go on, and one of them leads."""
+
+    def setUp(self):
+        self.cluster = SmallDisks(3)
+        self.addCleanup(self.cluster.remove)
+        self.cluster.leader().http().expect(204, "POST", "sys/mounts/kv", {"type": "kv", "options": {"version": "1"}})
+        self.written = 0
+
+    def write(self, node):
+        """Writes through a node; whether it was acknowledged. A refusal is a clear one."""
+        answer = node.http(timeout_s=20).post(f"kv/{self.written}", {"value": str(self.written)})
+        if answer.status == 204:
+            self.written += 1
+            return True
+        # 500 is Vault's status for a standby that knows no active node.
+        self.assertIn(answer.status, (500, 503, 507), answer.text)
+        self.assertTrue(answer.errors[0])
+        return False
+
+    def assert_kept(self, node):
+        mine = lambda: (node.http().get("kv/?list=true").data or {}).get("keys", [])  # noqa: E731
+        wait_for(f"all data on {node.node_id}", lambda: len(mine()) == self.written)
+        self.assertEqual(set(mine()), {str(number) for number in range(self.written)})
+
+    def said(self, node, words):
+        return [line for line in node.last_log(10_000).splitlines() if words in line]
+
+    def test_the_leader(self):
+        full = self.cluster.leader()
+        self.assertTrue(self.write(full))
+        full.disk.leave(0)
+        others = [node for node in self.cluster.nodes if node is not full]
+        new = self.cluster.leader(among=others)
+        for node in self.cluster.nodes:
+            wait_for(f"a write through {node.node_id}", lambda: self.write(node))  # noqa: B023
+        self.assertEqual(full.http(token="").get("sys/health").status, 429, "it stands by")
+        self.assertEqual(len(self.said(full, "no space left for storage")), 1)
+        self.assertTrue(self.said(full, "leadership is handed over"))
+        full.disk.make_room()
+        self.assertEqual(self.cluster.leader(), new, "it does not come back by itself")
+        for node in self.cluster.nodes:
+            self.assert_kept(node)
+
+    def test_a_follower(self):
+        leader, full = self.cluster.leader(), self.cluster.standbys()[0]
+        full.disk.leave(0)
+        wait_for("a line of it", lambda: self.said(full, "no space left for storage"))
+        for _ in range(20):
+            self.assertTrue(self.write(leader), "two of three are enough")
+        self.assertTrue(self.write(full), "it hands writes on")
+        self.assertEqual(self.cluster.leader(), leader)
+        full.disk.make_room()
+        for node in self.cluster.nodes:
+            self.assert_kept(node)
 
 
 class FullAudit(Full):

@@ -4,11 +4,8 @@ use rcgen::{KeyPair, PublicKeyData as _};
 use strongroom_stdx::Clock;
 use zeroize::Zeroizing;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, RENEW_AFTER};
 use crate::identity::{Credentials, IdentityError, PublicKey};
-
-/// How long a certificate is shown before the next is signed, in seconds.
-const RENEW_AFTER: u64 = 24 * 3600;
 
 /// A node's key, made when it is first needed, and what was last signed for it.
 #[derive(Default)]
@@ -38,7 +35,7 @@ impl Passing {
     ) -> Result<Option<Credentials>, IdentityError> {
         let now = clock.now().as_secs();
         let holds = |signed: &Signed| {
-            signed.authority == authority.certificate() && now.abs_diff(signed.at) < RENEW_AFTER
+            signed.authority == authority.certificate() && now.abs_diff(signed.at) < RENEW_AFTER.as_secs()
         };
         if self.signed.as_ref().is_some_and(holds) {
             return Ok(None);

@@ -1,5 +1,6 @@
 //! The listening side of the cluster port.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -18,16 +19,19 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use strongroom_raft::{RaftStore, Rpc};
 use strongroom_stdx::{PipeReader, pipe};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::body::{AnswerBody, feed};
 use crate::network::{Network, SNAPSHOT, VERSION, path_of};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Connections at most: a cluster has few nodes.
+/// Connections of nodes at most: a cluster has few.
 const MOST_CONNECTIONS: usize = 64;
+/// Connections at most of those that have not shown yet that they are nodes.
+const MOST_UNKNOWN: usize = 64;
 /// Bytes of a message of raft's at most: one batch of log entries.
 const LARGEST_MESSAGE: usize = 256 << 20;
 /// Bytes of a snapshot's description at most.
@@ -123,32 +127,52 @@ fn answer(status: StatusCode, body: impl Into<Bytes>) -> Response<AnswerBody> {
 impl Port {
     /// Serves until the task is dropped.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let mut connections = JoinSet::new();
+        let (mut unknown, mut nodes) = (JoinSet::new(), JoinSet::new());
+        // The oldest first. Those who only knock must not keep a node out, which is let in within moments.
+        let mut waiting: VecDeque<AbortHandle> = VecDeque::new();
         let complained = Arc::new(AtomicBool::new(false));
         loop {
-            while connections.try_join_next().is_some() {}
-            if connections.len() >= MOST_CONNECTIONS {
-                connections.join_next().await;
-            }
-            match listener.accept().await {
-                Ok((stream, from)) => {
-                    connections.spawn(self.clone().connection(stream, from, complained.clone()));
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, from)) => {
+                        waiting.retain(|task| !task.is_finished());
+                        if waiting.len() >= MOST_UNKNOWN && let Some(oldest) = waiting.pop_front() {
+                            oldest.abort();
+                        }
+                        let greeting = self.clone().greet(stream, from, complained.clone());
+                        waiting.push_back(unknown.spawn(greeting));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "accepting a connection on the cluster port failed");
+                        tokio::time::sleep(BREATH).await;
+                    }
+                },
+                Some(greeted) = unknown.join_next() => {
+                    let Ok(Some((stream, from))) = greeted else { continue };
+                    if nodes.len() < MOST_CONNECTIONS {
+                        nodes.spawn(self.clone().connection(stream, from));
+                    } else {
+                        tracing::warn!(%from, "a node has too many connections: another is refused");
+                    }
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "accepting a connection on the cluster port failed");
-                    tokio::time::sleep(BREATH).await;
-                }
+                Some(_ended) = nodes.join_next() => {}
             }
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, from: SocketAddr, complained: Arc<AtomicBool>) {
-        let Some(credentials) = self.network.credentials() else { return };
+    /// Lets a node in; `None` for anybody else.
+    async fn greet(
+        self: Arc<Self>,
+        stream: TcpStream,
+        from: SocketAddr,
+        complained: Arc<AtomicBool>,
+    ) -> Option<(TlsStream<TcpStream>, SocketAddr)> {
+        let credentials = self.network.credentials()?;
         // A latency setting that some systems refuse; messages travel without it.
         let _ = stream.set_nodelay(true);
         let acceptor = TlsAcceptor::from(credentials.server.clone());
-        let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => stream,
+        match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Some((stream, from)),
             refused => {
                 let reason = refused.map_or_else(
                     |_| "too slow".to_owned(),
@@ -163,9 +187,12 @@ impl Port {
                 } else {
                     tracing::warn!(%from, reason, "something that is no node of this cluster came to the cluster port; further ones are logged at debug level");
                 }
-                return;
+                None
             }
-        };
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TlsStream<TcpStream>, from: SocketAddr) {
         let service = service_fn(move |request| {
             let port = self.clone();
             async move { Ok::<_, Infallible>(port.route(request).await) }

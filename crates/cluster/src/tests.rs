@@ -215,3 +215,45 @@ async fn a_certificate_that_has_ended_is_refused_until_it_is_renewed() {
     first.close().await;
     second.close().await;
 }
+
+/// Ends when the port closes the connection; what it said until then.
+async fn until_closed(mut stream: TcpStream) -> Vec<u8> {
+    let mut told = Vec::new();
+    // An alert or a reset: both are an end.
+    let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut told)).await.unwrap();
+    told
+}
+
+/// What is no node is closed, whatever it says or does not say, and keeps no node out however often it comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_closed_and_keep_nobody_out() {
+    let (root, authority, first, second) = pair().await;
+    second.take_credentials(root.path(), &authority);
+    let sayings: [&[u8]; 4] = [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &[0x5a; 4096],
+        // The beginning of a TLS record that never comes.
+        &[0x16, 3, 1, 0x40, 0],
+    ];
+    for saying in sayings {
+        let mut stream = TcpStream::connect(first.address).await.unwrap();
+        stream.write_all(saying).await.unwrap();
+        let told = until_closed(stream).await;
+        assert!(!told.windows(4).any(|part| part == b"HTTP"), "{told:?}");
+    }
+    // More than may wait at a time, none of which says anything: the oldest give way.
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(first.address).await.unwrap());
+    }
+    let peer = first.peer();
+    let call = second.network.call(&peer, Rpc::Membership, Bytes::new());
+    let answered = tokio::time::timeout(Duration::from_secs(10), call).await.unwrap();
+    assert!(matches!(answered, Err(TransportError::Failed(_))), "it is let in, and told off: {answered:?}");
+    for stream in silent {
+        until_closed(stream).await;
+    }
+    first.close().await;
+    second.close().await;
+}

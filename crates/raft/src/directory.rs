@@ -7,14 +7,15 @@
 //! log/          the write-ahead log, the vote, the last committed position
 //! ```
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use strongroom_stdx::Entropy;
 
+use crate::files::{make_private, open_private, replace_file, sync_directory};
 use crate::options::{OpenError, Options};
 
 const MAGIC: &str = "strongroom-raft";
@@ -74,10 +75,14 @@ impl Directory {
         // Read again: who held the lock until now may have made the directory.
         let stored = match stored {
             None => read_format(&format)?,
+            Some((version, _)) if version != VERSION => {
+                upgrade(path, version)?;
+                read_format(&format)?
+            }
             stored => stored,
         };
         let identity = match stored {
-            Some(identity) => {
+            Some((_, identity)) => {
                 let differs =
                     |ours: &Option<String>, stored: &str| ours.as_deref().is_some_and(|ours| ours != stored);
                 if differs(&options.cluster_id, &identity.cluster_id) {
@@ -104,7 +109,20 @@ impl Directory {
     }
 }
 
-fn read_format(path: &Path) -> Result<Option<Identity>, OpenError> {
+/// Brings a directory of an older format to the present one, before anything else of it is read. A format that comes
+/// adds a step from the one before it, tested with a directory that the older program has left (`tests/format.rs`); each
+/// step writes the new version into `FORMAT` last, so that one that was interrupted begins anew.
+fn upgrade(path: &Path, from: u32) -> Result<(), OpenError> {
+    match from {
+        VERSION => Ok(()),
+        unknown => {
+            let reason = format!("there is no data directory of format {unknown}");
+            Err(OpenError::Foreign { path: path.join("FORMAT"), reason })
+        }
+    }
+}
+
+fn read_format(path: &Path) -> Result<Option<(u32, Identity)>, OpenError> {
     let foreign = |reason: &str| OpenError::Foreign { path: path.to_owned(), reason: reason.into() };
     let text = match fs::read(path) {
         Ok(text) => text,
@@ -120,7 +138,7 @@ fn read_format(path: &Path) -> Result<Option<Identity>, OpenError> {
         return Err(OpenError::Newer { path: path.to_owned(), version: head.version, supported: VERSION });
     }
     let format: Format = serde_json::from_slice(&text).map_err(|error| foreign(&error.to_string()))?;
-    Ok(Some(format.identity))
+    Ok(Some((format.head.version, format.identity)))
 }
 
 fn write_format(path: &Path, options: &Options) -> Result<Identity, OpenError> {
@@ -165,46 +183,6 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: path.to_owned() }),
         Err(error) => Err(OpenError::io(path)(error.into())),
     }
-}
-
-/// Makes a directory, and those above it, that only its owner may enter.
-pub(crate) fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Opens a file for reading and writing, made where it is not there, that only its owner may read.
-pub(crate) fn open_private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
-}
-
-/// Makes what was renamed, made or removed in a directory durable.
-pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// The name under which a file's replacement is written.
-pub(crate) fn replacement_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    PathBuf::from(name)
-}
-
-/// Puts a finished replacement in a file's place, durably.
-pub(crate) fn put_in_place(replacement: &Path, path: &Path) -> io::Result<()> {
-    fs::rename(replacement, path)?;
-    path.parent().map_or(Ok(()), sync_directory)
-}
-
-/// Replaces a small file's content as a whole, durably: a crash leaves the old content or the new.
-pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let replacement = replacement_of(path);
-    let mut file = open_private(&replacement)?;
-    file.set_len(0)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    put_in_place(&replacement, path)
 }
 
 #[cfg(test)]
@@ -257,6 +235,11 @@ mod tests {
         assert!(matches!(Directory::open(&other), Err(OpenError::Foreign { .. })));
         fs::write(dir.path().join("FORMAT"), r#"{"format":"strongroom-raft","version":2,"new":[]}"#).unwrap();
         assert!(matches!(Directory::open(&options(dir.path())), Err(OpenError::Newer { version: 2, .. })));
+        let identity = r#""cluster_id":"c","node_id":"n","raft_id":1"#;
+        let older = format!(r#"{{"format":"strongroom-raft","version":0,{identity}}}"#);
+        fs::write(dir.path().join("FORMAT"), &older).unwrap();
+        assert!(matches!(Directory::open(&options(dir.path())), Err(OpenError::Foreign { .. })));
+        assert_eq!(fs::read_to_string(dir.path().join("FORMAT")).unwrap(), older, "nothing is changed");
         fs::write(dir.path().join("FORMAT"), "something").unwrap();
         assert!(matches!(Directory::open(&options(dir.path())), Err(OpenError::Foreign { .. })));
     }

@@ -17,6 +17,7 @@
 mod cluster_tests;
 mod codec;
 mod directory;
+mod files;
 mod handover;
 mod log;
 mod maintenance;
@@ -24,6 +25,7 @@ mod members;
 mod network;
 mod offline;
 mod options;
+mod outages;
 mod peers;
 mod proposer;
 mod receive;
@@ -33,6 +35,7 @@ mod role;
 mod snapshots;
 mod space;
 mod spool;
+mod standing;
 mod state;
 mod store;
 #[cfg(test)]

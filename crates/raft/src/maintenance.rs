@@ -1,26 +1,29 @@
 //! What the store does by itself: compacts the log, writes out memory and packs the table when nobody writes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::Raft;
-use strongroom_stdx::Clock;
+use strongroom_stdx::{Clock, Moment};
 use strongroom_storage::Index;
 use tokio::sync::watch;
 
-use std::sync::Arc;
-
 use crate::log::Log;
 use crate::options::Options;
+use crate::space::Space;
 use crate::state::{Machine, State};
 use crate::types::Types;
 
 /// How long a compaction may take before the next is tried.
 const PATIENCE: Duration = Duration::from_mins(10);
+/// How often it is looked whether there is room, or nobody has written for a while.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(crate) struct Maintenance {
     raft: Raft<Types, Machine>,
     log: Log,
     state: Arc<State>,
+    space: Arc<Space>,
     clock: Clock,
     threshold: u64,
     threshold_size: u64,
@@ -30,10 +33,20 @@ pub(crate) struct Maintenance {
     compacted: (u64, Index),
     /// The last entry when it was last looked whether anybody writes.
     seen: Index,
+    /// When the log last grown, or when it was last idle.
+    grown: Moment,
+    /// The last entry when everything was last given up for want of room.
+    thrifty: Option<Index>,
 }
 
 impl Maintenance {
-    pub(crate) fn new(raft: Raft<Types, Machine>, log: Log, state: Arc<State>, options: &Options) -> Self {
+    pub(crate) fn new(
+        raft: Raft<Types, Machine>,
+        log: Log,
+        state: Arc<State>,
+        space: Arc<Space>,
+        options: &Options,
+    ) -> Self {
         // Entries that a previous run left behind count, so that short runs compact as well as long ones.
         let first = log.purged().map_or(0, |purged| purged.index);
         let seen = state.applied();
@@ -41,6 +54,7 @@ impl Maintenance {
             raft,
             log,
             state,
+            space,
             clock: options.clock.clone(),
             threshold: options.snapshot_threshold,
             threshold_size: options.snapshot_threshold_size,
@@ -48,6 +62,8 @@ impl Maintenance {
             idle_after: options.idle_after,
             compacted: (0, first.saturating_add(options.trailing_logs)),
             seen,
+            grown: options.clock.now(),
+            thrifty: None,
         }
     }
 
@@ -56,14 +72,18 @@ impl Maintenance {
         let clock = self.clock.clone();
         loop {
             if self.compaction_is_due() {
-                self.compact().await;
+                self.compact(self.trailing).await;
             }
-            let is_idle = tokio::select! {
+            tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                () = self.log.grown() => false,
-                () = clock.sleep(self.idle_after) => true,
-            };
-            if is_idle {
+                () = self.log.grown() => self.grown = clock.now(),
+                () = clock.sleep(LOOK.min(self.idle_after)) => {}
+            }
+            if !self.space.is_there() {
+                self.make_room().await;
+            }
+            if clock.now().since(self.grown) >= self.idle_after {
+                self.grown = clock.now();
                 self.when_idle().await;
             }
         }
@@ -75,8 +95,18 @@ impl Maintenance {
             || self.state.applied().saturating_sub(index) >= self.threshold
     }
 
-    /// Makes the table durable as it is and gives up the log behind it.
-    async fn compact(&mut self) {
+    /// Gives up what is kept for convenience: the log that spares a peer a snapshot, and a file to be used again.
+    async fn make_room(&mut self) {
+        let applied = self.state.applied();
+        if self.thrifty.replace(applied) != Some(applied) {
+            tracing::info!("no space left: the log is given up as far as the table has it");
+            self.compact(0).await;
+        }
+        self.log.drop_spare().await;
+    }
+
+    /// Makes the table durable as it is and gives up the log behind it, but for so many entries.
+    async fn compact(&mut self, trailing: u64) {
         let wanted = self.state.applied();
         self.compacted = (self.log.written(), wanted);
         let mut progress = self.raft.watch_snapshot_progress();
@@ -88,7 +118,7 @@ impl Maintenance {
             tracing::warn!("the log could not be compacted");
             return;
         }
-        let keep = if self.log.size() > self.threshold_size.saturating_mul(2) { 0 } else { self.trailing };
+        let keep = if self.log.size() > self.threshold_size.saturating_mul(2) { 0 } else { trailing };
         if let Some(upto) = wanted.checked_sub(keep) {
             let _ = self.raft.trigger().purge_log(upto).await;
         }

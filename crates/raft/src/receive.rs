@@ -1,7 +1,6 @@
 //! What other nodes ask of this one.
 
 use std::io::{self, Read};
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
@@ -54,8 +53,8 @@ impl RaftStore {
                 let request: VoteRequest<Types> = decode(body).map_err(malformed)?;
                 answer(&raft.pre_vote(request).await.map_err(|error| failed(&error))?)
             }
-            Rpc::Transfer if !self.inner.eligible.load(Ordering::Acquire) => {
-                Err(StoreError::Failed("this node may not lead".to_owned()))
+            Rpc::Transfer if !self.is_ready() => {
+                Err(StoreError::Failed("this node may not lead, or has no space left".to_owned()))
             }
             Rpc::Transfer => {
                 let request: TransferLeaderRequest<Types> = decode(body).map_err(malformed)?;

@@ -21,7 +21,8 @@ use openraft::EntryPayload;
 use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt, StorageHelper};
 use serde::Deserialize;
 
-use crate::directory::{Identity, sync_directory};
+use crate::directory::Identity;
+use crate::files::{remove_file, sync_directory};
 use crate::log::Log;
 use crate::options::{OpenError, Options};
 use crate::state::{Machine, State};
@@ -170,6 +171,6 @@ fn next_entry(
 }
 
 fn remove(path: &Path) -> io::Result<()> {
-    fs::remove_file(path)?;
+    remove_file(path)?;
     path.parent().map_or(Ok(()), sync_directory)
 }

@@ -70,8 +70,11 @@ impl Space {
             return there;
         }
         let there = (self.probe)().map_or(true, |room| room.free >= self.reserve);
-        if last.is_some_and(|(_, before)| before) && !there {
-            tracing::error!(reserve = self.reserve, "no space left for storage: writes are refused");
+        if last.is_none_or(|(_, before)| before) && !there {
+            tracing::error!(
+                reserve = self.reserve,
+                "no space left for storage: writes are refused, and leading is left to a node that has some"
+            );
         } else if last.is_some_and(|(_, before)| !before) && there {
             tracing::info!("there is space for storage again: writes are accepted");
         }

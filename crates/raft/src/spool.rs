@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use strongroom_storage::StoreError;
 
 use crate::RaftStore;
-use crate::directory::open_private;
+use crate::files::open_private;
 
 /// What a peer sends.
 pub(crate) const INCOMING: &str = "incoming.snapshot";

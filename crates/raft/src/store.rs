@@ -14,7 +14,8 @@ use strongroom_storage::{Commit, CommitError, Index, Observer, Snapshot, Store, 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::directory::{Directory, Identity, sync_directory};
+use crate::directory::{Directory, Identity};
+use crate::files::sync_directory;
 use crate::log::Log;
 use crate::maintenance::Maintenance;
 use crate::network::Peers;
@@ -25,6 +26,7 @@ use crate::recover::recover;
 use crate::role::Contact;
 use crate::space::{Space, probe_of};
 use crate::spool::remove_leftovers;
+use crate::standing;
 use crate::state::{Machine, State};
 use crate::types::{Node, Types};
 
@@ -76,7 +78,7 @@ pub struct RaftStore {
     /// Held while a saved state is put in the place of the present one.
     pub(crate) restoring: tokio::sync::Mutex<()>,
     proposals: Mutex<Option<mpsc::Sender<Pending>>>,
-    space: Arc<Space>,
+    pub(crate) space: Arc<Space>,
     pub(crate) max_commit_size: usize,
 }
 
@@ -136,7 +138,7 @@ impl RaftStore {
         let (proposals, queue) = mpsc::channel(QUEUE);
         let proposer = Proposer::new(raft.clone(), log.clone(), space.clone(), queue, &options);
         let (stop, stopped) = watch::channel(false);
-        let maintenance = Maintenance::new(raft.clone(), log.clone(), state.clone(), &options);
+        let maintenance = Maintenance::new(raft.clone(), log.clone(), state.clone(), space.clone(), &options);
         let store = Self {
             inner: Arc::new(Inner {
                 this_node: Node {
@@ -171,7 +173,9 @@ impl RaftStore {
             return Err(if store.space.is_there() { error } else { OpenError::Start(NO_SPACE.to_owned()) });
         }
         tokio::spawn(maintenance.run(stopped));
-        Ok(Arc::new(store))
+        let store = Arc::new(store);
+        tokio::spawn(standing::watch(Arc::downgrade(&store), options.clock));
+        Ok(store)
     }
 
     /// The node's name in the cluster.
@@ -192,7 +196,7 @@ impl RaftStore {
     /// Whether this node may be elected from now on. One that cannot serve should not lead.
     pub fn set_eligible(&self, eligible: bool) {
         self.inner.eligible.store(eligible, Ordering::Release);
-        self.inner.raft.runtime_config().elect(eligible);
+        self.settle_candidacy();
     }
 
     /// Makes this node, which belongs to no cluster yet, wait for being admitted to the one of this identity.
@@ -210,6 +214,10 @@ impl RaftStore {
         directory.adopt(cluster_id)?;
         self.inner.state.set_cluster_id(cluster_id);
         Ok(())
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.closed.load(Ordering::Acquire)
     }
 
     /// Whether this node leads, as far as it knows.
@@ -261,7 +269,7 @@ impl RaftStore {
     }
 
     /// A core that has stopped accepts nothing more: what is asked of it now is certainly not written.
-    fn check_running(&self) -> Result<(), StoreError> {
+    pub(crate) fn check_running(&self) -> Result<(), StoreError> {
         let metrics = self.inner.raft.metrics();
         let running = metrics.borrow_watched().running_state.clone();
         running.map_err(|error| StoreError::Failed(error.to_string()))

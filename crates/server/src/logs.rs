@@ -61,11 +61,12 @@ where
     if json { Box::new(plain.json().flatten_event(true)) } else { Box::new(plain) }
 }
 
-/// What is logged at a level. The consensus library tells of each step it takes at `info`, at great length: that is left
-/// to `debug` and `trace`.
+/// What is logged at a level. The consensus library tells of each step it takes at `info`, at great length, and of each
+/// message that did not arrive at `warn` or `error`: that is left to `debug` and `trace`. That a node is not heard any
+/// more, and that the library has stopped, is said once elsewhere.
 fn filter(level: LogLevel) -> Targets {
     let most = event_level(level).map_or(LevelFilter::OFF, LevelFilter::from_level);
-    let consensus = if most > LevelFilter::INFO { most } else { most.min(LevelFilter::WARN) };
+    let consensus = if most > LevelFilter::INFO { most } else { LevelFilter::OFF };
     Targets::new().with_default(most).with_target("openraft", consensus)
 }
 

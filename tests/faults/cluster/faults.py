@@ -5,7 +5,7 @@ import random
 import threading
 import time
 
-from nodes import harness, wait_for
+from nodes import clocks, harness, wait_for
 
 
 class Fault:
@@ -296,6 +296,18 @@ def step_down(fault):
         fault.hold(fault.rng.uniform(0.1, 0.5))
 
 
+def clock_jump(fault):
+    """The clock of a follower is an hour off. No token, lease or wrapped answer ends on that account; that of the leader,
+    whose clock decides, is left alone."""
+    node, hours = fault.follower(), fault.rng.choice([-1, 1])
+    fault.tell(f"set the clock of {node.name} {'forward' if hours > 0 else 'back'} by an hour")
+    node.set_clock(hours * 3600)
+    # It takes a second until it is noticed.
+    fault.hold(fault.length + 1)
+    node.set_clock(0)
+    fault.hold(1)
+
+
 def two_at_once(fault):
     """Two of the simple ones, one in the other's time; on two nodes, so that no majority may be left."""
     cutting = fault.network.has_faults
@@ -327,6 +339,10 @@ def available(nodes, say):
             say("left out: slow links (this kernel has neither netem nor tbf)")
     else:
         say("left out: everything that happens to the network (no namespaces allowed; nodes are on 127.0.0.1)")
+    if clocks.library():
+        faults.append(clock_jump)
+    else:
+        say("left out: clock jumps (no libfaketime; see scripts/install-test-deps)")
     if nodes.small_disks:
         faults += DISKS
     else:

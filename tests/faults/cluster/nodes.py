@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "harness"))
+import clocks  # noqa: E402
 import server as harness  # noqa: E402
 from cluster import VOTE_AT_ONCE, Cluster, wait_for  # noqa: E402
 
@@ -18,7 +19,7 @@ SETTLE_LIMIT_S = 30
 MIB = 1 << 20
 
 
-class Node(harness.Server):
+class Node(clocks.Clocked):
     """A server with a number, maybe on a small disk in memory, which may be stopped for a while."""
 
     number: int = 0

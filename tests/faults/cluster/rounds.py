@@ -91,6 +91,7 @@ class Run:
         for node in self.nodes.nodes:
             node.resume()
             node.make_room()
+            node.set_clock(0)
 
     def check(self, work, name):
         leader = self.nodes.leader()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use strongroom_barrier::{BarrierError, Reads, Scope, Txn, View};
 use strongroom_engine_api::{EngineError, Moment};
+use strongroom_storage::CommitError;
 
 use super::{TokenEntry, TokenKey, batch};
 use crate::Core;
@@ -44,16 +45,29 @@ impl Core {
             let Some(entry) = self.open_batch_token(token)? else { return Ok(None) };
             if let Some(parent) = entry.parent {
                 let parent = TOKENS.get(&view, &parent).await?;
-                if parent.is_none_or(|parent| parent.has_expired(now)) {
+                let Some(parent) = parent else { return Ok(None) };
+                if !self.is_in_force(&parent, now)? {
                     return Ok(None);
                 }
             }
-            let live = !entry.has_expired(now);
+            let live = self.is_in_force(&entry, now)?;
             return Ok(live.then(|| Principal { key: TokenKey::default(), entry: Arc::new(entry) }));
         }
         let key = self.token_key(token)?;
-        let entry = TOKENS.get(&view, &key).await?;
-        Ok(entry.filter(|entry| !entry.has_expired(now)).map(|entry| Principal { key, entry }))
+        let Some(entry) = TOKENS.get(&view, &key).await? else { return Ok(None) };
+        Ok(self.is_in_force(&entry, now)?.then_some(Principal { key, entry }))
+    }
+
+    /// Whether a token has not expired. That it has is for the active node to say, whose clock counts: a standby asks
+    /// it, in that what is asked of the standby is handed on.
+    fn is_in_force(&self, entry: &TokenEntry, now: Moment) -> Result<bool, BarrierError> {
+        if !entry.has_expired(now) {
+            return Ok(true);
+        }
+        if self.is_standby() && self.without_quorum().is_none() {
+            return Err(BarrierError::Commit(CommitError::NotLeader { leader: None }));
+        }
+        Ok(false)
     }
 
     /// The service token kept under `key`, if it is in force.
@@ -63,7 +77,8 @@ impl Core {
         key: &TokenKey,
     ) -> Result<Option<Arc<TokenEntry>>, BarrierError> {
         let now = self.environment.clock.now();
-        Ok(TOKENS.get(reads, key).await?.filter(|entry| !entry.has_expired(now)))
+        let Some(entry) = TOKENS.get(reads, key).await? else { return Ok(None) };
+        Ok(self.is_in_force(&entry, now)?.then_some(entry))
     }
 
     /// The key behind an accessor. `reads` must be of the core's scope.

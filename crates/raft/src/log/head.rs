@@ -1,15 +1,14 @@
 //! The few facts kept beside the entries: the vote, how far the log was purged, what was last known as committed.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, Bytes};
 use serde::{Deserialize, Serialize};
 
 use super::record::{put_log_id, take_log_id};
-use crate::directory::{open_private, replace_file};
+use crate::files::{File, prepare_replacement, replace_file};
 use crate::options::OpenError;
 use crate::types::{LogId, Vote};
 
@@ -46,7 +45,12 @@ impl Head {
         let mut content = MAGIC.to_vec();
         content.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
         content.extend_from_slice(&body);
-        replace_file(path, &content)
+        replace_file(path, &content)?;
+        // A node whose disk is full must still be able to vote, and to follow whoever is elected.
+        if let Err(error) = prepare_replacement(path) {
+            tracing::debug!(%error, "no room was taken for the next vote");
+        }
+        Ok(())
     }
 }
 
@@ -64,7 +68,7 @@ impl Committed {
     /// Opens the file, made where it is not there.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let io = || OpenError::io(path);
-        let file = open_private(path).map_err(io())?;
+        let file = File::open(path).map_err(io())?;
         let mut content = fs::read(path).map_err(io())?;
         if content.len() < SLOT.saturating_mul(2) {
             // Written out, so that later writes need no room.

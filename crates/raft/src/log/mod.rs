@@ -34,7 +34,7 @@ use self::next::{NextSegment, prepare};
 use self::record::weight;
 use self::segment::{FRAME_HEADER, HEADER, Segment};
 use self::writer::{Done, Job, Writer};
-use crate::directory::make_private;
+use crate::files::make_private;
 use crate::options::{OpenError, Options};
 use crate::types::{Entry, LogId, Types, Vote};
 
@@ -208,11 +208,29 @@ impl Log {
         self.shared.next.wake();
     }
 
+    /// Gives up the file that is kept to be used again.
+    pub(crate) async fn drop_spare(&self) {
+        if let Err(error) = self.ask(Job::DropSpare).await {
+            tracing::debug!(%error, "the spare log file was not removed");
+        }
+    }
+
     /// Has the next file prepared. Until then a log that was there is only read, so that a directory that is refused
     /// stays as it is.
     pub(crate) fn prepare_next(&self) {
         recover::keep_unused(&self.directory);
         self.shared.next.want(self.after_current);
+    }
+
+    /// Returns when the next file is prepared.
+    #[cfg(test)]
+    pub(crate) fn next_is_ready(&self) {
+        while !self.shared.next.is_ready() {
+            // Where there was no room, it is looked for again.
+            self.shared.next.is_full();
+            assert!(!self.shared.next.has_failed(), "{:?}", self.shared.next.take().err());
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
     }
 
     /// Ends waiting for room: what waits fails.

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::segment::Segment;
+use crate::files;
 use crate::space::{RETRY_AFTER, is_full};
 
 /// The name of the file that is being prepared.
@@ -185,7 +186,7 @@ pub(crate) fn prepare(directory: &Path, number: u64, size: u64, entropy: &Entrop
     let found = std::fs::metadata(&spare).ok();
     let usable = found.as_ref().is_some_and(|found| found.len() == size);
     if found.is_some() && !usable {
-        std::fs::remove_file(&spare)?;
+        files::remove_file(&spare)?;
     }
     Segment::prepare(&directory.join(NEXT), number, size, salt, usable.then_some(spare.as_path()))
 }

@@ -12,6 +12,7 @@ use super::next::{NEXT, SPARE};
 use super::record::{Record, take_record};
 use super::segment::{Segment, number_in};
 use crate::codec::{Malformed, take_bytes};
+use crate::files::{self, sync_directory};
 use crate::options::OpenError;
 
 /// The log as it was found: what it holds and the file to go on with, if there is one.
@@ -62,7 +63,13 @@ pub(crate) fn recover(directory: &Path) -> Result<Recovered, OpenError> {
         );
         segment.blot_tail().map_err(OpenError::io(&segment.path))?;
     }
-    Ok(Recovered { index, last: last.map(|(segment, _)| segment) })
+    let last = last.map(|(segment, _)| segment);
+    // What a killed process had written, but not synced, has been read as well: the node goes by it from now on.
+    if let Some(segment) = &last {
+        segment.reading.file.sync_data().map_err(OpenError::io(&segment.path))?;
+    }
+    sync_directory(directory).map_err(OpenError::io(directory))?;
+    Ok(Recovered { index, last })
 }
 
 fn list(directory: &Path) -> Result<BTreeMap<u64, PathBuf>, OpenError> {
@@ -80,7 +87,7 @@ fn list(directory: &Path) -> Result<BTreeMap<u64, PathBuf>, OpenError> {
 pub(super) fn keep_unused(directory: &Path) {
     let next = directory.join(NEXT);
     if next.exists()
-        && let Err(error) = fs::rename(&next, directory.join(SPARE))
+        && let Err(error) = files::rename(&next, &directory.join(SPARE))
     {
         tracing::warn!(path = %next.display(), %error, "an unused log file stays where it is");
     }

@@ -9,15 +9,14 @@
 //! been torn by a crash. The tag and the checksum depend on the file's salt: what a file held before it was used
 //! again, or what a payload contains, is never taken for a frame.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::directory::{open_private, sync_directory};
+use crate::files::{self, File, sync_directory};
 use crate::options::OpenError;
 
 const MAGIC: &[u8; 8] = b"SRRAFTLG";
@@ -81,16 +80,19 @@ impl Segment {
     ) -> io::Result<Self> {
         let file = match spare {
             Some(spare) => {
-                fs::rename(spare, path)?;
-                open_private(path)?
+                files::rename(spare, path)?;
+                // Until the file has lost its old name for good, it must not be written to: a power cut would bring
+                // it back with what is not its own.
+                path.parent().map_or(Ok(()), sync_directory)?;
+                File::open(path)?
             }
             None => allocate(path, size).inspect_err(|_| {
                 // What was allocated in vain is given back: room is what is missing.
-                let _ = fs::remove_file(path);
+                let _ = files::remove_file(path);
             })?,
         };
         file.write_all_at(&header(number, salt), 0)?;
-        file.sync_all()?;
+        file.sync_data()?;
         let reading = Reading { file: Arc::new(file), salt };
         Ok(Self { reading, path: path.to_owned(), number, position: HEADER, size })
     }
@@ -98,7 +100,7 @@ impl Segment {
     /// Gives a prepared file its name in the log, durably.
     pub(crate) fn take_place(&mut self, directory: &Path) -> io::Result<()> {
         let path = directory.join(file_name(self.number));
-        fs::rename(&self.path, &path)?;
+        files::rename(&self.path, &path)?;
         sync_directory(directory)?;
         self.path = path;
         Ok(())
@@ -137,7 +139,7 @@ impl Segment {
     /// Opens a file of the log and reads its frames.
     pub(crate) fn open(path: &Path, number: u64) -> Result<(Self, Scanned), OpenError> {
         let io = || OpenError::io(path);
-        let file = open_private(path).map_err(io())?;
+        let file = File::open(path).map_err(io())?;
         let content = Bytes::from(fs::read(path).map_err(io())?);
         let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
         let salt = read_header(path, &content, number)?;
@@ -156,7 +158,7 @@ impl Reading {
             || io::Error::new(io::ErrorKind::InvalidData, format!("log frame at offset {offset} is damaged"));
         let (tag, len) = tag_and_length(&head);
         let end = offset.saturating_add(FRAME_HEADER as u64).saturating_add(u64::from(len));
-        if tag != tag_of(self.salt) || end > self.file.metadata()?.len() {
+        if tag != tag_of(self.salt) || end > self.file.len()? {
             return Err(damaged());
         }
         let mut payload = vec![0; usize::try_from(len).map_err(io::Error::other)?];
@@ -167,7 +169,7 @@ impl Reading {
 
 /// A file of zeros: writing into blocks that were only reserved would cost a journal commit at every sync.
 fn allocate(path: &Path, size: u64) -> io::Result<File> {
-    let file = open_private(path)?;
+    let file = File::open(path)?;
     file.set_len(0)?;
     let mut at = 0;
     while at < size {

@@ -17,6 +17,7 @@ use super::next::SPARE;
 use super::record::{put_entry, put_void_from};
 use super::segment::{FRAME_HEADER, Segment};
 use crate::codec::put_bytes;
+use crate::files;
 use crate::space::until_room;
 use crate::types::{Entry, LogId, Types, Vote};
 
@@ -33,6 +34,7 @@ pub(crate) enum Job {
     /// Void the entries after this position.
     Truncate(Option<LogId>, Done),
     Purge(LogId, Done),
+    DropSpare(Done),
     Stop,
 }
 
@@ -57,6 +59,7 @@ impl Writer {
                 Job::Vote(vote, done) => self.answer(done, |writer| writer.save_vote(vote)),
                 Job::Truncate(after, done) => self.answer(done, |writer| writer.truncate(after)),
                 Job::Purge(upto, done) => self.answer(done, |writer| writer.purge(upto)),
+                Job::DropSpare(done) => self.answer(done, |writer| writer.drop_spare()),
                 Job::Stop => return,
             }
             next = next.or_else(|| self.jobs.recv().ok());
@@ -197,11 +200,21 @@ impl Writer {
         Ok(())
     }
 
+    /// Removes the file that is kept to be used again, unless it is about to be.
+    fn drop_spare(&self) -> io::Result<()> {
+        let spare = self.directory.join(SPARE);
+        // With the next file there, nobody looks for the spare one before this thread asks for another.
+        if self.shared.next.is_ready() && spare.exists() {
+            files::remove_file(&spare)?;
+        }
+        Ok(())
+    }
+
     fn give_up(&self, number: u64) -> io::Result<()> {
         let path = self.directory.join(super::segment::file_name(number));
         let spare = self.directory.join(SPARE);
         let reusable = fs::metadata(&path)?.len() == self.current.size && !spare.exists();
-        if reusable { fs::rename(&path, &spare) } else { fs::remove_file(&path) }
+        if reusable { files::rename(&path, &spare) } else { files::remove_file(&path) }
     }
 }
 

@@ -3,9 +3,7 @@
 //! The table cannot be used any more once a write to its file has failed. A full disk passes; so the thread that
 //! merges into the table waits in the write until there is room again. Readers never wait here.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +11,7 @@ use std::thread::ThreadId;
 
 use redb::StorageBackend;
 
-use crate::directory::open_private;
+use crate::files::File;
 use crate::space::{RETRY_AFTER, is_full};
 
 /// Who waits for room, and whether anybody still should.
@@ -69,13 +67,13 @@ pub(crate) struct Backend {
 
 impl Backend {
     pub(crate) fn open(path: &Path, patience: Arc<Patience>) -> io::Result<Self> {
-        Ok(Self { file: open_private(path)?, patience, unflushed: AtomicU64::new(0) })
+        Ok(Self { file: File::open(path)?, patience, unflushed: AtomicU64::new(0) })
     }
 }
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        self.file.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {

@@ -19,7 +19,7 @@ use strongroom_storage::{Index, StoreError, Versioned};
 use super::backend::{Backend, Patience};
 use super::mem::Mem;
 use crate::codec::{Malformed, put_number, take_number};
-use crate::directory::{put_in_place, replacement_of};
+use crate::files::{put_in_place, remove_file, replacement_of};
 use crate::types::{LogId, StoredMembership};
 
 const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
@@ -258,7 +258,7 @@ impl Filling {
     /// Begins the replacement of the table at `path`.
     pub(crate) fn begin(path: &Path, patience: Arc<Patience>) -> Result<Self, StoreError> {
         let replacement = replacement_of(path);
-        match fs::remove_file(&replacement) {
+        match remove_file(&replacement) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(StoreError::Failed(format!("{}: {error}", replacement.display())));
             }
@@ -312,6 +312,6 @@ impl Filling {
     /// Gives the replacement up.
     pub(crate) fn abandon(self) {
         self.base.close();
-        let _ = fs::remove_file(replacement_of(&self.path));
+        let _ = remove_file(&replacement_of(&self.path));
     }
 }

@@ -1,0 +1,82 @@
+//! Who should lead: a node that can serve, and that has room for writes.
+//!
+//! A leader whose disk is full hands over to a voter that has room; a node without room does not stand for election
+//! and takes no leadership that is offered. Where all are full, one leads all the same: reads need a leader, too.
+
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use strongroom_stdx::Clock;
+use strongroom_storage::Role;
+
+use crate::RaftStore;
+use crate::outages::{Change, Outages};
+
+/// How often it is looked whether there is room.
+const LOOK: Duration = Duration::from_millis(500);
+/// Looks in a row without room after which a leader gives way: making room by itself comes first.
+const LOOKS: u32 = 3;
+/// How long a leader that has offered its leadership, or found nobody to take it, keeps it before it looks again.
+const PAUSE: Duration = Duration::from_secs(10);
+/// How long a cluster may be without a leader before a node without room stands for election.
+const NOBODY_BETTER: Duration = Duration::from_secs(5);
+
+impl RaftStore {
+    /// Decides anew whether this node stands for election.
+    pub(crate) fn settle_candidacy(&self) {
+        let eligible = self.inner.eligible.load(Ordering::Acquire);
+        let alone = || {
+            let members = self.members();
+            let mut voters = members.iter().filter(|member| member.voter);
+            voters.next().is_some_and(|voter| voter.member.raft_id == self.raft_id())
+                && voters.next().is_none()
+        };
+        let needed = || alone() || self.role().without_quorum().is_some_and(|since| since >= NOBODY_BETTER);
+        self.inner.raft.runtime_config().elect(eligible && (self.has_room() || needed()));
+    }
+}
+
+/// Watches the others, and the room for writes, until the store is closed.
+pub(crate) async fn watch(store: Weak<RaftStore>, clock: Clock) {
+    let (mut without, mut pause, mut told) = (0u32, Duration::ZERO, false);
+    let mut outages = Outages::default();
+    loop {
+        clock.sleep(LOOK).await;
+        let Some(store) = store.upgrade().filter(|store| !store.is_closed()) else { return };
+        if let Err(error) = store.check_running() {
+            tracing::error!(%error, "the consensus core has stopped: this node takes no part any more");
+            return;
+        }
+        store.settle_candidacy();
+        let term = store.is_leader().then(|| store.status().term);
+        for change in outages.look(term, &store.members(), LOOK) {
+            match change {
+                Change::Lost(node) => tracing::warn!(node, "a node of the cluster is not heard any more"),
+                Change::Back(node) => tracing::warn!(node, "a node of the cluster is heard again"),
+            }
+        }
+        pause = pause.saturating_sub(LOOK);
+        without = if store.has_room() { 0 } else { without.saturating_add(1) };
+        told &= without > 0;
+        if without >= LOOKS && pause.is_zero() && store.role() == Role::Leads {
+            if !give_way(&store).await && !std::mem::replace(&mut told, true) {
+                tracing::warn!("no space left, and no other voter that has some: this node goes on leading");
+            }
+            pause = PAUSE;
+        }
+    }
+}
+
+/// Offers the leadership to a voter that has room; false where there is none.
+async fn give_way(store: &RaftStore) -> bool {
+    let Some(successor) = store.successors().await.into_iter().next() else { return false };
+    match store.hand_over(&successor).await {
+        Ok(true) => tracing::warn!(successor, "no space left: leadership is handed over"),
+        Ok(false) => {}
+        Err(error) => {
+            tracing::warn!(successor, %error, "no space left, and leadership could not be handed over");
+        }
+    }
+    true
+}
