@@ -106,7 +106,8 @@ class Failing:
             self.count -= 1
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start_response(f"{self.status} Failing", [("Content-Type", "application/xml")])
-            return [b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"]
+            code = "SlowDown" if self.status >= 500 else "AccessDenied"
+            return [f"<Error><Code>{code}</Code><Message>Told to fail.</Message></Error>".encode()]
         return self.application(environ, start_response)
 
 
@@ -134,8 +135,7 @@ class Served:
         key = iam.create_access_key(UserName="strongroom")["AccessKey"]
         actions = ["s3:ListBucket", "s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload",
                    "s3:ListBucketMultipartUploads", "s3:HeadObject"]
-        allowed = {"Effect": "Allow", "Action": actions,
-                   "Resource": [f"arn:aws:s3:::{BUCKET}", f"arn:aws:s3:::{BUCKET}/*"]}
+        allowed = {"Effect": "Allow", "Action": actions, "Resource": "*"}
         iam.put_user_policy(UserName="strongroom", PolicyName="backups",
                             PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allowed]}))
         self.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
