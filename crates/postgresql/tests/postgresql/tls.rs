@@ -117,8 +117,7 @@ async fn no_error_has_the_password_in_it() {
     let port = server.port();
     for url in [
         format!("postgres://admin:hush@127.0.0.1:{port}/postgres?sslmode=disable"),
-        format!("postgres://hushed:{PASSWORD}@127.0.0.1:{port}/postgres?sslmode=disable")
-            .replace("hushed", "nobody"),
+        format!("postgres://nobody:{PASSWORD}@127.0.0.1:{port}/postgres?sslmode=disable"),
         format!("postgres://admin:{PASSWORD}@127.0.0.1:{port}/none?sslmode=disable"),
         format!("postgres://admin:{PASSWORD}@127.0.0.1:1/postgres?sslmode=disable"),
         format!("postgres://admin:{PASSWORD}@host.invalid/postgres?sslmode=disable"),
