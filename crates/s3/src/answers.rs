@@ -79,13 +79,14 @@ impl Begun {
 
 /// What ends an upload: its parts by their tags, the first is number 1.
 pub(crate) fn completion(tags: &[String]) -> String {
-    let mut document =
-        String::from(r#"<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">"#);
-    for (number, tag) in (1_u32..).zip(tags) {
+    let part = |(number, tag): (u32, &String)| {
         let tag = escape(tag.as_str());
-        document += &format!("<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>");
-    }
-    document + "</CompleteMultipartUpload>"
+        format!("<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>")
+    };
+    let parts: String = (1_u32..).zip(tags).map(part).collect();
+    format!(
+        r#"<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{parts}</CompleteMultipartUpload>"#
+    )
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use strongroom_client::{Proxy, Tls, Transport};
 use strongroom_core::{Bucket, Credentials, ObjectStore};
 use strongroom_stdx::{Clock, Entropy, PipeReader, Secret};
 
-use request::{Failure, Session};
+use request::Session;
 
 /// What is said where nobody is named who could ask.
 const NO_CREDENTIALS: &str = "no credentials: set aws_access_key_id and aws_secret_access_key, or AWS_ACCESS_KEY_ID and \
@@ -67,20 +67,16 @@ impl S3 {
 #[async_trait]
 impl ObjectStore for S3 {
     async fn list(&self, bucket: &Bucket, prefix: &str) -> Result<Vec<String>, String> {
-        self.session(bucket)?.list(prefix).await.map_err(in_words)
+        self.session(bucket)?.list(prefix).await.map_err(|failure| failure.to_string())
     }
 
     async fn put(&self, bucket: &Bucket, name: &str, content: PipeReader, size: u64) -> Result<(), String> {
-        self.session(bucket)?.put(name, content, size).await.map_err(in_words)
+        self.session(bucket)?.put(name, content, size).await.map_err(|failure| failure.to_string())
     }
 
     async fn delete(&self, bucket: &Bucket, name: &str) -> Result<(), String> {
-        self.session(bucket)?.delete(name).await.map_err(in_words)
+        self.session(bucket)?.delete(name).await.map_err(|failure| failure.to_string())
     }
-}
-
-fn in_words(failure: Failure) -> String {
-    failure.to_string()
 }
 
 #[cfg(test)]

@@ -326,8 +326,8 @@ mod tests {
         }
     }
 
-    fn taken(url: &str) -> Result<Taken, String> {
-        Ok(Taken { url: url.to_owned(), left: None })
+    fn taken(url: &str) -> Taken {
+        Taken { url: url.to_owned(), left: None }
     }
 
     #[test]
@@ -336,7 +336,7 @@ mod tests {
         let status = AutoStatus::default();
         assert_eq!(status.next(&config, now), now);
         let end = now.after(Duration::from_secs(5));
-        let mut status = status.with(now, end, taken("file:///a"));
+        let mut status = status.with(now, end, Ok(taken("file:///a")));
         assert_eq!(status.next(&config, end), now.after(HOUR));
         for patience in [10, 20, 40, 80, 160, 320, 600, 600] {
             status = status.with(now, end, Err("no room".into()));
@@ -349,7 +349,7 @@ mod tests {
             end.after(Duration::from_secs(3)),
             "never later than configured"
         );
-        assert_eq!(status.with(now, end, taken("")).consecutive_errors, 0);
+        assert_eq!(status.with(now, end, Ok(taken(""))).consecutive_errors, 0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use strongroom_engine_api::{EngineError, Secret, bad_request};
 
 /// A bucket that snapshots are kept in, for `storage_type` "aws-s3".
 #[derive(Default, Deserialize, JsonSchema)]
+#[expect(clippy::struct_field_names, reason = "the members that Vault takes")]
 pub(super) struct BucketInput {
     /// The bucket's name.
     aws_s3_bucket: Option<Text>,
@@ -29,12 +30,17 @@ pub(super) struct BucketInput {
     aws_s3_enable_kms: Option<Flag>,
     /// The server encrypts objects with a key of its own (AES256).
     aws_s3_server_side_encryption: Option<Flag>,
-    /// The key, for "aws_s3_enable_kms"; without one, the account's.
+    /// The key, for `aws_s3_enable_kms`; without one, the account's.
     aws_s3_kms_key: Option<Text>,
 }
 
 /// A bucket, without its secrets.
 #[derive(Serialize, JsonSchema)]
+#[expect(
+    clippy::struct_field_names,
+    clippy::struct_excessive_bools,
+    reason = "the members that Vault answers"
+)]
 pub(super) struct BucketView {
     /// The bucket's name.
     aws_s3_bucket: String,
@@ -52,7 +58,7 @@ pub(super) struct BucketView {
     aws_s3_enable_kms: bool,
     /// Whether the server encrypts objects with a key of its own.
     aws_s3_server_side_encryption: bool,
-    /// The key, for "aws_s3_enable_kms".
+    /// The key, for `aws_s3_enable_kms`.
     aws_s3_kms_key: String,
 }
 
