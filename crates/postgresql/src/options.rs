@@ -84,8 +84,7 @@ pub enum OpenError {
     Database(String),
     /// The database has a table of the name, and it is not what this store makes.
     #[error(
-        "table {table} is not this server's: {found}; name another one, and use `strongroom operator migrate` to take \
-         a Vault's data over"
+        "table {table} is not this server's: {found}; name another one (the data of a HashiCorp Vault cannot be read)"
     )]
     Foreign {
         /// Which table.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use strongroom_config::{Etcd, Postgresql, Storage};
 use strongroom_etcd::Login;
 use strongroom_shared::{Database, Holder, Options, SharedStore, Timing};
@@ -15,7 +15,7 @@ use crate::cluster::Together;
 pub(crate) fn check(storage: &Storage) -> Result<()> {
     match storage {
         Storage::Postgresql(configured) => Ok(postgresql(configured)?.check()?),
-        Storage::Etcd(configured) => Ok(etcd(configured).check()?),
+        Storage::Etcd(configured) => Ok(etcd(configured)?.check()?),
         Storage::Inmem | Storage::Raft(_) => Ok(()),
     }
 }
@@ -31,7 +31,7 @@ pub(super) async fn open_postgresql(
 }
 
 pub(super) async fn open_etcd(configured: &Etcd, at: &Addresses, sharing: Sharing) -> Result<Opened> {
-    let database = strongroom_etcd::Etcd::open(etcd(configured)).await?;
+    let database = strongroom_etcd::Etcd::open(etcd(configured)?).await?;
     let mut timing = Timing::default();
     timing.span = configured.lock_timeout.unwrap_or(timing.span);
     open(Arc::new(database), configured.ha_enabled, timing, at, sharing).await
@@ -52,12 +52,16 @@ fn postgresql(configured: &Postgresql) -> Result<strongroom_postgresql::Options>
     Ok(options)
 }
 
-fn etcd(configured: &Etcd) -> strongroom_etcd::Options {
+fn etcd(configured: &Etcd) -> Result<strongroom_etcd::Options> {
+    ensure!(
+        configured.username.is_some() || configured.password.is_none(),
+        "storage \"etcd\" has a \"password\" and no \"username\""
+    );
     let login = configured
         .username
         .clone()
         .map(|username| Login { username, password: configured.password.clone().unwrap_or_default() });
-    strongroom_etcd::Options {
+    Ok(strongroom_etcd::Options {
         endpoints: configured.address.clone(),
         path: configured.path.clone(),
         sync: configured.sync,
@@ -69,7 +73,7 @@ fn etcd(configured: &Etcd) -> strongroom_etcd::Options {
         },
         request_timeout: configured.request_timeout,
         ..strongroom_etcd::Options::default()
-    }
+    })
 }
 
 /// A node has no directory to keep a name in: it has one as long as it runs.
