@@ -76,7 +76,7 @@ def disk_mib(folder):
 
 def wrk(address, workload, seconds, connections, pid=None):
     """Loads a server with one workload; `pid` is the process whose CPU time counts."""
-    threads = min(2, os.cpu_count() or 1)
+    threads = min(2, os.cpu_count() or 1, connections)
     before = cpu_s(pid) if pid else None
     ran = subprocess.run(
         ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(HERE / "workload.lua"),
