@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -14,7 +15,24 @@ START_LIMIT_S = 60
 INSTALL = "install what the tests need: scripts/install-test-deps"
 
 
-class Postgresql:
+class Paused:
+    """What stops a database's processes for a while, and nothing else."""
+
+    def pause(self):
+        self._signal(signal.SIGSTOP)
+
+    def resume(self):
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number):
+        for pid in self.pids():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+
+
+class Postgresql(Paused):
     """A PostgreSQL server. It ends with the process that has started it, however that ends."""
 
     kind = "postgresql"
@@ -28,8 +46,15 @@ class Postgresql:
         self.process = subprocess.Popen(
             [*as_other, "sh", "-c", self.script.read_text(), "server.sh", self.binaries(), str(self.port)], cwd="/",
             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        if not self.process.stdout.readline().strip():
+        self.directory = self.process.stdout.readline().strip()
+        if not self.directory:
             raise harness.ServerError("PostgreSQL did not start")
+
+    def pids(self):
+        """The server's, and those of its sessions."""
+        server = int(Path(self.directory, "data", "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        return [server, *map(int, children)]
 
     @staticmethod
     def binaries():
@@ -55,7 +80,7 @@ class Postgresql:
         self.process.stdout.close()
 
 
-class Etcd:
+class Etcd(Paused):
     """An etcd of one member."""
 
     kind = "etcd"
@@ -70,6 +95,9 @@ class Etcd:
     @property
     def url(self):
         return f"http://127.0.0.1:{self.port}"
+
+    def pids(self):
+        return [self.process.pid]
 
     def _start(self):
         peers = f"http://127.0.0.1:{self.peer_port}"

@@ -319,9 +319,28 @@ def two_at_once(fault):
     fault.told += beside.told
 
 
+def restart_database(fault):
+    """As after a crash: whatever it had not synced, it had not acknowledged."""
+    fault.nodes.database.restart()
+    fault.tell("restarted the database")
+    fault.hold(fault.length / 2)
+
+
+def pause_database(fault):
+    """For less than the lock is good, or for longer."""
+    seconds = fault.rng.choice([1, 2, 7])
+    fault.tell(f"paused the database for {seconds} s")
+    fault.nodes.database.pause()
+    fault.hold(seconds)
+    fault.nodes.database.resume()
+
+
 PROCESSES = [kill_leader, kill_follower, kill_leaders_in_turn, kill_all, kill_majority, stop_leader, pause_leader_shortly,
              pause_leader, pause_follower, slow_node, step_down, replace_member, lost_data, demote_and_promote, slow_disk,
              two_at_once]
+#: Those that have a meaning only where each node has storage of its own.
+MEMBERS = [replace_member, lost_data, demote_and_promote, slow_disk]
+DATABASE = [restart_database, pause_database]
 NETWORK = [cut_leader_off, cut_off, split, split_and_kill, one_way, one_link, flapping]
 DISKS = [full_disk, full_disk_and_kill]
 
@@ -329,6 +348,8 @@ DISKS = [full_disk, full_disk_and_kill]
 def available(nodes, say):
     """The faults that this system can make; says which it cannot."""
     faults = list(PROCESSES)
+    if nodes.database:
+        return [fault for fault in faults if fault not in MEMBERS] + DATABASE
     if nodes.network.has_faults:
         faults += NETWORK
         if nodes.network.slow_link:

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "harness"))
 import clocks  # noqa: E402
 import server as harness  # noqa: E402
 from cluster import VOTE_AT_ONCE, Cluster, wait_for  # noqa: E402
+from databases import Etcd, Postgresql  # noqa: E402, F401
 
 DISK_BYTES = 128 << 20
 #: How long a cluster without any fault may take until all nodes serve and have all data.
@@ -70,11 +71,14 @@ class Node(clocks.Clocked):
 class Nodes(Cluster):
     """A cluster over a network of the test's own."""
 
-    def __init__(self, size, binary, network, directory):
+    #: The database that the nodes share, where they have no storage of their own.
+    database = None
+
+    def __init__(self, size, binary, network, directory, **options):
         self.nodes, self.binary, self.network = [], harness.find_binary(binary), network
         self.directory, self.size = Path(directory), size
         for number in range(1, size + 1):
-            node = Node(self.binary, self.directory / f"node{number}", node_id=f"node{number}", **network.place(number),
+            node = Node(self.binary, self.directory / f"node{number}", node_id=f"node{number}", **network.place(number), **options,
                         # Secret ids that are used up are refused on purpose, again and again.
                         extra_config='user_lockout "all" {\n  disable_lockout = "true"\n}\n')
             node.number = number
@@ -181,6 +185,34 @@ class Nodes(Cluster):
         except (OSError, harness.http.client.HTTPException):
             return False
         return bool(found) and (found.get("data") or {}).get("mark") == mark
+
+
+class Sharing(Nodes):
+    """Nodes over one store in a database of the test's own."""
+
+    def __init__(self, size, binary, network, directory, database):
+        self.database = database
+        super().__init__(size, binary, network, directory, storage=database.kind,
+                         storage_config=database.block("faults", ha_enabled="true"))
+
+    def begin(self):
+        first = self.nodes[0].start()
+        first.init().unseal()
+        for node in self.nodes[1:]:
+            node.shares, node.threshold, node.root_token = first.shares, first.threshold, first.root_token
+            self.restart(node)
+
+    def _all_vote(self):
+        """Nobody has a vote: there is a lock."""
+        return True
+
+    def remove(self):
+        super().remove()
+        self.database.stop()
+
+    def keep(self):
+        super().keep()
+        self.database.stop()
 
 
 class Watch:

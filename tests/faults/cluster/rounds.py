@@ -12,7 +12,7 @@ import verify
 from checker import STALE, WRONG, Violation
 from clients import USES, Patient, Work
 from history import History
-from nodes import Nodes, Watch, harness, new_directory
+from nodes import Etcd, Nodes, Postgresql, Sharing, Watch, harness, new_directory
 
 #: No request may take longer than the ten seconds that a standby looks for an active node, and a fault's time.
 LONGEST_REQUEST_S = 20
@@ -27,9 +27,13 @@ class Run:
 
     def __init__(self, options, say):
         self.options, self.say = options, say
-        way = network.Bridge(options.nodes) if network.is_isolated() else network.Loopback()
         self.directory = Path(new_directory())
-        self.nodes = Nodes(options.nodes, options.server, way, self.directory)
+        if options.storage == "raft":
+            way = network.Bridge(options.nodes) if network.is_isolated() else network.Loopback()
+            self.nodes = Nodes(options.nodes, options.server, way, self.directory)
+        else:
+            database = {"postgresql": Postgresql, "etcd": Etcd}[options.storage]()
+            self.nodes = Sharing(options.nodes, options.server, network.Loopback(), self.directory, database)
         self.stale, self.slowest, self.times, self.requests = [], {}, [], {}
         self.fault_times = {}
 
@@ -88,6 +92,8 @@ class Run:
 
     def heal(self):
         self.nodes.network.heal()
+        if self.nodes.database:
+            self.nodes.database.resume()
         for node in self.nodes.nodes:
             node.resume()
             node.make_room()

@@ -17,6 +17,8 @@ EXPLAINED = {
     "housekeeping failed": None,
     "this node is not the leader": None,
     "request failed": None,
+    "could not be taken over": ("restart_database", "pause_database"),
+    "no quorum": ("pause_database",),
 }
 
 
