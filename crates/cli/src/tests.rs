@@ -235,9 +235,11 @@ async fn the_version_is_the_second_word() {
 }
 
 #[tokio::test]
-async fn the_server_is_started_by_the_program_around() {
+async fn some_commands_are_run_by_the_program_around() {
     let done = answered(&[]).run(&["server", "-dev", "-h"]).await;
-    assert_eq!((done.code, done.out.as_str()), (7, "server [\"-dev\", \"-h\"]\n"));
+    assert_eq!((done.code, done.out.as_str()), (7, "Server [\"-dev\", \"-h\"]\n"));
+    let done = answered(&[]).run(&["operator", "raft", "recover", "-yes"]).await;
+    assert_eq!((done.code, done.out.as_str()), (7, "Recover [\"-yes\"]\n"));
 }
 
 #[tokio::test]
