@@ -16,6 +16,7 @@ mod start;
 mod store;
 mod tls;
 mod verify;
+mod words;
 
 use std::pin::Pin;
 use std::process::ExitCode;

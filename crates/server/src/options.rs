@@ -1,7 +1,9 @@
 //! The flags of `strongroom server`. Source: Vault's "server" command page.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use strongroom_config::{Address, Config};
+
+use crate::words::Words;
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -96,50 +98,28 @@ impl Options {
         options.log_level = env("VAULT_LOG_LEVEL");
         options.log_format = env("VAULT_LOG_FORMAT");
         let mut is_dev = false;
-        let mut words = args.iter();
-        while let Some(word) = words.next() {
-            let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
-                bail!("Too many arguments: {word:?} is not a flag");
-            };
-            let (name, given) = match flag.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_owned())),
-                None => (flag, None),
-            };
-            let on = || -> Result<bool> {
-                match given.as_deref() {
-                    None | Some("true" | "1") => Ok(true),
-                    Some("false" | "0") => Ok(false),
-                    Some(other) => bail!("invalid boolean value {other:?} for -{name}"),
-                }
-            };
-            if let Some(place) = switch(name, &mut dev, &mut is_dev, &mut options.test_verify_only) {
-                *place = on()?;
+        let mut words = Words::new(args);
+        while let Some(flag) = words.flag()? {
+            if let Some(place) = switch(flag.name, &mut dev, &mut is_dev, &mut options.test_verify_only) {
+                *place = flag.is_on()?;
                 continue;
             }
-            let value = match given.clone() {
-                Some(value) => value,
-                None => words.next().cloned().with_context(|| format!("flag needs an argument: -{name}"))?,
-            };
-            let number =
-                || value.parse::<u64>().with_context(|| format!("invalid value {value:?} for -{name}"));
-            match name {
+            let given = words.value(&flag)?;
+            let value = given.to_owned();
+            match flag.name {
                 "config" => options.configs.push(value),
                 "log-level" => options.log_level = Some(value),
                 "log-format" => options.log_format = Some(value),
                 "log-file" => options.log_file = Some(value),
-                "log-rotate-bytes" => options.log_rotate_bytes = Some(number()?),
+                "log-rotate-bytes" => options.log_rotate_bytes = Some(flag.parsed(given)?),
                 "log-rotate-duration" => options.log_rotate_duration = Some(value),
-                "log-rotate-max-files" => {
-                    let files =
-                        value.parse().with_context(|| format!("invalid value {value:?} for -{name}"))?;
-                    options.log_rotate_max_files = Some(files);
-                }
+                "log-rotate-max-files" => options.log_rotate_max_files = Some(flag.parsed(given)?),
                 "dev-root-token-id" => dev.root_token = Some(value),
                 "dev-listen-address" => dev.listen = value,
                 "dev-tls-cert-dir" => dev.tls_cert_dir = Some(value),
                 "dev-tls-san" => dev.tls_san.push(value),
                 "dev-cluster-json" => dev.cluster_json = Some(value),
-                _ => bail!("flag provided but not defined: -{name}"),
+                name => bail!("flag provided but not defined: -{name}"),
             }
         }
         let implied = dev.tls || dev.three_node || dev.tls_cert_dir.is_some();

@@ -14,6 +14,7 @@ use strongroom_storage::{Coordinator, Store};
 
 use crate::cluster::Together;
 use crate::store::{self, Addresses, Sharing};
+use crate::words::Words;
 
 /// How long it is waited for the lock of a database that several nodes share.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
@@ -73,35 +74,25 @@ struct Flags {
 impl Flags {
     fn parse(args: &[String]) -> Result<Self> {
         let mut flags = Self { config: String::new(), at_once: 10, reset: false };
-        let mut words = args.iter();
-        while let Some(word) = words.next() {
-            let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
-                bail!("Too many arguments: {word:?} is not a flag");
-            };
-            let (name, given) = match flag.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_owned())),
-                None => (flag, None),
-            };
-            if name == "reset" {
-                flags.reset = match given.as_deref() {
-                    None | Some("true" | "1") => true,
-                    Some("false" | "0") => false,
-                    Some(other) => bail!("invalid boolean value {other:?} for -{name}"),
-                };
+        let mut words = Words::new(args);
+        while let Some(flag) = words.flag()? {
+            if flag.name == "reset" {
+                flags.reset = flag.is_on()?;
                 continue;
             }
-            let value = given.or_else(|| words.next().cloned());
-            let value = value.with_context(|| format!("flag needs an argument: -{name}"))?;
-            match name {
-                "config" => flags.config = value,
+            let value = words.value(&flag)?;
+            match flag.name {
+                "config" => value.clone_into(&mut flags.config),
                 "max-parallel" => {
                     let at_once = value.parse().ok().filter(|at_once| (1..=MOST_AT_ONCE).contains(at_once));
                     flags.at_once = at_once.with_context(|| {
-                        format!("invalid value {value:?} for -{name}: a number from 1 to {MOST_AT_ONCE}")
+                        format!(
+                            "invalid value {value:?} for -max-parallel: a number from 1 to {MOST_AT_ONCE}"
+                        )
                     })?;
                 }
                 "start" => bail!("-start is not needed: a migration that broke off goes on where it was"),
-                _ => bail!("flag provided but not defined: -{name}"),
+                name => bail!("flag provided but not defined: -{name}"),
             }
         }
         ensure!(!flags.config.is_empty(), "Must specify exactly one config path using -config");

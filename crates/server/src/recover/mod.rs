@@ -15,6 +15,8 @@ use strongroom_cli::Io;
 use strongroom_config::Storage;
 use strongroom_raft::{Kept, Offline, Position};
 
+use crate::words::Words;
+
 use self::choose::{Found, Wish, choose, describe};
 
 const HELP: &str = "\
@@ -221,43 +223,27 @@ impl Options {
     fn parse(args: &[String], format: Option<&str>) -> Result<Self> {
         let mut options = Self::default();
         let mut format = format.unwrap_or("table").to_owned();
-        let mut words = args.iter();
-        while let Some(word) = words.next() {
-            let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
-                bail!("Too many arguments: {word:?} is not a flag");
-            };
-            let (name, given) = match flag.split_once('=') {
-                Some((name, value)) => (name, Some(value)),
-                None => (flag, None),
-            };
-            let switch = match name {
+        let mut words = Words::new(args);
+        while let Some(flag) = words.flag()? {
+            let switch = match flag.name {
                 "dry-run" => Some(&mut options.dry_run),
                 "yes" => Some(&mut options.yes),
                 "allow-data-loss" => Some(&mut options.wish.allow_data_loss),
                 _ => None,
             };
             if let Some(switch) = switch {
-                *switch = match given {
-                    None | Some("true" | "1") => true,
-                    Some("false" | "0") => false,
-                    Some(other) => bail!("invalid boolean value {other:?} for -{name}"),
-                };
+                *switch = flag.is_on()?;
                 continue;
             }
-            let known = ["path", "config", "report", "peer", "min-index", "format"].contains(&name);
-            ensure!(known, "flag provided but not defined: -{name}");
-            let value = given.or_else(|| words.next().map(String::as_str));
-            let value = value.with_context(|| format!("flag needs an argument: -{name}"))?;
-            match name {
+            let known = ["path", "config", "report", "peer", "min-index", "format"].contains(&flag.name);
+            ensure!(known, "flag provided but not defined: -{}", flag.name);
+            let value = words.value(&flag)?;
+            match flag.name {
                 "path" => options.paths.push(value.into()),
                 "config" => options.configs.push(value.to_owned()),
                 "report" => options.reports.push(value.into()),
                 "peer" => options.wish.keep.push(kept(value)),
-                "min-index" => {
-                    let index =
-                        value.parse().with_context(|| format!("invalid value {value:?} for -{name}"))?;
-                    options.wish.min_index = index;
-                }
+                "min-index" => options.wish.min_index = flag.parsed(value)?,
                 _ => value.clone_into(&mut format),
             }
         }

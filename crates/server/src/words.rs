@@ -1,0 +1,57 @@
+//! The words behind a command that this program implements by itself: flags in all the spellings that Go takes.
+
+use std::str::FromStr;
+
+use anyhow::{Context as _, Result, bail};
+
+/// The words that have not been read yet.
+pub(crate) struct Words<'a>(std::slice::Iter<'a, String>);
+
+/// A flag, and what follows its name behind an equals sign.
+pub(crate) struct Flag<'a> {
+    pub(crate) name: &'a str,
+    given: Option<&'a str>,
+}
+
+impl<'a> Words<'a> {
+    pub(crate) fn new(words: &'a [String]) -> Self {
+        Self(words.iter())
+    }
+
+    /// The next flag; `None` at the end. What is no flag is a mistake.
+    pub(crate) fn flag(&mut self) -> Result<Option<Flag<'a>>> {
+        let Some(word) = self.0.next() else { return Ok(None) };
+        let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
+            bail!("Too many arguments: {word:?} is not a flag");
+        };
+        Ok(Some(match flag.split_once('=') {
+            Some((name, value)) => Flag { name, given: Some(value) },
+            None => Flag { name: flag, given: None },
+        }))
+    }
+
+    /// What a flag is given, with it or as the word behind it.
+    pub(crate) fn value(&mut self, flag: &Flag<'a>) -> Result<&'a str> {
+        let value = flag.given.or_else(|| self.0.next().map(String::as_str));
+        value.with_context(|| format!("flag needs an argument: -{}", flag.name))
+    }
+}
+
+impl Flag<'_> {
+    /// Whether a switch is turned on.
+    pub(crate) fn is_on(&self) -> Result<bool> {
+        match self.given {
+            None | Some("true" | "1") => Ok(true),
+            Some("false" | "0") => Ok(false),
+            Some(other) => bail!("invalid boolean value {other:?} for -{}", self.name),
+        }
+    }
+
+    /// What a value says, as a number or the like.
+    pub(crate) fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+        &self,
+        value: &str,
+    ) -> Result<T> {
+        value.parse().with_context(|| format!("invalid value {value:?} for -{}", self.name))
+    }
+}
