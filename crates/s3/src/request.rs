@@ -23,7 +23,7 @@ use crate::url::Place;
 const ATTEMPTS: u32 = 6;
 /// The longest pause between two.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How long a request without content takes at most, and how many bytes come on top a second at least.
+/// How long a request takes at most, unless it says otherwise, and how many bytes of content are sent in a second at least.
 const PATIENCE: Duration = Duration::from_secs(60);
 const SLOWEST: u64 = 32 << 10;
 /// Bytes of an answer that are read.
@@ -94,12 +94,14 @@ pub(crate) struct Request<'r> {
     pub(crate) query: &'r [(&'r str, &'r str)],
     pub(crate) headers: &'r [(&'static str, String)],
     pub(crate) content: Content,
+    /// How long it takes at most, besides sending the content.
+    pub(crate) patience: Duration,
 }
 
 impl<'r> Request<'r> {
     /// One without headers and content.
     pub(crate) fn bare(method: Method, key: &'r str, query: &'r [(&'r str, &'r str)]) -> Self {
-        Self { method, key, query, headers: &[], content: Content::new(Bytes::new()) }
+        Self { method, key, query, headers: &[], content: Content::new(Bytes::new()), patience: PATIENCE }
     }
 }
 
@@ -170,7 +172,7 @@ impl<'s> Session<'s> {
         let unanswered = |reason| Failure::Unanswered { what: what.clone(), reason };
         let sent = self.signed(request)?;
         let length = request.content.len();
-        let patience = PATIENCE.saturating_add(Duration::from_secs(length / SLOWEST));
+        let patience = request.patience.saturating_add(Duration::from_secs(length / SLOWEST));
         let answered = async {
             let answer = self.s3.transport.send(sent).await?;
             let (head, body) = answer.into_parts();

@@ -52,8 +52,13 @@ impl Arrived {
     }
 }
 
-/// What is answered: a status with headers, and a body. No answer: the connection is closed.
-pub(crate) type Told = Option<(&'static str, String)>;
+/// What is answered.
+pub(crate) enum Told {
+    /// A status with headers, and a body.
+    Answer(&'static str, String),
+    /// The connection is closed.
+    Nothing,
+}
 
 pub(crate) struct Server {
     pub(crate) endpoint: String,
@@ -95,7 +100,7 @@ async fn serve(
             kept.push(request.clone());
             kept.len()
         };
-        let Some((head, body)) = answer(number, &request) else { return };
+        let Told::Answer(head, body) = answer(number, &request) else { return };
         let text = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         if stream.write_all(text.as_bytes()).await.is_err() {
             return;

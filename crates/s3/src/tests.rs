@@ -7,14 +7,12 @@ use crate::testing::{Arrived, Server, Told, bucket, s3, s3_at};
 
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-#[expect(clippy::unnecessary_wraps, reason = "one kind of answer among others")]
 fn ok(body: &str) -> Told {
-    Some(("200 OK\r\nETag: \"tag\"", body.to_owned()))
+    Told::Answer("200 OK\r\nETag: \"tag\"", body.to_owned())
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "one kind of answer among others")]
 fn error(status: &'static str, code: &str) -> Told {
-    Some((status, format!("<Error><Code>{code}</Code><Message>in words</Message></Error>")))
+    Told::Answer(status, format!("<Error><Code>{code}</Code><Message>in words</Message></Error>"))
 }
 
 fn content(bytes: &'static [u8]) -> PipeReader {
@@ -144,9 +142,9 @@ async fn a_single_request_that_broke_off_writes_nothing() {
 async fn what_passes_is_tried_again_and_what_does_not_is_told() {
     let server = Server::start(|number, _| match number {
         1 => error("503 Slow Down", "SlowDown"),
-        2 => None,
+        2 => Told::Nothing,
         3 => error("500 Oops", "InternalError"),
-        4 => Some(("429 Too Many Requests", "busy".to_owned())),
+        4 => Told::Answer("429 Too Many Requests", "busy".to_owned()),
         5 => error("400 Bad Request", "RequestTimeout"),
         _ => ok(""),
     })
@@ -160,7 +158,7 @@ async fn what_passes_is_tried_again_and_what_does_not_is_told() {
     assert_eq!(refused, "DELETE s3://b/k: 403 Forbidden SignatureDoesNotMatch: in words");
     assert_eq!(server.lines().len(), 1);
 
-    let server = Server::start(|_, _| Some(("502 Bad Gateway", "<html>".to_owned()))).await;
+    let server = Server::start(|_, _| Told::Answer("502 Bad Gateway", "<html>".to_owned())).await;
     let refused = s3().delete(&bucket(&server.endpoint), "k").await.unwrap_err();
     assert_eq!(refused, "DELETE s3://b/k: 502 Bad Gateway");
     assert_eq!(server.lines().len(), 6);
@@ -190,7 +188,7 @@ async fn a_refusal_after_a_good_status_is_one() {
 #[tokio::test]
 async fn an_upload_whose_last_answer_was_lost_is_done() {
     let server = Server::start(|number, request| match request.line.as_str() {
-        "POST /b/k?uploadId=u%201" if number == 3 => None,
+        "POST /b/k?uploadId=u%201" if number == 3 => Told::Nothing,
         "POST /b/k?uploadId=u%201" => error("404 Not Found", "NoSuchUpload"),
         "GET /b?list-type=2&prefix=k" => {
             ok("<ListBucketResult><Contents><Key>k</Key></Contents></ListBucketResult>")

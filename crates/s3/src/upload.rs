@@ -1,5 +1,7 @@
 //! Writing an object: at once where it fits into a part, else part by part.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::Method;
 use strongroom_core::Encryption;
@@ -13,6 +15,8 @@ use crate::request::{Failure, Request, Session};
 const PART: u64 = 8 << 20;
 /// Parts of an object at most.
 const MOST_PARTS: usize = 10_000;
+/// How long a server may take to put the parts together.
+const ASSEMBLY: Duration = Duration::from_mins(10);
 /// Sizes of parts are multiples of this.
 const STEP: u64 = 1 << 20;
 
@@ -121,7 +125,8 @@ impl Session<'_> {
         let content = Content::new(Bytes::from(completion(tags)));
         let query = [("uploadId", id)];
         let headers = [("content-type", "application/xml".to_owned())];
-        let request = Request { headers: &headers, content, ..Request::bare(Method::POST, key, &query) };
+        let bare = Request::bare(Method::POST, key, &query);
+        let request = Request { headers: &headers, content, patience: ASSEMBLY, ..bare };
         match self.send(&request).await {
             // An answer may have been lost on its way, and what was asked for be done.
             Err(failure) if failure.code() == "NoSuchUpload" && self.is_there(key).await => Ok(()),
