@@ -1,10 +1,11 @@
 """Storage in a database that several nodes share: PostgreSQL and etcd, and moving a store from one kind to another."""
 
+import base64
+import json
 import subprocess
 import tempfile
-import threading
-import time
 import unittest
+import urllib.request
 from pathlib import Path
 
 from support import fill, harness, wait_until
@@ -204,14 +205,16 @@ class Migration(unittest.TestCase):
         self.addCleanup(server.remove)
         return server
 
-    def migrate(self, source, destination, *flags):
-        """Runs the command; `source` and `destination` are kinds with what their blocks have in them."""
+    def command(self, source, destination, *flags):
+        """The command's words; `source` and `destination` are kinds with what their blocks have in them."""
         config = self.directory / "migrate.hcl"
         config.write_text("".join(f'storage_{which} "{kind}" {{\n{block}}}\n' for which, (kind, block) in
                                   (("source", source), ("destination", destination)))
                           + 'cluster_addr = "https://127.0.0.1:8201"\n')
-        return subprocess.run([str(harness.find_binary()), "operator", "migrate", f"-config={config}", *flags],
-                              capture_output=True, text=True, timeout=300)
+        return [str(harness.find_binary()), "operator", "migrate", f"-config={config}", *flags]
+
+    def migrate(self, source, destination, *flags):
+        return subprocess.run(self.command(source, destination, *flags), capture_output=True, text=True, timeout=300)
 
     def block_of(self, server):
         own = f'  path = "{server.storage_path}"\n  node_id = "{server.node_id}"\n' if server.storage == "raft" else ""
@@ -269,9 +272,7 @@ class Migration(unittest.TestCase):
             root.expect(200, "POST", f"secret/data/many/{number}", {"data": {"n": "x" * 2000}})
         source.stop()
         destination = self.server("etcd", self.etcd.block("broken"))
-        command = threading.Thread(target=self.break_off, args=(source, destination))
-        command.start()
-        command.join()
+        self.break_off(source, destination)
         destination.start()
         refused = destination.http(token="").put("sys/init", {"secret_shares": 1, "secret_threshold": 1})
         self.assertEqual(refused.status, 400)
@@ -282,21 +283,14 @@ class Migration(unittest.TestCase):
 
     def break_off(self, source, destination):
         """Kills the command once it has begun to write."""
-        config = self.directory / "migrate.hcl"
-        self.migrate(self.block_of(source), ("etcd", self.etcd.block("elsewhere")), "-reset")
-        config.write_text(config.read_text().replace("/elsewhere/", "/broken/"))
-        command = subprocess.Popen(
-            [str(harness.find_binary()), "operator", "migrate", f"-config={config}", "-max-parallel=1"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        words = self.command(self.block_of(source), self.block_of(destination), "-max-parallel=1")
+        command = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(lambda: self.keys("/broken/") > 20, 60, "something is written")
         command.kill()
         command.wait()
 
     def keys(self, prefix):
         """How many keys etcd has under a prefix."""
-        import base64
-        import json
-        import urllib.request
         encoded = [base64.b64encode(text.encode()).decode() for text in (prefix, prefix[:-1] + "0")]
         body = json.dumps({"key": encoded[0], "range_end": encoded[1], "count_only": True}).encode()
         with urllib.request.urlopen(f"{self.etcd.url}/v3/kv/range", body, timeout=10) as answer:
