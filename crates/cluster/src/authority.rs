@@ -1,4 +1,13 @@
 //! The cluster's certificate authority: one key for each cluster, kept behind the barrier.
+//!
+//! It has a successor now and then. Nodes learn of that one by one, when their own certificates are due, so both ways
+//! must hold meanwhile:
+//!
+//! - Who has heard of the successor believes the one before it too, until the successor has one of its own.
+//! - Who has not, finds beside a node's certificate a link to what it believes: the successor's key, signed by the one
+//!   before.
+//!
+//! The key of the one before is gone at once: nothing new can be signed with it.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -8,10 +17,12 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
-use crate::identity::{PublicKey, name_of};
+use crate::identity::{PublicKey, certificates, name_of};
 
 /// How long the authority's certificate holds.
 const AUTHORITY_DAYS: i64 = 3650;
+/// After this the authority has a successor. A node that is away for as long finds nobody who believes what it believes.
+const SUCCEED_AFTER: u64 = 365 * 24 * 3600;
 /// How long a node's certificate holds. A node that is sealed cannot renew it, and drops out when it ends: so it is not
 /// shorter.
 const NODE_DAYS: i64 = 30;
@@ -31,6 +42,19 @@ pub struct Authority {
     certificate: String,
     /// PKCS#8, PEM.
     key: Zeroizing<String>,
+    /// When it was made, in seconds since the epoch.
+    #[serde(default)]
+    made: u64,
+    #[serde(default)]
+    before: Option<Before>,
+}
+
+/// The authority that was before, of which only what is public is kept.
+#[derive(Clone, Serialize, Deserialize)]
+struct Before {
+    certificate: String,
+    /// The successor's key, signed by this one.
+    link: String,
 }
 
 fn named(name: &str) -> DistinguishedName {
@@ -55,16 +79,46 @@ impl Authority {
         let mut params = authority_of(cluster_id)?;
         valid(&mut params, moment(now), AUTHORITY_DAYS);
         let certificate = params.self_signed(&key)?.pem();
-        Ok(Self { certificate, key: Zeroizing::new(key.serialize_pem()) })
+        Ok(Self { certificate, key: Zeroizing::new(key.serialize_pem()), made: now, before: None })
     }
 
-    /// The authority's certificate, PEM.
+    /// The authority that takes this one's place.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError`] where the cryptographic library fails.
+    pub fn successor(&self, cluster_id: &str, now: u64) -> Result<Self, AuthorityError> {
+        let mut next = Self::generate(cluster_id, now)?;
+        let mut params = authority_of(cluster_id)?;
+        valid(&mut params, moment(now), AUTHORITY_DAYS);
+        let issuer = Issuer::new(authority_of(cluster_id)?, KeyPair::from_pem(&self.key)?);
+        let link = params.signed_by(&KeyPair::from_pem(&next.key)?, &issuer)?.pem();
+        next.before = Some(Before { certificate: self.certificate.clone(), link });
+        Ok(next)
+    }
+
+    /// Whether it is time for a successor; `now` in seconds since the epoch.
     #[must_use]
-    pub fn certificate(&self) -> &str {
-        &self.certificate
+    pub const fn is_old(&self, now: u64) -> bool {
+        now.saturating_sub(self.made) >= SUCCEED_AFTER
     }
 
-    /// A certificate for the node of this number, PEM.
+    /// What nodes of this authority believe: its certificate and the one of the authority before it, PEM.
+    #[must_use]
+    pub fn trusted(&self) -> String {
+        let before = self.before.as_ref().map_or("", |before| before.certificate.as_str());
+        [self.certificate.as_str(), before].concat()
+    }
+
+    /// Whether it is, or follows, one that is believed; `trusted` in PEM.
+    #[must_use]
+    pub fn continues(&self, trusted: &str) -> bool {
+        let own = self.trusted();
+        let own: Vec<_> = certificates(own.as_bytes()).filter_map(Result::ok).collect();
+        certificates(trusted.as_bytes()).filter_map(Result::ok).any(|believed| own.contains(&believed))
+    }
+
+    /// A certificate for the node of this number, and what links it to the authority before; PEM.
     ///
     /// # Errors
     ///
@@ -86,7 +140,9 @@ impl Authority {
         valid(&mut params, moment(now), NODE_DAYS);
         let signer = KeyPair::from_pem(&self.key)?;
         let issuer = Issuer::new(authority_of(cluster_id)?, signer);
-        Ok(params.signed_by(key, &issuer)?.pem())
+        let certificate = params.signed_by(key, &issuer)?.pem();
+        let link = self.before.as_ref().map_or("", |before| before.link.as_str());
+        Ok([certificate.as_str(), link].concat())
     }
 }
 
@@ -94,7 +150,7 @@ impl Authority {
 fn authority_of(cluster_id: &str) -> Result<CertificateParams, AuthorityError> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.distinguished_name = named(&format!("cluster {cluster_id}"));
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     Ok(params)
 }

@@ -103,6 +103,13 @@ fn unfit(error: &impl std::fmt::Display) -> IdentityError {
     IdentityError::Certificate(error.to_string())
 }
 
+/// The certificates in a text.
+pub(crate) fn certificates(
+    pem: &[u8],
+) -> impl Iterator<Item = Result<CertificateDer<'static>, rustls_pki_types::pem::Error>> {
+    CertificateDer::pem_slice_iter(pem)
+}
+
 impl Identity {
     /// The identity below a data directory; others' certificates are judged by this clock.
     #[must_use]
@@ -129,22 +136,22 @@ impl Identity {
         Ok(PublicKey(pair.der_bytes().to_vec()))
     }
 
-    /// Keeps what the cluster's authority signed for this node.
+    /// Keeps what the cluster's authority signed for this node, and what this node believes; both PEM.
     ///
     /// # Errors
     ///
     /// [`IdentityError::Io`].
-    pub fn keep_certificates(&self, certificate: &str, authority: &str) -> Result<(), IdentityError> {
-        self.keep(AUTHORITY, authority)?;
+    pub fn keep_certificates(&self, certificate: &str, trusted: &str) -> Result<(), IdentityError> {
+        self.keep(AUTHORITY, trusted)?;
         self.keep(CERTIFICATE, certificate)
     }
 
-    /// The certificate of the authority that this node believes, PEM; `None` before it belongs to a cluster.
+    /// The certificates of the authorities that this node believes, PEM; `None` before it belongs to a cluster.
     ///
     /// # Errors
     ///
     /// [`IdentityError::Io`].
-    pub fn authority(&self) -> Result<Option<String>, IdentityError> {
+    pub fn trusted(&self) -> Result<Option<String>, IdentityError> {
         let path = self.directory.join(AUTHORITY);
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Some(text)),
@@ -189,31 +196,33 @@ impl Identity {
             let path = self.directory.join(name);
             fs::read(&path).map_err(at(&path))
         };
-        let (authority, key) = (read(AUTHORITY)?, Zeroizing::new(read(KEY)?));
-        Credentials::new(&certificate, &key, &authority, cluster_id, raft_id, self.clock.clone()).map(Some)
+        let (trusted, key) = (read(AUTHORITY)?, Zeroizing::new(read(KEY)?));
+        Credentials::new(&certificate, &key, &trusted, cluster_id, raft_id, self.clock.clone()).map(Some)
     }
 }
 
 impl Credentials {
-    /// What a node of this number shows with its certificate and key, and believes with this authority; all PEM. Others'
-    /// certificates are judged by this clock.
+    /// What a node of this number shows with its certificates and key, and believes with these authorities; all PEM.
+    /// Others' certificates are judged by this clock.
     ///
     /// # Errors
     ///
     /// [`IdentityError::Certificate`] where they do not go together.
     pub fn new(
-        certificate: &[u8],
+        shown: &[u8],
         key: &[u8],
-        authority: &[u8],
+        trusted: &[u8],
         cluster_id: &str,
         raft_id: u64,
         clock: Clock,
     ) -> Result<Self, IdentityError> {
-        let chain = CertificateDer::from_pem_slice(certificate).map_err(|error| unfit(&error))?;
-        let authority = CertificateDer::from_pem_slice(authority).map_err(|error| unfit(&error))?;
+        let chain: Vec<_> = certificates(shown).collect::<Result<_, _>>().map_err(|error| unfit(&error))?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| unfit(&error))?;
         let mut roots = RootCertStore::empty();
-        roots.add(authority).map_err(|error| unfit(&error))?;
+        for authority in certificates(trusted) {
+            let authority = authority.map_err(|error| unfit(&error))?;
+            roots.add(authority).map_err(|error| unfit(&error))?;
+        }
         let roots = Arc::new(roots);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let peers = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
@@ -224,7 +233,7 @@ impl Credentials {
             .with_protocol_versions(&[&version::TLS13])
             .map_err(|error| unfit(&error))?
             .with_client_cert_verifier(peers)
-            .with_single_cert(vec![chain.clone()], key.clone_key())
+            .with_single_cert(chain.clone(), key.clone_key())
             .map_err(|error| unfit(&error))?;
         let servers = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
             .build()
@@ -233,7 +242,7 @@ impl Credentials {
             .with_protocol_versions(&[&version::TLS13])
             .map_err(|error| unfit(&error))?
             .with_webpki_verifier(servers)
-            .with_client_auth_cert(vec![chain], key)
+            .with_client_auth_cert(chain, key)
             .map_err(|error| unfit(&error))?;
         server.alpn_protocols = vec![PROTOCOL.to_vec()];
         client.alpn_protocols = vec![PROTOCOL.to_vec()];

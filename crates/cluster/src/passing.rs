@@ -7,21 +7,21 @@ use zeroize::Zeroizing;
 use crate::authority::{Authority, RENEW_AFTER};
 use crate::identity::{Credentials, IdentityError, PublicKey};
 
-/// A node's key, made when it is first needed, and what was last signed for it.
+/// A node's key, made when it is first needed, and when something was last signed for it.
 #[derive(Default)]
 pub struct Passing {
     key: Option<KeyPair>,
-    signed: Option<Signed>,
-}
-
-struct Signed {
-    authority: String,
-    at: u64,
+    signed: Option<u64>,
 }
 
 impl Passing {
-    /// Credentials that are to be shown from now on; `None` where those shown are of this authority and not old.
-    /// Others' certificates are judged by this clock.
+    /// Whether this node has nothing to show, or what is old; `now` in seconds since the epoch.
+    #[must_use]
+    pub fn is_due(&self, now: u64) -> bool {
+        self.signed.is_none_or(|at| now.abs_diff(at) >= RENEW_AFTER.as_secs())
+    }
+
+    /// Credentials that are to be shown from now on. Others' certificates are judged by this clock.
     ///
     /// # Errors
     ///
@@ -32,14 +32,8 @@ impl Passing {
         cluster_id: &str,
         number: u64,
         clock: &Clock,
-    ) -> Result<Option<Credentials>, IdentityError> {
+    ) -> Result<Credentials, IdentityError> {
         let now = clock.now().as_secs();
-        let holds = |signed: &Signed| {
-            signed.authority == authority.certificate() && now.abs_diff(signed.at) < RENEW_AFTER.as_secs()
-        };
-        if self.signed.as_ref().is_some_and(holds) {
-            return Ok(None);
-        }
         let key = match self.key.take() {
             Some(key) => key,
             None => KeyPair::generate()?,
@@ -47,18 +41,18 @@ impl Passing {
         let public = PublicKey(key.der_bytes().to_vec());
         let pem = Zeroizing::new(key.serialize_pem());
         self.key = Some(key);
-        let certificate = authority
+        let shown = authority
             .sign(&public, cluster_id, number, now)
             .map_err(|error| IdentityError::Certificate(error.to_string()))?;
         let credentials = Credentials::new(
-            certificate.as_bytes(),
+            shown.as_bytes(),
             pem.as_bytes(),
-            authority.certificate().as_bytes(),
+            authority.trusted().as_bytes(),
             cluster_id,
             number,
             clock.clone(),
         )?;
-        self.signed = Some(Signed { authority: authority.certificate().to_owned(), at: now });
-        Ok(Some(credentials))
+        self.signed = Some(now);
+        Ok(credentials)
     }
 }

@@ -72,7 +72,7 @@ impl Node {
         let (cluster, number) = (self.store.cluster_id(), self.store.raft_id());
         let certificate =
             authority.sign(&identity.public_key().unwrap(), &cluster, number, clock.now().as_secs()).unwrap();
-        identity.keep_certificates(&certificate, authority.certificate()).unwrap();
+        identity.keep_certificates(&certificate, &authority.trusted()).unwrap();
         self.network.set_credentials(identity.credentials(&cluster, number).unwrap().unwrap());
     }
 
@@ -214,6 +214,42 @@ async fn a_certificate_that_has_ended_is_refused_until_it_is_renewed() {
     assert!(reaches(&first, &second).await);
     first.close().await;
     second.close().await;
+}
+
+/// Each node hears of a new authority in its own time.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_an_authority_and_of_its_successor_believe_each_other() {
+    let (root, old, first, second) = pair().await;
+    let cluster = first.store.cluster_id();
+    let next = old.successor(&cluster, NOW).unwrap();
+    let last = next.successor(&cluster, NOW).unwrap();
+    let reach = async |one: &Authority, other: &Authority| {
+        first.take_credentials(root.path(), one);
+        second.take_credentials(root.path(), other);
+        let there = second.network.call(&first.peer(), Rpc::Vote, Bytes::from_static(b"x")).await.unwrap_err();
+        let back = first.network.call(&second.peer(), Rpc::Vote, Bytes::from_static(b"x")).await.unwrap_err();
+        (there.to_string().contains("malformed"), back.to_string().contains("malformed"))
+    };
+    for (one, other) in [(&old, &old), (&old, &next), (&next, &old), (&next, &next), (&next, &last)] {
+        assert_eq!(reach(one, other).await, (true, true));
+    }
+    assert_eq!(reach(&last, &old).await, (false, false), "two steps are too many");
+    let stranger = Authority::generate(&cluster, NOW).unwrap();
+    let imposed = stranger.successor(&cluster, NOW).unwrap();
+    assert_eq!(reach(&next, &imposed).await, (false, false));
+    assert!(next.continues(&old.trusted()) && old.continues(&next.trusted()));
+    assert!(!last.continues(&old.trusted()) && !imposed.continues(&old.trusted()));
+    let kept = serde_json::to_string(&next).unwrap();
+    assert!(!kept.contains(serde_json::to_value(&old).unwrap()["key"].as_str().unwrap().trim()), "its key is gone");
+    first.close().await;
+    second.close().await;
+}
+
+#[test]
+fn an_authority_is_old_after_a_year() {
+    let authority = Authority::generate("c", NOW).unwrap();
+    assert!(!authority.is_old(NOW + 364 * 24 * 3600) && !authority.is_old(NOW - 1));
+    assert!(authority.is_old(NOW + 365 * 24 * 3600));
 }
 
 /// Ends when the port closes the connection; what it said until then.

@@ -125,13 +125,15 @@ impl Core {
         let Some(network) = coordination.network.as_ref().filter(|_| self.cluster().is_none()) else {
             return Ok(());
         };
+        let mut passing = coordination.passing.lock().await;
+        let clock = &self.environment.clock;
+        if !passing.is_due(clock.now().as_secs()) {
+            return Ok(());
+        }
         let (cluster_id, number) = (coordination.coordinator.cluster_id(), coordination.coordinator.number());
         let Some(authority) = self.authority(&cluster_id).await? else { return Ok(()) };
-        let mut passing = coordination.passing.lock().await;
-        let signed = passing.sign(&authority, &cluster_id, number, &self.environment.clock);
-        if let Some(credentials) = signed.map_err(|error| super::membership::unidentified(&error))? {
-            network.set_credentials(credentials);
-        }
+        let signed = passing.sign(&authority, &cluster_id, number, clock);
+        network.set_credentials(signed.map_err(|error| super::membership::unidentified(&error))?);
         Ok(())
     }
 }

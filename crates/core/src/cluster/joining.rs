@@ -91,9 +91,9 @@ pub struct Answered {
 pub struct Admission {
     /// Which cluster.
     pub cluster_id: String,
-    /// The authority's certificate, PEM.
+    /// The certificates of the authority that it is to believe and of the one before that, PEM.
     pub authority: String,
-    /// The node's certificate, PEM.
+    /// The node's certificate and what links it to the authority before, PEM.
     pub certificate: String,
     /// Proof that it comes from a node that knows the root key.
     pub mac: Vec<u8>,
@@ -207,7 +207,7 @@ impl Core {
         };
         node.store.admit(&member).await.map_err(BarrierError::from)?;
         tracing::info!(node = member.node_id, address = member.cluster_address, "a node was admitted");
-        let authority = authority.certificate().to_owned();
+        let authority = authority.trusted();
         let mut admission = Admission { cluster_id, authority, certificate, mac: Vec::new() };
         admission.mac = hmac::sign(&key, &admission.said(&posed.nonce)).as_ref().to_vec();
         Ok(admission)

@@ -1,6 +1,6 @@
 //! What the active node does for its cluster: the authority and the certificates.
 
-use strongroom_barrier::{Scope, Stored, Txn};
+use strongroom_barrier::{Scope, Stored};
 use strongroom_cluster::{Authority, AuthorityError, IdentityError, RENEW_AFTER};
 use strongroom_engine_api::EngineError;
 
@@ -23,22 +23,43 @@ pub(super) fn unidentified(error: &IdentityError) -> EngineError {
 }
 
 impl Core {
-    /// The cluster's authority; the active node makes it where there is none, others wait for it.
-    pub(super) async fn authority(&self, cluster_id: &str) -> Result<Option<Authority>, EngineError> {
+    /// The cluster's authority. The active node makes it where there is none, and its successor once it is old; others
+    /// take it as it is.
+    pub(crate) async fn authority(&self, cluster_id: &str) -> Result<Option<Authority>, EngineError> {
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?).scoped(Scope::core());
-        match AUTHORITY.get(&txn, "").await? {
-            Some(kept) => Ok(Some(kept.0.clone())),
-            None if self.is_active() => self.new_authority(cluster_id, txn).await.map(Some),
-            None => Ok(None),
+        let kept = AUTHORITY.get(&txn, "").await?.map(|kept| kept.0.clone());
+        if !self.is_active() {
+            return Ok(kept);
         }
-    }
-
-    async fn new_authority(&self, cluster_id: &str, txn: Txn) -> Result<Authority, EngineError> {
         let now = self.environment.clock.now().as_secs();
-        let made = Authority::generate(cluster_id, now).map_err(|error| unsigned(&error))?;
+        let made = match kept {
+            Some(kept) if !kept.is_old(now) => return Ok(Some(kept)),
+            Some(old) => old.successor(cluster_id, now),
+            None => Authority::generate(cluster_id, now),
+        };
+        let made = made.map_err(|error| unsigned(&error))?;
         AUTHORITY.put(&txn, "", KeptAuthority(made.clone()))?;
         txn.commit().await?;
-        Ok(made)
+        tracing::info!("the authority of the cluster's certificates was made anew");
+        Ok(Some(made))
+    }
+
+    /// Puts an authority in the place of the one in storage.
+    async fn keep_authority(&self, authority: &Authority) -> Result<(), EngineError> {
+        let txn = self.barrier.transaction(self.barrier.view()).scoped(Scope::core());
+        AUTHORITY.put(&txn, "", KeptAuthority(authority.clone()))?;
+        txn.commit().await?;
+        Ok(())
+    }
+
+    /// Puts this cluster's own authority back, where a restored state has brought the one of its time or of another
+    /// cluster: the nodes would not trust that for long. While sealed there is no way to, nor need: other keys come with
+    /// another cluster's state only, which a node takes that is alone.
+    pub(crate) async fn put_authority_back(&self, own: Option<Authority>) -> Result<(), EngineError> {
+        match own.filter(|_| !self.barrier.is_sealed()) {
+            Some(own) => self.keep_authority(&own).await,
+            None => Ok(()),
+        }
     }
 
     /// Lets this node, which has just been unsealed, take part: it may lead, and shows its peers who it is. One that was
@@ -50,8 +71,8 @@ impl Core {
     }
 
     /// Makes this node's certificate anew where that is due, which every unsealed node can for itself. Connections that
-    /// there are finish what is under way. Does nothing while sealed, and where another authority is trusted than the
-    /// one in storage.
+    /// there are finish what is under way. Does nothing while sealed, and where the authority in storage is not of those
+    /// that this node trusts.
     ///
     /// # Errors
     ///
@@ -62,11 +83,10 @@ impl Core {
         if node.state().certified.is_some_and(|at| now.since(at) < RENEW_AFTER) {
             return Ok(());
         }
-        let view = self.barrier.pinned_view().await?;
-        let Some(kept) = AUTHORITY.get(&view.scoped(Scope::core()), "").await? else { return Ok(()) };
-        let trusted = node.identity.authority().map_err(|error| unidentified(&error))?;
-        if trusted.as_deref() == Some(kept.0.certificate()) {
-            self.certify(node, &kept.0)?;
+        let Some(authority) = self.authority(&node.store.cluster_id()).await? else { return Ok(()) };
+        let trusted = node.identity.trusted().map_err(|error| unidentified(&error))?;
+        if trusted.is_some_and(|trusted| authority.continues(&trusted)) {
+            self.certify(node, &authority)?;
         }
         Ok(())
     }
@@ -78,7 +98,7 @@ impl Core {
         let now = self.environment.clock.now();
         let certificate =
             authority.sign(&key, &cluster, number, now.as_secs()).map_err(|error| unsigned(&error))?;
-        node.take_certificates(&certificate, authority.certificate())?;
+        node.take_certificates(&certificate, &authority.trusted())?;
         node.state().certified = Some(now);
         tracing::debug!("this node's certificate for the cluster port was made anew");
         Ok(())
@@ -94,18 +114,19 @@ impl Core {
         }
         let cluster = node.store.cluster_id();
         let Some(mut authority) = self.authority(&cluster).await? else { return Ok(()) };
-        let trusted = node.identity.authority().map_err(|error| unidentified(&error))?;
-        let is_same = trusted.as_deref() == Some(authority.certificate());
-        if is_same && node.network.credentials().is_some() {
+        let trusted = node.identity.trusted().map_err(|error| unidentified(&error))?;
+        let is_trusted = trusted.as_deref().is_some_and(|trusted| authority.continues(trusted));
+        if is_trusted && node.network.credentials().is_some() {
             return Ok(());
         }
-        if trusted.is_some() && !is_same {
+        if trusted.is_some() && !is_trusted {
             if node.store.members().len() > 1 {
                 tracing::error!("the authority in storage is not the one that this cluster's nodes trust");
                 return Ok(());
             }
-            let txn = self.barrier.transaction(self.barrier.pinned_view().await?).scoped(Scope::core());
-            authority = self.new_authority(&cluster, txn).await?;
+            let now = self.environment.clock.now().as_secs();
+            authority = Authority::generate(&cluster, now).map_err(|error| unsigned(&error))?;
+            self.keep_authority(&authority).await?;
         }
         self.certify(node, &authority)
     }
@@ -113,10 +134,10 @@ impl Core {
 
 impl ClusterNode {
     /// Keeps certificates and shows them from now on.
-    pub(super) fn take_certificates(&self, certificate: &str, authority: &str) -> Result<(), EngineError> {
+    pub(super) fn take_certificates(&self, certificate: &str, trusted: &str) -> Result<(), EngineError> {
         let kept = self
             .identity
-            .keep_certificates(certificate, authority)
+            .keep_certificates(certificate, trusted)
             .and_then(|()| self.identity.credentials(&self.store.cluster_id(), self.store.raft_id()));
         if let Some(credentials) = kept.map_err(|error| unidentified(&error))? {
             self.network.set_credentials(credentials);

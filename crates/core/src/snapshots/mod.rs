@@ -108,6 +108,7 @@ impl Core {
         let received = tokio::task::spawn_blocking(move || receive(archive, spool));
         let received = received.await.map_err(|error| EngineError::Internal(error.to_string()))??;
         self.accept(node, &received, force).await?;
+        let authority = self.authority(&node.store.cluster_id()).await?;
         let id = u64::from_be_bytes(self.environment.entropy.bytes()?);
         let state = received.spool.read().map_err(stored)?;
         let index = node.store.restore(state, id).await.map_err(BarrierError::from)?;
@@ -121,7 +122,8 @@ impl Core {
         if let Err(error) = self.renew_keyring().await {
             tracing::error!(%error, "the keys of the restored state could not be taken over");
         }
-        if let Err(error) = self.settle_authority().await {
+        let settled = self.put_authority_back(authority).await;
+        if let Err(error) = settled.and(self.settle_authority().await) {
             tracing::error!(%error, "this node cannot show its peers who it is");
         }
         Ok(())
