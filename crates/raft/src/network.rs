@@ -2,12 +2,16 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::stream::unfold;
+use futures::{Stream, StreamExt};
+use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::RPCOption;
+use openraft::network::{RPCOption, stream_append_sequential};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
@@ -17,6 +21,10 @@ use serde::de::DeserializeOwned;
 use crate::peers::{Peer, Rpc, Transport, TransportError};
 use crate::state::SnapshotStream;
 use crate::types::{LeaderId, Node, Types, Vote};
+
+/// How long a message waits for company that only says what is committed by now. With more writes to come, the next
+/// message says so too, and nothing is gained by sending two; without, this is how much later followers hear of it.
+const COMPANY: Duration = Duration::from_millis(1);
 
 /// Makes the ways to peers.
 #[derive(Clone)]
@@ -80,6 +88,25 @@ impl Link {
     }
 }
 
+type Appended = Result<StreamAppendResult<Types>, RPCError<Types>>;
+
+/// The messages, but for those whose company says the same.
+fn in_company(
+    messages: impl Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+) -> BoxStream<'static, AppendEntriesRequest<Types>> {
+    Box::pin(unfold((messages, false), async |(mut messages, begun)| {
+        let mut message = messages.next().await?;
+        // The first one may be there to find out what the peer has.
+        while begun && message.entries.is_empty() {
+            match tokio::time::timeout(COMPANY, messages.next()).await {
+                Ok(Some(next)) => message = next,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Some((message, (messages, true)))
+    }))
+}
+
 impl RaftNetworkV2<Types> for Link {
     type SnapshotData = SnapshotStream;
 
@@ -89,6 +116,17 @@ impl RaftNetworkV2<Types> for Link {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         self.ask(Rpc::Append, &request, &option).await
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Appended>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        stream_append_sequential(self, in_company(input), option)
     }
 
     async fn vote(
