@@ -226,7 +226,8 @@ async fn nodes_of_an_authority_and_of_its_successor_believe_each_other() {
     let reach = async |one: &Authority, other: &Authority| {
         first.take_credentials(root.path(), one);
         second.take_credentials(root.path(), other);
-        let there = second.network.call(&first.peer(), Rpc::Vote, Bytes::from_static(b"x")).await.unwrap_err();
+        let there =
+            second.network.call(&first.peer(), Rpc::Vote, Bytes::from_static(b"x")).await.unwrap_err();
         let back = first.network.call(&second.peer(), Rpc::Vote, Bytes::from_static(b"x")).await.unwrap_err();
         (there.to_string().contains("malformed"), back.to_string().contains("malformed"))
     };
@@ -240,7 +241,10 @@ async fn nodes_of_an_authority_and_of_its_successor_believe_each_other() {
     assert!(next.continues(&old.trusted()) && old.continues(&next.trusted()));
     assert!(!last.continues(&old.trusted()) && !imposed.continues(&old.trusted()));
     let kept = serde_json::to_string(&next).unwrap();
-    assert!(!kept.contains(serde_json::to_value(&old).unwrap()["key"].as_str().unwrap().trim()), "its key is gone");
+    assert!(
+        !kept.contains(serde_json::to_value(&old).unwrap()["key"].as_str().unwrap().trim()),
+        "its key is gone"
+    );
     first.close().await;
     second.close().await;
 }

@@ -145,7 +145,12 @@ pub static OUTERMOST: Block = Block::new(
                 "adaptive_overload_protection",
             ],
         ),
-        (Refused("storage \"raft\" coordinates its nodes itself"), &["ha_storage", "ha_backend"]),
+        (
+            Refused(
+                "each storage coordinates its nodes itself: \"raft\" always, \"postgresql\" and \"etcd\" with \"ha_enabled\"",
+            ),
+            &["ha_storage", "ha_backend"],
+        ),
     ],
 );
 

@@ -18,7 +18,7 @@ use crate::tokens::{Made, TokenEntry, TokenKey};
 use crate::{Core, NamespaceId};
 
 pub use ending::Irrevocable;
-pub(crate) use ending::end_secret_lease;
+pub(crate) use ending::{STEP, end_secret_lease};
 pub use listing::LeaseFacts;
 pub(crate) use ttl::{granted_ttl, nonzero_min};
 

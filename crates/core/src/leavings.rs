@@ -5,7 +5,9 @@ use strongroom_barrier::{Scope, Stored, Table};
 use strongroom_engine_api::EngineError;
 
 use crate::Core;
+use crate::leases::STEP as LEASE_STEP;
 use crate::tables::LEASES;
+use crate::tokens::STEP as TREE_STEP;
 
 /// Disabled mounts by number.
 pub(crate) const LEAVINGS: Table<u64, Leaving> = Table::new(6);
@@ -59,20 +61,22 @@ impl Core {
         path: &str,
     ) -> Result<usize, EngineError> {
         let range = (crate::ROOT_NAMESPACE, path);
-        let mut ids = LEASES.keys(txn.view(), &range, None, STEP).await?;
+        let mut ids = LEASES.keys(txn.view(), &range, None, LEASE_STEP).await?;
         let mut removed: usize = 0;
+        // What hangs on all of these tokens together: a transaction has its limits.
+        let mut budget = TREE_STEP;
         while let Some(last) = ids.last().cloned() {
             for (namespace, id) in &ids {
                 let lease = LEASES.get(txn, &(*namespace, id.as_str())).await?;
                 if let Some(lease) = lease.filter(|lease| lease.mount == number) {
-                    self.revoke_lease(txn, id, &lease, true).await?;
+                    self.revoke_lease_within(txn, id, &lease, true, &mut budget).await?;
                     removed = removed.saturating_add(1);
                 }
             }
-            if removed > 0 || ids.len() < STEP {
+            if removed > 0 || ids.len() < LEASE_STEP {
                 break;
             }
-            ids = LEASES.keys_after(txn.view(), &range, &(last.0, last.1.as_str()), STEP).await?;
+            ids = LEASES.keys_after(txn.view(), &range, &(last.0, last.1.as_str()), LEASE_STEP).await?;
         }
         Ok(removed)
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use strongroom_shared::{ApplyError, Batch, Claim, Database, Fence, Head, Holder, Limits};
-use strongroom_storage::{Index, KeyRange, Snapshot, StoreError};
+use strongroom_shared::{ApplyError, Batch, Claim, Database, Fence, Head, Limits};
+use strongroom_storage::{Active, Index, KeyRange, Snapshot, StoreError};
 
 use crate::client::Client;
 use crate::error::CallError;
@@ -226,7 +226,7 @@ impl Database for Etcd {
         if answer.succeeded { Ok(()) } else { Err(ApplyError::Overtaken) }
     }
 
-    async fn claim(&self, me: &Holder, span: Duration, by_force: bool) -> Result<Claim, StoreError> {
+    async fn claim(&self, me: &Active, span: Duration, by_force: bool) -> Result<Claim, StoreError> {
         self.core.claim(me, span, by_force).await
     }
 
@@ -238,7 +238,7 @@ impl Database for Etcd {
         self.core.release(fence).await
     }
 
-    async fn holder(&self) -> Result<Option<Holder>, StoreError> {
+    async fn holder(&self) -> Result<Option<Active>, StoreError> {
         Ok(self.core.state().await?.lock.map(|lock| lock.record.holder))
     }
 

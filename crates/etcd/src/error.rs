@@ -47,6 +47,7 @@ mod code {
     pub(super) const CANCELLED: u64 = 1;
     pub(super) const UNKNOWN: u64 = 2;
     pub(super) const DEADLINE_EXCEEDED: u64 = 4;
+    pub(super) const RESOURCE_EXHAUSTED: u64 = 8;
     pub(super) const ABORTED: u64 = 10;
     pub(super) const OUT_OF_RANGE: u64 = 11;
     pub(super) const INTERNAL: u64 = 13;
@@ -111,6 +112,12 @@ impl From<CallError> for ApplyError {
             CallError::Unsent(_) | CallError::Closed => ApplyError::Refused(text),
             // The answer was too long to be read.
             CallError::Lost(_) | CallError::Oversize { .. } => ApplyError::Unknown(text),
+            // Also said of too many requests, which is another matter.
+            CallError::Answered { code: code::RESOURCE_EXHAUSTED, message }
+                if message.contains("database space exceeded") =>
+            {
+                ApplyError::NoSpace(text)
+            }
             CallError::Answered { code, .. } => match code {
                 // Etcd says so, too, where it has waited in vain to hear of a change it has proposed to its members.
                 code::CANCELLED

@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use strongroom_shared::{Fence, Head, Holder};
-use strongroom_storage::{Index, KeyRange, StoreError, Versioned};
+use strongroom_shared::{Fence, Head};
+use strongroom_storage::{Active, Index, KeyRange, StoreError, Versioned};
 
 use crate::wire::{KeyValue, Number, Octets, RangeRequest, RangeResponse};
 
@@ -35,7 +35,7 @@ struct HeadRecord {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct LockRecord {
     pub(crate) fence: Fence,
-    pub(crate) holder: Holder,
+    pub(crate) holder: Active,
 }
 
 /// The lock as it stands in etcd.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use strongroom_shared::{Claim, Fence, Holder};
-use strongroom_storage::StoreError;
+use strongroom_shared::{Claim, Fence};
+use strongroom_storage::{Active, StoreError};
 
 use crate::database::{Core, put};
 use crate::layout::{Lock, LockRecord, State, fence_value, lock_value};
@@ -15,7 +15,7 @@ const ATTEMPTS: usize = 10;
 impl Core {
     pub(crate) async fn claim(
         &self,
-        me: &Holder,
+        me: &Active,
         span: Duration,
         by_force: bool,
     ) -> Result<Claim, StoreError> {
@@ -46,7 +46,7 @@ impl Core {
 
     /// Puts the lock and the fence, if both are as they were seen. The head may have moved on meanwhile: who owns the
     /// lock does not hold up who takes it by force.
-    fn take(&self, seen: &State, me: &Holder, fence: Fence, lease: Number) -> Result<TxnRequest, StoreError> {
+    fn take(&self, seen: &State, me: &Active, fence: Fence, lease: Number) -> Result<TxnRequest, StoreError> {
         let layout = &self.layout;
         let changed_at = seen.lock.as_ref().map(|lock| lock.changed_at).unwrap_or_default();
         Ok(TxnRequest {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use strongroom_shared::{ApplyError, Batch, Claim, Database, Fence, Head, Holder, Limits};
+use strongroom_shared::{ApplyError, Batch, Claim, Database, Fence, Head, Limits};
 use strongroom_stdx::Entropy;
-use strongroom_storage::{Index, KeyRange, Snapshot, StoreError};
+use strongroom_storage::{Active, Index, KeyRange, Snapshot, StoreError};
 use tokio_postgres::types::Type;
 
 use crate::connection::{Connection, Connector, Parameter, Purpose};
@@ -151,7 +151,7 @@ impl Database for Postgresql {
         if moved == 1 { Ok(()) } else { Err(ApplyError::Overtaken) }
     }
 
-    async fn claim(&self, me: &Holder, span: Duration, by_force: bool) -> Result<Claim, StoreError> {
+    async fn claim(&self, me: &Active, span: Duration, by_force: bool) -> Result<Claim, StoreError> {
         let node = me.number.to_string();
         let holder = serde_json::to_string(me).map_err(|error| StoreError::Failed(error.to_string()))?;
         let seconds = span.as_secs_f64();
@@ -185,7 +185,7 @@ impl Database for Postgresql {
         Ok(())
     }
 
-    async fn holder(&self) -> Result<Option<Holder>, StoreError> {
+    async fn holder(&self) -> Result<Option<Active>, StoreError> {
         let rows = self.locking.query(&self.statements.holder, &[(&self.cluster_id, Type::TEXT)]).await?;
         rows.first().map(|row| read_holder(value::column(row, 0)?)).transpose()
     }
@@ -214,7 +214,7 @@ impl Drop for Postgresql {
     }
 }
 
-fn read_holder(text: &str) -> Result<Holder, StoreError> {
+fn read_holder(text: &str) -> Result<Active, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Corrupt(format!("the lock's holder: {error}")))
 }
 

@@ -115,6 +115,7 @@ impl From<Failure> for ApplyError {
     fn from(failure: Failure) -> ApplyError {
         match failure {
             Failure::Unknown(text) => ApplyError::Unknown(text),
+            Failure::Refused { code, text } if code == Some(SqlState::DISK_FULL) => ApplyError::NoSpace(text),
             Failure::Refused { text, .. } => ApplyError::Refused(text),
             Failure::Closed => ApplyError::Refused("storage is closed".to_owned()),
         }
@@ -135,6 +136,8 @@ mod tests {
             assert!(!certain(code), "{code}");
         }
         assert!(!is_certain(Some(Severity::Fatal), &SqlState::from_code("40001")));
+        let full = Failure::Refused { code: Some(SqlState::from_code("53100")), text: String::new() };
+        assert!(matches!(ApplyError::from(full), ApplyError::NoSpace(_)));
         assert!(!is_certain(None, &SqlState::from_code("40001")));
     }
 }

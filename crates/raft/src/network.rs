@@ -118,11 +118,11 @@ impl RaftNetworkV2<Types> for Link {
         self.ask(Rpc::Append, &request, &option).await
     }
 
-    fn stream_append<'s, S>(
-        &'s mut self,
+    fn stream_append<S>(
+        &mut self,
         input: S,
         option: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Appended>, RPCError<Types>>>
+    ) -> BoxFuture<'_, Result<BoxStream<'_, Appended>, RPCError<Types>>>
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use strongroom_storage::{CommitError, Coordinator as _, KeyRange, SteppedDown, Store, Versioned};
+use strongroom_storage::{Active, CommitError, Coordinator as _, KeyRange, SteppedDown, Store, Versioned};
 
-use crate::{ApplyError, Batch, Claim, Database, Fence, Holder, Options, SharedStore, Timing};
+use crate::{ApplyError, Batch, Claim, Database, Fence, Options, SharedStore, Timing};
 
 /// How long a lock is good in these tests: as short as backends can.
 const SPAN: Duration = Duration::from_secs(3);
@@ -42,8 +42,8 @@ where
     another_store_takes_over(one, connect().await).await;
 }
 
-fn holder(name: &str) -> Holder {
-    Holder {
+fn holder(name: &str) -> Active {
+    Active {
         number: name.bytes().map(u64::from).sum(),
         node_id: name.to_owned(),
         api_address: format!("https://{name}:8200"),

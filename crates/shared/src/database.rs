@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use strongroom_storage::{Index, KeyRange, Snapshot, StoreError, Versioned};
+use strongroom_storage::{Active, Index, KeyRange, Snapshot, StoreError, Versioned};
 
 /// Which of the lock's owners: each has a greater number than those before it. Zero: nobody yet.
 pub type Fence = u64;
@@ -21,26 +20,13 @@ pub struct Head {
     pub fence: Fence,
 }
 
-/// A node, as it tells the others of itself while it owns the lock.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Its number in the cluster, drawn at its start.
-    pub number: u64,
-    /// Its name.
-    pub node_id: String,
-    /// Where it serves clients.
-    pub api_address: String,
-    /// Where it takes requests from other nodes.
-    pub cluster_address: String,
-}
-
 /// What came of asking for the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// The lock is ours, under this number; the head has it too, so that who owned it before writes no more.
     Granted(Fence),
     /// Another owns it.
-    Held(Holder),
+    Held(Active),
 }
 
 /// Changes to be applied together: what several commits write, in order.
@@ -67,6 +53,9 @@ pub enum ApplyError {
     /// The database refused; nothing was written.
     #[error("{0}")]
     Refused(String),
+    /// The database has no space left; nothing was written.
+    #[error("{0}")]
+    NoSpace(String),
     /// The connection broke or timed out before the answer: the batch may have been applied, or may yet be.
     #[error("{0}")]
     Unknown(String),
@@ -105,7 +94,7 @@ pub trait Database: Send + Sync + 'static {
 
     /// Asks for the lock, for `span` from now. Granted where nobody owns it, where its owner has not renewed it in
     /// time, where `me` owns it already, and, with `by_force`, in any case.
-    async fn claim(&self, me: &Holder, span: Duration, by_force: bool) -> Result<Claim, StoreError>;
+    async fn claim(&self, me: &Active, span: Duration, by_force: bool) -> Result<Claim, StoreError>;
 
     /// Keeps the lock for `span` from now; false where it is not ours any more.
     async fn renew(&self, fence: Fence, span: Duration) -> Result<bool, StoreError>;
@@ -114,7 +103,7 @@ pub trait Database: Send + Sync + 'static {
     async fn release(&self, fence: Fence) -> Result<(), StoreError>;
 
     /// Who owns the lock; `None` where nobody does or its time is over.
-    async fn holder(&self) -> Result<Option<Holder>, StoreError>;
+    async fn holder(&self) -> Result<Option<Active>, StoreError>;
 
     /// What one batch can carry.
     fn limits(&self) -> Limits;

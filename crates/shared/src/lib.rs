@@ -21,6 +21,6 @@ mod telling;
 mod tests;
 mod writer;
 
-pub use database::{ApplyError, Batch, Claim, Database, Fence, Head, Holder, Limits};
+pub use database::{ApplyError, Batch, Claim, Database, Fence, Head, Limits};
 pub use lock::Timing;
 pub use store::{Options, SharedStore};

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use strongroom_storage::{Role, SteppedDown, StoreError};
+use strongroom_storage::{Active, Role, SteppedDown, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
-use crate::database::{Claim, Database, Fence, Holder};
+use crate::database::{Claim, Database, Fence};
 use crate::telling::Telling;
 
 /// Between two looks for a successor.
@@ -54,7 +54,7 @@ impl Timing {
 pub(crate) struct Lock {
     database: Arc<dyn Database>,
     telling: Arc<Telling>,
-    me: Holder,
+    me: Active,
     timing: Timing,
     /// The lock is taken from whoever has it: there is to be one node only.
     by_force: bool,
@@ -67,7 +67,7 @@ struct State {
     /// The lock is kept until then, eligible or not.
     beginning: Option<Instant>,
     held: Option<Held>,
-    other: Option<Holder>,
+    other: Option<Active>,
     /// When the database last answered, and whether it has been said that it does not.
     reached: Instant,
     complained: bool,
@@ -96,7 +96,7 @@ impl Lock {
     pub(crate) fn new(
         database: Arc<dyn Database>,
         telling: Arc<Telling>,
-        me: Holder,
+        me: Active,
         timing: Timing,
         by_force: bool,
     ) -> Self {
@@ -117,7 +117,7 @@ impl Lock {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) const fn me(&self) -> &Holder {
+    pub(crate) const fn me(&self) -> &Active {
         &self.me
     }
 
@@ -148,7 +148,7 @@ impl Lock {
     }
 
     /// Who owns the lock, as far as known.
-    pub(crate) fn holder(&self) -> Option<Holder> {
+    pub(crate) fn holder(&self) -> Option<Active> {
         if self.leading().is_some() { Some(self.me.clone()) } else { self.state().other.clone() }
     }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use strongroom_storage::{Index, KeyRange, Lookup, Snapshot, StoreError, Versioned};
+use strongroom_storage::{Active, Index, KeyRange, Lookup, Snapshot, StoreError, Versioned};
 use tokio::time::Instant;
 
-use crate::database::{ApplyError, Batch, Claim, Database, Fence, Head, Holder, Limits};
+use crate::database::{ApplyError, Batch, Claim, Database, Fence, Head, Limits};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Memory {
 struct State {
     head: Head,
     entries: Entries,
-    lock: Option<(Holder, Fence, Instant)>,
+    lock: Option<(Active, Fence, Instant)>,
     fault: Fault,
     limits: Limits,
 }
@@ -125,7 +125,7 @@ impl State {
         Ok(())
     }
 
-    fn owner(&self) -> Option<&(Holder, Fence, Instant)> {
+    fn owner(&self) -> Option<&(Active, Fence, Instant)> {
         self.lock.as_ref().filter(|(_, _, until)| Instant::now() < *until)
     }
 }
@@ -170,7 +170,7 @@ impl Database for Memory {
         }
     }
 
-    async fn claim(&self, me: &Holder, span: Duration, by_force: bool) -> Result<Claim, StoreError> {
+    async fn claim(&self, me: &Active, span: Duration, by_force: bool) -> Result<Claim, StoreError> {
         let mut state = self.reached()?;
         if let Some((holder, _, _)) = state.owner()
             && holder != me
@@ -204,7 +204,7 @@ impl Database for Memory {
         Ok(())
     }
 
-    async fn holder(&self) -> Result<Option<Holder>, StoreError> {
+    async fn holder(&self) -> Result<Option<Active>, StoreError> {
         Ok(self.reached()?.owner().map(|(holder, _, _)| holder.clone()))
     }
 

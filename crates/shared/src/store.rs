@@ -11,7 +11,7 @@ use strongroom_storage::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::database::{Database, Holder};
+use crate::database::Database;
 use crate::lock::{Lock, Timing};
 use crate::telling::Telling;
 use crate::writer::{Pending, QUEUE, Writer, check};
@@ -20,7 +20,7 @@ use crate::writer::{Pending, QUEUE, Writer, check};
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// What this node tells the others of itself.
-    pub me: Holder,
+    pub me: Active,
     /// Whether nodes stand in for one another (`ha_enabled`). Otherwise a node takes the lock from whoever has it when
     /// it starts, so that of two that were started by mistake the later one writes.
     pub ha_enabled: bool,
@@ -68,6 +68,7 @@ impl SharedStore {
             queue,
             waiting: VecDeque::new(),
             position: None,
+            full: false,
         };
         let tasks = vec![tokio::spawn(writer.run()), tokio::spawn(lock.clone().run(stopped))];
         Ok(Arc::new(Self {
@@ -178,8 +179,7 @@ impl Coordinator for SharedStore {
     }
 
     fn active(&self) -> Option<Active> {
-        let Holder { number, node_id, api_address, cluster_address } = self.lock.holder()?;
-        Some(Active { number, node_id, api_address, cluster_address })
+        self.lock.holder()
     }
 
     fn number(&self) -> u64 {

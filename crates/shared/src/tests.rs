@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strongroom_storage::{
-    Commit, CommitError, Coordinator, Index, Observer, PointRead, Role, SteppedDown, Store, StoreError, Write,
+    Active, Commit, CommitError, Coordinator, Index, Observer, PointRead, Role, SteppedDown, Store,
+    StoreError, Write,
 };
 
 use crate::memory::{Fault, Memory};
-use crate::{Database, Holder, Limits, Options, SharedStore, Timing};
+use crate::{Database, Limits, Options, SharedStore, Timing};
 
 fn options(number: u64, ha_enabled: bool) -> Options {
-    let me = Holder { number, node_id: format!("n{number}"), ..Holder::default() };
+    let me = Active { number, node_id: format!("n{number}"), ..Active::default() };
     Options { me, ha_enabled, timing: Timing::default() }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Writer {
     pub(crate) waiting: VecDeque<Pending>,
     /// The head as this node has left it, under which fence; asked for where it is not known.
     pub(crate) position: Option<(Fence, Index)>,
+    /// It has been said that the database is full.
+    pub(crate) full: bool,
 }
 
 impl Writer {
@@ -94,6 +96,12 @@ impl Writer {
         let applied = match self.database.apply(&batch).await {
             Ok(()) => true,
             Err(ApplyError::Refused(error)) => return Err(StoreError::Failed(error).into()),
+            Err(ApplyError::NoSpace(error)) => {
+                if !std::mem::replace(&mut self.full, true) {
+                    tracing::error!(error, "the database is full: writes are refused until there is room");
+                }
+                return Err(CommitError::NoSpace);
+            }
             Err(ApplyError::Overtaken) => false,
             Err(ApplyError::Unknown(error)) => self.find_out(&batch, &error).await?,
         };
@@ -104,6 +112,9 @@ impl Writer {
             return Err(CommitError::Conflict);
         }
         self.position = Some((fence, batch.to));
+        if std::mem::take(&mut self.full) {
+            tracing::info!("there is room in the database again");
+        }
         for (commit, outcome) in commits.iter().zip(&outcomes) {
             if let Ok(index) = outcome {
                 let keys: Vec<&[u8]> = commit.writes.iter().map(|write| write.key.as_ref()).collect();
@@ -161,7 +172,7 @@ impl Writer {
                         };
                     }
                 }
-                Err(ApplyError::Refused(_) | ApplyError::Unknown(_)) => {}
+                Err(ApplyError::Refused(_) | ApplyError::NoSpace(_) | ApplyError::Unknown(_)) => {}
             }
             tokio::time::sleep(RETRY).await;
         }

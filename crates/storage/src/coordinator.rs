@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 /// Where a node stands towards its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +35,8 @@ impl Role {
     }
 }
 
-/// The node that decides, as the others find it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The node that decides, as the others find it; where they share a database, it tells them there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Active {
     /// Its number in the cluster.
     pub number: u64,

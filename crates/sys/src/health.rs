@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use strongroom_barrier::BarrierError;
 use strongroom_core::{Coordination, Core, SealStatus};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
@@ -11,7 +12,7 @@ use strongroom_engine_api::{
 };
 
 use strongroom_raft::Member;
-use strongroom_storage::{Active, SteppedDown};
+use strongroom_storage::{Active, CommitError, SteppedDown};
 
 use crate::bare::{AtTop, Bare};
 
@@ -252,7 +253,13 @@ struct Node {
     redundancy_zone: String,
 }
 
+/// Only the active node has heard of all the others: another hands the question on, and answers what it knows itself
+/// where there is none.
 async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, EngineError> {
+    if core.cluster().is_some() && core.way_to_active().is_some() {
+        let leader = core.coordination().and_then(Coordination::active).map(|active| active.api_address);
+        return Err(BarrierError::Commit(CommitError::NotLeader { leader }).into());
+    }
     let settings = core.settings();
     let this = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let node = |hostname, api_address: &String, cluster_address: &String, active_node| Node {
@@ -278,11 +285,18 @@ async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, Eng
         );
         return Ok(AtTop(Nodes { nodes }));
     };
+    let now = core.environment().clock.now();
     let members = cluster.store.members().into_iter().map(|status| {
         let Member { raft_id, node_id, api_address, cluster_address, .. } = status.member;
         // The name of another node's machine is not known here; that of the node is.
         let hostname = if raft_id == cluster.store.raft_id() { this() } else { node_id };
-        node(hostname, &api_address, &cluster_address, status.leader)
+        let heard = status.silence.filter(|_| !status.leader);
+        Node {
+            last_echo: heard.map(|silence| now.before(silence).rfc3339()),
+            version: core.version_of(cluster, raft_id),
+            upgrade_version: core.version_of(cluster, raft_id),
+            ..node(hostname, &api_address, &cluster_address, status.leader)
+        }
     });
     Ok(AtTop(Nodes { nodes: members.collect() }))
 }

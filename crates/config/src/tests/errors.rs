@@ -151,11 +151,11 @@ fn what_is_not_supported() {
         ),
         (
             "ha_storage \"consul\" {}",
-            "server.hcl:1:1: \"ha_storage\" is not supported; storage \"raft\" coordinates its nodes itself",
+            "server.hcl:1:1: \"ha_storage\" is not supported; each storage coordinates its nodes itself: \"raft\" always, \"postgresql\" and \"etcd\" with \"ha_enabled\"",
         ),
         (
             "ha_backend \"etcd\" {}",
-            "server.hcl:1:1: \"ha_backend\" is not supported; storage \"raft\" coordinates its nodes itself",
+            "server.hcl:1:1: \"ha_backend\" is not supported; each storage coordinates its nodes itself: \"raft\" always, \"postgresql\" and \"etcd\" with \"ha_enabled\"",
         ),
         (
             "listener \"quic\" {}",

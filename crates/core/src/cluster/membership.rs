@@ -23,6 +23,14 @@ pub(super) fn unidentified(error: &IdentityError) -> EngineError {
 }
 
 impl Core {
+    /// The version of the program on a member: empty where it has not told this node.
+    pub fn version_of(&self, node: &ClusterNode, raft_id: u64) -> String {
+        match node.network.version_of(raft_id) {
+            _ if raft_id == node.store.raft_id() => self.settings.version.clone(),
+            told => told.as_deref().unwrap_or_default().to_owned(),
+        }
+    }
+
     /// The cluster's authority. The active node makes it where there is none, and its successor once it is old; others
     /// take it as it is.
     pub(crate) async fn authority(&self, cluster_id: &str) -> Result<Option<Authority>, EngineError> {

@@ -12,7 +12,7 @@ use crate::tokens::{STEP as TREE_STEP, TokenKey};
 use crate::{Core, NamespaceId};
 
 /// Leases and tokens ended in one transaction, not counting what hangs on the tokens.
-const STEP: usize = 128;
+pub(crate) const STEP: usize = 128;
 /// How long a lease whose revocation failed waits before the next attempt, times the number of attempts.
 const RETRY_STEP: Duration = Duration::from_secs(10);
 /// Attempts at revoking a lease before it is left to an operator (Vault's number).
@@ -72,7 +72,7 @@ impl Core {
     }
 
     /// As [`Core::revoke_lease`], taking from `budget` what hangs on a token and is removed with it.
-    async fn revoke_lease_within(
+    pub(crate) async fn revoke_lease_within(
         &self,
         txn: &Txn,
         id: &str,

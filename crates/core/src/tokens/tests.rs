@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -11,10 +12,11 @@ use strongroom_barrier::{Barrier, Scope, Table, Txn};
 use strongroom_engine_api::{
     Clock, Engine, EngineError, Entropy, Environment, Json, LeaseGrant, Lifetimes, Moment, Secret, TokenKind,
 };
-use strongroom_storage::InMemory;
+use strongroom_storage::{InMemory, Index, Observer, Store};
 
 use super::{NewToken, TokenEntry, TokenKey};
 use crate::leases::Due;
+use crate::leavings::{LEAVINGS, Leaving};
 use crate::pipeline::{Asked, Inbound};
 use crate::tables::{ACCESSORS, CHILDREN, EXPIRY, LEASES, OWNED_LEASES, REVOKING, TOKENS, WRAPPED};
 use crate::{Catalog, Core, DEFAULT_LEASE_TTL, Envelope, Settings, Tidy, TokenRole};
@@ -25,6 +27,7 @@ const LIFETIMES: Lifetimes = Lifetimes { default: HOUR, max: DEFAULT_LEASE_TTL }
 const HOLE: Table<(TokenKey, &str), String> = Table::new(1);
 
 struct Server {
+    store: Arc<InMemory>,
     core: Arc<Core>,
     clock: Clock,
     root: String,
@@ -38,7 +41,8 @@ impl Server {
     async fn new() -> Self {
         let clock = Clock::stepped(Moment::from_secs(1_700_000_000));
         let entropy = Entropy::system();
-        let barrier = Barrier::new(Arc::new(InMemory::new()), entropy.clone(), 1 << 20);
+        let store = Arc::new(InMemory::new());
+        let barrier = Barrier::new(store.clone(), entropy.clone(), 1 << 20);
         let catalog = Catalog::new()
             .with(Engine::system("system", "A stand-in."))
             .with(Engine::system("cubbyhole", "A stand-in."))
@@ -49,7 +53,7 @@ impl Server {
             Core::new(barrier, Environment { clock: clock.clone(), entropy }, Settings::default(), catalog);
         let made = core.initialize(1, 1, None).await.unwrap();
         core.offer_share(made.shares[0].expose().clone()).await.unwrap();
-        Self { core, clock, root: made.root_token.expose().clone() }
+        Self { store, core, clock, root: made.root_token.expose().clone() }
     }
 
     async fn txn(&self) -> Txn {
@@ -289,6 +293,45 @@ async fn a_large_tree_goes_in_steps() {
     assert!(server.settle().await > 1);
     assert_eq!(server.records().await, server.expected(&tokens, &[]));
     assert_eq!(server.hidden().await, BTreeSet::from([stays]), "cubbyholes go with their tokens");
+}
+
+/// The most keys that one commit has written or deleted.
+#[derive(Default)]
+struct Largest(AtomicUsize);
+
+impl Observer for Largest {
+    fn applied(&self, _index: Index, keys: &[&[u8]]) {
+        self.0.fetch_max(keys.len(), Ordering::Relaxed);
+    }
+
+    fn replaced(&self, _index: Index) {}
+}
+
+/// A database takes so much in one transaction and no more: trees of several tokens are counted together.
+#[tokio::test]
+async fn the_trees_of_a_mount_that_is_gone_go_in_steps() {
+    const GONE: u64 = 77;
+    let server = Server::new().await;
+    for _ in 0..40 {
+        let txn = server.txn().await;
+        let entry = TokenEntry { path: "auth/gone/login".to_owned(), mount: GONE, ..TokenEntry::default() };
+        let made = server.core.make_token(&txn, LIFETIMES, NewToken { entry, ..NewToken::default() }).await;
+        txn.commit().await.unwrap();
+        let key = server.core.token_key(made.unwrap().token.expose()).unwrap();
+        for _ in 0..40 {
+            server.child(Some(key)).await;
+        }
+    }
+    let largest = Arc::new(Largest::default());
+    server.store.observe(largest.clone());
+    let txn = server.txn().await.scoped(Scope::core());
+    LEAVINGS.put(&txn, &GONE, Leaving { path: "auth/gone/".to_owned() }).unwrap();
+    txn.commit().await.unwrap();
+    while server.core.clear_leavings().await.unwrap() {}
+    server.settle().await;
+    assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]));
+    let largest = largest.0.load(Ordering::Relaxed);
+    assert!(largest < 3000, "{largest} keys in one transaction");
 }
 
 #[tokio::test]

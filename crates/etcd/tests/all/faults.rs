@@ -59,6 +59,23 @@ async fn after_a_restart_it_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_database_says_so() {
+    let server = Server::start_with("http", &["--quota-backend-bytes", "8388608"].map(str::to_owned));
+    let etcd = server.open("full").await;
+    let large = "x".repeat(512 << 10);
+    let mut index = 0;
+    let refused = loop {
+        match etcd.apply(&batch(0, index, &[("a", large.as_str())])).await {
+            Ok(()) => index += 1,
+            Err(refused) => break refused,
+        }
+        assert!(index < 64, "it is never full");
+    };
+    assert!(matches!(&refused, ApplyError::NoSpace(text) if text.contains("space")), "{refused:?}");
+    assert_eq!(etcd.head().await.unwrap().index, index, "nothing was written, and reads go on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn members_are_tried_in_turn() {
     let (server, unused) = (Server::start(), Server::start());
     unused.kill();

@@ -17,8 +17,8 @@ mod semantics;
 mod server;
 
 use bytes::Bytes;
-use strongroom_shared::{Batch, Claim, Database, Fence, Holder};
-use strongroom_storage::{Index, Versioned};
+use strongroom_shared::{Batch, Claim, Database, Fence};
+use strongroom_storage::{Active, Index, Versioned};
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -34,11 +34,11 @@ fn batch(fence: Fence, from: Index, puts: &[(&str, &str)]) -> Batch {
     Batch { fence, from, to: from + 1, puts, deletes: Vec::new() }
 }
 
-fn node(number: u64) -> Holder {
-    Holder { number, node_id: format!("node-{number}"), ..Holder::default() }
+fn node(number: u64) -> Active {
+    Active { number, node_id: format!("node-{number}"), ..Active::default() }
 }
 
-async fn granted(database: &impl Database, me: &Holder, seconds: u64, by_force: bool) -> Fence {
+async fn granted(database: &impl Database, me: &Active, seconds: u64, by_force: bool) -> Fence {
     let claim = database.claim(me, std::time::Duration::from_secs(seconds), by_force).await.unwrap();
     match claim {
         Claim::Granted(fence) => fence,

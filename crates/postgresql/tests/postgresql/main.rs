@@ -19,14 +19,14 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use strongroom_shared::{Batch, Claim, Database, Fence, Holder};
-use strongroom_storage::Versioned;
+use strongroom_shared::{Batch, Claim, Database, Fence};
+use strongroom_storage::{Active, Versioned};
 
 /// How long a lock is good that a test does not wait for.
 const LONG: Duration = Duration::from_hours(1);
 
-fn holder(number: u64) -> Holder {
-    Holder { number, node_id: format!("n{number}"), ..Holder::default() }
+fn holder(number: u64) -> Active {
+    Active { number, node_id: format!("n{number}"), ..Active::default() }
 }
 
 async fn claim(database: &dyn Database, number: u64) -> Fence {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use strongroom_config::{Etcd, Postgresql, Storage};
 use strongroom_etcd::Login;
-use strongroom_shared::{Database, Holder, Options, SharedStore, Timing};
+use strongroom_shared::{Database, Options, SharedStore, Timing};
 use strongroom_stdx::Entropy;
+use strongroom_storage::Active;
 
 use super::{Addresses, Opened, Sharing};
 use crate::cluster::Together;
@@ -40,7 +41,7 @@ pub(super) async fn open_etcd(configured: &Etcd, at: &Addresses, sharing: Sharin
 /// What the store is opened with. What the configuration leaves open is the store's choice.
 fn postgresql(configured: &Postgresql) -> Result<strongroom_postgresql::Options> {
     let url = configured.connection_url.clone();
-    let url = url.context("storage \"postgresql\" needs a \"connection_url\", or VAULT_PG_CONNECTION_URL")?;
+    let url = url.context("storage \"postgresql\" needs a \"connection_url\"")?;
     let mut options = strongroom_postgresql::Options::new(url);
     options.table.clone_from(&configured.table);
     options.ha_table.clone_from(&configured.ha_table);
@@ -85,7 +86,7 @@ async fn open(
     sharing: Sharing,
 ) -> Result<Opened> {
     let entropy = Entropy::system();
-    let me = Holder {
+    let me = Active {
         number: u64::from_be_bytes(entropy.bytes()?),
         node_id: entropy.uuid()?,
         api_address: at.api.clone(),

@@ -95,14 +95,10 @@ impl Core {
         let watch = &mut state.watch;
         watch.look(term, self.environment.clock.now(), &members, &config);
         let outlook = watch.outlook(&members);
-        let version = |raft_id| match node.network.version_of(raft_id) {
-            _ if raft_id == node.store.raft_id() => self.settings.version.clone(),
-            told => told.as_deref().unwrap_or_default().to_owned(),
-        };
         let servers = members.into_iter().filter_map(|status| {
             let watched = watch.of(status.member.raft_id)?;
             Some(AutopilotServer {
-                version: version(status.member.raft_id),
+                version: self.version_of(node, status.member.raft_id),
                 dead: watch.is_dead(&status, &config),
                 last_contact: status.silence.unwrap_or(watched.silent),
                 healthy: watched.healthy,
