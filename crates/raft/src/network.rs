@@ -170,3 +170,57 @@ impl RaftNetworkV2<Types> for Link {
         Ok(decode(&body).map_err(|error| broken(&error))?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::channel::mpsc;
+    use futures::{FutureExt, StreamExt};
+    use openraft::EntryPayload;
+    use openraft::entry::RaftEntry;
+
+    use super::*;
+    use crate::types::{Entry, LogId};
+
+    type Message = AppendEntriesRequest<Types>;
+
+    fn at(index: u64) -> Option<LogId> {
+        let leader = LeaderId { term: 1, node_id: 1 };
+        (index > 0).then(|| LogId::new(leader, index))
+    }
+
+    fn message(entries: u64, commit: u64) -> Message {
+        let entry = |index| Entry::new(at(index).unwrap(), EntryPayload::Blank);
+        AppendEntriesRequest {
+            vote: Vote::new_committed(1, 1),
+            prev_log_id: None,
+            entries: (1..=entries).map(entry).collect(),
+            leader_commit: at(commit),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_committed_is_said_along_with_the_next_entries() {
+        let (send, receive) = mpsc::unbounded();
+        // How many entries, and what is committed by then.
+        let mut sent = in_company(receive)
+            .map(|message| (message.entries.len(), message.leader_commit.map_or(0, |at| at.index)));
+        let say = |entries, commit| send.unbounded_send(message(entries, commit)).unwrap();
+        say(0, 0);
+        assert_eq!(sent.next().await, Some((0, 0)), "the first one asks what the peer has");
+        say(1, 1);
+        say(0, 2);
+        say(2, 3);
+        assert_eq!(sent.next().await, Some((1, 1)));
+        assert_eq!(sent.next().await, Some((2, 3)));
+        assert!(sent.next().now_or_never().is_none());
+        say(0, 4);
+        say(0, 5);
+        let before = std::time::Instant::now();
+        assert_eq!(sent.next().await, Some((0, 5)), "nothing came in time: the newest goes alone");
+        assert!(before.elapsed() >= COMPANY);
+        say(0, 6);
+        drop(send);
+        assert_eq!(sent.next().await, Some((0, 6)), "at the end, nothing is left unsaid");
+        assert_eq!(sent.next().await, None);
+    }
+}
