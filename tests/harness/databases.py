@@ -33,18 +33,23 @@ class Paused:
 
 
 class Postgresql(Paused):
-    """A PostgreSQL server. It ends with the process that has started it, however that ends."""
+    """A PostgreSQL server. It ends with the process that has started it, however that ends.
+
+    `host` is where it listens, `near` whom it lets in, and `launcher` a command that starts it there.
+    """
 
     kind = "postgresql"
     script = harness.REPOSITORY / "crates" / "postgresql" / "tests" / "postgresql" / "server.sh"
 
-    def __init__(self):
+    def __init__(self, host="127.0.0.1", near="127.0.0.1/32", launcher=()):
+        self.host = host
         (self.port,) = harness.free_ports(1)
         # The server refuses to be run by root.
         as_other = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-        environment = {**os.environ, "ADMIN_PASSWORD": "hush-hush", "TLS": "off", "CERTIFICATE": "", "KEY": "", "AUTHORITY": ""}
+        environment = {**os.environ, "ADMIN_PASSWORD": "hush-hush", "TLS": "off", "CERTIFICATE": "", "KEY": "", "AUTHORITY": "",
+                       "HOST": host, "NEAR": near}
         self.process = subprocess.Popen(
-            [*as_other, "sh", "-c", self.script.read_text(), "server.sh", self.binaries(), str(self.port)], cwd="/",
+            [*launcher, *as_other, "sh", "-c", self.script.read_text(), "server.sh", self.binaries(), str(self.port)], cwd="/",
             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
         self.directory = self.process.stdout.readline().strip()
         if not self.directory:
@@ -65,7 +70,7 @@ class Postgresql(Paused):
 
     def block(self, name="store", **keys):
         """What a `storage` block has in it, for a store of this name."""
-        url = f"postgres://admin:hush-hush@127.0.0.1:{self.port}/postgres?sslmode=disable"
+        url = f"postgres://admin:hush-hush@{self.host}:{self.port}/postgres?sslmode=disable"
         return lines(connection_url=url, table=name, ha_table=f"{name}_locks", **keys)
 
     def restart(self):
@@ -81,11 +86,12 @@ class Postgresql(Paused):
 
 
 class Etcd(Paused):
-    """An etcd of one member."""
+    """An etcd of one member; `host` is where it listens, and `launcher` a command that starts it there."""
 
     kind = "etcd"
 
-    def __init__(self):
+    def __init__(self, host="127.0.0.1", near=None, launcher=()):
+        self.host, self.launcher = host, launcher
         if not shutil.which("etcd"):
             raise harness.ServerError(f"etcd is not there; {INSTALL}")
         self.directory = Path(tempfile.mkdtemp(prefix="strongroom-etcd-"))
@@ -94,7 +100,7 @@ class Etcd(Paused):
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def pids(self):
         return [self.process.pid]
@@ -103,7 +109,7 @@ class Etcd(Paused):
         peers = f"http://127.0.0.1:{self.peer_port}"
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["etcd", "--data-dir", str(self.directory / "data"), "--unsafe-no-fsync",
+                [*self.launcher, "etcd", "--data-dir", str(self.directory / "data"), "--unsafe-no-fsync",
                  "--listen-client-urls", self.url, "--advertise-client-urls", self.url, "--listen-peer-urls", peers,
                  "--initial-advertise-peer-urls", peers, "--initial-cluster", f"default={peers}"],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)

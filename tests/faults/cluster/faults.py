@@ -34,7 +34,7 @@ class Fault:
         time.sleep(self.length if seconds is None else seconds)
 
     def others(self, node):
-        return [other.number for other in self.nodes.nodes if other is not node]
+        return [number for number in self.nodes.numbers() if number != node.number]
 
     def in_background(self, work):
         thread = threading.Thread(target=work, daemon=True)
@@ -153,7 +153,7 @@ def cut_leader_off(fault):
 
 def split(fault):
     """Into a majority and the rest, by the draw; with five nodes the leader has one companion at times."""
-    numbers = [node.number for node in fault.nodes.nodes]
+    numbers = fault.nodes.numbers()
     fault.rng.shuffle(numbers)
     few = len(numbers) // 2
     minority, majority = numbers[:few], numbers[few:]
@@ -335,23 +335,50 @@ def pause_database(fault):
     fault.nodes.database.resume()
 
 
+def cut_database_off(fault):
+    """No node can write; the lock's time ends meanwhile, or does not."""
+    fault.length = fault.rng.choice([1, 2, 7])
+    number = fault.nodes.database_number
+    fault.tell(f"cut the database off for {fault.length} s")
+    fault.network.split([number], [node.number for node in fault.nodes.nodes], fault.silently)
+    fault.hold()
+    fault.network.heal()
+
+
+def lose_database(fault):
+    """The leader alone does not reach the database, in one direction or both, until another has taken the lock."""
+    node, number = fault.leader(), fault.nodes.database_number
+    ways = fault.rng.choice(["to", "from", "to and from"])
+    fault.length = fault.rng.choice([2, 8])
+    fault.tell(f"nothing comes {ways} the database at {node.name}, the leader, for {fault.length} s")
+    if "to" in ways:
+        fault.network.drop(node.number, number, fault.silently)
+    if "from" in ways:
+        fault.network.drop(number, node.number, fault.silently)
+    fault.hold()
+    fault.network.heal()
+
+
 PROCESSES = [kill_leader, kill_follower, kill_leaders_in_turn, kill_all, kill_majority, stop_leader, pause_leader_shortly,
              pause_leader, pause_follower, slow_node, step_down, replace_member, lost_data, demote_and_promote, slow_disk,
              two_at_once]
 #: Those that have a meaning only where each node has storage of its own.
 MEMBERS = [replace_member, lost_data, demote_and_promote, slow_disk]
 DATABASE = [restart_database, pause_database]
+WAY_TO_DATABASE = [cut_database_off, lose_database]
 NETWORK = [cut_leader_off, cut_off, split, split_and_kill, one_way, one_link, flapping]
 DISKS = [full_disk, full_disk_and_kill]
 
 
 def available(nodes, say):
     """The faults that this system can make; says which it cannot."""
-    faults = list(PROCESSES)
+    faults = [fault for fault in PROCESSES if not nodes.database or fault not in MEMBERS]
     if nodes.database:
-        return [fault for fault in faults if fault not in MEMBERS] + DATABASE
+        faults += DATABASE
     if nodes.network.has_faults:
         faults += NETWORK
+        if nodes.database:
+            faults += WAY_TO_DATABASE
         if nodes.network.slow_link:
             faults.append(slow_link)
             if nodes.network.slow_link[0] != "netem":
@@ -360,6 +387,8 @@ def available(nodes, say):
             say("left out: slow links (this kernel has neither netem nor tbf)")
     else:
         say("left out: everything that happens to the network (no namespaces allowed; nodes are on 127.0.0.1)")
+    if nodes.database:
+        return faults
     if clocks.library():
         faults.append(clock_jump)
     else:

@@ -1,4 +1,5 @@
-"""Where the nodes live: a network namespace each, joined by a bridge, and all that can go wrong between them.
+"""Where the nodes live: a network namespace each, joined by a bridge, and all that can go wrong between them. A database
+that they share lives among them.
 
 Everything is inside namespaces of the test's own (network, mount, process): nothing of the machine's network is touched,
 and all of it goes with the process, however that ends, so that nothing can be left over. `/run` is a file system of
@@ -23,14 +24,17 @@ def call(*command, check=True):
     return done
 
 
-def enter():
-    """Starts this program again in namespaces of its own. Returns there, or where none are allowed."""
+def enter(with_other_users=False):
+    """Starts this program again in namespaces of its own. Returns there, or where none are allowed.
+
+    With other users: where processes are to belong to these, too, which takes root.
+    """
     if os.environ.get(IN_NAMESPACE):
         return
     base = ["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     probe = ("mount -t tmpfs tmpfs /run && mkdir -p /run/netns && ip link add br0 type bridge"
              " && ip netns add n1 && ip link add v1 type veth peer name eth0 netns n1 && ip netns exec n1 true")
-    for flags in (base, [*base, "--user", "--map-root-user"]):
+    for flags in [base] if with_other_users else [base, [*base, "--user", "--map-root-user"]]:
         try:
             allowed = subprocess.run(["unshare", *flags, "sh", "-c", probe], capture_output=True)
         except FileNotFoundError:
@@ -50,6 +54,10 @@ class Loopback:
     has_faults = False
     slow_link = None
 
+    def place_of_database(self):
+        """What a database is told of where it lives."""
+        return {}
+
     def place(self, number):
         """What a server is told of where it lives."""
         return {}
@@ -59,7 +67,7 @@ class Loopback:
 
 
 class Bridge:
-    """A namespace for each node and a bridge between them; clients are on the bridge."""
+    """A namespace for each node and a bridge between them; clients are on the bridge. The last one may be a database's."""
 
     has_faults = True
 
@@ -93,6 +101,10 @@ class Bridge:
     def place(self, number):
         return {"host": self.address(number), "ports": (API_PORT, CLUSTER_PORT),
                 "launcher": ("ip", "netns", "exec", self.name(number))}
+
+    def place_of_database(self):
+        return {"host": self.address(self.size), "near": f"{SUBNET}.0/24",
+                "launcher": ("ip", "netns", "exec", self.name(self.size))}
 
     def _find_slow_link(self):
         """How this kernel makes a link slow; None: it cannot."""

@@ -71,8 +71,8 @@ class Node(clocks.Clocked):
 class Nodes(Cluster):
     """A cluster over a network of the test's own."""
 
-    #: The database that the nodes share, where they have no storage of their own.
-    database = None
+    #: The database that the nodes share, where they have no storage of their own, and its number in the network.
+    database, database_number = None, None
 
     def __init__(self, size, binary, network, directory, **options):
         self.nodes, self.binary, self.network = [], harness.find_binary(binary), network
@@ -84,7 +84,7 @@ class Nodes(Cluster):
             node.number = number
             self.nodes.append(node)
         # Half of the nodes, so that a leader may have such a disk or not; the others wait for a real fsync.
-        self.small_disks = [node for node in self.nodes[1::2] if network.has_faults and node.mount()]
+        self.small_disks = [node for node in self.nodes[1::2] if network.has_faults and not self.database and node.mount()]
 
     def begin(self):
         first = self.nodes[0].start()
@@ -114,6 +114,10 @@ class Nodes(Cluster):
             if node.disk:
                 node.make_room()
                 harness.shutil.copytree(node.storage_path, node.directory / "data-kept", dirs_exist_ok=True)
+
+    def numbers(self):
+        """All that talk to each other."""
+        return [node.number for node in self.nodes] + ([self.database_number] if self.database else [])
 
     def followers(self):
         leader = self.leader()
@@ -191,7 +195,7 @@ class Sharing(Nodes):
     """Nodes over one store in a database of the test's own."""
 
     def __init__(self, size, binary, network, directory, database):
-        self.database = database
+        self.database, self.database_number = database, size + 1
         super().__init__(size, binary, network, directory, storage=database.kind,
                          storage_config=database.block("faults", ha_enabled="true"))
 

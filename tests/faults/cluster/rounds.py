@@ -28,12 +28,14 @@ class Run:
     def __init__(self, options, say):
         self.options, self.say = options, say
         self.directory = Path(new_directory())
-        if options.storage == "raft":
-            way = network.Bridge(options.nodes) if network.is_isolated() else network.Loopback()
-            self.nodes = Nodes(options.nodes, options.server, way, self.directory)
+        shared = {"raft": None, "postgresql": Postgresql, "etcd": Etcd}[options.storage]
+        living = options.nodes + bool(shared)
+        way = network.Bridge(living) if network.is_isolated() else network.Loopback()
+        if shared:
+            database = shared(**way.place_of_database())
+            self.nodes = Sharing(options.nodes, options.server, way, self.directory, database)
         else:
-            database = {"postgresql": Postgresql, "etcd": Etcd}[options.storage]()
-            self.nodes = Sharing(options.nodes, options.server, network.Loopback(), self.directory, database)
+            self.nodes = Nodes(options.nodes, options.server, way, self.directory)
         self.stale, self.slowest, self.times, self.requests = [], {}, [], {}
         self.fault_times = {}
 

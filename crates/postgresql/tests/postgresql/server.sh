@@ -1,9 +1,9 @@
 # Runs a PostgreSQL server until standard input ends, however whoever holds its other end has ended, and leaves nothing
 # behind. Prints its directory when it serves.
 #
-#   server.sh BIN PORT     with the certificates and keys of the environment
+#   server.sh BIN PORT     with the certificates and keys of the environment; for clients of 127.0.0.1, or of NEAR at HOST
 set -eu
-bin=$1 port=$2
+bin=$1 port=$2 host=${HOST:-127.0.0.1} near=${NEAR:-127.0.0.1/32}
 dir=$(mktemp -d /tmp/strongroom-postgresql-XXXXXX)
 finish() {
     "$bin/pg_ctl" -D "$dir/data" -m immediate stop >/dev/null 2>&1 || true
@@ -19,12 +19,12 @@ printf '%s' "$AUTHORITY" >authority.pem
 printf '%s' "$CERTIFICATE" >server.pem
 printf '%s' "$KEY" >server.key
 cat >data/pg_hba.conf <<END
-hostssl all certified 127.0.0.1/32 cert
-host    all all       127.0.0.1/32 scram-sha-256
+hostssl all certified $near cert
+host    all all       $near scram-sha-256
 local   all all                    scram-sha-256
 END
 cat >>data/postgresql.conf <<END
-listen_addresses = '127.0.0.1'
+listen_addresses = '$host'
 port = $port
 unix_socket_directories = '$dir'
 max_connections = 200
