@@ -1,6 +1,8 @@
 //! What is done without being asked: ending what is due, finishing revocations, engines' housekeeping, key rotation,
 //! autopilot.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +10,11 @@ use strongroom_barrier::BarrierError;
 use strongroom_engine_api::EngineError;
 
 use crate::Core;
+
+const KEYS: &str = "the keys in storage could not be taken over";
+const IDENTITY: &str = "this node cannot show the others who it is";
+const CERTIFICATE: &str = "this node's certificate for the cluster port was not renewed";
+const HOUSEKEEPING: &str = "housekeeping failed";
 
 const TICK: Duration = Duration::from_secs(1);
 /// Engines are asked for housekeeping once in this many ticks.
@@ -22,6 +29,7 @@ impl Core {
         let (core, replaced) = (Arc::downgrade(&self), self.replaced.clone());
         drop(self);
         let mut ticks: u64 = 0;
+        let mut troubles = Troubles::default();
         loop {
             let is_replaced = tokio::select! {
                 () = clock.sleep(TICK) => false,
@@ -30,36 +38,24 @@ impl Core {
             let Some(core) = core.upgrade() else { return };
             if is_replaced || core.barrier.is_sealed() {
                 // A node that lacks only the keyring has lost it to another state, and looks until it has read it.
-                core.take_over_keys().await;
+                troubles.note(KEYS, core.renew_keyring().await);
             }
             core.watch_removal().await;
             if core.barrier.is_sealed() {
                 continue;
             }
             core.watch_quorum().await;
-            if let Err(error) = core.settle_passing_identity().await {
-                tracing::warn!(%error, "this node cannot show the others who it is; it is tried again");
-            }
-            if let Err(error) = core.renew_certificate().await {
-                tracing::error!(%error, "this node's certificate for the cluster port was not renewed");
-            }
+            troubles.note(IDENTITY, core.settle_passing_identity().await);
+            troubles.note(CERTIFICATE, core.renew_certificate().await);
             if !core.is_active() {
-                core.take_over_keys().await;
+                troubles.note(KEYS, core.renew_keyring().await);
                 continue;
             }
             ticks = ticks.wrapping_add(1);
             let done = core.work_once(ticks.is_multiple_of(MAINTENANCE_EVERY)).await;
-            if let Err(error) = done.as_ref().map_err(ToString::to_string)
-                && !core.barrier.is_sealed()
-            {
-                tracing::error!(error, "housekeeping failed and will be tried again");
+            if !core.barrier.is_sealed() {
+                troubles.note(HOUSEKEEPING, done);
             }
-        }
-    }
-
-    async fn take_over_keys(&self) {
-        if let Err(error) = self.renew_keyring().await {
-            tracing::error!(%error, "the keys in storage could not be taken over");
         }
     }
 
@@ -89,6 +85,21 @@ impl Core {
         let more = mounted.engine.run_maintenance(&call).await.transpose()?.unwrap_or(false);
         txn.commit().await?;
         Ok(more)
+    }
+}
+
+/// What has been said to fail, so that an outage is a line in the log however often it is run into.
+#[derive(Default)]
+struct Troubles(BTreeSet<&'static str>);
+
+impl Troubles {
+    fn note<E: Display>(&mut self, what: &'static str, outcome: Result<(), E>) {
+        match outcome {
+            Ok(()) if self.0.remove(what) => tracing::info!("no longer so: {what}"),
+            Ok(()) => {}
+            Err(error) if self.0.insert(what) => tracing::error!(%error, "{what}; it is tried again"),
+            Err(error) => tracing::debug!(%error, "{what}"),
+        }
     }
 }
 

@@ -11,14 +11,18 @@ from nodes import harness, wait_for
 
 #: A leader that was deposed is one while another node is active, or was shortly before or after.
 NEARBY_S = 5
+#: Faults in which a node may not reach the database that it shares.
+AWAY = ("restart_database", "pause_database", "cut_database_off", "lose_database", "cut_off", "cut_leader_off", "split",
+        "split_and_kill", "one_way", "one_link", "flapping", "slow_link", "two_at_once")
 #: Lines at level ERROR that faults explain.
 EXPLAINED = {
     "no space left": ("full_disk", "full_disk_and_kill"),
     "housekeeping failed": None,
     "this node is not the leader": None,
     "request failed": None,
-    "could not be taken over": ("restart_database", "pause_database"),
-    "no quorum": ("pause_database",),
+    "could not be taken over": AWAY,
+    "cannot show the others": AWAY,
+    "no quorum": ("pause_database", "cut_database_off", "lose_database"),
 }
 
 
