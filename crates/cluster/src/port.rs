@@ -32,6 +32,11 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const MOST_CONNECTIONS: usize = 64;
 /// Connections at most of those that have not shown yet that they are nodes.
 const MOST_UNKNOWN: usize = 64;
+/// Requests that a node may have under way at a time.
+const MOST_STREAMS: u32 = 4096;
+/// Requests at most that a node has given up before they were looked at: after a pause there are many, and to a node
+/// that is known no attack is ascribed.
+const MOST_GIVEN_UP: usize = 4096;
 /// Bytes of a message of raft's at most: one batch of log entries.
 const LARGEST_MESSAGE: usize = 256 << 20;
 /// Bytes of a snapshot's description at most.
@@ -200,7 +205,8 @@ impl Port {
         let served = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(Some(HANDSHAKE))
-            .max_concurrent_streams(4096)
+            .max_concurrent_streams(MOST_STREAMS)
+            .max_pending_accept_reset_streams(MOST_GIVEN_UP)
             .serve_connection(TokioIo::new(stream), service)
             .await;
         if let Err(error) = served {
