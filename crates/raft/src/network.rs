@@ -200,11 +200,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_committed_is_said_along_with_the_next_entries() {
-        let (send, receive) = mpsc::unbounded();
+        let (messages, receive) = mpsc::unbounded();
         // How many entries, and what is committed by then.
         let mut sent = in_company(receive)
             .map(|message| (message.entries.len(), message.leader_commit.map_or(0, |at| at.index)));
-        let say = |entries, commit| send.unbounded_send(message(entries, commit)).unwrap();
+        let say = |entries, commit| messages.unbounded_send(message(entries, commit)).unwrap();
         say(0, 0);
         assert_eq!(sent.next().await, Some((0, 0)), "the first one asks what the peer has");
         say(1, 1);
@@ -215,11 +215,11 @@ mod tests {
         assert!(sent.next().now_or_never().is_none());
         say(0, 4);
         say(0, 5);
-        let before = std::time::Instant::now();
+        let before = tokio::time::Instant::now();
         assert_eq!(sent.next().await, Some((0, 5)), "nothing came in time: the newest goes alone");
         assert!(before.elapsed() >= COMPANY);
         say(0, 6);
-        drop(send);
+        drop(messages);
         assert_eq!(sent.next().await, Some((0, 6)), "at the end, nothing is left unsaid");
         assert_eq!(sent.next().await, None);
     }
