@@ -256,8 +256,10 @@ struct Node {
 /// Only the active node has heard of all the others: another hands the question on, and answers what it knows itself
 /// where there is none.
 async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, EngineError> {
-    if core.cluster().is_some() && core.way_to_active().is_some() {
-        let leader = core.coordination().and_then(Coordination::active).map(|active| active.api_address);
+    if let Some(cluster) = core.cluster()
+        && core.way_to_active().is_some()
+    {
+        let leader = cluster.store.leader_address();
         return Err(BarrierError::Commit(CommitError::NotLeader { leader }).into());
     }
     let settings = core.settings();
@@ -291,10 +293,11 @@ async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, Eng
         // The name of another node's machine is not known here; that of the node is.
         let hostname = if raft_id == cluster.store.raft_id() { this() } else { node_id };
         let heard = status.silence.filter(|_| !status.leader);
+        let version = core.version_of(cluster, raft_id);
         Node {
             last_echo: heard.map(|silence| now.before(silence).rfc3339()),
-            version: core.version_of(cluster, raft_id),
-            upgrade_version: core.version_of(cluster, raft_id),
+            version: version.clone(),
+            upgrade_version: version,
             ..node(hostname, &api_address, &cluster_address, status.leader)
         }
     });
