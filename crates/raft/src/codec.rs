@@ -137,6 +137,12 @@ pub(crate) fn commit_len(commit: &Commit) -> usize {
     points.chain(ranges).chain(writes).chain(counts).fold(0, usize::saturating_add)
 }
 
+/// Bytes that a batch takes.
+pub(crate) fn batch_len(commits: &[Commit]) -> usize {
+    let count = number_len(len_as_number(commits.len()));
+    commits.iter().map(commit_len).fold(count, usize::saturating_add)
+}
+
 /// A list whose length is read first; the length is not trusted for reserving memory.
 fn take_list<T>(
     input: &mut Bytes,
@@ -221,8 +227,7 @@ mod tests {
         fn batches_survive(batch in vec(commit(), 0..5)) {
             let mut out = Vec::new();
             put_batch(&mut out, &batch);
-            let lens: usize = batch.iter().map(commit_len).sum();
-            prop_assert_eq!(out.len(), lens + number_len(batch.len() as u64));
+            prop_assert_eq!(out.len(), batch_len(&batch));
             let mut input = Bytes::from(out);
             prop_assert_eq!(take_batch(&mut input), Ok(batch));
             prop_assert!(input.is_empty());

@@ -13,6 +13,7 @@
     allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")
 )]
 
+mod batch;
 #[cfg(test)]
 mod cluster_tests;
 mod codec;

@@ -10,6 +10,7 @@ use openraft::raft::ClientWriteResult;
 use strongroom_storage::{Commit, CommitError, Index, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use crate::batch::Batch;
 use crate::codec::commit_len;
 use crate::log::Log;
 use crate::options::Options;
@@ -122,7 +123,8 @@ impl Proposer {
             drop(under_way);
             answer(answers, result);
         });
-        if let Err(error) = self.raft.client_write_ff(Command::Batch(commits.into()), Some(reply)).await {
+        if let Err(error) = self.raft.client_write_ff(Command::Batch(Batch::from(commits)), Some(reply)).await
+        {
             tracing::error!(%error, "raft has stopped");
         }
     }

@@ -1,19 +1,19 @@
 //! What the consensus library is told about us. No type of it leaves this crate.
 
 use std::fmt;
-use std::sync::Arc;
 
 use openraft::impls::{BoxedErrorSource, InlineBatch, leader_id_adv};
 use openraft::raft::responder::Responder;
 use openraft::{EntryPayload, OptionalSend, RaftTypeConfig};
 use serde::{Deserialize, Serialize};
-use strongroom_storage::Commit;
+
+use crate::batch::Batch;
 
 /// The log entry's payload: what it asks of the state.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Command {
     /// Commits that share an index and a sync.
-    Batch(Arc<[Commit]>),
+    Batch(Batch),
     /// What was staged takes the place of everything.
     Replace(Staging),
 }
@@ -30,7 +30,7 @@ pub(crate) struct Staging {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Batch(commits) => write!(f, "{} commits", commits.len()),
+            Self::Batch(batch) => write!(f, "{} commits", batch.commits().len()),
             Self::Replace(staging) => write!(f, "replacement by {} entries", staging.entries),
         }
     }

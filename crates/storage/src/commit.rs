@@ -1,12 +1,11 @@
 //! A transaction as data: what was read, what is to be written, and the rule that decides between them.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use crate::{Index, StoreError};
 
 /// All keys from `start` (inclusive) to `end` (exclusive; `None`: to the last key).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRange {
     /// The first key that may be in the range.
     pub start: Vec<u8>,
@@ -52,7 +51,7 @@ fn following(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// One key that was read, and what was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PointRead {
     /// The key.
     pub key: Bytes,
@@ -61,7 +60,7 @@ pub struct PointRead {
 }
 
 /// A range that was read to its end, and what was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeRead {
     /// The range.
     pub range: KeyRange,
@@ -72,7 +71,7 @@ pub struct RangeRead {
 }
 
 /// One key to be written (`Some`) or deleted (`None`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
     /// The key.
     pub key: Bytes,
@@ -81,7 +80,7 @@ pub struct Write {
 }
 
 /// All that one request wants to do to the store, and on which grounds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
     /// Keys read.
     pub points: Vec<PointRead>,

@@ -5,7 +5,8 @@ use std::io;
 use bytes::{Buf, Bytes};
 use openraft::EntryPayload;
 
-use crate::codec::{Malformed, put_batch, put_number, take_batch, take_number};
+use crate::batch::Batch;
+use crate::codec::{Malformed, put_number, take_number};
 use crate::types::{Command, Entry, LeaderId, LogId, Staging};
 
 const VOID_FROM: u8 = 0;
@@ -47,7 +48,7 @@ pub(crate) fn put_entry(out: &mut Vec<u8>, entry: &Entry) -> io::Result<()> {
     put_log_id(out, &entry.log_id);
     match &entry.payload {
         EntryPayload::Blank => {}
-        EntryPayload::Normal(Command::Batch(commits)) => put_batch(out, commits),
+        EntryPayload::Normal(Command::Batch(batch)) => out.extend_from_slice(batch.encoded()),
         EntryPayload::Normal(Command::Replace(staging)) => {
             put_number(out, staging.id);
             put_number(out, staging.entries);
@@ -78,7 +79,7 @@ pub(crate) fn take_record(mut input: Bytes) -> Result<Record, Malformed> {
     let log_id = take_log_id(&mut input)?;
     let payload = match kind {
         BLANK => EntryPayload::Blank,
-        NORMAL => EntryPayload::Normal(Command::Batch(take_batch(&mut input)?.into())),
+        NORMAL => EntryPayload::Normal(Command::Batch(Batch::decode(std::mem::take(&mut input))?)),
         REPLACE => {
             let staging = Staging { id: take_number(&mut input)?, entries: take_number(&mut input)? };
             EntryPayload::Normal(Command::Replace(staging))
@@ -93,14 +94,15 @@ pub(crate) fn take_record(mut input: Bytes) -> Result<Record, Malformed> {
     if input.is_empty() { Ok(Record::Entry(Entry { log_id, payload })) } else { Err(Malformed) }
 }
 
-/// About how many bytes an entry keeps in memory.
+/// About how many bytes an entry keeps in memory, at most: what was received shares that of its encoded form.
 pub(crate) fn weight(entry: &Entry) -> usize {
     const OVERHEAD: usize = 200;
     match &entry.payload {
-        EntryPayload::Normal(Command::Batch(commits)) => commits
+        EntryPayload::Normal(Command::Batch(batch)) => batch
+            .commits()
             .iter()
             .map(|commit| commit.size().saturating_add(OVERHEAD))
-            .fold(OVERHEAD, usize::saturating_add),
+            .fold(OVERHEAD.saturating_add(batch.encoded().len()), usize::saturating_add),
         EntryPayload::Normal(Command::Replace(_)) | EntryPayload::Blank | EntryPayload::Membership(_) => {
             OVERHEAD
         }

@@ -224,7 +224,8 @@ impl State {
             EntryPayload::Normal(Command::Replace(_)) => {
                 return Err(StoreError::Failed("a replacement is no batch of commits".to_owned()));
             }
-            EntryPayload::Normal(Command::Batch(commits)) => {
+            EntryPayload::Normal(Command::Batch(batch)) => {
+                let commits = batch.commits().clone();
                 // Shows the commits of this entry to those behind them, which carry the same index.
                 let latest = current.view(index);
                 let mut outcomes = Vec::with_capacity(commits.len());
