@@ -18,6 +18,7 @@ use strongroom_seal::{CombineError, Offer, RandomError, Share, ShareCollector, S
 use strongroom_storage::MIGRATING;
 use zeroize::Zeroizing;
 
+use crate::cluster::NewestIndex;
 use crate::mounts::NewMount;
 use crate::policies::write_builtin;
 use crate::tokens::{NewToken, TokenEntry};
@@ -59,7 +60,6 @@ impl Default for RotationConfig {
 }
 
 /// The cluster, while unsealed.
-#[derive(Clone, Debug)]
 pub struct Standing {
     /// Its name.
     pub cluster_name: String,
@@ -67,6 +67,7 @@ pub struct Standing {
     pub cluster_id: String,
     /// Since when this node serves.
     pub active_since: Moment,
+    pub(crate) newest_index: NewestIndex,
 }
 
 /// What `sys/key-status` answers.
@@ -376,6 +377,7 @@ impl Core {
             cluster_name: config.cluster_name.clone(),
             cluster_id: config.cluster_id.clone(),
             active_since: self.environment.clock.now(),
+            newest_index: NewestIndex::default(),
         })));
         tracing::info!("vault is unsealed");
         if let Err(error) = self.enter_cluster().await {

@@ -4,8 +4,10 @@
 //! Source: Vault's documentation, "Consistency" (`X-Vault-Index`, `X-Vault-Inconsistent`). The header is the base64 of
 //! `v1:CLUSTER:INDEX:0:HMAC`, as the clients' libraries parse it in order to compare and merge them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -47,6 +49,24 @@ impl Freshness {
     }
 }
 
+/// The header of the newest index: all writes of a log entry answer with the same one.
+#[derive(Default)]
+pub(crate) struct NewestIndex(ArcSwapOption<(Index, String)>);
+
+impl NewestIndex {
+    /// The header of `index`, made where it is not the newest known.
+    fn header(&self, index: Index, make: impl FnOnce() -> String) -> String {
+        match &*self.0.load() {
+            Some(known) if known.0 == index => known.1.clone(),
+            _ => {
+                let header = make();
+                self.0.store(Some(Arc::new((index, header.clone()))));
+                header
+            }
+        }
+    }
+}
+
 impl Core {
     /// Whether this standby may answer a read by itself, as far as its cluster goes.
     pub(crate) fn freshness(&self) -> Freshness {
@@ -64,9 +84,11 @@ impl Core {
     /// The index as clients present it; `None` where there is no cluster.
     pub(crate) fn index_header(&self, index: Index) -> Option<(String, String)> {
         let node = self.cluster()?;
-        let salt = self.token_salt.load();
-        let text = signed(salt.as_deref()?, &format!("v1:{}:{index}:0", node.store.cluster_id()));
-        Some((INDEX.to_owned(), STANDARD.encode(text)))
+        let (standing, salt) = (self.standing()?, self.token_salt.load_full()?);
+        let header = standing.newest_index.header(index, || {
+            STANDARD.encode(signed(&salt, &format!("v1:{}:{index}:0", node.store.cluster_id())))
+        });
+        Some((INDEX.to_owned(), header))
     }
 
     /// The newest index of this cluster that the client presents; 0 for none.
@@ -117,4 +139,20 @@ impl Core {
 fn signed(salt: &hmac::Key, said: &str) -> String {
     let tag = hmac::sign(salt, format!("{INDEX}:{said}").as_bytes());
     format!("{said}:{}", to_hex(tag.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_made_once_for_all_writes_of_an_entry() {
+        let newest = NewestIndex::default();
+        let never = || unreachable!("it is known");
+        assert_eq!(newest.header(7, || "seven".to_owned()), "seven");
+        assert_eq!(newest.header(7, never), "seven");
+        assert_eq!(newest.header(8, || "eight".to_owned()), "eight");
+        assert_eq!(newest.header(8, never), "eight");
+        assert_eq!(newest.header(7, || "an older one".to_owned()), "an older one");
+    }
 }

@@ -22,7 +22,7 @@ use crate::snapshots::ObjectStore;
 
 pub use autopilot::{AutopilotConfig, AutopilotServer, AutopilotState};
 pub use coordination::Coordination;
-pub(crate) use freshness::Freshness;
+pub(crate) use freshness::{Freshness, NewestIndex};
 pub use joining::{Admission, Answered, Challenge};
 pub(crate) use membership::KeptAuthority;
 
