@@ -81,7 +81,7 @@ impl Options {
             bootstrap: true,
             transport: Arc::new(Isolated),
             cache_size: 32 << 20,
-            memtable_size: 16 << 20,
+            memtable_size: 32 << 20,
             segment_size: 8 * MIB,
             log_cache_size: 4 << 20,
             snapshot_threshold: 8192,
