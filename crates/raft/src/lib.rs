@@ -17,6 +17,7 @@ mod batch;
 #[cfg(test)]
 mod cluster_tests;
 mod codec;
+mod company;
 mod directory;
 mod files;
 mod handover;

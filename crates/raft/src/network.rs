@@ -18,6 +18,7 @@ use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::company::Coming;
 use crate::peers::{Peer, Rpc, Transport, TransportError};
 use crate::state::SnapshotStream;
 use crate::types::{LeaderId, Node, Types, Vote};
@@ -25,14 +26,20 @@ use crate::types::{LeaderId, Node, Types, Vote};
 /// How long a message waits for company that only says what is committed by now. With more writes to come, the next
 /// message says so too, and nothing is gained by sending two; without, this is how much later followers hear of it.
 const COMPANY: Duration = Duration::from_millis(1);
+/// How many times as long it waits at most while an entry is being put together.
+const WHILE_COMING: u32 = 4;
 
 /// Makes the ways to peers.
 #[derive(Clone)]
-pub(crate) struct Peers(pub(crate) Arc<dyn Transport>);
+pub(crate) struct Peers {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) coming: Arc<Coming>,
+}
 
 /// The way to one peer.
 pub(crate) struct Link {
     transport: Arc<dyn Transport>,
+    coming: Arc<Coming>,
     peer: Peer,
 }
 
@@ -45,7 +52,7 @@ impl RaftNetworkFactory<Types> for Peers {
             node_id: node.name.clone(),
             cluster_address: node.cluster_address.clone(),
         };
-        Link { transport: self.0.clone(), peer }
+        Link { transport: self.transport.clone(), coming: self.coming.clone(), peer }
     }
 }
 
@@ -93,17 +100,20 @@ type Appended = Result<StreamAppendResult<Types>, RPCError<Types>>;
 /// The messages, but for those whose company says the same.
 fn in_company(
     messages: impl Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    coming: Arc<Coming>,
 ) -> BoxStream<'static, AppendEntriesRequest<Types>> {
-    Box::pin(unfold((messages, false), async |(mut messages, begun)| {
+    Box::pin(unfold((messages, coming, false), async |(mut messages, coming, begun)| {
         let mut message = messages.next().await?;
+        let mut waits = WHILE_COMING;
         // The first one may be there to find out what the peer has.
         while begun && message.entries.is_empty() {
             match tokio::time::timeout(COMPANY, messages.next()).await {
                 Ok(Some(next)) => message = next,
+                Err(_) if waits > 1 && coming.is_soon() => waits = waits.saturating_sub(1),
                 Ok(None) | Err(_) => break,
             }
         }
-        Some((message, (messages, true)))
+        Some((message, (messages, coming, true)))
     }))
 }
 
@@ -126,7 +136,8 @@ impl RaftNetworkV2<Types> for Link {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
-        stream_append_sequential(self, in_company(input), option)
+        let coming = self.coming.clone();
+        stream_append_sequential(self, in_company(input, coming), option)
     }
 
     async fn vote(
@@ -198,11 +209,12 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_is_committed_is_said_along_with_the_next_entries() {
         let (messages, receive) = mpsc::unbounded();
         // How many entries, and what is committed by then.
-        let mut sent = in_company(receive)
+        let coming = Arc::<Coming>::default();
+        let mut sent = in_company(receive, coming.clone())
             .map(|message| (message.entries.len(), message.leader_commit.map_or(0, |at| at.index)));
         let say = |entries, commit| messages.unbounded_send(message(entries, commit)).unwrap();
         say(0, 0);
@@ -218,9 +230,18 @@ mod tests {
         let before = tokio::time::Instant::now();
         assert_eq!(sent.next().await, Some((0, 5)), "nothing came in time: the newest goes alone");
         assert!(before.elapsed() >= COMPANY);
+        coming.set(true);
         say(0, 6);
+        assert!(tokio::time::timeout(COMPANY * 2, sent.next()).await.is_err(), "an entry is about to leave");
+        say(1, 7);
+        assert_eq!(sent.next().await, Some((1, 7)));
+        say(0, 8);
+        let before = tokio::time::Instant::now();
+        assert_eq!(sent.next().await, Some((0, 8)), "it does not leave after all");
+        assert!(before.elapsed() >= COMPANY * WHILE_COMING);
+        say(0, 9);
         drop(messages);
-        assert_eq!(sent.next().await, Some((0, 6)), "at the end, nothing is left unsaid");
+        assert_eq!(sent.next().await, Some((0, 9)), "at the end, nothing is left unsaid");
         assert_eq!(sent.next().await, None);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::Raft;
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardToLeader};
 use openraft::raft::ClientWriteResult;
 use strongroom_storage::{Commit, CommitError, Index, StoreError};
@@ -12,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::batch::Batch;
 use crate::codec::commit_len;
+use crate::company::{Coming, Company};
 use crate::log::Log;
 use crate::options::Options;
 use crate::space::Space;
@@ -45,6 +47,8 @@ pub(crate) struct Proposer {
     pub(crate) queue: mpsc::Receiver<Pending>,
     /// Taken from the queue, beyond what fitted into the last entry.
     waiting: VecDeque<Pending>,
+    company: Company,
+    coming: Arc<Coming>,
     under_way: Arc<Semaphore>,
     depth: u32,
     /// Bytes of the entries under way.
@@ -59,6 +63,7 @@ impl Proposer {
         log: Log,
         space: Arc<Space>,
         queue: mpsc::Receiver<Pending>,
+        coming: Arc<Coming>,
         options: &Options,
     ) -> Self {
         let depth = u32::try_from(options.pipeline_depth).unwrap_or(u32::MAX).min(64);
@@ -68,6 +73,8 @@ impl Proposer {
             space,
             queue,
             waiting: VecDeque::new(),
+            company: Company::default(),
+            coming,
             under_way: Arc::new(Semaphore::new(usize::try_from(depth).unwrap_or(1))),
             depth,
             bytes_under_way: Arc::default(),
@@ -81,20 +88,21 @@ impl Proposer {
         while let Ok(permit) = self.under_way.clone().acquire_owned().await {
             let Some(batch) = self.next_batch().await else { break };
             self.propose(batch, permit).await;
+            self.coming.set(false);
         }
         let _ = self.under_way.acquire_many(self.depth).await;
     }
 
     /// The next entry's commits; `None` when there will be no more.
     async fn next_batch(&mut self) -> Option<Vec<Pending>> {
+        self.take_queued();
         if self.waiting.is_empty() {
             self.waiting.push_back(self.queue.recv().await?);
+        } else if self.has_peers() {
+            self.coming.set(true);
+            self.company.gather(&mut self.waiting, &mut self.queue, self.max_commits).await;
         }
-        while self.waiting.len() < self.max_commits
-            && let Ok(pending) = self.queue.try_recv()
-        {
-            self.waiting.push_back(pending);
-        }
+        self.take_queued();
         let mut size = 0usize;
         let fitting = self.waiting.iter().take(self.max_commits).take_while(|pending| {
             size = size.saturating_add(pending.size);
@@ -102,7 +110,22 @@ impl Proposer {
         });
         // One that is larger than the limit by itself goes alone.
         let count = fitting.count().max(1);
+        self.company.leave(count);
         Some(self.waiting.drain(..count).collect())
+    }
+
+    fn take_queued(&mut self) {
+        while self.waiting.len() < self.max_commits
+            && let Ok(pending) = self.queue.try_recv()
+        {
+            self.waiting.push_back(pending);
+        }
+    }
+
+    /// Whether an entry goes to other nodes, too.
+    fn has_peers(&self) -> bool {
+        let metrics = self.raft.metrics();
+        metrics.borrow_watched().membership_config.membership().nodes().nth(1).is_some()
     }
 
     async fn propose(&self, batch: Vec<Pending>, permit: OwnedSemaphorePermit) {

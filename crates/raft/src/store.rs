@@ -14,6 +14,7 @@ use strongroom_storage::{Commit, CommitError, Index, Observer, Snapshot, Store, 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::company::Coming;
 use crate::directory::{Directory, Identity};
 use crate::files::sync_directory;
 use crate::log::Log;
@@ -130,13 +131,14 @@ impl RaftStore {
         }
         log.prepare_next();
         let config = Arc::new(config(&options, &identity)?);
-        let peers = Peers(options.transport.clone());
+        let coming = Arc::<Coming>::default();
+        let peers = Peers { transport: options.transport.clone(), coming: coming.clone() };
         let raft = Raft::new(identity.raft_id, config, peers, log.clone(), Machine(state.clone()))
             .await
             .map_err(|error| OpenError::Start(error.to_string()))?;
         let space = Arc::new(space);
         let (proposals, queue) = mpsc::channel(QUEUE);
-        let proposer = Proposer::new(raft.clone(), log.clone(), space.clone(), queue, &options);
+        let proposer = Proposer::new(raft.clone(), log.clone(), space.clone(), queue, coming, &options);
         let (stop, stopped) = watch::channel(false);
         let maintenance = Maintenance::new(raft.clone(), log.clone(), state.clone(), space.clone(), &options);
         let store = Self {

@@ -1,0 +1,151 @@
+//! How long an entry waits for more commits to go into it.
+//!
+//! With peers, an entry costs a message to each, a sync on each and an answer from each, whatever is in it. Callers who
+//! have just been answered mostly come back at once with their next question; an entry that leaves without them has
+//! them wait for the next one, and callers end up in two halves that take turns. So an entry waits for most of those
+//! who were in the last one, for a moment that is short beside what it takes. One node alone has no such cost, and
+//! does not wait.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
+
+/// How long an entry waits at most.
+const PATIENCE: Duration = Duration::from_millis(1);
+/// How often the entries that do not wait are doubled at most. After some that waited in vain one after the other,
+/// callers seem to come in their own time.
+const MOST_DOUBLINGS: u32 = 6;
+
+/// Whether an entry is being put together, and will leave within moments.
+#[derive(Debug, Default)]
+pub(crate) struct Coming(AtomicBool);
+
+impl Coming {
+    pub(crate) fn is_soon(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, soon: bool) {
+        self.0.store(soon, Ordering::Relaxed);
+    }
+}
+
+/// Who is expected.
+#[derive(Debug, Default)]
+pub(crate) struct Company {
+    /// How many were in the last entry.
+    last: usize,
+    /// How many waited in vain since one did not.
+    in_vain: u32,
+    /// Entries yet to leave without waiting.
+    no_wait: u32,
+}
+
+impl Company {
+    /// Waits for those who are expected to join the `waiting`, but no more than `most` in all.
+    pub(crate) async fn gather<T>(
+        &mut self,
+        waiting: &mut VecDeque<T>,
+        queue: &mut Receiver<T>,
+        most: usize,
+    ) {
+        if let Some(fewer) = self.no_wait.checked_sub(1) {
+            self.no_wait = fewer;
+            return;
+        }
+        let known = self.last.saturating_add(waiting.len());
+        // Three of four: some have left, or are late, and the others need not wait for them.
+        let expected = known.saturating_sub(known / 4).min(most);
+        let gathered = tokio::time::timeout(PATIENCE, async {
+            while waiting.len() < expected
+                && let Some(next) = queue.recv().await
+            {
+                waiting.push_back(next);
+            }
+        });
+        if gathered.await.is_ok() {
+            self.in_vain = 0;
+        } else {
+            self.no_wait = 1u32.wrapping_shl(self.in_vain).saturating_sub(1);
+            self.in_vain = self.in_vain.saturating_add(1).min(MOST_DOUBLINGS);
+        }
+    }
+
+    /// Takes note of how many go with an entry.
+    pub(crate) fn leave(&mut self, count: usize) {
+        self.last = count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::{Sender, channel};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    struct Callers {
+        company: Company,
+        waiting: VecDeque<u32>,
+        queue: Receiver<u32>,
+        ask: Sender<u32>,
+    }
+
+    impl Callers {
+        /// Of which some wait, and others were in the last entry.
+        fn new(waiting: u32, last: usize) -> Self {
+            let (ask, queue) = channel(100);
+            let company = Company { last, ..Company::default() };
+            Self { company, waiting: (0..waiting).collect(), queue, ask }
+        }
+
+        /// How long it took to gather them, and how many there are.
+        async fn gather(&mut self, most: usize) -> (Duration, usize) {
+            let began = Instant::now();
+            self.company.gather(&mut self.waiting, &mut self.queue, most).await;
+            (began.elapsed(), self.waiting.len())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn most_of_the_last_entrys_callers_are_waited_for() {
+        let mut callers = Callers::new(30, 34);
+        let ask = callers.ask.clone();
+        let back = tokio::spawn(async move {
+            for caller in 0..34 {
+                tokio::task::yield_now().await;
+                ask.send(caller).await.unwrap();
+            }
+        });
+        assert_eq!(callers.gather(1000).await, (Duration::ZERO, 48));
+        back.await.unwrap();
+        assert_eq!(callers.gather(40).await, (Duration::ZERO, 48), "no more are taken than fit");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_long_for_callers_who_do_not_come_back() {
+        let mut callers = Callers::new(2, 30);
+        for not_waiting in [0, 1, 3, 7, 15, 31, 63, 63] {
+            assert_eq!(callers.gather(1000).await, (PATIENCE, 2));
+            for _ in 0..not_waiting {
+                assert_eq!(callers.gather(1000).await, (Duration::ZERO, 2));
+            }
+        }
+        callers.waiting.extend(0..100);
+        callers.company.no_wait = 0;
+        assert_eq!(callers.gather(1000).await, (Duration::ZERO, 102), "they are all there");
+        callers.waiting.truncate(2);
+        for _ in 0..2 {
+            assert_eq!(callers.gather(1000).await, (PATIENCE, 2), "waiting once in vain means nothing");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_is_closed_is_not_waited_for() {
+        let mut callers = Callers::new(1, 30);
+        (_, callers.queue) = channel(1);
+        assert_eq!(callers.gather(1000).await, (Duration::ZERO, 1));
+    }
+}
