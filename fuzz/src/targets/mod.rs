@@ -31,7 +31,7 @@ pub const TARGETS: &[Target] = &[
     shamir::COMBINE,
     keyring::OPEN,
     keyring::UNWRAP,
-    storage::COMMIT,
+    storage::RANGE,
     raft::LOG,
     pattern::CAPTURES,
     audit::RECORD,

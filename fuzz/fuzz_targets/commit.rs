@@ -1,5 +1,0 @@
-//! `commit`, guided by coverage.
-
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| strongroom_fuzz::run("commit", input));

@@ -1,0 +1,5 @@
+//! `key_range`, guided by coverage.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| strongroom_fuzz::run("key_range", input));
