@@ -186,6 +186,18 @@ impl Core {
     }
 }
 
+impl Etcd {
+    /// Etcd makes the change that takes it over its quota, and answers it in the words in which it refuses those after
+    /// it: the head tells which it was. The answer came after the fact, so that nothing is under way any more.
+    async fn settle_full(&self, batch: &Batch, text: String) -> Result<(), ApplyError> {
+        match self.core.state().await {
+            Ok(state) if state.head.fence == batch.fence && state.head.index == batch.to => Ok(()),
+            Ok(_) => Err(ApplyError::NoSpace(text)),
+            Err(error) => Err(ApplyError::Unknown(format!("{text}; then {error}"))),
+        }
+    }
+}
+
 #[async_trait]
 impl Database for Etcd {
     async fn head(&self) -> Result<Head, StoreError> {
@@ -222,8 +234,12 @@ impl Database for Etcd {
 
     async fn apply(&self, batch: &Batch) -> Result<(), ApplyError> {
         let transaction = self.transaction(batch).map_err(|error| ApplyError::Refused(error.to_string()))?;
-        let answer = self.core.client.write(&transaction).await?;
-        if answer.succeeded { Ok(()) } else { Err(ApplyError::Overtaken) }
+        match self.core.client.write(&transaction).await.map_err(ApplyError::from) {
+            Ok(answer) if answer.succeeded => Ok(()),
+            Ok(_) => Err(ApplyError::Overtaken),
+            Err(ApplyError::NoSpace(text)) => self.settle_full(batch, text).await,
+            Err(error) => Err(error),
+        }
     }
 
     async fn claim(&self, me: &Active, span: Duration, by_force: bool) -> Result<Claim, StoreError> {

@@ -7,6 +7,7 @@ use strongroom_etcd::{Etcd, Options};
 use strongroom_shared::{ApplyError, Database};
 use strongroom_storage::KeyRange;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
 
 use crate::server::{Server, until};
 use crate::{batch, granted, node};
@@ -73,6 +74,33 @@ async fn a_full_database_says_so() {
     };
     assert!(matches!(&refused, ApplyError::NoSpace(text) if text.contains("space")), "{refused:?}");
     assert_eq!(etcd.head().await.unwrap().index, index, "nothing was written, and reads go on");
+}
+
+/// The change that makes a database too large is made, and answered in the same words as those after it that are not:
+/// several clients at once come upon it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_made_a_database_full_is_not_said_to_be_missing() {
+    let server = Server::start_with("http", &["--quota-backend-bytes", "8388608"].map(str::to_owned));
+    let mut stores = Vec::new();
+    for number in 0..16 {
+        stores.push((number, server.open(&format!("full-{number}")).await));
+    }
+    let mut writers = JoinSet::new();
+    for (number, etcd) in stores {
+        writers.spawn(async move {
+            let large = "x".repeat(64 << 10);
+            let mut index = 0;
+            while index < 1024 && etcd.apply(&batch(0, index, &[("a", large.as_str())])).await.is_ok() {
+                index += 1;
+            }
+            (number, index, etcd.head().await.unwrap().index)
+        });
+    }
+    while let Some(written) = writers.join_next().await {
+        let (number, said, found) = written.unwrap();
+        assert!(said < 1024, "it is never full");
+        assert_eq!(said, found, "writer {number}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
