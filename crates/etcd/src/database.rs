@@ -191,8 +191,10 @@ impl Etcd {
     /// it: the head tells which it was. The answer came after the fact, so that nothing is under way any more.
     async fn settle_full(&self, batch: &Batch, text: String) -> Result<(), ApplyError> {
         match self.core.state().await {
+            Ok(state) if state.head.index == batch.from => Err(ApplyError::NoSpace(text)),
             Ok(state) if state.head.fence == batch.fence && state.head.index == batch.to => Ok(()),
-            Ok(_) => Err(ApplyError::NoSpace(text)),
+            // Another has written since, or this node in another place.
+            Ok(_) => Err(ApplyError::Unknown(text)),
             Err(error) => Err(ApplyError::Unknown(format!("{text}; then {error}"))),
         }
     }
