@@ -1,151 +1,218 @@
-//! Storage keys: compact, ordered, one byte of space, a scope, one byte of table, then the table's own key.
+//! Keys of tables: compact and ordered.
 
 use std::fmt::Write as _;
 
-/// The part of the key space that a reader or writer is confined to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Scope(Vec<u8>);
-
-impl Scope {
-    const CORE: u8 = 1;
-    const MOUNT: u8 = 2;
-
-    /// What the core keeps: mounts, policies, tokens, leases.
-    pub fn core() -> Self {
-        Self(vec![Self::CORE])
-    }
-
-    /// What one mount keeps. Mount numbers are never used twice, so a scope dies with its mount.
-    pub fn mount(number: u64) -> Self {
-        let mut bytes = vec![Self::MOUNT];
-        bytes.extend_from_slice(&number.to_be_bytes());
-        Self(bytes)
-    }
-
-    /// A part of this scope set apart by a number: what is kept for one token, for instance.
-    #[must_use]
-    pub fn part(&self, name: &[u8]) -> Self {
-        let mut bytes = self.0.clone();
-        bytes.extend_from_slice(name);
-        Self(bytes)
-    }
-
-    /// The bytes that every key of the scope begins with.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// Where the seal keeps what is needed before there are keys; entries here are not sealed by the barrier.
-pub const BOOTSTRAP: u8 = 0;
+use crate::NamespaceId;
 
 /// The name of the bootstrap entry that says how the seal works: there from the first commit on.
 pub const SEAL_CONFIG: &str = "seal-config";
 
-/// What a table's entries are found by. The encoding keeps the order, and no key is a prefix of another unless its
-/// text is.
+/// Keys of entries that belong to no namespace of their own: those of the server as a whole, and those of mounts.
+pub enum Plain {}
+
+/// Keys of entries of one namespace, which come before the table in storage: a namespace is a range of keys.
+pub enum ByNamespace {}
+
+/// A key by which a table's entries are found. The encoding keeps the order, and no key is a prefix of another unless
+/// its text is.
 pub trait TableKey {
     /// The owned form that scans return.
     type Owned;
 
-    /// Appends the encoded key.
+    /// Whether the entries are those of one namespace ([`ByNamespace`]) or not ([`Plain`]).
+    type Realm;
+
+    /// The namespace of the entry.
+    fn namespace(&self) -> NamespaceId {
+        NamespaceId::SERVER
+    }
+
+    /// Appends the encoded key, without its namespace.
     fn encode(&self, out: &mut Vec<u8>);
 
-    /// Reads an encoded key; `None` when it is not one.
-    fn decode(bytes: &[u8]) -> Option<Self::Owned>;
+    /// Reads an encoded key of a namespace; `None` when it is not one.
+    fn decode(namespace: NamespaceId, bytes: &[u8]) -> Option<Self::Owned>;
 }
 
 impl TableKey for str {
     type Owned = String;
+    type Realm = Plain;
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.as_bytes());
     }
 
-    fn decode(bytes: &[u8]) -> Option<String> {
+    fn decode(_namespace: NamespaceId, bytes: &[u8]) -> Option<String> {
         std::str::from_utf8(bytes).ok().map(str::to_owned)
     }
 }
 
 impl TableKey for String {
     type Owned = Self;
+    type Realm = Plain;
 
     fn encode(&self, out: &mut Vec<u8>) {
         self.as_str().encode(out);
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        str::decode(bytes)
+    fn decode(namespace: NamespaceId, bytes: &[u8]) -> Option<Self> {
+        str::decode(namespace, bytes)
     }
 }
 
-impl TableKey for u64 {
+impl TableKey for u32 {
     type Owned = Self;
+    type Realm = Plain;
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.to_be_bytes());
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(_namespace: NamespaceId, bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self::from_be_bytes)
+    }
+}
+
+impl TableKey for crate::MountId {
+    type Owned = Self;
+    type Realm = Plain;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.get().encode(out);
+    }
+
+    fn decode(namespace: NamespaceId, bytes: &[u8]) -> Option<Self> {
+        u32::decode(namespace, bytes).map(Self::new)
+    }
+}
+
+impl TableKey for u64 {
+    type Owned = Self;
+    type Realm = Plain;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_be_bytes());
+    }
+
+    fn decode(_namespace: NamespaceId, bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self::from_be_bytes)
     }
 }
 
 impl TableKey for () {
     type Owned = ();
+    type Realm = Plain;
 
     fn encode(&self, _out: &mut Vec<u8>) {}
 
-    fn decode(bytes: &[u8]) -> Option<()> {
+    fn decode(_namespace: NamespaceId, bytes: &[u8]) -> Option<()> {
         bytes.is_empty().then_some(())
     }
 }
 
 impl<const N: usize> TableKey for [u8; N] {
     type Owned = Self;
+    type Realm = Plain;
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(_namespace: NamespaceId, bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok()
     }
 }
 
 /// A fixed-width number, then anything.
-impl<K: TableKey + ?Sized> TableKey for (u64, &K) {
+impl<K: TableKey<Realm = Plain> + ?Sized> TableKey for (u64, &K) {
     type Owned = (u64, K::Owned);
+    type Realm = Plain;
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.0.to_be_bytes());
         self.1.encode(out);
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self::Owned> {
+    fn decode(namespace: NamespaceId, bytes: &[u8]) -> Option<Self::Owned> {
         let (number, rest) = bytes.split_first_chunk::<8>()?;
-        Some((u64::from_be_bytes(*number), K::decode(rest)?))
+        Some((u64::from_be_bytes(*number), K::decode(namespace, rest)?))
+    }
+}
+
+/// A namespace by itself: the beginning of all its keys.
+impl TableKey for NamespaceId {
+    type Owned = Self;
+    type Realm = ByNamespace;
+
+    fn namespace(&self) -> NamespaceId {
+        *self
+    }
+
+    fn encode(&self, _out: &mut Vec<u8>) {}
+
+    fn decode(namespace: NamespaceId, bytes: &[u8]) -> Option<Self> {
+        bytes.is_empty().then_some(namespace)
+    }
+}
+
+/// A key within a namespace.
+impl<K: TableKey<Realm = Plain> + ?Sized> TableKey for (NamespaceId, &K) {
+    type Owned = (NamespaceId, K::Owned);
+    type Realm = ByNamespace;
+
+    fn namespace(&self) -> NamespaceId {
+        self.0
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.1.encode(out);
+    }
+
+    fn decode(namespace: NamespaceId, bytes: &[u8]) -> Option<Self::Owned> {
+        Some((namespace, K::decode(namespace, bytes)?))
+    }
+}
+
+/// Fixed-width bytes within a namespace, then anything.
+impl<const N: usize, K: TableKey<Realm = Plain> + ?Sized> TableKey for (NamespaceId, [u8; N], &K) {
+    type Owned = (NamespaceId, [u8; N], K::Owned);
+    type Realm = ByNamespace;
+
+    fn namespace(&self) -> NamespaceId {
+        self.0
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.1);
+        self.2.encode(out);
+    }
+
+    fn decode(namespace: NamespaceId, bytes: &[u8]) -> Option<Self::Owned> {
+        let (first, rest) = bytes.split_first_chunk::<N>()?;
+        Some((namespace, *first, K::decode(namespace, rest)?))
     }
 }
 
 /// Fixed-width bytes, then anything.
-impl<const N: usize, K: TableKey + ?Sized> TableKey for ([u8; N], &K) {
+impl<const N: usize, K: TableKey<Realm = Plain> + ?Sized> TableKey for ([u8; N], &K) {
     type Owned = ([u8; N], K::Owned);
+    type Realm = Plain;
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.0);
         self.1.encode(out);
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self::Owned> {
+    fn decode(namespace: NamespaceId, bytes: &[u8]) -> Option<Self::Owned> {
         let (first, rest) = bytes.split_first_chunk::<N>()?;
-        Some((*first, K::decode(rest)?))
+        Some((*first, K::decode(namespace, rest)?))
     }
 }
 
 /// A text, then anything, with a NUL between: texts that come from requests never hold one.
-impl<K: TableKey + ?Sized> TableKey for (&str, &K) {
+impl<K: TableKey<Realm = Plain> + ?Sized> TableKey for (&str, &K) {
     type Owned = (String, K::Owned);
+    type Realm = Plain;
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.0.as_bytes());
@@ -153,11 +220,11 @@ impl<K: TableKey + ?Sized> TableKey for (&str, &K) {
         self.1.encode(out);
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self::Owned> {
+    fn decode(namespace: NamespaceId, bytes: &[u8]) -> Option<Self::Owned> {
         let end = bytes.iter().position(|byte| *byte == 0)?;
         let (text, rest) = bytes.split_at_checked(end)?;
         let rest = rest.get(1..)?;
-        Some((str::decode(text)?, K::decode(rest)?))
+        Some((str::decode(namespace, text)?, K::decode(namespace, rest)?))
     }
 }
 

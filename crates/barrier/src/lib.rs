@@ -1,13 +1,19 @@
 //! The barrier: everything above it is plaintext and typed, everything below it is sealed bytes.
 //!
 //! [`Barrier`] holds the [`Keyring`] while unsealed, and a bounded cache of opened entries. A request reads through
-//! a [`View`] or a [`Txn`], both at one commit index; a [`Table`] names what is kept where. A `Txn` collects writes,
-//! seals them with the storage key as associated data, and commits them in one step.
+//! a [`View`] or a [`Txn`], both at one commit index; a [`Table`] names the entries of one kind and their space. A `Txn`
+//! collects writes, seals them with the storage key as associated data, and commits them in one step. An engine gets a
+//! [`MountView`] or [`MountTxn`], which reach its own mount's tables only.
+//!
+//! The barrier does not decide who may read what, and does not retry: a transaction whose ground has moved fails with
+//! [`BarrierError::Conflict`], and its request is decided again.
 
 mod cache;
 mod codec;
+mod id;
 mod key;
 mod keyring;
+mod space;
 mod table;
 mod txn;
 mod view;
@@ -20,11 +26,16 @@ use strongroom_stdx::Entropy;
 use strongroom_storage::{CommitError, Index, Observer, Store, StoreError};
 
 pub use codec::Stored;
-pub use key::{BOOTSTRAP, SEAL_CONFIG, Scope, TableKey};
+pub use id::{MountId, NamespaceId};
+pub use key::{ByNamespace, Plain, SEAL_CONFIG, TableKey};
 pub use keyring::{Keyring, KeyringError, MOST_OPERATIONS, Term, TermInfo, unwrap_key, wrap_key};
-pub use table::Table;
-pub use txn::{Txn, bootstrap_key};
-pub use view::{Reads, View};
+pub use space::{
+    Admits, BOOTSTRAP, CoreLocal, CoreSpace, KeyPlace, MountLocal, MountPlace, MountSpace, OfMount, Owner,
+    Server, Space,
+};
+pub use table::{Table, TableId, Writes, assert_distinct};
+pub use txn::{MountTxn, Txn, bootstrap_key};
+pub use view::{Found, FullKey, FullRange, MountReads, MountView, Reads, View};
 
 use cache::Cache;
 

@@ -6,8 +6,25 @@ use strongroom_storage::InMemory;
 
 use super::*;
 
-const NAMES: Table<str, String> = Table::new(1);
-const NUMBERS: Table<(u64, &str), String> = Table::new(2);
+tables! {
+    NAMES: Table<CoreSpace, str, String> = 1;
+    NUMBERS: Table<CoreSpace, (u64, &str), String> = 2;
+    BY_NAMESPACE: Table<CoreLocal, (NamespaceId, &str), String> = 3;
+}
+
+/// Tables of a mount.
+mod of_mount {
+    use crate::{MountLocal, MountSpace, Table, tables};
+
+    tables! {
+        pub(super) NAMES: Table<MountSpace, str, String> = 1;
+        pub(super) SESSIONS: Table<MountLocal, str, String> = 2;
+    }
+}
+
+const fn place(namespace: u32, mount: u32, local: bool) -> MountPlace {
+    MountPlace { namespace: NamespaceId::new(namespace), mount: MountId::new(mount), local }
+}
 
 fn open() -> Arc<Barrier> {
     let barrier = Barrier::new(Arc::new(InMemory::new()), Entropy::system(), 1 << 20);
@@ -87,16 +104,68 @@ async fn a_range_read_to_its_end_admits_no_newcomer() {
 }
 
 #[tokio::test]
-async fn scopes_do_not_see_each_other() {
+async fn mounts_and_namespaces_do_not_see_each_other() {
     let barrier = open();
     let txn = barrier.transaction(barrier.view());
-    NAMES.put(&txn.scoped(Scope::mount(1)), "a", "one".into()).unwrap();
-    NAMES.put(&txn.scoped(Scope::mount(2)), "a", "two".into()).unwrap();
+    let places = [place(1, 1, false), place(1, 2, false), place(2, 1, false), place(2, 1, true)];
+    for (at, place) in places.into_iter().enumerate() {
+        of_mount::NAMES.put(&txn.mount(place), "a", at.to_string()).unwrap();
+    }
+    for namespace in [1, 2] {
+        BY_NAMESPACE.put(&txn, &(NamespaceId::new(namespace), "a"), namespace.to_string()).unwrap();
+    }
     txn.commit().await.unwrap();
     let view = barrier.view();
-    assert_eq!(*NAMES.get(&view.scoped(Scope::mount(1)), "a").await.unwrap().unwrap(), "one");
-    assert_eq!(NAMES.scan(&view.scoped(Scope::mount(2)), "", None, 9).await.unwrap().len(), 1);
+    for (at, place) in places.into_iter().enumerate() {
+        let found = of_mount::NAMES.scan(&view.mount(place), "", None, 9).await.unwrap();
+        assert_eq!(found, [("a".to_owned(), Arc::new(at.to_string()))]);
+    }
     assert_eq!(NAMES.get(&view, "a").await.unwrap(), None);
+    let second = NamespaceId::new(2);
+    let found = BY_NAMESPACE.scan(&view, &second, None, 9).await.unwrap();
+    assert_eq!(found, [((second, "a".to_owned()), Arc::new("2".to_owned()))]);
+    assert!(BY_NAMESPACE.keys(&view, &NamespaceId::new(3), None, 9).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn everything_of_a_namespace_and_of_a_mount_is_a_range() {
+    let barrier = open();
+    let txn = barrier.transaction(barrier.view());
+    for place in [place(1, 7, false), place(1, 8, false)] {
+        let mount = txn.mount(place);
+        for name in ["a", "b"] {
+            of_mount::NAMES.put(&mount, name, String::new()).unwrap();
+            of_mount::SESSIONS.put(&mount, name, String::new()).unwrap();
+        }
+    }
+    txn.commit().await.unwrap();
+    let txn = barrier.transaction(barrier.view());
+    let gone = place(1, 7, false);
+    assert_eq!(txn.delete_of_table(gone, of_mount::SESSIONS.id(), b"a", 9).await.unwrap(), 1);
+    assert_eq!(txn.delete_of_mount(gone, 2).await.unwrap(), 2, "as many as are asked for");
+    assert_eq!(txn.delete_of_mount(gone, 9).await.unwrap(), 1);
+    txn.commit().await.unwrap();
+    let view = barrier.view();
+    assert!(of_mount::NAMES.keys(&view.mount(gone), "", None, 9).await.unwrap().is_empty());
+    let other = view.mount(place(1, 8, false));
+    assert_eq!(of_mount::NAMES.keys(&other, "", None, 9).await.unwrap().len(), 2);
+    assert_eq!(of_mount::SESSIONS.keys(&other, "", None, 9).await.unwrap().len(), 2);
+}
+
+#[test]
+fn a_key_tells_its_place() {
+    let mut key = Vec::new();
+    MountSpace::begin(&mut key, place(2, 3, true), NamespaceId::ROOT);
+    key.extend_from_slice(&[9, b'x']);
+    let (namespace, mount) = (NamespaceId::new(2), MountId::new(3));
+    assert_eq!(KeyPlace::of(&key), Some(KeyPlace { space: MountLocal::BYTE, namespace, mount, table: 9 }));
+    let mut key = Vec::new();
+    CoreLocal::begin(&mut key, (), namespace);
+    assert_eq!(KeyPlace::of(&key), None, "a head without a table");
+    key.push(5);
+    let mount = MountId::NONE;
+    assert_eq!(KeyPlace::of(&key), Some(KeyPlace { space: CoreLocal::BYTE, namespace, mount, table: 5 }));
+    assert_eq!(KeyPlace::of(&bootstrap_key("seal-config")), None);
 }
 
 #[tokio::test]
@@ -148,7 +217,7 @@ async fn sealing_ends_every_read() {
 async fn an_entry_opens_only_in_its_place() {
     let barrier = open();
     write(&barrier, "a", "1").await;
-    let key = |name: &str| [Scope::core().as_bytes(), &[1], name.as_bytes()].concat();
+    let key = |name: &str| [&[1, 0, 0, 0, 0, 1], name.as_bytes()].concat();
     let stolen = barrier.store().snapshot().await.unwrap().get(&key("a")).await.unwrap().unwrap().value;
     let moved = strongroom_storage::Write { key: key("b").into(), value: Some(stolen) };
     let commit = strongroom_storage::Commit { writes: vec![moved], ..Default::default() };

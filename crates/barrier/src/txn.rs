@@ -10,10 +10,11 @@ use zeroize::Zeroizing;
 
 use crate::codec::{self, Stored};
 use crate::key::SEAL_CONFIG;
-use crate::view::Found;
-use crate::{BarrierError, KeyringError, Reads, Scope, View};
+use crate::space::{BOOTSTRAP, MountPlace, OfMount, Server};
+use crate::view::{Found, FullKey, FullRange};
+use crate::{BarrierError, KeyringError, MountView, Reads, TableId, View};
 
-/// A view and the writes decided on it. Cheap to clone; clones share the writes, each within its own scope. Its own
+/// A view and the writes decided on it, for the server's own tables. Cheap to clone; clones share the writes. Its own
 /// writes are seen by its reads.
 ///
 /// [`Txn::commit`] applies all of it or, when anything it read has changed, nothing ([`BarrierError::Conflict`]).
@@ -33,7 +34,7 @@ struct Pending {
 
 /// The storage key of a bootstrap entry.
 pub fn bootstrap_key(name: &str) -> Vec<u8> {
-    let mut key = vec![crate::key::BOOTSTRAP];
+    let mut key = vec![BOOTSTRAP];
     key.extend_from_slice(name.as_bytes());
     key
 }
@@ -57,14 +58,13 @@ impl Txn {
         Self { view, pending: Arc::default() }
     }
 
-    /// The same transaction, confined to another scope.
-    #[must_use]
-    pub fn scoped(&self, scope: Scope) -> Self {
-        Self { view: self.view.scoped(scope), pending: self.pending.clone() }
+    /// The same transaction as one mount has it.
+    pub fn mount(&self, place: MountPlace) -> MountTxn {
+        MountTxn { txn: self.clone(), place }
     }
 
     /// The view that the transaction reads, without its writes; what is read from it is not checked at commit.
-    pub fn view(&self) -> &View {
+    pub fn peek(&self) -> &View {
         &self.view
     }
 
@@ -85,20 +85,50 @@ impl Txn {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn put<V: Stored>(&self, key: &[u8], value: V) -> Result<(), BarrierError> {
+    pub(crate) fn put<V: Stored>(&self, key: Vec<u8>, value: V) -> Result<(), BarrierError> {
         let plain = Arc::new(codec::encode(&value)?);
         let change = Change { plain, value: Arc::new(value) };
-        self.pending().writes.insert(self.view.full_key(key), Some(change));
+        self.pending().writes.insert(key, Some(change));
         Ok(())
     }
 
-    pub(crate) fn delete(&self, key: &[u8]) {
-        self.pending().writes.insert(self.view.full_key(key), None);
+    pub(crate) fn delete(&self, key: Vec<u8>) {
+        self.pending().writes.insert(key, None);
     }
 
-    /// Deletes up to `limit` entries of the scope, whatever table they are in; answers how many there were.
-    pub async fn delete_some(&self, limit: usize) -> Result<usize, BarrierError> {
-        let keys = self.merged_keys(&KeyRange { start: Vec::new(), end: None }, limit).await?;
+    /// Deletes up to `limit` entries of a mount, whatever table they are in; answers how many there were.
+    pub async fn delete_of_mount(&self, place: MountPlace, limit: usize) -> Result<usize, BarrierError> {
+        let mut deleted: usize = 0;
+        for prefix in place.prefixes() {
+            let left = limit.saturating_sub(deleted);
+            deleted = deleted.saturating_add(self.delete_range(&KeyRange::prefix(&prefix), left).await?);
+        }
+        Ok(deleted)
+    }
+
+    /// Deletes up to `limit` entries of a mount's table whose keys begin with `prefix`; answers how many there were.
+    pub async fn delete_of_table(
+        &self,
+        place: MountPlace,
+        table: TableId,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Result<usize, BarrierError> {
+        let mut deleted: usize = 0;
+        for mut start in place.prefixes() {
+            start.push(table.number);
+            start.extend_from_slice(prefix);
+            let left = limit.saturating_sub(deleted);
+            deleted = deleted.saturating_add(self.delete_range(&KeyRange::prefix(&start), left).await?);
+        }
+        Ok(deleted)
+    }
+
+    async fn delete_range(&self, range: &KeyRange, limit: usize) -> Result<usize, BarrierError> {
+        if limit == 0 {
+            return Ok(0);
+        }
+        let keys = self.merged_keys(range, limit).await?;
         let mut pending = self.pending();
         for key in &keys {
             pending.writes.insert(key.to_vec(), None);
@@ -124,15 +154,14 @@ impl Txn {
         }
     }
 
-    /// The full keys of `range` with this transaction's own writes worked in.
-    async fn merged_keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Bytes>, BarrierError> {
-        let full = self.view.full_range(range);
+    /// The keys of `full` with this transaction's own writes worked in.
+    async fn merged_keys(&self, full: &KeyRange, limit: usize) -> Result<Vec<Bytes>, BarrierError> {
         let deleted = {
             let pending = self.pending();
             pending.writes.iter().filter(|(key, change)| change.is_none() && full.contains(key)).count()
         };
         let asked = limit.saturating_add(deleted);
-        let found = self.view.snapshot().await?.scan(&full, asked).await?;
+        let found = self.view.snapshot().await?.scan(full, asked).await?;
         let mut pending = self.pending();
         if found.len() < asked {
             // Read to its end: a newcomer in the range must not go unnoticed.
@@ -212,9 +241,10 @@ fn rests_on_something(commit: &Commit) -> bool {
     commit.points.iter().any(|read| read.modified > 0) || commit.ranges.iter().any(|read| read.count > 0)
 }
 
-impl Reads for Txn {
-    async fn read<V: Stored>(&self, key: &[u8]) -> Result<Option<Arc<V>>, BarrierError> {
-        let full = self.view.full_key(key);
+impl Reads<Server> for Txn {
+    fn place(&self) {}
+
+    async fn read<V: Stored>(&self, FullKey(full): FullKey) -> Result<Option<Arc<V>>, BarrierError> {
         match self.own(&full)? {
             Own::Untouched => {}
             Own::Deleted => return Ok(None),
@@ -227,26 +257,72 @@ impl Reads for Txn {
 
     async fn read_range<V: Stored>(
         &self,
-        range: &KeyRange,
+        range: FullRange,
         limit: usize,
     ) -> Result<Vec<Found<V>>, BarrierError> {
         let mut entries = Vec::new();
-        for key in self.merged_keys(range, limit).await? {
+        for key in self.merged_keys(&range.0, limit).await? {
             let value = match self.own(&key)? {
                 Own::Untouched => self.view.entry(&key).await?.0,
                 Own::Deleted => None,
                 Own::Written(value) => Some(value),
             };
             if let Some(value) = value {
-                entries.push((key.slice(self.view.scope_len().min(key.len())..), value));
+                entries.push((key, value));
             }
         }
         Ok(entries)
     }
 
-    async fn read_keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Bytes>, BarrierError> {
-        let scope_len = self.view.scope_len();
-        let keys = self.merged_keys(range, limit).await?;
-        Ok(keys.into_iter().map(|key| key.slice(scope_len.min(key.len())..)).collect())
+    async fn read_keys(&self, range: FullRange, limit: usize) -> Result<Vec<Bytes>, BarrierError> {
+        self.merged_keys(&range.0, limit).await
+    }
+}
+
+/// A transaction as one mount has it: its engine reads and writes the mount's own tables and nothing else, and does not
+/// decide when it is committed.
+#[derive(Clone)]
+pub struct MountTxn {
+    txn: Txn,
+    place: MountPlace,
+}
+
+impl MountTxn {
+    /// The view that the transaction reads, without its writes; what is read from it is not checked at commit.
+    pub fn peek(&self) -> MountView {
+        self.txn.view.mount(self.place)
+    }
+
+    pub(crate) fn whole(&self) -> &Txn {
+        &self.txn
+    }
+}
+
+impl Reads<OfMount> for MountTxn {
+    fn place(&self) -> MountPlace {
+        self.place
+    }
+
+    fn read<V: Stored>(
+        &self,
+        key: FullKey,
+    ) -> impl Future<Output = Result<Option<Arc<V>>, BarrierError>> + Send {
+        self.txn.read(key)
+    }
+
+    fn read_range<V: Stored>(
+        &self,
+        range: FullRange,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Found<V>>, BarrierError>> + Send {
+        self.txn.read_range(range, limit)
+    }
+
+    fn read_keys(
+        &self,
+        range: FullRange,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Bytes>, BarrierError>> + Send {
+        self.txn.read_keys(range, limit)
     }
 }

@@ -9,12 +9,19 @@ use tokio::sync::OnceCell;
 
 use crate::cache::{Entry, Opened};
 use crate::codec::{self, Stored};
-use crate::{Barrier, BarrierError, Scope};
+use crate::space::{MountPlace, OfMount, Owner, Server};
+use crate::{Barrier, BarrierError, TableId};
 
-/// An entry found by a scan: its key without the scope, and its value.
-pub(crate) type Found<V> = (Bytes, Arc<V>);
+/// An entry found by a scan.
+pub type Found<V> = (Bytes, Arc<V>);
 
-/// A consistent read view: everything it shows was true at one commit index. Cheap to clone; clones share it.
+/// A storage key that a table has made: nobody else can make one, so nobody else can read or write by it.
+pub struct FullKey(pub(crate) Vec<u8>);
+
+/// A range of storage keys that a table has made.
+pub struct FullRange(pub(crate) KeyRange);
+
+/// A consistent read view of the server's own tables: everything it shows was true at one commit index. Cheap to clone; clones share it.
 ///
 /// It begins without a snapshot, at the newest index, and answers from the cache what it can. The first entry that
 /// is not there opens a snapshot, which may be newer; then what was read so far must not have changed in between,
@@ -22,7 +29,6 @@ pub(crate) type Found<V> = (Bytes, Arc<V>);
 #[derive(Clone)]
 pub struct View {
     shared: Arc<Shared>,
-    scope: Scope,
 }
 
 struct Shared {
@@ -41,7 +47,7 @@ impl View {
     pub(crate) fn lazy(barrier: Arc<Barrier>) -> Self {
         let progress = Mutex::new(Progress { index: barrier.applied(), read: Vec::new() });
         let shared = Shared { barrier, snapshot: OnceCell::new(), progress };
-        Self { shared: Arc::new(shared), scope: Scope::core() }
+        Self { shared: Arc::new(shared) }
     }
 
     pub(crate) async fn pinned(barrier: Arc<Barrier>) -> Result<Self, BarrierError> {
@@ -50,10 +56,25 @@ impl View {
         Ok(view)
     }
 
-    /// The same view, confined to another scope.
-    #[must_use]
-    pub fn scoped(&self, scope: Scope) -> Self {
-        Self { shared: self.shared.clone(), scope }
+    /// The same view as one mount has it.
+    pub fn mount(&self, place: MountPlace) -> MountView {
+        MountView { view: self.clone(), place }
+    }
+
+    /// The number with which the first key of a mount's table begins: for tables in order of time.
+    pub async fn first_second(&self, place: MountPlace, table: TableId) -> Result<Option<u64>, BarrierError> {
+        let mut first = None;
+        for mut prefix in place.prefixes() {
+            prefix.push(table.number);
+            let found = self.read_keys(FullRange(KeyRange::prefix(&prefix)), 1).await?;
+            let number = found.first().and_then(|key| key.get(prefix.len()..)?.first_chunk::<8>());
+            let number = number.map(|bytes| u64::from_be_bytes(*bytes));
+            first = match (first, number) {
+                (Some(one), Some(other)) => Some(std::cmp::min(one, other)),
+                (one, other) => one.or(other),
+            };
+        }
+        Ok(first)
     }
 
     /// The commit index that the view shows.
@@ -61,20 +82,8 @@ impl View {
         self.shared.snapshot.get().map_or_else(|| self.progress().index, |snapshot| snapshot.index())
     }
 
-    /// The barrier that the view reads through.
-    pub fn barrier(&self) -> &Arc<Barrier> {
+    pub(crate) fn barrier(&self) -> &Arc<Barrier> {
         &self.shared.barrier
-    }
-
-    pub(crate) fn full_key(&self, key: &[u8]) -> Vec<u8> {
-        let mut full = Vec::with_capacity(self.scope.as_bytes().len().saturating_add(key.len()));
-        full.extend_from_slice(self.scope.as_bytes());
-        full.extend_from_slice(key);
-        full
-    }
-
-    pub(crate) fn scope_len(&self) -> usize {
-        self.scope.as_bytes().len()
     }
 
     fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
@@ -170,63 +179,107 @@ impl View {
     }
 }
 
-/// Reading, through a [`View`] or a [`Txn`](crate::Txn). Tables are read with it; nobody else calls these methods.
-pub trait Reads: Sync {
-    /// The decoded entry at `key` (within the scope).
+/// Reading, through a view or a transaction of the server ([`View`], [`Txn`](crate::Txn)) or of a mount ([`MountView`],
+/// [`MountTxn`](crate::MountTxn)). Tables are read with it; nobody else can call these methods.
+pub trait Reads<O: Owner = Server>: Sync {
+    /// The part of keys that is known before the table is.
+    fn place(&self) -> O::Place;
+
+    /// The decoded entry at `key`.
     fn read<V: Stored>(
         &self,
-        key: &[u8],
+        key: FullKey,
     ) -> impl Future<Output = Result<Option<Arc<V>>, BarrierError>> + Send;
 
-    /// Up to `limit` entries of `range` (within the scope), decoded.
+    /// Up to `limit` entries of `range`, decoded.
     fn read_range<V: Stored>(
         &self,
-        range: &KeyRange,
+        range: FullRange,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Found<V>>, BarrierError>> + Send;
 
-    /// Up to `limit` keys of `range` (within the scope), in order, without opening their values.
+    /// Up to `limit` keys of `range`, in order, without opening their values.
     fn read_keys(
         &self,
-        range: &KeyRange,
+        range: FullRange,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Bytes>, BarrierError>> + Send;
 }
 
-impl View {
-    pub(crate) fn full_range(&self, range: &KeyRange) -> KeyRange {
-        let end = match &range.end {
-            Some(end) => Some(self.full_key(end)),
-            None => KeyRange::prefix(self.scope.as_bytes()).end,
-        };
-        KeyRange { start: self.full_key(&range.start), end }
-    }
-}
+/// Reading a mount's tables: [`Reads`] for engines.
+pub trait MountReads: Reads<OfMount> {}
 
-impl Reads for View {
-    async fn read<V: Stored>(&self, key: &[u8]) -> Result<Option<Arc<V>>, BarrierError> {
-        Ok(self.entry(&self.full_key(key)).await?.0)
+impl<R: Reads<OfMount>> MountReads for R {}
+
+impl Reads<Server> for View {
+    fn place(&self) {}
+
+    async fn read<V: Stored>(&self, key: FullKey) -> Result<Option<Arc<V>>, BarrierError> {
+        Ok(self.entry(&key.0).await?.0)
     }
 
     async fn read_range<V: Stored>(
         &self,
-        range: &KeyRange,
+        range: FullRange,
         limit: usize,
     ) -> Result<Vec<Found<V>>, BarrierError> {
-        let found = self.snapshot().await?.scan(&self.full_range(range), limit).await?;
+        let found = self.snapshot().await?.scan(&range.0, limit).await?;
         let mut entries = Vec::with_capacity(found.len());
         for (key, entry) in found {
             let value = Arc::new(self.open(&key, &entry)?);
-            entries.push((key.slice(self.scope_len().min(key.len())..), value));
+            entries.push((key, value));
         }
         Ok(entries)
     }
 
-    async fn read_keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Bytes>, BarrierError> {
+    async fn read_keys(&self, range: FullRange, limit: usize) -> Result<Vec<Bytes>, BarrierError> {
         if self.shared.barrier.is_sealed() {
             return Err(BarrierError::Sealed);
         }
-        let found = self.snapshot().await?.scan(&self.full_range(range), limit).await?;
-        Ok(found.into_iter().map(|(key, _)| key.slice(self.scope_len().min(key.len())..)).collect())
+        let found = self.snapshot().await?.scan(&range.0, limit).await?;
+        Ok(found.into_iter().map(|(key, _)| key).collect())
+    }
+}
+
+/// A view as one mount has it: its engine reads the mount's own tables and nothing else.
+#[derive(Clone)]
+pub struct MountView {
+    view: View,
+    place: MountPlace,
+}
+
+impl MountView {
+    /// The commit index that the view shows.
+    pub fn index(&self) -> Index {
+        self.view.index()
+    }
+}
+
+impl Reads<OfMount> for MountView {
+    fn place(&self) -> MountPlace {
+        self.place
+    }
+
+    fn read<V: Stored>(
+        &self,
+        key: FullKey,
+    ) -> impl Future<Output = Result<Option<Arc<V>>, BarrierError>> + Send {
+        self.view.read(key)
+    }
+
+    fn read_range<V: Stored>(
+        &self,
+        range: FullRange,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Found<V>>, BarrierError>> + Send {
+        self.view.read_range(range, limit)
+    }
+
+    fn read_keys(
+        &self,
+        range: FullRange,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Bytes>, BarrierError>> + Send {
+        self.view.read_keys(range, limit)
     }
 }

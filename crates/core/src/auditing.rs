@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use strongroom_audit::{Broker, EnabledDevice, Formatter, Salt, open_device};
-use strongroom_barrier::{BarrierError, Reads, Scope, Stored, Txn, View};
+use strongroom_barrier::{BarrierError, NamespaceId, Reads, Stored, Txn, View};
 use strongroom_engine_api::{EngineError, bad_request};
 use strongroom_stdx::Secret;
 
@@ -75,7 +75,7 @@ impl Core {
         let view = self.barrier.pinned_view().await?;
         let mut devices = Vec::new();
         let mut in_use = HashMap::new();
-        for (path, entry) in AUDIT_DEVICES.scan(&view, "", None, usize::MAX).await? {
+        for ((_, path), entry) in AUDIT_DEVICES.scan(&view, &NamespaceId::ROOT, None, usize::MAX).await? {
             let device = self.opened(&path, &entry).unwrap_or_else(|error| {
                 // Stays in the set and refuses every record: a device that cannot be opened must not be forgotten.
                 tracing::error!(path, %error, "audit device cannot be opened");
@@ -114,8 +114,7 @@ impl Core {
         request_id: &str,
     ) -> Result<(), EngineError> {
         let NewDevice { kind, description, options, local } = device;
-        let txn = txn.scoped(Scope::core());
-        if AUDIT_DEVICES.get(&txn, path).await?.is_some() {
+        if AUDIT_DEVICES.get(txn, &(NamespaceId::ROOT, path)).await?.is_some() {
             return Err(bad_request("path already in use"));
         }
         let salt = Secret::new(self.environment.entropy.bytes::<32>()?.to_vec());
@@ -134,21 +133,21 @@ impl Core {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(entry.uuid.clone(), device);
-        AUDIT_DEVICES.put(&txn, path, entry)?;
+        AUDIT_DEVICES.put(txn, &(NamespaceId::ROOT, path), entry)?;
         Ok(())
     }
 
     /// Disables a device; answers whether there was one.
     pub async fn disable_audit(&self, txn: &Txn, path: &str) -> Result<bool, BarrierError> {
-        let txn = txn.scoped(Scope::core());
-        let found = AUDIT_DEVICES.get(&txn, path).await?.is_some();
-        AUDIT_DEVICES.delete(&txn, path);
+        let found = AUDIT_DEVICES.get(txn, &(NamespaceId::ROOT, path)).await?.is_some();
+        AUDIT_DEVICES.delete(txn, &(NamespaceId::ROOT, path));
         Ok(found)
     }
 
     /// The devices as kept, by path.
     pub async fn audit_entries(&self, view: &View) -> Result<Vec<(String, Arc<AuditEntry>)>, BarrierError> {
-        AUDIT_DEVICES.scan(&view.scoped(Scope::core()), "", None, usize::MAX).await
+        let found = AUDIT_DEVICES.scan(view, &NamespaceId::ROOT, None, usize::MAX).await?;
+        Ok(found.into_iter().map(|((_, path), entry)| (path, entry)).collect())
     }
 
     /// Sets whether and how a request header is shown; `None` takes it away.
@@ -158,12 +157,11 @@ impl Core {
         name: &str,
         header: Option<AuditedHeader>,
     ) -> Result<(), BarrierError> {
-        let txn = txn.scoped(Scope::core());
         let name = name.to_lowercase();
         if let Some(header) = header {
-            return AUDITED_HEADERS.put(&txn, &name, header);
+            return AUDITED_HEADERS.put(txn, &name, header);
         }
-        AUDITED_HEADERS.delete(&txn, &name);
+        AUDITED_HEADERS.delete(txn, &name);
         Ok(())
     }
 

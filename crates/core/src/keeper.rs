@@ -10,7 +10,8 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{
-    BarrierError, Keyring, KeyringError, MOST_OPERATIONS, SEAL_CONFIG, Scope, TermInfo, unwrap_key, wrap_key,
+    BarrierError, Keyring, KeyringError, MOST_OPERATIONS, NamespaceId, SEAL_CONFIG, TermInfo, unwrap_key,
+    wrap_key,
 };
 use strongroom_engine_api::{EngineError, Lifetimes, Moment, Secret, bad_request};
 use strongroom_policy::ROOT_POLICY_NAME;
@@ -18,11 +19,11 @@ use strongroom_seal::{CombineError, Offer, RandomError, Share, ShareCollector, S
 use strongroom_storage::MIGRATING;
 use zeroize::Zeroizing;
 
+use crate::Core;
 use crate::cluster::NewestIndex;
 use crate::mounts::NewMount;
 use crate::policies::write_builtin;
 use crate::tokens::{NewToken, TokenEntry};
-use crate::{Core, ROOT_NAMESPACE};
 
 pub(crate) const ROOT_KEY: &str = "root-key";
 pub(crate) const KEYRING: &str = "keyring";
@@ -271,7 +272,7 @@ impl Core {
         txn.put_bootstrap(SEAL_CONFIG, config);
         txn.put_bootstrap(ROOT_KEY, wrap_key(entropy, unseal_key, b"root-key", root_key)?);
         txn.put_bootstrap(KEYRING, wrapped_keyring);
-        write_builtin(&txn, ROOT_NAMESPACE)?;
+        write_builtin(&txn, NamespaceId::ROOT)?;
         for (path, kind, description) in [
             ("sys/", "system", "system endpoints used for control, policy and debugging"),
             ("cubbyhole/", "cubbyhole", "per-token private secret storage"),
@@ -464,7 +465,7 @@ impl Core {
         if !config.interval.is_zero() && config.interval < Duration::from_secs(24 * 3600) {
             return Err(bad_request("interval must be at least 24h"));
         }
-        txn.scoped(Scope::core()).put_bootstrap(ROTATION, serde_json::to_vec(&config)?);
+        txn.put_bootstrap(ROTATION, serde_json::to_vec(&config)?);
         Ok(())
     }
 

@@ -9,16 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, Reads, Scope, Stored, Txn};
+use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Stored, Txn};
 use strongroom_engine_api::{EngineError, HeldLease, LeaseGrant, Lifetimes, Moment, Renewal, bad_request};
 
+use crate::Core;
 use crate::mounts::Mounted;
 use crate::tables::{EXPIRY, LEASES, OWNED_LEASES, TOKENS};
-use crate::tokens::{Made, TokenEntry, TokenKey};
-use crate::{Core, NamespaceId};
+use crate::tokens::{Made, TokenEntry, TokenId, TokenKey};
 
 pub use ending::Irrevocable;
-pub(crate) use ending::{STEP, end_secret_lease};
+pub(crate) use ending::{PrefixRevocation, STEP, end_secret_lease};
 pub use listing::LeaseFacts;
 pub(crate) use ttl::{granted_ttl, nonzero_min};
 
@@ -29,13 +29,13 @@ const LEASE_ID_LEN: usize = 24;
 pub struct Lease {
     /// The token that this lease is: its life is the token's, and nothing else is kept here.
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<TokenKey>,
+    pub token: Option<TokenId>,
     /// The token that owns it; `None` for a token's own lease.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<TokenKey>,
+    pub owner: Option<TokenId>,
     /// The number of the mount that granted it.
     #[serde(rename = "m", default)]
-    pub mount: u64,
+    pub mount: MountId,
     /// When it was granted.
     #[serde(rename = "c", default)]
     pub issued: Moment,
@@ -69,8 +69,8 @@ impl Stored for Lease {}
 
 impl Lease {
     /// The listing of a token among the leases: the token has all the facts.
-    pub(crate) fn of_token(key: TokenKey, entry: &TokenEntry) -> Self {
-        Self { token: Some(key), mount: entry.mount, ..Self::default() }
+    pub(crate) fn of_token(id: TokenId, entry: &TokenEntry) -> Self {
+        Self { token: Some(id), mount: entry.mount, ..Self::default() }
     }
 
     /// When housekeeping is to look at it: where its entry in the expiry index is.
@@ -79,18 +79,42 @@ impl Lease {
     }
 }
 
-/// What ends at an entry of the expiry index.
+/// An entry of the index of ends. It names namespace and mount, so that what is due can be dealt with by mount without
+/// opening the lease.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) enum Due {
-    /// The token under the index entry's key.
-    #[serde(rename = "t")]
-    Token,
-    /// The lease with this id.
-    #[serde(rename = "l")]
-    Lease(String),
+pub(crate) struct ExpiryEntry {
+    /// The namespace of the token or lease.
+    #[serde(rename = "s", default, skip_serializing_if = "NamespaceId::is_root")]
+    pub(crate) namespace: NamespaceId,
+    /// The mount that granted it.
+    #[serde(rename = "m", default, skip_serializing_if = "MountId::is_none")]
+    pub(crate) mount: MountId,
+    /// The lease; `None` for the token under the index entry's key.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lease: Option<String>,
 }
 
-impl Stored for Due {}
+impl Stored for ExpiryEntry {}
+
+impl ExpiryEntry {
+    pub(crate) fn of_token(id: TokenId, entry: &TokenEntry) -> Self {
+        Self { namespace: id.namespace, mount: entry.mount, lease: None }
+    }
+
+    fn of_lease(namespace: NamespaceId, id: &str, lease: &Lease) -> Self {
+        Self { namespace, mount: lease.mount, lease: Some(id.to_owned()) }
+    }
+}
+
+/// A lease among those that a token owns.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct OwnedLease {
+    /// The namespace of the lease, which may lie below its token's.
+    #[serde(rename = "s", default, skip_serializing_if = "NamespaceId::is_root")]
+    pub(crate) namespace: NamespaceId,
+}
+
+impl Stored for OwnedLease {}
 
 /// The expiry index key of a lease: its id hashed to the width of a token's key.
 fn due_key(id: &str) -> TokenKey {
@@ -112,11 +136,10 @@ impl Core {
         txn: &Txn,
         mounted: &Mounted,
         path: &str,
-        owner: TokenKey,
+        owner: TokenId,
         grant: LeaseGrant,
     ) -> Result<Granted, EngineError> {
-        let txn = txn.scoped(Scope::core());
-        let lifetimes = mounted.mount.lifetimes;
+        let (lifetimes, namespace) = (mounted.mount.lifetimes, mounted.mount.namespace);
         let now = self.environment.clock.now();
         let wanted = if grant.ttl.is_zero() { lifetimes.default } else { grant.ttl };
         let granted = ttl::lease_ttl(now, wanted, nonzero_min(grant.max_ttl, lifetimes.max), now);
@@ -124,13 +147,13 @@ impl Core {
         if grant.hint_only {
             return Ok((HeldLease { id: String::new(), ttl, renewable: false }, None));
         }
-        if TOKENS.get(&txn, &owner).await?.is_none() {
+        if TOKENS.get(txn, &owner.at()).await?.is_none() {
             return Err(EngineError::Denied("permission denied".to_owned()));
         }
         let id = format!("{path}/{}", self.environment.entropy.base62(LEASE_ID_LEN)?);
         let lease = Lease {
             owner: Some(owner),
-            mount: mounted.mount.number,
+            mount: mounted.mount.id,
             issued: now,
             expires: now.after(ttl),
             ttl,
@@ -139,9 +162,10 @@ impl Core {
             internal: grant.internal,
             ..Lease::default()
         };
-        EXPIRY.put(&txn, &(lease.due().as_secs(), &due_key(&id)), Due::Lease(id.clone()))?;
-        OWNED_LEASES.put(&txn, &(owner, &id), ())?;
-        LEASES.put(&txn, &(mounted.mount.namespace, &id), lease)?;
+        let entry = ExpiryEntry::of_lease(namespace, &id, &lease);
+        EXPIRY.put(txn, &(lease.due().as_secs(), &due_key(&id)), entry)?;
+        OWNED_LEASES.put(txn, &(owner.namespace, owner.key, &id), OwnedLease { namespace })?;
+        LEASES.put(txn, &(namespace, &id), lease)?;
         Ok((HeldLease { id, ttl, renewable: grant.renewable }, granted.warning))
     }
 
@@ -153,9 +177,8 @@ impl Core {
         id: &str,
         increment: Option<Duration>,
     ) -> Result<Granted, EngineError> {
-        let txn = txn.scoped(Scope::core());
         let now = self.environment.clock.now();
-        let Some(lease) = LEASES.get(&txn, &(namespace, id)).await? else {
+        let Some(lease) = LEASES.get(txn, &(namespace, id)).await? else {
             return Err(bad_request("lease not found"));
         };
         if lease.token.is_some() {
@@ -176,13 +199,14 @@ impl Core {
         let mut renewed = (*lease).clone();
         renewed.expires = now.after(granted.ttl);
         renewed.renewed = Some(now);
-        EXPIRY.delete(&txn, &(lease.due().as_secs(), &due_key(id)));
-        EXPIRY.put(&txn, &(renewed.due().as_secs(), &due_key(id)), Due::Lease(id.to_owned()))?;
-        LEASES.put(&txn, &(namespace, id), renewed)?;
+        EXPIRY.delete(txn, &(lease.due().as_secs(), &due_key(id)));
+        let entry = ExpiryEntry::of_lease(namespace, id, &renewed);
+        EXPIRY.put(txn, &(renewed.due().as_secs(), &due_key(id)), entry)?;
+        LEASES.put(txn, &(namespace, id), renewed)?;
         Ok((HeldLease { id: id.to_owned(), ttl: granted.ttl, renewable: true }, granted.warning))
     }
 
-    /// The lease with this id. `reads` must be of the core's scope.
+    /// The lease with this id.
     pub async fn lease(
         &self,
         reads: &impl Reads,
@@ -197,18 +221,17 @@ impl Core {
     pub async fn renew_token(
         self: &Arc<Self>,
         txn: &Txn,
-        key: &TokenKey,
+        id: &TokenId,
         increment: Option<Duration>,
     ) -> Result<Made, EngineError> {
-        let txn = txn.scoped(Scope::core());
         let now = self.environment.clock.now();
-        let entry = TOKENS.get(&txn, key).await?.filter(|entry| !entry.has_expired(now));
+        let entry = TOKENS.get(txn, &id.at()).await?.filter(|entry| !entry.has_expired(now));
         let entry = entry.ok_or_else(|| bad_request("token not found"))?;
         let Some(old_end) = entry.expires.filter(|_| entry.renewable) else {
             return Err(bad_request("lease is not renewable"));
         };
         let mut renewed = (*entry).clone();
-        let lifetimes = self.renewal_terms(&txn, &mut renewed, increment).await?;
+        let lifetimes = self.renewal_terms(txn, &mut renewed, increment).await?;
         let granted = granted_ttl(&renewed, increment.unwrap_or_default(), lifetimes, now);
         if granted.ttl.is_zero() {
             return Err(bad_request("past the max TTL, cannot renew"));
@@ -216,9 +239,9 @@ impl Core {
         let end = now.after(granted.ttl);
         renewed.expires = Some(end);
         renewed.renewed = Some(now);
-        EXPIRY.delete(&txn, &(old_end.as_secs(), key));
-        EXPIRY.put(&txn, &(end.as_secs(), key), Due::Token)?;
-        TOKENS.put(&txn, key, renewed.clone())?;
+        EXPIRY.delete(txn, &(old_end.as_secs(), &id.key));
+        EXPIRY.put(txn, &(end.as_secs(), &id.key), ExpiryEntry::of_token(*id, &renewed))?;
+        TOKENS.put(txn, &id.at(), renewed.clone())?;
         let warnings = granted.warning.into_iter().collect();
         Ok(Made { token: strongroom_stdx::Secret::default(), entry: renewed, ttl: granted.ttl, warnings })
     }
@@ -261,9 +284,9 @@ impl Core {
     }
 
     /// The lifetimes of the mount with this number.
-    async fn lifetimes_of_mount(&self, number: u64) -> Result<Lifetimes, EngineError> {
+    async fn lifetimes_of_mount(&self, mount: MountId) -> Result<Lifetimes, EngineError> {
         let router = self.router().await?;
-        let found = router.all().find(|mounted| mounted.mount.number == number);
+        let found = router.by_id(mount);
         Ok(found.map_or(self.server_lifetimes(), |mounted| mounted.mount.lifetimes))
     }
 
@@ -278,11 +301,11 @@ impl Core {
         entry: &TokenEntry,
         increment: Option<Duration>,
     ) -> Result<Option<strongroom_engine_api::AuthGrant>, EngineError> {
-        if entry.mount == 0 {
+        if entry.mount.is_none() {
             return Ok(None);
         }
         let router = self.router().await?;
-        let Some(mounted) = router.all().find(|mounted| mounted.mount.number == entry.mount).cloned() else {
+        let Some(mounted) = router.by_id(entry.mount).cloned() else {
             return Err(bad_request("the auth method that granted this token is gone"));
         };
         let renewal = Renewal {

@@ -5,13 +5,15 @@
 //! and is rebuilt when a commit touches what it follows from, on whatever node.
 
 mod auditing;
+mod background;
 mod catalog;
 mod cluster;
 mod derived;
+mod disabled_mounts;
 mod envelope;
+mod jobs;
 mod keeper;
 mod leases;
-mod leavings;
 mod lockout;
 mod mounts;
 mod observing;
@@ -19,19 +21,22 @@ pub mod pipeline;
 mod policies;
 mod renewal;
 mod snapshots;
-mod steward;
 mod tables;
 mod tokens;
 mod wrapping;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::hmac;
-use strongroom_barrier::Barrier;
-use strongroom_engine_api::{Call, Environment, Moment, Operation, Renewal, Request, Txn};
+use strongroom_barrier::{Barrier, TableId, Txn};
+use strongroom_engine_api::{
+    Call, Class, Engine, Environment, Moment, Operation, Renewal, Request, ServerTxn,
+};
+use strongroom_jobs::Jobs;
 use strongroom_policy::{CompiledAcl, DenyMode};
 use tokio::sync::Notify;
 
@@ -49,22 +54,24 @@ pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount, 
 pub use pipeline::{Answer, Asked, Inbound, Refused};
 pub use policies::PasswordPolicy;
 pub use snapshots::{AutoSnapshots, AutoStatus, Bucket, Credentials, Encryption, ObjectStore, Place};
+pub use strongroom_jobs::{JobName, JobStatus};
 pub use tokens::{
-    Made, NewToken, OlderNames, Principal, RoleTokenType, Tidy, TokenEntry, TokenKey, TokenRole, with_default,
+    Made, NewToken, OlderNames, Principal, RoleTokenType, Tidy, TokenEntry, TokenId, TokenKey, TokenRole,
+    with_default,
 };
 pub use wrapping::{Wrapped, not_wrapping};
 
 use auditing::OpenDevices;
 use derived::Derived;
+use jobs::Wakes;
 use keeper::Keeper;
 use lockout::Lockouts;
 use policies::PolicyCache;
 
-/// Which namespace. Everything is kept by namespace; the root namespace is 0.
-pub type NamespaceId = u64;
-
-/// The namespace that is always there.
-pub const ROOT_NAMESPACE: NamespaceId = 0;
+/// The server's own tables, for the registry of formats.
+pub const fn tables() -> &'static [TableId] {
+    tables::TABLES
+}
 
 /// What the server's configuration decides for the core.
 #[derive(Clone, Debug)]
@@ -142,6 +149,10 @@ pub struct Core {
     lockouts: Lockouts,
     cluster: OnceLock<ClusterNode>,
     coordination: OnceLock<Coordination>,
+    jobs: Arc<Jobs>,
+    /// The router for whose mounts the jobs are named, by its address.
+    jobs_as_of: AtomicUsize,
+    wakes: ArcSwap<Wakes>,
     /// Told when another state has taken the place of everything: the keys are to be looked at anew.
     replaced: Arc<Notify>,
 }
@@ -154,6 +165,7 @@ impl Core {
         settings: Settings,
         catalog: Catalog,
     ) -> Arc<Self> {
+        let environment_of_jobs = (environment.clock.clone(), environment.entropy.clone());
         let core = Arc::new(Self {
             started: environment.clock.now(),
             barrier,
@@ -171,6 +183,9 @@ impl Core {
             lockouts: Lockouts::default(),
             cluster: OnceLock::new(),
             coordination: OnceLock::new(),
+            jobs: Arc::new(Jobs::new(environment_of_jobs.0, environment_of_jobs.1)),
+            jobs_as_of: AtomicUsize::new(0),
+            wakes: ArcSwap::default(),
             replaced: Arc::default(),
         });
         core.barrier.store().observe(Arc::new(observing::CoreObserver::new(&core)));
@@ -202,7 +217,7 @@ impl Core {
         self.started
     }
 
-    /// A call that no client made: renewals and housekeeping, within the mount's scope of `txn`.
+    /// A call that no client made: renewals and housekeeping.
     pub(crate) fn internal_call(
         self: &Arc<Self>,
         mounted: &Mounted,
@@ -224,7 +239,8 @@ impl Core {
             request: Arc::new(request),
             params: Arc::default(),
             mount: mounted.mount.clone(),
-            txn: txn.scoped(strongroom_barrier::Scope::mount(mounted.mount.number)),
+            txn: txn.mount(mounted.mount.place()),
+            server: server_txn(&mounted.engine, txn),
             environment: self.environment.clone(),
             extension: self.extension_for(&mounted.engine),
             renewal,
@@ -235,11 +251,15 @@ impl Core {
     /// What an engine's handlers draw with `Extension`: its own, or for parts of the server the core itself.
     pub(crate) fn extension_for(
         self: &Arc<Self>,
-        engine: &strongroom_engine_api::Engine,
+        engine: &Engine,
     ) -> Option<Arc<dyn std::any::Any + Send + Sync>> {
         engine.extension_handle().or_else(|| {
-            (engine.class() == strongroom_engine_api::Class::System)
-                .then(|| self.clone() as Arc<dyn std::any::Any + Send + Sync>)
+            (engine.class() == Class::System).then(|| self.clone() as Arc<dyn std::any::Any + Send + Sync>)
         })
     }
+}
+
+/// The transaction as the server has it, for an engine that is part of the server.
+pub(crate) fn server_txn(engine: &Engine, txn: &Txn) -> ServerTxn {
+    if engine.class() == Class::System { ServerTxn::of(txn.clone()) } else { ServerTxn::default() }
 }

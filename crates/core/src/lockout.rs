@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use strongroom_barrier::MountId;
 use strongroom_engine_api::{EngineError, Moment};
 
 use crate::{Core, Mounted, Settings};
@@ -70,7 +71,7 @@ struct Failures {
 }
 
 /// A mount's number and the name of a user there.
-type User = (u64, String);
+type User = (MountId, String);
 
 /// The names that failed lately.
 #[derive(Default)]
@@ -95,7 +96,7 @@ impl Lockouts {
         let locked = count >= rule.threshold;
         let lasts = if locked { rule.duration } else { rule.counter_reset };
         if locked {
-            tracing::warn!(user = user.1, mount = user.0, "user is locked out after failed logins");
+            tracing::warn!(user = user.1, mount = %user.0, "user is locked out after failed logins");
         }
         users.insert(user, Failures { count, forgotten: now.after(lasts), locked });
     }
@@ -125,12 +126,12 @@ impl Core {
     pub(crate) fn is_locked_out(&self, mounted: &Mounted, name: &str) -> bool {
         let rule = self.lockout_rule(mounted);
         let now = self.environment.clock.now();
-        !rule.disabled && self.lockouts.is_locked(&(mounted.mount.number, name.to_owned()), now)
+        !rule.disabled && self.lockouts.is_locked(&(mounted.mount.id, name.to_owned()), now)
     }
 
     /// Notes how a login of `name` at this mount went.
     pub(crate) fn note_login<T>(&self, mounted: &Mounted, name: String, outcome: &Result<T, EngineError>) {
-        let user = (mounted.mount.number, name);
+        let user = (mounted.mount.id, name);
         let rule = self.lockout_rule(mounted);
         match outcome {
             Ok(_) => self.lockouts.forget(&user),
@@ -151,7 +152,7 @@ impl Core {
         let router = self.router().await?;
         let mut locked = BTreeMap::<String, Vec<String>>::new();
         for mounted in router.all() {
-            let number = mounted.mount.number;
+            let number = mounted.mount.id;
             let mut names: Vec<String> = {
                 let users = self.lockouts.users();
                 let here = users.iter().filter(|((mount, _), failures)| {
@@ -171,7 +172,7 @@ impl Core {
     pub async fn unlock_user(&self, accessor: &str, name: &str) -> Result<bool, EngineError> {
         let router = self.router().await?;
         let Some(mounted) = router.by_accessor(accessor) else { return Ok(false) };
-        self.lockouts.forget(&(mounted.mount.number, name.to_owned()));
+        self.lockouts.forget(&(mounted.mount.id, name.to_owned()));
         Ok(true)
     }
 }
@@ -183,7 +184,7 @@ mod tests {
     const START: Moment = Moment::from_secs(1_700_000_000);
 
     fn alice() -> User {
-        (7, "alice".to_owned())
+        (MountId::new(7), "alice".to_owned())
     }
 
     #[test]
@@ -195,7 +196,7 @@ mod tests {
         }
         lockouts.failed(alice(), rule, START);
         assert!(lockouts.is_locked(&alice(), START));
-        assert!(!lockouts.is_locked(&(8, "alice".to_owned()), START), "another mount's");
+        assert!(!lockouts.is_locked(&(MountId::new(8), "alice".to_owned()), START), "another mount's");
         let almost = START.after(rule.duration.saturating_sub(Duration::from_secs(1)));
         assert!(lockouts.is_locked(&alice(), almost));
         let over = START.after(rule.duration);
@@ -238,7 +239,7 @@ mod tests {
         let (lockouts, rule) = (Lockouts::default(), LockoutRule { threshold: 1, ..LockoutRule::default() });
         lockouts.failed(alice(), rule, START);
         for number in 0..MOST_NAMES + 10 {
-            lockouts.failed((7, number.to_string()), LockoutRule::default(), START);
+            lockouts.failed((MountId::new(7), number.to_string()), LockoutRule::default(), START);
         }
         assert!(lockouts.is_locked(&alice(), START));
         assert!(lockouts.users().len() <= MOST_NAMES);

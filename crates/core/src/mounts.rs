@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, Reads, Stored, Txn, View};
+use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Stored, TableId, Txn, View};
 use strongroom_engine_api::{Class, Engine, EngineError, Lifetimes, Mount, TokenKind, bad_request};
 
-use crate::tables::{MOUNTS, NUMBERS, Number};
-use crate::{Core, NamespaceId};
+use crate::Core;
+use crate::disabled_mounts::DisabledMount;
+use crate::tables::{DISABLED_MOUNTS, MOUNTS, NUMBERS, Number};
 
 /// Mounts in one namespace; far above what is sensible, so that a scan has an end.
 const MOST_MOUNTS: usize = 100_000;
@@ -54,8 +55,8 @@ pub struct MountTuning {
 /// One mount as kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountEntry {
-    /// Never used twice; the scope of what the mount keeps.
-    pub number: u64,
+    /// Its number, never given out twice.
+    pub id: MountId,
     /// A UUID for clients.
     pub uuid: String,
     /// The accessor.
@@ -110,6 +111,8 @@ impl Mounted {
 pub struct Router {
     by_path: HashMap<NamespaceId, HashMap<String, Arc<Mounted>>>,
     by_accessor: HashMap<String, Arc<Mounted>>,
+    by_id: HashMap<MountId, Arc<Mounted>>,
+    kept_by_token: Vec<(Arc<Mounted>, TableId)>,
 }
 
 impl Router {
@@ -138,6 +141,16 @@ impl Router {
         self.by_accessor.get(accessor)
     }
 
+    /// The mount with this number.
+    pub fn by_id(&self, id: MountId) -> Option<&Arc<Mounted>> {
+        self.by_id.get(&id)
+    }
+
+    /// The mounts whose engines keep entries that end with a token, and the tables of those.
+    pub fn kept_by_token(&self) -> impl Iterator<Item = (&Arc<Mounted>, TableId)> {
+        self.kept_by_token.iter().map(|(mounted, table)| (mounted, *table))
+    }
+
     /// The mounts of a namespace in path order.
     pub fn in_namespace(&self, namespace: NamespaceId) -> Vec<Arc<Mounted>> {
         let mounts = self.by_path.get(&namespace).into_iter().flat_map(HashMap::values);
@@ -161,7 +174,7 @@ impl Core {
     async fn build_router(&self) -> Result<(u64, Router), BarrierError> {
         let view = self.barrier.pinned_view().await?;
         let mut router = Router::default();
-        for ((namespace, path), entry) in MOUNTS.scan(&view, &(), None, MOST_MOUNTS).await? {
+        for ((namespace, path), entry) in MOUNTS.scan(&view, &NamespaceId::ROOT, None, MOST_MOUNTS).await? {
             let class = if path.starts_with("auth/") { Class::Auth } else { Class::Secrets };
             let Some(engine) = self.catalog.engine(class, &entry.kind, &entry.options) else {
                 tracing::error!(path, kind = entry.kind, "a mount's engine is not part of this program");
@@ -175,6 +188,10 @@ impl Core {
                 path: path.clone(),
             });
             router.by_accessor.insert(entry.accessor.clone(), mounted.clone());
+            router.by_id.insert(entry.id, mounted.clone());
+            router
+                .kept_by_token
+                .extend(mounted.engine.table_by_token().map(|table| (mounted.clone(), table)));
             router.by_path.entry(namespace).or_default().insert(path, mounted);
         }
         Ok((view.index(), router))
@@ -185,35 +202,34 @@ impl Core {
         let max = or(entry.tuning.max_lease_ttl, self.settings.max_lease_ttl);
         let default = or(entry.tuning.default_lease_ttl, self.settings.default_lease_ttl).min(max);
         Mount {
-            number: entry.number,
+            id: entry.id,
             path: path.strip_prefix("auth/").unwrap_or(path).to_owned(),
             accessor: entry.accessor.clone(),
             kind: entry.kind.clone(),
             options: entry.options.clone(),
             lifetimes: Lifetimes { default, max },
             namespace,
+            local: entry.local,
         }
     }
 
     /// Enables `entry` at `path` (`secret/`, `auth/x/`): checks the path, options and type, and numbers it.
     pub async fn add_mount(&self, txn: &Txn, path: &str, entry: NewMount) -> Result<MountEntry, EngineError> {
-        let txn = txn.scoped(strongroom_barrier::Scope::core());
         let class = if path.starts_with("auth/") { Class::Auth } else { Class::Secrets };
         let engine = self
             .catalog
             .engine(class, &entry.kind, &entry.options)
             .ok_or_else(|| bad_request(format!("plugin not found in the catalog: {}", entry.kind)))?;
         engine.validate_options(&entry.options).map_err(bad_request)?;
-        if let Some(other) = self.taken_by(&txn, path).await? {
+        if let Some(other) = self.taken_by(txn, path).await? {
             let other = other.strip_prefix("auth/").unwrap_or(&other);
             return Err(bad_request(format!("path is already in use at {other}")));
         }
-        let number = NUMBERS.get(&txn, NEXT_MOUNT).await?.map_or(1, |next| next.0);
-        NUMBERS.put(&txn, NEXT_MOUNT, Number(number.saturating_add(1)))?;
+        let id = self.next_mount_id(txn).await?;
         let random = self.environment.entropy.bytes::<4>()?;
         let prefix = if class == Class::Auth { "auth_" } else { "" };
         let kept = MountEntry {
-            number,
+            id,
             uuid: self.environment.entropy.uuid()?,
             accessor: format!("{prefix}{}_{:08x}", entry.kind, u32::from_be_bytes(random)),
             kind: entry.kind,
@@ -224,13 +240,21 @@ impl Core {
             seal_wrap: entry.seal_wrap,
             external_entropy_access: entry.external_entropy_access,
         };
-        MOUNTS.put(&txn, &(crate::ROOT_NAMESPACE, path), kept.clone())?;
+        MOUNTS.put(txn, &(NamespaceId::ROOT, path), kept.clone())?;
         Ok(kept)
+    }
+
+    async fn next_mount_id(&self, txn: &Txn) -> Result<MountId, EngineError> {
+        let next = NUMBERS.get(txn, NEXT_MOUNT).await?.map_or(1, |next| next.0);
+        let id =
+            u32::try_from(next).map_err(|_error| EngineError::Internal("out of mount numbers".to_owned()))?;
+        NUMBERS.put(txn, NEXT_MOUNT, Number(next.saturating_add(1)))?;
+        Ok(MountId::new(id))
     }
 
     /// The mount that takes `path`, by being there or by lying inside or around it: requests could not be told apart.
     async fn taken_by(&self, txn: &Txn, path: &str) -> Result<Option<String>, EngineError> {
-        let taken = MOUNTS.keys(txn, &crate::ROOT_NAMESPACE, None, MOST_MOUNTS).await?;
+        let taken = MOUNTS.keys(txn, &NamespaceId::ROOT, None, MOST_MOUNTS).await?;
         let meets = |other: &String| other.starts_with(path) || path.starts_with(other.as_str());
         Ok(taken.into_iter().map(|(_, other)| other).find(meets))
     }
@@ -238,15 +262,14 @@ impl Core {
     /// Moves a mount with all that it keeps. Leases and tokens name the path they came from: there must be none left
     /// ([`Core::revoke_prefix_step`]).
     pub async fn move_mount(&self, txn: &Txn, from: &str, to: &str) -> Result<(), EngineError> {
-        let txn = txn.scoped(strongroom_barrier::Scope::core());
-        let Some(entry) = self.mount_entry(&txn, from).await? else {
+        let Some(entry) = self.mount_entry(txn, from).await? else {
             return Err(bad_request(format!("no matching mount at {from:?}")));
         };
-        if let Some(other) = self.taken_by(&txn, to).await? {
+        if let Some(other) = self.taken_by(txn, to).await? {
             return Err(bad_request(format!("path already in use at {other:?}")));
         }
-        MOUNTS.delete(&txn, &(crate::ROOT_NAMESPACE, from));
-        MOUNTS.put(&txn, &(crate::ROOT_NAMESPACE, to), (*entry).clone())?;
+        MOUNTS.delete(txn, &(NamespaceId::ROOT, from));
+        MOUNTS.put(txn, &(NamespaceId::ROOT, to), (*entry).clone())?;
         Ok(())
     }
 
@@ -256,26 +279,22 @@ impl Core {
         reads: &impl Reads,
         path: &str,
     ) -> Result<Option<Arc<MountEntry>>, BarrierError> {
-        MOUNTS.get(reads, &(crate::ROOT_NAMESPACE, path)).await
+        MOUNTS.get(reads, &(NamespaceId::ROOT, path)).await
     }
 
     /// Writes a tuned entry back.
     pub fn put_mount(&self, txn: &Txn, path: &str, entry: MountEntry) -> Result<(), BarrierError> {
-        let txn = txn.scoped(strongroom_barrier::Scope::core());
-        MOUNTS.put(&txn, &(crate::ROOT_NAMESPACE, path), entry)
+        MOUNTS.put(txn, &(NamespaceId::ROOT, path), entry)
     }
 
     /// Takes a mount away. What it kept, its leases and its tokens are removed by housekeeping in bounded steps; nothing
     /// can reach them from here on, because the number is not given out again.
     pub async fn remove_mount(&self, txn: &Txn, path: &str) -> Result<Option<Arc<MountEntry>>, EngineError> {
-        let txn = txn.scoped(strongroom_barrier::Scope::core());
-        let Some(entry) = self.mount_entry(&txn, path).await? else { return Ok(None) };
-        MOUNTS.delete(&txn, &(crate::ROOT_NAMESPACE, path));
-        crate::leavings::LEAVINGS.put(
-            &txn,
-            &entry.number,
-            crate::leavings::Leaving { path: path.to_owned() },
-        )?;
+        let Some(entry) = self.mount_entry(txn, path).await? else { return Ok(None) };
+        MOUNTS.delete(txn, &(NamespaceId::ROOT, path));
+        let disabled =
+            DisabledMount { namespace: NamespaceId::ROOT, path: path.to_owned(), local: entry.local };
+        DISABLED_MOUNTS.put(txn, &entry.id, disabled)?;
         Ok(Some(entry))
     }
 
@@ -290,7 +309,12 @@ impl Core {
 
     /// The view's mounts, without building a router (for tests of storage).
     pub async fn stored_mounts(&self, view: &View) -> Result<Vec<String>, BarrierError> {
-        Ok(MOUNTS.keys(view, &(), None, MOST_MOUNTS).await?.into_iter().map(|(_, path)| path).collect())
+        Ok(MOUNTS
+            .keys(view, &NamespaceId::ROOT, None, MOST_MOUNTS)
+            .await?
+            .into_iter()
+            .map(|(_, path)| path)
+            .collect())
     }
 }
 

@@ -2,41 +2,39 @@
 
 use std::sync::{Arc, Weak};
 
+use strongroom_barrier::{KeyPlace, TableId};
 use strongroom_storage::{Index, Observer};
 
 use crate::Core;
-use crate::tables::prefix_of;
+use crate::tables::{AUDIT_DEVICES, AUDITED_HEADERS, MOUNTS, POLICIES};
 
-/// Tells the core's derived state what has changed.
+/// Tells the core's derived state which commits outdate it.
 pub(crate) struct CoreObserver {
     core: Weak<Core>,
-    mounts: Vec<u8>,
-    policies: Vec<u8>,
-    devices: Vec<u8>,
-    headers: Vec<u8>,
 }
 
 impl CoreObserver {
     pub(crate) fn new(core: &Arc<Core>) -> Self {
-        Self {
-            core: Arc::downgrade(core),
-            mounts: prefix_of(1),
-            policies: prefix_of(2),
-            devices: prefix_of(3),
-            headers: prefix_of(4),
-        }
+        Self { core: Arc::downgrade(core) }
     }
+}
+
+/// Whether a key is one of a table of the server's own.
+fn is_of(place: KeyPlace, table: TableId) -> bool {
+    place.space == table.space && place.table == table.number
 }
 
 impl Observer for CoreObserver {
     fn applied(&self, index: Index, keys: &[&[u8]]) {
         let Some(core) = self.core.upgrade() else { return };
         for key in keys {
-            if key.starts_with(&self.mounts) {
+            let Some(place) = KeyPlace::of(key) else { continue };
+            core.wake_jobs(place, key);
+            if is_of(place, MOUNTS.id()) {
                 core.router.outdate(index);
-            } else if key.starts_with(&self.policies) {
+            } else if is_of(place, POLICIES.id()) {
                 core.policies.outdate(index);
-            } else if key.starts_with(&self.devices) || key.starts_with(&self.headers) {
+            } else if is_of(place, AUDIT_DEVICES.id()) || is_of(place, AUDITED_HEADERS.id()) {
                 core.auditing.outdate(index);
             }
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, Stored, Txn, View};
+use strongroom_barrier::{BarrierError, NamespaceId, Stored, Txn, View};
 use strongroom_engine_api::{EngineError, bad_request};
 use strongroom_policy::{
     CompiledAcl, DEFAULT_POLICY, DEFAULT_POLICY_NAME, Policy, RESPONSE_WRAPPING_POLICY,
@@ -15,9 +15,10 @@ use strongroom_policy::{
 };
 
 pub use password::PasswordPolicy;
+pub(crate) use password::PasswordPolicyEntry;
 
+use crate::Core;
 use crate::tables::POLICIES;
-use crate::{Core, NamespaceId};
 
 /// Different policy sets whose compiled form is kept.
 const KEPT_SETS: usize = 10_000;
@@ -106,10 +107,10 @@ impl Core {
         Ok(acl)
     }
 
-    /// `view` within the core's scope, or a newer one when it is older than `index`.
+    /// `view`, or a newer one when it is older than `index`.
     async fn view_at_least(&self, view: &View, index: u64) -> Result<View, BarrierError> {
         if view.index() >= index {
-            return Ok(view.scoped(strongroom_barrier::Scope::core()));
+            return Ok(view.clone());
         }
         self.barrier.pinned_view().await
     }
@@ -125,8 +126,7 @@ impl Core {
         if name == ROOT_POLICY_NAME {
             return Ok(Some(String::new()));
         }
-        let view = view.scoped(strongroom_barrier::Scope::core());
-        Ok(POLICIES.get(&view, &(namespace, &name)).await?.map(|entry| entry.text.clone()))
+        Ok(POLICIES.get(view, &(namespace, &name)).await?.map(|entry| entry.text.clone()))
     }
 
     /// The names of all policies, sorted, and `root` at the end, as Vault lists them.
@@ -135,9 +135,8 @@ impl Core {
         view: &View,
         namespace: NamespaceId,
     ) -> Result<Vec<String>, BarrierError> {
-        let view = view.scoped(strongroom_barrier::Scope::core());
         let mut names: Vec<String> = POLICIES
-            .keys(&view, &namespace, None, usize::MAX)
+            .keys(view, &namespace, None, usize::MAX)
             .await?
             .into_iter()
             .map(|(_, name)| name)
@@ -161,8 +160,7 @@ impl Core {
         }
         Policy::parse(&name, "", text)
             .map_err(|error| bad_request(format!("failed to parse policy: {error}")))?;
-        let txn = txn.scoped(strongroom_barrier::Scope::core());
-        POLICIES.put(&txn, &(namespace, &name), PolicyEntry { text: text.to_owned() })?;
+        POLICIES.put(txn, &(namespace, &name), PolicyEntry { text: text.to_owned() })?;
         Ok(())
     }
 
@@ -175,7 +173,7 @@ impl Core {
         if name == DEFAULT_POLICY_NAME {
             return Err(bad_request("cannot delete default policy"));
         }
-        POLICIES.delete(&txn.scoped(strongroom_barrier::Scope::core()), &(namespace, &name));
+        POLICIES.delete(txn, &(namespace, &name));
         Ok(())
     }
 }

@@ -1,71 +1,74 @@
-//! What the core keeps where. Numbers are for ever.
+//! The registry of the server's own tables. Numbers are for ever: `tests/formats/tables.txt` keeps them.
+//!
+//! Tables are by namespace wherever an entry belongs to one, so that a namespace is a range of keys. Indexes of work to be
+//! done (by time, by token) are those of the server as a whole, since one walk must see them all; their values, or the
+//! end of their keys, name the namespace.
 
-use strongroom_barrier::{Scope, Stored, Table};
+use strongroom_barrier::{CoreLocal, CoreSpace, MountId, NamespaceId, Stored, Table, tables};
 
 use crate::auditing::{AuditEntry, AuditedHeader};
 use crate::cluster::{AutopilotConfig, KeptAuthority};
-use crate::leases::{Due, Lease};
+use crate::disabled_mounts::DisabledMount;
+use crate::leases::{ExpiryEntry, Irrevocable, Lease, OwnedLease, PrefixRevocation};
 use crate::mounts::MountEntry;
-use crate::policies::PolicyEntry;
+use crate::policies::{PasswordPolicyEntry, PolicyEntry};
 use crate::snapshots::{AutoSnapshots, AutoStatus};
-use crate::tokens::{TokenEntry, TokenKey, TokenRole};
+use crate::tokens::{AccessorEntry, AccessorKey, TidyProgress, TokenEntry, TokenId, TokenKey, TokenRole};
 use crate::wrapping::Wrapped;
 
-/// Mounts by namespace and path (`secret/`, `auth/approle/`).
-pub(crate) const MOUNTS: Table<(u64, &str), MountEntry> = Table::new(1);
-/// Policies by namespace and name.
-pub(crate) const POLICIES: Table<(u64, &str), PolicyEntry> = Table::new(2);
-/// Audit devices by path.
-pub(crate) const AUDIT_DEVICES: Table<str, AuditEntry> = Table::new(3);
-/// Request headers that audit records show, by lower-case name.
-pub(crate) const AUDITED_HEADERS: Table<str, AuditedHeader> = Table::new(4);
-/// Single values by name: the next mount number, the token salt, and the like.
-pub(crate) const NUMBERS: Table<str, Number> = Table::new(5);
-/// The authority of the cluster's certificates; there is one.
-pub(crate) const AUTHORITY: Table<str, KeptAuthority> = Table::new(9);
-/// What autopilot goes by; there is one.
-pub(crate) const AUTOPILOT: Table<str, AutopilotConfig> = Table::new(10);
-/// When and where snapshots are taken by themselves, by name.
-pub(crate) const AUTO_SNAPSHOTS: Table<str, AutoSnapshots> = Table::new(11);
-/// What has become of them, by name.
-pub(crate) const AUTO_STATUS: Table<str, AutoStatus> = Table::new(12);
-/// Service tokens by key.
-pub(crate) const TOKENS: Table<TokenKey, TokenEntry> = Table::new(16);
-/// Tokens by accessor.
-pub(crate) const ACCESSORS: Table<str, TokenRef> = Table::new(17);
-/// The children of a token.
-pub(crate) const CHILDREN: Table<(TokenKey, &TokenKey), ()> = Table::new(18);
-/// The leases a token owns.
-pub(crate) const OWNED_LEASES: Table<(TokenKey, &str), ()> = Table::new(19);
-/// Token roles by namespace and name.
-pub(crate) const TOKEN_ROLES: Table<(u64, &str), TokenRole> = Table::new(20);
-/// Tokens whose subtree is still to be revoked.
-pub(crate) const REVOKING: Table<TokenKey, ()> = Table::new(21);
-/// Leases by namespace and lease id; a token's lease refers to the token.
-pub(crate) const LEASES: Table<(u64, &str), Lease> = Table::new(32);
-/// What ends when: by second, then by what it is.
-pub(crate) const EXPIRY: Table<(u64, &TokenKey), Due> = Table::new(33);
-/// Wrapped answers by the wrapping token.
-pub(crate) const WRAPPED: Table<TokenKey, Wrapped> = Table::new(34);
-
-/// The first bytes of the keys of a core table, as observers see them.
-pub(crate) fn prefix_of(number: u8) -> Vec<u8> {
-    let mut prefix = Scope::core().as_bytes().to_vec();
-    prefix.push(number);
-    prefix
+tables! {
+    /// Mounts by namespace and path (`secret/`, `auth/approle/`).
+    pub(crate) MOUNTS: Table<CoreSpace, (NamespaceId, &str), MountEntry> = 1;
+    /// Policies by namespace and name.
+    pub(crate) POLICIES: Table<CoreSpace, (NamespaceId, &str), PolicyEntry> = 2;
+    /// Audit devices by namespace and path.
+    pub(crate) AUDIT_DEVICES: Table<CoreSpace, (NamespaceId, &str), AuditEntry> = 3;
+    /// Request headers that audit records show, by lower-case name.
+    pub(crate) AUDITED_HEADERS: Table<CoreSpace, str, AuditedHeader> = 4;
+    /// Single numbers by name: the next mount's, and the like.
+    pub(crate) NUMBERS: Table<CoreSpace, str, Number> = 5;
+    /// Disabled mounts whose entries and leases are still to be removed.
+    pub(crate) DISABLED_MOUNTS: Table<CoreLocal, MountId, DisabledMount> = 6;
+    /// Password policies by namespace and name.
+    pub(crate) PASSWORD_POLICIES: Table<CoreSpace, (NamespaceId, &str), PasswordPolicyEntry> = 7;
+    /// The authority of the cluster's certificates; there is one.
+    pub(crate) AUTHORITY: Table<CoreLocal, str, KeptAuthority> = 9;
+    /// The configuration of autopilot; there is one.
+    pub(crate) AUTOPILOT: Table<CoreLocal, str, AutopilotConfig> = 10;
+    /// Automated snapshots by name.
+    pub(crate) AUTO_SNAPSHOTS: Table<CoreLocal, str, AutoSnapshots> = 11;
+    /// The outcome of automated snapshots, by name.
+    pub(crate) AUTO_STATUS: Table<CoreLocal, str, AutoStatus> = 12;
+    /// Service tokens.
+    pub(crate) TOKENS: Table<CoreLocal, (NamespaceId, &TokenKey), TokenEntry> = 16;
+    /// Tokens by their accessor's HMAC: an accessor revokes its token, so storage does not show it.
+    pub(crate) ACCESSORS: Table<CoreLocal, (NamespaceId, &AccessorKey), AccessorEntry> = 17;
+    /// The children of a token.
+    pub(crate) CHILDREN: Table<CoreLocal, (NamespaceId, TokenKey, &TokenId), ()> = 18;
+    /// The leases that a token owns.
+    pub(crate) OWNED_LEASES: Table<CoreLocal, (NamespaceId, TokenKey, &str), OwnedLease> = 19;
+    /// Token roles by namespace and name.
+    pub(crate) TOKEN_ROLES: Table<CoreSpace, (NamespaceId, &str), TokenRole> = 20;
+    /// Tokens that are gone and whose children and leases are still to be revoked.
+    pub(crate) REVOKING: Table<CoreLocal, TokenId, ()> = 21;
+    /// Tokens that are gone and whose children are still to be made orphans.
+    pub(crate) ORPHANING: Table<CoreLocal, TokenId, ()> = 22;
+    /// Walks of `tidy` under way.
+    pub(crate) TIDYING: Table<CoreLocal, u64, TidyProgress> = 23;
+    /// Leases by namespace and lease id; a token's lease refers to the token.
+    pub(crate) LEASES: Table<CoreLocal, (NamespaceId, &str), Lease> = 32;
+    /// The index of tokens and leases by the second of their end.
+    pub(crate) EXPIRY: Table<CoreLocal, (u64, &TokenKey), ExpiryEntry> = 33;
+    /// Wrapped responses by the wrapping token.
+    pub(crate) WRAPPED: Table<CoreLocal, (NamespaceId, &TokenKey), Wrapped> = 34;
+    /// Revocations under a prefix of lease ids that are under way, by the number of the namespace and the prefix.
+    pub(crate) PREFIX_REVOCATIONS: Table<CoreLocal, (u64, &str), PrefixRevocation> = 35;
+    /// Leases that could not be revoked, by namespace and lease id.
+    pub(crate) IRREVOCABLE: Table<CoreLocal, (NamespaceId, &str), Irrevocable> = 36;
 }
 
-/// One value.
+/// One number.
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Number(pub(crate) u64);
 
 impl Stored for Number {}
-
-/// Where an accessor leads.
-#[derive(Clone, serde::Serialize, serde::Deserialize)]
-pub(crate) struct TokenRef {
-    #[serde(rename = "k")]
-    pub(crate) key: TokenKey,
-}
-
-impl Stored for TokenRef {}

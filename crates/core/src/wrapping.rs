@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, Reads, Scope, Stored, Txn};
+use strongroom_barrier::{BarrierError, Reads, Stored, Txn};
 use strongroom_engine_api::{EngineError, Lifetimes, WrapGrant, bad_request};
 use strongroom_policy::RESPONSE_WRAPPING_POLICY_NAME;
 use strongroom_stdx::Secret;
@@ -11,7 +11,7 @@ use strongroom_stdx::Secret;
 use crate::Core;
 use crate::envelope::Envelope;
 use crate::tables::WRAPPED;
-use crate::tokens::{NewToken, TokenEntry, TokenKey};
+use crate::tokens::{NewToken, TokenEntry, TokenId};
 
 /// A wrapped answer as kept.
 #[derive(Clone, Serialize, Deserialize)]
@@ -45,7 +45,6 @@ impl Core {
         ttl: Duration,
         wrapped_accessor: &str,
     ) -> Result<WrapGrant, EngineError> {
-        let txn = txn.scoped(Scope::core());
         let entry = TokenEntry {
             policies: vec![RESPONSE_WRAPPING_POLICY_NAME.to_owned()],
             path: creation_path.to_owned(),
@@ -55,8 +54,8 @@ impl Core {
             ..TokenEntry::default()
         };
         let lifetimes = Lifetimes { default: ttl, max: ttl.max(self.settings.max_lease_ttl) };
-        let made = self.make_token(&txn, lifetimes, NewToken { entry, ttl, ..NewToken::default() }).await?;
-        let key = self.token_key(made.token.expose())?;
+        let made = self.make_token(txn, lifetimes, NewToken { entry, ttl, ..NewToken::default() }).await?;
+        let id = self.token_id(made.token.expose())?;
         let creation_time = made.entry.created.rfc3339();
         let kept = Wrapped {
             envelope: Secret::new(envelope.to_kept()?),
@@ -65,7 +64,7 @@ impl Core {
             creation_time: creation_time.clone(),
             accessor: wrapped_accessor.to_owned(),
         };
-        WRAPPED.put(&txn, &key, kept)?;
+        WRAPPED.put(txn, &id.at(), kept)?;
         Ok(WrapGrant {
             token: made.token.expose().clone(),
             accessor: made.entry.accessor,
@@ -77,17 +76,16 @@ impl Core {
     }
 
     /// What a wrapping token holds, left in place; `None` when the token is not a wrapping token in force. `reads` must
-    /// be of the core's scope.
     pub async fn wrapped(
         &self,
         reads: &impl Reads,
         token: &str,
-    ) -> Result<Option<(TokenKey, std::sync::Arc<Wrapped>)>, BarrierError> {
-        let key = self.token_key(token)?;
-        if self.token_at(reads, &key).await?.is_none() {
+    ) -> Result<Option<(TokenId, std::sync::Arc<Wrapped>)>, BarrierError> {
+        let id = self.token_id(token)?;
+        if self.token_at(reads, &id).await?.is_none() {
             return Ok(None);
         }
-        Ok(WRAPPED.get(reads, &key).await?.map(|wrapped| (key, wrapped)))
+        Ok(WRAPPED.get(reads, &id.at()).await?.map(|wrapped| (id, wrapped)))
     }
 
     /// Wraps anew what a wrapping token holds, for as long as before; the token is gone with it.
@@ -100,11 +98,10 @@ impl Core {
 
     /// Takes what a wrapping token holds; the token is gone with it.
     pub async fn unwrap(&self, txn: &Txn, token: &str) -> Result<std::sync::Arc<Wrapped>, EngineError> {
-        let txn = txn.scoped(Scope::core());
-        let Some((key, wrapped)) = self.wrapped(&txn, token).await? else {
+        let Some((id, wrapped)) = self.wrapped(txn, token).await? else {
             return Err(not_wrapping());
         };
-        self.revoke_token(&txn, &key).await?;
+        self.revoke_token(txn, &id).await?;
         Ok(wrapped)
     }
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use strongroom_barrier::Txn;
+use strongroom_barrier::{MountId, MountPlace, MountTxn, NamespaceId, Txn};
 use strongroom_stdx::{Clock, Entropy, PipeReader, Secret, pipe};
 use strongroom_wire::Operation;
+
+use crate::EngineError;
 
 /// What all engines share: time and randomness.
 #[derive(Clone)]
@@ -49,6 +51,8 @@ pub struct Caller {
     pub token: Arc<Secret<String>>,
     /// The token's number in storage, for what is kept for it (the cubbyhole). Zero-filled for batch tokens.
     pub token_key: [u8; 16],
+    /// The namespace that the token belongs to.
+    pub namespace: NamespaceId,
     /// Service or batch.
     pub kind: TokenKind,
     /// The token's accessor; empty for batch tokens.
@@ -139,7 +143,7 @@ pub struct Lifetimes {
 #[derive(Clone, Debug)]
 pub struct Mount {
     /// Its number: never used twice.
-    pub number: u64,
+    pub id: MountId,
     /// Its path with a trailing slash, without `auth/` for auth methods.
     pub path: String,
     /// Its accessor.
@@ -150,8 +154,17 @@ pub struct Mount {
     pub options: BTreeMap<String, String>,
     /// Effective lifetimes (mount tuning, else server defaults).
     pub lifetimes: Lifetimes,
-    /// The namespace it belongs to; 0 is the root namespace.
-    pub namespace: u64,
+    /// The namespace it belongs to.
+    pub namespace: NamespaceId,
+    /// Whether nothing of it is replicated to other clusters.
+    pub local: bool,
+}
+
+impl Mount {
+    /// Where its entries lie.
+    pub const fn place(&self) -> MountPlace {
+        MountPlace { namespace: self.namespace, mount: self.id, local: self.local }
+    }
 }
 
 /// A token that is being renewed, for the auth method that granted it.
@@ -167,7 +180,26 @@ pub struct Renewal {
     pub increment: Option<Duration>,
 }
 
-/// One attempt at answering a request: what extractors draw from.
+/// The server's own transaction, as parts of the server draw it: `Txn` and `View` of the barrier are extractors, whose
+/// types engines cannot name. Other engines' calls have none.
+#[derive(Clone, Default)]
+pub struct ServerTxn(Option<Txn>);
+
+impl ServerTxn {
+    /// The transaction of a call to a part of the server.
+    pub const fn of(txn: Txn) -> Self {
+        Self(Some(txn))
+    }
+
+    /// The transaction, where the call is to a part of the server.
+    pub(crate) fn get(&self) -> Result<&Txn, EngineError> {
+        let missing =
+            || EngineError::Internal("the server's transaction is for parts of the server".to_owned());
+        self.0.as_ref().ok_or_else(missing)
+    }
+}
+
+/// One attempt at answering a request: the source that extractors draw from.
 pub struct Call {
     /// The request.
     pub request: Arc<Request>,
@@ -175,12 +207,14 @@ pub struct Call {
     pub params: Arc<[String]>,
     /// The mount.
     pub mount: Arc<Mount>,
-    /// The transaction, within the mount's scope.
-    pub txn: Txn,
+    /// The transaction, as the mount has it.
+    pub txn: MountTxn,
     /// Time and randomness.
     pub environment: Environment,
     /// What the engine was built with ([`Engine::extension`](crate::Engine)).
     pub extension: Option<Arc<dyn Any + Send + Sync>>,
+    /// The transaction as the server has it, for parts of the server.
+    pub server: ServerTxn,
     /// Set when a grant is being renewed.
     pub renewal: Option<Renewal>,
     /// Warnings for the client, collected on the way.

@@ -6,9 +6,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use strongroom_barrier::TableId;
 use strongroom_wire::Operation;
 
-use crate::{AuthGrant, Call, EngineError, Handler, IntoReply, OperationDoc, Pattern, Reply};
+use crate::{AuthGrant, Call, EngineError, Handler, IntoReply, Job, OperationDoc, Pattern, Reply, Schedule};
 
 /// Says what is wrong with a mount's options.
 type CheckOptions = fn(&BTreeMap<String, String>) -> Result<(), String>;
@@ -16,7 +17,7 @@ type CheckOptions = fn(&BTreeMap<String, String>) -> Result<(), String>;
 /// Says who logs in.
 type LoginName = fn(&Call) -> Option<String>;
 
-type Run<O> = Arc<dyn Fn(&Arc<Call>) -> BoxFuture<'static, Result<O, EngineError>> + Send + Sync>;
+pub(crate) type Run<O> = Arc<dyn Fn(&Arc<Call>) -> BoxFuture<'static, Result<O, EngineError>> + Send + Sync>;
 
 /// What an engine is mounted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -284,8 +285,10 @@ pub struct Engine {
     routes: Vec<Arc<Route>>,
     extension: Option<Arc<dyn Any + Send + Sync>>,
     renew: Option<Run<AuthGrant>>,
-    maintain: Option<Run<bool>>,
+    jobs: Vec<Job>,
     check_options: Option<CheckOptions>,
+    tables: &'static [TableId],
+    kept_by_token: Option<TableId>,
 }
 
 impl Engine {
@@ -299,8 +302,10 @@ impl Engine {
             routes: Vec::new(),
             extension: None,
             renew: None,
-            maintain: None,
+            jobs: Vec::new(),
             check_options: None,
+            tables: &[],
+            kept_by_token: None,
         }
     }
 
@@ -345,10 +350,25 @@ impl Engine {
         self
     }
 
-    /// Called about once a minute for every mount: bounded housekeeping. Answers whether there is more to do at once.
+    /// Adds work in the background. The handler does one bounded step and answers whether there is more to do at once.
     #[must_use]
-    pub fn maintain<A>(mut self, handler: impl Handler<A, bool>) -> Self {
-        self.maintain = Some(Arc::new(move |call: &Arc<Call>| handler.call(call)));
+    pub fn job<A>(mut self, name: &'static str, schedule: Schedule, handler: impl Handler<A, bool>) -> Self {
+        let run: Run<bool> = Arc::new(move |call: &Arc<Call>| handler.call(call));
+        self.jobs.push(Job { name, schedule, run });
+        self
+    }
+
+    /// Names the tables of its mounts, for the registry of formats.
+    #[must_use]
+    pub fn tables(mut self, tables: &'static [TableId]) -> Self {
+        self.tables = tables;
+        self
+    }
+
+    /// Names the table whose keys begin with [`Caller::token_key`](crate::Caller): those entries end with their token.
+    #[must_use]
+    pub fn kept_by_token(mut self, table: TableId) -> Self {
+        self.kept_by_token = Some(table);
         self
     }
 
@@ -411,17 +431,19 @@ impl Engine {
         }
     }
 
-    /// Does one bounded step of housekeeping; `None` when the engine has none.
-    pub async fn run_maintenance(&self, call: &Arc<Call>) -> Option<Result<bool, EngineError>> {
-        match &self.maintain {
-            Some(maintain) => Some(maintain(call).await),
-            None => None,
-        }
+    /// Its work in the background.
+    pub fn jobs(&self) -> &[Job] {
+        &self.jobs
     }
 
-    /// Whether it has housekeeping to do.
-    pub const fn has_maintenance(&self) -> bool {
-        self.maintain.is_some()
+    /// The tables of its mounts.
+    pub const fn own_tables(&self) -> &'static [TableId] {
+        self.tables
+    }
+
+    /// The table whose entries end with their token.
+    pub const fn table_by_token(&self) -> Option<TableId> {
+        self.kept_by_token
     }
 
     /// Checks mount options; the text says what is wrong.

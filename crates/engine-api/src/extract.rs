@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use strongroom_barrier::{Txn, View};
+use strongroom_barrier::{MountTxn, MountView, Txn, View};
 use strongroom_stdx::{Clock, Entropy};
 use strongroom_wire::lenient::Text;
 
@@ -132,19 +132,37 @@ impl Extract for Paging {
     }
 }
 
-impl Extract for View {
+impl Extract for MountView {
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
-        Ok(call.txn.view().clone())
+        Ok(call.txn.peek())
     }
 }
 
-impl Extract for Txn {
+impl Extract for MountTxn {
     fn document(doc: &mut OperationDoc) {
         doc.writes = true;
     }
 
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
         Ok(call.txn.clone())
+    }
+}
+
+/// The server's own view, in parts of the server alone.
+impl Extract for View {
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        Ok(call.server.get()?.peek().clone())
+    }
+}
+
+/// The server's own transaction, in parts of the server alone.
+impl Extract for Txn {
+    fn document(doc: &mut OperationDoc) {
+        doc.writes = true;
+    }
+
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        call.server.get().cloned()
     }
 }
 

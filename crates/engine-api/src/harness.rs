@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use strongroom_barrier::{Barrier, Keyring, Scope};
+use strongroom_barrier::{Barrier, Keyring, MountId, NamespaceId, Txn};
 use strongroom_stdx::{Clock, Entropy, Moment, Secret};
 use strongroom_storage::InMemory;
 use strongroom_wire::Operation;
 
 use crate::{
     AuthGrant, BarrierError, Call, Caller, Engine, EngineError, Environment, Lifetimes, Mount, Refusal,
-    Renewal, Reply, Request, TokenKind,
+    Renewal, Reply, Request, ServerTxn, TokenKind,
 };
 
 /// An engine, its mount, and a clock to step.
@@ -38,7 +38,7 @@ impl Harness {
         let barrier = Barrier::new(Arc::new(InMemory::new()), Entropy::system(), 1 << 20);
         barrier.unseal(Keyring::generate(&Entropy::system(), clock.now()).expect("a keyring"));
         let mount = Mount {
-            number: 1,
+            id: MountId::new(1),
             path: format!("{}/", engine.kind()),
             accessor: "test_accessor".to_owned(),
             kind: engine.kind().to_owned(),
@@ -47,7 +47,8 @@ impl Harness {
                 default: Duration::from_secs(2_764_800),
                 max: Duration::from_secs(2_764_800),
             },
-            namespace: 0,
+            namespace: NamespaceId::ROOT,
+            local: false,
         };
         Self { engine, clock, mount, remote: Some(IpAddr::from([127, 0, 0, 1])), barrier }
     }
@@ -65,7 +66,7 @@ impl Harness {
             Err(Refusal::UnsupportedOperation) => return Err(EngineError::Unsupported),
         };
         loop {
-            let call = self.prepare(operation, path, &input, found.params.clone(), None);
+            let (txn, call) = self.prepare(operation, path, &input, found.params.clone(), None);
             let asked = match operation {
                 Operation::Update if !found.exists(&call).await? => Operation::Create,
                 other => other,
@@ -74,7 +75,7 @@ impl Harness {
             let outcome = match endpoint.run(&call).await {
                 Ok(mut reply) => {
                     reply.warnings.append(&mut call.warnings.lock().expect("not poisoned"));
-                    call.txn.clone().commit().await.map(|_| reply).map_err(EngineError::from)
+                    txn.commit().await.map(|_| reply).map_err(EngineError::from)
                 }
                 Err(error) => Err(error),
             };
@@ -92,21 +93,22 @@ impl Harness {
 
     /// Asks the auth method about a renewal.
     pub async fn renew(&self, renewal: Renewal) -> Result<AuthGrant, EngineError> {
-        let call = self.prepare(Operation::Update, "", &Value::Null, Arc::default(), Some(renewal));
+        let (txn, call) = self.prepare(Operation::Update, "", &Value::Null, Arc::default(), Some(renewal));
         let grant = self.engine.renew(&call).await.expect("the method has a say in renewals")?;
-        call.txn.clone().commit().await?;
+        txn.commit().await?;
         Ok(grant)
     }
 
-    /// Runs housekeeping until there is nothing more to do.
-    pub async fn maintain(&self) {
-        loop {
-            let call = self.prepare(Operation::Update, "", &Value::Null, Arc::default(), None);
-            let more = self.engine.run_maintenance(&call).await.expect("the engine has housekeeping");
-            let more = more.expect("housekeeping succeeds");
-            call.txn.clone().commit().await.expect("commits");
-            if !more {
-                return;
+    /// Runs the engine's jobs until there is nothing more to do.
+    pub async fn run_jobs(&self) {
+        for job in self.engine.jobs() {
+            loop {
+                let (txn, call) = self.prepare(Operation::Update, "", &Value::Null, Arc::default(), None);
+                let more = job.run(&call).await.expect("the job succeeds");
+                txn.commit().await.expect("commits");
+                if !more {
+                    break;
+                }
             }
         }
     }
@@ -118,11 +120,12 @@ impl Harness {
         input: &Value,
         params: Arc<[String]>,
         renewal: Option<Renewal>,
-    ) -> Arc<Call> {
+    ) -> (Txn, Arc<Call>) {
         let input: Map<String, Value> = input.as_object().cloned().unwrap_or_default();
         let caller = Caller {
             token: Arc::new(Secret::new("test-token".to_owned())),
             token_key: [9; 16],
+            namespace: NamespaceId::ROOT,
             kind: TokenKind::Service,
             accessor: "test-token-accessor".to_owned(),
             display_name: "test".to_owned(),
@@ -143,15 +146,17 @@ impl Harness {
             upload: None,
         };
         let txn = self.barrier.transaction(self.barrier.view());
-        Arc::new(Call {
+        let call = Call {
             request: Arc::new(request),
             params,
             mount: Arc::new(self.mount.clone()),
-            txn: txn.scoped(Scope::mount(self.mount.number)),
+            txn: txn.mount(self.mount.place()),
             environment: Environment { clock: self.clock.clone(), entropy: Entropy::system() },
             extension: self.engine.extension_handle(),
+            server: ServerTxn::default(),
             renewal,
             warnings: Mutex::default(),
-        })
+        };
+        (txn, Arc::new(call))
     }
 }

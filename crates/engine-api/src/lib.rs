@@ -11,24 +11,39 @@ mod extract;
 mod handler;
 #[cfg(feature = "harness")]
 pub mod harness;
+mod job;
 mod pattern;
 mod reply;
 mod token_settings;
 
-pub use call::{Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, TokenKind, Upload};
+pub use call::{
+    Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, ServerTxn, TokenKind, Upload,
+};
 pub use doc::{Field, OperationDoc, Parameter, fields_of};
 pub use engine::{Access, Class, Endpoint, Engine, Found, Refusal, Route};
 pub use error::{EngineError, bad_request};
 pub use extract::{Body, Extension, Extract, Input, Paging, Path};
 pub use handler::Handler;
+pub use job::{Job, Schedule};
 pub use pattern::{Pattern, Segment};
 pub use reply::{
     AuthGrant, Body as ReplyBody, Data, Ending, HeldLease, IntoReply, LeaseGrant, RawBody, Reply, WrapGrant,
 };
 pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};
 
-/// What handlers use from below, so that an engine depends on this crate only.
-pub use strongroom_barrier::{BarrierError, Reads, Scope, Stored, Table, TableKey, Txn, View};
+/// Types of the layers below that handlers use, so that an engine depends on this crate only. They reach the tables of
+/// the engine's own mount and nothing else: the server's own tables, other mounts, the keys and the bootstrap entries have
+/// no name here (`tests/isolation.rs`).
+pub use strongroom_barrier::{
+    BarrierError, MountId, MountPlace, MountReads as Reads, MountTxn as Txn, MountView as View, NamespaceId,
+    Stored, TableId, TableKey, tables,
+};
+
+/// A table of the engine's mount, replicated with it.
+pub type Table<K, V> = strongroom_barrier::Table<strongroom_barrier::MountSpace, K, V>;
+
+/// A table of the engine's mount that belongs to one cluster.
+pub type LocalTable<K, V> = strongroom_barrier::Table<strongroom_barrier::MountLocal, K, V>;
 pub use strongroom_stdx::{
     Clock, Entropy, Moment, PipeReader, Secret, format_duration, parse_duration, same_bytes,
 };

@@ -6,6 +6,8 @@ mod catalog_tests;
 mod cluster;
 mod dev;
 mod discovery;
+#[cfg(test)]
+mod formats_tests;
 mod listen;
 mod logs;
 mod migrate;

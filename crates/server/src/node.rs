@@ -32,7 +32,7 @@ pub(crate) struct Node {
     pub(crate) listeners: Listeners,
     pub(crate) store: Arc<dyn Store>,
     cluster: Option<ClusterPort>,
-    steward: JoinHandle<()>,
+    background: JoinHandle<()>,
 }
 
 impl Node {
@@ -60,14 +60,14 @@ impl Node {
         };
         let listeners = Listeners::start(&core, config, opened.node_id.as_deref()).await?;
         cluster::retry_join(&core, config).await?;
-        let steward = tokio::spawn(core.clone().run_steward());
-        Ok(Self { core, listeners, store: opened.store, cluster, steward })
+        let background = tokio::spawn(core.clone().run_background());
+        Ok(Self { core, listeners, store: opened.store, cluster, background })
     }
 
     /// Finishes what is under way, seals, and closes the store.
     pub(crate) async fn stop(self) {
         self.listeners.drain(PATIENCE).await;
-        self.steward.abort();
+        self.background.abort();
         self.core.seal().await;
         drop(self.cluster);
         self.store.close().await;

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strongroom_barrier::{Txn, View};
 use strongroom_core::{AuditedHeader, Core, NewDevice};
 use strongroom_engine_api::lenient::{Flag, Pairs, Text};
-use strongroom_engine_api::{
-    Engine, EngineError, Extension, Input, Path, Reply, Request, Scope, Txn, View, bad_request,
-};
+use strongroom_engine_api::{Engine, EngineError, Extension, Input, Path, Reply, Request, bad_request};
 
 use crate::bare::AtTop;
 use crate::mounts::as_kept;
@@ -90,7 +89,7 @@ async fn enable(
 ) -> Result<(), EngineError> {
     let path = as_kept(&path)?;
     let text = |text: Option<Text>| text.map(|text| text.0).unwrap_or_default();
-    let taken = core.audit_entries(txn.view()).await?;
+    let taken = core.audit_entries(txn.peek()).await?;
     if taken.iter().any(|(other, _)| other.starts_with(&path) || path.starts_with(other.as_str())) {
         return Err(bad_request("path already in use"));
     }
@@ -156,7 +155,7 @@ struct Headers {
 }
 
 async fn read_headers(Extension(core): Extension<Core>, view: View) -> Result<AtTop<Headers>, EngineError> {
-    let headers = core.audited_headers(&view.scoped(Scope::core())).await?;
+    let headers = core.audited_headers(&view).await?;
     let headers = headers.into_iter().map(|(name, hmac)| (name, Header { hmac })).collect();
     Ok(AtTop(Headers { headers }))
 }
@@ -166,7 +165,7 @@ async fn read_header(
     view: View,
     Path(header): Path<String>,
 ) -> Result<Reply, EngineError> {
-    let headers = core.audited_headers(&view.scoped(Scope::core())).await?;
+    let headers = core.audited_headers(&view).await?;
     let Some(hmac) = headers.get(&header.to_lowercase()) else {
         return Err(bad_request("Could not find header in config"));
     };

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
+use strongroom_barrier::Txn;
 use strongroom_core::Core;
-use strongroom_engine_api::{
-    Call, Class, Engine, EngineError, Extension, Input, Path, Reply, Txn, bad_request,
-};
+use strongroom_engine_api::{Call, Class, Engine, EngineError, Extension, Input, Path, Reply, bad_request};
 
 use crate::bare::AtTop;
 use crate::mounts::{AUTH, EnableInput, MountView, TOKEN, as_kept, asked_for, mounted_at, table};

@@ -5,10 +5,11 @@ mod bucket;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strongroom_barrier::{Txn, View};
 use strongroom_core::{AutoSnapshots, Core, Place};
 use strongroom_engine_api::lenient::{Flag, Int, Text, Ttl};
 use strongroom_engine_api::{
-    Clock, Data, Engine, EngineError, Extension, Input, Moment, Paging, Path, Reply, Txn, View, bad_request,
+    Clock, Data, Engine, EngineError, Extension, Input, Moment, Paging, Path, Reply, bad_request,
 };
 
 use bucket::{BucketInput, BucketView};

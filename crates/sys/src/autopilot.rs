@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strongroom_barrier::{Txn, View};
 use strongroom_core::{AutopilotServer, Core};
 use strongroom_engine_api::lenient::{Flag, Int, Ttl};
-use strongroom_engine_api::{Engine, EngineError, Extension, Input, Txn, View, bad_request, format_duration};
+use strongroom_engine_api::{Engine, EngineError, Extension, Input, bad_request, format_duration};
 
 use crate::bare::AtTop;
 use crate::raft::{node, without_scheme};

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, json};
+use strongroom_barrier::View;
 use strongroom_core::{Core, Refused};
 use strongroom_engine_api::lenient::{List, Text};
 use strongroom_engine_api::{
-    Caller, Clock, Engine, EngineError, Extension, Input, Mount, Reply, Scope, View, bad_request,
+    Caller, Clock, Engine, EngineError, Extension, Input, Mount, Reply, bad_request,
 };
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -83,10 +84,9 @@ async fn of_accessor(
 ) -> Result<Reply, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request("missing accessor"))?;
-    let reads = view.scoped(Scope::core());
     let unknown = || bad_request(Refused::list(&["invalid accessor"]));
-    let key = core.key_of_accessor(&reads, &accessor).await?.ok_or_else(unknown)?;
-    let entry = core.token_at(&reads, &key).await?.ok_or_else(unknown)?;
+    let id = core.token_of_accessor(&view, mount.namespace, &accessor).await?.ok_or_else(unknown)?;
+    let entry = core.token_at(&view, &id).await?.ok_or_else(unknown)?;
     told(&core, &mount, &view, &entry.policies, input.paths, input.path).await
 }
 

@@ -2,22 +2,19 @@
 //! name.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strongroom_barrier::{Reads, Stored, Txn, View};
 use strongroom_core::Core;
-use strongroom_engine_api::{
-    Engine, EngineError, Extension, Moment, Paging, Reads, Reply, Stored, Table, Txn, View,
-};
+use strongroom_engine_api::{Engine, EngineError, Extension, Moment, Paging, Reply, Schedule};
 
-use crate::remount;
-
-/// Versions by name.
-const VERSIONS: Table<str, Installed> = Table::new(1);
+use crate::tables::VERSIONS;
 
 /// When a version came.
 #[derive(Clone, Serialize, Deserialize)]
-struct Installed {
+pub(crate) struct Installed {
     /// Since when it serves.
     at: Moment,
     /// When it was built (RFC 3339).
@@ -29,16 +26,16 @@ impl Stored for Installed {}
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
         .route("version-history", |r| r.list("Returns map of historical version change entries.", list))
-        .maintain(maintain)
+        .job("version-history", Schedule::Every(Duration::from_secs(60)), record)
 }
 
-/// The housekeeping of the system engine: this version is on record, and old remounts are forgotten.
-async fn maintain(Extension(core): Extension<Core>, txn: Txn) -> Result<bool, EngineError> {
+/// Puts this version on record.
+async fn record(Extension(core): Extension<Core>, txn: Txn) -> Result<bool, EngineError> {
     let version = &core.settings().version;
     if VERSIONS.get(&txn, version.as_str()).await?.is_none() {
         VERSIONS.put(&txn, version.as_str(), this_version(&core))?;
     }
-    remount::forget_old(&txn, core.environment().clock.now()).await
+    Ok(false)
 }
 
 fn this_version(core: &Core) -> Installed {
@@ -113,7 +110,7 @@ mod tests {
         });
         assert_eq!(server.list("sys/version-history").await.data(), &expected, "before housekeeping");
         server.clock.advance(Duration::from_mins(1));
-        server.core.work_once(true).await.unwrap();
+        server.core.run_jobs_once(true).await.unwrap();
         assert_eq!(server.list("sys/version-history").await.data(), &expected, "and after");
     }
 }

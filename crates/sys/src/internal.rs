@@ -7,10 +7,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
-use strongroom_core::{Core, ListingVisibility, Mounted, ROOT_NAMESPACE};
-use strongroom_engine_api::{
-    Call, Caller, Data, Engine, EngineError, Extension, Path, Reply, View, bad_request,
-};
+use strongroom_barrier::{NamespaceId, View};
+use strongroom_core::{Core, ListingVisibility, Mounted};
+use strongroom_engine_api::{Call, Caller, Data, Engine, EngineError, Extension, Path, Reply, bad_request};
 use strongroom_policy::CompiledAcl;
 
 use crate::bare::Bare;
@@ -40,16 +39,24 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 }
 
 /// What a caller may do; `None` without a good token.
-pub(crate) async fn acl_of(core: &Core, call: &Call) -> Result<Option<Arc<CompiledAcl>>, EngineError> {
+pub(crate) async fn acl_of(
+    core: &Core,
+    call: &Call,
+    view: &View,
+) -> Result<Option<Arc<CompiledAcl>>, EngineError> {
     let Some(caller) = call.request.caller() else { return Ok(None) };
-    Ok(Some(core.acl(call.txn.view(), ROOT_NAMESPACE, &caller.policies).await?))
+    Ok(Some(core.acl(view, call.mount.namespace, &caller.policies).await?))
 }
 
 /// The mounts that the caller may use, or without a token those that are shown to everyone.
-async fn visible_mounts(Extension(core): Extension<Core>, call: Arc<Call>) -> Result<Reply, EngineError> {
-    let acl = acl_of(&core, &call).await?;
+async fn visible_mounts(
+    Extension(core): Extension<Core>,
+    call: Arc<Call>,
+    view: View,
+) -> Result<Reply, EngineError> {
+    let acl = acl_of(&core, &call, &view).await?;
     let (mut auth, mut secret) = (BTreeMap::new(), BTreeMap::new());
-    for mounted in core.router().await?.in_namespace(ROOT_NAMESPACE) {
+    for mounted in core.router().await?.in_namespace(NamespaceId::ROOT) {
         let shown = match &acl {
             Some(acl) if acl.has_any_access_under(&mounted.path) || is_public(&mounted) => {
                 serde_json::to_value(MountView::of(&core, &mounted))?
@@ -86,13 +93,14 @@ struct Located {
 async fn mount(
     Extension(core): Extension<Core>,
     call: Arc<Call>,
+    view: View,
     Path(path): Path<String>,
 ) -> Result<Data<Located>, EngineError> {
     let denied = |text: String| Err(EngineError::Denied(text));
-    let Some(acl) = acl_of(&core, &call).await? else { return denied("permission denied".to_owned()) };
+    let Some(acl) = acl_of(&core, &call, &view).await? else { return denied("permission denied".to_owned()) };
     let router = core.router().await?;
     // Whether there is a mount is told only to those who may use it.
-    match router.route(ROOT_NAMESPACE, &path) {
+    match router.route(NamespaceId::ROOT, &path) {
         Some((mounted, _)) if acl.has_any_access_under(&mounted.path) => {
             Ok(Data(Located { path: mounted.mount.path.clone(), mount: MountView::of(&core, &mounted) }))
         }
@@ -110,7 +118,7 @@ async fn resultant_acl(
     view: View,
     caller: Caller,
 ) -> Result<Reply, EngineError> {
-    Reply::data(&core.acl(&view, ROOT_NAMESPACE, &caller.policies).await?.resultant())
+    Reply::data(&core.acl(&view, NamespaceId::ROOT, &caller.policies).await?.resultant())
 }
 
 /// There is the root namespace alone, which is not listed. As in Vault, that takes a token, though no policy.
@@ -164,21 +172,20 @@ async fn inspect_router(
         "uuid" | "accessor" => false,
         _ => return Err(EngineError::NotFound),
     };
-    let mounts = core.router().await?.in_namespace(ROOT_NAMESPACE);
+    let mounts = core.router().await?.in_namespace(NamespaceId::ROOT);
     let routed: Vec<Routed> = mounts.iter().map(|mounted| routed(mounted, with_storage)).collect();
     Reply::data(&json!({ tag: routed }))
 }
 
 fn routed(mounted: &Mounted, with_storage: bool) -> Routed {
     let entry = &mounted.entry;
-    let scope = strongroom_engine_api::Scope::mount(entry.number);
     Routed {
         accessor: entry.accessor.clone(),
         mount_namespace: "",
         mount_path: mounted.mount.path.clone(),
         mount_type: entry.kind.clone(),
         uuid: entry.uuid.clone(),
-        storage_prefix: with_storage.then(|| strongroom_stdx::to_hex(scope.as_bytes())),
+        storage_prefix: with_storage.then(|| strongroom_stdx::to_hex(&mounted.mount.place().prefix())),
         tainted: with_storage.then_some(false),
     }
 }

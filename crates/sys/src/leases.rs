@@ -7,11 +7,11 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use strongroom_barrier::{MountId, Txn, View};
 use strongroom_core::{Core, Tidy};
 use strongroom_engine_api::lenient::{Flag, Text, Ttl};
 use strongroom_engine_api::{
-    Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply, Scope, Txn, View,
-    bad_request,
+    Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply, bad_request,
 };
 
 /// Irrevocable leases that are listed where nothing else is asked for.
@@ -145,7 +145,7 @@ async fn lookup(
     clock: Clock,
 ) -> Result<Data<LeaseFactsView>, EngineError> {
     let id = required(input.lease_id)?;
-    let facts = core.lease_facts(&view.scoped(Scope::core()), mount.namespace, &id).await?;
+    let facts = core.lease_facts(&view, mount.namespace, &id).await?;
     let facts = facts.ok_or_else(|| bad_request("invalid lease"))?;
     Ok(Data(LeaseFactsView {
         expire_time: facts.expires.map(Moment::rfc3339),
@@ -165,7 +165,6 @@ async fn list(
     view: View,
 ) -> Result<Reply, EngineError> {
     let folder = if prefix.is_empty() || prefix.ends_with('/') { prefix } else { format!("{prefix}/") };
-    let view = view.scoped(Scope::core());
     let names =
         core.lease_children(&view, mount.namespace, &folder, paging.after.as_deref(), paging.limit).await?;
     Reply::keys(&names)
@@ -281,7 +280,7 @@ async fn count(
     view: View,
 ) -> Result<Data<Counts>, EngineError> {
     check_type(input.kind.as_ref())?;
-    let found = core.irrevocable_leases(&view.scoped(Scope::core()), mount.namespace, usize::MAX).await?;
+    let found = core.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for (_, why) in &found {
         let (_, accessor) = mount_of(&core, why.mount).await?;
@@ -305,7 +304,7 @@ async fn irrevocable(
             text.parse().map_err(|_no_number| bad_request(format!("invalid 'limit' provided: {text:?}")))?
         }
     };
-    let found = core.irrevocable_leases(&view.scoped(Scope::core()), mount.namespace, usize::MAX).await?;
+    let found = core.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
     let mut listed = Irrevocables { lease_count: found.len(), leases: Vec::new() };
     let cut = found.len() > limit;
     for (lease_id, why) in found.into_iter().take(limit) {
@@ -320,9 +319,9 @@ async fn irrevocable(
 }
 
 /// The path and accessor of the mount with this number; empty where it is gone.
-async fn mount_of(core: &Core, number: u64) -> Result<(String, String), EngineError> {
+async fn mount_of(core: &Core, mount: MountId) -> Result<(String, String), EngineError> {
     let router = core.router().await?;
-    let found = router.all().find(|mounted| mounted.mount.number == number);
+    let found = router.by_id(mount);
     Ok(found.map_or_else(Default::default, |mounted| (mounted.path.clone(), mounted.entry.accessor.clone())))
 }
 
@@ -432,7 +431,7 @@ mod tests {
         let renew = async |id: &str| server.write("sys/leases/renew", json!({"lease_id": id})).await;
         assert_eq!(renew("nope").await.error(), (400, "lease not found"));
         let token = server.token(&["default"]).await;
-        let key = u128::from_be_bytes(server.core.token_key(&token).unwrap());
+        let key = u128::from_be_bytes(server.core.token_id(&token).unwrap().key);
         let told = renew(&format!("auth/token/create/h{key:032x}")).await;
         assert_eq!(told.error(), (400, "tokens cannot be renewed through this endpoint"));
         let id = lent(&server, "web").await;
@@ -473,7 +472,7 @@ mod tests {
                 lent(&server, "web").await;
             }
             assert_eq!(server.write(&format!("{path}/loans/creds/web"), input.clone()).await.status, 204);
-            server.core.work_once(false).await.unwrap();
+            server.core.run_jobs_once(false).await.unwrap();
             let (_, name) = stays.rsplit_once('/').unwrap();
             assert_eq!(
                 server.list("sys/leases/lookup/loans/creds/website").await.data()["keys"],

@@ -10,6 +10,7 @@ mod health;
 mod history;
 mod init;
 mod internal;
+mod jobs;
 mod leases;
 mod locked_users;
 mod mounts;
@@ -21,13 +22,20 @@ mod remount;
 mod rotate;
 mod seal;
 mod snapshots;
+mod tables;
 #[cfg(test)]
 mod testing;
 mod tools;
 mod tuning;
 mod wrapping;
 
+use strongroom_barrier::TableId;
 use strongroom_engine_api::Engine;
+
+/// The server's own tables that the system endpoints keep, for the registry of formats.
+pub const fn tables() -> &'static [TableId] {
+    tables::TABLES
+}
 
 /// The engine that every server mounts at `sys/`.
 pub fn engine() -> Engine {
@@ -42,6 +50,7 @@ pub fn engine() -> Engine {
         history::routes,
         init::routes,
         internal::routes,
+        jobs::routes,
         leases::routes,
         locked_users::routes,
         mounts::routes,

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_core::{Core, Mounted, NewMount, ROOT_NAMESPACE};
+use strongroom_barrier::{NamespaceId, Txn};
+use strongroom_core::{Core, Mounted, NewMount};
 use strongroom_engine_api::lenient::{Flag, Pairs, Text};
 use strongroom_engine_api::{
-    Call, Class, Engine, EngineError, Extension, Input, Path, Reply, Txn, bad_request, fields_of,
+    Call, Class, Engine, EngineError, Extension, Input, Path, Reply, bad_request, fields_of,
 };
 
 use crate::bare::AtTop;
@@ -118,7 +119,7 @@ pub(crate) fn as_kept(path: &str) -> Result<String, EngineError> {
 /// All mounts of the one kind or the other, by the path that `sys/auth` or `sys/mounts` has for them.
 pub(crate) async fn table(core: &Core, class: Class) -> Result<BTreeMap<String, MountView>, EngineError> {
     let router = core.router().await?;
-    let mounts = router.in_namespace(ROOT_NAMESPACE);
+    let mounts = router.in_namespace(NamespaceId::ROOT);
     let shown = mounts.iter().filter_map(|mounted| {
         let path = match (class, mounted.path.strip_prefix(AUTH)) {
             (Class::Auth, Some(path)) => path,
@@ -132,7 +133,7 @@ pub(crate) async fn table(core: &Core, class: Class) -> Result<BTreeMap<String, 
 
 /// The mount at a path as kept.
 pub(crate) async fn mounted_at(core: &Core, path: &str) -> Result<Option<Arc<Mounted>>, EngineError> {
-    Ok(core.router().await?.at(ROOT_NAMESPACE, path).cloned())
+    Ok(core.router().await?.at(NamespaceId::ROOT, path).cloned())
 }
 
 async fn list(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use strongroom_core::{Core, Mounted, ROOT_NAMESPACE};
+use strongroom_barrier::View;
+use strongroom_core::{Core, Mounted};
 use strongroom_engine_api::lenient::{Flag, Text};
 use strongroom_engine_api::{Call, Class, Engine, EngineError, Extension, Input, Reply, Route};
 
@@ -38,11 +39,12 @@ struct DocumentInput {
 async fn document(
     Extension(core): Extension<Core>,
     call: Arc<Call>,
+    view: View,
     Input(input): Input<DocumentInput>,
 ) -> Result<Reply, EngineError> {
-    let acl = acl_of(&core, &call).await?;
+    let acl = acl_of(&core, &call, &view).await?;
     let router = core.router().await?;
-    let mut mounts = router.in_namespace(ROOT_NAMESPACE);
+    let mut mounts = router.in_namespace(call.mount.namespace);
     mounts.retain(|mounted| acl.as_ref().is_some_and(|acl| acl.has_any_access_under(&mounted.path)));
     let generic = input.generic_mount_paths.is_some_and(|generic| generic.0);
     // What engines there are is no secret, though for those without a token there is nothing to be had.

@@ -9,11 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strongroom_barrier::{Txn, View};
 use strongroom_core::{Core, Refused};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Call, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, Scope, Txn, View,
-    bad_request,
+    Call, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, bad_request,
 };
 
 use crate::bare::AtTop;
@@ -214,7 +214,6 @@ async fn list_password(
     paging: Paging,
     view: View,
 ) -> Result<Reply, EngineError> {
-    let view = view.scoped(Scope::core());
     Reply::keys(
         &core.password_policy_names(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?,
     )
@@ -226,7 +225,7 @@ async fn read_password(
     Path(name): Path<String>,
     view: View,
 ) -> Result<Data<PasswordPolicyView>, EngineError> {
-    let found = core.password_policy_text(&view.scoped(Scope::core()), mount.namespace, &name).await?;
+    let found = core.password_policy_text(&view, mount.namespace, &name).await?;
     Ok(Data(PasswordPolicyView { policy: found.ok_or_else(no_policy)? }))
 }
 
@@ -258,7 +257,7 @@ async fn generate_password(
     Path(name): Path<String>,
     view: View,
 ) -> Result<Data<PasswordView>, EngineError> {
-    let made = core.generate_password(&view.scoped(Scope::core()), mount.namespace, &name).await?;
+    let made = core.generate_password(&view, mount.namespace, &name).await?;
     Ok(Data(PasswordView { password: made.ok_or_else(no_policy)?.expose().clone() }))
 }
 

@@ -235,7 +235,7 @@ mod tests {
         let told = server.list("sys/raw").await;
         let keys: Vec<&str> =
             told.data()["keys"].as_array().unwrap().iter().filter_map(|key| key.as_str()).collect();
-        assert!(keys.iter().any(|key| key.starts_with("0101")), "mounts");
+        assert!(keys.iter().any(|key| key.starts_with("010000000101")), "mounts of the root namespace");
         assert!(!keys.iter().any(|key| key.starts_with("00")));
         let told =
             server.ask(Asked::Read, &format!("sys/raw/{}", keys[0]), json!({ "encoding": "base64" })).await;

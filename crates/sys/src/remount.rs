@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_core::{Core, ROOT_NAMESPACE};
+use strongroom_barrier::{NamespaceId, Stored, Txn, View};
+use strongroom_core::Core;
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Engine, EngineError, Entropy, Extension, Input, Moment, Path, Stored, Table, Txn, View, bad_request,
+    Clock, Engine, EngineError, Entropy, Extension, Input, Moment, Path, Schedule, bad_request,
 };
 
 use crate::bare::AtTop;
 use crate::mounts::{AUTH, TOKEN, as_kept, is_reserved};
+
+use crate::tables::MOVES;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -21,12 +24,13 @@ pub(crate) fn routes(engine: Engine) -> Engine {
             )
         })
         .route("remount/status/{migration_id}", |r| r.read("Check the status of a mount move.", status))
+        .job("forget-moves", Schedule::Every(FORGET_INTERVAL), forget_old)
 }
 
-/// Moves of mounts by id.
-const MOVES: Table<str, Move> = Table::new(2);
 /// How long a move can be asked about.
 const REMEMBERED: Duration = Duration::from_hours(24);
+/// The time between two looks for moves to be forgotten.
+const FORGET_INTERVAL: Duration = Duration::from_secs(600);
 /// Moves forgotten in one step.
 const STEP: usize = 128;
 /// Leases are revoked a step at a time, all of them in the transaction of the move: this many steps at most.
@@ -34,7 +38,7 @@ const MOST_STEPS: usize = 64;
 
 /// A move that has taken place.
 #[derive(Clone, Serialize, Deserialize)]
-struct Move {
+pub(crate) struct Move {
     from: String,
     to: String,
     at: Moment,
@@ -95,7 +99,7 @@ fn check(from: &str, to: &str) -> Result<(), EngineError> {
 /// transaction.
 async fn revoke_leases(core: &Core, txn: &Txn, from: &str) -> Result<(), EngineError> {
     for _ in 0..MOST_STEPS {
-        if core.revoke_prefix_step(txn, ROOT_NAMESPACE, from, false).await? == 0 {
+        if core.revoke_prefix_step(txn, NamespaceId::ROOT, from, false).await? == 0 {
             return Ok(());
         }
     }
@@ -131,11 +135,12 @@ async fn status(view: View, Path(id): Path<String>) -> Result<Option<AtTop<Statu
 }
 
 /// Forgets some moves of long ago; answers whether there may be more.
-pub(crate) async fn forget_old(txn: &Txn, now: Moment) -> Result<bool, EngineError> {
-    let moves = MOVES.scan(txn, "", None, STEP).await?;
+async fn forget_old(txn: Txn, clock: Clock) -> Result<bool, EngineError> {
+    let now = clock.now();
+    let moves = MOVES.scan(&txn, "", None, STEP).await?;
     let old: Vec<_> = moves.iter().filter(|(_, done)| now.since(done.at) >= REMEMBERED).collect();
     for (id, _) in &old {
-        MOVES.delete(txn, id.as_str());
+        MOVES.delete(&txn, id.as_str());
     }
     Ok(old.len() == STEP)
 }
@@ -168,7 +173,7 @@ mod tests {
         let info = json!({ "source_mount": "loans/", "target_mount": "x/moved/", "status": "success" });
         assert_eq!(status.data()["migration_info"], info);
         server.clock.advance(REMEMBERED);
-        server.core.work_once(true).await.unwrap();
+        server.core.run_jobs_once(true).await.unwrap();
         assert_eq!(server.read(&format!("sys/remount/status/{id}")).await.status, 404);
     }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use strongroom_barrier::Txn;
 use strongroom_core::{Core, RotationConfig};
 use strongroom_engine_api::lenient::{Flag, Int, Ttl};
 use strongroom_engine_api::{
-    Data, Engine, EngineError, Extension, Input, Route, Txn, bad_request, format_duration,
+    Data, Engine, EngineError, Extension, Input, Route, bad_request, format_duration,
 };
 
 use crate::bare::AtTop;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use strongroom_barrier::{Barrier, Scope};
+use strongroom_barrier::{Barrier, NamespaceId};
 use strongroom_core::{
     Answer, Asked, Catalog, Core, DEFAULT_LEASE_TTL, Inbound, NewToken, Settings, TokenEntry,
 };
@@ -148,7 +148,7 @@ impl Server {
         let name =
             format!("test-{}", self.core.environment().entropy.base62(8).expect("random").to_lowercase());
         let txn = self.core.barrier().transaction(self.core.barrier().pinned_view().await.expect("a view"));
-        self.core.write_policy(&txn, 0, &name, policy).expect("a good policy");
+        self.core.write_policy(&txn, NamespaceId::ROOT, &name, policy).expect("a good policy");
         txn.commit().await.expect("commits");
         self.token(&["default", &name]).await
     }
@@ -169,7 +169,6 @@ impl Server {
     pub(crate) async fn token_of(&self, entry: TokenEntry) -> String {
         let lifetimes = Lifetimes { default: DEFAULT_LEASE_TTL, max: DEFAULT_LEASE_TTL };
         let txn = self.core.barrier().transaction(self.core.barrier().pinned_view().await.expect("a view"));
-        let txn = txn.scoped(Scope::core());
         let new = NewToken { entry, ttl: Duration::from_hours(1), ..NewToken::default() };
         let made = self.core.make_token(&txn, lifetimes, new).await.expect("a token");
         txn.commit().await.expect("commits");

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strongroom_barrier::Txn;
 use strongroom_core::{Core, ListingVisibility, MountEntry, MountTuning, Mounted};
 use strongroom_engine_api::lenient::{Flag, List, Pairs, Text};
-use strongroom_engine_api::{Call, Class, EngineError, Scope, Txn, bad_request, parse_duration};
+use strongroom_engine_api::{Call, Class, EngineError, bad_request, parse_duration};
 
 use crate::bare::AtTop;
 use crate::mounts::{AUTH, is_reserved, mounted_at};
@@ -203,7 +204,7 @@ pub(crate) async fn tune(
     if is_reserved(path) {
         return Err(bad_request(format!("cannot tune {path:?}")));
     }
-    let Some(entry) = core.mount_entry(&txn.scoped(Scope::core()), path).await? else {
+    let Some(entry) = core.mount_entry(txn, path).await? else {
         return Err(bad_request(format!("tune of path {path:?} failed: no mount entry found")));
     };
     let mut entry = (*entry).clone();

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strongroom_barrier::{NamespaceId, Txn, View};
 use strongroom_core::{Core, Envelope, Wrapped, not_wrapping};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Body, Caller, Data, Engine, EngineError, Extension, Input, Reply, Request, Scope, Txn, View, bad_request,
+    Body, Caller, Data, Engine, EngineError, Extension, Input, Reply, Request, bad_request,
 };
 use strongroom_policy::Operation as PolicyOperation;
 
@@ -73,7 +74,7 @@ async fn lookup(
     view: View,
 ) -> Result<Data<Properties>, EngineError> {
     let token = input.token(request.caller().as_ref())?;
-    let (_, wrapped) = core.wrapped(&view.scoped(Scope::core()), &token).await?.ok_or_else(not_wrapping)?;
+    let (_, wrapped) = core.wrapped(&view, &token).await?.ok_or_else(not_wrapping)?;
     Ok(Data(Properties {
         path: wrapped.creation_path.clone(),
         time: wrapped.creation_time.clone(),
@@ -100,7 +101,7 @@ async fn check_policies(core: &Core, request: &Request, txn: &Txn, token: &str) 
     if caller.token.expose() == token {
         return Ok(());
     }
-    let acl = core.acl(txn.view(), strongroom_core::ROOT_NAMESPACE, &caller.policies).await?;
+    let acl = core.acl(txn.peek(), NamespaceId::ROOT, &caller.policies).await?;
     let decision =
         acl.authorize("sys/wrapping/unwrap", PolicyOperation::Update, &request.input, request.wrap_ttl);
     if decision.is_allowed() { Ok(()) } else { Err(denied()) }
@@ -172,7 +173,7 @@ mod tests {
         let token = wrap(&server).await;
         let without = server.token_with("path \"secret/*\" { capabilities = [\"read\"] }").await;
         let txn = server.core.barrier().transaction(server.core.barrier().pinned_view().await.unwrap());
-        server.core.write_policy(&txn, 0, "default", "").unwrap();
+        server.core.write_policy(&txn, strongroom_barrier::NamespaceId::ROOT, "default", "").unwrap();
         txn.commit().await.unwrap();
         let body = json!({"token": token});
         assert_eq!(post(&server, &without, UNWRAP, body.clone()).await.error(), (403, "permission denied"));

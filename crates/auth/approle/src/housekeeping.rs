@@ -3,16 +3,14 @@
 
 use strongroom_engine_api::{Clock, EngineError, Moment, Reply, Txn};
 
-use crate::store::{EXPIRY, LEAVINGS, RoleNumber, SECRET_IDS};
+use crate::store::{DELETED_ROLES, EXPIRY, RoleNumber, SECRET_IDS};
 
 /// The most secret ids that one step clears.
 const BATCH: usize = 500;
 
-/// One step; whether there is more to do at once.
-pub(crate) async fn maintain(clock: Clock, txn: Txn) -> Result<bool, EngineError> {
-    let more_expired = clear_expired(&txn, clock.now()).await?;
-    let more_left = clear_leavings(&txn).await?;
-    Ok(more_expired || more_left)
+/// Clears secret ids whose second is over; answers whether there may be more.
+pub(crate) async fn expire(clock: Clock, txn: Txn) -> Result<bool, EngineError> {
+    clear_expired(&txn, clock.now()).await
 }
 
 /// Does the first step at once; housekeeping does the others. Nothing but expired entries can be left over here:
@@ -27,7 +25,7 @@ pub(crate) async fn tidy(clock: Clock, txn: Txn) -> Result<Reply, EngineError> {
 
 async fn clear_expired(txn: &Txn, now: Moment) -> Result<bool, EngineError> {
     // Read beside the transaction: a secret id that is made meanwhile is no reason to begin again.
-    let due = EXPIRY.keys(txn.view(), &(), None, BATCH).await?;
+    let due = EXPIRY.keys(&txn.peek(), &(), None, BATCH).await?;
     let due: Vec<_> = due.into_iter().take_while(|(second, _)| *second < now.as_secs()).collect();
     for (second, key) in &due {
         match SECRET_IDS.get(txn, key).await? {
@@ -39,11 +37,11 @@ async fn clear_expired(txn: &Txn, now: Moment) -> Result<bool, EngineError> {
     Ok(due.len() == BATCH)
 }
 
-/// Goes on with one deleted role; whether there was one.
-async fn clear_leavings(txn: &Txn) -> Result<bool, EngineError> {
-    let Some(number) = LEAVINGS.keys(txn.view(), &(), None, 1).await?.pop() else { return Ok(false) };
-    if !clear_role(txn, &number).await? {
-        LEAVINGS.delete(txn, &number);
+/// Goes on with one deleted role; answers whether there was one.
+pub(crate) async fn clear_deleted(txn: Txn) -> Result<bool, EngineError> {
+    let Some(number) = DELETED_ROLES.keys(&txn.peek(), &(), None, 1).await?.pop() else { return Ok(false) };
+    if !clear_role(&txn, &number).await? {
+        DELETED_ROLES.delete(&txn, &number);
     }
     Ok(true)
 }

@@ -16,7 +16,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use strongroom_engine_api::{Engine, EngineError, bad_request};
+use strongroom_engine_api::{Engine, EngineError, Schedule, bad_request};
 
 use properties::property;
 
@@ -26,6 +26,7 @@ const MOST_BYTES: usize = 4096;
 /// The `AppRole` auth method with all its routes.
 pub fn engine() -> Engine {
     let engine = Engine::auth("approle", "Logs machines in with a role id and a secret id.")
+        .tables(store::TABLES)
         .route("login", |r| {
             r.login(login::login_name).update("Issue a token for a role id and secret id.", login::login)
         })
@@ -44,7 +45,12 @@ pub fn engine() -> Engine {
         })
         .route("tidy/secret-id", |r| r.update("Remove expired secret ids.", housekeeping::tidy))
         .on_renew(login::renew)
-        .maintain(housekeeping::maintain);
+        .job("expire-secret-ids", Schedule::Due(store::EXPIRY.id()), housekeeping::expire)
+        .job(
+            "clear-deleted-roles",
+            Schedule::OnCommit(store::DELETED_ROLES.id()),
+            housekeeping::clear_deleted,
+        );
     with_properties(with_secret_ids(engine))
 }
 

@@ -13,7 +13,7 @@ use strongroom_engine_api::{
     TokenSettings, TokenSettingsInput, Txn, View, bad_request,
 };
 
-use crate::store::{LEAVINGS, MountKey, ROLE_IDS, ROLES, RoleNumber};
+use crate::store::{DELETED_ROLES, MountKey, ROLE_IDS, ROLES, RoleNumber};
 use crate::{MOST_BYTES, cidr, housekeeping, uses};
 
 /// What logs in, and what it is granted.
@@ -295,7 +295,7 @@ pub(crate) async fn delete(Path(name): Path<String>, txn: Txn) -> Result<(), Eng
     }
     ROLES.delete(&txn, &name);
     if housekeeping::clear_role(&txn, &role.number).await? {
-        LEAVINGS.put(&txn, &role.number, ())?;
+        DELETED_ROLES.put(&txn, &role.number, ())?;
     }
     Ok(())
 }

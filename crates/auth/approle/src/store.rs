@@ -2,7 +2,7 @@
 
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
-use strongroom_engine_api::{EngineError, Entropy, Reads, Secret, Stored, Table, Txn};
+use strongroom_engine_api::{EngineError, Entropy, LocalTable, Reads, Secret, Stored, Table, Txn, tables};
 
 use crate::role::Role;
 use crate::secret_id::SecretId;
@@ -14,20 +14,22 @@ pub(crate) type Tag = [u8; 32];
 /// A role's number, then the tag of one of its secret ids.
 pub(crate) type SecretKey = [u8; 48];
 
-/// The mount's hashing key.
-const KEYS: Table<(), MountKey> = Table::new(1);
-/// Roles by name, in lower case.
-pub(crate) const ROLES: Table<str, Role> = Table::new(2);
-/// Names of roles by the tag of their role id.
-pub(crate) const ROLE_IDS: Table<Tag, String> = Table::new(3);
-/// Secret ids.
-pub(crate) const SECRET_IDS: Table<SecretKey, SecretId> = Table::new(4);
-/// Tags of secret ids by their role's number, then their accessor.
-pub(crate) const ACCESSORS: Table<(RoleNumber, &str), SecretTag> = Table::new(5);
-/// Secret ids that expire, by the second in which they do.
-pub(crate) const EXPIRY: Table<(u64, &SecretKey), ()> = Table::new(6);
-/// Numbers of deleted roles that have secret ids left to be cleared.
-pub(crate) const LEAVINGS: Table<RoleNumber, ()> = Table::new(7);
+tables! {
+    /// The mount's hashing key.
+    KEYS: Table<(), MountKey> = 1;
+    /// Roles by name, in lower case.
+    pub(crate) ROLES: Table<str, Role> = 2;
+    /// Names of roles by the tag of their role id.
+    pub(crate) ROLE_IDS: Table<Tag, String> = 3;
+    /// Secret ids.
+    pub(crate) SECRET_IDS: LocalTable<SecretKey, SecretId> = 4;
+    /// Tags of secret ids by their role's number, then their accessor.
+    pub(crate) ACCESSORS: LocalTable<(RoleNumber, &str), SecretTag> = 5;
+    /// Secret ids that expire, by the second in which they do.
+    pub(crate) EXPIRY: LocalTable<(u64, &SecretKey), ()> = 6;
+    /// Numbers of deleted roles that have secret ids left to be cleared.
+    pub(crate) DELETED_ROLES: LocalTable<RoleNumber, ()> = 7;
+}
 
 /// Where an accessor leads.
 #[derive(Clone, Copy, Serialize, Deserialize)]

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use strongroom_core::{Core, NewToken, TokenEntry, TokenRole};
+use strongroom_barrier::Txn;
+use strongroom_core::{Core, NewToken, TokenEntry, TokenId, TokenRole};
 use strongroom_engine_api::lenient::{Flag, Int, List, Pairs, Text};
 use strongroom_engine_api::{
-    Call, Caller, Engine, EngineError, Extension, Input, Path, Reply, Scope, TokenKind, Txn, bad_request,
-    parse_duration,
+    Call, Caller, Engine, EngineError, Extension, Input, Path, Reply, TokenKind, bad_request, parse_duration,
 };
 use strongroom_policy::ROOT_POLICY_NAME;
 
@@ -84,8 +84,7 @@ async fn create_with_role(
     call: Arc<Call>,
     txn: Txn,
 ) -> Result<Reply, EngineError> {
-    let reads = txn.scoped(Scope::core());
-    let role = core.token_role(&reads, call.mount.namespace, &role_name).await?;
+    let role = core.token_role(&txn, call.mount.namespace, &role_name).await?;
     let role = role.ok_or_else(|| bad_request(format!("unknown role {role_name}")))?;
     make(&core, &call, &txn, &caller, input, Some((&role_name, &role)), false).await
 }
@@ -115,7 +114,7 @@ async fn make(
     .grant()?;
     let orphan = role.map_or(asked.no_parent || without_parent, |role| role.orphan);
     let mut entry = TokenEntry {
-        parent: (!orphan).then_some(caller.token_key),
+        parent: (!orphan).then(|| TokenId::from(caller)),
         path: crate::full_path(call, &place(role_name, role)),
         display_name: asked.display_name.clone(),
         metadata: asked.metadata.clone(),
@@ -133,7 +132,7 @@ async fn make(
         return Err(bad_request("batch tokens cannot be root tokens"));
     }
     for policy in entry.policies.iter().filter(|policy| *policy != ROOT_POLICY_NAME) {
-        if core.policy_text(txn.view(), call.mount.namespace, policy).await?.is_none() {
+        if core.policy_text(txn.peek(), call.mount.namespace, policy).await?.is_none() {
             call.warn(format!("Policy {policy:?} does not exist"));
         }
     }
@@ -147,7 +146,7 @@ async fn parent(core: &Arc<Core>, txn: &Txn, caller: &Caller) -> Result<Arc<Toke
     if caller.kind == TokenKind::Batch {
         return Err(bad_request("batch tokens cannot create more tokens"));
     }
-    let parent = core.token_at(&txn.scoped(Scope::core()), &caller.token_key).await?;
+    let parent = core.token_at(txn, &TokenId::from(caller)).await?;
     let parent = parent.ok_or_else(|| EngineError::Denied("permission denied".to_owned()))?;
     if parent.num_uses > 0 {
         return Err(bad_request("restricted use token cannot generate child tokens"));

@@ -10,8 +10,9 @@ mod roles;
 
 use std::sync::Arc;
 
+use strongroom_barrier::{Txn, View};
 use strongroom_core::{Core, Tidy};
-use strongroom_engine_api::{Call, Engine, EngineError, Extension, Paging, Reply, Scope, Txn, View};
+use strongroom_engine_api::{Call, Engine, EngineError, Extension, Mount, Paging, Reply};
 
 /// The engine that every server mounts at `auth/token/`.
 pub fn engine() -> Engine {
@@ -34,11 +35,11 @@ fn routes(engine: Engine) -> Engine {
 
 async fn accessors(
     Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
     paging: Paging,
     view: View,
 ) -> Result<Reply, EngineError> {
-    let view = view.scoped(Scope::core());
-    Reply::keys(&core.accessors(&view, paging.after.as_deref(), paging.limit).await?)
+    Reply::keys(&core.accessors(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?)
 }
 
 async fn tidy(Extension(core): Extension<Core>, txn: Txn) -> Result<Reply, EngineError> {

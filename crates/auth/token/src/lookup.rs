@@ -1,12 +1,14 @@
 //! `lookup`, `lookup-self`, `lookup-accessor`.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strongroom_barrier::View;
 use strongroom_core::{Core, Refused, TokenEntry};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Scope, TokenSettings, View,
-    bad_request,
+    Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, TokenSettings, bad_request,
 };
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -156,14 +158,14 @@ async fn told(core: &Core, view: &View, clock: &Clock, token: &str) -> Result<Da
 
 async fn lookup_accessor(
     Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
     Input(input): Input<AccessorInput>,
     view: View,
     clock: Clock,
 ) -> Result<Data<TokenView>, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
-    let view = view.scoped(Scope::core());
-    let Some(key) = core.key_of_accessor(&view, &accessor).await? else {
+    let Some(key) = core.token_of_accessor(&view, mount.namespace, &accessor).await? else {
         return Err(bad_request(Refused::list(&["invalid accessor"])));
     };
     let entry =

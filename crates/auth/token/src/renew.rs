@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use strongroom_core::{Core, Refused, TokenKey};
+use strongroom_barrier::Txn;
+use strongroom_core::{Core, Refused, TokenId};
 use strongroom_engine_api::lenient::{Text, Ttl};
 use strongroom_engine_api::{
-    Caller, Clock, Engine, EngineError, Extension, Input, Reply, Scope, Secret, TokenKind, Txn, bad_request,
+    Caller, Clock, Engine, EngineError, Extension, Input, Mount, Reply, Secret, TokenKind, bad_request,
 };
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -51,9 +52,9 @@ async fn renew(
 ) -> Result<Reply, EngineError> {
     let token = input.token.map(|token| token.0).filter(|token| !token.is_empty());
     let token = Secret::new(token.ok_or_else(|| bad_request("missing token ID"))?);
-    let found = core.principal(txn.view(), token.expose(), clock.now()).await?;
+    let found = core.principal(txn.peek(), token.expose(), clock.now()).await?;
     let found = found.ok_or_else(|| bad_request("token not found"))?;
-    extend(&core, &txn, &found.key, found.entry.kind, token, input.increment).await
+    extend(&core, &txn, &found.id, found.entry.kind, token, input.increment).await
 }
 
 async fn renew_self(
@@ -63,17 +64,18 @@ async fn renew_self(
     txn: Txn,
 ) -> Result<Reply, EngineError> {
     let token = (*caller.token).clone();
-    extend(&core, &txn, &caller.token_key, caller.kind, token, input.increment).await
+    extend(&core, &txn, &TokenId::from(&caller), caller.kind, token, input.increment).await
 }
 
 async fn renew_accessor(
     Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
     Input(input): Input<RenewAccessorInput>,
     txn: Txn,
 ) -> Result<Reply, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
-    let key = core.key_of_accessor(&txn.scoped(Scope::core()), &accessor).await?;
+    let key = core.token_of_accessor(&txn, mount.namespace, &accessor).await?;
     let key = key.ok_or_else(|| bad_request(Refused::list(&["invalid accessor"])))?;
     extend(&core, &txn, &key, TokenKind::Service, Secret::default(), input.increment).await
 }
@@ -81,7 +83,7 @@ async fn renew_accessor(
 async fn extend(
     core: &Arc<Core>,
     txn: &Txn,
-    key: &TokenKey,
+    key: &TokenId,
     kind: TokenKind,
     token: Secret<String>,
     increment: Option<Ttl>,

@@ -1,11 +1,14 @@
 //! `revoke`, `revoke-self`, `revoke-accessor`, `revoke-orphan`.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
-use strongroom_core::{Core, Refused, TokenKey};
+use strongroom_barrier::Txn;
+use strongroom_core::{Core, Refused, TokenId};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Caller, Clock, Engine, EngineError, Extension, Input, Reply, Scope, TokenKind, Txn, bad_request,
+    Caller, Clock, Engine, EngineError, Extension, Input, Mount, Reply, TokenKind, bad_request,
 };
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -36,14 +39,14 @@ struct RevokeAccessorInput {
 
 impl RevokeInput {
     /// The key of the token that is meant; `None` where there is no such token.
-    async fn key(self, core: &Core, txn: &Txn, clock: &Clock) -> Result<Option<TokenKey>, EngineError> {
+    async fn key(self, core: &Core, txn: &Txn, clock: &Clock) -> Result<Option<TokenId>, EngineError> {
         let token = self.token.map(|token| token.0).filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| bad_request("missing token ID"))?;
-        match core.principal(txn.view(), &token, clock.now()).await? {
+        match core.principal(txn.peek(), &token, clock.now()).await? {
             Some(found) if found.entry.kind == TokenKind::Batch => {
                 Err(bad_request("batch tokens cannot be revoked"))
             }
-            found => Ok(found.map(|found| found.key)),
+            found => Ok(found.map(|found| found.id)),
         }
     }
 }
@@ -64,17 +67,18 @@ async fn revoke_self(Extension(core): Extension<Core>, caller: Caller, txn: Txn)
     if caller.kind == TokenKind::Batch {
         return Err(bad_request("batch tokens cannot be revoked"));
     }
-    core.revoke_token(&txn, &caller.token_key).await
+    core.revoke_token(&txn, &TokenId::from(&caller)).await
 }
 
 async fn revoke_accessor(
     Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
     Input(input): Input<RevokeAccessorInput>,
     txn: Txn,
 ) -> Result<Reply, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
-    let Some(key) = core.key_of_accessor(&txn.scoped(Scope::core()), &accessor).await? else {
+    let Some(key) = core.token_of_accessor(&txn, mount.namespace, &accessor).await? else {
         return Ok(Reply::default().warned("No token found with this accessor"));
     };
     core.revoke_token(&txn, &key).await?;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strongroom_barrier::{Txn, View};
 use strongroom_core::{Core, RoleTokenType, TokenRole};
 use strongroom_engine_api::lenient::{Flag, Int, List, Text, Ttl};
 use strongroom_engine_api::{
-    Call, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, Scope, TokenSettings,
-    TokenSettingsInput, Txn, View, bad_request, normal_policies, parse_cidrs,
+    Call, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, TokenSettings,
+    TokenSettingsInput, bad_request, normal_policies, parse_cidrs,
 };
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -144,7 +145,6 @@ async fn list(
     paging: Paging,
     view: View,
 ) -> Result<Reply, EngineError> {
-    let view = view.scoped(Scope::core());
     Reply::keys(&core.token_role_names(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?)
 }
 
@@ -154,7 +154,7 @@ async fn read(
     Path(name): Path<String>,
     view: View,
 ) -> Result<Option<Data<RoleView>>, EngineError> {
-    let role = core.token_role(&view.scoped(Scope::core()), mount.namespace, &name).await?;
+    let role = core.token_role(&view, mount.namespace, &name).await?;
     Ok(role.map(|role| Data(RoleView::new(name, &role))))
 }
 
@@ -164,7 +164,7 @@ async fn exists(
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<bool, EngineError> {
-    Ok(core.token_role(&txn.scoped(Scope::core()), mount.namespace, &name).await?.is_some())
+    Ok(core.token_role(&txn, mount.namespace, &name).await?.is_some())
 }
 
 async fn write(
@@ -175,7 +175,7 @@ async fn write(
     txn: Txn,
 ) -> Result<(), EngineError> {
     let namespace = call.mount.namespace;
-    let kept = core.token_role(&txn.scoped(Scope::core()), namespace, &name).await?;
+    let kept = core.token_role(&txn, namespace, &name).await?;
     let mut role = kept.map_or_else(TokenRole::default, |role| (*role).clone());
     apply(&mut role, input, &call)?;
     check(&role)?;

@@ -81,7 +81,7 @@ impl Server {
 
     async fn policy(&self, name: &str, text: &str) {
         let txn = self.core.barrier().transaction(self.core.barrier().pinned_view().await.unwrap());
-        self.core.write_policy(&txn, 0, name, text).unwrap();
+        self.core.write_policy(&txn, strongroom_barrier::NamespaceId::ROOT, name, text).unwrap();
         txn.commit().await.unwrap();
     }
 
@@ -513,7 +513,7 @@ async fn tidying_is_done_by_housekeeping() {
     assert_eq!(told.body["warnings"], json!([text]));
     let told = server.write("auth/token/tidy", json!({})).await;
     assert_eq!(told.body["warnings"], json!(["Tidy operation already in progress."]));
-    server.core.work_once(false).await.unwrap();
+    server.core.run_jobs_once(false).await.unwrap();
     let told = server.write("auth/token/tidy", json!({})).await;
     assert_eq!(told.body["warnings"], json!([text]));
     assert!(server.is_live(&server.root).await);

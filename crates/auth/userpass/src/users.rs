@@ -8,13 +8,15 @@ use serde_json::{Map, Value};
 use strongroom_engine_api::lenient::{List, Ttl};
 use strongroom_engine_api::{
     EngineError, Entropy, Extension, Input, IntoReply, OperationDoc, Paging, Path, Reply, Secret, Stored,
-    Table, TokenSettings, TokenSettingsInput, Txn, View, bad_request,
+    Table, TokenSettings, TokenSettingsInput, Txn, View, bad_request, tables,
 };
 
 use crate::passwords::{PasswordInput, Passwords, missing};
 
-/// Users by name, in lower case.
-pub(crate) const USERS: Table<str, User> = Table::new(1);
+tables! {
+    /// Users by name, in lower case.
+    pub(crate) USERS: Table<str, User> = 1;
+}
 
 /// Who logs in, and what they are granted.
 #[derive(Clone, Default, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! What the active node does for its cluster: the authority and the certificates.
 
-use strongroom_barrier::{Scope, Stored};
+use strongroom_barrier::Stored;
 use strongroom_cluster::{Authority, AuthorityError, IdentityError, RENEW_AFTER};
 use strongroom_engine_api::EngineError;
 
@@ -34,7 +34,7 @@ impl Core {
     /// The cluster's authority. The active node makes it where there is none, and its successor once it is old; others
     /// take it as it is.
     pub(crate) async fn authority(&self, cluster_id: &str) -> Result<Option<Authority>, EngineError> {
-        let txn = self.barrier.transaction(self.barrier.pinned_view().await?).scoped(Scope::core());
+        let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
         let kept = AUTHORITY.get(&txn, "").await?.map(|kept| kept.0.clone());
         if !self.is_active() {
             return Ok(kept);
@@ -54,7 +54,7 @@ impl Core {
 
     /// Puts an authority in the place of the one in storage.
     async fn keep_authority(&self, authority: &Authority) -> Result<(), EngineError> {
-        let txn = self.barrier.transaction(self.barrier.view()).scoped(Scope::core());
+        let txn = self.barrier.transaction(self.barrier.view());
         AUTHORITY.put(&txn, "", KeptAuthority(authority.clone()))?;
         txn.commit().await?;
         Ok(())

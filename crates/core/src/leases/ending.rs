@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, Reads, Scope, Stored, Table, Txn};
+use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Stored, Txn};
 use strongroom_engine_api::{EngineError, Moment};
 
-use super::{Due, Lease, due_key};
-use crate::tables::{EXPIRY, LEASES, OWNED_LEASES, TOKENS};
-use crate::tokens::{STEP as TREE_STEP, TokenKey};
-use crate::{Core, NamespaceId};
+use super::{ExpiryEntry, Lease, due_key};
+use crate::Core;
+use crate::tables::{EXPIRY, IRREVOCABLE, LEASES, OWNED_LEASES, PREFIX_REVOCATIONS, TOKENS};
+use crate::tokens::{STEP as TREE_STEP, TokenId, TokenKey};
 
 /// Leases and tokens ended in one transaction, not counting what hangs on the tokens.
 pub(crate) const STEP: usize = 128;
@@ -18,29 +18,24 @@ const RETRY_STEP: Duration = Duration::from_secs(10);
 /// Attempts at revoking a lease before it is left to an operator (Vault's number).
 const MOST_ATTEMPTS: u32 = 6;
 
-/// Revocations under a prefix that are under way, by namespace and prefix.
-const ENDING: Table<(u64, &str), Ending> = Table::new(35);
-/// Leases that could not be revoked, by namespace and lease id.
-pub(crate) const IRREVOCABLE: Table<(u64, &str), Irrevocable> = Table::new(36);
-
 /// How far a revocation under a prefix has come.
 #[derive(Clone, Serialize, Deserialize)]
-struct Ending {
+pub(crate) struct PrefixRevocation {
     /// The last lease id dealt with.
     after: String,
     /// Whether what engines say about it is ignored.
     forced: bool,
 }
 
-impl Stored for Ending {}
+impl Stored for PrefixRevocation {}
 
 /// Why a lease is left to an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Irrevocable {
     /// What the last attempt failed with.
     pub error: String,
-    /// The number of the mount that granted it.
-    pub mount: u64,
+    /// The mount that granted it.
+    pub mount: MountId,
 }
 
 impl Stored for Irrevocable {}
@@ -53,9 +48,8 @@ impl Core {
         namespace: NamespaceId,
         id: &str,
     ) -> Result<bool, EngineError> {
-        let txn = txn.scoped(Scope::core());
-        let Some(lease) = LEASES.get(&txn, &(namespace, id)).await? else { return Ok(false) };
-        self.revoke_lease(&txn, id, &lease, false).await?;
+        let Some(lease) = LEASES.get(txn, &(namespace, id)).await? else { return Ok(false) };
+        self.revoke_lease(txn, namespace, id, &lease, false).await?;
         Ok(true)
     }
 
@@ -63,30 +57,31 @@ impl Core {
     pub(crate) async fn revoke_lease(
         &self,
         txn: &Txn,
+        namespace: NamespaceId,
         id: &str,
         lease: &Lease,
         forced: bool,
     ) -> Result<(), EngineError> {
         let mut budget = TREE_STEP;
-        self.revoke_lease_within(txn, id, lease, forced, &mut budget).await
+        self.revoke_lease_within(txn, namespace, id, lease, forced, &mut budget).await
     }
 
     /// As [`Core::revoke_lease`], taking from `budget` what hangs on a token and is removed with it.
     pub(crate) async fn revoke_lease_within(
         &self,
         txn: &Txn,
+        namespace: NamespaceId,
         id: &str,
         lease: &Lease,
         forced: bool,
         budget: &mut usize,
     ) -> Result<(), EngineError> {
-        let txn = txn.scoped(Scope::core());
         tracing::debug!(lease_id = id, forced, "lease ends");
-        if let Some(key) = lease.token {
-            LEASES.delete(&txn, &(crate::ROOT_NAMESPACE, id));
-            return self.revoke_tree(&txn, &key, budget).await;
+        if let Some(token) = lease.token {
+            LEASES.delete(txn, &(namespace, id));
+            return self.revoke_tree(txn, &token, budget).await;
         }
-        end_secret_lease(&txn, id, lease);
+        end_secret_lease(txn, namespace, id, lease);
         Ok(())
     }
 
@@ -100,10 +95,9 @@ impl Core {
         prefix: &str,
         forced: bool,
     ) -> Result<bool, EngineError> {
-        let txn = txn.scoped(Scope::core());
-        self.revoke_lease_id(&txn, namespace, prefix).await?;
+        self.revoke_lease_id(txn, namespace, prefix).await?;
         let folder = folder(prefix);
-        self.end_some(&txn, namespace, &folder, Ending { after: folder.clone(), forced }).await
+        self.end_some(txn, namespace, &folder, PrefixRevocation { after: folder.clone(), forced }).await
     }
 
     /// As [`Core::revoke_prefix`], in as many transactions of its own as it takes, and done when it answers, with all
@@ -155,15 +149,17 @@ impl Core {
 
     /// Goes on with a noted revocation under `folder`; answers whether there is more.
     async fn resume(&self, txn: &Txn, namespace: NamespaceId, folder: &str) -> Result<bool, EngineError> {
-        let Some(ending) = ENDING.get(txn, &(namespace, folder)).await? else { return Ok(false) };
-        self.end_some(txn, namespace, folder, (*ending).clone()).await
+        let Some(revocation) = PREFIX_REVOCATIONS.get(txn, &(noted(namespace), folder)).await? else {
+            return Ok(false);
+        };
+        self.end_some(txn, namespace, folder, (*revocation).clone()).await
     }
 
     /// Goes on with the first of the noted revocations under a prefix; answers whether there was one.
     pub(crate) async fn continue_prefixes(&self, txn: &Txn) -> Result<bool, EngineError> {
-        let Some(((namespace, folder), _)) = ENDING.scan(txn, &(), None, 1).await?.into_iter().next() else {
-            return Ok(false);
-        };
+        let noted = PREFIX_REVOCATIONS.keys(txn, &(), None, 1).await?;
+        let Some((number, folder)) = noted.into_iter().next() else { return Ok(false) };
+        let namespace = NamespaceId::new(u32::try_from(number).unwrap_or_default());
         self.resume(txn, namespace, &folder).await?;
         Ok(true)
     }
@@ -174,23 +170,24 @@ impl Core {
         txn: &Txn,
         namespace: NamespaceId,
         folder: &str,
-        ending: Ending,
+        revocation: PrefixRevocation,
     ) -> Result<bool, EngineError> {
-        let after = (namespace, ending.after.as_str());
+        let after = (namespace, revocation.after.as_str());
         // From the view: a lease granted meanwhile is no reason to decide anew.
-        let found = LEASES.keys_after(txn.view(), &(namespace, folder), &after, STEP).await?;
+        let found = LEASES.keys_after(txn.peek(), &(namespace, folder), &after, STEP).await?;
         let mut budget = TREE_STEP;
         for (_, id) in &found {
             if let Some(lease) = LEASES.get(txn, &(namespace, id)).await? {
-                self.revoke_lease_within(txn, id, &lease, ending.forced, &mut budget).await?;
+                self.revoke_lease_within(txn, namespace, id, &lease, revocation.forced, &mut budget).await?;
             }
         }
         let more = found.len() == STEP;
         match found.into_iter().last() {
             Some((_, after)) if more => {
-                ENDING.put(txn, &(namespace, folder), Ending { after, forced: ending.forced })?;
+                let next = PrefixRevocation { after, forced: revocation.forced };
+                PREFIX_REVOCATIONS.put(txn, &(noted(namespace), folder), next)?;
             }
-            _ => ENDING.delete(txn, &(namespace, folder)),
+            _ => PREFIX_REVOCATIONS.delete(txn, &(noted(namespace), folder)),
         }
         Ok(more)
     }
@@ -203,16 +200,15 @@ impl Core {
         prefix: &str,
         forced: bool,
     ) -> Result<usize, EngineError> {
-        let txn = txn.scoped(Scope::core());
-        let found = LEASES.scan(&txn, &(namespace, prefix), None, STEP).await?;
+        let found = LEASES.scan(txn, &(namespace, prefix), None, STEP).await?;
         let mut budget = TREE_STEP;
         for ((_, id), lease) in &found {
-            self.revoke_lease_within(&txn, id, lease, forced, &mut budget).await?;
+            self.revoke_lease_within(txn, namespace, id, lease, forced, &mut budget).await?;
         }
         Ok(found.len())
     }
 
-    /// Leases that could not be revoked, by id. `reads` must be of the core's scope.
+    /// Leases that could not be revoked, by id.
     pub async fn irrevocable_leases(
         &self,
         reads: &impl Reads,
@@ -227,7 +223,7 @@ impl Core {
     pub async fn expire_due(&self) -> Result<bool, EngineError> {
         let now = self.environment.clock.now();
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
-        let due = EXPIRY.scan(txn.view(), &(), None, STEP).await?;
+        let due = EXPIRY.scan(txn.peek(), &(), None, STEP).await?;
         let due: Vec<_> = due.into_iter().take_while(|((at, _), _)| *at <= now.as_secs()).collect();
         let mut budget = TREE_STEP;
         let mut ended = 0usize;
@@ -247,21 +243,24 @@ impl Core {
         txn: &Txn,
         at: u64,
         key: &TokenKey,
-        what: &Due,
+        what: &ExpiryEntry,
         now: Moment,
         budget: &mut usize,
     ) -> Result<bool, EngineError> {
-        match what {
-            Due::Token => match TOKENS.get(txn, key).await? {
+        let namespace = what.namespace;
+        match &what.lease {
+            None => match TOKENS.get(txn, &(namespace, key)).await? {
                 Some(entry) if entry.expires.is_some_and(|end| end.as_secs() == at && end > now) => {
                     return Ok(false);
                 }
-                Some(entry) if entry.has_expired(now) => self.revoke_tree(txn, key, budget).await?,
+                Some(entry) if entry.has_expired(now) => {
+                    self.revoke_tree(txn, &TokenId { namespace, key: *key }, budget).await?;
+                }
                 _ => EXPIRY.delete(txn, &(at, key)),
             },
-            Due::Lease(id) => match LEASES.get(txn, &(crate::ROOT_NAMESPACE, id)).await? {
+            Some(id) => match LEASES.get(txn, &(namespace, id)).await? {
                 Some(lease) if lease.due() > now => return Ok(false),
-                Some(lease) => self.end_lease(txn, id, &lease, now).await?,
+                Some(lease) => self.end_lease(txn, namespace, id, &lease, now).await?,
                 None => EXPIRY.delete(txn, &(at, key)),
             },
         }
@@ -269,10 +268,17 @@ impl Core {
     }
 
     /// Revokes a lease that is due; when that fails it is tried again later.
-    async fn end_lease(&self, txn: &Txn, id: &str, lease: &Lease, now: Moment) -> Result<(), EngineError> {
-        match self.revoke_lease(txn, id, lease, false).await {
+    async fn end_lease(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        id: &str,
+        lease: &Lease,
+        now: Moment,
+    ) -> Result<(), EngineError> {
+        match self.revoke_lease(txn, namespace, id, lease, false).await {
             Err(error) if !matches!(error, EngineError::Barrier(_)) => {
-                note_failure(txn, id, lease, &error.to_string(), now)?;
+                note_failure(txn, namespace, id, lease, &error.to_string(), now)?;
                 Ok(())
             }
             outcome => outcome,
@@ -280,33 +286,46 @@ impl Core {
     }
 }
 
+/// The number of a namespace in the notes of revocations under way.
+fn noted(namespace: NamespaceId) -> u64 {
+    namespace.get().into()
+}
+
 /// Removes the records of a secret's lease.
-pub(crate) fn end_secret_lease(txn: &Txn, id: &str, lease: &Lease) {
+pub(crate) fn end_secret_lease(txn: &Txn, namespace: NamespaceId, id: &str, lease: &Lease) {
     EXPIRY.delete(txn, &(lease.due().as_secs(), &due_key(id)));
     if let Some(owner) = lease.owner {
-        OWNED_LEASES.delete(txn, &(owner, id));
+        OWNED_LEASES.delete(txn, &(owner.namespace, owner.key, id));
     }
     if lease.failures >= MOST_ATTEMPTS {
-        IRREVOCABLE.delete(txn, &(crate::ROOT_NAMESPACE, id));
+        IRREVOCABLE.delete(txn, &(namespace, id));
     }
-    LEASES.delete(txn, &(crate::ROOT_NAMESPACE, id));
+    LEASES.delete(txn, &(namespace, id));
 }
 
 /// A lease that could not be revoked stays and is tried again, ever less often, and is left to an operator at last.
-fn note_failure(txn: &Txn, id: &str, lease: &Lease, error: &str, now: Moment) -> Result<(), BarrierError> {
+fn note_failure(
+    txn: &Txn,
+    namespace: NamespaceId,
+    id: &str,
+    lease: &Lease,
+    error: &str,
+    now: Moment,
+) -> Result<(), BarrierError> {
     let mut failed = lease.clone();
     failed.failures = failed.failures.saturating_add(1);
     tracing::error!(lease_id = id, attempts = failed.failures, error, "lease revocation failed");
     EXPIRY.delete(txn, &(lease.due().as_secs(), &due_key(id)));
     if failed.failures >= MOST_ATTEMPTS {
         let why = Irrevocable { error: error.to_owned(), mount: lease.mount };
-        IRREVOCABLE.put(txn, &(crate::ROOT_NAMESPACE, id), why)?;
+        IRREVOCABLE.put(txn, &(namespace, id), why)?;
     } else {
         let retry = now.after(RETRY_STEP.saturating_mul(failed.failures));
         failed.retry = Some(retry);
-        EXPIRY.put(txn, &(retry.as_secs(), &due_key(id)), Due::Lease(id.to_owned()))?;
+        let entry = ExpiryEntry::of_lease(namespace, id, &failed);
+        EXPIRY.put(txn, &(retry.as_secs(), &due_key(id)), entry)?;
     }
-    LEASES.put(txn, &(crate::ROOT_NAMESPACE, id), failed)
+    LEASES.put(txn, &(namespace, id), failed)
 }
 
 /// A prefix as a folder.
@@ -331,10 +350,17 @@ mod tests {
         let mut now = Moment::from_secs(1000);
         barrier.unseal(Keyring::generate(&entropy, now).unwrap());
         let txn = barrier.transaction(barrier.pinned_view().await.unwrap());
-        let lease = async || (*LEASES.get(&txn, &(0, "a/b")).await.unwrap().unwrap()).clone();
+        let lease = async || (*LEASES.get(&txn, &(NamespaceId::ROOT, "a/b")).await.unwrap().unwrap()).clone();
         let due = async || EXPIRY.keys(&txn, &(), None, 10).await.unwrap();
-        note_failure(&txn, "a/b", &Lease { expires: now, mount: 7, ..Lease::default() }, "refused", now)
-            .unwrap();
+        note_failure(
+            &txn,
+            NamespaceId::ROOT,
+            "a/b",
+            &Lease { expires: now, mount: MountId::new(7), ..Lease::default() },
+            "refused",
+            now,
+        )
+        .unwrap();
         for attempts in 1..MOST_ATTEMPTS {
             let wait = RETRY_STEP.saturating_mul(attempts);
             assert_eq!(
@@ -343,13 +369,13 @@ mod tests {
                 "after {attempts} attempts"
             );
             now = now.after(wait);
-            note_failure(&txn, "a/b", &lease().await, "refused", now).unwrap();
+            note_failure(&txn, NamespaceId::ROOT, "a/b", &lease().await, "refused", now).unwrap();
         }
         assert_eq!(due().await, [], "nobody tries again by itself");
-        let why = IRREVOCABLE.get(&txn, &(0, "a/b")).await.unwrap().unwrap();
-        assert_eq!(*why, Irrevocable { error: "refused".to_owned(), mount: 7 });
-        end_secret_lease(&txn, "a/b", &lease().await);
-        assert!(LEASES.get(&txn, &(0, "a/b")).await.unwrap().is_none());
-        assert!(IRREVOCABLE.get(&txn, &(0, "a/b")).await.unwrap().is_none());
+        let why = IRREVOCABLE.get(&txn, &(NamespaceId::ROOT, "a/b")).await.unwrap().unwrap();
+        assert_eq!(*why, Irrevocable { error: "refused".to_owned(), mount: MountId::new(7) });
+        end_secret_lease(&txn, NamespaceId::ROOT, "a/b", &lease().await);
+        assert!(LEASES.get(&txn, &(NamespaceId::ROOT, "a/b")).await.unwrap().is_none());
+        assert!(IRREVOCABLE.get(&txn, &(NamespaceId::ROOT, "a/b")).await.unwrap().is_none());
     }
 }

@@ -1,15 +1,10 @@
 //! Looking at leases.
 
-use strongroom_barrier::{BarrierError, Reads};
+use strongroom_barrier::{BarrierError, NamespaceId, Reads};
 use strongroom_engine_api::Moment;
 
+use crate::Core;
 use crate::tables::{LEASES, TOKENS};
-use crate::{Core, NamespaceId};
-
-/// Keys looked at in one go while listing.
-const PAGE: usize = 256;
-/// Sorts after whatever lies below a folder whose name it follows.
-const PAST_FOLDER: char = char::MAX;
 
 /// What is told of a lease, whether it is a secret's or a token's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +20,7 @@ pub struct LeaseFacts {
 }
 
 impl Core {
-    /// What there is to tell of a lease. `reads` must be of the core's scope.
+    /// What there is to tell of a lease.
     pub async fn lease_facts(
         &self,
         reads: &impl Reads,
@@ -33,7 +28,7 @@ impl Core {
         id: &str,
     ) -> Result<Option<LeaseFacts>, BarrierError> {
         let Some(lease) = LEASES.get(reads, &(namespace, id)).await? else { return Ok(None) };
-        let Some(key) = lease.token else {
+        let Some(token) = lease.token else {
             return Ok(Some(LeaseFacts {
                 issued: lease.issued,
                 renewed: lease.renewed,
@@ -41,7 +36,7 @@ impl Core {
                 renewable: lease.renewable,
             }));
         };
-        Ok(TOKENS.get(reads, &key).await?.map(|token| LeaseFacts {
+        Ok(TOKENS.get(reads, &token.at()).await?.map(|token| LeaseFacts {
             issued: token.created,
             renewed: token.renewed,
             expires: token.expires,
@@ -50,7 +45,7 @@ impl Core {
     }
 
     /// The names directly under `folder` (empty, or ending in a slash) among the lease ids, deeper ones once as
-    /// `name/`: those after `after`, at most `limit`, in order. `reads` must be of the core's scope.
+    /// `name/`: those after `after`, at most `limit`, in order.
     pub async fn lease_children(
         &self,
         reads: &impl Reads,
@@ -59,34 +54,6 @@ impl Core {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, BarrierError> {
-        let range = (namespace, folder);
-        let mut names: Vec<String> = Vec::new();
-        let mut cursor = after.map_or_else(|| folder.to_owned(), |after| past(&format!("{folder}{after}")));
-        while names.len() < limit {
-            let page = LEASES.keys_after(reads, &range, &(namespace, cursor.as_str()), PAGE).await?;
-            let Some((_, last)) = page.last() else { break };
-            let last = last.clone();
-            let mut skipped_to = None;
-            for (_, id) in page {
-                let Some(rest) = id.strip_prefix(folder) else { continue };
-                let name =
-                    rest.split_once('/').map_or_else(|| rest.to_owned(), |(name, _)| format!("{name}/"));
-                if names.last() != Some(&name) {
-                    if names.len() == limit {
-                        return Ok(names);
-                    }
-                    // What lies below a folder is passed over unread, however much it is.
-                    skipped_to = name.ends_with('/').then(|| past(&format!("{folder}{name}")));
-                    names.push(name);
-                }
-            }
-            cursor = skipped_to.filter(|skipped_to| *skipped_to > last).unwrap_or(last);
-        }
-        Ok(names)
+        LEASES.children(reads, &(namespace, folder), after, limit).await
     }
-}
-
-/// The text after which listing goes on: past all that lies below, where `name` is a folder's.
-fn past(name: &str) -> String {
-    if name.ends_with('/') { format!("{name}{PAST_FOLDER}") } else { name.to_owned() }
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use strongroom_barrier::Txn;
+use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_engine_api::{Asker, Caller, Secret, TokenKind};
 use strongroom_policy::CompiledAcl;
 
 use super::{Inbound, Refused};
-use crate::tokens::{Principal, TokenKey};
-use crate::{Core, ROOT_NAMESPACE};
+use crate::Core;
+use crate::tokens::{Principal, TokenId};
 
 /// A caller whose token is in force.
 #[derive(Clone)]
@@ -25,8 +25,8 @@ pub(crate) struct Authenticated {
 }
 
 impl Authenticated {
-    pub(crate) fn key(&self) -> &TokenKey {
-        &self.principal.key
+    pub(crate) fn id(&self) -> &TokenId {
+        &self.principal.id
     }
 
     /// Whether the token has a limited number of uses of which this request takes one.
@@ -47,7 +47,8 @@ impl Asker for Authenticated {
         let entry = &self.principal.entry;
         Caller {
             token: self.token.clone(),
-            token_key: self.principal.key,
+            token_key: self.principal.id.key,
+            namespace: self.principal.id.namespace,
             kind: entry.kind,
             accessor: entry.accessor.clone(),
             display_name: entry.display_name.clone(),
@@ -70,7 +71,7 @@ impl Core {
             return Err(Refused::Unauthenticated("missing client token".to_owned()));
         };
         let now = self.environment.clock.now();
-        let found = self.principal(txn.view(), token.expose(), now).await?;
+        let found = self.principal(txn.peek(), token.expose(), now).await?;
         let Some(principal) = found else {
             if self.is_standby() && self.without_quorum().is_none() {
                 // It may have been made a moment ago: the active node knows.
@@ -86,7 +87,7 @@ impl Core {
                 "the address is outside the token's bound CIDRs".to_owned(),
             ));
         }
-        let acl = self.acl(txn.view(), ROOT_NAMESPACE, &principal.entry.policies).await?;
+        let acl = self.acl(txn.peek(), NamespaceId::ROOT, &principal.entry.policies).await?;
         let token = token.clone();
         Ok(Some(Authenticated { token, principal, acl, counted: true, sudo: false, granting: Vec::new() }))
     }
@@ -95,7 +96,7 @@ impl Core {
     pub(super) async fn count_use(&self, txn: &Txn, caller: Option<&Authenticated>) -> Result<(), Refused> {
         let Some(caller) = caller.filter(|caller| caller.is_limited()) else { return Ok(()) };
         txn.discard();
-        Box::pin(self.use_token(txn, caller.key())).await?;
+        Box::pin(self.use_token(txn, caller.id())).await?;
         txn.clone().commit().await?;
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
-use strongroom_barrier::{Scope, Txn};
+use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_engine_api::{
     Asker, AuthGrant, Call, Ending, EngineError, Found, Json, LeaseGrant, Operation, OperationDoc, RawBody,
     Reply, Request,
@@ -16,7 +16,7 @@ use super::authenticate::Authenticated;
 use super::{Decided, Inbound, Refused, Resolved};
 use crate::envelope::Envelope;
 use crate::tokens::Made;
-use crate::{Core, ROOT_NAMESPACE};
+use crate::{Core, server_txn};
 
 /// An answer that is committed and not yet sent.
 pub(crate) struct Done {
@@ -82,7 +82,8 @@ impl Core {
             request: Arc::new(inbound.for_engine(resolved.rest.clone(), operation, asker, passed_headers)),
             params,
             mount: mounted.mount.clone(),
-            txn: txn.scoped(Scope::mount(mounted.mount.number)),
+            txn: txn.mount(mounted.mount.place()),
+            server: server_txn(&mounted.engine, txn),
             environment: self.environment.clone(),
             extension: self.extension_for(&mounted.engine),
             renewal: None,
@@ -103,7 +104,7 @@ impl Core {
             Ok(done) if done.ending == Ending::Replaced => Ok(done),
             Ok(mut done) => {
                 if let Some(caller) = decided.caller.as_ref().filter(|caller| caller.is_limited()) {
-                    Box::pin(self.use_token(txn, caller.key())).await?;
+                    Box::pin(self.use_token(txn, caller.id())).await?;
                 }
                 if !txn.is_empty() {
                     let index = txn.clone().commit().await?;
@@ -211,7 +212,7 @@ impl Core {
         envelope: &mut Envelope,
     ) -> Result<Made, Refused> {
         let mut made =
-            self.grant(txn, &decided.resolved.mounted, &inbound.path, ROOT_NAMESPACE, grant).await?;
+            self.grant(txn, &decided.resolved.mounted, &inbound.path, NamespaceId::ROOT, grant).await?;
         envelope.warnings.append(&mut made.warnings);
         envelope.auth = Some(made.auth_member()?);
         Ok(made)
@@ -233,7 +234,7 @@ impl Core {
             return Err(Refused::status(400, LAST_USE));
         }
         let (held, warnings) =
-            self.make_lease(txn, &decided.resolved.mounted, &inbound.path, *caller.key(), grant).await?;
+            self.make_lease(txn, &decided.resolved.mounted, &inbound.path, *caller.id(), grant).await?;
         envelope.warnings.extend(warnings);
         envelope.name_lease(held);
         Ok(())

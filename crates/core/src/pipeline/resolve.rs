@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use strongroom_engine_api::{Access, Call, Class, Endpoint, Engine, Found, Refusal};
+use strongroom_barrier::{MountId, NamespaceId};
+use strongroom_engine_api::{Access, Call, Class, Endpoint, Engine, Found, Refusal, ServerTxn};
 
 use super::{Answer, Asked, Inbound, Refused};
 use crate::mounts::Mounted;
-use crate::{Core, Envelope, ROOT_NAMESPACE};
+use crate::{Core, Envelope};
 
 /// Where a request leads.
 pub(crate) struct Resolved {
@@ -48,7 +49,7 @@ impl Resolved {
 impl Core {
     pub(super) async fn resolve(&self, inbound: &Inbound) -> Result<Resolved, Refused> {
         let router = self.router().await?;
-        let Some((mounted, rest)) = router.route(ROOT_NAMESPACE, &inbound.path) else {
+        let Some((mounted, rest)) = router.route(NamespaceId::ROOT, &inbound.path) else {
             let text = format!("no handler for route {:?}. route entry not found.", inbound.path);
             return Err(Refused::status(404, text));
         };
@@ -86,7 +87,7 @@ impl Core {
         let Some((endpoint, params)) = always_answered(&engine, rest, inbound.asked) else { return Ok(None) };
         let txn = self.barrier.transaction(self.barrier.view());
         let mount = Arc::new(strongroom_engine_api::Mount {
-            number: 0,
+            id: MountId::NONE,
             path: "sys/".to_owned(),
             accessor: String::new(),
             kind: "system".to_owned(),
@@ -95,13 +96,15 @@ impl Core {
                 default: self.settings.default_lease_ttl,
                 max: self.settings.max_lease_ttl,
             },
-            namespace: ROOT_NAMESPACE,
+            namespace: NamespaceId::ROOT,
+            local: false,
         });
         let call = Arc::new(Call {
             request: Arc::new(inbound.for_engine(rest.into(), inbound.asked.nominal(), None, &[])),
             params,
+            txn: txn.mount(mount.place()),
             mount,
-            txn,
+            server: ServerTxn::of(txn),
             environment: self.environment.clone(),
             extension: self.extension_for(&engine),
             renewal: None,

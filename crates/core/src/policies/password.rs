@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, Reads, Scope, Stored, Table, Txn};
+use strongroom_barrier::{BarrierError, NamespaceId, Reads, Stored, Txn};
 use strongroom_engine_api::{EngineError, Secret, bad_request};
 use strongroom_hcl::{Block, ParseError, Value};
 use strongroom_stdx::{Entropy, EntropyError};
 use zeroize::Zeroizing;
 
-use crate::{Core, NamespaceId};
-
-const PASSWORD_POLICIES: Table<(u64, &str), Kept> = Table::new(7);
+use crate::Core;
+use crate::tables::PASSWORD_POLICIES;
 
 /// Characters that a password may have.
 const LENGTHS: std::ops::RangeInclusive<i64> = 4..=100;
@@ -21,11 +20,11 @@ const MOST_CANDIDATES: usize = 256;
 
 /// A password policy as kept: the text that was written.
 #[derive(Clone, Serialize, Deserialize)]
-struct Kept {
+pub(crate) struct PasswordPolicyEntry {
     text: String,
 }
 
-impl Stored for Kept {}
+impl Stored for PasswordPolicyEntry {}
 
 /// A length, and how many characters must come from which sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,17 +154,20 @@ fn below(entropy: &Entropy, bound: usize) -> Result<usize, EntropyError> {
 }
 
 impl Core {
-    /// The text of a password policy. `reads` must be of the core's scope.
+    /// The text of a password policy.
     pub async fn password_policy_text(
         &self,
         reads: &impl Reads,
         namespace: NamespaceId,
         name: &str,
     ) -> Result<Option<String>, BarrierError> {
-        Ok(PASSWORD_POLICIES.get(reads, &(namespace, name)).await?.map(|kept: Arc<Kept>| kept.text.clone()))
+        Ok(PASSWORD_POLICIES
+            .get(reads, &(namespace, name))
+            .await?
+            .map(|kept: Arc<PasswordPolicyEntry>| kept.text.clone()))
     }
 
-    /// The names of all password policies after `after`. `reads` must be of the core's scope.
+    /// The names of all password policies after `after`.
     pub async fn password_policy_names(
         &self,
         reads: &impl Reads,
@@ -188,13 +190,12 @@ impl Core {
     ) -> Result<(), EngineError> {
         PasswordPolicy::parse(text)
             .map_err(|error| bad_request(format!("invalid password policy: {error}")))?;
-        let txn = txn.scoped(Scope::core());
-        Ok(PASSWORD_POLICIES.put(&txn, &(namespace, name), Kept { text: text.to_owned() })?)
+        Ok(PASSWORD_POLICIES.put(txn, &(namespace, name), PasswordPolicyEntry { text: text.to_owned() })?)
     }
 
     /// Deletes a password policy.
     pub fn delete_password_policy(&self, txn: &Txn, namespace: NamespaceId, name: &str) {
-        PASSWORD_POLICIES.delete(&txn.scoped(Scope::core()), &(namespace, name));
+        PASSWORD_POLICIES.delete(txn, &(namespace, name));
     }
 
     /// A password made by a password policy; `None` where there is no such policy.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, Scope, Stored, Txn, View};
+use strongroom_barrier::{BarrierError, Stored, Txn, View};
 use strongroom_engine_api::{EngineError, Moment, bad_request};
 
 use super::bucket::Bucket;
@@ -155,7 +155,7 @@ impl Core {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, BarrierError> {
-        AUTO_SNAPSHOTS.keys(&view.scoped(Scope::core()), "", after, limit).await
+        AUTO_SNAPSHOTS.keys(view, "", after, limit).await
     }
 
     /// A configuration.
@@ -168,7 +168,7 @@ impl Core {
         txn: &Txn,
         name: &str,
     ) -> Result<Option<Arc<AutoSnapshots>>, BarrierError> {
-        AUTO_SNAPSHOTS.get(&txn.scoped(Scope::core()), name).await
+        AUTO_SNAPSHOTS.get(txn, name).await
     }
 
     /// What has become of a configuration's snapshots, and since when one is being taken.
@@ -181,7 +181,7 @@ impl Core {
         txn: &Txn,
         name: &str,
     ) -> Result<(AutoStatus, Option<Moment>), BarrierError> {
-        let status = AUTO_STATUS.get(&txn.scoped(Scope::core()), name).await?;
+        let status = AUTO_STATUS.get(txn, name).await?;
         let status = status.map(|status| AutoStatus::clone(&status)).unwrap_or_default();
         Ok((status, self.cluster().and_then(|node| node.auto_snapshots.since(name))))
     }
@@ -197,17 +197,16 @@ impl Core {
         name: &str,
         config: Option<AutoSnapshots>,
     ) -> Result<(), EngineError> {
-        let txn = txn.scoped(Scope::core());
         let Some(config) = config else {
-            AUTO_SNAPSHOTS.delete(&txn, name);
-            AUTO_STATUS.delete(&txn, name);
+            AUTO_SNAPSHOTS.delete(txn, name);
+            AUTO_STATUS.delete(txn, name);
             return Ok(());
         };
         if self.cluster().is_none() {
             return Err(bad_request("raft storage is not in use"));
         }
         config.check()?;
-        AUTO_SNAPSHOTS.put(&txn, name, config)?;
+        AUTO_SNAPSHOTS.put(txn, name, config)?;
         Ok(())
     }
 
@@ -215,7 +214,7 @@ impl Core {
     pub(crate) async fn take_due_snapshots(self: &Arc<Self>) -> Result<(), EngineError> {
         let Some(node) = self.cluster() else { return Ok(()) };
         let now = self.environment.clock.now();
-        let view = self.barrier.view().scoped(Scope::core());
+        let view = self.barrier.view();
         for (name, config) in AUTO_SNAPSHOTS.scan(&view, "", None, MOST).await? {
             let status = AUTO_STATUS.get(&view, &name).await?.unwrap_or_default();
             if status.next(&config, now) > now || !node.auto_snapshots.begin(&name, now) {
@@ -296,7 +295,7 @@ impl Core {
     /// Of a configuration that has been deleted meanwhile, nothing is kept.
     async fn keep_status(&self, name: &str, status: AutoStatus) -> Result<(), BarrierError> {
         loop {
-            let txn = self.barrier.transaction(self.barrier.pinned_view().await?).scoped(Scope::core());
+            let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
             if AUTO_SNAPSHOTS.get(&txn, name).await?.is_none() {
                 return Ok(());
             }

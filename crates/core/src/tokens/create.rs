@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
-use strongroom_barrier::{Scope, Txn};
+use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_engine_api::{
     AuthGrant, EngineError, Json, Lifetimes, Secret, TokenKind, bad_request, normal_policies,
 };
 use strongroom_policy::{DEFAULT_POLICY_NAME, ROOT_POLICY_NAME};
 
-use super::{TokenEntry, TokenKey};
-use crate::leases::{Due, Lease, granted_ttl};
+use super::{AccessorEntry, TokenEntry, TokenId};
+use crate::Core;
+use crate::leases::{ExpiryEntry, Lease, granted_ttl};
 use crate::mounts::Mounted;
-use crate::tables::{ACCESSORS, CHILDREN, EXPIRY, LEASES, TOKENS, TokenRef};
-use crate::{Core, NamespaceId};
+use crate::tables::{ACCESSORS, CHILDREN, EXPIRY, LEASES, TOKENS};
 
 const PREFIX: &str = "hvs.";
 const TOKEN_LEN: usize = 24;
@@ -53,8 +53,7 @@ impl Core {
         lifetimes: Lifetimes,
         new: NewToken,
     ) -> Result<Made, EngineError> {
-        let txn = &txn.scoped(Scope::core());
-        let NewToken { mut entry, ttl, id, without_end } = new;
+        let NewToken { mut entry, ttl, id: chosen, without_end } = new;
         let now = self.environment.clock.now();
         let mut warnings = Vec::new();
         entry.created = now;
@@ -81,34 +80,35 @@ impl Core {
             return Ok(Made { token: Secret::new(token), entry, ttl, warnings });
         }
         entry.accessor = self.environment.entropy.base62(ACCESSOR_LEN)?;
-        let chosen = id.is_some();
-        let token = match id {
-            Some(id) => id,
+        let is_chosen = chosen.is_some();
+        let token = match chosen {
+            Some(text) => text,
             None => format!("{PREFIX}{}", self.environment.entropy.base62(TOKEN_LEN)?),
         };
-        let key = self.token_key(&token)?;
+        let id = self.token_id(&token)?;
         // Twenty-four random characters are not drawn twice; what an operator chose may be.
-        if chosen && TOKENS.get(txn, &key).await?.is_some() {
+        if is_chosen && TOKENS.get(txn, &id.at()).await?.is_some() {
             return Err(bad_request("cannot create a token with a duplicate ID"));
         }
-        self.write_token(txn, key, &entry).await?;
+        self.write_token(txn, id, &entry).await?;
         Ok(Made { token: Secret::new(token), entry, ttl, warnings })
     }
 
     /// Writes the records of a new token. A parent must still be there when the transaction commits.
-    async fn write_token(&self, txn: &Txn, key: TokenKey, entry: &TokenEntry) -> Result<(), EngineError> {
+    async fn write_token(&self, txn: &Txn, id: TokenId, entry: &TokenEntry) -> Result<(), EngineError> {
         if let Some(parent) = entry.parent {
-            if TOKENS.get(txn, &parent).await?.is_none() {
+            if TOKENS.get(txn, &parent.at()).await?.is_none() {
                 return Err(EngineError::Denied("parent token lookup failed: no parent found".to_owned()));
             }
-            CHILDREN.put(txn, &(parent, &key), ())?;
+            CHILDREN.put(txn, &(parent.namespace, parent.key, &id), ())?;
         }
-        ACCESSORS.put(txn, &entry.accessor, TokenRef { key })?;
+        let accessor = AccessorEntry { accessor: entry.accessor.clone(), token: id };
+        ACCESSORS.put(txn, &(id.namespace, &self.accessor_key(&entry.accessor)?), accessor)?;
         if let Some(end) = entry.expires {
-            EXPIRY.put(txn, &(end.as_secs(), &key), Due::Token)?;
-            LEASES.put(txn, &(entry.namespace, &lease_id(entry, &key)), Lease::of_token(key, entry))?;
+            EXPIRY.put(txn, &(end.as_secs(), &id.key), ExpiryEntry::of_token(id, entry))?;
+            LEASES.put(txn, &(id.namespace, &lease_id(entry, &id)), Lease::of_token(id, entry))?;
         }
-        TOKENS.put(txn, &key, entry.clone())?;
+        TOKENS.put(txn, &id.at(), entry.clone())?;
         Ok(())
     }
 
@@ -143,7 +143,7 @@ impl Core {
             no_default_policy: grant.no_default_policy,
             kind,
             namespace,
-            mount: mounted.mount.number,
+            mount: mounted.mount.id,
             internal: grant.internal,
             ..TokenEntry::default()
         };
@@ -163,8 +163,8 @@ pub fn with_default(policies: &[String], no_default: bool) -> Vec<String> {
 }
 
 /// The lease id under which a token is listed: its path and its key.
-pub(crate) fn lease_id(entry: &TokenEntry, key: &TokenKey) -> String {
-    format!("{}/h{:032x}", entry.path, u128::from_be_bytes(*key))
+pub(crate) fn lease_id(entry: &TokenEntry, id: &TokenId) -> String {
+    format!("{}/h{:032x}", entry.path, u128::from_be_bytes(id.key))
 }
 
 impl Made {

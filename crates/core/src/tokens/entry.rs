@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::Stored;
+use strongroom_barrier::{MountId, NamespaceId, Stored};
 use strongroom_engine_api::{Moment, TokenKind, TokenSettings};
 
-/// What a service token is found by: the beginning of its HMAC under the cluster's token salt, so that storage
-/// tells nothing about tokens, however short an operator chose one.
-pub type TokenKey = [u8; 16];
+use super::TokenId;
 
 /// One token. Members are left out where they are at their default, because there may be millions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +18,7 @@ pub struct TokenEntry {
     pub accessor: String,
     /// The token that made it; `None` for orphans.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<TokenKey>,
+    pub parent: Option<TokenId>,
     /// Its policies, sorted.
     #[serde(rename = "o", default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<String>,
@@ -79,11 +77,11 @@ pub struct TokenEntry {
     #[serde(rename = "i", default, skip_serializing_if = "String::is_empty")]
     pub entity_id: String,
     /// The namespace it belongs to.
-    #[serde(rename = "s", default, skip_serializing_if = "is_zero_u64")]
-    pub namespace: u64,
+    #[serde(rename = "s", default, skip_serializing_if = "NamespaceId::is_root")]
+    pub namespace: NamespaceId,
     /// The number of the auth mount that granted it.
-    #[serde(rename = "q", default, skip_serializing_if = "is_zero_u64")]
-    pub mount: u64,
+    #[serde(rename = "q", default, skip_serializing_if = "MountId::is_none")]
+    pub mount: MountId,
     /// What the auth method wants to see at renewal.
     #[serde(rename = "z", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub internal: BTreeMap<String, String>,
@@ -93,11 +91,6 @@ impl Stored for TokenEntry {}
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-fn is_zero_u64(number: &u64) -> bool {
     *number == 0
 }
 

@@ -3,30 +3,57 @@
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
-use strongroom_barrier::{BarrierError, Reads, Scope, Txn, View};
+use serde::{Deserialize, Serialize};
+use strongroom_barrier::{BarrierError, NamespaceId, Reads, Stored, Txn, View};
 use strongroom_engine_api::{EngineError, Moment};
 use strongroom_storage::CommitError;
 
-use super::{TokenEntry, TokenKey, batch};
+use super::{AccessorKey, TokenEntry, TokenId, TokenKey, batch};
 use crate::Core;
 use crate::tables::{ACCESSORS, TOKENS};
+
+/// The token that an accessor leads to.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct AccessorEntry {
+    /// The accessor itself, for lists.
+    #[serde(rename = "a")]
+    pub(crate) accessor: String,
+    /// The token.
+    #[serde(rename = "k")]
+    pub(crate) token: TokenId,
+}
+
+impl Stored for AccessorEntry {}
 
 /// A token that was found and is in force.
 #[derive(Clone)]
 pub struct Principal {
-    /// Where it is kept; zero-filled for batch tokens.
-    pub key: TokenKey,
+    /// Its name in storage.
+    pub id: TokenId,
     /// Its entry.
     pub entry: Arc<TokenEntry>,
 }
 
 impl Core {
-    /// The key of a service token's text.
-    pub fn token_key(&self, token: &str) -> Result<TokenKey, BarrierError> {
+    /// The name in storage of the service token with this text.
+    pub fn token_id(&self, token: &str) -> Result<TokenId, BarrierError> {
+        Ok(TokenId { namespace: NamespaceId::ROOT, key: self.token_hmac(&[token])? })
+    }
+
+    /// The key of an accessor.
+    pub(crate) fn accessor_key(&self, accessor: &str) -> Result<AccessorKey, BarrierError> {
+        // No token's text begins like this, so the two kinds of keys have nothing in common.
+        self.token_hmac(&["accessor\0", accessor])
+    }
+
+    fn token_hmac(&self, parts: &[&str]) -> Result<[u8; 16], BarrierError> {
         let salt = self.token_salt.load();
-        let salt = salt.as_deref().ok_or(BarrierError::Sealed)?;
-        let tag = hmac::sign(salt, token.as_bytes());
-        let mut key = TokenKey::default();
+        let mut context = hmac::Context::with_key(salt.as_deref().ok_or(BarrierError::Sealed)?);
+        for part in parts {
+            context.update(part.as_bytes());
+        }
+        let tag = context.sign();
+        let mut key = [0; 16];
         for (to, from) in key.iter_mut().zip(tag.as_ref()) {
             *to = *from;
         }
@@ -40,26 +67,28 @@ impl Core {
         token: &str,
         now: Moment,
     ) -> Result<Option<Principal>, BarrierError> {
-        let view = view.scoped(Scope::core());
         if token.starts_with(batch::PREFIX) {
             let Some(entry) = self.open_batch_token(token)? else { return Ok(None) };
             if let Some(parent) = entry.parent {
-                let parent = TOKENS.get(&view, &parent).await?;
+                let parent = TOKENS.get(view, &parent.at()).await?;
                 let Some(parent) = parent else { return Ok(None) };
                 if !self.is_in_force(&parent, now)? {
                     return Ok(None);
                 }
             }
             let live = self.is_in_force(&entry, now)?;
-            return Ok(live.then(|| Principal { key: TokenKey::default(), entry: Arc::new(entry) }));
+            return Ok(live.then(|| Principal {
+                id: TokenId { namespace: entry.namespace, key: TokenKey::default() },
+                entry: Arc::new(entry),
+            }));
         }
-        let key = self.token_key(token)?;
-        let Some(entry) = TOKENS.get(&view, &key).await? else { return Ok(None) };
-        Ok(self.is_in_force(&entry, now)?.then_some(Principal { key, entry }))
+        let id = self.token_id(token)?;
+        let Some(entry) = TOKENS.get(view, &id.at()).await? else { return Ok(None) };
+        Ok(self.is_in_force(&entry, now)?.then_some(Principal { id, entry }))
     }
 
-    /// Whether a token has not expired. That it has is for the active node to say, whose clock counts: a standby asks
-    /// it, in that what is asked of the standby is handed on.
+    /// Whether a token has not expired. Only the active node's clock decides expiry: a standby that sees an expired token
+    /// answers that it is not the leader, so that the request is forwarded.
     fn is_in_force(&self, entry: &TokenEntry, now: Moment) -> Result<bool, BarrierError> {
         if !entry.has_expired(now) {
             return Ok(true);
@@ -70,48 +99,53 @@ impl Core {
         Ok(false)
     }
 
-    /// The service token kept under `key`, if it is in force.
+    /// The service token with this name, if it is in force.
     pub async fn token_at(
         &self,
         reads: &impl Reads,
-        key: &TokenKey,
+        id: &TokenId,
     ) -> Result<Option<Arc<TokenEntry>>, BarrierError> {
         let now = self.environment.clock.now();
-        let Some(entry) = TOKENS.get(reads, key).await? else { return Ok(None) };
+        let Some(entry) = TOKENS.get(reads, &id.at()).await? else { return Ok(None) };
         Ok(self.is_in_force(&entry, now)?.then_some(entry))
     }
 
-    /// The key behind an accessor. `reads` must be of the core's scope.
-    pub async fn key_of_accessor(
+    /// The token behind an accessor of a namespace.
+    pub async fn token_of_accessor(
         &self,
         reads: &impl Reads,
+        namespace: NamespaceId,
         accessor: &str,
-    ) -> Result<Option<TokenKey>, BarrierError> {
-        Ok(ACCESSORS.get(reads, accessor).await?.map(|found| found.key))
+    ) -> Result<Option<TokenId>, BarrierError> {
+        let found = ACCESSORS.get(reads, &(namespace, &self.accessor_key(accessor)?)).await?;
+        Ok(found.map(|found| found.token))
     }
 
-    /// All accessors after `after`, in order.
+    /// The accessors of a namespace that come after `after`, in the order of their HMACs.
     pub async fn accessors(
         &self,
         reads: &impl Reads,
+        namespace: NamespaceId,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, BarrierError> {
-        ACCESSORS.keys(reads, "", after, limit).await
+        let after = after.map(|after| self.accessor_key(after)).transpose()?;
+        let after = after.as_ref().map(|after| (namespace, after));
+        let found = ACCESSORS.scan_after(reads, &namespace, after.as_ref(), limit).await?;
+        Ok(found.into_iter().map(|(_, entry)| entry.accessor.clone()).collect())
     }
 
     /// Takes one use off a token within `txn`; the last one revokes it. Answers whether any limit applied. The token
     /// was there in the view that the transaction reads, so where it is gone, this very request has revoked it.
-    pub(crate) async fn use_token(&self, txn: &Txn, key: &TokenKey) -> Result<bool, EngineError> {
-        let txn = txn.scoped(Scope::core());
-        let Some(entry) = TOKENS.get(&txn, key).await? else { return Ok(true) };
+    pub(crate) async fn use_token(&self, txn: &Txn, id: &TokenId) -> Result<bool, EngineError> {
+        let Some(entry) = TOKENS.get(txn, &id.at()).await? else { return Ok(true) };
         match entry.num_uses {
             0 => return Ok(false),
-            1 => self.revoke_token(&txn, key).await?,
+            1 => self.revoke_token(txn, id).await?,
             uses => {
                 let mut less = (*entry).clone();
                 less.num_uses = uses.saturating_sub(1);
-                TOKENS.put(&txn, key, less)?;
+                TOKENS.put(txn, &id.at(), less)?;
             }
         }
         Ok(true)

@@ -4,60 +4,57 @@
 //! as far as one transaction's [`STEP`] reaches; what is beyond is noted, and housekeeping follows it down. A note
 //! always stands for a token that is gone already, so nothing can be added to what is still to be removed.
 
-use strongroom_barrier::{Scope, Table, Txn};
+use strongroom_barrier::Txn;
 use strongroom_engine_api::EngineError;
 
-use super::{TokenKey, create::lease_id};
+use super::{TokenId, create::lease_id};
 use crate::Core;
 use crate::leases::end_secret_lease;
-use crate::tables::{ACCESSORS, CHILDREN, EXPIRY, LEASES, OWNED_LEASES, REVOKING, TOKENS, WRAPPED};
-
-/// Tokens that are gone and whose children are still to be made orphans.
-const ORPHANING: Table<TokenKey, ()> = Table::new(22);
+use crate::tables::{
+    ACCESSORS, CHILDREN, EXPIRY, LEASES, ORPHANING, OWNED_LEASES, REVOKING, TOKENS, WRAPPED,
+};
 
 /// What hangs on tokens and is removed in one transaction: children, leases, cubbyhole entries.
 pub(crate) const STEP: usize = 256;
 
 impl Core {
     /// Revokes a token and everything under it.
-    pub async fn revoke_token(&self, txn: &Txn, key: &TokenKey) -> Result<(), EngineError> {
+    pub async fn revoke_token(&self, txn: &Txn, id: &TokenId) -> Result<(), EngineError> {
         let mut budget = STEP;
-        self.revoke_tree(txn, key, &mut budget).await
+        self.revoke_tree(txn, id, &mut budget).await
     }
 
     /// As [`Core::revoke_token`], taking from `budget` what is removed; with nothing left, only the token itself goes.
     pub(crate) async fn revoke_tree(
         &self,
         txn: &Txn,
-        key: &TokenKey,
+        id: &TokenId,
         budget: &mut usize,
     ) -> Result<(), EngineError> {
-        let txn = txn.scoped(Scope::core());
-        let mut waiting = vec![*key];
+        let mut waiting = vec![*id];
         while let Some(next) = waiting.pop() {
-            self.forget_token(&txn, &next).await?;
-            self.strip_token(&txn, &next, budget, &mut waiting).await?;
+            self.forget_token(txn, &next).await?;
+            self.strip_token(txn, &next, budget, &mut waiting).await?;
         }
         Ok(())
     }
 
     /// Revokes a token and leaves its children as orphans. Batch tokens that it made end with it all the same: they
     /// carry their parent within themselves.
-    pub async fn revoke_orphaning(&self, txn: &Txn, key: &TokenKey) -> Result<(), EngineError> {
-        let txn = txn.scoped(Scope::core());
-        self.forget_token(&txn, key).await?;
-        self.orphan_children(&txn, key).await
+    pub async fn revoke_orphaning(&self, txn: &Txn, id: &TokenId) -> Result<(), EngineError> {
+        self.forget_token(txn, id).await?;
+        self.orphan_children(txn, id).await
     }
 
     /// Goes on with a revocation that was too large for one transaction; answers whether there was one.
     pub async fn continue_revocations(&self) -> Result<bool, EngineError> {
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
-        if let Some(key) = ORPHANING.keys(&txn, &(), None, 1).await?.first() {
-            ORPHANING.delete(&txn, key);
-            self.orphan_children(&txn, key).await?;
-        } else if let Some(key) = REVOKING.keys(&txn, &(), None, 1).await?.first() {
-            REVOKING.delete(&txn, key);
-            self.revoke_token(&txn, key).await?;
+        if let Some(id) = ORPHANING.keys(&txn, &(), None, 1).await?.first() {
+            ORPHANING.delete(&txn, id);
+            self.orphan_children(&txn, id).await?;
+        } else if let Some(id) = REVOKING.keys(&txn, &(), None, 1).await?.first() {
+            REVOKING.delete(&txn, id);
+            self.revoke_token(&txn, id).await?;
         } else if !self.continue_prefixes(&txn).await? && !self.continue_tidying(&txn).await? {
             return Ok(false);
         }
@@ -67,23 +64,23 @@ impl Core {
 
     /// Whether revocations of tokens are noted that housekeeping has still to finish.
     pub(crate) async fn has_revocations(&self, txn: &Txn) -> Result<bool, EngineError> {
-        let orphaning = ORPHANING.keys(txn.view(), &(), None, 1).await?;
-        Ok(!orphaning.is_empty() || !REVOKING.keys(txn.view(), &(), None, 1).await?.is_empty())
+        let orphaning = ORPHANING.keys(txn.peek(), &(), None, 1).await?;
+        Ok(!orphaning.is_empty() || !REVOKING.keys(txn.peek(), &(), None, 1).await?.is_empty())
     }
 
     /// Removes the token's own records; whoever presents it from here on is a stranger.
-    async fn forget_token(&self, txn: &Txn, key: &TokenKey) -> Result<(), EngineError> {
-        let Some(entry) = TOKENS.get(txn, key).await? else { return Ok(()) };
-        TOKENS.delete(txn, key);
-        ACCESSORS.delete(txn, &entry.accessor);
+    async fn forget_token(&self, txn: &Txn, id: &TokenId) -> Result<(), EngineError> {
+        let Some(entry) = TOKENS.get(txn, &id.at()).await? else { return Ok(()) };
+        TOKENS.delete(txn, &id.at());
+        ACCESSORS.delete(txn, &(id.namespace, &self.accessor_key(&entry.accessor)?));
         if let Some(parent) = entry.parent {
-            CHILDREN.delete(txn, &(parent, key));
+            CHILDREN.delete(txn, &(parent.namespace, parent.key, id));
         }
         if let Some(end) = entry.expires {
-            EXPIRY.delete(txn, &(end.as_secs(), key));
-            LEASES.delete(txn, &(entry.namespace, &lease_id(&entry, key)));
+            EXPIRY.delete(txn, &(end.as_secs(), &id.key));
+            LEASES.delete(txn, &(id.namespace, &lease_id(&entry, id)));
         }
-        WRAPPED.delete(txn, key);
+        WRAPPED.delete(txn, &id.at());
         Ok(())
     }
 
@@ -92,57 +89,64 @@ impl Core {
     async fn strip_token(
         &self,
         txn: &Txn,
-        key: &TokenKey,
+        id: &TokenId,
         budget: &mut usize,
-        waiting: &mut Vec<TokenKey>,
+        waiting: &mut Vec<TokenId>,
     ) -> Result<(), EngineError> {
         let limit = *budget;
-        for (_, child) in CHILDREN.keys(txn, key, None, limit).await? {
-            CHILDREN.delete(txn, &(*key, &child));
+        for (namespace, key, child) in CHILDREN.keys(txn, &id.at(), None, limit).await? {
+            CHILDREN.delete(txn, &(namespace, key, &child));
             waiting.push(child);
             *budget = budget.saturating_sub(1);
         }
-        for (_, id) in OWNED_LEASES.keys(txn, key, None, *budget).await? {
-            if let Some(lease) = LEASES.get(txn, &(crate::ROOT_NAMESPACE, &id)).await? {
-                end_secret_lease(txn, &id, &lease);
+        for ((namespace, key, lease_id), owned) in OWNED_LEASES.scan(txn, &id.at(), None, *budget).await? {
+            if let Some(lease) = LEASES.get(txn, &(owned.namespace, &lease_id)).await? {
+                end_secret_lease(txn, owned.namespace, &lease_id, &lease);
             }
-            OWNED_LEASES.delete(txn, &(*key, &id));
+            OWNED_LEASES.delete(txn, &(namespace, key, &lease_id));
             *budget = budget.saturating_sub(1);
         }
-        let removed = self.empty_cubbyhole(txn, key, *budget).await?;
+        let removed = self.remove_kept_by_token(txn, id, *budget).await?;
         *budget = budget.saturating_sub(removed);
         if *budget == 0 {
-            REVOKING.put(txn, key, ())?;
+            REVOKING.put(txn, id, ())?;
         }
         Ok(())
     }
 
     /// Makes one step's worth of a gone token's children orphans, then strips it of the rest.
-    async fn orphan_children(&self, txn: &Txn, key: &TokenKey) -> Result<(), EngineError> {
-        let children = CHILDREN.keys(txn, key, None, STEP).await?;
-        for (_, child) in &children {
-            CHILDREN.delete(txn, &(*key, child));
-            if let Some(entry) = TOKENS.get(txn, child).await? {
+    async fn orphan_children(&self, txn: &Txn, id: &TokenId) -> Result<(), EngineError> {
+        let children = CHILDREN.keys(txn, &id.at(), None, STEP).await?;
+        for (namespace, key, child) in &children {
+            CHILDREN.delete(txn, &(*namespace, *key, child));
+            if let Some(entry) = TOKENS.get(txn, &child.at()).await? {
                 let mut orphan = (*entry).clone();
                 orphan.parent = None;
-                TOKENS.put(txn, child, orphan)?;
+                TOKENS.put(txn, &child.at(), orphan)?;
             }
         }
         if children.len() == STEP {
-            ORPHANING.put(txn, key, ())?;
+            ORPHANING.put(txn, id, ())?;
             return Ok(());
         }
         let mut budget = STEP;
-        self.strip_token(txn, key, &mut budget, &mut Vec::new()).await
+        self.strip_token(txn, id, &mut budget, &mut Vec::new()).await
     }
 
-    /// Removes up to `limit` entries of the token's cubbyhole; answers how many.
-    async fn empty_cubbyhole(&self, txn: &Txn, key: &TokenKey, limit: usize) -> Result<usize, EngineError> {
+    /// Removes up to `limit` entries that engines keep for the token (its cubbyhole); answers how many.
+    async fn remove_kept_by_token(
+        &self,
+        txn: &Txn,
+        id: &TokenId,
+        limit: usize,
+    ) -> Result<usize, EngineError> {
         let router = self.router().await?;
-        let Some(mounted) = router.at(crate::ROOT_NAMESPACE, "cubbyhole/").filter(|_| limit > 0) else {
-            return Ok(0);
-        };
-        let hole = txn.scoped(Scope::mount(mounted.mount.number).part(&[1]).part(key));
-        Ok(hole.delete_some(limit).await?)
+        let mut removed: usize = 0;
+        for (mounted, table) in router.kept_by_token() {
+            let left = limit.saturating_sub(removed);
+            let place = mounted.mount.place();
+            removed = removed.saturating_add(txn.delete_of_table(place, table, &id.key, left).await?);
+        }
+        Ok(removed)
     }
 }

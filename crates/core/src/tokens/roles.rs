@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, Reads, Scope, Stored, Txn};
+use strongroom_barrier::{BarrierError, NamespaceId, Reads, Stored, Txn};
 use strongroom_engine_api::TokenKind;
 
 use crate::Core;
@@ -128,11 +128,11 @@ impl Default for TokenRole {
 impl Stored for TokenRole {}
 
 impl Core {
-    /// The role of this name. `reads` must be of the core's scope.
+    /// The role of this name.
     pub async fn token_role(
         &self,
         reads: &impl Reads,
-        namespace: u64,
+        namespace: NamespaceId,
         name: &str,
     ) -> Result<Option<Arc<TokenRole>>, BarrierError> {
         TOKEN_ROLES.get(reads, &(namespace, name)).await
@@ -142,23 +142,23 @@ impl Core {
     pub fn put_token_role(
         &self,
         txn: &Txn,
-        namespace: u64,
+        namespace: NamespaceId,
         name: &str,
         role: TokenRole,
     ) -> Result<(), BarrierError> {
-        TOKEN_ROLES.put(&txn.scoped(Scope::core()), &(namespace, name), role)
+        TOKEN_ROLES.put(txn, &(namespace, name), role)
     }
 
     /// Deletes a role. Its tokens stay and cannot be renewed.
-    pub fn delete_token_role(&self, txn: &Txn, namespace: u64, name: &str) {
-        TOKEN_ROLES.delete(&txn.scoped(Scope::core()), &(namespace, name));
+    pub fn delete_token_role(&self, txn: &Txn, namespace: NamespaceId, name: &str) {
+        TOKEN_ROLES.delete(txn, &(namespace, name));
     }
 
-    /// The names of all roles after `after`. `reads` must be of the core's scope.
+    /// The names of all roles after `after`.
     pub async fn token_role_names(
         &self,
         reads: &impl Reads,
-        namespace: u64,
+        namespace: NamespaceId,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, BarrierError> {

@@ -8,23 +8,28 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::json;
-use strongroom_barrier::{Barrier, Scope, Table, Txn};
+use strongroom_barrier::{Barrier, MountId, MountLocal, MountPlace, NamespaceId, Table, Txn, tables};
 use strongroom_engine_api::{
     Clock, Engine, EngineError, Entropy, Environment, Json, LeaseGrant, Lifetimes, Moment, Secret, TokenKind,
 };
 use strongroom_storage::{InMemory, Index, Observer, Store};
 
-use super::{NewToken, TokenEntry, TokenKey};
-use crate::leases::Due;
-use crate::leavings::{LEAVINGS, Leaving};
+use super::{NewToken, TokenEntry, TokenId, TokenKey};
+use crate::disabled_mounts::DisabledMount;
 use crate::pipeline::{Asked, Inbound};
-use crate::tables::{ACCESSORS, CHILDREN, EXPIRY, LEASES, OWNED_LEASES, REVOKING, TOKENS, WRAPPED};
+use crate::tables::{
+    ACCESSORS, CHILDREN, DISABLED_MOUNTS, EXPIRY, LEASES, OWNED_LEASES, REVOKING, TOKENS, WRAPPED,
+};
 use crate::{Catalog, Core, DEFAULT_LEASE_TTL, Envelope, Settings, Tidy, TokenRole};
 
+const ROOT: NamespaceId = NamespaceId::ROOT;
 const HOUR: Duration = Duration::from_hours(1);
 const LIFETIMES: Lifetimes = Lifetimes { default: HOUR, max: DEFAULT_LEASE_TTL };
-/// The layout of the cubbyhole engine: entries by token and path.
-const HOLE: Table<(TokenKey, &str), String> = Table::new(1);
+
+tables! {
+    /// The layout of the cubbyhole engine: entries by token and path.
+    HOLE: Table<MountLocal, (TokenKey, &str), String> = 1;
+}
 
 struct Server {
     store: Arc<InMemory>,
@@ -45,7 +50,7 @@ impl Server {
         let barrier = Barrier::new(store.clone(), entropy.clone(), 1 << 20);
         let catalog = Catalog::new()
             .with(Engine::system("system", "A stand-in."))
-            .with(Engine::system("cubbyhole", "A stand-in."))
+            .with(Engine::system("cubbyhole", "A stand-in.").kept_by_token(HOLE.id()))
             .with(
                 Engine::system("token", "A stand-in.").route("lookup-self", |r| r.read("Look up", nothing)),
             );
@@ -61,46 +66,49 @@ impl Server {
     }
 
     /// A service token with an end.
-    async fn token(&self, entry: TokenEntry) -> (String, TokenKey) {
+    async fn token(&self, entry: TokenEntry) -> (String, TokenId) {
         let txn = self.txn().await;
         let entry = TokenEntry { path: "auth/token/create".to_owned(), renewable: true, ..entry };
         let made =
             self.core.make_token(&txn, LIFETIMES, NewToken { entry, ..NewToken::default() }).await.unwrap();
         txn.commit().await.unwrap();
-        let key = self.core.token_key(made.token.expose()).unwrap();
+        let key = self.core.token_id(made.token.expose()).unwrap();
         (made.token.expose().clone(), key)
     }
 
-    async fn child(&self, parent: Option<TokenKey>) -> TokenKey {
+    async fn child(&self, parent: Option<TokenId>) -> TokenId {
         self.token(TokenEntry { parent, ..TokenEntry::default() }).await.1
     }
 
-    async fn lease(&self, owner: TokenKey, path: &str) -> String {
+    async fn lease(&self, owner: TokenId, path: &str) -> String {
         let txn = self.txn().await;
-        let mounted = self.core.router().await.unwrap().at(0, "cubbyhole/").unwrap().clone();
+        let mounted = self.core.router().await.unwrap().at(NamespaceId::ROOT, "cubbyhole/").unwrap().clone();
         let grant = LeaseGrant { ttl: HOUR, renewable: true, ..LeaseGrant::default() };
         let (lease, _) = self.core.make_lease(&txn, &mounted, path, owner, grant).await.unwrap();
         txn.commit().await.unwrap();
         lease.id
     }
 
-    async fn hide(&self, key: TokenKey, names: usize) {
-        let number = self.core.router().await.unwrap().at(0, "cubbyhole/").unwrap().mount.number;
+    async fn hole(&self) -> MountPlace {
+        self.core.router().await.unwrap().at(NamespaceId::ROOT, "cubbyhole/").unwrap().mount.place()
+    }
+
+    async fn hide(&self, id: TokenId, names: usize) {
         let txn = self.txn().await;
-        let hole = txn.scoped(Scope::mount(number));
+        let hole = txn.mount(self.hole().await);
         for name in 0..names {
-            HOLE.put(&hole, &(key, format!("{name}").as_str()), "hidden".to_owned()).unwrap();
+            HOLE.put(&hole, &(id.key, format!("{name}").as_str()), "hidden".to_owned()).unwrap();
         }
         txn.commit().await.unwrap();
     }
 
-    async fn hidden(&self) -> BTreeSet<TokenKey> {
-        let number = self.core.router().await.unwrap().at(0, "cubbyhole/").unwrap().mount.number;
-        let view = self.core.barrier.pinned_view().await.unwrap().scoped(Scope::mount(number));
-        HOLE.keys(&view, &(), None, usize::MAX).await.unwrap().into_iter().map(|(key, _)| key).collect()
+    async fn hidden(&self) -> BTreeSet<TokenId> {
+        let view = self.core.barrier.pinned_view().await.unwrap().mount(self.hole().await);
+        let found = HOLE.keys(&view, &(), None, usize::MAX).await.unwrap();
+        found.into_iter().map(|(key, _)| TokenId { key, ..TokenId::default() }).collect()
     }
 
-    async fn revoke(&self, key: &TokenKey) {
+    async fn revoke(&self, key: &TokenId) {
         let txn = self.txn().await;
         self.core.revoke_token(&txn, key).await.unwrap();
         txn.commit().await.unwrap();
@@ -125,23 +133,23 @@ impl Server {
         self.core.handle(inbound).await.status
     }
 
-    fn root_key(&self) -> TokenKey {
-        self.core.token_key(&self.root).unwrap()
+    fn root_key(&self) -> TokenId {
+        self.core.token_id(&self.root).unwrap()
     }
 }
 
 /// Everything that is kept of tokens and leases.
 #[derive(Debug, PartialEq, Eq)]
 struct Records {
-    tokens: BTreeSet<TokenKey>,
-    accessors: BTreeSet<TokenKey>,
-    children: BTreeSet<(TokenKey, TokenKey)>,
+    tokens: BTreeSet<TokenId>,
+    accessors: BTreeSet<TokenId>,
+    children: BTreeSet<(TokenId, TokenId)>,
     ends: BTreeSet<(u64, String)>,
-    token_leases: BTreeSet<TokenKey>,
+    token_leases: BTreeSet<TokenId>,
     leases: BTreeSet<String>,
-    owned: BTreeSet<(TokenKey, String)>,
-    wrapped: BTreeSet<TokenKey>,
-    revoking: BTreeSet<TokenKey>,
+    owned: BTreeSet<(TokenId, String)>,
+    wrapped: BTreeSet<TokenId>,
+    revoking: BTreeSet<TokenId>,
 }
 
 impl Server {
@@ -150,7 +158,7 @@ impl Server {
         let all = usize::MAX;
         let mut token_leases = BTreeSet::new();
         let mut leases = BTreeSet::new();
-        for ((_, id), lease) in LEASES.scan(&view, &(), None, all).await.unwrap() {
+        for ((_, id), lease) in LEASES.scan(&view, &ROOT, None, all).await.unwrap() {
             match lease.token {
                 Some(key) => assert!(token_leases.insert(key), "a token is listed once"),
                 None => assert!(leases.insert(id)),
@@ -158,36 +166,34 @@ impl Server {
         }
         let mut ends = BTreeSet::new();
         for ((at, key), due) in EXPIRY.scan(&view, &(), None, all).await.unwrap() {
-            match &*due {
-                Due::Token => ends.insert((at, format!("{key:?}"))),
-                Due::Lease(id) => ends.insert((at, id.clone())),
-            };
+            ends.insert((at, due.lease.clone().unwrap_or_else(|| format!("{key:?}"))));
         }
-        let accessors = ACCESSORS.scan(&view, "", None, all).await.unwrap();
+        let accessors = ACCESSORS.scan(&view, &ROOT, None, all).await.unwrap();
+        let children = CHILDREN.keys(&view, &ROOT, None, all).await.unwrap();
+        let owned = OWNED_LEASES.keys(&view, &ROOT, None, all).await.unwrap();
         Records {
-            tokens: TOKENS.keys(&view, &(), None, all).await.unwrap().into_iter().collect(),
-            accessors: accessors.into_iter().map(|(_, to)| to.key).collect(),
-            children: CHILDREN.keys(&view, &(), None, all).await.unwrap().into_iter().collect(),
+            tokens: ids(TOKENS.keys(&view, &ROOT, None, all).await.unwrap()),
+            accessors: accessors.into_iter().map(|(_, to)| to.token).collect(),
+            children: children
+                .into_iter()
+                .map(|(namespace, key, child)| (TokenId { namespace, key }, child))
+                .collect(),
             ends,
             token_leases,
             leases,
-            owned: OWNED_LEASES.keys(&view, &(), None, all).await.unwrap().into_iter().collect(),
-            wrapped: WRAPPED.keys(&view, &(), None, all).await.unwrap().into_iter().collect(),
+            owned: owned.into_iter().map(|(namespace, key, id)| (TokenId { namespace, key }, id)).collect(),
+            wrapped: ids(WRAPPED.keys(&view, &ROOT, None, all).await.unwrap()),
             revoking: REVOKING.keys(&view, &(), None, all).await.unwrap().into_iter().collect(),
         }
     }
 
     /// What must be kept when `tokens` (with their parents) and the leases they own are all there is beside root.
-    fn expected(
-        &self,
-        tokens: &BTreeMap<TokenKey, Option<TokenKey>>,
-        owned: &[(TokenKey, String)],
-    ) -> Records {
+    fn expected(&self, tokens: &BTreeMap<TokenId, Option<TokenId>>, owned: &[(TokenId, String)]) -> Records {
         let end = self.clock.now().after(HOUR).as_secs();
-        let keys: BTreeSet<TokenKey> = tokens.keys().copied().collect();
+        let keys: BTreeSet<TokenId> = tokens.keys().copied().collect();
         let mut with_root = keys.clone();
         with_root.insert(self.root_key());
-        let mut ends: BTreeSet<_> = keys.iter().map(|key| (end, format!("{key:?}"))).collect();
+        let mut ends: BTreeSet<_> = keys.iter().map(|id| (end, format!("{:?}", id.key))).collect();
         ends.extend(owned.iter().map(|(_, id)| (end, id.clone())));
         Records {
             tokens: with_root.clone(),
@@ -203,11 +209,15 @@ impl Server {
     }
 }
 
+fn ids(keys: Vec<(NamespaceId, TokenKey)>) -> BTreeSet<TokenId> {
+    keys.into_iter().map(|(namespace, key)| TokenId { namespace, key }).collect()
+}
+
 /// The keys of the subtree of `top`.
-fn subtree(tokens: &BTreeMap<TokenKey, Option<TokenKey>>, top: TokenKey) -> BTreeSet<TokenKey> {
+fn subtree(tokens: &BTreeMap<TokenId, Option<TokenId>>, top: TokenId) -> BTreeSet<TokenId> {
     let mut within = BTreeSet::from([top]);
     loop {
-        let more: Vec<TokenKey> = tokens
+        let more: Vec<TokenId> = tokens
             .iter()
             .filter(|(key, parent)| {
                 parent.is_some_and(|parent| within.contains(&parent)) && !within.contains(*key)
@@ -237,7 +247,7 @@ proptest! {
     ) {
         run(async move {
             let server = Server::new().await;
-            let mut keys: Vec<TokenKey> = Vec::new();
+            let mut keys: Vec<TokenId> = Vec::new();
             let mut tokens = BTreeMap::new();
             for parent in parents {
                 // One in the range stands for no parent at all.
@@ -310,24 +320,25 @@ impl Observer for Largest {
 /// A database takes so much in one transaction and no more: trees of several tokens are counted together.
 #[tokio::test]
 async fn the_trees_of_a_mount_that_is_gone_go_in_steps() {
-    const GONE: u64 = 77;
+    const GONE: MountId = MountId::new(77);
     let server = Server::new().await;
     for _ in 0..40 {
         let txn = server.txn().await;
         let entry = TokenEntry { path: "auth/gone/login".to_owned(), mount: GONE, ..TokenEntry::default() };
         let made = server.core.make_token(&txn, LIFETIMES, NewToken { entry, ..NewToken::default() }).await;
         txn.commit().await.unwrap();
-        let key = server.core.token_key(made.unwrap().token.expose()).unwrap();
+        let key = server.core.token_id(made.unwrap().token.expose()).unwrap();
         for _ in 0..40 {
             server.child(Some(key)).await;
         }
     }
     let largest = Arc::new(Largest::default());
     server.store.observe(largest.clone());
-    let txn = server.txn().await.scoped(Scope::core());
-    LEAVINGS.put(&txn, &GONE, Leaving { path: "auth/gone/".to_owned() }).unwrap();
+    let txn = server.txn().await;
+    let gone = DisabledMount { namespace: ROOT, path: "auth/gone/".to_owned(), local: false };
+    DISABLED_MOUNTS.put(&txn, &GONE, gone).unwrap();
     txn.commit().await.unwrap();
-    while server.core.clear_leavings().await.unwrap() {}
+    while server.core.clear_disabled_mounts().await.unwrap() {}
     server.settle().await;
     assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]));
     let largest = largest.0.load(Ordering::Relaxed);
@@ -359,10 +370,10 @@ async fn a_prefix_is_a_folder_and_goes_in_steps() {
         }
         let other = server.lease(owner, "loans/creds/website").await;
         if at_once {
-            server.core.revoke_prefix_now(0, "loans/creds/web", false).await.unwrap();
+            server.core.revoke_prefix_now(ROOT, "loans/creds/web", false).await.unwrap();
         } else {
             let txn = server.txn().await;
-            assert!(server.core.revoke_prefix(&txn, 0, "loans/creds/web", false).await.unwrap());
+            assert!(server.core.revoke_prefix(&txn, ROOT, "loans/creds/web", false).await.unwrap());
             txn.commit().await.unwrap();
             assert!(server.settle().await > 1);
         }
@@ -377,9 +388,9 @@ async fn revoking_a_tokens_lease_revokes_the_token() {
     let parent = server.child(None).await;
     server.child(Some(parent)).await;
     let txn = server.txn().await;
-    let id = format!("auth/token/create/h{:032x}", u128::from_be_bytes(parent));
-    assert!(server.core.revoke_lease_id(&txn, 0, &id).await.unwrap());
-    assert!(!server.core.revoke_lease_id(&txn, 0, "auth/token/create/hx").await.unwrap());
+    let id = format!("auth/token/create/h{:032x}", u128::from_be_bytes(parent.key));
+    assert!(server.core.revoke_lease_id(&txn, ROOT, &id).await.unwrap());
+    assert!(!server.core.revoke_lease_id(&txn, ROOT, "auth/token/create/hx").await.unwrap());
     txn.commit().await.unwrap();
     assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]));
 }
@@ -395,7 +406,7 @@ async fn listing_passes_over_folders() {
     server.lease(owner, "b/creds/web").await;
     let view = server.core.barrier.pinned_view().await.unwrap();
     let list = async |folder, after, limit| {
-        server.core.lease_children(&view, 0, folder, after, limit).await.unwrap()
+        server.core.lease_children(&view, ROOT, folder, after, limit).await.unwrap()
     };
     assert_eq!(list("", None, 10).await, ["a/", "auth/", "b/"]);
     assert_eq!(list("", Some("a/"), 1).await, ["auth/"]);
@@ -414,7 +425,7 @@ async fn what_is_due_ends_and_what_was_renewed_does_not() {
     server.clock.advance(HOUR / 2);
     let txn = server.txn().await;
     server.core.renew_token(&txn, &renewed, None).await.unwrap();
-    let view = server.core.renew_lease(&txn, 0, &lease, Some(HOUR)).await.unwrap();
+    let view = server.core.renew_lease(&txn, ROOT, &lease, Some(HOUR)).await.unwrap();
     assert_eq!(view.0.ttl, HOUR);
     txn.commit().await.unwrap();
     server.clock.advance(HOUR / 2);
@@ -437,7 +448,7 @@ async fn a_renewal_follows_the_role() {
     let error = server.core.renew_token(&txn, &key, None).await.err().unwrap();
     assert_eq!(error.to_string(), "original token role \"web\" could not be found, not renewing");
     let role = TokenRole { period: HOUR * 3, ..TokenRole::default() };
-    server.core.put_token_role(&txn, 0, "web", role).unwrap();
+    server.core.put_token_role(&txn, ROOT, "web", role).unwrap();
     assert_eq!(server.core.renew_token(&txn, &key, Some(HOUR)).await.unwrap().ttl, HOUR * 3);
 }
 
@@ -524,8 +535,8 @@ async fn tidying_removes_what_leads_nowhere() {
     let kept = server.lease(stays, "loans/creds/x").await;
     // Storage that was damaged: only the token's entry is gone.
     let txn = server.txn().await;
-    TOKENS.delete(&txn, &left_over);
-    LEASES.delete(&txn, &(0, &lease));
+    TOKENS.delete(&txn, &left_over.at());
+    LEASES.delete(&txn, &(ROOT, &lease));
     txn.commit().await.unwrap();
     let txn = server.txn().await;
     assert!(server.core.start_tidying(&txn, Tidy::Tokens).await.unwrap());

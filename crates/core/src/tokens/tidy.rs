@@ -4,16 +4,14 @@
 //! that housekeeping takes.
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, Scope, Stored, Table, Txn};
+use strongroom_barrier::{BarrierError, NamespaceId, Stored, Txn};
 use strongroom_engine_api::EngineError;
 
-use super::TokenKey;
+use super::{AccessorKey, TokenId, TokenKey};
 use crate::Core;
 use crate::leases::end_secret_lease;
-use crate::tables::{ACCESSORS, CHILDREN, LEASES, OWNED_LEASES, REVOKING, TOKENS};
+use crate::tables::{ACCESSORS, CHILDREN, LEASES, OWNED_LEASES, REVOKING, TIDYING, TOKENS};
 
-/// Walks under way.
-const TIDYING: Table<u64, Walk> = Table::new(23);
 /// Records looked at in one transaction.
 const STEP: usize = 256;
 
@@ -28,21 +26,21 @@ pub enum Tidy {
 
 /// How far a walk has come.
 #[derive(Clone, Serialize, Deserialize)]
-struct Walk {
+pub(crate) struct TidyProgress {
     what: Tidy,
     place: Place,
     removed: u64,
 }
 
-impl Stored for Walk {}
+impl Stored for TidyProgress {}
 
 /// The last record looked at.
 #[derive(Clone, Serialize, Deserialize)]
 enum Place {
-    Accessor(String),
-    Child(TokenKey, TokenKey),
+    Accessor(AccessorKey),
+    Child(TokenKey, TokenId),
     Owner(TokenKey, String),
-    Lease(u64, String),
+    Lease(String),
 }
 
 impl Tidy {
@@ -55,8 +53,8 @@ impl Tidy {
 
     const fn start(self) -> Place {
         match self {
-            Self::Tokens => Place::Accessor(String::new()),
-            Self::Leases => Place::Lease(0, String::new()),
+            Self::Tokens => Place::Accessor([0; 16]),
+            Self::Leases => Place::Lease(String::new()),
         }
     }
 }
@@ -64,11 +62,10 @@ impl Tidy {
 impl Core {
     /// Has housekeeping look for records that lead nowhere; `false`: it is at it already.
     pub async fn start_tidying(&self, txn: &Txn, what: Tidy) -> Result<bool, BarrierError> {
-        let txn = txn.scoped(Scope::core());
-        if TIDYING.get(&txn, &what.number()).await?.is_some() {
+        if TIDYING.get(txn, &what.number()).await?.is_some() {
             return Ok(false);
         }
-        TIDYING.put(&txn, &what.number(), Walk { what, place: what.start(), removed: 0 })?;
+        TIDYING.put(txn, &what.number(), TidyProgress { what, place: what.start(), removed: 0 })?;
         Ok(true)
     }
 
@@ -80,7 +77,7 @@ impl Core {
         let (next, removed) = look_through(txn, &walk.place).await?;
         let removed = removed.saturating_add(walk.removed);
         if let Some(place) = next {
-            TIDYING.put(txn, &number, Walk { what: walk.what, place, removed })?;
+            TIDYING.put(txn, &number, TidyProgress { what: walk.what, place, removed })?;
         } else {
             TIDYING.delete(txn, &number);
             tracing::info!(what = ?walk.what, removed, "tidy operation finished");
@@ -89,78 +86,81 @@ impl Core {
     }
 }
 
-/// Looks at what follows `place`; answers where to go on, and how many records were removed.
+/// Looks at what follows `place` in the root namespace; answers where to go on, and how many records were removed.
 async fn look_through(txn: &Txn, place: &Place) -> Result<(Option<Place>, u64), EngineError> {
+    let namespace = NamespaceId::ROOT;
     match place {
-        Place::Accessor(after) => accessors(txn, after).await,
-        Place::Child(parent, child) => children(txn, parent, child).await,
-        Place::Owner(owner, id) => owners(txn, owner, id).await,
-        Place::Lease(namespace, id) => leases(txn, *namespace, id).await,
+        Place::Accessor(after) => accessors(txn, namespace, after).await,
+        Place::Child(parent, child) => children(txn, namespace, parent, child).await,
+        Place::Owner(owner, id) => owners(txn, namespace, owner, id).await,
+        Place::Lease(id) => leases(txn, namespace, id).await,
     }
 }
 
 type Looked = Result<(Option<Place>, u64), EngineError>;
 
-async fn accessors(txn: &Txn, after: &str) -> Looked {
-    let found = ACCESSORS.keys_after(txn.view(), "", after, STEP).await?;
+async fn accessors(txn: &Txn, namespace: NamespaceId, after: &AccessorKey) -> Looked {
+    let found = ACCESSORS.keys_after(txn.peek(), &namespace, &(namespace, after), STEP).await?;
     let mut removed = 0u64;
-    for accessor in &found {
-        let Some(to) = ACCESSORS.get(txn, accessor.as_str()).await? else { continue };
-        if TOKENS.get(txn, &to.key).await?.is_none() {
-            ACCESSORS.delete(txn, accessor.as_str());
+    for (namespace, accessor) in &found {
+        let Some(to) = ACCESSORS.get(txn, &(*namespace, accessor)).await? else { continue };
+        if TOKENS.get(txn, &to.token.at()).await?.is_none() {
+            ACCESSORS.delete(txn, &(*namespace, accessor));
             removed = removed.saturating_add(1);
         }
     }
-    let next = found.into_iter().nth(STEP.saturating_sub(1)).map(Place::Accessor);
-    Ok((Some(next.unwrap_or(Place::Child(TokenKey::default(), TokenKey::default()))), removed))
+    let next = last_of_full(found).map(|(_, accessor)| Place::Accessor(accessor));
+    Ok((Some(next.unwrap_or(Place::Child(TokenKey::default(), TokenId::default()))), removed))
 }
 
 /// A child whose parent is gone and is not being revoked is a tree that was left over.
-async fn children(txn: &Txn, parent: &TokenKey, child: &TokenKey) -> Looked {
-    let found = CHILDREN.keys_after(txn.view(), &(), &(*parent, child), STEP).await?;
+async fn children(txn: &Txn, namespace: NamespaceId, parent: &TokenKey, child: &TokenId) -> Looked {
+    let found = CHILDREN.keys_after(txn.peek(), &namespace, &(namespace, *parent, child), STEP).await?;
     let mut removed = 0u64;
-    for (parent, child) in &found {
-        if TOKENS.get(txn, child).await?.is_none() {
-            CHILDREN.delete(txn, &(*parent, child));
+    for (namespace, parent, child) in &found {
+        if TOKENS.get(txn, &child.at()).await?.is_none() {
+            CHILDREN.delete(txn, &(*namespace, *parent, child));
             removed = removed.saturating_add(1);
-        } else if TOKENS.get(txn, parent).await?.is_none() {
-            REVOKING.put(txn, parent, ())?;
+        } else if TOKENS.get(txn, &(*namespace, parent)).await?.is_none() {
+            REVOKING.put(txn, &TokenId { namespace: *namespace, key: *parent }, ())?;
         }
     }
-    let next =
-        found.into_iter().nth(STEP.saturating_sub(1)).map(|(parent, child)| Place::Child(parent, child));
+    let next = last_of_full(found).map(|(_, parent, child)| Place::Child(parent, child));
     Ok((Some(next.unwrap_or(Place::Owner(TokenKey::default(), String::new()))), removed))
 }
 
-async fn owners(txn: &Txn, owner: &TokenKey, id: &str) -> Looked {
-    let found = OWNED_LEASES.keys_after(txn.view(), &(), &(*owner, id), STEP).await?;
+async fn owners(txn: &Txn, namespace: NamespaceId, owner: &TokenKey, id: &str) -> Looked {
+    let found = OWNED_LEASES.keys_after(txn.peek(), &namespace, &(namespace, *owner, id), STEP).await?;
     let mut removed = 0u64;
-    for (owner, id) in &found {
-        if LEASES.get(txn, &(crate::ROOT_NAMESPACE, id)).await?.is_none() {
-            OWNED_LEASES.delete(txn, &(*owner, id));
+    for (namespace, owner, id) in &found {
+        let Some(owned) = OWNED_LEASES.get(txn, &(*namespace, *owner, id)).await? else { continue };
+        if LEASES.get(txn, &(owned.namespace, id)).await?.is_none() {
+            OWNED_LEASES.delete(txn, &(*namespace, *owner, id));
             removed = removed.saturating_add(1);
         }
     }
-    Ok((found.into_iter().nth(STEP.saturating_sub(1)).map(|(owner, id)| Place::Owner(owner, id)), removed))
+    Ok((last_of_full(found).map(|(_, owner, id)| Place::Owner(owner, id)), removed))
 }
 
-async fn leases(txn: &Txn, namespace: u64, id: &str) -> Looked {
-    let found = LEASES.keys_after(txn.view(), &(), &(namespace, id), STEP).await?;
+async fn leases(txn: &Txn, namespace: NamespaceId, id: &str) -> Looked {
+    let found = LEASES.keys_after(txn.peek(), &namespace, &(namespace, id), STEP).await?;
     let mut removed = 0u64;
     for (namespace, id) in &found {
         let Some(lease) = LEASES.get(txn, &(*namespace, id)).await? else { continue };
         let holder = lease.token.or(lease.owner);
         let held = match holder {
-            Some(key) => TOKENS.get(txn, &key).await?.is_some(),
+            Some(holder) => TOKENS.get(txn, &holder.at()).await?.is_some(),
             None => true,
         };
         if !held {
-            end_secret_lease(txn, id, &lease);
+            end_secret_lease(txn, *namespace, id, &lease);
             removed = removed.saturating_add(1);
         }
     }
-    Ok((
-        found.into_iter().nth(STEP.saturating_sub(1)).map(|(namespace, id)| Place::Lease(namespace, id)),
-        removed,
-    ))
+    Ok((last_of_full(found).map(|(_, id)| Place::Lease(id)), removed))
+}
+
+/// The last of a step's records, where there may be more.
+fn last_of_full<T>(found: Vec<T>) -> Option<T> {
+    found.into_iter().nth(STEP.saturating_sub(1))
 }

@@ -1,30 +1,28 @@
 //! The cubbyhole secrets engine: each service token's own place for secrets, which no other token can reach and which
 //! ends with the token. Source: Vault's documentation, "Cubbyhole secrets engine" and its API page.
 //!
-//! Whoever ends tokens calls [`purge`] within the engine's mount scope until nothing is left.
+//! It does not remove anything by itself: its table is declared as kept by token ([`Engine::kept_by_token`]), and the
+//! server removes a token's entries with the token.
 
 mod list;
 
 use serde::{Deserialize, Serialize};
 use strongroom_engine_api::{
-    Body, Caller, Engine, EngineError, Json, Path, Reply, Secret, Stored, Table, TokenKind, Txn, View,
-    bad_request,
+    Body, Caller, Engine, EngineError, Json, LocalTable, Path, Reply, Secret, Stored, TokenKind, Txn, View,
+    bad_request, tables,
 };
 
 /// A secret in a cubbyhole: its members as JSON text.
 #[derive(Serialize, Deserialize)]
-pub struct Entry {
+struct Entry {
     data: Secret<String>,
 }
 
 impl Stored for Entry {}
 
-/// What a cubbyhole's entries are found by: the token's number, then the path.
-pub type Key<'a> = ([u8; 16], &'a str);
-
-/// Secrets by token and path, within the scope of the engine's mount.
-pub const fn entries<'a>() -> Table<Key<'a>, Entry> {
-    Table::new(1)
+tables! {
+    /// Secrets by the token's number and path.
+    ENTRIES: LocalTable<([u8; 16], &str), Entry> = 1;
 }
 
 /// The engine, which is part of the server and mounted once, at `cubbyhole/`.
@@ -34,6 +32,8 @@ pub fn engine() -> Engine {
         "Keeps secrets for one token: each token reads and writes its own values only, and they are removed when \
          the token is revoked or expires.",
     )
+    .tables(TABLES)
+    .kept_by_token(ENTRIES.id())
     .route("{path..}", |route| {
         route
             .read("Retrieve the secret at the specified location.", read)
@@ -42,15 +42,6 @@ pub fn engine() -> Engine {
             .list("List the names at the specified location; folders end in a slash.", list::list)
             .scan("List the paths of all secrets below the specified location.", list::scan)
     })
-}
-
-/// Removes up to `limit` entries of an ended token's cubbyhole. Answers whether there may be more.
-pub async fn purge(txn: &Txn, token_key: [u8; 16], limit: usize) -> Result<bool, EngineError> {
-    let found = entries().keys(txn, &token_key, None, limit).await?;
-    for (token, path) in &found {
-        entries().delete(txn, &(*token, path.as_str()));
-    }
-    Ok(found.len() == limit)
 }
 
 /// The number that the caller's entries lie under. Batch tokens have none of their own.
@@ -64,11 +55,11 @@ fn own(caller: &Caller) -> Result<[u8; 16], EngineError> {
 }
 
 async fn exists(Path(path): Path<String>, caller: Caller, txn: Txn) -> Result<bool, EngineError> {
-    Ok(entries().get(&txn, &(own(&caller)?, path.as_str())).await?.is_some())
+    Ok(ENTRIES.get(&txn, &(own(&caller)?, path.as_str())).await?.is_some())
 }
 
 async fn read(Path(path): Path<String>, caller: Caller, view: View) -> Result<Reply, EngineError> {
-    let entry = entries().get(&view, &(own(&caller)?, path.as_str())).await?.ok_or(EngineError::NotFound)?;
+    let entry = ENTRIES.get(&view, &(own(&caller)?, path.as_str())).await?.ok_or(EngineError::NotFound)?;
     Ok(Reply { data: Some(Json::checked(entry.data.expose().clone())?), ..Reply::default() })
 }
 
@@ -89,12 +80,12 @@ async fn write(
         return Err(bad_request("missing data fields"));
     }
     let data = Secret::new(serde_json::to_string(&members)?);
-    entries().put(&txn, &(own, path.as_str()), Entry { data })?;
+    ENTRIES.put(&txn, &(own, path.as_str()), Entry { data })?;
     Ok(())
 }
 
 async fn delete(Path(path): Path<String>, caller: Caller, txn: Txn) -> Result<(), EngineError> {
-    entries().delete(&txn, &(own(&caller)?, path.as_str()));
+    ENTRIES.delete(&txn, &(own(&caller)?, path.as_str()));
     Ok(())
 }
 

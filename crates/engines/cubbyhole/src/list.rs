@@ -2,13 +2,7 @@
 
 use strongroom_engine_api::{Caller, EngineError, Paging, Path, Reply, View};
 
-use crate::{entries, own};
-
-/// Paths read at a time.
-const PAGE: usize = 256;
-
-/// Sorts behind what lies in a folder, when put after the folder's slash.
-const LAST: char = char::MAX;
+use crate::{ENTRIES, own};
 
 pub(crate) async fn list(
     Path(path): Path<String>,
@@ -16,7 +10,8 @@ pub(crate) async fn list(
     paging: Paging,
     view: View,
 ) -> Result<Reply, EngineError> {
-    Reply::keys(&children(&view, own(&caller)?, &folder(path), &paging).await?)
+    let (own, folder, after) = (own(&caller)?, folder(path), paging.after.as_deref());
+    Reply::keys(&ENTRIES.children(&view, &(own, folder.as_str()), after, paging.limit).await?)
 }
 
 pub(crate) async fn scan(
@@ -26,9 +21,14 @@ pub(crate) async fn scan(
     view: View,
 ) -> Result<Reply, EngineError> {
     let (own, folder) = (own(&caller)?, folder(path));
-    let after = paging.after.map(|after| format!("{folder}{after}"));
-    let after = after.as_deref().map(|after| (own, after));
-    let found = entries().keys(&view, &(own, folder.as_str()), after.as_ref(), paging.limit).await?;
+    let prefix = (own, folder.as_str());
+    let found = match paging.after {
+        None => ENTRIES.keys(&view, &prefix, None, paging.limit).await?,
+        Some(after) => {
+            let after = format!("{folder}{after}");
+            ENTRIES.keys_after(&view, &prefix, &(own, after.as_str()), paging.limit).await?
+        }
+    };
     let paths: Vec<String> =
         found.iter().filter_map(|(_, path)| path.strip_prefix(&folder)).map(str::to_owned).collect();
     Reply::keys(&paths)
@@ -40,41 +40,4 @@ fn folder(mut path: String) -> String {
         path.push('/');
     }
     path
-}
-
-/// The names directly in `folder`: secrets as they are, folders once and with a slash.
-async fn children(
-    view: &View,
-    own: [u8; 16],
-    folder: &str,
-    paging: &Paging,
-) -> Result<Vec<String>, EngineError> {
-    let mut names: Vec<String> = Vec::new();
-    let mut after = paging.after.as_deref().map(|name| past(folder, name));
-    loop {
-        let start = after.as_deref().map(|path| (own, path));
-        let page = entries().keys(view, &(own, folder), start.as_ref(), PAGE).await?;
-        for (_, path) in &page {
-            let rest = path.strip_prefix(folder).unwrap_or_default();
-            let name = match rest.split_once('/') {
-                Some((inner, _)) => format!("{inner}/"),
-                None => rest.to_owned(),
-            };
-            if names.last() == Some(&name) || paging.after.as_ref() == Some(&name) {
-                continue;
-            }
-            if names.len() == paging.limit {
-                return Ok(names);
-            }
-            names.push(name);
-        }
-        let Some((_, last)) = page.last() else { return Ok(names) };
-        let beyond = names.last().map(|name| past(folder, name)).unwrap_or_default();
-        after = Some(beyond.max(last.clone()));
-    }
-}
-
-/// The last path that belongs to a name: itself, or (but for the strangest names) what lies in it.
-fn past(folder: &str, name: &str) -> String {
-    if name.ends_with('/') { format!("{folder}{name}{LAST}") } else { format!("{folder}{name}") }
 }

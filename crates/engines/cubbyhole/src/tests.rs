@@ -5,15 +5,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use strongroom_barrier::{Barrier, Keyring};
+use strongroom_barrier::{Barrier, Keyring, MountPlace, Txn};
 use strongroom_engine_api::{
-    Asker, Call, Caller, Clock, Engine, EngineError, Entropy, Environment, Lifetimes, Moment, Mount,
-    Operation, Operation::*, Reply, Request, Scope, Secret, TokenKind, Txn,
+    Asker, Call, Caller, Clock, Engine, EngineError, Entropy, Environment, Lifetimes, Moment, Mount, MountId,
+    NamespaceId, Operation, Operation::*, Reply, Request, Secret, ServerTxn, TokenKind,
 };
 use strongroom_storage::InMemory;
 
 const ALICE: [u8; 16] = [1; 16];
 const BOB: [u8; 16] = [2; 16];
+
+/// Where the cubbyhole under test lies.
+const PLACE: MountPlace = MountPlace { namespace: NamespaceId::ROOT, mount: MountId::new(3), local: true };
 
 /// The engine, called by one token or another.
 struct Rig {
@@ -31,7 +34,7 @@ impl Rig {
     }
 
     fn txn(&self) -> Txn {
-        self.barrier.transaction(self.barrier.view()).scoped(Scope::mount(3))
+        self.barrier.transaction(self.barrier.view())
     }
 
     async fn call(
@@ -44,13 +47,14 @@ impl Rig {
         let found = self.engine.find(path, &[operation]).unwrap();
         let lifetimes = Lifetimes { default: Duration::from_hours(1), max: Duration::from_hours(1) };
         let mount = Mount {
-            number: 3,
+            id: PLACE.mount,
             path: "cubbyhole/".to_owned(),
             accessor: "cubbyhole_test".to_owned(),
             kind: "cubbyhole".to_owned(),
             options: BTreeMap::new(),
             lifetimes,
-            namespace: 0,
+            namespace: PLACE.namespace,
+            local: PLACE.local,
         };
         let request = Request {
             id: "test".into(),
@@ -63,13 +67,15 @@ impl Rig {
             wrap_ttl: None,
             upload: None,
         };
+        let txn = self.txn();
         let call = Arc::new(Call {
             request: Arc::new(request),
             params: found.params.clone(),
             mount: Arc::new(mount),
-            txn: self.txn(),
+            txn: txn.mount(PLACE),
             environment: Environment { clock: self.clock.clone(), entropy: Entropy::system() },
             extension: None,
+            server: ServerTxn::default(),
             renewal: None,
             warnings: Mutex::default(),
         });
@@ -78,7 +84,7 @@ impl Rig {
         if operation.has_body() {
             assert_eq!(exists.unwrap(), operation == Update, "writes are asked for as what they are");
         }
-        call.txn.clone().commit().await.unwrap();
+        txn.commit().await.unwrap();
         Ok(reply)
     }
 
@@ -100,6 +106,7 @@ fn caller(token_key: [u8; 16], kind: TokenKind) -> Caller {
     Caller {
         token: Arc::new(Secret::new("hvs.test".to_owned())),
         token_key,
+        namespace: NamespaceId::ROOT,
         kind,
         accessor: String::new(),
         display_name: "test".to_owned(),
@@ -205,7 +212,7 @@ async fn long_folders_are_named_once() {
     for number in 0..700 {
         for path in [format!("deep/{number:04}"), format!("k{number:04}")] {
             let data = Secret::new("{}".to_owned());
-            crate::entries().put(&txn, &(ALICE, path.as_str()), crate::Entry { data }).unwrap();
+            crate::ENTRIES.put(&txn.mount(PLACE), &(ALICE, path.as_str()), crate::Entry { data }).unwrap();
         }
     }
     txn.commit().await.unwrap();
@@ -223,14 +230,16 @@ async fn a_cubbyhole_ends_with_its_token() {
         rig.data(ALICE, Create, &format!("a/{number}"), json!({"x": 1})).await;
     }
     rig.data(BOB, Create, "a", json!({"x": 2})).await;
+    let table = rig.engine.table_by_token().unwrap();
+    let purge = async |txn: &Txn| txn.delete_of_table(PLACE, table, &ALICE, 2).await.unwrap();
     let mut more = Vec::new();
     while more.last() != Some(&false) {
         let txn = rig.txn();
-        more.push(crate::purge(&txn, ALICE, 2).await.unwrap());
+        more.push(purge(&txn).await == 2);
         txn.commit().await.unwrap();
     }
     assert_eq!(more, [true, true, false], "in bounded steps");
     assert_eq!(rig.refusal(ALICE, Scan, "", json!({})).await, "404");
     assert_eq!(rig.data(BOB, Read, "a", json!({})).await, json!({"x": 2}));
-    assert!(!crate::purge(&rig.txn(), ALICE, 2).await.unwrap());
+    assert_eq!(purge(&rig.txn()).await, 0);
 }

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_engine_api::lenient::Ttl;
 use strongroom_engine_api::{
-    Body, Clock, Engine, EngineError, LeaseGrant, Moment, Paging, Path, Reply, Stored, Table, Txn, View,
-    bad_request,
+    Body, Clock, Engine, EngineError, LeaseGrant, Moment, Paging, Path, Reply, Stored, Txn, View, bad_request,
 };
 
 use crate::paths::{check_writable, folder};
 use crate::secret_json::SecretJson;
+use crate::tables::ENTRIES;
 
 /// A secret of version 1.
 #[derive(Serialize, Deserialize)]
@@ -26,9 +26,6 @@ pub(crate) struct FlatEntry {
 }
 
 impl Stored for FlatEntry {}
-
-/// Secrets by path.
-pub(crate) const ENTRIES: Table<str, FlatEntry> = Table::new(1);
 
 pub(crate) fn engine() -> Engine {
     Engine::new(

@@ -149,7 +149,7 @@ async fn the_state_is_what_the_leader_hears() {
     };
     store.admit(&absent).await.unwrap();
     for _ in 0..12 {
-        server.core.work_once(false).await.unwrap();
+        server.core.run_jobs_once(false).await.unwrap();
         server.clock.advance(Duration::from_secs(1));
     }
     let told = server.read(STATE).await;
@@ -171,7 +171,7 @@ async fn the_state_is_what_the_leader_hears() {
         server.clock.advance(Duration::from_secs(1));
     }
     assert_eq!(server.read(STATE).await.data()["servers"]["n2"]["node_status"], "left");
-    server.core.work_once(false).await.unwrap();
+    server.core.run_jobs_once(false).await.unwrap();
     assert_eq!(server.read(STATE).await.data()["servers"]["n2"], Value::Null, "it has been removed");
     drop(server);
     strongroom_storage::Store::close(&*store).await;

@@ -7,11 +7,11 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use strongroom_barrier::View;
 use strongroom_core::{Core, TokenEntry};
 use strongroom_engine_api::lenient::{Text, Ttl};
 use strongroom_engine_api::{
-    Access, Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Operation, Scope,
-    View, bad_request,
+    Access, Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Operation, bad_request,
 };
 use strongroom_policy::{CompiledAcl, CompiledRule, Denial, Operation as Asked};
 
@@ -152,9 +152,9 @@ async fn entry(
     caller: &Caller,
 ) -> Result<Option<Arc<TokenEntry>>, EngineError> {
     if let Some(accessor) = input.accessor.as_deref().filter(|accessor| !accessor.is_empty()) {
-        let reads = view.scoped(Scope::core());
-        let Some(key) = core.key_of_accessor(&reads, accessor).await? else { return Ok(None) };
-        return Ok(core.token_at(&reads, &key).await?);
+        let found = core.token_of_accessor(view, caller.namespace, accessor).await?;
+        let Some(id) = found else { return Ok(None) };
+        return Ok(core.token_at(view, &id).await?);
     }
     let token = input.token.as_deref().filter(|token| !token.is_empty()).unwrap_or(caller.token.expose());
     Ok(core.principal(view, token, now).await?.map(|found| found.entry))

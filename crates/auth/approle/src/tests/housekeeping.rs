@@ -22,16 +22,16 @@ async fn expired_secret_ids_are_cleared_and_others_kept() {
     let method = with_secret_ids(1100, &json!({"ttl": 60})).await;
     post(&method, "role/web/custom-secret-id", json!({"secret_id": "lasting"})).await;
     post(&method, "role/web/custom-secret-id", json!({"secret_id": "later", "ttl": 120})).await;
-    method.maintain().await;
+    method.run_jobs().await;
     assert_eq!(keys(&method, "role/web/secret-id").await.len(), 1102);
     method.clock.advance(Duration::from_secs(61));
-    method.maintain().await;
+    method.run_jobs().await;
     assert_eq!(keys(&method, "role/web/secret-id").await.len(), 2);
     for secret_id in ["lasting", "later"] {
         login(&method, "rid", secret_id).await.unwrap();
     }
     method.clock.advance(Duration::from_mins(1));
-    method.maintain().await;
+    method.run_jobs().await;
     login(&method, "rid", "lasting").await.unwrap();
     assert_eq!(keys(&method, "role/web/secret-id").await.len(), 1);
 }
@@ -61,11 +61,11 @@ async fn a_deleted_role_takes_all_its_secret_ids_with_it() {
     assert_eq!(login(&method, "rid", "s").await.unwrap_err(), bad("invalid role or secret ID"));
     assert!(no_accessors(&method).await);
     post(&method, "role/web/custom-secret-id", json!({"secret_id": "s", "ttl": 60})).await;
-    method.maintain().await;
+    method.run_jobs().await;
     login(&method, "rid", "s").await.unwrap();
     // Nothing of the former is left to expire either: the index holds the new one only.
     method.clock.advance(Duration::from_secs(3601));
-    method.maintain().await;
+    method.run_jobs().await;
     assert!(no_accessors(&method).await);
 }
 
@@ -84,7 +84,7 @@ async fn a_role_is_deleted_whole_while_secret_ids_are_made() {
     for maker in makers {
         maker.await.unwrap();
     }
-    method.maintain().await;
+    method.run_jobs().await;
     let refusal = refused(&method, Operation::List, "role/web/secret-id", json!({})).await;
     assert_eq!(refusal, bad("role \"web\" does not exist"));
 }

@@ -75,7 +75,7 @@ async fn a_custom_secret_id_is_taken_once_for_a_role() {
     post(&method, "role/web/custom-secret-id", input()).await;
     assert_eq!(keys(&method, "role/web/secret-id").await.len(), 1);
     method.clock.advance(Duration::from_secs(5));
-    method.maintain().await;
+    method.run_jobs().await;
     assert_ne!(lookup(&method, "web", "mine").await, Value::Null);
 }
 

@@ -9,7 +9,7 @@ mod watch;
 
 use std::time::Duration;
 
-use strongroom_barrier::{BarrierError, Scope, Txn, View};
+use strongroom_barrier::{BarrierError, Txn, View};
 use strongroom_engine_api::{EngineError, Moment};
 use strongroom_raft::MemberStatus;
 use strongroom_storage::CommitError;
@@ -58,7 +58,7 @@ impl Core {
     ///
     /// [`BarrierError`] where it cannot be read.
     pub async fn autopilot_config(&self, view: &View) -> Result<AutopilotConfig, BarrierError> {
-        let kept = AUTOPILOT.get(&view.scoped(Scope::core()), "").await?;
+        let kept = AUTOPILOT.get(view, "").await?;
         Ok(kept.map_or_else(AutopilotConfig::default, |kept| *kept))
     }
 
@@ -72,11 +72,10 @@ impl Core {
         txn: &Txn,
         change: impl FnOnce(&mut AutopilotConfig) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
-        let txn = txn.scoped(Scope::core());
-        let mut config = AUTOPILOT.get(&txn, "").await?.map_or_else(AutopilotConfig::default, |kept| *kept);
+        let mut config = AUTOPILOT.get(txn, "").await?.map_or_else(AutopilotConfig::default, |kept| *kept);
         change(&mut config)?;
         config.check()?;
-        Ok(AUTOPILOT.put(&txn, "", config)?)
+        Ok(AUTOPILOT.put(txn, "", config)?)
     }
 
     /// The cluster as autopilot sees it now.

@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
-use strongroom_barrier::{Barrier, Keyring};
+use strongroom_barrier::{Barrier, Keyring, MountPlace, Txn};
 use strongroom_engine_api::{
-    BarrierError, Call, Clock, Engine, EngineError, Entropy, Environment, Lifetimes, Moment, Mount,
-    Operation, Reply, Request, Scope, Txn,
+    BarrierError, Call, Clock, Engine, EngineError, Entropy, Environment, Lifetimes, Moment, Mount, MountId,
+    NamespaceId, Operation, Reply, Request, ServerTxn, View,
 };
 use strongroom_storage::InMemory;
+
+/// Where the mount under test lies.
+const PLACE: MountPlace = MountPlace { namespace: NamespaceId::ROOT, mount: MountId::new(1), local: false };
 
 pub(super) struct Rig {
     pub(super) clock: Clock,
@@ -19,14 +22,14 @@ pub(super) struct Rig {
 
 /// A request that has run and not been committed.
 pub(super) struct Open {
-    call: Arc<Call>,
+    txn: Txn,
     pub(super) outcome: Result<Reply, EngineError>,
 }
 
 impl Open {
     /// Whether nothing that the request has read has changed meanwhile; then it takes effect.
     pub(super) async fn commit(self) -> bool {
-        match self.call.txn.clone().commit().await {
+        match self.txn.commit().await {
             Ok(_) => true,
             Err(BarrierError::Conflict) => false,
             Err(error) => panic!("{error}"),
@@ -45,9 +48,9 @@ impl Rig {
     /// Runs a request up to its commit.
     pub(super) async fn open(&self, engine: &Engine, operation: Operation, path: &str, input: Value) -> Open {
         let found = engine.find(path, &[operation]).unwrap();
-        let call = self.prepare(operation, path, &input, found.params.clone());
+        let (txn, call) = self.prepare(operation, path, &input, found.params.clone());
         let outcome = found.endpoint(operation).unwrap().run(&call).await;
-        Open { call, outcome }
+        Open { txn, outcome }
     }
 
     /// Runs a request and commits it, where nothing else is going on.
@@ -80,13 +83,13 @@ impl Rig {
     pub(super) async fn exists(&self, engine: &Engine, path: &str) -> bool {
         let found = engine.find(path, &[Operation::Create, Operation::Update]).unwrap();
         assert!(found.route.tells_create_from_update(), "{path}");
-        let call = self.prepare(Operation::Update, path, &Value::Null, found.params.clone());
+        let (_txn, call) = self.prepare(Operation::Update, path, &Value::Null, found.params.clone());
         found.exists(&call).await.unwrap()
     }
 
     /// The mount's storage.
-    pub(super) fn txn(&self) -> Txn {
-        self.barrier.transaction(self.barrier.view()).scoped(Scope::mount(1))
+    pub(super) fn view(&self) -> View {
+        self.barrier.view().mount(PLACE)
     }
 
     pub(super) async fn data(
@@ -101,9 +104,9 @@ impl Rig {
 
     /// Runs one step of housekeeping up to its commit; `more` is what it answered.
     pub(super) async fn open_step(&self, engine: &Engine) -> (Open, bool) {
-        let call = self.prepare(Operation::Update, "", &Value::Null, Arc::default());
-        let more = engine.run_maintenance(&call).await.unwrap().unwrap();
-        (Open { call, outcome: Ok(Reply::default()) }, more)
+        let (txn, call) = self.prepare(Operation::Update, "", &Value::Null, Arc::default());
+        let more = engine.jobs()[0].run(&call).await.unwrap();
+        (Open { txn, outcome: Ok(Reply::default()) }, more)
     }
 
     /// Runs one step of housekeeping; answers whether there is more to do.
@@ -113,16 +116,23 @@ impl Rig {
         more
     }
 
-    fn prepare(&self, operation: Operation, path: &str, input: &Value, params: Arc<[String]>) -> Arc<Call> {
+    fn prepare(
+        &self,
+        operation: Operation,
+        path: &str,
+        input: &Value,
+        params: Arc<[String]>,
+    ) -> (Txn, Arc<Call>) {
         let lifetimes = Lifetimes { default: Duration::from_hours(1), max: Duration::from_hours(1) };
         let mount = Mount {
-            number: 1,
+            id: PLACE.mount,
             path: "kv/".to_owned(),
             accessor: "kv_test".to_owned(),
             kind: "kv".to_owned(),
             options: BTreeMap::new(),
             lifetimes,
-            namespace: 0,
+            namespace: PLACE.namespace,
+            local: PLACE.local,
         };
         let request = Request {
             id: "test".into(),
@@ -135,15 +145,18 @@ impl Rig {
             wrap_ttl: None,
             upload: None,
         };
-        Arc::new(Call {
+        let txn = self.barrier.transaction(self.barrier.view());
+        let call = Arc::new(Call {
             request: Arc::new(request),
             params,
-            txn: self.txn(),
+            txn: txn.mount(PLACE),
             mount: Arc::new(mount),
             environment: Environment { clock: self.clock.clone(), entropy: Entropy::system() },
             extension: None,
+            server: ServerTxn::default(),
             renewal: None,
             warnings: Mutex::default(),
-        })
+        });
+        (txn, call)
     }
 }

@@ -45,7 +45,7 @@ async fn entries_are_first_versions_before_and_after_they_are_moved() {
         assert_eq!(kv.data(List, "metadata", json!({})).await, json!({"keys": ["a", "d/"]}));
         assert_eq!(kv.data(Scan, "metadata", json!({})).await, json!({"keys": ["a", "d/large"]}));
         assert!(is_absent(&kv.call(Read, "data/a", json!({"version": 2})).await));
-        kv.maintain().await;
+        kv.run_jobs().await;
     }
     kv.engine = crate::v1();
     assert!(is_absent(&kv.call(List, "", json!({})).await), "nothing is left behind");
@@ -81,7 +81,7 @@ async fn every_change_moves_its_key_first() {
         );
         assert!(is_absent(&kv.call(Read, "data/removed", json!({})).await), "it does not come back");
         gone(kv.call(Read, "data/versions-deleted", json!({})).await);
-        kv.maintain().await;
+        kv.run_jobs().await;
     }
     done(&kv, Update, "undelete/deleted", json!({"versions": [1]})).await;
     assert_eq!(kv.data(Read, "data/deleted", json!({})).await["data"], entry());

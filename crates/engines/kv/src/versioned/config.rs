@@ -8,18 +8,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use strongroom_engine_api::lenient::{Flag, Int, Ttl};
 use strongroom_engine_api::{
-    Data, Engine, EngineError, Input, Stored, Table, Txn, View, bad_request, format_duration,
+    Data, Engine, EngineError, Input, Stored, Txn, View, bad_request, format_duration,
 };
 
 use super::store;
-
-/// The one entry of settings.
-pub(super) const CONFIG: Table<(), Config> = Table::new(2);
+use crate::tables::CONFIG;
 
 /// What `config` keeps.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Config {
+pub(crate) struct Config {
     /// Zero: ten.
     pub(super) max_versions: u32,
     pub(super) cas_required: bool,

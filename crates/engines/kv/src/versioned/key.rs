@@ -16,7 +16,7 @@ const DEFAULT_MAX_VERSIONS: u32 = 10;
 
 /// All that is known of a key, and its newest data where that is small.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Key {
+pub(crate) struct Key {
     pub(super) created: Moment,
     pub(super) updated: Moment,
     /// The newest version's number; zero: none has been written.

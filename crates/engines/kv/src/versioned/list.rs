@@ -7,9 +7,9 @@ use serde::Serialize;
 use strongroom_engine_api::{Engine, EngineError, Paging, Path, Reply, View};
 
 use super::key::KeyMetadata;
-use super::store::{self, KEYS};
-use crate::flat::ENTRIES;
+use super::store;
 use crate::paths::{below, folder};
+use crate::tables::{ENTRIES, KEYS};
 
 pub(super) fn routes(engine: Engine) -> Engine {
     engine.route("detailed-metadata/{path..}", |route| {

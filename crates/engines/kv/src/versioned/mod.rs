@@ -12,7 +12,11 @@ mod store;
 mod subkeys;
 mod versions;
 
-use strongroom_engine_api::{Clock, Engine, EngineError, Path, Txn};
+use strongroom_engine_api::{Clock, Engine, EngineError, Path, Schedule, Txn};
+
+pub(crate) use config::Config;
+pub(crate) use key::Key;
+pub(crate) use store::VersionData;
 
 pub(crate) fn engine() -> Engine {
     let engine = Engine::new(
@@ -21,14 +25,14 @@ pub(crate) fn engine() -> Engine {
          back, or destroyed for good; each key keeps a configured number of versions.",
     )
     .generic_name("kv_v2")
-    .maintain(maintain);
+    .job("upgrade", Schedule::OnCommit(crate::tables::ENTRIES.id()), move_entries);
     hint::route(list::routes(metadata::routes(versions::routes(subkeys::routes(data::routes(
         config::routes(engine),
     ))))))
 }
 
 /// Moves what version 1 left behind, some at a time.
-async fn maintain(txn: Txn, clock: Clock) -> Result<bool, EngineError> {
+async fn move_entries(txn: Txn, clock: Clock) -> Result<bool, EngineError> {
     store::move_some(&txn, clock.now()).await
 }
 
@@ -43,10 +47,10 @@ pub(crate) async fn stored_data(
     reads: &impl strongroom_engine_api::Reads,
 ) -> Result<std::collections::BTreeSet<(String, u64)>, EngineError> {
     let mut stored = store::data_apart(reads).await?;
-    for (path, key) in store::KEYS.scan(reads, "", None, usize::MAX).await? {
+    for (path, key) in crate::tables::KEYS.scan(reads, "", None, usize::MAX).await? {
         stored.extend(key.newest.is_some().then_some((path, key.current)));
     }
-    for path in crate::flat::ENTRIES.keys(reads, "", None, usize::MAX).await? {
+    for path in crate::tables::ENTRIES.keys(reads, "", None, usize::MAX).await? {
         stored.insert((path, 1));
     }
     Ok(stored)

@@ -4,24 +4,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
-use strongroom_engine_api::{EngineError, Moment, Reads, Stored, Table, Txn};
+use strongroom_engine_api::{EngineError, Moment, Reads, Stored, Txn};
 
-use super::config::{CONFIG, Config};
+use super::config::Config;
 use super::key::Key;
-use crate::flat::ENTRIES;
 use crate::secret_json::SecretJson;
-
-/// Keys by path.
-pub(super) const KEYS: Table<str, Key> = Table::new(3);
-
-/// The data of versions that do not lie with their key, by path and number.
-const fn versions<'a>() -> Table<(&'a str, &'a u64), VersionData> {
-    Table::new(4)
-}
+use crate::tables::{CONFIG, ENTRIES, KEYS, VERSIONS};
 
 /// The data of one version.
 #[derive(Serialize, Deserialize)]
-pub(super) struct VersionData {
+pub(crate) struct VersionData {
     data: SecretJson,
 }
 
@@ -50,7 +42,7 @@ pub(super) fn save(txn: &Txn, path: &str, mut key: Key) -> Result<(), EngineErro
         ENTRIES.delete(txn, path);
     }
     if let Some(data) = key.newest.take_if(|data| data.len() > MOST_INLINE) {
-        versions().put(txn, &(path, &key.current), VersionData { data })?;
+        VERSIONS.put(txn, &(path, &key.current), VersionData { data })?;
     }
     KEYS.put(txn, path, key)?;
     Ok(())
@@ -67,12 +59,12 @@ pub(super) fn add_version(
 ) -> Result<(), EngineError> {
     let (previous, previous_data) = (key.current, key.newest.take());
     for gone in key.push(config, now) {
-        versions().delete(txn, &(path, &gone));
+        VERSIONS.delete(txn, &(path, &gone));
     }
     if let Some(data) = previous_data
         && key.versions.contains_key(&previous)
     {
-        versions().put(txn, &(path, &previous), VersionData { data })?;
+        VERSIONS.put(txn, &(path, &previous), VersionData { data })?;
     }
     key.newest = Some(data);
     Ok(())
@@ -83,13 +75,13 @@ pub(super) fn destroy_data(txn: &Txn, path: &str, key: &mut Key, number: u64) {
     if number == key.current && key.newest.take().is_some() {
         return;
     }
-    versions().delete(txn, &(path, &number));
+    VERSIONS.delete(txn, &(path, &number));
 }
 
 /// Removes a key, its versions, and what version 1 may have left at its path.
 pub(super) fn remove(txn: &Txn, path: &str, key: &Key) {
     for number in key.versions.keys() {
-        versions().delete(txn, &(path, number));
+        VERSIONS.delete(txn, &(path, number));
     }
     KEYS.delete(txn, path);
     ENTRIES.delete(txn, path);
@@ -114,7 +106,7 @@ impl Content {
         if number == key.current && key.newest.is_some() {
             return Ok(Self::Inline(key));
         }
-        let apart = versions().get(reads, &(path, &number)).await?;
+        let apart = VERSIONS.get(reads, &(path, &number)).await?;
         let missing =
             || EngineError::Internal(format!("the data of version {number} of {path:?} is missing"));
         apart.map(Self::Apart).ok_or_else(missing)
@@ -143,7 +135,7 @@ pub(super) async fn config(reads: &impl Reads) -> Result<Arc<Config>, EngineErro
 /// Moves a number of entries of version 1. Answers whether there are more.
 pub(super) async fn move_some(txn: &Txn, now: Moment) -> Result<bool, EngineError> {
     // Only the entries that are moved are read through the transaction: others may change meanwhile.
-    let paths = ENTRIES.keys(txn.view(), "", None, MOST_MOVED).await?;
+    let paths = ENTRIES.keys(&txn.peek(), "", None, MOST_MOVED).await?;
     let mut bytes = 0usize;
     for path in &paths {
         if bytes > MOST_MOVED_BYTES {
@@ -177,5 +169,5 @@ async fn move_entry(txn: &Txn, path: &str, now: Moment) -> Result<usize, EngineE
 pub(super) async fn data_apart(
     reads: &impl Reads,
 ) -> Result<std::collections::BTreeSet<(String, u64)>, EngineError> {
-    Ok(versions().keys(reads, "", None, usize::MAX).await?.into_iter().collect())
+    Ok(VERSIONS.keys(reads, "", None, usize::MAX).await?.into_iter().collect())
 }

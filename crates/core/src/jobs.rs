@@ -1,0 +1,221 @@
+//! The jobs of a node: the server's own, and those that engines declare, mount by mount.
+//!
+//! What runs when is the scheduler's business (`strongroom_jobs`); this module names the jobs, gives each run a
+//! transaction, and tells the scheduler of commits that make a job due.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use strongroom_barrier::{BarrierError, KeyPlace, MountId, TableId};
+use strongroom_engine_api::{self as engine, EngineError, Moment};
+use strongroom_jobs::{Job, JobName, JobStatus, NextDue, Outcome, Schedule, Step, Work};
+
+use crate::tables::{DISABLED_MOUNTS, ORPHANING, PREFIX_REVOCATIONS, REVOKING, TIDYING};
+use crate::{Core, Mounted};
+
+/// Transactions of one run, after which other jobs have their turn.
+const MAX_STEPS: usize = 64;
+
+/// One step of the server's own work; answers whether there is more.
+type OwnStep = fn(Arc<Core>) -> BoxFuture<'static, Result<bool, EngineError>>;
+
+/// The jobs that commits to a table make due. The server's own tables are those of no mount.
+#[derive(Default)]
+pub(crate) struct Wakes(HashMap<(MountId, u8), Vec<Wake>>);
+
+struct Wake {
+    job: JobName,
+    /// Whether the table's keys begin with the second at which the job is due.
+    by_second: bool,
+}
+
+impl Wakes {
+    fn add(&mut self, mount: MountId, table: TableId, job: &JobName, by_second: bool) {
+        let wake = Wake { job: job.clone(), by_second };
+        self.0.entry((mount, table.number)).or_default().push(wake);
+    }
+}
+
+/// The server's own jobs: name, schedule, step.
+fn own_jobs() -> [(&'static str, Schedule, OwnStep); 7] {
+    let every = |secs| Schedule::Every(Duration::from_secs(secs));
+    [
+        ("expiration", every(1), |core| Box::pin(async move { core.expire_due().await })),
+        ("revocations", Schedule::OnWake, |core| Box::pin(async move { core.continue_revocations().await })),
+        ("disabled-mounts", Schedule::OnWake, |core| {
+            Box::pin(async move { core.clear_disabled_mounts().await })
+        }),
+        ("key-rotation", every(10), |core| Box::pin(async move { done(core.rotate_if_due().await) })),
+        ("autopilot", every(1), |core| Box::pin(async move { done(core.run_autopilot().await) })),
+        ("automated-snapshots", every(1), |core| {
+            Box::pin(async move { done(core.take_due_snapshots().await) })
+        }),
+        ("broken-restore", every(60), |core| Box::pin(async move { core.clear_broken_restore().await })),
+    ]
+}
+
+fn done(outcome: Result<(), EngineError>) -> Result<bool, EngineError> {
+    outcome.map(|()| false)
+}
+
+impl Core {
+    /// The state of every job of this node.
+    pub fn job_status(&self) -> Vec<JobStatus> {
+        self.jobs.status()
+    }
+
+    /// Runs the server's own jobs once, and with `engines` those of mounts: for tests that step the clock.
+    ///
+    /// # Errors
+    ///
+    /// The first failure of a job.
+    pub async fn run_jobs_once(self: &Arc<Self>, engines: bool) -> Result<(), EngineError> {
+        self.refresh_jobs().await?;
+        let failures = self.jobs.run_once(|name| engines || name.owner.is_empty()).await;
+        failures.into_iter().next().map_or(Ok(()), |(job, error)| {
+            Err(EngineError::Internal(format!("the job {job} failed: {error}")))
+        })
+    }
+
+    /// Names the jobs anew where mounts have changed.
+    pub(crate) async fn refresh_jobs(self: &Arc<Self>) -> Result<(), BarrierError> {
+        let router = self.router().await?;
+        let as_of = Arc::as_ptr(&router) as usize;
+        if self.jobs_as_of.swap(as_of, std::sync::atomic::Ordering::SeqCst) == as_of {
+            return Ok(());
+        }
+        let mut wakes = Wakes::default();
+        let mut jobs: Vec<Job> =
+            own_jobs().into_iter().map(|(name, schedule, step)| self.own_job(name, schedule, step)).collect();
+        let revocations = JobName::new("", "revocations");
+        for table in [REVOKING.id(), ORPHANING.id(), PREFIX_REVOCATIONS.id(), TIDYING.id()] {
+            wakes.add(MountId::NONE, table, &revocations, false);
+        }
+        wakes.add(MountId::NONE, DISABLED_MOUNTS.id(), &JobName::new("", "disabled-mounts"), false);
+        for mounted in router.all() {
+            for job in mounted.engine.jobs() {
+                jobs.push(self.mount_job(mounted, job, &mut wakes));
+            }
+        }
+        // Told of commits before the first run looks at storage, so that none is missed between the two.
+        self.wakes.store(Arc::new(wakes));
+        self.jobs.set(jobs);
+        Ok(())
+    }
+
+    fn own_job(self: &Arc<Self>, name: &'static str, schedule: Schedule, step: OwnStep) -> Job {
+        let core = Arc::downgrade(self);
+        let work: Work = Arc::new(move || {
+            let core = core.clone();
+            Box::pin(async move { steps(&core, step).await })
+        });
+        Job { name: JobName::new("", name), schedule, work }
+    }
+
+    fn mount_job(self: &Arc<Self>, mounted: &Arc<Mounted>, job: &engine::Job, wakes: &mut Wakes) -> Job {
+        let name = JobName::new(mounted.path.as_str(), job.name());
+        let core = Arc::downgrade(self);
+        let schedule = match job.schedule() {
+            engine::Schedule::Every(span) => Schedule::Every(span),
+            engine::Schedule::OnCommit(table) => {
+                wakes.add(mounted.mount.id, table, &name, false);
+                Schedule::OnWake
+            }
+            engine::Schedule::Due(table) => {
+                wakes.add(mounted.mount.id, table, &name, true);
+                Schedule::Due(next_due(core.clone(), mounted.clone(), table))
+            }
+        };
+        let (mounted, job) = (mounted.clone(), job.clone());
+        let work: Work = Arc::new(move || {
+            let (core, mounted, job) = (core.clone(), mounted.clone(), job.clone());
+            Box::pin(async move {
+                steps(&core, |core| {
+                    let (mounted, job) = (mounted.clone(), job.clone());
+                    Box::pin(async move { core.run_mount_job(&mounted, &job).await })
+                })
+                .await
+            })
+        });
+        Job { name, schedule, work }
+    }
+
+    async fn clear_broken_restore(&self) -> Result<bool, EngineError> {
+        if let Some(node) = self.cluster() {
+            node.store.clear_broken_restore().await.map_err(BarrierError::from)?;
+        }
+        Ok(false)
+    }
+
+    async fn run_mount_job(
+        self: &Arc<Self>,
+        mounted: &Mounted,
+        job: &engine::Job,
+    ) -> Result<bool, EngineError> {
+        let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
+        let call = self.internal_call(mounted, &txn, None);
+        let more = job.run(&call).await?;
+        txn.commit().await?;
+        Ok(more)
+    }
+
+    /// Tells the scheduler of a key that a commit has touched.
+    pub(crate) fn wake_jobs(&self, place: KeyPlace, key: &[u8]) {
+        let wakes = self.wakes.load();
+        let Some(wakes) = wakes.0.get(&(place.mount, place.table)) else { return };
+        for wake in wakes {
+            match second_of(place, key).filter(|_| wake.by_second) {
+                Some(second) => self.jobs.wake_at(&wake.job, end_of(second)),
+                None => self.jobs.wake(&wake.job),
+            }
+        }
+    }
+}
+
+/// The number with which a key begins within its table.
+fn second_of(place: KeyPlace, key: &[u8]) -> Option<u64> {
+    let head = if place.mount.is_none() { 6 } else { 10 };
+    let (second, _) = key.get(head..)?.split_first_chunk::<8>()?;
+    Some(u64::from_be_bytes(*second))
+}
+
+/// The moment at which a second is over: entries under it are due then, wherever in the second they end.
+fn end_of(second: u64) -> Moment {
+    Moment::from_secs(second.saturating_add(1))
+}
+
+/// Asks a mount's table for the moment of its first entry.
+fn next_due(core: Weak<Core>, mounted: Arc<Mounted>, table: TableId) -> NextDue {
+    Arc::new(move || {
+        let (core, mounted) = (core.clone(), mounted.clone());
+        Box::pin(async move {
+            let Some(core) = core.upgrade() else { return Ok(None) };
+            let view = core.barrier.view();
+            let first = view.first_second(mounted.mount.place(), table).await;
+            first.map(|second| second.map(end_of)).map_err(|error| error.to_string())
+        })
+    })
+}
+
+/// Repeats `step` while it has more to do, within bounds. A conflict with a client's request is tried again. Nothing is
+/// done by a node that is not the active one.
+async fn steps<F>(core: &Weak<Core>, step: F) -> Outcome
+where
+    F: Fn(Arc<Core>) -> BoxFuture<'static, Result<bool, EngineError>>,
+{
+    for _ in 0..MAX_STEPS {
+        let Some(core) = core.upgrade().filter(|core| core.is_active() && !core.barrier.is_sealed()) else {
+            return Ok(Step::Done);
+        };
+        match step(core.clone()).await {
+            Ok(true) | Err(EngineError::Barrier(BarrierError::Conflict)) => tokio::task::yield_now().await,
+            Ok(false) => return Ok(Step::Done),
+            // The keys went while the step was under way: there is nothing to tell anybody.
+            Err(_) if core.barrier.is_sealed() => return Ok(Step::Done),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(Step::More)
+}

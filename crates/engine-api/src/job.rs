@@ -1,0 +1,56 @@
+//! Work that an engine does in the background, mount by mount.
+//!
+//! A job decides from its mount's storage what there is to do, does a bounded step of it in one transaction and says
+//! whether there is more. It runs on the active node only, on one mount at a time, and is run again after a failure,
+//! ever later; a mount whose job fails delays no other mount.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_barrier::TableId;
+
+use crate::engine::Run;
+use crate::{Call, EngineError};
+
+/// The times at which a job runs. Every job also runs when a node becomes active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// Once in this time.
+    Every(Duration),
+    /// When the second is over with which the first key of a table begins.
+    Due(TableId),
+    /// After commits that touch a table.
+    OnCommit(TableId),
+}
+
+/// A job of an engine.
+#[derive(Clone)]
+pub struct Job {
+    pub(crate) name: &'static str,
+    pub(crate) schedule: Schedule,
+    pub(crate) run: Run<bool>,
+}
+
+impl Job {
+    /// Its name among the engine's jobs.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The times at which it runs.
+    pub const fn schedule(&self) -> Schedule {
+        self.schedule
+    }
+
+    /// Does one bounded step; answers whether there is more to do at once.
+    pub async fn run(&self, call: &Arc<Call>) -> Result<bool, EngineError> {
+        (self.run)(call).await
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Job({})", self.name)
+    }
+}
