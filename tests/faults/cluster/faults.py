@@ -400,11 +400,11 @@ def available(nodes, say):
     return faults
 
 
-def schedule(faults, seed, rounds):
-    """Which fault each round has: every one once before any comes again, in an order of the seed's."""
-    rng, drawn = random.Random(seed), []
-    while len(drawn) < rounds:
+def schedule(faults, seed):
+    """Which fault each round has, without end: every one once before any comes again, in an order of the seed's."""
+    rng = random.Random(seed)
+    while True:
         bag = list(faults)
         rng.shuffle(bag)
-        drawn += bag
-    return [(fault, rng.randrange(1 << 32)) for fault in drawn[:rounds]]
+        for fault in bag:
+            yield fault, rng.randrange(1 << 32)

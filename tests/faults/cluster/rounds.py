@@ -62,7 +62,20 @@ class Run:
             found = [fault for fault in found if fault.__name__ in names]
             if not found:
                 raise harness.ServerError(f"no such fault: {', '.join(names)}")
-        return catalogue.schedule(found, self.options.seed, self.options.rounds)
+        return found
+
+    def rounds(self):
+        """The number of each round, its fault, and what is drawn for it, until there are enough."""
+        faults, began = self.faults(), time.monotonic()
+        options, turn = self.options, 1 if self.options.cut_short else len(faults)
+        for number, (make_fault, drawn) in enumerate(catalogue.schedule(faults, options.seed), 1):
+            over = options.seconds is not None and time.monotonic() - began > options.seconds
+            if (options.rounds and number > options.rounds) or (over and number > turn):
+                break
+            yield number, make_fault, drawn
+        left_out = sorted({fault.__name__ for fault in faults} - set(self.fault_times))
+        if left_out:
+            self.say(f"had no turn: {', '.join(left_out)}")
 
     def round(self, number, make_fault, drawn):
         began, name = time.monotonic(), make_fault.__name__
@@ -173,7 +186,7 @@ def run(options, say):
     running = Run(options, say)
     try:
         running.prepare()
-        for number, (make_fault, drawn) in enumerate(running.faults(), 1):
+        for number, make_fault, drawn in running.rounds():
             try:
                 running.round(number, make_fault, drawn)
             except Failed as failed:
@@ -182,7 +195,11 @@ def run(options, say):
             passed += 1
         else:
             keep = False
-    except (Exception, KeyboardInterrupt):  # noqa: BLE001 - the nodes and their data are kept, whatever it was
+    except KeyboardInterrupt:
+        # The only end that a run without end has when all is well.
+        keep = bool(options.rounds)
+        say("stopped")
+    except Exception:  # noqa: BLE001 - the nodes and their data are kept, whatever it was
         say(traceback.format_exc())
     finally:
         if running.times:

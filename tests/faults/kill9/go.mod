@@ -1,3 +1,0 @@
-module strongroom.test/kill9
-
-go 1.25
