@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DEFAULT_BINARY = REPOSITORY / "target" / "release" / "strongroom"
 START_LIMIT_S = 30
 STOP_LIMIT_S = 15
 
@@ -28,11 +27,16 @@ class ServerError(Exception):
     """The server did not start, did not stop, or answered a setup step with an error."""
 
 
-def find_binary(given=None):
-    """The server to test: the argument, else $STRONGROOM_SERVER, else the release build."""
-    binary = Path(given or os.environ.get("STRONGROOM_SERVER") or DEFAULT_BINARY).resolve()
+def find_binary(given=None, profile="ci"):
+    """The server to test: the argument, else $STRONGROOM_SERVER, else what was built last with the profile.
+
+    Tests use the build of `cargo xtask ci`, which has every check that the compiler can add; measurements the release build.
+    """
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target")
+    binary = Path(given or os.environ.get("STRONGROOM_SERVER") or target / profile / "strongroom").resolve()
     if not os.access(binary, os.X_OK):
-        raise ServerError(f"no server at {binary}: build it (cargo build --release) or name one")
+        build = f"cargo build --profile {profile} -p strongroom-server"
+        raise ServerError(f"no server at {binary}: build it ({build}) or name one (--server, $STRONGROOM_SERVER)")
     return binary
 
 

@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
 /// ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 26] = [
+const ARROWS: [(&str, &[&str]); 27] = [
     ("wipe", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -50,9 +50,10 @@ const ARROWS: [(&str, &[&str]); 26] = [
     ("cli", &["client", "hcl", "snapshot", "stdx"]),
     ("xtask", &[]),
     ("server", EVERYTHING),
+    ("fuzz", EVERYTHING),
 ];
 
-/// The program wires it all together.
+/// The program wires it all together, and fuzzing attacks it all.
 const EVERYTHING: &[&str] = &["*"];
 
 /// What engines and auth methods may name, unless [`ARROWS`] has them as a part of the server.
@@ -60,7 +61,7 @@ const OF_ENGINES: &[&str] = &["engine-api"];
 
 /// Libraries that belong to the crates named.
 const FENCES: [(&str, &[&str]); 11] = [
-    ("anyhow", &["server", "xtask"]),
+    ("anyhow", &["fuzz", "server", "xtask"]),
     ("hyper", &["client", "cluster", "etcd", "http"]),
     ("imbl", &["storage"]),
     ("mimalloc", &["wipe"]),

@@ -15,7 +15,7 @@
 mod arrows;
 mod manifests;
 mod sources;
-mod workspace;
+pub(crate) mod workspace;
 
 use std::fmt;
 use std::path::Path;

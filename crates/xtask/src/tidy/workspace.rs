@@ -94,7 +94,8 @@ fn name_and_version(line: &str) -> Option<String> {
     Some(format!("{name} {}", version.strip_prefix('v')?))
 }
 
-fn cargo(root: &Path, args: &[&str]) -> anyhow::Result<String> {
+/// What Cargo prints.
+pub(crate) fn cargo(root: &Path, args: &[&str]) -> anyhow::Result<String> {
     let output = Command::new(env!("CARGO")).args(args).current_dir(root).output().context("cargo")?;
     ensure!(
         output.status.success(),
