@@ -96,7 +96,7 @@ pub struct Settings {
     pub cluster_addr: String,
     /// The API version that clients gate on (`2.0.0+strongroom.0.1.0`).
     pub version: String,
-    /// When the program was built (RFC 3339).
+    /// When the program was built (RFC 3339); empty where the build could not tell.
     pub build_date: String,
     /// The configuration without its secrets, for `sys/config/state/sanitized`.
     pub sanitized: serde_json::Value,
@@ -123,7 +123,7 @@ impl Default for Settings {
             api_addr: String::new(),
             cluster_addr: String::new(),
             version: format!("2.0.0+strongroom.{}", env!("CARGO_PKG_VERSION")),
-            build_date: "2026-11-23T00:00:00Z".to_owned(),
+            build_date: String::new(),
             sanitized: serde_json::Value::Null,
             cache_bytes: 64 << 20,
             lockout: Some(BTreeMap::new()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Stored, TableId, Txn, View};
+use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Stored, TableId, Txn};
 use strongroom_engine_api::{Class, Engine, EngineError, Lifetimes, Mount, TokenKind, bad_request};
 
 use crate::Core;
@@ -305,16 +305,6 @@ impl Core {
             (Some("service"), _) => TokenKind::Service,
             (_, asked) => asked.unwrap_or_default(),
         }
-    }
-
-    /// The view's mounts, without building a router (for tests of storage).
-    pub async fn stored_mounts(&self, view: &View) -> Result<Vec<String>, BarrierError> {
-        Ok(MOUNTS
-            .keys(view, &NamespaceId::ROOT, None, MOST_MOUNTS)
-            .await?
-            .into_iter()
-            .map(|(_, path)| path)
-            .collect())
     }
 }
 

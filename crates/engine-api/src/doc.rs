@@ -17,13 +17,6 @@ pub struct Field {
     pub required: bool,
 }
 
-/// A part of the path that a request fills in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameter {
-    /// Its name in the pattern.
-    pub name: String,
-}
-
 /// What is known of one operation at one route.
 #[derive(Clone, Debug, Default)]
 pub struct OperationDoc {
@@ -35,8 +28,6 @@ pub struct OperationDoc {
     pub any_fields: bool,
     /// The members of its answer's `data`.
     pub response: Vec<Field>,
-    /// Whether it may write, so that a standby forwards it.
-    pub writes: bool,
     /// Whether its handler takes the body as it comes: any bytes, as many as there are.
     pub uploads: bool,
 }

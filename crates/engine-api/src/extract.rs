@@ -139,10 +139,6 @@ impl Extract for MountView {
 }
 
 impl Extract for MountTxn {
-    fn document(doc: &mut OperationDoc) {
-        doc.writes = true;
-    }
-
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
         Ok(call.txn.clone())
     }

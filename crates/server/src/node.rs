@@ -9,6 +9,7 @@ use strongroom_config::{Config, PolicyDeny, UserLockout};
 use strongroom_core::{Core, LockoutRule, ObjectStore, Settings};
 use strongroom_engine_api::Environment;
 use strongroom_policy::DenyMode;
+use strongroom_stdx::Moment;
 use strongroom_storage::Store;
 use tokio::task::JoinHandle;
 
@@ -89,6 +90,7 @@ fn settings(config: &Config, cache_bytes: u64) -> Settings {
         cluster_name: config.cluster_name.clone().unwrap_or_default(),
         api_addr: config.api_addr.clone().unwrap_or_default(),
         cluster_addr: config.cluster_addr.clone().unwrap_or_default(),
+        build_date: build_date(env!("STRONGROOM_BUILD_EPOCH")),
         sanitized: config.sanitized(),
         cache_bytes,
         lockout: (!config.user_lockout_disabled).then(|| {
@@ -98,7 +100,38 @@ fn settings(config: &Config, cache_bytes: u64) -> Settings {
     }
 }
 
+/// What `build.rs` found, as a date: seconds since 1970, or nothing where it could not tell.
+fn build_date(epoch: &str) -> String {
+    epoch.parse().map(|secs| Moment::from_secs(secs).rfc3339_secs()).unwrap_or_default()
+}
+
 fn rule(lockout: UserLockout) -> LockoutRule {
     let UserLockout { threshold, duration, counter_reset, disabled } = lockout;
     LockoutRule { threshold, duration, counter_reset, disabled }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn the_build_date_is_a_date() {
+        assert_eq!(build_date("1700000000"), "2023-11-14T22:13:20Z");
+        assert_eq!(build_date(""), "");
+    }
+
+    #[test]
+    fn the_build_date_is_that_of_the_commit() {
+        // Whoever builds with a date of their own, or without a repository, has nothing to compare with.
+        let log = Command::new("git").args(["log", "-1", "--format=%ct"]).output();
+        let Some(log) =
+            log.ok().filter(|log| log.status.success() && option_env!("SOURCE_DATE_EPOCH").is_none())
+        else {
+            return;
+        };
+        let commit = String::from_utf8(log.stdout).unwrap();
+        assert_eq!(env!("STRONGROOM_BUILD_EPOCH"), commit.trim());
+    }
 }

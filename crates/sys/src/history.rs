@@ -99,11 +99,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_version_is_remembered_from_its_first_start() {
-        let server = Server::with(Settings { version: "9.9.9".to_owned(), ..Settings::default() }).await;
+        let built = "2026-01-02T03:04:05Z";
+        let settings =
+            Settings { version: "9.9.9".to_owned(), build_date: built.to_owned(), ..Settings::default() };
+        let server = Server::with(settings).await;
         let expected = json!({
             "keys": ["9.9.9"],
             "key_info": { "9.9.9": {
-                "build_date": Settings::default().build_date,
+                "build_date": built,
                 "previous_version": null,
                 "timestamp_installed": START.rfc3339_secs(),
             } },

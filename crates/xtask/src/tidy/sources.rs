@@ -13,7 +13,11 @@ const LONG: usize = 600;
 /// Texts that may stand only in the files named, and why.
 const HOMES: [(&str, &[&str], &str); 4] = [
     ("SystemTime::now(", &["crates/stdx/src/clock.rs"], "time comes in through strongroom_stdx::Clock"),
-    ("std::env::var(", &["crates/cli/src/io.rs", "crates/server/build.rs"], "the environment is looked up through strongroom_cli::Io"),
+    (
+        "std::env::var(",
+        &["crates/cli/src/io.rs", "crates/server/build.rs"],
+        "the environment is looked up through strongroom_cli::Io",
+    ),
     ("env::var_os(", &["crates/cli/src/io.rs"], "the environment is looked up through strongroom_cli::Io"),
     ("allow(unsafe_code", &[], "unsafe code of ours is in crates/wipe alone"),
 ];
