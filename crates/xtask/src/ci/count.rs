@@ -15,20 +15,20 @@ impl Count {
         }
     }
 
-    /// Adds up what each of our own runners, the test binaries of Rust and Python's unittest say at their end. A suite that
-    /// says nothing of the kind is one test; one that fails without naming a test has one failure.
+    /// Reads what a suite says at its end: test binaries of Rust (all of them, where there are several), our own runners, or else
+    /// Python's unittest. A suite that says nothing of the kind is one test; one that fails without naming a test has one failure.
     pub(crate) fn of(text: &str, succeeded: bool) -> Self {
-        let mut found = None;
-        for line in text.lines() {
-            if let Some(count) = own(line).or_else(|| rust(line)).or_else(|| unittest(line)) {
-                found = Some(found.map_or(count, |before: Self| before.plus(count)));
-            }
-        }
-        let mut count = found.unwrap_or(Self { passed: usize::from(succeeded), failed: 0 });
-        if let Some(failed) = text.lines().rev().find_map(unittest_failures) {
-            count.passed = count.passed.saturating_sub(failed);
-            count.failed = count.failed.saturating_add(failed);
-        }
+        let mut of_rust = text.lines().filter_map(rust).peekable();
+        let mut count = if of_rust.peek().is_some() {
+            of_rust.fold(Self::default(), Self::plus)
+        } else if let Some(count) = text.lines().rev().find_map(own) {
+            count
+        } else if let Some(count) = text.lines().rev().find_map(unittest) {
+            let failed = text.lines().rev().find_map(unittest_failures).unwrap_or(0);
+            Self { passed: count.saturating_sub(failed), failed }
+        } else {
+            Self { passed: usize::from(succeeded), failed: 0 }
+        };
         if !succeeded && count.failed == 0 {
             count.failed = 1;
         }
@@ -53,12 +53,9 @@ fn rust(line: &str) -> Option<Count> {
 }
 
 /// `Ran 12 tests in 0.004s`, of which [`unittest_failures`] tells how many failed.
-fn unittest(line: &str) -> Option<Count> {
+fn unittest(line: &str) -> Option<usize> {
     let (count, rest) = line.strip_prefix("Ran ")?.split_once(' ')?;
-    if !rest.starts_with("test") {
-        return None;
-    }
-    Some(Count { passed: count.parse().ok()?, failed: 0 })
+    rest.starts_with("test").then(|| count.parse().ok())?
 }
 
 /// `FAILED (failures=1, errors=2)`
@@ -105,6 +102,8 @@ mod tests {
     fn what_says_nothing_is_one_test() {
         assert_eq!(of("Finished\n", true), (1, 0));
         assert_eq!(of("error: it does not compile\n", false), (0, 1));
+        // Where unittest is below a runner of ours, the runner's line counts.
+        assert_eq!(of("Ran 2 tests in 0.1s\n\nOK\n2 passed, 0 failed\n", true), (2, 0));
         // Somebody else's sentence is no count.
         assert_eq!(of("client: 3 passed, 4 failed attempts\n", true), (1, 0));
     }
