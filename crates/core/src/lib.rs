@@ -38,7 +38,7 @@ use strongroom_engine_api::{
 };
 use strongroom_jobs::Jobs;
 use strongroom_policy::{CompiledAcl, DenyMode};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 pub use auditing::{AuditEntry, AuditedHeader, Auditing, NewDevice};
 pub use catalog::Catalog;
@@ -131,6 +131,9 @@ impl Default for Settings {
     }
 }
 
+/// Requests in tasks of their own at once; more are answered 503. One whose client has gone still counts.
+const MAX_TASKS: usize = 8192;
+
 /// One server's core.
 pub struct Core {
     barrier: Arc<Barrier>,
@@ -149,6 +152,8 @@ pub struct Core {
     lockouts: Lockouts,
     cluster: OnceLock<ClusterNode>,
     coordination: OnceLock<Coordination>,
+    /// Room for requests that run in tasks of their own.
+    tasks: Arc<Semaphore>,
     jobs: Arc<Jobs>,
     /// The router for whose mounts the jobs are named, by its address.
     jobs_as_of: AtomicUsize,
@@ -183,6 +188,7 @@ impl Core {
             lockouts: Lockouts::default(),
             cluster: OnceLock::new(),
             coordination: OnceLock::new(),
+            tasks: Arc::new(Semaphore::new(MAX_TASKS)),
             jobs: Arc::new(Jobs::new(environment_of_jobs.0, environment_of_jobs.1)),
             jobs_as_of: AtomicUsize::new(0),
             wakes: ArcSwap::default(),

@@ -30,6 +30,18 @@ pub struct OperationDoc {
     pub response: Vec<Field>,
     /// Whether its handler takes the body as it comes: any bytes, as many as there are.
     pub uploads: bool,
+    /// The way it runs.
+    pub mode: Mode,
+}
+
+/// The way an operation runs, as the types that its handler draws say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Reads, on any node.
+    #[default]
+    Read,
+    /// May write, so that it runs on the active node alone: a standby forwards it before anything has run.
+    Write,
 }
 
 impl OperationDoc {

@@ -10,7 +10,7 @@ use strongroom_barrier::{MountTxn, MountView, Txn, View};
 use strongroom_stdx::{Clock, Entropy};
 use strongroom_wire::lenient::Text;
 
-use crate::{Call, Caller, EngineError, Mount, OperationDoc, Renewal, Request, Upload, bad_request};
+use crate::{Call, Caller, EngineError, Mode, Mount, OperationDoc, Renewal, Request, Upload, bad_request};
 
 /// An argument of a handler: drawn from the call, and documenting what it draws.
 pub trait Extract: Sized + Send {
@@ -139,6 +139,10 @@ impl Extract for MountView {
 }
 
 impl Extract for MountTxn {
+    fn document(doc: &mut OperationDoc) {
+        doc.mode = Mode::Write;
+    }
+
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
         Ok(call.txn.clone())
     }
@@ -154,7 +158,7 @@ impl Extract for View {
 /// The server's own transaction, in parts of the server alone.
 impl Extract for Txn {
     fn document(doc: &mut OperationDoc) {
-        doc.writes = true;
+        doc.mode = Mode::Write;
     }
 
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {

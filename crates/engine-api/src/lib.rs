@@ -19,7 +19,7 @@ mod token_settings;
 pub use call::{
     Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, ServerTxn, TokenKind, Upload,
 };
-pub use doc::{Field, OperationDoc, fields_of};
+pub use doc::{Field, Mode, OperationDoc, fields_of};
 pub use engine::{Access, Class, Endpoint, Engine, Found, Refusal, Route};
 pub use error::{EngineError, bad_request};
 pub use extract::{Body, Extension, Extract, Input, Paging, Path};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use strongroom_audit as audit;
-use strongroom_engine_api::Operation;
+use strongroom_engine_api::{EngineError, Operation};
 
 use super::authenticate::Authenticated;
 use super::execute::{Done, token_of};
@@ -11,6 +11,9 @@ use super::{Answer, Decided, Inbound, Refused, Resolved};
 use crate::auditing::Auditing;
 use crate::mounts::Mounted;
 use crate::{Core, Envelope};
+
+/// Attempts at revoking what an unrecorded response granted.
+const WITHDRAWALS: usize = 16;
 
 /// Proof that a request is on record: only the audit stage makes one, and a handler runs only with it.
 pub(crate) struct Audited {
@@ -84,7 +87,13 @@ impl Core {
         outcome: Result<Done, Refused>,
     ) -> Result<Answer, Refused> {
         if proof.is_recorded() {
-            Box::pin(self.record_outcome(inbound, decided, &proof, outcome.as_ref())).await?;
+            let recorded = Box::pin(self.record_outcome(inbound, decided, &proof, outcome.as_ref())).await;
+            if let Err(refused) = recorded {
+                if let Ok(done) = &outcome {
+                    Box::pin(self.withdraw(decided, done)).await;
+                }
+                return Err(refused);
+            }
         }
         let done = outcome?;
         let mut answer = match done.raw {
@@ -93,6 +102,36 @@ impl Core {
         };
         answer.headers = done.headers;
         Ok(answer)
+    }
+
+    /// Ends what a response granted that no device recorded and nobody will see: its token, lease and wrapping. Where that
+    /// fails too, they end when their time is over, and the log says so.
+    async fn withdraw(&self, decided: &Decided<'_>, done: &Done) {
+        for attempt in 1..=WITHDRAWALS {
+            match self.withdraw_once(decided, done).await {
+                Ok(()) => return,
+                Err(error) if attempt == WITHDRAWALS => {
+                    tracing::error!(%error, "an unrecorded response granted something that could not be revoked");
+                }
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    async fn withdraw_once(&self, decided: &Decided<'_>, done: &Done) -> Result<(), EngineError> {
+        let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
+        let made = done.made.as_ref().map(|made| made.token.expose().as_str());
+        let wrapped = done.envelope.wrap.as_ref().map(|wrap| wrap.token.as_str());
+        for token in made.into_iter().chain(wrapped) {
+            self.revoke_token(&txn, &self.token_id(token)?).await?;
+        }
+        let namespace = decided.resolved.mounted.mount.namespace;
+        let envelopes = std::iter::once(&done.envelope).chain(done.hidden.as_deref());
+        for lease in envelopes.filter_map(Envelope::held_lease).filter(|lease| !lease.id.is_empty()) {
+            self.revoke_lease_id(&txn, namespace, &lease.id).await?;
+        }
+        txn.commit().await?;
+        Ok(())
     }
 
     async fn record_outcome(

@@ -13,7 +13,7 @@ use strongroom_engine_api::{
 
 use super::audit::Audited;
 use super::authenticate::Authenticated;
-use super::{Decided, Inbound, Refused, Resolved};
+use super::{Decided, Inbound, Place, Refused, Resolved};
 use crate::envelope::Envelope;
 use crate::tokens::Made;
 use crate::{Core, server_txn};
@@ -98,6 +98,7 @@ impl Core {
         txn: &Txn,
         decided: &Decided<'_>,
         _on_record: &Audited,
+        place: Place,
     ) -> Result<Done, Refused> {
         let outcome = self.run(inbound, txn, decided).await;
         match outcome {
@@ -107,6 +108,9 @@ impl Core {
                     Box::pin(self.use_token(txn, caller.id())).await?;
                 }
                 if !txn.is_empty() {
+                    if place == Place::Request {
+                        return Err(Refused::NeedsTask);
+                    }
                     let index = txn.clone().commit().await?;
                     done.headers.extend(self.index_header(index));
                 }

@@ -110,6 +110,11 @@ impl Inbound {
         matches!(self.asked, Asked::Read | Asked::List | Asked::Scan | Asked::Help)
     }
 
+    /// Whether the response is to be wrapped.
+    pub(crate) fn wraps(&self) -> bool {
+        self.wrap_ttl.is_some_and(|ttl| !ttl.is_zero())
+    }
+
     /// Refuses paths that no mount can hold.
     pub(crate) fn check(&self) -> Result<(), Refused> {
         if self.path.chars().any(char::is_control) {

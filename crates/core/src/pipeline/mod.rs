@@ -30,6 +30,7 @@ pub use refused::Refused;
 
 use crate::Core;
 use audit::Audited;
+use authenticate::Authenticated;
 use help::help_of;
 use resolve::Resolved;
 
@@ -43,26 +44,62 @@ pub(crate) struct Decided<'a> {
     pub(crate) caller: Option<authenticate::Authenticated>,
 }
 
+/// Where an attempt runs, and so whether it may write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the request's own task, which ends when its client goes away: it may read.
+    Request,
+    /// In a task of its own, which its client only waits for: nothing cuts between commit and response record.
+    Task,
+}
+
 impl Core {
-    /// Answers a request.
+    /// Answers a request. What writes runs in a task of its own; dropping the future leaves that task alone.
     pub async fn handle(self: &Arc<Self>, inbound: Inbound) -> Answer {
         let inbound = Arc::new(inbound);
-        let term = self.leading();
-        match self.serve(&inbound).await {
-            // What was read while another node may have been elected may be old.
-            Ok(answer) if inbound.reads() && self.leading() != term => {
-                drop(answer);
-                Answer::refusal(&inbound, &Refused::status(503, "the active node has changed; try again"))
+        let mut audited = None;
+        if inbound.reads() {
+            let term = self.leading();
+            match self.serve(&inbound, &mut audited, Place::Request).await {
+                Err(Refused::NeedsTask) => {}
+                // What was read while another node may have been elected may be old.
+                Ok(answer) if self.leading() != term => {
+                    drop(answer);
+                    let refused = Refused::status(503, "the active node has changed; try again");
+                    return Answer::refusal(&inbound, &refused);
+                }
+                outcome => return answered(&inbound, outcome),
             }
+        }
+        self.handle_in_task(inbound, audited).await
+    }
+
+    async fn handle_in_task(self: &Arc<Self>, inbound: Arc<Inbound>, mut audited: Option<Audited>) -> Answer {
+        let Ok(room) = self.tasks.clone().try_acquire_owned() else {
+            let refused = Refused::status(503, "too many requests are under way; try again");
+            return Answer::refusal(&inbound, &refused);
+        };
+        let (core, request) = (self.clone(), inbound.clone());
+        let task = tokio::spawn(async move {
+            let outcome = core.serve(&request, &mut audited, Place::Task).await;
+            drop(room);
+            answered(&request, outcome)
+        });
+        match task.await {
             Ok(answer) => answer,
-            Err(refused) => {
-                refused.log(&inbound);
-                Answer::refusal(&inbound, &refused)
+            Err(error) => {
+                tracing::error!(request_id = &*inbound.id, %error, "request failed");
+                Answer::refusal(&inbound, &Refused::status(500, "internal error"))
             }
         }
     }
 
-    async fn serve(self: &Arc<Self>, inbound: &Arc<Inbound>) -> Result<Answer, Refused> {
+    async fn serve(
+        self: &Arc<Self>,
+        inbound: &Arc<Inbound>,
+        audited: &mut Option<Audited>,
+        place: Place,
+    ) -> Result<Answer, Refused> {
         inbound.check()?;
         if inbound.path.starts_with("sys/")
             && let Some(answer) = Box::pin(self.serve_sealed(inbound)).await?
@@ -72,11 +109,10 @@ impl Core {
         if self.barrier.is_sealed() {
             return Err(Refused::sealed());
         }
-        let mut audited = None;
         for attempt in 0..MOST_ATTEMPTS {
             let view = if attempt == 0 { self.barrier.view() } else { self.barrier.pinned_view().await? };
             let txn = self.barrier.transaction(view);
-            match self.attempt(inbound, &txn, &mut audited).await {
+            match self.attempt(inbound, &txn, audited, place).await {
                 Err(Refused::Engine(EngineError::Barrier(BarrierError::Conflict))) => {
                     tokio::task::yield_now().await;
                 }
@@ -92,6 +128,7 @@ impl Core {
         inbound: &Arc<Inbound>,
         txn: &Txn,
         audited: &mut Option<Audited>,
+        place: Place,
     ) -> Result<Answer, Refused> {
         let authenticated = self.authenticate(inbound, txn).await;
         let resolved = self.resolve(inbound).await;
@@ -111,6 +148,11 @@ impl Core {
                 return Box::pin(self.audit_refusal(inbound, None, caller, refused, audited)).await;
             }
         };
+        if place == Place::Request
+            && (inbound.wraps() || caller.as_ref().is_some_and(Authenticated::is_limited))
+        {
+            return Err(Refused::NeedsTask);
+        }
         let decided = match self.authorize(inbound, txn, &resolved, caller).await {
             Ok(decided) => decided,
             Err((refused, _)) if refused.is_conflict() => return Err(refused),
@@ -134,13 +176,21 @@ impl Core {
                 .await?
             }
         };
-        let outcome = self.execute(inbound, txn, &decided, &proof).await;
+        let outcome = self.execute(inbound, txn, &decided, &proof, place).await;
         match outcome {
-            Err(refused) if refused.is_conflict() => {
+            Err(refused) if refused.is_conflict() || matches!(refused, Refused::NeedsTask) => {
                 *audited = Some(proof);
                 Err(refused)
             }
             outcome => self.audit_answer(inbound, &decided, proof, outcome).await,
         }
     }
+}
+
+/// The answer to a request, with what the log is told of a refusal.
+fn answered(inbound: &Inbound, outcome: Result<Answer, Refused>) -> Answer {
+    outcome.unwrap_or_else(|refused| {
+        refused.log(inbound);
+        Answer::refusal(inbound, &refused)
+    })
 }

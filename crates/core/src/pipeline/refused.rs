@@ -24,6 +24,8 @@ pub enum Refused {
     Denied(String),
     /// The handler, or storage below it, said no.
     Engine(EngineError),
+    /// The request is about to write and runs where its client can cut it off: it goes on in a task of its own.
+    NeedsTask,
 }
 
 const DENIED: &str = "permission denied";
@@ -69,6 +71,8 @@ impl Refused {
             Self::Status(status, texts) if texts.len() > 1 => (*status, vec![Self::list(texts)]),
             Self::Status(status, texts) => (*status, texts.clone()),
             Self::Unauthenticated(_) => (403, vec![DENIED.to_owned()]),
+            // Nobody sees it: the pipeline answers what the task answers.
+            Self::NeedsTask => (500, vec!["internal error".to_owned()]),
             Self::Denied(_) => (403, vec![Self::list(&[DENIED])]),
             Self::Engine(error) => match error {
                 EngineError::Invalid(text) | EngineError::Credentials(text) => (400, vec![text.clone()]),

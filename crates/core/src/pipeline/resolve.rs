@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use strongroom_barrier::{MountId, NamespaceId};
-use strongroom_engine_api::{Access, Call, Class, Endpoint, Engine, Found, Refusal, ServerTxn};
+use strongroom_engine_api::{Access, Call, Class, Endpoint, Engine, Found, Mode, Refusal, ServerTxn};
 
 use super::{Answer, Asked, Inbound, Refused};
 use crate::mounts::Mounted;
@@ -40,9 +40,17 @@ impl Resolved {
 
     /// Who may do it.
     pub(crate) fn access(&self) -> Access {
-        let Ok(found) = &self.found else { return Access::Granted };
-        let endpoint = self.asked.operations().iter().find_map(|operation| found.endpoint(*operation).ok());
-        endpoint.map_or(Access::Granted, |endpoint| endpoint.access)
+        self.endpoint().map_or(Access::Granted, |endpoint| endpoint.access)
+    }
+
+    /// The way it runs.
+    pub(crate) fn mode(&self) -> Mode {
+        self.endpoint().map_or(Mode::Read, |endpoint| endpoint.doc.mode)
+    }
+
+    fn endpoint(&self) -> Option<&Endpoint> {
+        let found = self.found.as_ref().ok()?;
+        self.asked.operations().iter().find_map(|operation| found.endpoint(*operation).ok())
     }
 }
 

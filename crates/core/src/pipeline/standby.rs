@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use strongroom_barrier::BarrierError;
-use strongroom_engine_api::EngineError;
+use strongroom_engine_api::{EngineError, Mode};
 use strongroom_storage::CommitError;
 
-use super::{Answer, Asked, Inbound, Refused};
+use super::{Answer, Asked, Inbound, Place, Refused};
 use crate::Core;
 use crate::cluster::Freshness;
 
@@ -19,8 +19,9 @@ const FORWARD: &str = "x-vault-forward";
 impl Core {
     /// Answers a request that this standby can answer by itself; `None` for what the active node is to answer.
     ///
-    /// A read is tried here. One that turns out to write (a token with limited uses, a lease) has changed nothing when
-    /// the store refuses the commit, and begins anew on the active node.
+    /// An operation that may write goes to the active node before anything has run: its handler's types say so. A read
+    /// runs here; one that turns out to write (a token with limited uses, a wrapped response, a lease) has changed nothing
+    /// and begins anew on the active node.
     pub async fn handle_as_standby(self: &Arc<Self>, inbound: Inbound) -> Option<Answer> {
         let inbound = Arc::new(inbound);
         if inbound.path.trim_end_matches('/') == "sys/seal" && inbound.asked == Asked::Write {
@@ -32,8 +33,9 @@ impl Core {
             Ok(freshness) => freshness,
             Err(refused) => return Some(Answer::refusal(&inbound, &refused)),
         };
-        let mut answer = match self.serve(&inbound).await {
+        let mut answer = match self.serve(&inbound, &mut None, Place::Request).await {
             Ok(answer) => answer,
+            Err(Refused::NeedsTask) => return None,
             Err(refused) if refused.needs_active() => return None,
             Err(refused) => {
                 refused.log(&inbound);
@@ -49,15 +51,22 @@ impl Core {
             return Ok(Freshness::Fresh);
         }
         let answers = self.cluster().is_some_and(|node| node.conduct.answers_reads);
-        let wraps = inbound.wrap_ttl.is_some_and(|ttl| !ttl.is_zero());
         let forwards = inbound.headers.get(FORWARD).is_some_and(|value| value == "active-node");
-        if !answers || !inbound.reads() || wraps || forwards {
+        if !answers || !inbound.reads() || inbound.wraps() || forwards || self.may_write(inbound).await {
             return Ok(Freshness::Unknown);
         }
         match self.freshness() {
             Freshness::Fresh if !self.catches_up_with(&inbound.headers).await? => Ok(Freshness::Unknown),
             freshness => Ok(freshness),
         }
+    }
+}
+
+impl Core {
+    /// Whether the operation's handler may write. A path that leads nowhere is refused here as well as anywhere.
+    async fn may_write(&self, inbound: &Inbound) -> bool {
+        let resolved = self.resolve(inbound).await;
+        resolved.is_ok_and(|resolved| resolved.mode() == Mode::Write)
     }
 }
 

@@ -14,6 +14,8 @@ use crate::{Job, JobName, JobStatus, MAX_BACKOFF, MAX_RUNNING, Outcome, Schedule
 
 /// The wait after a first failure; it doubles with each further one.
 const BACKOFF: Duration = Duration::from_secs(1);
+/// The shortest time between two runs of a job that waits for what is due.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest time without a look at the queue, in case the clock was moved.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -241,7 +243,8 @@ async fn next_run(schedule: &Schedule, clock: &Clock) -> (Outcome, Option<Moment
         Schedule::Every(span) => (Ok(Step::Done), Some(clock.now().after(*span))),
         Schedule::OnWake => (Ok(Step::Done), None),
         Schedule::Due(next) => match next().await {
-            Ok(next) => (Ok(Step::Done), next),
+            // An entry that is due and was left in place is looked at again, but not without a pause.
+            Ok(next) => (Ok(Step::Done), next.map(|next| next.max(clock.now().after(SHORTEST_PAUSE)))),
             Err(error) => (Err(error), None),
         },
     }

@@ -116,8 +116,11 @@ async fn a_job_is_due_when_its_first_entry_is() {
     rig.jobs.wake_at(&JobName::new("", "expire"), START.after(Duration::from_secs(90)));
     rig.advance(29).await;
     assert!(rig.runs().is_empty(), "it runs no earlier");
+    *due.lock().unwrap() = Some(START.after(Duration::from_secs(10)));
     rig.advance(1).await;
     assert_eq!(rig.runs(), ["expire"], "nor later, for an entry that is due later");
+    rig.advance(1).await;
+    assert_eq!(rig.runs(), ["expire"], "what is left over is looked at again after a pause");
 }
 
 #[tokio::test]
