@@ -39,8 +39,8 @@ impl Scope {
 /// Where the seal keeps what is needed before there are keys; entries here are not sealed by the barrier.
 pub const BOOTSTRAP: u8 = 0;
 
-/// The name of the bootstrap entry that says how the seal works: there from the first commit on.
-pub const SEAL_CONFIG: &str = "seal-config";
+/// The name of the bootstrap record, which says how the root key is sealed: there from the first commit on.
+pub const BOOTSTRAP_RECORD: &str = "seal";
 
 /// What a table's entries are found by. The encoding keeps the order, and no key is a prefix of another unless its
 /// text is.

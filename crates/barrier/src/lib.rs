@@ -20,7 +20,7 @@ use strongroom_stdx::Entropy;
 use strongroom_storage::{CommitError, Index, Observer, Store, StoreError};
 
 pub use codec::Stored;
-pub use key::{BOOTSTRAP, SEAL_CONFIG, Scope, TableKey};
+pub use key::{BOOTSTRAP, BOOTSTRAP_RECORD, Scope, TableKey};
 pub use keyring::{Keyring, KeyringError, MOST_OPERATIONS, Term, TermInfo, unwrap_key, wrap_key};
 pub use table::Table;
 pub use txn::{Txn, bootstrap_key};

@@ -12,6 +12,7 @@ use strongroom_engine_api::EngineError;
 use crate::Core;
 
 const KEYS: &str = "the keys in storage could not be taken over";
+const UNSEALING: &str = "no seal unwrapped the root key";
 const IDENTITY: &str = "this node cannot show the others who it is";
 const CERTIFICATE: &str = "this node's certificate for the cluster port was not renewed";
 const HOUSEKEEPING: &str = "housekeeping failed";
@@ -40,6 +41,7 @@ impl Core {
                 // A node that lacks only the keyring has lost it to another state, and looks until it has read it.
                 troubles.note(KEYS, core.renew_keyring().await);
             }
+            troubles.note(UNSEALING, core.unseal_if_due().await);
             core.watch_removal().await;
             if core.barrier.is_sealed() {
                 continue;
@@ -64,7 +66,7 @@ impl Core {
         steps(|| self.expire_due()).await?;
         steps(|| self.continue_revocations()).await?;
         steps(|| self.clear_leavings()).await?;
-        self.rotate_if_due().await?;
+        self.seal_state.rotate_if_due().await?;
         self.run_autopilot().await?;
         self.take_due_snapshots().await?;
         if with_engines {

@@ -7,6 +7,7 @@ use crate::cluster::{AutopilotConfig, KeptAuthority};
 use crate::leases::{Due, Lease};
 use crate::mounts::MountEntry;
 use crate::policies::PolicyEntry;
+use crate::seal_state::RotationConfig;
 use crate::snapshots::{AutoSnapshots, AutoStatus};
 use crate::tokens::{TokenEntry, TokenKey, TokenRole};
 use crate::wrapping::Wrapped;
@@ -29,6 +30,8 @@ pub(crate) const AUTOPILOT: Table<str, AutopilotConfig> = Table::new(10);
 pub(crate) const AUTO_SNAPSHOTS: Table<str, AutoSnapshots> = Table::new(11);
 /// What has become of them, by name.
 pub(crate) const AUTO_STATUS: Table<str, AutoStatus> = Table::new(12);
+/// When the barrier's key is rotated by itself; there is one.
+pub(crate) const ROTATION: Table<str, RotationConfig> = Table::new(13);
 /// Service tokens by key.
 pub(crate) const TOKENS: Table<TokenKey, TokenEntry> = Table::new(16);
 /// Tokens by accessor.

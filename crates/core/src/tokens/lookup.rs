@@ -23,7 +23,7 @@ pub struct Principal {
 impl Core {
     /// The key of a service token's text.
     pub fn token_key(&self, token: &str) -> Result<TokenKey, BarrierError> {
-        let salt = self.token_salt.load();
+        let salt = self.seal_state.token_salt();
         let salt = salt.as_deref().ok_or(BarrierError::Sealed)?;
         let tag = hmac::sign(salt, token.as_bytes());
         let mut key = TokenKey::default();
