@@ -318,12 +318,13 @@ mod tests {
 
     #[test]
     fn nothing_unknown_missing_or_contradictory_is_taken() {
-        let changes: [(&str, fn(&mut Value)); 9] = [
+        type Change = fn(&mut Value);
+        let changes: [(&str, Change); 9] = [
             ("unknown field `more`", |record| record["more"] = json!(1)),
             ("unknown field `more`", |record| record["seals"][0]["more"] = json!(1)),
             ("unknown field `more`", |record| record["recovery"]["more"] = json!(1)),
             ("missing field `token_salt`", |record| {
-                drop(record.as_object_mut().unwrap().remove("token_salt"))
+                record.as_object_mut().unwrap().retain(|name, _| name != "token_salt");
             }),
             ("Invalid symbol", |record| record["root_key"][0]["blob"] = json!("not base64!")),
             ("two seals have the same id", |record| record["seals"][0]["id"] = json!("near")),

@@ -353,7 +353,7 @@ impl Core {
         non_voter: bool,
         root_key: &RootKey,
     ) -> Result<Admission, String> {
-        // A new challenge: shares may take their time.
+        // A new challenge: who opens the seal may take their time.
         let posing = self.ask_challenge(node, leader).await?;
         let opened = unwrap_key(root_key.expose(), CHALLENGE_PURPOSE, &decoded(&posing.challenge)?);
         let nonce = opened.map_err(|_error| "the challenge is of another cluster".to_owned())?;

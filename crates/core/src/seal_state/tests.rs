@@ -1,6 +1,7 @@
 //! Seals of another kind than Shamir's, several of them, and storage that is not this program's.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,12 +19,12 @@ struct Service {
     key: [u8; 32],
     /// The error that it answers instead of serving.
     says: Mutex<Option<SealError>>,
-    asked: Mutex<usize>,
+    asked: AtomicUsize,
 }
 
 impl Service {
     fn new(key: u8) -> Arc<Self> {
-        Arc::new(Self { key: [key; 32], says: Mutex::default(), asked: Mutex::default() })
+        Arc::new(Self { key: [key; 32], says: Mutex::default(), asked: AtomicUsize::default() })
     }
 
     fn fails(&self, with: SealError) {
@@ -35,11 +36,11 @@ impl Service {
     }
 
     fn asked(&self) -> usize {
-        *self.asked.lock().unwrap()
+        self.asked.load(Ordering::Relaxed)
     }
 
     fn ask(&self) -> Result<(), SealError> {
-        *self.asked.lock().unwrap() += 1;
+        self.asked.fetch_add(1, Ordering::Relaxed);
         self.says.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 }
@@ -372,7 +373,7 @@ async fn key_parts_given_for_one_wrapped_key_do_not_count_for_another() {
     assert_eq!((first.given, first.nonce.is_empty()), (1, false));
     let kept = rig.core.barrier().bootstrap(BOOTSTRAP_RECORD).await.unwrap().unwrap();
     let mut record = rig.record().await;
-    record.generation += 1;
+    record.generation = 2;
     record.root_key[0].blob[20] ^= 1;
     rig.put(BOOTSTRAP_RECORD, &record.encode().unwrap()).await;
     let second = offer(&rig, 1).await;

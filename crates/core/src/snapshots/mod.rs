@@ -83,7 +83,7 @@ impl Core {
     }
 
     /// Puts the state in an archive in the place of everything. One that other keys made is taken by `force` only;
-    /// this node is sealed then, until it is unsealed with those keys' own shares.
+    /// this node is sealed then, until it is unsealed with the state's own seal.
     ///
     /// Once the archive has arrived, it goes on also where nobody waits for it any more.
     ///
@@ -108,7 +108,7 @@ impl Core {
         let spool = node.store.spool().map_err(stored)?;
         let received = tokio::task::spawn_blocking(move || receive(archive, spool));
         let received = received.await.map_err(|error| EngineError::Internal(error.to_string()))??;
-        self.accept(node, &received, force).await?;
+        self.accept(node, &received, force)?;
         let authority = self.authority(&node.store.cluster_id()).await?;
         let id = u64::from_be_bytes(self.environment.entropy.bytes()?);
         let state = received.spool.read().map_err(stored)?;
@@ -131,7 +131,7 @@ impl Core {
     }
 
     /// Refuses a snapshot that this cluster should not or cannot take.
-    async fn accept(&self, node: &ClusterNode, received: &Received, force: bool) -> Result<(), EngineError> {
+    fn accept(&self, node: &ClusterNode, received: &Received, force: bool) -> Result<(), EngineError> {
         let Contents { sums, sealed, .. } = &received.contents;
         let opened = self.barrier.keyring()?.open(SUMS_PLACE, sealed);
         if opened.is_ok_and(|opened| *opened == *sums) {
