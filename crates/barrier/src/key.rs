@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::NamespaceId;
 
-/// The name of the bootstrap entry that says how the seal works: there from the first commit on.
-pub const SEAL_CONFIG: &str = "seal-config";
+/// The name of the bootstrap record, which says how the root key is sealed: there from the first commit on.
+pub const BOOTSTRAP_RECORD: &str = "seal";
 
 /// Keys of entries that belong to no namespace of their own: those of the server as a whole, and those of mounts.
 pub enum Plain {}

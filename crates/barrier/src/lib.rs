@@ -27,7 +27,7 @@ use strongroom_storage::{CommitError, Index, Observer, Store, StoreError};
 
 pub use codec::Stored;
 pub use id::{MountId, NamespaceId};
-pub use key::{ByNamespace, Plain, SEAL_CONFIG, TableKey};
+pub use key::{BOOTSTRAP_RECORD, ByNamespace, Plain, TableKey};
 pub use keyring::{Keyring, KeyringError, MOST_OPERATIONS, Term, TermInfo, unwrap_key, wrap_key};
 pub use space::{
     Admits, BOOTSTRAP, CoreLocal, CoreSpace, KeyPlace, MountLocal, MountPlace, MountSpace, OfMount, Owner,

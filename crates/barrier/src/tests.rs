@@ -75,7 +75,7 @@ async fn a_transaction_that_read_nothing_does_not_outlive_the_state_it_saw() {
     let barrier = open();
     let bootstrap = |value: &str| {
         let txn = barrier.transaction(barrier.view());
-        txn.put_bootstrap(SEAL_CONFIG, value.as_bytes().to_vec());
+        txn.put_bootstrap(BOOTSTRAP_RECORD, value.as_bytes().to_vec());
         txn
     };
     bootstrap("1").commit().await.unwrap();

@@ -9,7 +9,7 @@ use strongroom_storage::{Commit, Index, KeyRange, PointRead, RangeRead, Write};
 use zeroize::Zeroizing;
 
 use crate::codec::{self, Stored};
-use crate::key::SEAL_CONFIG;
+use crate::key::BOOTSTRAP_RECORD;
 use crate::space::{BOOTSTRAP, MountPlace, OfMount, Server};
 use crate::view::{Found, FullKey, FullRange};
 use crate::{BarrierError, KeyringError, MountView, Reads, TableId, View};
@@ -185,8 +185,8 @@ impl Txn {
     /// The reading of an entry that is always there. Another state may take the place of everything (a snapshot is
     /// restored), and who decided on nothing that was there would not notice, and would write what the other state's
     /// keys do not open.
-    async fn seal_config_read(&self) -> Result<PointRead, BarrierError> {
-        let key = bootstrap_key(SEAL_CONFIG);
+    async fn bootstrap_record_read(&self) -> Result<PointRead, BarrierError> {
+        let key = bootstrap_key(BOOTSTRAP_RECORD);
         let found = self.view.snapshot().await?.get(&key).await?;
         Ok(PointRead { key: key.into(), modified: found.map_or(0, |found| found.modified) })
     }
@@ -212,7 +212,7 @@ impl Txn {
             .points
             .extend(points.into_iter().map(|(key, modified)| PointRead { key: key.into(), modified }));
         if !rests_on_something(&commit) {
-            commit.points.push(self.seal_config_read().await?);
+            commit.points.push(self.bootstrap_record_read().await?);
         }
         // Looked at last: keys are gone before another state can be read.
         let keyring = barrier.keyring()?;

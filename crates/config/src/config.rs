@@ -186,17 +186,20 @@ impl Config {
             }
             Some(_) => {}
         }
-        self.check_seals()
+        Ok(())
     }
 
-    /// Refuses seals that this server does not have. A development server is checked for nothing else.
-    pub fn check_seals(&self) -> Result<(), ConfigError> {
-        match self.seals.iter().find(|seal| seal.kind != "shamir") {
-            Some(seal) => Err(seal
-                .place
-                .invalid(format!("seal {:?} is not supported; supported is \"shamir\"", seal.kind))),
-            None => Ok(()),
-        }
+    /// Refuses seals that are not of the `kinds` that this server has. A development server is checked for nothing else.
+    pub fn check_seals(&self, kinds: &[&str]) -> Result<(), ConfigError> {
+        let Some(seal) = self.seals.iter().find(|seal| !kinds.contains(&seal.kind.as_str())) else {
+            return Ok(());
+        };
+        let known: Vec<String> = kinds.iter().map(|kind| format!("{kind:?}")).collect();
+        Err(seal.place.invalid(format!(
+            "seal {:?} is not supported; supported is {} (docs/seal.md)",
+            seal.kind,
+            known.join(", ")
+        )))
     }
 
     pub(crate) fn read(mut fields: Fields<'_>) -> Result<Config, ConfigError> {

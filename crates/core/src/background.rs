@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::Core;
 
 const KEYS: &str = "the keys in storage could not be taken over";
+const UNSEALING: &str = "no seal unwrapped the root key";
 const IDENTITY: &str = "this node cannot show the others who it is";
 const CERTIFICATE: &str = "this node's certificate for the cluster port was not renewed";
 const JOBS: &str = "the mounts could not be read for their background jobs";
@@ -39,6 +40,7 @@ impl Core {
                 // A node that lacks only the keyring has lost it to another state, and looks until it has read it.
                 errors.note(KEYS, core.renew_keyring().await);
             }
+            errors.note(UNSEALING, core.unseal_if_due().await);
             core.watch_removal().await;
             if core.barrier.is_sealed() {
                 term.end();

@@ -47,7 +47,9 @@ fn own_jobs() -> [(&'static str, Schedule, OwnStep); 7] {
         ("disabled-mounts", Schedule::OnWake, |core| {
             Box::pin(async move { core.clear_disabled_mounts().await })
         }),
-        ("key-rotation", every(10), |core| Box::pin(async move { done(core.rotate_if_due().await) })),
+        ("key-rotation", every(10), |core| {
+            Box::pin(async move { done(core.seal_state.rotate_if_due().await) })
+        }),
         ("autopilot", every(1), |core| Box::pin(async move { done(core.run_autopilot().await) })),
         ("automated-snapshots", every(1), |core| {
             Box::pin(async move { done(core.take_due_snapshots().await) })

@@ -12,14 +12,13 @@ mod derived;
 mod disabled_mounts;
 mod envelope;
 mod jobs;
-mod keeper;
 mod leases;
 mod lockout;
 mod mounts;
 mod observing;
 pub mod pipeline;
 mod policies;
-mod renewal;
+mod seal_state;
 mod snapshots;
 mod tables;
 mod tokens;
@@ -30,14 +29,14 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use aws_lc_rs::hmac;
+use arc_swap::ArcSwap;
 use strongroom_barrier::{Barrier, TableId, Txn};
 use strongroom_engine_api::{
     Call, Class, Engine, Environment, Moment, Operation, Renewal, Request, ServerTxn,
 };
 use strongroom_jobs::Jobs;
 use strongroom_policy::{CompiledAcl, DenyMode};
+use strongroom_seal::Seals;
 use tokio::sync::{Notify, Semaphore};
 
 pub use auditing::{AuditEntry, AuditedHeader, Auditing, NewDevice};
@@ -47,12 +46,15 @@ pub use cluster::{
     Coordination, Discovery, Introducer, LeaderAddress, Whom,
 };
 pub use envelope::Envelope;
-pub use keeper::{InitError, Initialized, KeyStatus, RotationConfig, SealStatus, Standing, UnsealError};
 pub use leases::{Irrevocable, Lease, LeaseFacts};
 pub use lockout::LockoutRule;
 pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount, Router};
 pub use pipeline::{Answer, Asked, Inbound, Refused};
 pub use policies::PasswordPolicy;
+pub use seal_state::{
+    InitError, InitRequest, Initialized, KeyPartsWanted, KeyStatus, RootKeySource, RotationConfig, SealError,
+    SealState, SealStatus, UnsealError, UnsealedCluster,
+};
 pub use snapshots::{AutoSnapshots, AutoStatus, Bucket, Credentials, Encryption, ObjectStore, Place};
 pub use strongroom_jobs::{JobName, JobStatus};
 pub use tokens::{
@@ -64,7 +66,6 @@ pub use wrapping::{Wrapped, not_wrapping};
 use auditing::OpenDevices;
 use derived::Derived;
 use jobs::Wakes;
-use keeper::Keeper;
 use lockout::Lockouts;
 use policies::PolicyCache;
 
@@ -141,9 +142,7 @@ pub struct Core {
     settings: Settings,
     catalog: Catalog,
     started: Moment,
-    keeper: tokio::sync::Mutex<Keeper>,
-    standing: ArcSwapOption<Standing>,
-    token_salt: ArcSwapOption<hmac::Key>,
+    seal_state: SealState,
     router: Derived<Router>,
     policies: PolicyCache,
     root_acl: Arc<CompiledAcl>,
@@ -163,23 +162,22 @@ pub struct Core {
 }
 
 impl Core {
-    /// A sealed core over `barrier`, with the engines of `catalog`.
+    /// A sealed core over `barrier`, with the engines of `catalog`, sealed by `seals`.
     pub fn new(
         barrier: Arc<Barrier>,
         environment: Environment,
         settings: Settings,
         catalog: Catalog,
+        seals: Seals,
     ) -> Arc<Self> {
         let environment_of_jobs = (environment.clock.clone(), environment.entropy.clone());
         let core = Arc::new(Self {
             started: environment.clock.now(),
+            seal_state: SealState::new(barrier.clone(), environment.clone(), seals),
             barrier,
             environment,
             settings,
             catalog,
-            keeper: tokio::sync::Mutex::new(Keeper::default()),
-            standing: ArcSwapOption::empty(),
-            token_salt: ArcSwapOption::empty(),
             router: Derived::new(),
             policies: PolicyCache::new(),
             root_acl: Arc::new(CompiledAcl::root()),
@@ -211,6 +209,11 @@ impl Core {
     /// What the configuration decided.
     pub const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The seal: its state, its keys.
+    pub const fn seal_state(&self) -> &SealState {
+        &self.seal_state
     }
 
     /// The engines there are.

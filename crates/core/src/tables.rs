@@ -12,6 +12,7 @@ use crate::disabled_mounts::DisabledMount;
 use crate::leases::{ExpiryEntry, Irrevocable, Lease, OwnedLease, PrefixRevocation};
 use crate::mounts::MountEntry;
 use crate::policies::{PasswordPolicyEntry, PolicyEntry};
+use crate::seal_state::RotationConfig;
 use crate::snapshots::{AutoSnapshots, AutoStatus};
 use crate::tokens::{AccessorEntry, AccessorKey, TidyProgress, TokenEntry, TokenId, TokenKey, TokenRole};
 use crate::wrapping::Wrapped;
@@ -39,6 +40,8 @@ tables! {
     pub(crate) AUTO_SNAPSHOTS: Table<CoreLocal, str, AutoSnapshots> = 11;
     /// The outcome of automated snapshots, by name.
     pub(crate) AUTO_STATUS: Table<CoreLocal, str, AutoStatus> = 12;
+    /// The configuration of the rotation of the barrier's key; there is one.
+    pub(crate) ROTATION: Table<CoreSpace, str, RotationConfig> = 13;
     /// Service tokens.
     pub(crate) TOKENS: Table<CoreLocal, (NamespaceId, &TokenKey), TokenEntry> = 16;
     /// Tokens by their accessor's HMAC: an accessor revokes its token, so storage does not show it.

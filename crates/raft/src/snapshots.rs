@@ -73,24 +73,27 @@ impl Saved {
 
 /// What there is to know of a saved state without its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checked {
+pub struct Checked<const N: usize> {
     /// How many entries it has.
     pub entries: u64,
-    /// The entry that was asked for, as stored.
-    pub entry: Option<Vec<u8>>,
+    /// The entries that were asked for, as stored.
+    pub found: [Option<Vec<u8>>; N],
 }
 
-/// Reads a saved state to its end: whole, in order and as its checksums have it. Keeps the entry at `wanted`.
+/// Reads a saved state to its end: whole, in order and as its checksums have it. Keeps the entries at `wanted`.
 ///
 /// # Errors
 ///
 /// [`StoreError::Corrupt`] for anything else.
-pub fn check_saved(stream: impl Read, wanted: &[u8]) -> Result<Checked, StoreError> {
-    let mut checked = Checked { entries: 0, entry: None };
+pub fn check_saved<const N: usize>(
+    stream: impl Read,
+    wanted: &[impl AsRef<[u8]>; N],
+) -> Result<Checked<N>, StoreError> {
+    let mut checked = Checked { entries: 0, found: [const { None }; N] };
     entries_of(&mut BufReader::new(stream), |key, value| {
         checked.entries = checked.entries.saturating_add(1);
-        if key == wanted {
-            checked.entry = Some(value.to_vec());
+        for (_, found) in wanted.iter().zip(&mut checked.found).filter(|(wanted, _)| wanted.as_ref() == key) {
+            *found = Some(value.to_vec());
         }
         Ok(())
     })?;

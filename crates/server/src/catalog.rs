@@ -1,6 +1,10 @@
-//! Every engine there is. Adding one is a line here.
+//! Every engine and every kind of seal there is. Adding one is a line here.
+
+use std::sync::Arc;
 
 use strongroom_core::Catalog;
+use strongroom_seal::Seals;
+use strongroom_seal_shamir::ShamirSeal;
 
 /// The engines of this program.
 pub(crate) fn catalog() -> Catalog {
@@ -13,4 +17,12 @@ pub(crate) fn catalog() -> Catalog {
         })
         .with(strongroom_approle::engine())
         .with(strongroom_userpass::engine())
+}
+
+/// The kinds of seal that a `seal` stanza may name.
+pub(crate) const SEALS: [&str; 1] = [strongroom_seal_shamir::KIND];
+
+/// The seals of this program: Shamir's, with or without a stanza.
+pub(crate) fn seals() -> Seals {
+    Seals::one(Arc::new(ShamirSeal))
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use strongroom_barrier::Barrier;
-use strongroom_core::{Answer, Asked, Core, Inbound, NewMount, Settings};
+use strongroom_core::{Answer, Asked, Core, Inbound, InitRequest, NewMount, Settings};
 use strongroom_engine_api::{Access, Class, Endpoint, Environment, Operation, Route, Secret};
 use strongroom_stdx::{Clock, Entropy, Moment};
 use strongroom_storage::InMemory;
 
-use crate::catalog::catalog;
+use crate::catalog::{catalog, seals};
 
 struct Rig {
     core: Arc<Core>,
@@ -32,9 +32,9 @@ impl Rig {
             entropy: Entropy::system(),
         };
         let barrier = Barrier::new(Arc::new(InMemory::new()), environment.entropy.clone(), 1 << 20);
-        let core = Core::new(barrier, environment, Settings::default(), catalog());
-        let made = core.initialize(1, 1, None).await.unwrap();
-        core.offer_share(made.shares[0].expose().clone()).await.unwrap();
+        let core = Core::new(barrier, environment, Settings::default(), catalog(), seals());
+        let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+        core.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         for engine in core.catalog().engines().cloned().collect::<Vec<_>>() {
             if engine.class() != Class::System {
                 core.add_mount_for_test(&mount_path(&engine), engine.kind(), options(&engine)).await;

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use strongroom_cli::Io;
 use strongroom_config::{Address, Config};
-use strongroom_core::{Initialized, LeaderAddress, NewMount, Whom};
+use strongroom_core::{InitRequest, Initialized, LeaderAddress, NewMount, Whom};
 use tempfile::TempDir;
 
 use crate::node::Node;
@@ -137,9 +137,10 @@ impl Development {
     pub(crate) async fn begin(&self, nodes: &[Node], dev: &Dev, io: &mut Io) -> Result<()> {
         let (first, others) = nodes.split_first().context("there is a development server")?;
         let core = &first.core;
-        let made = core.initialize(1, 1, dev.root_token.clone()).await?;
-        let key = made.shares.first().context("initialising makes a share")?;
-        core.offer_share(key.expose().clone()).await?;
+        let request = InitRequest { root_token: dev.root_token.clone(), ..InitRequest::key_parts(1, 1) };
+        let made = core.initialize(request).await?;
+        let key = made.key_parts.first().context("initialising makes a key part")?;
+        core.offer_key_part(key.expose().clone()).await?;
         if !dev.no_kv {
             let version = if dev.kv_v1 { "1" } else { "2" };
             let mount = NewMount {
@@ -178,7 +179,7 @@ impl Development {
             ..LeaderAddress::default()
         };
         node.core.join(&Whom::Known(leader), false).await?;
-        node.core.offer_share(key.to_vec()).await?;
+        node.core.offer_key_part(key.to_vec()).await?;
         // There is no need to wait until it has been healthy for a while.
         let name = node.core.cluster().map_or("", |joined| joined.store.node_id());
         cluster.store.promote(name).await?;
@@ -188,7 +189,7 @@ impl Development {
     fn describe(&self, addresses: &[&str], made: &Initialized) -> Value {
         let node =
             |(number, address): (u16, &&str)| json!({ "node_id": name_of(number), "api_address": address });
-        let keys: Vec<String> = made.shares.iter().map(|share| STANDARD.encode(share.expose())).collect();
+        let keys: Vec<String> = made.key_parts.iter().map(|part| STANDARD.encode(part.expose())).collect();
         json!({
             "nodes": (0..).zip(addresses).map(node).collect::<Vec<_>>(),
             "ca_cert_path": self.certificates.as_ref().map(|made| made.ca.to_string_lossy().into_owned()),
@@ -217,7 +218,7 @@ impl Development {
         let ca = self.certificates.as_ref();
         let ca = ca
             .map_or_else(String::new, |made| format!("    $ export VAULT_CACERT='{}'\n", made.ca.display()));
-        let key = made.shares.first().map(|share| STANDARD.encode(share.expose())).unwrap_or_default();
+        let key = made.key_parts.first().map(|part| STANDARD.encode(part.expose())).unwrap_or_default();
         write!(
             io.stdout,
             "\

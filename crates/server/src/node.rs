@@ -51,7 +51,9 @@ impl Node {
             config.cache_size.map_or(CACHE_BYTES, |entries| entries.saturating_mul(ENTRY_BYTES))
         };
         let barrier = Barrier::new(opened.store.clone(), environment.entropy.clone(), cache);
-        let core = Core::new(barrier, environment, settings(config, cache), catalog::catalog());
+        let core =
+            Core::new(barrier, environment, settings(config, cache), catalog::catalog(), catalog::seals());
+        core.seal_state().check_storage().await.map_err(anyhow::Error::msg)?;
         let cluster = match opened.together {
             Together::Alone => None,
             Together::Peers(peering) => Some(ClusterPort::start(&core, config, peering, objects).await?),

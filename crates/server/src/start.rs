@@ -13,6 +13,7 @@ use strongroom_stdx::{Clock, Entropy};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use crate::catalog;
 use crate::dev::{self, Development};
 use crate::logs::Logs;
 use crate::node::Node;
@@ -93,10 +94,11 @@ fn load(options: &Options, io: &mut Io) -> Result<Loaded> {
     options.apply(&mut config)?;
     let Some(flags) = &options.dev else {
         config.check()?;
+        config.check_seals(&catalog::SEALS)?;
         return Ok(Loaded { config, others: Vec::new(), development: None });
     };
     // The development server does without what only matters to data that is kept.
-    config.check_seals()?;
+    config.check_seals(&catalog::SEALS)?;
     let (development, nodes) = dev::prepare(flags, &config)?;
     let mut nodes = nodes.into_iter();
     let config = nodes.next().context("there is a development server")?;

@@ -121,7 +121,7 @@ async fn health(
     Extension(core): Extension<Core>,
     Input(input): Input<HealthInput>,
 ) -> Result<HealthAnswer, EngineError> {
-    let status = core.seal_status().await?;
+    let status = core.seal_state().status().await?;
     let codes = [
         chosen(input.uninitcode.as_ref(), 501)?,
         chosen(input.sealedcode.as_ref(), 503)?,

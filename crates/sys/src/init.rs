@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_core::{Core, InitError};
+use strongroom_core::{Core, InitError, InitRequest, Initialized, KeyPartsWanted, SealError};
 use strongroom_engine_api::lenient::{Int, List, Text};
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, bad_request};
 
@@ -31,31 +31,37 @@ struct Status {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct InitInput {
-    /// The number of shares to split the unseal key into.
+    /// The number of parts to split the unseal key into.
     secret_shares: Option<Int>,
-    /// The number of shares required to unseal; at most `secret_shares`.
+    /// The number of parts required to unseal; at most `secret_shares`.
     secret_threshold: Option<Int>,
-    /// PGP public keys to encrypt the shares with. Not offered.
+    /// PGP public keys to encrypt the parts with. Not offered.
     pgp_keys: Option<List>,
     /// A PGP public key to encrypt the root token with. Not offered.
     root_token_pgp_key: Option<Text>,
-    /// The number of shares that an automatic seal is to keep: none, or `secret_shares`.
+    /// The number of parts that an automatic seal is to keep: none, or `secret_shares`.
     stored_shares: Option<Int>,
-    /// The number of shares to split the recovery key of an automatic seal into.
+    /// The number of parts to split the recovery key of an automatic seal into.
     recovery_shares: Option<Int>,
-    /// The number of shares required to reconstruct the recovery key of an automatic seal.
+    /// The number of parts required to reconstruct the recovery key of an automatic seal.
     recovery_threshold: Option<Int>,
-    /// PGP public keys to encrypt the shares of the recovery key with.
+    /// PGP public keys to encrypt the parts of the recovery key with.
     recovery_pgp_keys: Option<List>,
 }
 
 /// The keys, shown once.
 #[derive(Serialize, JsonSchema)]
 struct Made {
-    /// The shares of the unseal key, hexadecimal.
+    /// The parts of the unseal key, hexadecimal.
     keys: Vec<String>,
-    /// The shares of the unseal key, base64.
+    /// The parts of the unseal key, base64.
     keys_base64: Vec<String>,
+    /// The parts of the recovery key of an automatic seal, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_keys: Option<Vec<String>>,
+    /// The parts of the recovery key of an automatic seal, base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_keys_base64: Option<Vec<String>>,
     /// The root token.
     root_token: String,
 }
@@ -65,86 +71,93 @@ impl Drop for Made {
         use zeroize::Zeroize as _;
         self.keys.zeroize();
         self.keys_base64.zeroize();
+        self.recovery_keys.zeroize();
+        self.recovery_keys_base64.zeroize();
         self.root_token.zeroize();
     }
 }
 
 async fn is_initialized(Extension(core): Extension<Core>) -> Result<Bare<Status>, EngineError> {
-    Ok(Bare(200, Status { initialized: core.is_initialized().await? }))
+    Ok(Bare(200, Status { initialized: core.seal_state().is_initialized().await? }))
 }
 
 async fn initialize(
     Extension(core): Extension<Core>,
     Input(input): Input<InitInput>,
 ) -> Result<Bare<Made>, EngineError> {
-    if core.is_initialized().await? {
+    if core.seal_state().is_initialized().await? {
         return Err(bad_request(InitError::AlreadyInitialized.to_string()));
     }
-    let (shares, threshold) = check(&input).map_err(bad_request)?;
-    let made = core.initialize(shares, threshold, None).await.map_err(refused)?;
-    Ok(Bare(
-        200,
-        Made {
-            keys: made.shares.iter().map(|share| to_hex(share.expose())).collect(),
-            keys_base64: made.shares.iter().map(|share| STANDARD.encode(share.expose())).collect(),
-            root_token: made.root_token.expose().clone(),
-        },
-    ))
+    let state = core.seal_state();
+    let key_parts = check(&input, state.kind(), state.unseals_by_itself()).map_err(bad_request)?;
+    let made = core.initialize(InitRequest { key_parts, root_token: None }).await.map_err(refused)?;
+    Ok(Bare(200, shown(&made)))
+}
+
+fn shown(made: &Initialized) -> Made {
+    let hex: Vec<String> = made.key_parts.iter().map(|part| to_hex(part.expose())).collect();
+    let base64: Vec<String> = made.key_parts.iter().map(|part| STANDARD.encode(part.expose())).collect();
+    let root_token = made.root_token.expose().clone();
+    let none = Vec::new;
+    if made.for_recovery {
+        let (recovery_keys, recovery_keys_base64) = (Some(hex), Some(base64));
+        Made { keys: none(), keys_base64: none(), recovery_keys, recovery_keys_base64, root_token }
+    } else {
+        Made { keys: hex, keys_base64: base64, recovery_keys: None, recovery_keys_base64: None, root_token }
+    }
 }
 
 fn refused(error: InitError) -> EngineError {
     match error {
         InitError::Engine(error) => error,
+        InitError::Seal(SealError::Unavailable(_)) => EngineError::Status(503, error.to_string()),
+        InitError::Seal(_) => EngineError::Status(500, error.to_string()),
         error @ (InitError::AlreadyInitialized | InitError::Configuration(_)) => {
             bad_request(error.to_string())
         }
     }
 }
 
-/// The shares and the threshold, if all that is asked for can be done.
-fn check(input: &InitInput) -> Result<(u8, u8), String> {
+/// The key parts that are asked for: of the unseal key, or where the seal needs nobody, for recovery. The seal itself
+/// says whether the numbers go together.
+fn check(input: &InitInput, kind: &str, unseals_by_itself: bool) -> Result<KeyPartsWanted, String> {
     let number = |given: &Option<Int>| given.as_ref().map_or(0, |given| given.0);
     let given = |list: &Option<List>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let recovery: Vec<&str> = [
-        ("recovery_shares", number(&input.recovery_shares) != 0),
-        ("recovery_threshold", number(&input.recovery_threshold) != 0),
-        ("recovery_pgp_keys", given(&input.recovery_pgp_keys)),
-    ]
+    let inapplicable: Vec<&str> = if unseals_by_itself {
+        vec![
+            ("secret_shares", number(&input.secret_shares) != 0),
+            ("secret_threshold", number(&input.secret_threshold) != 0),
+            ("pgp_keys", given(&input.pgp_keys)),
+        ]
+    } else {
+        vec![
+            ("recovery_shares", number(&input.recovery_shares) != 0),
+            ("recovery_threshold", number(&input.recovery_threshold) != 0),
+            ("recovery_pgp_keys", given(&input.recovery_pgp_keys)),
+        ]
+    }
     .into_iter()
     .filter_map(|(name, given)| given.then_some(name))
     .collect();
-    if !recovery.is_empty() {
-        return Err(format!("parameters {} not applicable to seal type shamir", recovery.join(",")));
+    if !inapplicable.is_empty() {
+        return Err(format!("parameters {} not applicable to seal type {kind}", inapplicable.join(",")));
     }
-    if given(&input.pgp_keys) {
-        return Err(
-            "invalid seal configuration: 'pgp_keys' is not supported: this version has no PGP".to_owned()
-        );
+    for (name, list) in [("pgp_keys", &input.pgp_keys), ("recovery_pgp_keys", &input.recovery_pgp_keys)] {
+        if given(list) {
+            return Err(format!(
+                "invalid seal configuration: '{name}' is not supported: this version has no PGP"
+            ));
+        }
     }
     if input.root_token_pgp_key.as_ref().is_some_and(|key| !key.is_empty()) {
         return Err("'root_token_pgp_key' is not supported: this version has no PGP".to_owned());
     }
-    let (shares, threshold) = (number(&input.secret_shares), number(&input.secret_threshold));
-    let wrong = match (shares, threshold) {
-        (..=0, _) => "shares must be at least one",
-        (256.., _) => "shares must be less than 256",
-        (_, ..=0) => "threshold must be at least one",
-        (_, 256..) => "threshold must be less than 256",
-        (2.., 1) => "threshold must be greater than one for multiple shares",
-        (shares, threshold) if threshold > shares => "threshold cannot be larger than shares",
-        (shares, _)
-            if !matches!(number(&input.stored_shares), 0 | 1) && number(&input.stored_shares) != shares =>
-        {
-            "stored_shares must be the same as secret_shares"
-        }
-        (shares, threshold) => {
-            if let (Ok(shares), Ok(threshold)) = (u8::try_from(shares), u8::try_from(threshold)) {
-                return Ok((shares, threshold));
-            }
-            "shares and threshold must be less than 256"
-        }
+    let (total, required, stored) = if unseals_by_itself {
+        (&input.recovery_shares, &input.recovery_threshold, &None)
+    } else {
+        (&input.secret_shares, &input.secret_threshold, &input.stored_shares)
     };
-    Err(format!("invalid seal configuration: {wrong}"))
+    Ok(KeyPartsWanted { total: number(total), required: number(required), stored: number(stored) })
 }
 
 #[cfg(test)]
@@ -178,6 +191,37 @@ mod tests {
         );
         let again = server.ask_as("", Asked::Write, "sys/init", input).await;
         assert_eq!(again.error(), (400, "Vault is already initialized"));
+    }
+
+    #[test]
+    fn a_seal_that_needs_nobody_makes_keys_for_recovery() {
+        let read = |input: serde_json::Value| {
+            let input = serde_json::from_value(input).unwrap();
+            super::check(&input, "awskms", true)
+        };
+        let wanted =
+            read(json!({ "recovery_shares": 5, "recovery_threshold": 3, "stored_shares": 1 })).unwrap();
+        assert_eq!((wanted.total, wanted.required, wanted.stored), (5, 3, 0));
+        let told = read(json!({ "secret_shares": 5, "secret_threshold": 3 })).unwrap_err();
+        assert_eq!(told, "parameters secret_shares,secret_threshold not applicable to seal type awskms");
+        let made = |for_recovery| {
+            super::shown(&strongroom_core::Initialized {
+                key_parts: vec![vec![1, 2].into()],
+                for_recovery,
+                root_token: "hvs.r".to_owned().into(),
+            })
+        };
+        assert_eq!(
+            serde_json::to_value(made(true)).unwrap(),
+            json!({
+                "keys": [], "keys_base64": [], "recovery_keys": ["0102"], "recovery_keys_base64": ["AQI="],
+                "root_token": "hvs.r"
+            })
+        );
+        assert_eq!(
+            serde_json::to_value(made(false)).unwrap(),
+            json!({ "keys": ["0102"], "keys_base64": ["AQI="], "root_token": "hvs.r" })
+        );
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::BarrierError;
-use strongroom_core::{Answered, ClusterNode, Core, LeaderAddress, Whom};
+use strongroom_core::{Answered, ClusterNode, Core, LeaderAddress, RootKeySource, Whom};
 use strongroom_engine_api::lenient::{Flag, Text};
 use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Secret, bad_request};
 
@@ -203,15 +203,28 @@ struct ChallengeInput {
     server_id: Option<Text>,
 }
 
-/// What only who knows the unseal key can answer.
+/// A seal, and what it shows a node that wants to join.
+#[derive(Serialize, JsonSchema)]
+struct SealChallenge {
+    /// The seal's id.
+    id: String,
+    /// The kind of seal.
+    kind: String,
+    /// The order in which seals are asked: the lowest first.
+    priority: u32,
+    /// The seal's public parameters.
+    parameters: serde_json::Value,
+    /// What is to be opened with the seal, base64.
+    challenge: String,
+}
+
+/// What only a node that can open the seal can answer.
 #[derive(Serialize, JsonSchema)]
 struct ChallengeAnswer {
     /// A number sealed with the root key, base64.
     challenge: String,
-    /// What is known of the seal.
-    seal_config: serde_json::Value,
-    /// The root key sealed with the unseal key, base64.
-    root_key: String,
+    /// The challenge of each seal: who can open one comes to the root key.
+    seals: Vec<SealChallenge>,
 }
 
 async fn challenge(
@@ -219,10 +232,16 @@ async fn challenge(
     Input(input): Input<ChallengeInput>,
 ) -> Result<Data<ChallengeAnswer>, EngineError> {
     let posed = core.challenge(&input.server_id.map(|id| id.0).unwrap_or_default()).await?;
+    let shown = |seal: RootKeySource| SealChallenge {
+        challenge: STANDARD.encode(seal.challenge),
+        id: seal.id,
+        kind: seal.kind,
+        priority: seal.priority,
+        parameters: seal.parameters.into(),
+    };
     Ok(Data(ChallengeAnswer {
         challenge: STANDARD.encode(posed.challenge),
-        seal_config: posed.config,
-        root_key: STANDARD.encode(posed.root_key),
+        seals: posed.seals.into_iter().map(shown).collect(),
     }))
 }
 
@@ -311,7 +330,7 @@ mod tests {
         days(400);
         server.core.renew_certificate().await.unwrap();
         assert_eq!(certificate(), second, "without the authority's key there is none");
-        server.core.offer_share(server.shares[0].clone()).await.unwrap();
+        server.core.offer_key_part(server.shares[0].clone()).await.unwrap();
         assert_ne!(certificate(), second);
         // The authority has had a successor meanwhile: it is believed beside that.
         let trusted = fs::read_to_string(kept.with_file_name("ca.crt")).unwrap();

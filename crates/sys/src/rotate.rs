@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use strongroom_barrier::Txn;
+use strongroom_barrier::{Txn, View};
 use strongroom_core::{Core, RotationConfig};
 use strongroom_engine_api::lenient::{Flag, Int, Ttl};
 use strongroom_engine_api::{
@@ -42,7 +42,7 @@ struct KeyStatus {
 }
 
 async fn key_status(Extension(core): Extension<Core>) -> Result<AtTop<KeyStatus>, EngineError> {
-    let active = core.key_status()?;
+    let active = core.seal_state().key_status()?;
     Ok(AtTop(KeyStatus {
         term: active.term,
         install_time: active.created.rfc3339(),
@@ -51,7 +51,7 @@ async fn key_status(Extension(core): Extension<Core>) -> Result<AtTop<KeyStatus>
 }
 
 async fn rotate(Extension(core): Extension<Core>) -> Result<(), EngineError> {
-    core.rotate().await
+    core.seal_state().rotate().await
 }
 
 /// When the key is rotated by itself.
@@ -76,8 +76,8 @@ struct ConfigInput {
     max_operations: Option<Int>,
 }
 
-async fn read_config(Extension(core): Extension<Core>) -> Result<Data<Config>, EngineError> {
-    let config = core.rotation_config().await?;
+async fn read_config(Extension(core): Extension<Core>, view: View) -> Result<Data<Config>, EngineError> {
+    let config = core.seal_state().rotation_config(&view).await?;
     let interval = if config.interval.is_zero() { json!(0) } else { json!(format_duration(config.interval)) };
     Ok(Data(Config { max_operations: config.max_operations, interval, enabled: config.enabled }))
 }
@@ -91,7 +91,7 @@ async fn write_config(
     txn: Txn,
     Input(input): Input<ConfigInput>,
 ) -> Result<(), EngineError> {
-    let mut config = core.rotation_config().await?;
+    let mut config = core.seal_state().rotation_config(&txn).await?;
     if let Some(enabled) = input.enabled {
         config.enabled = enabled.0;
     }
@@ -109,7 +109,7 @@ async fn write_config(
         }
         config.interval = interval.0;
     }
-    core.set_rotation_config(&txn, config)
+    core.seal_state().set_rotation_config(&txn, config)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_core::{Core, UnsealError};
+use strongroom_core::{Core, SealError, UnsealError};
 use strongroom_engine_api::lenient::{Flag, Text};
 use strongroom_engine_api::{Ending, Engine, EngineError, Extension, Input, Reply, bad_request};
 use zeroize::Zeroizing;
@@ -20,25 +20,22 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         .route("seal", |r| r.sudo().update("Seal the server.", seal))
 }
 
-/// The only kind of seal there is: shares of the unseal key.
-pub(crate) const SHAMIR: &str = "shamir";
-
 /// Where sealing stands.
 #[derive(Serialize, JsonSchema)]
 #[allow(clippy::struct_excessive_bools, reason = "the members that Vault answers")]
 pub(crate) struct SealStatus {
     /// The kind of seal.
     #[serde(rename = "type")]
-    kind: &'static str,
+    kind: String,
     /// Whether there are keys in storage.
     initialized: bool,
     /// Whether the server is sealed.
     sealed: bool,
-    /// Shares needed to unseal.
+    /// Key parts needed to unseal.
     t: u8,
-    /// Shares there are.
+    /// Key parts there are.
     n: u8,
-    /// Shares given so far.
+    /// Key parts given so far.
     progress: usize,
     /// Tells one attempt at unsealing from the next.
     nonce: String,
@@ -54,7 +51,7 @@ pub(crate) struct SealStatus {
     /// The cluster's id, while unsealed.
     #[serde(skip_serializing_if = "String::is_empty")]
     cluster_id: String,
-    /// Whether the shares are recovery keys of an automatic seal.
+    /// Whether the key parts are recovery keys of an automatic seal.
     recovery_seal: bool,
     /// The storage backend.
     storage_type: &'static str,
@@ -66,34 +63,34 @@ pub(crate) struct SealStatus {
 /// What unsealing takes.
 #[derive(Deserialize, JsonSchema)]
 struct UnsealInput {
-    /// A single share of the unseal key, hexadecimal or base64. Required unless `reset` is true.
+    /// A single part of the unseal key, hexadecimal or base64. Required unless `reset` is true.
     key: Option<Text>,
-    /// Forgets the shares given so far.
+    /// Forgets the key parts given so far.
     reset: Option<Flag>,
     /// Changes the seal for the one in the configuration.
     migrate: Option<Flag>,
 }
 
 async fn seal_status(Extension(core): Extension<Core>) -> Result<Bare<SealStatus>, EngineError> {
-    let status = core.seal_status().await?;
+    let status = core.seal_state().status().await?;
     let settings = core.settings();
     let storage_type = core.barrier().store().kind();
     Ok(Bare(
         200,
         SealStatus {
-            kind: SHAMIR,
+            kind: status.kind,
             initialized: status.initialized,
             sealed: status.sealed,
-            t: status.threshold,
-            n: status.shares,
-            progress: status.progress,
-            nonce: status.nonce,
+            t: status.quorum.required,
+            n: status.quorum.total,
+            progress: status.progress.given,
+            nonce: status.progress.nonce,
             version: settings.version.clone(),
             build_date: settings.build_date.clone(),
             migration: false,
             cluster_name: status.cluster_name,
             cluster_id: status.cluster_id,
-            recovery_seal: false,
+            recovery_seal: status.recovery,
             storage_type,
             removed_from_cluster: (storage_type == "raft").then(|| core.is_removed()),
         },
@@ -106,13 +103,14 @@ async fn unseal(
 ) -> Result<Bare<SealStatus>, EngineError> {
     let key = Zeroizing::new(input.key.map(|key| key.0).unwrap_or_default());
     if input.reset.is_some_and(|reset| reset.0) {
-        core.reset_unseal().await;
+        core.seal_state().reset_unseal().await;
         return seal_status(Extension(core)).await;
     }
     if key.is_empty() {
         return Err(bad_request("'key' must be specified in request body as JSON, or 'reset' set to true"));
     }
-    let share = read_share(&key).ok_or_else(|| bad_request("'key' must be a valid hex or base64 string"))?;
+    let part =
+        read_key_part(&key).ok_or_else(|| bad_request("'key' must be a valid hex or base64 string"))?;
     if input.migrate.is_some_and(|migrate| migrate.0) {
         return Err(bad_request("can't perform a seal migration, no migration seal found"));
     }
@@ -120,18 +118,20 @@ async fn unseal(
         let text = "this node was removed from its cluster; delete its data directory and join again";
         return Err(EngineError::Status(500, text.to_owned()));
     }
-    core.offer_share(share).await.map_err(refused)?;
+    core.offer_key_part(part).await.map_err(refused)?;
     seal_status(Extension(core)).await
 }
 
 fn refused(error: UnsealError) -> EngineError {
     match error {
         UnsealError::Barrier(error) => error.into(),
-        UnsealError::InvalidShare(text) => bad_request(format!("invalid key: {text}")),
+        UnsealError::InvalidKeyPart(text) => bad_request(format!("invalid key: {text}")),
         UnsealError::WrongKey(_) => {
             bad_request(format!("unable to retrieve stored keys: invalid key: {error}"))
         }
-        UnsealError::NotInitialized => bad_request(error.to_string()),
+        UnsealError::NotInitialized | UnsealError::NoKeyParts(_) => bad_request(error.to_string()),
+        UnsealError::Seal(SealError::Unavailable(_)) => EngineError::Status(503, error.to_string()),
+        UnsealError::Seal(_) | UnsealError::NoSeal(_) => EngineError::Status(500, error.to_string()),
     }
 }
 
@@ -139,8 +139,8 @@ async fn seal() -> Result<Reply, EngineError> {
     Ok(Reply { ending: Ending::Seal, ..Reply::default() })
 }
 
-/// The bytes of a share: hexadecimal, else base64, as initialising answers both.
-fn read_share(text: &str) -> Option<Vec<u8>> {
+/// The bytes of a key part: hexadecimal, else base64, as initialising answers both.
+fn read_key_part(text: &str) -> Option<Vec<u8>> {
     from_hex(text).or_else(|| STANDARD.decode(text).ok())
 }
 

@@ -8,12 +8,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use strongroom_barrier::{Barrier, NamespaceId};
 use strongroom_core::{
-    Answer, Asked, Catalog, Core, DEFAULT_LEASE_TTL, Inbound, NewToken, Settings, TokenEntry,
+    Answer, Asked, Catalog, Core, DEFAULT_LEASE_TTL, Inbound, InitRequest, NewToken, Settings, TokenEntry,
 };
 use strongroom_engine_api::{
     AuthGrant, Body, Clock, Data, Engine, EngineError, Entropy, Environment, Input, LeaseGrant, Lifetimes,
     Moment, Paging, Path, Reply, Secret,
 };
+use strongroom_seal::Seals;
+use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::{InMemory, Store};
 
 /// When the stepped clock starts.
@@ -66,15 +68,18 @@ impl Server {
         let clock = Clock::stepped(START);
         let entropy = Entropy::system();
         let barrier = Barrier::new(store, entropy.clone(), 1 << 20);
-        let core = Core::new(barrier, Environment { clock: clock.clone(), entropy }, settings, catalog());
+        let seals = Seals::one(Arc::new(ShamirSeal));
+        let core =
+            Core::new(barrier, Environment { clock: clock.clone(), entropy }, settings, catalog(), seals);
         Self { core, clock, root: String::new(), shares: Vec::new() }
     }
 
     /// Initialises it; it stays sealed.
     pub(crate) async fn begin(&mut self, shares: u8, threshold: u8) {
-        let made = self.core.initialize(shares, threshold, None).await.expect("initialises");
+        let made =
+            self.core.initialize(InitRequest::key_parts(shares, threshold)).await.expect("initialises");
         self.root = made.root_token.expose().clone();
-        self.shares = made.shares.iter().map(|share| share.expose().clone()).collect();
+        self.shares = made.key_parts.iter().map(|share| share.expose().clone()).collect();
     }
 
     /// Initialised and sealed.
@@ -87,7 +92,7 @@ impl Server {
     /// Initialised with one share, and unsealed.
     pub(crate) async fn with(settings: Settings) -> Self {
         let server = Self::sealed(settings, 1, 1).await;
-        server.core.offer_share(server.shares[0].clone()).await.expect("unseals");
+        server.core.offer_key_part(server.shares[0].clone()).await.expect("unseals");
         server
     }
 

@@ -10,6 +10,7 @@ mod keyring;
 mod pattern;
 mod policy;
 mod raft;
+mod seal;
 mod server;
 mod shamir;
 mod storage;
@@ -29,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     duration::DURATION,
     duration::TIME,
     shamir::COMBINE,
+    seal::RECORD,
     keyring::OPEN,
     keyring::UNWRAP,
     storage::RANGE,

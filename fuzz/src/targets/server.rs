@@ -9,9 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 use strongroom_barrier::{BOOTSTRAP, Barrier};
-use strongroom_core::{Catalog, Core, NewMount, Settings};
+use strongroom_core::{Catalog, Core, InitRequest, NewMount, Settings};
 use strongroom_engine_api::Environment;
 use strongroom_http::{Connection, Edge, EdgeSettings, ForwardedFor};
+use strongroom_seal::Seals;
+use strongroom_seal_shamir::ShamirSeal;
 use strongroom_stdx::{Clock, Entropy, Moment};
 use strongroom_storage::{Commit, InMemory, KeyRange, Store, Write};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
@@ -67,8 +69,8 @@ pub(super) const TAMPERED: Target = Target {
     seeds: &[
         b"\x00\x00",
         b"\x01\x00\x10\x01",
-        b"\x02\x01{\"shares\":1,\"threshold\":1,\"cluster_name\":\"\",\"cluster_id\":\"\",\"token_salt\":[]}",
-        b"\x02\x00{\"shares\":255,\"threshold\":0}",
+        b"\x02\x01{\"version\":1,\"generation\":1,\"cluster_name\":\"\",\"cluster_id\":\"\",\"token_salt\":\"\",\"seals\":[{\"id\":\"shamir\",\"kind\":\"shamir\",\"priority\":1,\"disabled\":false,\"parameters\":{\"shares\":1,\"threshold\":1}}],\"root_key\":[{\"seal\":\"shamir\",\"blob\":\"\"}],\"recovery\":null}",
+        b"\x02\x01{\"version\":2}",
         b"\x03\x02\x05",
     ],
     words: &[
@@ -78,9 +80,13 @@ pub(super) const TAMPERED: Target = Target {
         "\u{3}",
         "{",
         "}",
+        "\"version\":",
+        "\"seals\":[",
+        "\"root_key\":[",
+        "\"parameters\":{",
         "\"shares\":",
         "\"threshold\":",
-        "\"token_salt\":[",
+        "\"token_salt\":\"",
         "]",
         "255",
         "0",
@@ -116,15 +122,16 @@ fn server(store: Arc<dyn Store>, chance: Chance) -> Arc<Core> {
     let environment =
         Environment { clock: Clock::stepped(Moment::from_secs(1_700_000_000)), entropy: entropy.clone() };
     let barrier = Barrier::new(store, entropy, 1 << 20);
-    Core::new(barrier, environment, Settings::default(), catalog())
+    Core::new(barrier, environment, Settings::default(), catalog(), Seals::one(Arc::new(ShamirSeal)))
 }
 
 /// A server with KV at `kv/` and `secret/`, and the share that unseals it.
 async fn new_server(store: Arc<dyn Store>, chance: Chance) -> (Arc<Core>, Vec<u8>) {
     let core = server(store, chance);
-    let made = core.initialize(1, 1, Some(ROOT.to_owned())).await.expect("initialises");
-    let share = made.shares[0].expose().clone();
-    core.offer_share(share.clone()).await.expect("unseals");
+    let request = InitRequest { root_token: Some(ROOT.to_owned()), ..InitRequest::key_parts(1, 1) };
+    let made = core.initialize(request).await.expect("initialises");
+    let share = made.key_parts[0].expose().clone();
+    core.offer_key_part(share.clone()).await.expect("unseals");
     for (path, version) in [("kv/", "1"), ("secret/", "2")] {
         let options = BTreeMap::from([("version".to_owned(), version.to_owned())]);
         let mount = NewMount { kind: "kv".to_owned(), options, ..NewMount::default() };
@@ -322,8 +329,8 @@ fn tampered(input: &[u8]) {
         let writes = entries.into_iter().map(|(key, value)| Write { key, value: Some(value) }).collect();
         store.commit(Commit { writes, ..Commit::default() }).await.expect("commits");
         let core = server(store, chance());
-        let _ = core.seal_status().await;
-        let _ = core.offer_share(share.clone()).await;
+        let _ = core.seal_state().status().await;
+        let _ = core.offer_key_part(share.clone()).await;
         let edge = Arc::new(Edge::new(core, EdgeSettings::default(), Arc::default()));
         for path in [
             "sys/seal-status",

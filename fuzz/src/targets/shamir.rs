@@ -1,6 +1,6 @@
 //! Shares of the unseal key, as their holders type them in.
 
-use strongroom_seal::{Offer, Share, ShareCollector, combine, split};
+use strongroom_shamir::{Offer, Share, ShareCollector, combine, split};
 use zeroize::Zeroizing;
 
 use crate::Target;

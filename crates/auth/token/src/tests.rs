@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_barrier::Barrier;
-use strongroom_core::{Asked, Catalog, Core, Inbound, Settings};
+use strongroom_core::{Asked, Catalog, Core, Inbound, InitRequest, Settings};
 use strongroom_engine_api::{Clock, Engine, EngineError, Entropy, Environment, Moment, Secret};
+use strongroom_seal::Seals;
+use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::InMemory;
 
 const CREATE: &str = "auth/token/create";
@@ -58,10 +60,16 @@ impl Server {
             .with(Engine::system("system", "A stand-in.").route("anything", |r| r.read("Read", nothing)))
             .with(Engine::system("cubbyhole", "A stand-in."))
             .with(crate::engine());
-        let core =
-            Core::new(barrier, Environment { clock: clock.clone(), entropy }, Settings::default(), catalog);
-        let made = core.initialize(1, 1, None).await.unwrap();
-        core.offer_share(made.shares[0].expose().clone()).await.unwrap();
+        let seals = Seals::one(Arc::new(ShamirSeal));
+        let core = Core::new(
+            barrier,
+            Environment { clock: clock.clone(), entropy },
+            Settings::default(),
+            catalog,
+            seals,
+        );
+        let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+        core.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         let server = Self { core, clock, root: made.root_token.expose().clone() };
         server.policy("dev", "path \"sys/anything\" { capabilities = [\"read\"] }").await;
         server

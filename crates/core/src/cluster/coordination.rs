@@ -84,8 +84,8 @@ impl Core {
 
     /// Since when this node is the active one, as of now.
     pub fn active_since(&self) -> Option<Moment> {
-        let standing = self.standing()?;
-        let Some(coordination) = self.coordination() else { return Some(standing.active_since) };
+        let cluster = self.seal_state.unsealed()?;
+        let Some(coordination) = self.coordination() else { return Some(cluster.active_since) };
         let mut leading = coordination.leading.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(term) = coordination.coordinator.leading() else {
             *leading = None;
@@ -95,7 +95,7 @@ impl Core {
             Some((of, since)) if of == term => Some(since),
             before => {
                 let first = before.is_none() && term <= 1;
-                let since = if first { standing.active_since } else { self.environment.clock.now() };
+                let since = if first { cluster.active_since } else { self.environment.clock.now() };
                 *leading = Some((term, since));
                 Some(since)
             }

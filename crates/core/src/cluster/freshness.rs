@@ -84,8 +84,8 @@ impl Core {
     /// The index as clients present it; `None` where there is no cluster.
     pub(crate) fn index_header(&self, index: Index) -> Option<(String, String)> {
         let node = self.cluster()?;
-        let (standing, salt) = (self.standing()?, self.token_salt.load_full()?);
-        let header = standing.newest_index.header(index, || {
+        let (cluster, salt) = (self.seal_state.unsealed()?, self.seal_state.token_salt()?);
+        let header = cluster.newest_index.header(index, || {
             STANDARD.encode(signed(&salt, &format!("v1:{}:{index}:0", node.store.cluster_id())))
         });
         Some((INDEX.to_owned(), header))
@@ -93,7 +93,7 @@ impl Core {
 
     /// The newest index of this cluster that the client presents; 0 for none.
     fn presented(&self, headers: &HeaderMap) -> Result<Index, Refused> {
-        let (Some(node), salt) = (self.cluster(), self.token_salt.load()) else { return Ok(0) };
+        let (Some(node), salt) = (self.cluster(), self.seal_state.token_salt()) else { return Ok(0) };
         let Some(salt) = salt.as_deref() else { return Ok(0) };
         let malformed = || Refused::status(400, format!("{INDEX} is malformed"));
         let mut newest = 0;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! new node                                            active node
-//!   join ───── bootstrap/challenge {server_id} ────►    seal configuration, sealed root key, a challenge
-//!   (shares of the unseal key are given: the root key is known)
+//!   join ───── bootstrap/challenge {server_id} ────►    a challenge of each seal, and one of the root key
+//!   (a seal is opened with its challenge: the root key is known)
 //!   unseal ─── bootstrap/answer {who I am, MAC} ───►    checks the MAC, signs a certificate, admits
 //!           ◄─ cluster, certificates, MAC ──────────
 //! ```
@@ -19,17 +19,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::json;
-use strongroom_barrier::{BarrierError, Keyring, unwrap_key, wrap_key};
+use strongroom_barrier::{BOOTSTRAP_RECORD, BarrierError, Keyring, unwrap_key, wrap_key};
 use strongroom_cluster::PublicKey;
 use strongroom_engine_api::{EngineError, Moment, bad_request};
 use strongroom_raft::Member;
+use strongroom_seal::{RootKey, RootKeySource};
 use strongroom_storage::CommitError;
-use zeroize::Zeroizing;
 
 use super::membership::{unidentified, unsigned};
 use super::{ClusterNode, LeaderAddress, Whom};
 use crate::Core;
-use crate::keeper::{KEYRING, ROOT_KEY, SealConfig};
+use crate::seal_state::KEYRING;
 
 /// How long a challenge is good.
 const GOOD_FOR: Duration = Duration::from_mins(1);
@@ -48,8 +48,6 @@ const CHALLENGE_PURPOSE: &[u8] = b"raft-challenge";
 pub(super) struct Joining {
     leader: LeaderAddress,
     non_voter: bool,
-    pub(super) config: SealConfig,
-    pub(super) root_key: Vec<u8>,
 }
 
 /// A challenge that was posed.
@@ -62,10 +60,8 @@ pub(super) struct Posed {
 pub struct Challenge {
     /// A number sealed with the root key.
     pub challenge: Vec<u8>,
-    /// What is known of the seal: how many shares, how many of them are needed.
-    pub config: serde_json::Value,
-    /// The root key, sealed with the unseal key.
-    pub root_key: Vec<u8>,
+    /// Each seal's own challenge: who can open it comes to the root key.
+    pub seals: Vec<RootKeySource>,
 }
 
 /// What a node answers to its challenge.
@@ -109,8 +105,8 @@ fn joined(parts: &[&[u8]]) -> Vec<u8> {
     all
 }
 
-fn mac_key(root_key: &[u8; 32]) -> hmac::Key {
-    let root = hmac::Key::new(hmac::HMAC_SHA256, root_key);
+fn mac_key(root_key: &RootKey) -> hmac::Key {
+    let root = hmac::Key::new(hmac::HMAC_SHA256, root_key.expose());
     hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&root, b"strongroom raft join").as_ref())
 }
 
@@ -153,14 +149,12 @@ impl Core {
         if server_id.is_empty() {
             return Err(bad_request("no server id provided"));
         }
-        let keeper = self.keeper.lock().await;
-        let root_key = keeper.root_key.as_ref().ok_or(BarrierError::Sealed)?;
+        let root_key = self.seal_state.root_key()?;
         let entropy = &self.environment.entropy;
         let nonce: [u8; 32] = entropy.bytes()?;
-        let challenge = wrap_key(entropy, root_key, CHALLENGE_PURPOSE, &nonce).map_err(BarrierError::from)?;
-        let config = self.seal_config().await?.ok_or(BarrierError::Sealed)?;
-        let config = serde_json::to_value(&config)?;
-        let root_key = self.barrier.bootstrap(ROOT_KEY).await?.ok_or(BarrierError::Sealed)?;
+        let challenge = wrap_key(entropy, root_key.expose(), CHALLENGE_PURPOSE, &nonce);
+        let challenge = challenge.map_err(BarrierError::from)?;
+        let seals = self.seal_state.join_challenges().await?;
         let now = self.environment.clock.now();
         let mut state = node.state();
         state.challenges.retain(|_, posed| now.since(posed.at) < GOOD_FOR);
@@ -168,7 +162,7 @@ impl Core {
             return Err(EngineError::Status(429, "too many nodes are joining; try again".to_owned()));
         }
         state.challenges.insert(server_id.to_owned(), Posed { nonce, at: now });
-        Ok(Challenge { challenge, config, root_key })
+        Ok(Challenge { challenge, seals })
     }
 
     /// Admits a node that has opened its challenge.
@@ -183,10 +177,7 @@ impl Core {
         let posed = node.state().challenges.remove(&answered.server_id);
         let refused = || EngineError::Denied("invalid answer to the challenge".to_owned());
         let posed = posed.filter(|posed| now.since(posed.at) < GOOD_FOR).ok_or_else(refused)?;
-        let key = {
-            let keeper = self.keeper.lock().await;
-            mac_key(keeper.root_key.as_ref().ok_or(BarrierError::Sealed)?)
-        };
+        let key = mac_key(&self.seal_state.root_key()?);
         hmac::verify(&key, &answered.said(&posed.nonce), &answered.mac).map_err(|_unspecified| refused())?;
         if answered.cluster_addr.is_empty() || answered.raft_id == 0 {
             return Err(bad_request("no cluster_addr provided"));
@@ -225,8 +216,7 @@ fn unreachable(leader: &LeaderAddress, error: &str) -> EngineError {
 #[derive(Deserialize)]
 struct Posing {
     challenge: String,
-    seal_config: SealConfig,
-    root_key: String,
+    seals: Vec<RootKeySource>,
 }
 
 #[derive(Deserialize)]
@@ -243,18 +233,8 @@ fn decoded(text: &str) -> Result<Vec<u8>, String> {
 
 /// The new node's side.
 impl Core {
-    /// What is known of the seal of the cluster that this node is joining.
-    pub(crate) fn config_to_join(&self) -> Option<SealConfig> {
-        self.cluster()?.state().joining.as_ref().map(|joining| joining.config.clone())
-    }
-
-    /// The root key of the cluster that this node is joining, sealed with the unseal key.
-    pub(crate) fn root_key_to_join(&self) -> Option<Vec<u8>> {
-        self.cluster()?.state().joining.as_ref().map(|joining| joining.root_key.clone())
-    }
-
-    /// Asks a cluster's nodes to be let in, one after the other until one answers; the shares of that cluster's unseal
-    /// key do the rest.
+    /// Asks a cluster's nodes to be let in, one after the other until one answers; being unsealed with a seal of that
+    /// cluster does the rest.
     ///
     /// # Errors
     ///
@@ -277,9 +257,9 @@ impl Core {
     async fn ask(&self, leader: LeaderAddress, non_voter: bool) -> Result<(), EngineError> {
         let node = self.cluster().ok_or_else(not_raft)?;
         let posing = self.ask_challenge(node, &leader).await.map_err(|error| unreachable(&leader, &error))?;
-        let root_key = decoded(&posing.root_key).map_err(|error| unreachable(&leader, &error))?;
-        tracing::info!(leader = leader.api_addr, "joining a cluster; its unseal key is needed to finish");
-        node.state().joining = Some(Joining { leader, non_voter, config: posing.seal_config, root_key });
+        self.seal_state.begin_joining(posing.seals).map_err(|error| unreachable(&leader, &error))?;
+        tracing::info!(leader = leader.api_addr, "joining a cluster; its seal has to be opened to finish");
+        node.state().joining = Some(Joining { leader, non_voter });
         Ok(())
     }
 
@@ -300,7 +280,7 @@ impl Core {
             loop {
                 for whom in &wanted {
                     let Some(core) = core.upgrade() else { return };
-                    if core.check_unjoined().await.is_err() || core.config_to_join().is_some() {
+                    if core.check_unjoined().await.is_err() || core.seal_state.is_joining() {
                         return;
                     }
                     match core.join(whom, non_voter).await {
@@ -316,7 +296,7 @@ impl Core {
 
     async fn check_unjoined(&self) -> Result<(), EngineError> {
         let node = self.cluster().ok_or_else(not_raft)?;
-        if self.barrier.bootstrap(ROOT_KEY).await?.is_some() || !node.store.members().is_empty() {
+        if self.barrier.bootstrap(BOOTSTRAP_RECORD).await?.is_some() || !node.store.members().is_empty() {
             return Err(EngineError::Status(500, "raft storage is already initialized".to_owned()));
         }
         Ok(())
@@ -330,7 +310,7 @@ impl Core {
     }
 
     /// Finishes joining, now that the root key is known. Where nothing is being joined, nothing is done.
-    pub(crate) async fn finish_joining(&self, root_key: &Zeroizing<[u8; 32]>) -> Result<(), BarrierError> {
+    pub(crate) async fn finish_joining(&self, root_key: &RootKey) -> Result<(), BarrierError> {
         let Some(node) = self.cluster() else { return Ok(()) };
         let (leader, non_voter) = match node.state().joining.as_ref() {
             Some(joining) => (joining.leader.clone(), joining.non_voter),
@@ -354,15 +334,16 @@ impl Core {
             clock.sleep(ARRIVAL_LOOK).await;
         }
         node.state().joining = None;
+        self.seal_state.end_joining();
         tracing::info!(cluster = admission.cluster_id, "joined a cluster");
         Ok(())
     }
 
     /// Whether storage has keys that this root key opens. What arrives first may be the cluster's past, before a
     /// snapshot with other keys took its place.
-    async fn has_keyring_of(&self, root_key: &[u8; 32]) -> Result<bool, BarrierError> {
+    async fn has_keyring_of(&self, root_key: &RootKey) -> Result<bool, BarrierError> {
         let wrapped = self.barrier.bootstrap(KEYRING).await?;
-        Ok(wrapped.is_some_and(|wrapped| Keyring::unwrap(root_key, &wrapped).is_ok()))
+        Ok(wrapped.is_some_and(|wrapped| Keyring::unwrap(root_key.expose(), &wrapped).is_ok()))
     }
 
     async fn ask_admission(
@@ -370,11 +351,11 @@ impl Core {
         node: &ClusterNode,
         leader: &LeaderAddress,
         non_voter: bool,
-        root_key: &Zeroizing<[u8; 32]>,
+        root_key: &RootKey,
     ) -> Result<Admission, String> {
-        // A new challenge: shares may take their time.
+        // A new challenge: who opens the seal may take their time.
         let posing = self.ask_challenge(node, leader).await?;
-        let opened = unwrap_key(root_key, CHALLENGE_PURPOSE, &decoded(&posing.challenge)?);
+        let opened = unwrap_key(root_key.expose(), CHALLENGE_PURPOSE, &decoded(&posing.challenge)?);
         let nonce = opened.map_err(|_error| "the challenge is of another cluster".to_owned())?;
         let public = node.identity.public_key().map_err(|error| unidentified(&error).to_string())?;
         let mut answered = Answered {

@@ -10,9 +10,10 @@ mod remote;
 use std::io;
 use std::sync::Arc;
 
-use strongroom_barrier::{BarrierError, Keyring, bootstrap_key};
+use strongroom_barrier::{BOOTSTRAP_RECORD, BarrierError, Keyring, bootstrap_key};
 use strongroom_engine_api::{EngineError, PipeReader, bad_request};
 use strongroom_raft::{Saved, Spool, check_saved};
+use strongroom_seal::{BootstrapRecord, EARLIER_ENTRY, RecordError};
 use strongroom_snapshot::{Contents, Meta, Server, SnapshotError};
 use strongroom_stdx::{Entropy, PipeWriter, pipe};
 use strongroom_storage::{CommitError, StoreError};
@@ -20,7 +21,7 @@ use strongroom_storage::{CommitError, StoreError};
 use crate::Core;
 
 use crate::cluster::ClusterNode;
-use crate::keeper::KEYRING;
+use crate::seal_state::KEYRING;
 pub use auto::{AutoSnapshots, AutoStatus, Place};
 pub use bucket::{Bucket, Credentials, Encryption, ObjectStore};
 
@@ -82,7 +83,7 @@ impl Core {
     }
 
     /// Puts the state in an archive in the place of everything. One that other keys made is taken by `force` only;
-    /// this node is sealed then, until it is unsealed with those keys' own shares.
+    /// this node is sealed then, until it is unsealed with the state's own seal.
     ///
     /// Once the archive has arrived, it goes on also where nobody waits for it any more.
     ///
@@ -107,7 +108,7 @@ impl Core {
         let spool = node.store.spool().map_err(stored)?;
         let received = tokio::task::spawn_blocking(move || receive(archive, spool));
         let received = received.await.map_err(|error| EngineError::Internal(error.to_string()))??;
-        self.accept(node, &received, force).await?;
+        self.accept(node, &received, force)?;
         let authority = self.authority(&node.store.cluster_id()).await?;
         let id = u64::from_be_bytes(self.environment.entropy.bytes()?);
         let state = received.spool.read().map_err(stored)?;
@@ -130,7 +131,7 @@ impl Core {
     }
 
     /// Refuses a snapshot that this cluster should not or cannot take.
-    async fn accept(&self, node: &ClusterNode, received: &Received, force: bool) -> Result<(), EngineError> {
+    fn accept(&self, node: &ClusterNode, received: &Received, force: bool) -> Result<(), EngineError> {
         let Contents { sums, sealed, .. } = &received.contents;
         let opened = self.barrier.keyring()?.open(SUMS_PLACE, sealed);
         if opened.is_ok_and(|opened| *opened == *sums) {
@@ -139,19 +140,13 @@ impl Core {
         if !force {
             return Err(bad_request(OTHER_KEYS));
         }
-        if node.store.members().len() > 1 && !self.opens(&received.keyring).await {
+        if node.store.members().len() > 1 && !self.seal_state.opens(&received.keyring) {
             return Err(bad_request(
                 "the snapshot is of a cluster with other keys: restore it on a single node, and let the others join \
                  that one afterwards",
             ));
         }
         Ok(())
-    }
-
-    /// Whether a keyring is of the root key in use.
-    async fn opens(&self, wrapped: &[u8]) -> bool {
-        let keeper = self.keeper.lock().await;
-        keeper.root_key.as_ref().is_some_and(|root_key| Keyring::unwrap(root_key, wrapped).is_ok())
     }
 }
 
@@ -166,9 +161,17 @@ struct Received {
 /// Reads an archive to its end and checks all of it that can be checked without its keys. Blocks.
 fn receive(archive: PipeReader, mut spool: Spool) -> Result<Received, EngineError> {
     let contents = strongroom_snapshot::read(archive, &mut spool).map_err(broken)?;
-    let checked = check_saved(spool.read().map_err(stored)?, &bootstrap_key(KEYRING));
-    let checked = checked.map_err(|error| bad_request(error.to_string()))?;
-    let keyring = checked.entry.ok_or_else(|| bad_request("the snapshot is of a cluster without keys"))?;
+    let wanted = [bootstrap_key(BOOTSTRAP_RECORD), bootstrap_key(EARLIER_ENTRY), bootstrap_key(KEYRING)];
+    let checked = check_saved(spool.read().map_err(stored)?, &wanted);
+    let [record, earlier, keyring] = checked.map_err(|error| bad_request(error.to_string()))?.found;
+    let unreadable = |error: RecordError| bad_request(format!("the snapshot cannot be restored: {error}"));
+    if record.is_none() && earlier.is_some() {
+        return Err(unreadable(RecordError::Earlier));
+    }
+    let (Some(record), Some(keyring)) = (record, keyring) else {
+        return Err(bad_request("the snapshot is of a cluster without keys"));
+    };
+    BootstrapRecord::decode(&record).map_err(unreadable)?;
     Ok(Received { contents, keyring, spool })
 }
 

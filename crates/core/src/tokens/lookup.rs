@@ -47,7 +47,7 @@ impl Core {
     }
 
     fn token_hmac(&self, parts: &[&str]) -> Result<[u8; 16], BarrierError> {
-        let salt = self.token_salt.load();
+        let salt = self.seal_state.token_salt();
         let mut context = hmac::Context::with_key(salt.as_deref().ok_or(BarrierError::Sealed)?);
         for part in parts {
             context.update(part.as_bytes());

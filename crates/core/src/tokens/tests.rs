@@ -12,6 +12,8 @@ use strongroom_barrier::{Barrier, MountId, MountLocal, MountPlace, NamespaceId, 
 use strongroom_engine_api::{
     Clock, Engine, EngineError, Entropy, Environment, Json, LeaseGrant, Lifetimes, Moment, Secret, TokenKind,
 };
+use strongroom_seal::Seals;
+use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::{InMemory, Index, Observer, Store};
 
 use super::{NewToken, TokenEntry, TokenId, TokenKey};
@@ -20,7 +22,7 @@ use crate::pipeline::{Asked, Inbound};
 use crate::tables::{
     ACCESSORS, CHILDREN, DISABLED_MOUNTS, EXPIRY, LEASES, OWNED_LEASES, REVOKING, TOKENS, WRAPPED,
 };
-use crate::{Catalog, Core, DEFAULT_LEASE_TTL, Envelope, Settings, Tidy, TokenRole};
+use crate::{Catalog, Core, DEFAULT_LEASE_TTL, Envelope, InitRequest, Settings, Tidy, TokenRole};
 
 const ROOT: NamespaceId = NamespaceId::ROOT;
 const HOUR: Duration = Duration::from_hours(1);
@@ -54,10 +56,16 @@ impl Server {
             .with(
                 Engine::system("token", "A stand-in.").route("lookup-self", |r| r.read("Look up", nothing)),
             );
-        let core =
-            Core::new(barrier, Environment { clock: clock.clone(), entropy }, Settings::default(), catalog);
-        let made = core.initialize(1, 1, None).await.unwrap();
-        core.offer_share(made.shares[0].expose().clone()).await.unwrap();
+        let seals = Seals::one(Arc::new(ShamirSeal));
+        let core = Core::new(
+            barrier,
+            Environment { clock: clock.clone(), entropy },
+            Settings::default(),
+            catalog,
+            seals,
+        );
+        let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+        core.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         Self { store, core, clock, root: made.root_token.expose().clone() }
     }
 

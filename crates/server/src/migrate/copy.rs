@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use strongroom_barrier::bootstrap_key;
+use strongroom_barrier::{BOOTSTRAP_RECORD, bootstrap_key};
+use strongroom_seal::{BootstrapRecord, EARLIER_ENTRY, RecordError};
 use strongroom_storage::{Commit, KeyRange, MIGRATING, PointRead, RangeRead, STAGED, Snapshot, Store, Write};
 use tokio::task::JoinSet;
 
@@ -44,8 +45,8 @@ fn bootstrap() -> KeyRange {
 /// Copies `source` into `destination`, `at_once` commits at a time, and reads all of it again.
 pub(crate) async fn copy(source: &dyn Store, destination: &Arc<dyn Store>, at_once: usize) -> Result<Copied> {
     let from = source.snapshot().await?;
-    let seal = from.get(&bootstrap_key("seal-config")).await?.context("the source is not initialized")?.value;
-    let marked = mark(destination.as_ref(), &seal).await?;
+    let record = bootstrap_record(from.as_ref()).await?;
+    let marked = mark(destination.as_ref(), &record).await?;
     let mut copied = write_differences(from.as_ref(), destination, at_once).await?;
     let written = destination.snapshot().await?;
     let mut differences = Differences::new(from.as_ref(), written.as_ref());
@@ -55,6 +56,16 @@ pub(crate) async fn copy(source: &dyn Store, destination: &Arc<dyn Store>, at_on
     copied.entries =
         copied.entries.saturating_add(finish(from.as_ref(), destination.as_ref(), marked).await?);
     Ok(copied)
+}
+
+/// The bootstrap record of a store from which this program could serve: storage that it cannot read is not copied either.
+async fn bootstrap_record(from: &dyn Snapshot) -> Result<Bytes> {
+    if let Some(found) = from.get(&bootstrap_key(BOOTSTRAP_RECORD)).await? {
+        BootstrapRecord::decode(&found.value)?;
+        return Ok(found.value);
+    }
+    ensure!(from.get(&bootstrap_key(EARLIER_ENTRY)).await?.is_none(), RecordError::Earlier);
+    bail!("the source is not initialized")
 }
 
 /// Removes what an unfinished copy has left; how many entries that were. Of a store that holds anything else, nothing.
@@ -82,11 +93,11 @@ pub(crate) async fn reset(destination: &dyn Store) -> Result<u64> {
 }
 
 /// Marks an empty destination, or finds the mark of a copy of the same source; the index that wrote it.
-async fn mark(destination: &dyn Store, seal: &Bytes) -> Result<u64> {
+async fn mark(destination: &dyn Store, record: &Bytes) -> Result<u64> {
     let snapshot = destination.snapshot().await?;
     if let Some(found) = snapshot.get(MIGRATING).await? {
         ensure!(
-            found.value == *seal,
+            found.value == *record,
             "the destination holds an unfinished migration of another store; -reset removes it"
         );
         return Ok(found.modified);
@@ -97,7 +108,7 @@ async fn mark(destination: &dyn Store, seal: &Bytes) -> Result<u64> {
     let commit = Commit {
         points: vec![PointRead { key: key.clone(), modified: 0 }],
         ranges: vec![RangeRead { range: all, count: 0, seen_at: snapshot.index() }],
-        writes: vec![Write { key, value: Some(seal.clone()) }],
+        writes: vec![Write { key, value: Some(record.clone()) }],
     };
     Ok(destination.commit(commit).await?)
 }
@@ -251,11 +262,24 @@ mod tests {
         store.commit(Commit { writes, ..Commit::default() }).await.unwrap();
     }
 
-    async fn source(seal: &str) -> Arc<dyn Store> {
+    /// The record of a cluster.
+    fn record(cluster: &str) -> String {
+        let seal = "{\"id\":\"s\",\"kind\":\"s\",\"priority\":1,\"disabled\":false,\"parameters\":{}}";
+        format!(
+            "{{\"version\":1,\"generation\":1,\"cluster_name\":\"\",\"cluster_id\":\"{cluster}\",\"token_salt\":\"\",\
+             \"seals\":[{seal}],\"root_key\":[{{\"seal\":\"s\",\"blob\":\"\"}}],\"recovery\":null}}"
+        )
+    }
+
+    async fn source(cluster: &str) -> Arc<dyn Store> {
         let store = empty();
+        let record = record(cluster);
         put(
             store.as_ref(),
-            &[(bootstrap_key("seal-config").into(), seal), (bootstrap_key("keyring").into(), "k")],
+            &[
+                (bootstrap_key(BOOTSTRAP_RECORD).into(), record.as_str()),
+                (bootstrap_key("keyring").into(), "k"),
+            ],
         )
         .await;
         let names: Vec<String> = (0..1000).map(|number| format!("{number:05}")).collect();
@@ -288,7 +312,7 @@ mod tests {
     #[tokio::test]
     async fn what_broke_off_goes_on_and_follows_the_source() {
         let (from, to) = (source("a").await, empty());
-        mark(to.as_ref(), &Bytes::from_static(b"a")).await.unwrap();
+        mark(to.as_ref(), &record("a").into()).await.unwrap();
         let half: Vec<(Bytes, &str)> =
             vec![(key(2, "00000"), "00000"), (key(2, "00001"), "older"), (key(2, "gone"), "since")];
         put(to.as_ref(), &half).await;
@@ -300,7 +324,7 @@ mod tests {
     #[tokio::test]
     async fn another_sources_leftovers_stay_until_they_are_reset() {
         let (from, to) = (source("a").await, empty());
-        mark(to.as_ref(), &Bytes::from_static(b"b")).await.unwrap();
+        mark(to.as_ref(), &record("b").into()).await.unwrap();
         put(to.as_ref(), &[(key(2, "b"), "b")]).await;
         assert!(copy(from.as_ref(), &to, 1).await.unwrap_err().to_string().contains("of another store"));
         assert_eq!(reset(to.as_ref()).await.unwrap(), 1);
@@ -312,5 +336,20 @@ mod tests {
     async fn a_source_without_a_seal_is_none() {
         let error = copy(empty().as_ref(), &empty(), 1).await.unwrap_err();
         assert_eq!(error.to_string(), "the source is not initialized");
+    }
+
+    #[tokio::test]
+    async fn a_source_that_no_server_of_this_version_reads_is_refused() {
+        for (name, value, text) in [
+            ("seal-config", "{\"shares\":1}", "written by an earlier version of Strongroom"),
+            (BOOTSTRAP_RECORD, "{\"version\":2}", "its bootstrap record is of version 2"),
+            (BOOTSTRAP_RECORD, "{", "the bootstrap record is malformed"),
+        ] {
+            let (from, to) = (empty(), empty());
+            put(from.as_ref(), &[(bootstrap_key(name).into(), value)]).await;
+            let error = copy(from.as_ref(), &to, 1).await.unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+            assert!(everything(&to).await.is_empty());
+        }
     }
 }

@@ -50,7 +50,7 @@ pub(crate) async fn on_raft() -> (Server, Arc<RaftStore>, TempDir) {
         String::new(),
     ));
     server.begin(1, 1).await;
-    server.core.offer_share(server.shares[0].clone()).await.unwrap();
+    server.core.offer_key_part(server.shares[0].clone()).await.unwrap();
     (server, store, directory)
 }
 

@@ -7,11 +7,11 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
 /// ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 27] = [
+const ARROWS: [(&str, &[&str]); 30] = [
     ("wipe", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
-    ("seal", &[]),
+    ("shamir", &[]),
     ("wire", &["stdx"]),
     ("policy", &["hcl", "stdx"]),
     ("config", &["hcl", "stdx"]),
@@ -22,9 +22,13 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ("postgresql", &["shared", "storage", "stdx"]),
     ("etcd", &["shared", "storage", "stdx"]),
     ("barrier", &["storage", "stdx"]),
+    ("seal", &["stdx"]),
+    // The one seal that knows of shares.
+    ("seal-shamir", &["barrier", "seal", "shamir", "stdx"]),
     ("snapshot", &["stdx"]),
     ("cluster", &["raft", "stdx"]),
     ("engine-api", &["barrier", "storage", "stdx", "wire"]),
+    ("jobs", &["stdx"]),
     (
         "core",
         &[
@@ -33,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
             "cluster",
             "engine-api",
             "hcl",
+            "jobs",
             "policy",
             "raft",
             "seal",
@@ -42,7 +47,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
             "wire",
         ],
     ),
-    ("token", &["core", "engine-api", "policy"]),
+    ("token", &["barrier", "core", "engine-api", "policy"]),
     ("sys", &["barrier", "core", "engine-api", "policy", "raft", "stdx", "storage"]),
     ("http", &["cluster", "core", "engine-api", "raft", "stdx"]),
     ("client", &["stdx"]),
@@ -58,6 +63,9 @@ const EVERYTHING: &[&str] = &["*"];
 
 /// What engines and auth methods may name, unless [`ARROWS`] has them as a part of the server.
 const OF_ENGINES: &[&str] = &["engine-api"];
+
+/// What seals may name, unless [`ARROWS`] has them.
+const OF_SEALS: &[&str] = &["barrier", "seal", "stdx"];
 
 /// Libraries that belong to the crates named.
 const FENCES: [(&str, &[&str]); 11] = [
@@ -75,7 +83,7 @@ const FENCES: [(&str, &[&str]); 11] = [
 ];
 
 /// Crates that only compute.
-const PURE: [&str; 5] = ["config", "hcl", "policy", "seal", "wire"];
+const PURE: [&str; 5] = ["config", "hcl", "policy", "shamir", "wire"];
 
 /// What has no place in a crate that only computes.
 const IMPURE: [&str; 9] =
@@ -111,7 +119,8 @@ fn of_package(package: &Package, root: &Path, report: &mut Report) {
         if let Some(other) = short(&dependency.name) {
             let fits = allowed == EVERYTHING
                 || allowed.contains(&other)
-                || (dependency.is_for_tests() && (other == name || reaches(allowed, other)));
+                || (dependency.is_for_tests()
+                    && (other == name || reaches(allowed, other) || is_seal(name, other)));
             if !fits {
                 let allowed = allowed.join(", ");
                 report.error(format!("{name} names {other}; it may name only: {allowed}"));
@@ -135,7 +144,10 @@ fn of_library(name: &str, library: &str, report: &mut Report) {
 /// What a crate may name; `None` for one that nothing is said of.
 fn allowed(name: &str, folder: &Path) -> Option<&'static [&'static str]> {
     let listed = ARROWS.iter().find(|(crate_name, _)| *crate_name == name).map(|(_, allowed)| *allowed);
-    listed.or_else(|| (folder.starts_with("engines") || folder.starts_with("auth")).then_some(OF_ENGINES))
+    listed.or_else(|| {
+        let of_engines = folder.starts_with("engines") || folder.starts_with("auth");
+        of_engines.then_some(OF_ENGINES).or(folder.starts_with("seals").then_some(OF_SEALS))
+    })
 }
 
 /// Whether `other` is named by one of `names`, directly or not.
@@ -144,6 +156,11 @@ fn reaches(names: &[&str], other: &str) -> bool {
         let next = ARROWS.iter().find(|(listed, _)| listed == name).map_or(&[][..], |(_, next)| next);
         next.contains(&other) || reaches(next, other)
     })
+}
+
+/// A whole server under test needs a seal, which one is all the same to it.
+fn is_seal(name: &str, other: &str) -> bool {
+    other.starts_with("seal-") && (name == "core" || reaches(&[name], "core"))
 }
 
 #[cfg(test)]
@@ -192,6 +209,22 @@ mod tests {
         assert_eq!(found("raft", "raft", &[("strongroom-barrier", None)]).len(), 1);
         assert!(found("barrier", "barrier", &[("strongroom-storage", None)]).is_empty());
         assert!(found("storage", "storage", &[("strongroom-storage", Some("dev"))]).is_empty());
+    }
+
+    #[test]
+    fn shares_are_known_to_one_seal_alone() {
+        let shamir = ("strongroom-shamir", None);
+        assert!(found("seal-shamir", "seals/shamir", &[shamir, ("strongroom-seal", None)]).is_empty());
+        for (name, folder) in
+            [("core", "core"), ("sys", "sys"), ("seal", "seal"), ("seal-static", "seals/static")]
+        {
+            assert_eq!(found(name, folder, &[shamir]).len(), 1, "{name}");
+        }
+        let seal = ("strongroom-seal-shamir", Some("dev"));
+        assert!(found("core", "core", &[seal]).is_empty());
+        assert!(found("sys", "sys", &[seal]).is_empty());
+        assert_eq!(found("core", "core", &[("strongroom-seal-shamir", None)]).len(), 1);
+        assert_eq!(found("raft", "raft", &[seal]).len(), 1);
     }
 
     #[test]

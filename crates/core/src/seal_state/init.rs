@@ -1,0 +1,250 @@
+//! Initialising: the keys of a new cluster, and all that it begins with.
+
+use std::sync::Arc;
+
+use strongroom_barrier::{BOOTSTRAP_RECORD, BarrierError, Keyring, KeyringError, NamespaceId, Txn, wrap_key};
+use strongroom_engine_api::{EngineError, Lifetimes, Secret};
+use strongroom_policy::ROOT_POLICY_NAME;
+use strongroom_seal::{
+    BootstrapRecord, ConfiguredSeal, KeyPart, KeyPartsWanted, RecoveryEntry, RootKey, RootKeyEntry,
+    SealEntry, SealError, Unsealing,
+};
+use strongroom_storage::MIGRATING;
+use zeroize::Zeroizing;
+
+use super::{KEYRING, SealState, TOKEN_SALT, Turn, of_record};
+use crate::Core;
+use crate::mounts::NewMount;
+use crate::policies::write_builtin;
+use crate::tokens::{NewToken, TokenEntry};
+
+/// The wishes for a new cluster.
+#[derive(Default)]
+pub struct InitRequest {
+    /// The key parts to make: of the unseal key, or for recovery where the seals need nobody.
+    pub key_parts: KeyPartsWanted,
+    /// The root token; made up where there is none.
+    pub root_token: Option<String>,
+}
+
+impl InitRequest {
+    /// A cluster with `total` key parts of which `required` unseal it.
+    pub fn key_parts(total: u8, required: u8) -> Self {
+        Self { key_parts: KeyPartsWanted::new(total, required), root_token: None }
+    }
+}
+
+/// The secrets that initialising made; shown once.
+pub struct Initialized {
+    /// The key parts.
+    pub key_parts: Vec<KeyPart>,
+    /// True where the key parts are for recovery, beside seals that unseal by themselves.
+    pub for_recovery: bool,
+    /// The root token.
+    pub root_token: Secret<String>,
+}
+
+/// The reasons why initialising was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// It has been done before.
+    #[error("Vault is already initialized")]
+    AlreadyInitialized,
+    /// The wishes do not go together.
+    #[error("invalid seal configuration: {0}")]
+    Configuration(String),
+    /// A seal failed.
+    #[error(transparent)]
+    Seal(SealError),
+    /// Keys or storage failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl From<BarrierError> for InitError {
+    fn from(error: BarrierError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl From<KeyringError> for InitError {
+    fn from(error: KeyringError) -> Self {
+        BarrierError::from(error).into()
+    }
+}
+
+impl From<strongroom_stdx::EntropyError> for InitError {
+    fn from(error: strongroom_stdx::EntropyError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl From<SealError> for InitError {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Configuration(text) => Self::Configuration(text),
+            other => Self::Seal(other),
+        }
+    }
+}
+
+/// A cluster's keys, of which nothing is stored yet.
+struct NewKeys {
+    record: BootstrapRecord,
+    wrapped_keyring: Vec<u8>,
+    key_parts: Vec<KeyPart>,
+}
+
+impl NewKeys {
+    /// Writes the bootstrap entries.
+    fn write(&self, txn: &Txn) -> Result<(), BarrierError> {
+        txn.put_bootstrap(BOOTSTRAP_RECORD, self.record.encode().map_err(|error| of_record(&error))?);
+        txn.put_bootstrap(KEYRING, self.wrapped_keyring.clone());
+        Ok(())
+    }
+}
+
+impl SealState {
+    /// Refuses storage that is in use.
+    async fn check_new(&self) -> Result<(), InitError> {
+        if self.is_initialized().await? {
+            return Err(InitError::AlreadyInitialized);
+        }
+        let snapshot = self.barrier.store().snapshot().await.map_err(BarrierError::from)?;
+        if snapshot.get(MIGRATING).await.map_err(BarrierError::from)?.is_some() {
+            return Err(InitError::Configuration(
+                "a migration to this storage has not been finished; finish it with \"operator migrate\", or take it back \
+                 with its flag -reset"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Makes a cluster's keys, has every seal wrap the root key, and puts them in place, so that the first entries can be
+    /// written.
+    async fn create(
+        &self,
+        _turn: &Turn<'_>,
+        wanted: KeyPartsWanted,
+        cluster_name: &str,
+    ) -> Result<NewKeys, InitError> {
+        let entropy = &self.environment.entropy;
+        let root_key = RootKey::new(entropy.bytes()?);
+        let salt = Zeroizing::new(entropy.bytes::<32>()?);
+        let cluster_name = match cluster_name {
+            "" => format!("vault-cluster-{:08x}", u32::from_be_bytes(entropy.bytes()?)),
+            name => name.to_owned(),
+        };
+        let wrapped_salt = wrap_key(entropy, root_key.expose(), TOKEN_SALT, &*salt)?;
+        let mut record = BootstrapRecord::new(cluster_name, entropy.uuid()?, wrapped_salt);
+        let key_parts = self.wrap_root_key(&mut record, &root_key, wanted).await?;
+        let keyring = Keyring::generate(entropy, self.environment.clock.now())?;
+        let wrapped_keyring = keyring.wrap(entropy, root_key.expose())?;
+        self.barrier.unseal(keyring);
+        self.set_token_salt(&*salt);
+        Ok(NewKeys { record, wrapped_keyring, key_parts })
+    }
+
+    /// Has every seal wrap the root key. All must: a seal that is only said to be one would be missed when it is needed.
+    async fn wrap_root_key(
+        &self,
+        record: &mut BootstrapRecord,
+        root_key: &RootKey,
+        wanted: KeyPartsWanted,
+    ) -> Result<Vec<KeyPart>, InitError> {
+        let entropy = &self.environment.entropy;
+        let mut key_parts = Vec::new();
+        for ConfiguredSeal { id, priority, disabled, seal } in self.seals.enabled() {
+            seal.health().await?;
+            let wrapped = match seal.unsealing() {
+                Unsealing::Auto(seal) => seal.wrap(root_key).await?,
+                Unsealing::Interactive(seal) => {
+                    let (wrapped, parts) = seal.wrap(root_key, wanted, entropy).await?;
+                    key_parts = parts;
+                    wrapped
+                }
+            };
+            record.root_key.push(RootKeyEntry { seal: id.clone(), blob: wrapped.blob });
+            record.seals.push(SealEntry {
+                id: id.clone(),
+                kind: seal.kind().to_owned(),
+                priority: *priority,
+                disabled: *disabled,
+                parameters: wrapped.parameters,
+            });
+        }
+        if let Some(recovery) = self.seals.recovery().filter(|_| self.unseals_by_itself())
+            && let Unsealing::Interactive(seal) = recovery.unsealing()
+        {
+            let (wrapped, parts) = seal.wrap(root_key, wanted, entropy).await?;
+            key_parts = parts;
+            record.recovery = Some(RecoveryEntry {
+                kind: recovery.kind().to_owned(),
+                parameters: wrapped.parameters,
+                blob: wrapped.blob,
+            });
+        }
+        Ok(key_parts)
+    }
+}
+
+impl Core {
+    /// Makes keys, the first mounts, the built-in policies and a root token. Leaves the barrier sealed.
+    ///
+    /// # Errors
+    ///
+    /// [`InitError`]; storage is as it was then.
+    pub async fn initialize(self: &Arc<Self>, request: InitRequest) -> Result<Initialized, InitError> {
+        let state = &self.seal_state;
+        let turn = state.turn().await;
+        state.check_new().await?;
+        self.barrier.store().begin().await.map_err(BarrierError::from)?;
+        let written = async {
+            let keys = state.create(&turn, request.key_parts, &self.settings.cluster_name).await?;
+            let root_token = self.write_first(&keys, request.root_token).await?;
+            let NewKeys { key_parts, record, .. } = keys;
+            Ok(Initialized { key_parts, for_recovery: record.recovery.is_some(), root_token })
+        }
+        .await;
+        self.forget_keys(&turn).await;
+        written
+    }
+
+    /// Everything a new cluster begins with, in one commit.
+    async fn write_first(
+        self: &Arc<Self>,
+        keys: &NewKeys,
+        root_token: Option<String>,
+    ) -> Result<Secret<String>, InitError> {
+        let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
+        keys.write(&txn)?;
+        write_builtin(&txn, NamespaceId::ROOT)?;
+        for (path, kind, description) in [
+            ("sys/", "system", "system endpoints used for control, policy and debugging"),
+            ("cubbyhole/", "cubbyhole", "per-token private secret storage"),
+            ("auth/token/", "token", "token based credentials"),
+        ] {
+            let mount = NewMount {
+                kind: kind.to_owned(),
+                description: description.to_owned(),
+                local: kind == "cubbyhole",
+                seal_wrap: kind == "system",
+                ..NewMount::default()
+            };
+            self.add_mount(&txn, path, mount).await?;
+        }
+        let entry = TokenEntry {
+            policies: vec![ROOT_POLICY_NAME.to_owned()],
+            path: "auth/token/root".to_owned(),
+            display_name: "root".to_owned(),
+            ..TokenEntry::default()
+        };
+        let lifetimes =
+            Lifetimes { default: self.settings.default_lease_ttl, max: self.settings.max_lease_ttl };
+        let new = NewToken { entry, id: root_token, without_end: true, ..NewToken::default() };
+        let made = self.make_token(&txn, lifetimes, new).await?;
+        txn.commit().await?;
+        Ok(made.token)
+    }
+}
