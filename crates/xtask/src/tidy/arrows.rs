@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
 /// ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 26] = [
+const ARROWS: [(&str, &[&str]); 27] = [
     ("wipe", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -16,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 26] = [
     ("policy", &["hcl", "stdx"]),
     ("config", &["hcl", "stdx"]),
     ("audit", &["stdx"]),
+    ("outbound", &["stdx"]),
     ("storage", &[]),
     ("raft", &["storage", "stdx"]),
     ("shared", &["storage", "stdx"]),
@@ -61,13 +62,13 @@ const OF_ENGINES: &[&str] = &["engine-api"];
 /// Libraries that belong to the crates named.
 const FENCES: [(&str, &[&str]); 11] = [
     ("anyhow", &["server", "xtask"]),
-    ("hyper", &["client", "cluster", "etcd", "http"]),
+    ("hyper", &["client", "cluster", "etcd", "http", "outbound"]),
     ("imbl", &["storage"]),
     ("mimalloc", &["wipe"]),
     ("openraft", &["raft"]),
     ("redb", &["raft"]),
-    ("rustls", &["client", "cluster", "etcd", "postgresql", "server"]),
-    ("tokio-rustls", &["client", "cluster", "etcd", "server"]),
+    ("rustls", &["client", "cluster", "etcd", "outbound", "postgresql", "server"]),
+    ("tokio-rustls", &["client", "cluster", "etcd", "outbound", "server"]),
     ("tokio-postgres", &["postgresql"]),
     ("tokio-postgres-rustls", &["postgresql"]),
     ("tracing-subscriber", &["server"]),
