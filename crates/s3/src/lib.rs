@@ -20,8 +20,8 @@ mod url;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use strongroom_client::{Proxy, Tls, Transport};
 use strongroom_core::{Bucket, Credentials, ObjectStore};
+use strongroom_outbound::{Outbound, Proxies, Settings};
 use strongroom_stdx::{Clock, Entropy, PipeReader, Secret};
 
 use request::Session;
@@ -33,7 +33,7 @@ const NO_CREDENTIALS: &str = "no credentials: set aws_access_key_id and aws_secr
 
 /// Speaks S3 to whatever servers buckets are on.
 pub struct S3 {
-    transport: Transport,
+    outbound: Outbound,
     /// Who asks where a bucket does not say it.
     from_environment: Option<Credentials>,
     clock: Clock,
@@ -53,8 +53,9 @@ impl S3 {
             secret_access_key: Secret::new(key),
             session_token: given("AWS_SESSION_TOKEN").map(Secret::new),
         });
-        let transport = Transport::new(Tls::default(), &Proxy::from_env(&lookup));
-        Self { transport, from_environment, clock, entropy, pause: Duration::from_millis(500) }
+        let proxies = Proxies::from_env(&lookup);
+        let outbound = Outbound::new(Settings { proxies, clock: clock.clone(), ..Settings::default() });
+        Self { outbound, from_environment, clock, entropy, pause: Duration::from_millis(500) }
     }
 
     fn session<'s>(&'s self, bucket: &'s Bucket) -> Result<Session<'s>, String> {

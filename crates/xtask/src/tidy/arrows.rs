@@ -20,8 +20,8 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ("storage", &[]),
     ("raft", &["storage", "stdx"]),
     ("shared", &["storage", "stdx"]),
-    ("postgresql", &["shared", "storage", "stdx"]),
-    ("etcd", &["shared", "storage", "stdx"]),
+    ("postgresql", &["outbound", "shared", "storage", "stdx"]),
+    ("etcd", &["outbound", "shared", "storage", "stdx"]),
     ("barrier", &["storage", "stdx"]),
     ("snapshot", &["stdx"]),
     ("cluster", &["raft", "stdx"]),
@@ -46,8 +46,8 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ("token", &["core", "engine-api", "policy"]),
     ("sys", &["barrier", "core", "engine-api", "policy", "raft", "stdx", "storage"]),
     ("http", &["cluster", "core", "engine-api", "raft", "stdx"]),
-    ("client", &["stdx"]),
-    ("s3", &["client", "core", "stdx"]),
+    ("client", &["outbound", "stdx"]),
+    ("s3", &["core", "outbound", "stdx"]),
     ("cli", &["client", "hcl", "snapshot", "stdx"]),
     ("xtask", &[]),
     ("server", EVERYTHING),
@@ -60,15 +60,16 @@ const EVERYTHING: &[&str] = &["*"];
 const OF_ENGINES: &[&str] = &["engine-api"];
 
 /// Libraries that belong to the crates named.
-const FENCES: [(&str, &[&str]); 11] = [
+const FENCES: [(&str, &[&str]); 12] = [
     ("anyhow", &["server", "xtask"]),
-    ("hyper", &["client", "cluster", "etcd", "http", "outbound"]),
+    ("hyper", &["cluster", "http", "outbound"]),
     ("imbl", &["storage"]),
     ("mimalloc", &["wipe"]),
     ("openraft", &["raft"]),
     ("redb", &["raft"]),
-    ("rustls", &["client", "cluster", "etcd", "outbound", "postgresql", "server"]),
-    ("tokio-rustls", &["client", "cluster", "etcd", "outbound", "server"]),
+    ("rustls", &["cluster", "outbound", "server"]),
+    ("rustls-native-certs", &["outbound"]),
+    ("tokio-rustls", &["cluster", "outbound", "server"]),
     ("tokio-postgres", &["postgresql"]),
     ("tokio-postgres-rustls", &["postgresql"]),
     ("tracing-subscriber", &["server"]),
