@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use strongroom_core::{Bucket, Credentials, ObjectStore};
-use strongroom_outbound::{Outbound, Proxies, Settings};
+use strongroom_outbound::Outbound;
 use strongroom_stdx::{Clock, Entropy, PipeReader, Secret};
 
 use request::Session;
@@ -43,9 +43,14 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// One that knows what the environment says: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`,
-    /// and the usual `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. `lookup` answers for one variable.
-    pub fn new(lookup: impl Fn(&str) -> Option<String>, clock: Clock, entropy: Entropy) -> Self {
+    /// One that knows what the environment says: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
+    /// `lookup` answers for one variable.
+    pub fn new(
+        outbound: Outbound,
+        lookup: impl Fn(&str) -> Option<String>,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Self {
         let given = |name| lookup(name).filter(|value| !value.is_empty());
         let named = given("AWS_ACCESS_KEY_ID").zip(given("AWS_SECRET_ACCESS_KEY"));
         let from_environment = named.map(|(access_key_id, key)| Credentials {
@@ -53,8 +58,6 @@ impl S3 {
             secret_access_key: Secret::new(key),
             session_token: given("AWS_SESSION_TOKEN").map(Secret::new),
         });
-        let proxies = Proxies::from_env(&lookup);
-        let outbound = Outbound::new(Settings { proxies, clock: clock.clone(), ..Settings::default() });
         Self { outbound, from_environment, clock, entropy, pause: Duration::from_millis(500) }
     }
 
