@@ -5,18 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use serde::Serialize;
+use strongroom_outbound::{Body, Incoming, Outbound};
 use strongroom_stdx::{Entropy, Secret, format_duration};
 
 use crate::config::Config;
-use crate::connect::Connector;
+use crate::connect;
 use crate::error::{ConfigError, Error};
 use crate::rate::Limiter;
 use crate::reply::Reply;
 use crate::request::{Payload, Request};
 use crate::response::Response;
-use crate::transport::{Body, Transport};
 use crate::{Address, Retry};
 
 /// A client of one server. Cheap to clone; clones share connections, rate limit and settings.
@@ -24,7 +23,7 @@ use crate::{Address, Retry};
 pub struct Client {
     config: Arc<Config>,
     address: Arc<Address>,
-    transport: Transport,
+    outbound: Outbound,
     limiter: Option<Arc<Limiter>>,
     entropy: Entropy,
 }
@@ -43,12 +42,12 @@ impl Client {
     /// Makes a client. Nothing is connected yet; certificates are read now.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let address = Address::parse(&config.address)?;
-        let connector = Connector::new(&config, &address)?;
+        let outbound = connect::outbound(&config, &address)?;
         let limiter = config.rate_limit.map(|limit| Arc::new(Limiter::new(limit)));
         Ok(Self {
             config: Arc::new(config),
             address: Arc::new(address),
-            transport: Transport::over(connector),
+            outbound,
             limiter,
             entropy: Entropy::system(),
         })
@@ -184,7 +183,7 @@ impl Client {
         *request.method_mut() = prepared.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = prepared.headers.clone();
-        self.transport.send(request).await.map_err(failed)
+        self.outbound.send(request).await.map_err(|error| failed(error.reason().to_string()))
     }
 
     /// Where a redirect leads, if it is one to follow.

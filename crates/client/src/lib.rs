@@ -31,7 +31,6 @@ mod response;
 mod retry;
 mod srv;
 mod tls;
-mod transport;
 
 pub use address::Address;
 pub use client::{Client, Prepared};
@@ -41,7 +40,6 @@ pub use reply::{Auth, Reply, WrapInfo};
 pub use request::{Payload, Request};
 pub use response::Response;
 pub use retry::Retry;
-pub use transport::{Body, Transport};
 
 #[cfg(test)]
 mod tests;

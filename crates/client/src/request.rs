@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use http_body_util::combinators::UnsyncBoxBody;
 use serde::Serialize;
+use strongroom_outbound::Body;
 
 use crate::error::Error;
 
@@ -16,7 +16,7 @@ pub enum Payload {
     /// Bytes, of JSON unless a header says otherwise. Can be sent again.
     Bytes(Bytes),
     /// A body that is produced while it is sent, so that it is sent once and never retried.
-    Stream(UnsyncBoxBody<Bytes, std::io::Error>),
+    Stream(Body),
 }
 
 /// A request: method, API path and what goes with it.

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
+use strongroom_outbound::Incoming;
 use zeroize::Zeroizing;
 
 use crate::client::Prepared;

@@ -251,24 +251,7 @@ async fn tunnels_and_forwards_through_a_proxy() {
 async fn verifies_the_server() {
     let made = rcgen::generate_simple_self_signed(vec!["vault.example".to_owned()]).unwrap();
     let key = rustls_key(&made.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let server = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("https://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            if let Ok(stream) = acceptor.accept(stream).await {
-                serve(stream, &Script::default(), "200 OK\n\n{\"data\":{}}").await;
-            }
-        }
-    });
+    let address = secured(made.cert.der().clone(), key).await;
     let with = |tls: Tls| {
         let retry = Retry { max: 0, ..Retry::default() };
         Client::new(Config { tls, retry, ..config(&address) }).unwrap()
@@ -282,6 +265,73 @@ async fn verifies_the_server() {
     let wrong_name = Tls { ca_bytes, ..Tls::default() };
     assert!(with(wrong_name).read("a").await.unwrap_err().to_string().contains("tls: "));
     assert!(with(Tls::default()).read("a").await.unwrap_err().to_string().contains("tls: "));
+}
+
+/// What `openssl req -x509` makes is an authority by its constraints and shown by a server all the same.
+#[tokio::test]
+async fn believes_a_self_signed_certificate_that_it_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=vault"]);
+    openssl.args(["-addext", "subjectAltName=IP:127.0.0.1"]);
+    openssl.arg("-keyout").arg(path("key.pem")).arg("-out").arg(path("cert.pem"));
+    let Ok(made) = openssl.output() else {
+        eprintln!("skipped: there is no openssl");
+        return;
+    };
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let cert = strongroom_outbound::tls::pem::certificates_in_file(&path("cert.pem")).unwrap().remove(0);
+    let key = strongroom_outbound::tls::pem::private_key_in_file(&path("key.pem")).unwrap();
+    let address = secured(cert, key).await;
+    let by_path = Tls { ca_path: Some(folder.path().join("trusted")), ..Tls::default() };
+    std::fs::create_dir(path("trusted")).unwrap();
+    std::fs::copy(path("cert.pem"), path("trusted/vault.crt")).unwrap();
+    let by_bytes = Tls { ca_bytes: Some(std::fs::read(path("cert.pem")).unwrap()), ..Tls::default() };
+    for tls in [Tls { ca_cert: Some(path("cert.pem")), ..Tls::default() }, by_path, by_bytes] {
+        let client = Client::new(Config { tls, ..config(&address) }).unwrap();
+        assert!(client.read("a").await.unwrap().is_some());
+    }
+    let retry = Retry { max: 0, ..Retry::default() };
+    let error = Client::new(Config { retry, ..config(&address) }).unwrap().read("a").await.unwrap_err();
+    assert!(error.to_string().contains("tls: invalid peer certificate"), "{error}");
+}
+
+/// The token of a client on the server's own machine is not for a proxy to see.
+#[tokio::test]
+async fn this_machine_is_reached_without_a_proxy() {
+    let proxy = fake(&["200 OK\n\n{}"]).await;
+    let server = fake(&["200 OK\n\n{\"data\":{}}"]).await;
+    let mut config = config(&server.address);
+    config.proxy.http = Some(proxy.address.clone());
+    assert!(Client::new(config).unwrap().read("a").await.unwrap().is_some());
+    assert_eq!((server.asked().len(), proxy.asked().len()), (1, 0));
+}
+
+/// A server that shows a certificate; answers its address.
+async fn secured(
+    cert: rustls_pki_types::CertificateDer<'static>,
+    key: rustls_pki_types::PrivateKeyDer<'static>,
+) -> String {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            if let Ok(stream) = acceptor.accept(stream).await {
+                serve(stream, &Script::default(), "200 OK\n\n{\"data\":{}}").await;
+            }
+        }
+    });
+    address
 }
 
 fn rustls_key(der: &[u8]) -> rustls_pki_types::PrivateKeyDer<'static> {

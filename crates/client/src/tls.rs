@@ -1,155 +1,85 @@
-//! Builds the TLS settings of a client: whom it trusts and what it presents.
+//! Reads what the settings name: whom to trust and what to present.
 
-use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use strongroom_outbound::tls::pem::{self, PemError};
+use strongroom_outbound::{Identity, TlsError, TlsSettings, Trust};
 
 use crate::config::Tls;
 use crate::error::ConfigError;
 
-/// Builds the settings of a TLS client. Trusted are, in this order: `ca_bytes`, `ca_cert`, `ca_path`, else what the
-/// operating system trusts.
-pub(crate) fn client_config(tls: &Tls) -> Result<ClientConfig, ConfigError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(refused)?;
-    let builder = if tls.skip_verify {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-    } else {
-        builder.with_root_certificates(roots(tls)?)
-    };
-    let mut config = match (&tls.client_cert, &tls.client_key) {
-        _ if let Some((chain, key)) = &tls.client_pem => {
-            let unfit = |error: &dyn std::fmt::Display| ConfigError::Tls(error.to_string());
-            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
-            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes());
-            let (chain, key) = (chain.map_err(|error| unfit(&error))?, key.map_err(|error| unfit(&error))?);
-            builder.with_client_auth_cert(chain, key).map_err(refused)?
-        }
+impl From<TlsError> for ConfigError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error.to_string())
+    }
+}
+
+/// Reads the files of the settings. Trusted are, in this order: `ca_bytes`, `ca_cert`, `ca_path`, else what the operating
+/// system trusts.
+pub(crate) fn settings(tls: &Tls) -> Result<TlsSettings, ConfigError> {
+    let trust = if tls.skip_verify { Trust::Anyone } else { trust(tls)? };
+    Ok(TlsSettings {
+        trust,
+        identity: identity(tls)?,
+        server_name: tls.server_name.clone(),
+        ..TlsSettings::default()
+    })
+}
+
+fn identity(tls: &Tls) -> Result<Option<Identity>, ConfigError> {
+    if let Some((chain, key)) = &tls.client_pem {
+        let unfit = |error: PemError| ConfigError::Tls(error.to_string());
+        let chain = pem::certificates(chain).map_err(unfit)?;
+        let key = pem::private_key(key.expose().as_bytes()).map_err(unfit)?;
+        return Ok(Some(Identity { chain, key }));
+    }
+    match (&tls.client_cert, &tls.client_key) {
         (Some(cert), Some(key)) => {
-            let chain = certificates("client cert", cert)?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| file("client key", key, &error))?;
-            builder.with_client_auth_cert(chain, key).map_err(refused)?
+            let chain = pem::certificates_in_file(cert).map_err(|error| file("client cert", cert, &error))?;
+            let key = pem::private_key_in_file(key).map_err(|error| file("client key", key, &error))?;
+            Ok(Some(Identity { chain, key }))
         }
-        (None, None) => builder.with_no_client_auth(),
-        _ => return Err(ConfigError::HalfIdentity),
-    };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+        (None, None) => Ok(None),
+        _ => Err(ConfigError::HalfIdentity),
+    }
 }
 
-/// The name to verify the server by: the configured one, else the host.
-pub(crate) fn server_name(tls: &Tls, host: &str) -> Result<ServerName<'static>, ConfigError> {
-    let name = tls.server_name.as_deref().unwrap_or(host);
-    ServerName::try_from(name.to_owned())
-        .map_err(|error| ConfigError::Tls(format!("server name {name:?}: {error}")))
-}
-
-fn roots(tls: &Tls) -> Result<RootCertStore, ConfigError> {
-    let mut store = RootCertStore::empty();
-    if let Some(pem) = &tls.ca_bytes {
-        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-        let found = found.map_err(|error| ConfigError::Tls(format!("Error loading CA File: {error}")))?;
-        if found.is_empty() {
-            return Err(ConfigError::Tls("Error appending CA: Couldn't parse PEM".to_owned()));
-        }
-        for certificate in found {
-            store.add(certificate).map_err(refused)?;
-        }
+fn trust(tls: &Tls) -> Result<Trust, ConfigError> {
+    let found = if let Some(text) = &tls.ca_bytes {
+        pem::certificates(text).map_err(|error| {
+            let nothing = "Error appending CA: Couldn't parse PEM";
+            ConfigError::Tls(match error {
+                PemError::Nothing { .. } => nothing.to_owned(),
+                error @ PemError::Unreadable { .. } => format!("Error loading CA File: {error}"),
+            })
+        })?
     } else if let Some(path) = &tls.ca_cert {
-        for certificate in certificates("CA File", path)? {
-            store.add(certificate).map_err(refused)?;
-        }
+        pem::certificates_in_file(path).map_err(|error| file("CA File", path, &error))?
     } else if let Some(directory) = &tls.ca_path {
-        let entries = fs::read_dir(directory).map_err(|error| file("CA Path", directory, &error))?;
-        for entry in entries {
-            let path = entry.map_err(|error| file("CA Path", directory, &error))?.path();
-            if path.is_file() {
-                for certificate in certificates("CA File", &path)? {
-                    store.add(certificate).map_err(refused)?;
-                }
-            }
-        }
+        pem::certificates_in_directory(directory).map_err(|error| match error.path() {
+            Some(path) if path != directory => file("CA File", path, &error),
+            _ => file("CA Path", directory, &error),
+        })?
     } else {
-        // Some of a system's certificates may be malformed; the rest still counts.
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
-    Ok(store)
+        return Ok(Trust::System);
+    };
+    Ok(Trust::Only(found))
 }
 
-fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let found: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).map_err(|error| file(what, path, &error))?.collect();
-    let found = found.map_err(|error| file(what, path, &error))?;
-    if found.is_empty() {
-        return Err(file(what, path, &"no certificate found"));
-    }
-    Ok(found)
-}
-
-fn file(what: &'static str, path: &Path, reason: &dyn std::fmt::Display) -> ConfigError {
+fn file(what: &'static str, path: &Path, error: &PemError) -> ConfigError {
     // An I/O error prints "(os error 2)" behind its text; what is left reads as Vault prints it.
-    let text = reason.to_string();
+    let text = error.reason();
     let text = text.split(" (os error").next().unwrap_or_default();
-    let text = text.strip_prefix("I/O error: ").unwrap_or(text);
     let mut letters = text.chars();
     let reason =
         letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect());
     ConfigError::File { what, path: path.to_owned(), reason }
 }
 
-fn refused(error: impl std::fmt::Display) -> ConfigError {
-    ConfigError::Tls(error.to_string())
-}
-
-/// Accepts any certificate whose key the server holds: what `VAULT_SKIP_VERIFY` asks for.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn pem() -> (String, String) {
@@ -157,17 +87,27 @@ mod tests {
         (made.cert.pem(), made.signing_key.serialize_pem())
     }
 
+    fn trusted(tls: &Tls) -> usize {
+        match settings(tls).unwrap().trust {
+            Trust::Only(found) => found.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn a_missing_file_is_named() {
         let tls = Tls { ca_cert: Some("/nope".into()), ..Tls::default() };
-        let error = client_config(&tls).unwrap_err().to_string();
+        let error = settings(&tls).unwrap_err().to_string();
         assert_eq!(error, "Error loading CA File: open /nope: no such file or directory");
+        let tls = Tls { ca_path: Some("/nope".into()), ..Tls::default() };
+        let error = settings(&tls).unwrap_err().to_string();
+        assert_eq!(error, "Error loading CA Path: open /nope: no such file or directory");
     }
 
     #[test]
     fn half_an_identity_is_refused() {
         let tls = Tls { client_cert: Some("/nope".into()), ..Tls::default() };
-        assert!(matches!(client_config(&tls), Err(ConfigError::HalfIdentity)));
+        assert!(matches!(settings(&tls), Err(ConfigError::HalfIdentity)));
     }
 
     #[test]
@@ -176,9 +116,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("cert.pem"), &cert).unwrap();
         let by_bytes = Tls { ca_bytes: Some(cert.clone().into_bytes()), ..Tls::default() };
-        assert_eq!(roots(&by_bytes).unwrap().len(), 1);
+        assert_eq!(trusted(&by_bytes), 1);
         let by_path = Tls { ca_path: Some(folder.path().to_owned()), ..Tls::default() };
-        assert_eq!(roots(&by_path).unwrap().len(), 1);
+        assert_eq!(trusted(&by_path), 1);
         fs::write(folder.path().join("key.pem"), key).unwrap();
         let identity = Tls {
             ca_cert: Some(folder.path().join("cert.pem")),
@@ -186,20 +126,24 @@ mod tests {
             client_key: Some(folder.path().join("key.pem")),
             ..Tls::default()
         };
-        assert!(client_config(&identity).unwrap().client_auth_cert_resolver.has_certs());
+        let read = settings(&identity).unwrap();
+        assert_eq!(read.identity.as_ref().unwrap().chain.len(), 1);
+        strongroom_outbound::Tls::new(read).unwrap();
     }
 
     #[test]
     fn text_that_is_no_certificate_is_refused() {
         let tls = Tls { ca_bytes: Some(b"hello".to_vec()), ..Tls::default() };
-        assert!(roots(&tls).is_err());
+        let error = settings(&tls).unwrap_err().to_string();
+        assert_eq!(error, "Error appending CA: Couldn't parse PEM");
     }
 
     #[test]
     fn the_server_name_goes_before_the_host() {
+        let made = |tls: &Tls| strongroom_outbound::Tls::lazy(settings(tls).unwrap());
         let tls = Tls { server_name: Some("vault.example".to_owned()), ..Tls::default() };
-        assert_eq!(server_name(&tls, "10.0.0.1").unwrap().to_str(), "vault.example");
-        assert_eq!(server_name(&Tls::default(), "::1").unwrap().to_str(), "::1");
-        assert!(server_name(&Tls::default(), "a b").is_err());
+        assert_eq!(made(&tls).server_name("10.0.0.1").unwrap().to_str(), "vault.example");
+        assert_eq!(made(&Tls::default()).server_name("::1").unwrap().to_str(), "::1");
+        assert!(made(&Tls::default()).server_name("a b").is_err());
     }
 }

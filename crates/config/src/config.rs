@@ -9,7 +9,9 @@ use std::time::Duration;
 use strongroom_stdx::Secret;
 
 use crate::fields::Fields;
-use crate::{ConfigError, Listener, Place, Storage, Telemetry, UserLockout, convert, keys, lockout};
+use crate::{
+    ConfigError, Listener, Outbound, Place, Storage, Telemetry, UserLockout, convert, keys, lockout,
+};
 
 /// The configuration of a server.
 #[derive(Clone, Debug)]
@@ -75,6 +77,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Whether a more specific rule can grant what another one denies.
     pub policy_deny: PolicyDeny,
+    /// Where the server may connect to on behalf of whoever configures it over its API.
+    pub outbound: Outbound,
     /// When failed logins lock a user out, by the type of the auth method; `all` for those not named.
     pub user_lockout: BTreeMap<String, UserLockout>,
     /// `VAULT_DISABLE_USER_LOCKOUT`: nobody is locked out, whatever else is configured.
@@ -242,6 +246,7 @@ impl Config {
             enable_response_header_raft_node_id: fields.switch("enable_response_header_raft_node_id")?,
             telemetry: fields.block("telemetry")?.map(Telemetry::read).transpose()?.unwrap_or_default(),
             policy_deny: fields.choice("policy_deny", &POLICY_DENY)?.unwrap_or_default(),
+            outbound: Outbound::read(&mut fields)?,
             user_lockout: lockout::read(&mut fields)?,
             user_lockout_disabled: false,
         };

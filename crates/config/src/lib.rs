@@ -25,6 +25,7 @@ pub mod keys;
 mod listener;
 mod lockout;
 mod migration;
+mod outbound;
 mod postgresql;
 mod sanitized;
 mod source;
@@ -43,6 +44,7 @@ pub use listener::{
 };
 pub use lockout::UserLockout;
 pub use migration::Migration;
+pub use outbound::Outbound;
 pub use postgresql::Postgresql;
 pub use source::{Loaded, Source, load, parse};
 pub use storage::{Join, JoinTls, Pem, Raft, RetryJoin, Storage};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::fields::Fields;
-use crate::{Address, ConfigError, ResponseHeaders, Tls, convert, keys};
+use crate::{Address, ConfigError, ResponseHeaders, Tls, convert, keys, outbound};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -289,9 +289,7 @@ impl JsonLimits {
 
 impl ForwardedFor {
     fn read(fields: &mut Fields<'_>) -> Result<Option<ForwardedFor>, ConfigError> {
-        let authorized_addrs = fields.read("x_forwarded_for_authorized_addrs", |value| {
-            convert::list(value)?.iter().map(|text| network(text)).collect::<Result<Vec<_>, _>>()
-        })?;
+        let authorized_addrs = fields.read("x_forwarded_for_authorized_addrs", outbound::networks)?;
         let options = ForwardedFor {
             authorized_addrs: authorized_addrs.unwrap_or_default(),
             hop_skips: fields.integer("x_forwarded_for_hop_skips", 0..=1000)?.unwrap_or(0),
@@ -301,12 +299,6 @@ impl ForwardedFor {
         // Without a trusted proxy anyone could send the header: then it must not count.
         Ok(Some(options).filter(|options| !options.authorized_addrs.is_empty()))
     }
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    let address = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
-    let network = text.parse::<IpNet>().ok().or_else(address);
-    network.ok_or_else(|| format!("must be IP addresses or networks such as \"10.0.0.0/8\", not {text:?}"))
 }
 
 impl Unauthenticated {

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use strongroom_outbound::{Outbound, Tls};
 use strongroom_stdx::Secret;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::connection::{Answer, Connections};
+use crate::connection::{self, Answer, Member};
 use crate::endpoint::Endpoint;
 use crate::error::CallError;
 use crate::wire::{
@@ -56,9 +57,9 @@ impl Session {
         }
     }
 
-    fn token(&self) -> Option<&str> {
+    fn token(&self) -> Option<&Secret<String>> {
         match self {
-            Session::Token(token) => Some(token.expose()),
+            Session::Token(token) => Some(token),
             Session::New | Session::Anonymous => None,
         }
     }
@@ -67,8 +68,9 @@ impl Session {
 /// A client of etcd.
 pub(crate) struct Client {
     /// For members whose addresses are `https`: all or none.
-    tls: Option<Arc<rustls::ClientConfig>>,
-    members: RwLock<Vec<Arc<Connections>>>,
+    tls: Option<Tls>,
+    outbound: Outbound,
+    members: RwLock<Vec<Arc<Member>>>,
     /// Who answered last.
     current: AtomicUsize,
     login: Option<Login>,
@@ -83,14 +85,16 @@ impl Client {
         options.check()?;
         let endpoints = options.parsed_endpoints()?;
         let secured = endpoints.iter().any(|endpoint| endpoint.https);
-        let tls = if secured { Some(Arc::new(tls::client_config(&options.tls)?)) } else { None };
+        let tls = if secured { Some(tls::read(&options.tls)?) } else { None };
+        let outbound = connection::outbound(tls.as_ref());
         let members = endpoints
             .into_iter()
-            .map(|endpoint| Connections::new(endpoint, tls.as_ref()).map(Arc::new))
+            .map(|endpoint| Member::new(endpoint, outbound.clone(), tls.as_ref()).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()
             .map_err(OpenError::Options)?;
         Ok(Self {
             tls,
+            outbound,
             members: RwLock::new(members),
             current: AtomicUsize::new(0),
             login: options.login.clone(),
@@ -149,8 +153,8 @@ impl Client {
                 (&member.endpoint.host, member.endpoint.port) == (&endpoint.host, endpoint.port)
             });
             if fits && !known {
-                match Connections::new(endpoint, self.tls.as_ref()) {
-                    Ok(connections) => members.push(Arc::new(connections)),
+                match Member::new(endpoint, self.outbound.clone(), self.tls.as_ref()) {
+                    Ok(member) => members.push(Arc::new(member)),
                     Err(error) => tracing::warn!(error, "a member of etcd cannot be used"),
                 }
             }
@@ -160,9 +164,7 @@ impl Client {
 
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        for member in self.members.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            member.clear();
-        }
+        self.outbound.close_idle();
     }
 
     async fn call<T: DeserializeOwned>(
@@ -286,7 +288,7 @@ fn share(until: Instant, members: usize) -> Instant {
     now.checked_add(each.max(PATIENCE)).map_or(until, |at| at.min(until))
 }
 
-fn read<T: DeserializeOwned>(answer: &Answer, member: &Connections) -> Result<T, CallError> {
+fn read<T: DeserializeOwned>(answer: &Answer, member: &Member) -> Result<T, CallError> {
     let at = &member.endpoint;
     if answer.status == StatusCode::OK {
         return serde_json::from_slice(&answer.body)

@@ -6,7 +6,7 @@ pub(crate) struct Endpoint {
     pub(crate) https: bool,
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// Host and port as they stand in the `Host` header.
+    /// Host and port as they were written.
     pub(crate) authority: String,
 }
 
@@ -36,6 +36,13 @@ impl Endpoint {
             Some(port) if !host.is_empty() => Ok(Self { https, host, port, authority: authority.to_owned() }),
             _ => Err(wrong("host and port are expected")),
         }
+    }
+
+    /// The full URL of a path.
+    pub(crate) fn url(&self, path: &str) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        format!("{scheme}://{host}:{}{path}", self.port)
     }
 
     /// Whether it is reached from this machine alone.
@@ -69,6 +76,9 @@ mod tests {
         assert_eq!(read("http://localhost:2379"), (false, "localhost".to_owned(), 2379));
         assert_eq!(read(" https://[::1]:1/ "), (true, "::1".to_owned(), 1));
         assert_eq!(read("https://etcd.example"), (true, "etcd.example".to_owned(), 2379));
+        let url = |url: &str| Endpoint::parse(url).unwrap().url("/v3");
+        assert_eq!(url("https://[::1]/"), "https://[::1]:2379/v3");
+        assert_eq!(url("http://a:1"), "http://a:1/v3");
     }
 
     #[test]

@@ -20,8 +20,8 @@ mod url;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use strongroom_client::{Proxy, Tls, Transport};
 use strongroom_core::{Bucket, Credentials, ObjectStore};
+use strongroom_outbound::Outbound;
 use strongroom_stdx::{Clock, Entropy, PipeReader, Secret};
 
 use request::Session;
@@ -33,7 +33,7 @@ const NO_CREDENTIALS: &str = "no credentials: set aws_access_key_id and aws_secr
 
 /// Speaks S3 to whatever servers buckets are on.
 pub struct S3 {
-    transport: Transport,
+    outbound: Outbound,
     /// Who asks where a bucket does not say it.
     from_environment: Option<Credentials>,
     clock: Clock,
@@ -43,9 +43,14 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// One that knows what the environment says: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`,
-    /// and the usual `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. `lookup` answers for one variable.
-    pub fn new(lookup: impl Fn(&str) -> Option<String>, clock: Clock, entropy: Entropy) -> Self {
+    /// One that knows what the environment says: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
+    /// `lookup` answers for one variable.
+    pub fn new(
+        outbound: Outbound,
+        lookup: impl Fn(&str) -> Option<String>,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Self {
         let given = |name| lookup(name).filter(|value| !value.is_empty());
         let named = given("AWS_ACCESS_KEY_ID").zip(given("AWS_SECRET_ACCESS_KEY"));
         let from_environment = named.map(|(access_key_id, key)| Credentials {
@@ -53,8 +58,7 @@ impl S3 {
             secret_access_key: Secret::new(key),
             session_token: given("AWS_SESSION_TOKEN").map(Secret::new),
         });
-        let transport = Transport::new(Tls::default(), &Proxy::from_env(&lookup));
-        Self { transport, from_environment, clock, entropy, pause: Duration::from_millis(500) }
+        Self { outbound, from_environment, clock, entropy, pause: Duration::from_millis(500) }
     }
 
     fn session<'s>(&'s self, bucket: &'s Bucket) -> Result<Session<'s>, String> {

@@ -11,8 +11,8 @@ use aws_sigv4::sign::v4::SigningParams;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use strongroom_client::Body;
 use strongroom_core::{Bucket, Credentials};
+use strongroom_outbound::{Body, Error, Reason};
 
 use crate::S3;
 use crate::answers::Complaint;
@@ -83,6 +83,14 @@ impl Failure {
             Self::Refused { complaint, .. } => &complaint.code,
             _ => "",
         }
+    }
+}
+
+/// A request that was not answered; one that may not be sent there will not be sent later either.
+fn failed(what: &str, error: &Error) -> Failure {
+    match error.reason() {
+        Reason::Forbidden(reason) | Reason::Unusable(reason) => Failure::Unmade(format!("{what}: {reason}")),
+        reason => Failure::Unanswered { what: what.to_owned(), reason: reason.to_string() },
     }
 }
 
@@ -174,15 +182,14 @@ impl<'s> Session<'s> {
         let length = request.content.len();
         let patience = request.patience.saturating_add(Duration::from_secs(length / SLOWEST));
         let answered = async {
-            let answer = self.s3.transport.send(sent).await?;
+            let answer = self.s3.outbound.send(sent).await.map_err(|error| failed(&what, &error))?;
             let (head, body) = answer.into_parts();
-            let body =
-                Limited::new(body, LONGEST_ANSWER).collect().await.map_err(|error| error.to_string())?;
-            Ok((head, body.to_bytes()))
+            let body = Limited::new(body, LONGEST_ANSWER).collect().await;
+            Ok((head, body.map_err(|error| unanswered(error.to_string()))?.to_bytes()))
         };
         let answered = tokio::time::timeout(patience, answered).await;
         let (head, body) =
-            answered.unwrap_or_else(|_elapsed| Err("no answer in time".to_owned())).map_err(unanswered)?;
+            answered.unwrap_or_else(|_elapsed| Err(unanswered("no answer in time".to_owned())))?;
         let body = String::from_utf8_lossy(&body).into_owned();
         // Some refusals are thought of only after a good status has been sent.
         match (head.status.is_success(), Complaint::read(&body)) {

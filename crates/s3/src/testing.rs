@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use strongroom_core::{Bucket, Credentials, Encryption};
+use strongroom_outbound::{Outbound, Settings};
 use strongroom_stdx::{Clock, Entropy, Moment, Secret};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,14 +27,18 @@ pub(crate) fn bucket(endpoint: &str) -> Bucket {
     }
 }
 
+pub(crate) fn outbound() -> Outbound {
+    Outbound::new(Settings::default())
+}
+
 pub(crate) fn s3() -> S3 {
     let clock = Clock::system();
-    S3 { pause: Duration::from_millis(1), ..S3::new(|_| None, clock, Entropy::system()) }
+    S3 { pause: Duration::from_millis(1), ..S3::new(outbound(), |_| None, clock, Entropy::system()) }
 }
 
 /// One whose requests are of a moment.
 pub(crate) fn s3_at(moment: Moment) -> S3 {
-    S3::new(|_| None, Clock::stepped(moment), Entropy::system())
+    S3::new(outbound(), |_| None, Clock::stepped(moment), Entropy::system())
 }
 
 /// A request as it arrived.

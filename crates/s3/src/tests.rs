@@ -233,8 +233,12 @@ async fn who_asks_is_said_by_the_bucket_or_else_by_the_environment() {
         "AWS_SECRET_ACCESS_KEY" | "AWS_SESSION_TOKEN" => Some("hunter2".to_owned()),
         _ => None,
     };
-    let s3 =
-        crate::S3::new(environment, strongroom_stdx::Clock::system(), strongroom_stdx::Entropy::system());
+    let s3 = crate::S3::new(
+        crate::testing::outbound(),
+        environment,
+        strongroom_stdx::Clock::system(),
+        strongroom_stdx::Entropy::system(),
+    );
     s3.delete(&nobody, "k").await.unwrap();
     s3.delete(&bucket(&server.endpoint), "k").await.unwrap();
     let sent = server.arrived();
@@ -243,4 +247,15 @@ async fn who_asks_is_said_by_the_bucket_or_else_by_the_environment() {
     assert_eq!(sent[0].header("x-amz-security-token"), "hunter2");
     assert!(sent[1].header("authorization").contains("Credential=AKID/"));
     assert_eq!(sent[1].header("x-amz-security-token"), "");
+}
+
+#[tokio::test]
+async fn a_bucket_where_a_cloud_keeps_credentials_is_refused_at_once() {
+    for endpoint in ["169.254.169.254", "[::ffff:169.254.169.254]:80", "0xa9fea9fe", "0.0.0.0:9000"] {
+        let refused = s3().list(&bucket(endpoint), "").await.unwrap_err();
+        assert!(
+            refused.contains("not permitted") || refused.contains("not accepted"),
+            "{endpoint}: {refused}"
+        );
+    }
 }

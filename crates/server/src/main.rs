@@ -13,6 +13,7 @@ mod logs;
 mod migrate;
 mod node;
 mod options;
+mod outbound;
 mod recover;
 mod start;
 mod store;

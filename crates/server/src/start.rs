@@ -18,6 +18,7 @@ use crate::dev::{self, Development};
 use crate::logs::Logs;
 use crate::node::Node;
 use crate::options::{HELP, Options};
+use crate::outbound::outbound;
 use crate::verify;
 
 /// Runs the server; answers the exit code.
@@ -49,8 +50,9 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
     // What is to be cleared away at the end is not left behind because the end comes early.
     let early =
         development.as_ref().is_some_and(Development::leaves_traces).then(Signals::new).transpose()?;
+    let outbound = outbound(&config, &io.env, &environment.clock);
     let objects: Arc<dyn ObjectStore> =
-        Arc::new(S3::new(&io.env, environment.clock.clone(), environment.entropy.clone()));
+        Arc::new(S3::new(outbound, &io.env, environment.clock.clone(), environment.entropy.clone()));
     let mut nodes = Vec::new();
     let served = async {
         for config in std::iter::once(&config).chain(&others) {

@@ -4,11 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
@@ -16,6 +15,7 @@ use rustls::{
     SignatureScheme, SupportedProtocolVersion, version,
 };
 use strongroom_config::{CipherSuite, ClientCertificates, Tls, TlsVersion};
+use strongroom_outbound::tls::pem;
 
 /// Loads what a listener's TLS settings name.
 pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>> {
@@ -35,9 +35,8 @@ pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>> {
             builder.with_client_cert_verifier(verifier.context("tls_client_ca_file")?)
         }
     };
-    let chain = certificates(&tls.cert_file)?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key_file)
-        .with_context(|| format!("tls_key_file {}", tls.key_file.display()))?;
+    let chain = pem::certificates_in_file(&tls.cert_file)?;
+    let key = pem::private_key_in_file(&tls.key_file).map_err(|error| anyhow!("tls_key_file {error}"))?;
     let mut config =
         builder.with_single_cert(chain, key).context("certificate and key do not go together")?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -77,21 +76,10 @@ const fn iana(suite: CipherSuite) -> Suite {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let named = || path.display().to_string();
-    let text = fs::read(path).with_context(named)?;
-    let chain: Vec<_> =
-        CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().with_context(named)?;
-    if chain.is_empty() {
-        bail!("{}: no certificate in it", path.display());
-    }
-    Ok(chain)
-}
-
 fn client_authorities(path: Option<&Path>) -> Result<RootCertStore> {
     let path = path.context("tls_require_and_verify_client_cert needs tls_client_ca_file")?;
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
+    for certificate in pem::certificates_in_file(path)? {
         roots.add(certificate).with_context(|| path.display().to_string())?;
     }
     Ok(roots)

@@ -53,6 +53,11 @@ fn values_of_the_wrong_kind() {
             "server.hcl:1:15: \"policy_deny\" must be one of \"deny-wins\", \"most-specific\", not \"never\"",
         ),
         (
+            "outbound_denied_ranges = \"10.0.0.0/8,db.example\"",
+            "server.hcl:1:26: \"outbound_denied_ranges\" must be IP addresses or networks such as \"10.0.0.0/8\", not \
+             \"db.example\"",
+        ),
+        (
             "api_addr = \"10.0.0.5:8200\"",
             "server.hcl:1:12: \"api_addr\" must be a URL such as \"https://10.0.0.5:8200\", not \"10.0.0.5:8200\"",
         ),

@@ -90,6 +90,8 @@ telemetry {
 }
 
 policy_deny = "most-specific"
+outbound_allowed_ranges = ["169.254.169.254", "10.0.0.0/8"]
+outbound_only_allowed = true
 "#;
 
 /// The same in JSON, as Vault's chart for Kubernetes and its documentation write it.
@@ -166,7 +168,9 @@ const CLUSTER_JSON: &str = r#"{
     "usage_gauge_period": 0,
     "prefix_filter": ["+vault.token", "-vault.expire"]
   }],
-  "policy_deny": "most-specific"
+  "policy_deny": "most-specific",
+  "outbound_allowed_ranges": "169.254.169.254,10.0.0.0/8",
+  "outbound_only_allowed": "true"
 }"#;
 
 fn raft(config: &Config) -> &Raft {
@@ -215,6 +219,9 @@ fn check_outermost(config: &Config) {
     assert_eq!(config.log_rotate_bytes, Some(1_048_576));
     assert_eq!(config.log_rotate_max_files, -1);
     assert_eq!(config.policy_deny, PolicyDeny::MostSpecific);
+    let allowed = ["169.254.169.254/32", "10.0.0.0/8"].map(|range| range.parse().unwrap());
+    assert_eq!(config.outbound.allowed, allowed);
+    assert!(config.outbound.only_allowed && config.outbound.denied.is_empty());
     assert_eq!(config.telemetry.prometheus_retention_time, Duration::from_secs(30));
     assert!(config.telemetry.disable_hostname);
     assert_eq!(config.telemetry.usage_gauge_period, None);

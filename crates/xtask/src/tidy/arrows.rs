@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
 /// ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 30] = [
+const ARROWS: [(&str, &[&str]); 31] = [
     ("wipe", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -16,11 +16,12 @@ const ARROWS: [(&str, &[&str]); 30] = [
     ("policy", &["hcl", "stdx"]),
     ("config", &["hcl", "stdx"]),
     ("audit", &["stdx"]),
+    ("outbound", &["stdx"]),
     ("storage", &[]),
     ("raft", &["storage", "stdx"]),
     ("shared", &["storage", "stdx"]),
-    ("postgresql", &["shared", "storage", "stdx"]),
-    ("etcd", &["shared", "storage", "stdx"]),
+    ("postgresql", &["outbound", "shared", "storage", "stdx"]),
+    ("etcd", &["outbound", "shared", "storage", "stdx"]),
     ("barrier", &["storage", "stdx"]),
     ("seal", &["stdx"]),
     // The one seal that knows of shares.
@@ -50,8 +51,8 @@ const ARROWS: [(&str, &[&str]); 30] = [
     ("token", &["barrier", "core", "engine-api", "policy"]),
     ("sys", &["barrier", "core", "engine-api", "policy", "raft", "stdx", "storage"]),
     ("http", &["cluster", "core", "engine-api", "raft", "stdx"]),
-    ("client", &["stdx"]),
-    ("s3", &["client", "core", "stdx"]),
+    ("client", &["outbound", "stdx"]),
+    ("s3", &["core", "outbound", "stdx"]),
     ("cli", &["client", "hcl", "snapshot", "stdx"]),
     ("xtask", &[]),
     ("server", EVERYTHING),
@@ -68,15 +69,16 @@ const OF_ENGINES: &[&str] = &["engine-api"];
 const OF_SEALS: &[&str] = &["barrier", "seal", "stdx"];
 
 /// Libraries that belong to the crates named.
-const FENCES: [(&str, &[&str]); 11] = [
+const FENCES: [(&str, &[&str]); 12] = [
     ("anyhow", &["fuzz", "server", "xtask"]),
-    ("hyper", &["client", "cluster", "etcd", "http"]),
+    ("hyper", &["cluster", "http", "outbound"]),
     ("imbl", &["storage"]),
     ("mimalloc", &["wipe"]),
     ("openraft", &["raft"]),
     ("redb", &["raft"]),
-    ("rustls", &["client", "cluster", "etcd", "postgresql", "server"]),
-    ("tokio-rustls", &["client", "cluster", "etcd", "server"]),
+    ("rustls", &["cluster", "outbound", "server"]),
+    ("rustls-native-certs", &["outbound"]),
+    ("tokio-rustls", &["cluster", "outbound", "server"]),
     ("tokio-postgres", &["postgresql"]),
     ("tokio-postgres-rustls", &["postgresql"]),
     ("tracing-subscriber", &["server"]),

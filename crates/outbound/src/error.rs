@@ -1,0 +1,122 @@
+//! Failures on the way out.
+//!
+//! Whoever makes something outside must know whether a failure left something behind, so that is what the two kinds of
+//! [`Error`] tell apart. Texts name the server by scheme, host and port: never a path, a query, a login or a body, in each of
+//! which there may be a secret.
+
+use std::fmt;
+
+/// A request, or a connection, that failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No byte of the request left this machine; connecting may have been tried.
+    #[error("{to}: {reason}")]
+    NotSent {
+        /// The server.
+        to: String,
+        /// Why.
+        reason: Reason,
+    },
+    /// The request, or a part of it, was sent, and its answer is missing: it may have had its effect.
+    #[error("{to}: {reason}")]
+    MayHaveArrived {
+        /// The server.
+        to: String,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+impl Error {
+    /// Why.
+    pub const fn reason(&self) -> &Reason {
+        match self {
+            Self::NotSent { reason, .. } | Self::MayHaveArrived { reason, .. } => reason,
+        }
+    }
+
+    /// Whether nothing of the request left this machine.
+    pub const fn is_not_sent(&self) -> bool {
+        matches!(self, Self::NotSent { .. })
+    }
+
+    /// The same of a request of which a part was sent before.
+    pub(crate) fn after_sending(self) -> Self {
+        match self {
+            Self::NotSent { to, reason } | Self::MayHaveArrived { to, reason } => {
+                Self::MayHaveArrived { to, reason }
+            }
+        }
+    }
+}
+
+/// A step that has a time-out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Looking up the name and connecting.
+    Connect,
+    /// Securing the connection.
+    Handshake,
+    /// All of it.
+    Whole,
+}
+
+/// A cause of failure. The texts are for people; programs match the variants.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// The rules for addresses forbid it; it will not pass by itself.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The request cannot be sent by anyone.
+    #[error("{0}")]
+    Unusable(String),
+    /// The name is not known.
+    #[error("{0}")]
+    Lookup(String),
+    /// Nobody answers at the address.
+    #[error("{0}")]
+    Connect(String),
+    /// The proxy does not lead there.
+    #[error("proxyconnect: {0}")]
+    Proxy(String),
+    /// The server is not who it should be, or cannot be spoken to.
+    #[error("tls: {0}")]
+    Tls(String),
+    /// It took too long.
+    #[error("{}", timed_out(*.0))]
+    TimedOut(Phase),
+    /// The connection broke off, or what came is no HTTP.
+    #[error("{0}")]
+    Broken(String),
+    /// The answer is longer than is taken, in bytes.
+    #[error("the answer has more than {0} bytes")]
+    TooLong(usize),
+    /// The answer leads to where requests may not follow.
+    #[error("{0}")]
+    Redirect(String),
+}
+
+const fn timed_out(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Connect => "no connection in time",
+        Phase::Handshake => "no TLS handshake in time",
+        Phase::Whole => "no answer in time",
+    }
+}
+
+/// The cause at the bottom of an error's chain: what happened, rather than where it was noticed.
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    let text = innermost.to_string();
+    // Go's word for it, by which scripts know it.
+    if text == "connection closed before message completed" { "EOF".to_owned() } else { text }
+}
+
+/// A text that others sent, fit for an error or a log: short, on one line.
+pub(crate) fn harmless(text: &str) -> impl fmt::Display {
+    const MAX_SHOWN: usize = 200;
+    text.chars().filter(|letter| !letter.is_control()).take(MAX_SHOWN).collect::<String>()
+}

@@ -1,0 +1,50 @@
+//! Connections to the outside, all of them: HTTP requests, and plain or secured streams for whatever speaks another
+//! protocol.
+//!
+//! Engines, storage and the command line reach other machines through an [`Outbound`], so that rules hold in one place:
+//!
+//! - *Addresses.* A name is looked up once, each address it has is held against an [`AddressPolicy`], and the connection
+//!   goes to an address that was permitted, not to the name: a name that leads elsewhere a moment later changes nothing. A
+//!   connection is used again only by calls whose policy permits the address it goes to. Redirects are looked at anew.
+//! - *Proxies.* Requests go through the [`Proxies`] of the environment. The rules then hold for the proxy's own address. Of
+//!   the server behind it an address in the URL is checked, and a name as far as it can be looked up here; the proxy looks
+//!   the name up by itself and may find another address, so where the way out is a proxy, the proxy must have rules, too. A
+//!   policy that permits only what is allowed forbids names that are not known here.
+//! - *Trust.* [`Tls`] says whom to trust and what to show; redirects to another host take neither credentials nor
+//!   certificates with them.
+//! - *Time and size.* Each step has a time-out, on the [`strongroom_stdx::Clock`]; answers are bounded.
+//! - *Failure.* An [`Error`] says whether the request may have arrived, and repeats nothing that could be a secret.
+//!
+//! What it does not do: it tries nothing again that may have arrived, keeps no cookies, decompresses nothing, and does not
+//! look at revocation lists. Streams ([`Outbound::tcp`]) do not go through proxies.
+
+mod address;
+mod connect;
+#[cfg(any(test, feature = "double"))]
+mod double;
+mod error;
+mod exchange;
+mod host;
+mod http;
+mod outbound;
+mod pool;
+mod proxy;
+mod redirect;
+mod resolve;
+mod stream;
+pub mod tls;
+
+pub use address::{AddressPolicy, Forbidden, OwnAddresses};
+#[cfg(any(test, feature = "double"))]
+pub use double::{Double, Reply, Seen};
+pub use error::{Error, Phase, Reason};
+pub use exchange::{Body, Incoming};
+pub use http::{Request, Response};
+pub use outbound::{Outbound, Settings, Timeouts};
+pub use proxy::Proxies;
+pub use resolve::{Resolver, SystemResolver};
+pub use stream::Stream;
+pub use tls::{Identity, Tls, TlsError, TlsSettings, TlsVersion, Trust};
+
+#[cfg(test)]
+mod tests;
