@@ -9,6 +9,7 @@ use bytes::Bytes;
 use strongroom_storage::{Index, StoreError, Write};
 
 use super::key::{Headed, Key, Probe};
+use crate::reclaim::Reclaimer;
 
 /// About how many bytes a version takes beside its key and value.
 const OVERHEAD: usize = 184;
@@ -20,14 +21,26 @@ pub(crate) struct Version {
     pub(crate) value: Option<Bytes>,
 }
 
-/// Writes in key order. One thread adds, any number read; a reader that knows an index sees nothing newer.
-#[derive(Default)]
+type Keys = BTreeMap<Key, Vec<Version>>;
+
+/// Writes in key order. One thread adds, any number read; a reader that knows an index sees nothing newer. Whoever lets
+/// go of it last does not free it: the reclaimer does.
 pub(crate) struct Mem {
-    keys: RwLock<BTreeMap<Key, Vec<Version>>>,
+    keys: RwLock<Keys>,
     bytes: AtomicUsize,
+    reclaimer: Reclaimer,
 }
 
 impl Mem {
+    pub(super) fn new(reclaimer: Reclaimer) -> Self {
+        Self { keys: RwLock::default(), bytes: AtomicUsize::new(0), reclaimer }
+    }
+
+    /// An empty one, to take what comes next.
+    pub(super) fn successor(&self) -> Self {
+        Self::new(self.reclaimer.clone())
+    }
+
     /// About how many bytes of memory this takes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
@@ -88,6 +101,15 @@ impl Mem {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Mem {
+    fn drop(&mut self) {
+        let keys = std::mem::take(self.keys.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if !keys.is_empty() {
+            self.reclaimer.free(keys);
+        }
     }
 }
 
