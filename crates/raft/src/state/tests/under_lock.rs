@@ -87,3 +87,17 @@ async fn a_reader_frees_nothing_that_grows() {
     drop(reader);
     assert!(counts().freed - before.freed < LITTLE, "{} bytes", counts().freed - before.freed);
 }
+
+/// Writers wait while a reader looks at what is in memory, so it looks at a bounded number of keys at a time, also where
+/// all of them are too new for it.
+#[tokio::test]
+async fn a_scan_gets_past_many_keys_that_are_newer() {
+    let mut fixture = Fixture::roomy();
+    fixture.apply(vec![writes(vec![put("0", "first"), put("z", "last")])]).await;
+    let reader = fixture.state().view().unwrap();
+    fixture.fill(5000).await;
+    let expected = entries(&[("0", "first", 1), ("z", "last", 1)]);
+    assert_eq!(all(&reader).await, expected);
+    let some = reader.scan(&KeyRange::prefix(b""), 1).await.unwrap();
+    assert_eq!(some.len(), 1);
+}
