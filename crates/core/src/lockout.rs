@@ -95,11 +95,12 @@ impl Lockouts {
         let count = before.map_or(0, |failures| failures.count).saturating_add(1);
         let locked = count >= rule.threshold;
         let lasts = if locked { rule.duration } else { rule.counter_reset };
-        users.insert(user.clone(), Failures { count, forgotten: now.after(lasts), locked });
+        let lockout = locked.then(|| user.clone());
+        users.insert(user, Failures { count, forgotten: now.after(lasts), locked });
         // Who logs may wait for whoever reads the log, and other logins wait here for the lock.
         drop(users);
-        if locked {
-            tracing::warn!(user = user.1, mount = %user.0, "user is locked out after failed logins");
+        if let Some((mount, user)) = lockout {
+            tracing::warn!(user, %mount, "user is locked out after failed logins");
         }
     }
 
