@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
 /// ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 27] = [
+const ARROWS: [(&str, &[&str]); 28] = [
     ("wipe", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -51,6 +51,8 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ("cli", &["client", "hcl", "snapshot", "stdx"]),
     ("xtask", &[]),
     ("server", EVERYTHING),
+    // A server in one thread, for counting: bench/ratchet.
+    ("ratchet", EVERYTHING),
     ("fuzz", EVERYTHING),
 ];
 
