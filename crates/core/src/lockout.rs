@@ -95,10 +95,13 @@ impl Lockouts {
         let count = before.map_or(0, |failures| failures.count).saturating_add(1);
         let locked = count >= rule.threshold;
         let lasts = if locked { rule.duration } else { rule.counter_reset };
-        if locked {
-            tracing::warn!(user = user.1, mount = %user.0, "user is locked out after failed logins");
-        }
+        let lockout = locked.then(|| user.clone());
         users.insert(user, Failures { count, forgotten: now.after(lasts), locked });
+        // Who logs may wait for whoever reads the log, and other logins wait here for the lock.
+        drop(users);
+        if let Some((mount, user)) = lockout {
+            tracing::warn!(user, %mount, "user is locked out after failed logins");
+        }
     }
 
     fn forget(&self, user: &User) {
@@ -107,7 +110,8 @@ impl Lockouts {
 
     /// Forgets everybody: sealing.
     pub(crate) fn clear(&self) {
-        self.users().clear();
+        let users = std::mem::take(&mut *self.users());
+        drop(users);
     }
 }
 

@@ -31,6 +31,7 @@ mod outages;
 mod peers;
 mod proposer;
 mod receive;
+mod reclaim;
 mod recover;
 mod removed;
 mod role;
@@ -43,6 +44,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod types;
+mod watched;
 
 pub use members::{Member, MemberStatus};
 pub use offline::{Kept, Offline, Position, Survey, SurveyedMember};

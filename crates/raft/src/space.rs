@@ -70,15 +70,17 @@ impl Space {
             return there;
         }
         let there = (self.probe)().map_or(true, |room| room.free >= self.reserve);
-        if last.is_none_or(|(_, before)| before) && !there {
+        let before = last.replace((now, there)).map(|(_, before)| before);
+        // Who logs may wait for whoever reads the log, and others wait here for the lock.
+        drop(last);
+        if before.unwrap_or(true) && !there {
             tracing::error!(
                 reserve = self.reserve,
                 "no space left for storage: writes are refused, and leading is left to a node that has some"
             );
-        } else if last.is_some_and(|(_, before)| !before) && there {
+        } else if before == Some(false) && there {
             tracing::info!("there is space for storage again: writes are accepted");
         }
-        *last = Some((now, there));
         there
     }
 }

@@ -4,10 +4,16 @@
 //! allocator nothing that was freed can be found in the process's memory, whoever held it. The cost is a `memset` of
 //! what is freed, next to the work that filled it.
 
+#[cfg(feature = "counting")]
+mod counting;
+
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use mimalloc::MiMalloc;
+
+#[cfg(feature = "counting")]
+pub use counting::{Counting, Counts, counts};
 
 /// mimalloc, wiping what is freed.
 pub struct Wiping;

@@ -73,8 +73,10 @@ impl Index {
         self.recent.push_back((entry, weight));
     }
 
-    /// Adds what has become durable and forgets the oldest of the recent entries beyond `keep` bytes.
-    pub(crate) fn settle(&mut self, places: impl IntoIterator<Item = Place>, keep: usize) {
+    /// Adds what has become durable and forgets the oldest of the recent entries beyond `keep` bytes. Returns these, to
+    /// be dropped when the index is free again.
+    #[must_use = "it is to be dropped without the lock"]
+    pub(crate) fn settle(&mut self, places: impl IntoIterator<Item = Place>, keep: usize) -> Vec<Entry> {
         for place in places {
             if let Some(held) = self.files.get_mut(&place.segment) {
                 held.newest = held.newest.max(Some(place.log_id.index));
@@ -82,40 +84,46 @@ impl Index {
             self.places.push_back(place);
         }
         let durable = self.places.back().map(|place| place.log_id.index);
-        while self.recent_size > keep
-            && self.recent.front().is_some_and(|(entry, _)| Some(entry.log_id.index) <= durable)
-        {
-            self.pop_oldest();
-        }
+        let mut left = self.recent_size;
+        let oldest = self.recent.iter().take_while(|(entry, weight)| {
+            let too_much = left > keep && Some(entry.log_id.index) <= durable;
+            left = left.saturating_sub(if too_much { *weight } else { 0 });
+            too_much
+        });
+        let count = oldest.count();
+        self.recent_size = left;
+        self.recent.drain(..count).map(|(entry, _)| entry).collect()
     }
 
-    fn pop_oldest(&mut self) {
-        if let Some((_, weight)) = self.recent.pop_front() {
-            self.recent_size = self.recent_size.saturating_sub(weight);
-        }
-    }
-
-    /// Forgets all entries from `index` on.
-    pub(crate) fn void_from(&mut self, index: u64) {
+    /// Forgets all entries from `index` on. Returns those that were in memory, to be dropped when the index is free
+    /// again.
+    #[must_use = "it is to be dropped without the lock"]
+    pub(crate) fn void_from(&mut self, index: u64) -> VecDeque<(Entry, usize)> {
         while self.places.back().is_some_and(|place| place.log_id.index >= index) {
             self.places.pop_back();
         }
-        while self.recent.back().is_some_and(|(entry, _)| entry.log_id.index >= index) {
-            if let Some((_, weight)) = self.recent.pop_back() {
-                self.recent_size = self.recent_size.saturating_sub(weight);
-            }
-        }
+        let kept = self.recent.partition_point(|(entry, _)| entry.log_id.index < index);
+        let void = self.recent.split_off(kept);
+        let size = void.iter().map(|(_, weight)| *weight).fold(0, usize::saturating_add);
+        self.recent_size = self.recent_size.saturating_sub(size);
+        void
     }
 
-    /// Forgets all entries up to and with `upto`.
-    pub(crate) fn purge(&mut self, upto: LogId) {
+    /// Forgets all entries up to and with `upto`. Returns those that were in memory, to be dropped when the index is
+    /// free again.
+    #[must_use = "it is to be dropped without the lock"]
+    pub(crate) fn purge(&mut self, upto: LogId) -> Vec<Entry> {
         self.head.purged = Some(upto);
         while self.places.front().is_some_and(|place| place.log_id.index <= upto.index) {
             self.places.pop_front();
         }
-        while self.recent.front().is_some_and(|(entry, _)| entry.log_id.index <= upto.index) {
-            self.pop_oldest();
-        }
+        let count = self.recent.partition_point(|(entry, _)| entry.log_id.index <= upto.index);
+        let purged = self.recent.drain(..count);
+        let mut left = self.recent_size;
+        let purged = purged.inspect(|(_, weight)| left = left.saturating_sub(*weight));
+        let purged = purged.map(|(entry, _)| entry).collect();
+        self.recent_size = left;
+        purged
     }
 
     /// The entries of a range as far as they are there, no more than `limit` of them.

@@ -20,7 +20,7 @@ use std::io;
 use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use futures::Stream;
@@ -37,6 +37,7 @@ use self::writer::{Done, Job, Writer};
 use crate::files::make_private;
 use crate::options::{OpenError, Options};
 use crate::types::{Entry, LogId, Types, Vote};
+use crate::watched;
 
 /// Entries read from the log at a time, where the reader does not say.
 const READ_AT_ONCE: usize = 64;
@@ -50,7 +51,8 @@ const RECORD_OVERHEAD: u64 = 64;
 
 /// What the writing thread and everybody else share.
 pub(crate) struct Shared {
-    index: Mutex<Index>,
+    /// Held for each append, and never while anything is freed, sorted or logged that grows.
+    index: watched::Mutex<Index>,
     committed: Mutex<Committed>,
     next: NextSegment,
     keep_in_memory: usize,
@@ -64,8 +66,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    fn index(&self) -> watched::Guard<'_, Index> {
+        self.index.lock()
     }
 
     fn note_written(&self, bytes: u64, remaining: u64) {
@@ -113,7 +115,7 @@ impl Log {
             NextSegment::start(directory, options.segment_size, options.entropy.clone()).map_err(io())?;
         let after_current = current.number.saturating_add(1);
         let shared = Arc::new(Shared {
-            index: Mutex::new(index),
+            index: watched::Mutex::new(index),
             committed: Mutex::new(Committed::open(&committed_path)?),
             next,
             keep_in_memory: options.log_cache_size,

@@ -113,7 +113,7 @@ fn read_frame(index: &mut Index, segment: &Segment, frame: u64, payload: Bytes) 
         let entry = match take_bytes(&mut rest).and_then(take_record).map_err(malformed)? {
             Record::Entry(entry) => entry,
             Record::VoidFrom(from) => {
-                index.void_from(from);
+                drop(index.void_from(from));
                 continue;
             }
         };
@@ -129,7 +129,7 @@ fn read_frame(index: &mut Index, segment: &Segment, frame: u64, payload: Bytes) 
         {
             return Err(corrupt(format!("entry {at} follows entry {}", last.index)));
         }
-        index.settle([Place { log_id: entry.log_id, segment: segment.number, frame, record }], 0);
+        drop(index.settle([Place { log_id: entry.log_id, segment: segment.number, frame, record }], 0));
     }
     Ok(())
 }

@@ -256,6 +256,33 @@ async fn purging_gives_files_up_and_uses_one_again() {
     assert_eq!(fixture.reopened().await, vec![entry(3, 1001, 10)]);
 }
 
+/// The most bytes that were freed and things that were logged with the index locked, in a log of so many entries.
+async fn worst_with(entries: u64) -> (usize, usize) {
+    let fixture = Fixture::new();
+    let mut options = options();
+    options.log_cache_size = 64 << 20;
+    options.segment_size = 1 << 20;
+    let mut log = Log::open(fixture.dir.path(), &options).unwrap();
+    log.prepare_next();
+    let step = |from: u64| (from..from + 100).map(|index| entry(1, index, 100));
+    for from in (0..entries).step_by(100) {
+        log.blocking_append(step(from)).await.unwrap();
+    }
+    log.truncate_after(Some(id(1, entries / 2))).await.unwrap();
+    log.purge(id(1, entries / 2)).await.unwrap();
+    log.close();
+    let worst = log.shared.index.take_worst();
+    (worst.counts.freed, worst.logged)
+}
+
+/// An append waits for the lock on the index.
+#[tokio::test]
+async fn what_is_forgotten_is_not_freed_under_the_lock() {
+    let (few, many) = (worst_with(200).await, worst_with(20_000).await);
+    // The list of places doubles as it grows, one block at a time.
+    assert!(many.0 <= few.0 + (2 << 20) && many.1 == 0, "{few:?}, of many {many:?}");
+}
+
 /// A log that vanished must not come up as that of a node that never was.
 #[tokio::test]
 async fn a_vote_without_a_log_is_refused() {

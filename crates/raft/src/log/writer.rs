@@ -144,7 +144,11 @@ impl Writer {
         self.current.append(&mut self.frame)?;
         let written = u64::try_from(self.frame.len()).unwrap_or(u64::MAX);
         self.frame.truncate(FRAME_HEADER);
-        self.shared.index().settle(self.places.drain(..), self.shared.keep_in_memory);
+        let forgotten = {
+            let mut index = self.shared.index();
+            index.settle(self.places.drain(..), self.shared.keep_in_memory)
+        };
+        drop(forgotten);
         self.shared.note_written(written, self.current.remaining());
         Ok(())
     }
@@ -176,7 +180,11 @@ impl Writer {
         put_void_from(&mut record, from);
         self.put(&record, None)?;
         self.write_frame()?;
-        self.shared.index().void_from(from);
+        let void = {
+            let mut index = self.shared.index();
+            index.void_from(from)
+        };
+        drop(void);
         Ok(())
     }
 
@@ -186,15 +194,18 @@ impl Writer {
         head.purged = Some(upto);
         let (path, _) = paths(&self.directory);
         until_room(&self.shared.stop, || head.write(&path))?;
-        let files: Vec<u64> = {
+        let (purged, files): (_, Vec<u64>) = {
             let mut index = self.shared.index();
-            index.purge(upto);
+            let purged = index.purge(upto);
             let older = index.files.range(..self.current.number);
             // From the front only: a file that voids entries of an earlier one must outlive it.
-            older.take_while(|(_, held)| held.newest <= Some(upto.index)).map(|(number, _)| *number).collect()
+            let older = older.take_while(|(_, held)| held.newest <= Some(upto.index));
+            (purged, older.map(|(number, _)| *number).collect())
         };
+        drop(purged);
         for number in files {
-            self.shared.index().files.remove(&number);
+            let closed = self.shared.index().files.remove(&number);
+            drop(closed);
             self.give_up(number)?;
         }
         Ok(())

@@ -20,6 +20,7 @@ use super::backend::{Backend, Patience};
 use super::mem::Mem;
 use crate::codec::{Malformed, put_number, take_number};
 use crate::files::{put_in_place, remove_file, replacement_of};
+use crate::reclaim::Reclaimer;
 use crate::types::{LogId, StoredMembership};
 
 const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
@@ -80,14 +81,25 @@ pub(crate) struct Base {
     path: PathBuf,
     /// `None` once closed.
     database: Mutex<Option<Database>>,
+    reclaimer: Reclaimer,
+}
+
+impl Drop for Base {
+    fn drop(&mut self) {
+        // Closing writes to the file and frees the cached pages, and the last to let go may be a reader.
+        if let Some(database) = self.database.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            self.reclaimer.free(database);
+        }
+    }
 }
 
 /// The table at one checkpoint. Cheap to clone; never changes.
 #[derive(Clone)]
 pub(crate) struct BaseView {
-    pub(crate) base: Arc<Base>,
+    // Before the base: what the base lets go of must be the last of it.
     entries: Arc<ReadOnlyTable<&'static [u8], &'static [u8]>>,
     pub(crate) facts: Arc<Facts>,
+    pub(crate) base: Arc<Base>,
 }
 
 impl Base {
@@ -96,24 +108,34 @@ impl Base {
         path: &Path,
         cache_size: usize,
         patience: Arc<Patience>,
+        reclaimer: &Reclaimer,
     ) -> Result<BaseView, StoreError> {
         if !path.exists() {
             // Made under another name, so that a table that is there is always whole.
-            Filling::begin(path, patience.clone())?.finish(None, StoredMembership::default())?;
+            Filling::begin(path, patience.clone(), reclaimer)?.finish(None, StoredMembership::default())?;
         }
         if fs::metadata(path).is_ok_and(|file| file.len() == 0) {
             // The database would take it for a new one.
             return Err(corrupt("the file is empty"));
         }
-        Self::open_file(path, cache_size, patience)?.view()
+        Self::open_file(path, cache_size, patience, reclaimer)?.view()
     }
 
-    fn open_file(path: &Path, cache_size: usize, patience: Arc<Patience>) -> Result<Arc<Self>, StoreError> {
+    fn open_file(
+        path: &Path,
+        cache_size: usize,
+        patience: Arc<Patience>,
+        reclaimer: &Reclaimer,
+    ) -> Result<Arc<Self>, StoreError> {
         let io = |error: io::Error| StoreError::Failed(format!("{}: {error}", path.display()));
         let backend = Backend::open(path, patience).map_err(io)?;
         let database =
             Database::builder().set_cache_size(cache_size).create_with_backend(backend).map_err(failed)?;
-        Ok(Arc::new(Self { path: path.to_owned(), database: Mutex::new(Some(database)) }))
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            database: Mutex::new(Some(database)),
+            reclaimer: reclaimer.clone(),
+        }))
     }
 
     fn database(&self) -> MutexGuard<'_, Option<Database>> {
@@ -165,7 +187,8 @@ impl Base {
 
     /// Lets go of the file; reads through older views answer [`StoreError::Closed`] from now on.
     pub(crate) fn close(&self) {
-        drop(self.database().take());
+        let database = self.database().take();
+        drop(database);
     }
 
     /// Bytes that the file takes on disk.
@@ -256,7 +279,11 @@ pub(crate) type Sink<'s> = dyn FnMut(&[u8], Index, &[u8]) -> Result<(), StoreErr
 
 impl Filling {
     /// Begins the replacement of the table at `path`.
-    pub(crate) fn begin(path: &Path, patience: Arc<Patience>) -> Result<Self, StoreError> {
+    pub(crate) fn begin(
+        path: &Path,
+        patience: Arc<Patience>,
+        reclaimer: &Reclaimer,
+    ) -> Result<Self, StoreError> {
         let replacement = replacement_of(path);
         match remove_file(&replacement) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -264,7 +291,7 @@ impl Filling {
             }
             _ => {}
         }
-        let base = Base::open_file(&replacement, FILL_CACHE, patience)?;
+        let base = Base::open_file(&replacement, FILL_CACHE, patience, reclaimer)?;
         Ok(Self { path: path.to_owned(), base, facts: Facts::default() })
     }
 

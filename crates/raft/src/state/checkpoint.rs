@@ -1,12 +1,13 @@
 //! The thread that writes to the table: it merges what is frozen, and packs when there is nothing to merge.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use strongroom_storage::StoreError;
 
 use super::base::{self, Base, BaseView, Filling};
 use super::{Current, Frozen, State, Thread};
+use crate::watched;
 
 /// Entries between two looks whether packing should give way.
 const LOOK_EVERY: u64 = 1024;
@@ -39,7 +40,7 @@ impl State {
                     })
                 }
                 Work::Wait => {
-                    current = self.work.wait(current).unwrap_or_else(PoisonError::into_inner);
+                    current = current.wait(&self.work);
                     continue;
                 }
                 Work::End => return,
@@ -63,18 +64,19 @@ impl State {
     fn take_over(&self, base: BaseView) -> BaseView {
         let mut current = self.current();
         // After packing, what has been frozen meanwhile is still to be merged.
-        if current.frozen.as_ref().is_some_and(|frozen| frozen.facts.applied <= base.facts.applied) {
-            current.frozen = None;
-        }
-        current.base = base.clone();
-        self.show(&current);
+        let merged = current.frozen.take_if(|frozen| frozen.facts.applied <= base.facts.applied);
+        let before = std::mem::replace(&mut current.base, base.clone());
+        let shown = self.show(&current);
+        drop(current);
+        // Not under the lock, which every apply needs.
+        drop((merged, before, shown));
         base
     }
 
     /// Writes the table anew, in key order and without holes. `None`: a checkpoint was wanted meanwhile.
     fn rewrite(&self, base: &BaseView) -> Result<Option<BaseView>, StoreError> {
         // No waiting for room: the table is fine as it is.
-        let mut filling = Filling::begin(&self.path, Arc::default())?;
+        let mut filling = Filling::begin(&self.path, Arc::default(), &self.reclaimer)?;
         let mut entries = base.range(&[], None)?;
         let mut seen = 0u64;
         let mut given_way = false;
@@ -92,7 +94,7 @@ impl State {
             return filled.map(|()| None);
         }
         filling.finish(base.facts.applied, base.facts.membership.clone())?;
-        Base::open(&self.path, self.cache_size, self.patience.clone()).map(Some)
+        Base::open(&self.path, self.cache_size, self.patience.clone(), &self.reclaimer).map(Some)
     }
 
     fn is_wanted_elsewhere(&self) -> bool {
@@ -116,10 +118,12 @@ impl State {
             let _ = thread.join();
         }
         self.settled.notify_waiters();
-        self.current().base.base.close();
+        // Closing writes out what the table keeps in memory, and frees it: not under the lock.
+        let base = self.current().base.clone();
+        base.base.close();
     }
 
-    fn stop(&self, mut current: MutexGuard<'_, Current>) {
+    fn stop(&self, mut current: watched::Guard<'_, Current>) {
         current.stop = true;
         self.work.notify_all();
     }

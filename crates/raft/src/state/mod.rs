@@ -18,7 +18,7 @@ mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -35,7 +35,9 @@ pub(crate) use self::replace::staged_range;
 pub(crate) use self::snapshot::{Export, SnapshotStream, entries_of, verify as verify_snapshot};
 pub(crate) use self::view::View;
 use crate::options::{OpenError, Options};
+use crate::reclaim::Reclaimer;
 use crate::types::{Command, Entry, LogId, Outcomes, StoredMembership};
+use crate::watched;
 
 /// Bytes of a table that packing does not care about.
 const SLACK: u64 = 16 << 20;
@@ -49,7 +51,8 @@ pub(crate) struct State {
     view: ArcSwapOption<View>,
     applied: AtomicU64,
     applied_changed: watch::Sender<Index>,
-    current: Mutex<Current>,
+    /// Held for each apply, and never while anything is freed, sorted or logged that grows.
+    current: watched::Mutex<Current>,
     /// Wakes the checkpoint thread.
     work: Condvar,
     /// Told when a checkpoint has ended.
@@ -58,6 +61,7 @@ pub(crate) struct State {
     /// Why the state cannot go on, once it cannot.
     failure: OnceLock<StoreError>,
     patience: Arc<Patience>,
+    reclaimer: Reclaimer,
     thread: Mutex<Option<JoinHandle<()>>>,
     closed: AtomicBool,
 }
@@ -104,10 +108,11 @@ impl State {
     /// Opens the table at `path` and starts the checkpoint thread.
     pub(crate) fn open(path: &Path, cluster_id: &str, options: &Options) -> Result<Arc<Self>, OpenError> {
         let patience = Arc::new(Patience::default());
-        let base = Base::open(path, options.cache_size, patience.clone())
+        let reclaimer = Reclaimer::start().map_err(OpenError::io(path))?;
+        let base = Base::open(path, options.cache_size, patience.clone(), &reclaimer)
             .map_err(|error| OpenError::corrupt(path, 0, error.to_string()))?;
         let current = Current {
-            active: Arc::default(),
+            active: Arc::new(Mem::new(reclaimer.clone())),
             frozen: None,
             applied: base.facts.applied,
             membership: base.facts.membership.clone(),
@@ -126,12 +131,13 @@ impl State {
             view: ArcSwapOption::from_pointee(current.view(index)),
             applied: AtomicU64::new(index),
             applied_changed: watch::Sender::new(index),
-            current: Mutex::new(current),
+            current: watched::Mutex::new(current),
             work: Condvar::new(),
             settled: Notify::new(),
             observers: RwLock::default(),
             failure: OnceLock::new(),
             patience,
+            reclaimer,
             thread: Mutex::new(None),
             closed: AtomicBool::new(false),
         });
@@ -144,8 +150,8 @@ impl State {
         Ok(state)
     }
 
-    fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn current(&self) -> watched::Guard<'_, Current> {
+        self.current.lock()
     }
 
     /// The newest view.
@@ -246,10 +252,11 @@ impl State {
     /// Makes applied entries visible, then tells the observers, then says so.
     fn announce(&self, applied: &[Applied]) {
         let Some(last) = applied.last() else { return };
-        {
+        let before = {
             let current = self.current();
-            self.show(&current);
-        }
+            self.show(&current)
+        };
+        drop(before);
         {
             let observers = self.observers();
             if !observers.is_empty() {
@@ -271,11 +278,15 @@ impl State {
         self.observers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn show(&self, current: &Current) {
-        if !current.stop {
-            let index = current.applied.map_or(0, |applied| applied.index);
-            self.view.store(Some(Arc::new(current.view(index))));
+    /// Has the state seen as it is now. Returns the view before, to be dropped when the lock is free again: there may
+    /// be much that only it still held.
+    #[must_use = "it is to be dropped without the lock"]
+    fn show(&self, current: &Current) -> Option<Arc<View>> {
+        if current.stop {
+            return None;
         }
+        let index = current.applied.map_or(0, |applied| applied.index);
+        self.view.swap(Some(Arc::new(current.view(index))))
     }
 
     /// Asks for all that is applied now to be made durable in the table. Resolves when it is.
@@ -375,7 +386,8 @@ impl Current {
         if self.frozen.is_some() || self.installing || self.applied == self.base.facts.applied {
             return false;
         }
-        let mem = std::mem::take(&mut self.active);
+        let next = Arc::new(self.active.successor());
+        let mem = std::mem::replace(&mut self.active, next);
         let facts = Facts { applied: self.applied, membership: self.membership.clone(), ..Facts::default() };
         self.frozen = Some(Frozen { mem, facts });
         true

@@ -7,6 +7,7 @@ use strongroom_storage::{Index, KeyRange, STAGED, StoreError};
 use super::backend::Patience;
 use super::base::{Base, Filling};
 use super::{SnapshotStream, State, Thread, View, snapshot};
+use crate::reclaim::Reclaimer;
 use crate::types::{LogId, Outcomes, Staging, StoredMembership};
 
 /// The keys of one staging. What follows the prefix is the key that the entry is to have.
@@ -72,7 +73,7 @@ impl State {
     }
 
     fn install_now(&self, stream: &mut SnapshotStream, expected: Option<LogId>) -> Result<(), StoreError> {
-        snapshot::install(stream, &self.path, patience_here(), |found| {
+        snapshot::install(stream, &self.path, patience_here(), &self.reclaimer, |found| {
             if found.cluster_id != *self.cluster_id() {
                 return Err(StoreError::Corrupt(format!("snapshot: it is of cluster {}", found.cluster_id)));
             }
@@ -91,15 +92,16 @@ impl State {
             let current = self.current();
             (current.view(at.index), current.membership.clone())
         };
-        if fill_from(&view, &self.path, at, staging, membership)? {
+        if fill_from(&view, &self.path, at, staging, membership, &self.reclaimer)? {
             self.open_anew()?;
             return Ok(true);
         }
-        {
+        let before = {
             let mut current = self.current();
             current.applied = Some(at);
-            self.show(&current);
-        }
+            self.show(&current)
+        };
+        drop(before);
         for observer in self.observers().iter() {
             observer.applied(at.index, &[]);
         }
@@ -109,19 +111,22 @@ impl State {
 
     /// Goes on with the table that has taken the place of the one before.
     fn open_anew(&self) -> Result<(), StoreError> {
-        let base = Base::open(&self.path, self.cache_size, self.patience.clone())?;
+        let base = Base::open(&self.path, self.cache_size, self.patience.clone(), &self.reclaimer)?;
         let index = base.facts.index();
         for observer in self.observers().iter() {
             observer.replacing();
         }
-        {
+        let before = {
             let mut current = self.current();
-            current.active = Arc::default();
+            let next = Arc::new(current.active.successor());
             current.applied = base.facts.applied;
-            current.membership = base.facts.membership.clone();
-            current.base = base;
-            self.show(&current);
-        }
+            let membership = std::mem::replace(&mut current.membership, base.facts.membership.clone());
+            let active = std::mem::replace(&mut current.active, next);
+            let base = std::mem::replace(&mut current.base, base);
+            (membership, active, base, self.show(&current))
+        };
+        // Not under the lock, which every apply needs.
+        drop(before);
         for observer in self.observers().iter() {
             observer.replaced(index);
         }
@@ -138,11 +143,12 @@ fn fill_from(
     at: LogId,
     staging: Staging,
     membership: StoredMembership,
+    reclaimer: &Reclaimer,
 ) -> Result<bool, StoreError> {
     let range = staged_range(staging.id);
     let prefix = range.start.len();
     let (mut staged, mut count): (_, Index) = (view.merged(&range)?, 0);
-    let mut filling = Filling::begin(path, patience_here())?;
+    let mut filling = Filling::begin(path, patience_here(), reclaimer)?;
     let filled = filling.fill(|sink| {
         let copied = staged.next(|key, _, value| {
             let (key, value) = (key.into_bytes(), value.into_bytes());

@@ -20,6 +20,7 @@ use strongroom_storage::StoreError;
 use super::backend::Patience;
 use super::base::{BaseView, Filling, Sink, failed, split_entry};
 use crate::codec::{Malformed, put_bytes, put_number, take_bytes, take_number};
+use crate::reclaim::Reclaimer;
 use crate::types::{LogId, StoredMembership};
 
 const MAGIC: &[u8; 8] = b"SRSNAPSH";
@@ -173,11 +174,12 @@ pub(crate) fn install(
     stream: &mut impl Read,
     path: &Path,
     patience: Arc<Patience>,
+    reclaimer: &Reclaimer,
     accept: impl FnOnce(&Description) -> Result<(), StoreError>,
 ) -> Result<Description, StoreError> {
     let description = take_description(stream)?;
     accept(&description)?;
-    let mut filling = Filling::begin(path, patience)?;
+    let mut filling = Filling::begin(path, patience, reclaimer)?;
     match fill(stream, &mut filling) {
         Ok(()) => filling.finish(description.applied, description.membership.clone())?,
         Err(error) => {

@@ -1,5 +1,7 @@
 //! The state machine by itself, and with the log under the consensus library's own suite.
 
+mod under_lock;
+
 use std::io::{self, Read};
 use std::sync::Mutex;
 

@@ -10,7 +10,7 @@ use redb::Range;
 use strongroom_storage::{Index, KeyRange, Lookup, Snapshot, StoreError, Versioned};
 
 use super::base::{BaseView, failed, split_entry};
-use super::mem::{Mem, Version};
+use super::mem::{Fetched, Mem, Version};
 
 /// Keys fetched from memory at a time while scanning, so that writers are never held up for long.
 const FETCH: usize = 128;
@@ -126,7 +126,7 @@ impl Piece<'_> {
 struct Layer<'v> {
     mem: &'v Mem,
     at: Index,
-    /// The last key fetched; `None`: none yet.
+    /// The last key looked at; `None`: none yet.
     after: Option<Bytes>,
     range: KeyRange,
     fetched: VecDeque<(Bytes, Version)>,
@@ -140,14 +140,15 @@ impl<'v> Layer<'v> {
     }
 
     fn peek(&mut self) -> Option<&Bytes> {
-        if self.fetched.is_empty() && !self.exhausted {
+        while self.fetched.is_empty() && !self.exhausted {
             let start = match &self.after {
                 Some(after) => Bound::Excluded(after.as_ref()),
                 None => Bound::Included(self.range.start.as_slice()),
             };
-            self.fetched = self.mem.range(start, self.range.end.as_deref(), self.at, FETCH).into();
-            self.exhausted = self.fetched.len() < FETCH;
-            self.after = self.fetched.back().map(|(key, _)| key.clone());
+            let Fetched { entries, last } = self.mem.range(start, self.range.end.as_deref(), self.at, FETCH);
+            self.fetched = entries;
+            self.exhausted = last.is_none();
+            self.after = last;
         }
         self.fetched.front().map(|(key, _)| key)
     }

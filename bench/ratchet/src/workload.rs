@@ -1,0 +1,109 @@
+//! What is asked of the server.
+
+use serde_json::{Value, json};
+
+use crate::{Client, Failure, ROOT};
+
+/// Secrets that are read and written in turn.
+const SECRETS: usize = 10;
+const POLICY: &str = r#"
+path "secret/data/*"     { capabilities = ["create", "read", "update"] }
+path "auth/token/create" { capabilities = ["update"] }
+"#;
+
+/// A request as it is sent.
+pub(crate) struct Request {
+    bytes: Vec<u8>,
+    what: String,
+}
+
+impl Request {
+    fn new(method: &str, path: &str, token: &str, body: &Value) -> Self {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let token = if token.is_empty() { String::new() } else { format!("X-Vault-Token: {token}\r\n") };
+        let length = body.len();
+        let head =
+            format!("{method} /v1/{path} HTTP/1.1\r\nHost: ratchet\r\n{token}X-Vault-Request: true\r\n");
+        let text = format!("{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}");
+        Self { bytes: text.into_bytes(), what: format!("{method} {path}") }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Method and path, for messages.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+}
+
+/// One kind of request.
+#[derive(Clone, Copy)]
+pub(crate) enum Workload {
+    KvRead,
+    KvWrite,
+    TokenCreate,
+    AppRoleLogin,
+}
+
+impl Workload {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "kv-read" => Some(Self::KvRead),
+            "kv-write" => Some(Self::KvWrite),
+            "token-create" => Some(Self::TokenCreate),
+            "approle-login" => Some(Self::AppRoleLogin),
+            _ => None,
+        }
+    }
+
+    /// Makes what the requests need, and the requests: all with a token that carries a policy, never root.
+    pub(crate) async fn prepare(self, client: &mut Client) -> Result<Vec<Request>, Failure> {
+        let policy = Request::new("PUT", "sys/policies/acl/ratchet", ROOT, &json!({ "policy": POLICY }));
+        client.send(&policy).await?;
+        let token = Request::new(
+            "POST",
+            "auth/token/create",
+            ROOT,
+            &json!({ "policies": ["ratchet"], "ttl": "24h" }),
+        );
+        let made = client.ask(&token).await?;
+        let token = text(&made, "/auth/client_token")?;
+        let secret = json!({ "username": "application", "password": "correct horse battery staple", "note": "x".repeat(200) });
+        let writes = (0..SECRETS)
+            .map(|n| Request::new("POST", &format!("secret/data/s{n}"), token, &json!({ "data": secret })));
+        match self {
+            Self::KvRead => {
+                for write in writes {
+                    client.send(&write).await?;
+                }
+                let path = |n| format!("secret/data/s{n}");
+                Ok((0..SECRETS).map(|n| Request::new("GET", &path(n), token, &Value::Null)).collect())
+            }
+            Self::KvWrite => Ok(writes.collect()),
+            Self::TokenCreate => {
+                Ok(vec![Request::new("POST", "auth/token/create", token, &json!({ "ttl": "1h" }))])
+            }
+            Self::AppRoleLogin => Ok(vec![login(client).await?]),
+        }
+    }
+}
+
+async fn login(client: &mut Client) -> Result<Request, Failure> {
+    const ROLE: &str = "auth/approle/role/ratchet";
+    client.send(&Request::new("POST", "sys/auth/approle", ROOT, &json!({ "type": "approle" }))).await?;
+    let role = json!({ "token_policies": "ratchet", "token_ttl": "1h" });
+    client.send(&Request::new("POST", ROLE, ROOT, &role)).await?;
+    let of_role = |what| format!("{ROLE}/{what}");
+    let role = client.ask(&Request::new("GET", &of_role("role-id"), ROOT, &Value::Null)).await?;
+    let secret = client.ask(&Request::new("POST", &of_role("secret-id"), ROOT, &json!({}))).await?;
+    let ids =
+        json!({ "role_id": text(&role, "/data/role_id")?, "secret_id": text(&secret, "/data/secret_id")? });
+    Ok(Request::new("POST", "auth/approle/login", "", &ids))
+}
+
+/// A text within an answer.
+fn text<'a>(answer: &'a Value, at: &str) -> Result<&'a str, Failure> {
+    answer.pointer(at).and_then(Value::as_str).ok_or_else(|| format!("{at} is missing in {answer}").into())
+}

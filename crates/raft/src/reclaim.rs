@@ -1,0 +1,33 @@
+//! The thread that frees what has grown large.
+//!
+//! Freeing a hundred thousand entries takes tens of milliseconds, the more so as freed memory is wiped. Whoever holds
+//! the last reference would spend them: a thread that holds the lock every apply needs, or a worker of the runtime with
+//! everybody else's requests behind it. So the large values of this crate hand themselves over when they are dropped.
+//! A thread rather than a share of the work with each apply: the memory is free at once, and no apply pays for it.
+//! It does not decide when a value may go; that follows from its references. Where the thread has ended, a value is
+//! freed by whoever drops it.
+
+use std::io;
+use std::sync::mpsc;
+
+type Garbage = Box<dyn Send>;
+
+/// The way to the thread, which ends when nobody has one any more.
+#[derive(Clone)]
+pub(crate) struct Reclaimer(mpsc::Sender<Garbage>);
+
+impl Reclaimer {
+    /// Starts the thread.
+    pub(crate) fn start() -> io::Result<Self> {
+        let (sender, garbage) = mpsc::channel::<Garbage>();
+        std::thread::Builder::new()
+            .name("raft-reclaim".into())
+            .spawn(move || garbage.into_iter().for_each(drop))?;
+        Ok(Self(sender))
+    }
+
+    /// Frees a value on the thread.
+    pub(crate) fn free(&self, garbage: impl Send + 'static) {
+        let _ = self.0.send(Box::new(garbage));
+    }
+}
