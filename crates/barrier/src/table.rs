@@ -50,6 +50,10 @@ macro_rules! tables {
 
 /// Fails to compile where two tables have the same number. Numbers of replicated and local tables of one owner are kept
 /// apart too: a mount that is local has all of them in one space.
+///
+/// # Panics
+///
+/// Where two tables have the same number: at compile time, as `tables!` uses it.
 pub const fn assert_distinct(lists: &[&[TableId]]) {
     let mut seen = [false; 256];
     let mut rest = lists;

@@ -1,6 +1,8 @@
 //! An engine reaches its own mount and nothing else: each of these attempts is compiled as an engine would be, against
 //! this crate alone, and must be refused by the compiler for the reason given.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what failed by failing")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -50,14 +52,14 @@ const ATTEMPTS: &[(&str, &str, &str)] = &[
     ),
     (
         "a table by namespace",
-        r#"use strongroom_engine_api::{NamespaceId, Table, tables};
-        tables! { OTHERS: Table<(NamespaceId, &str), String> = 1; }"#,
+        r"use strongroom_engine_api::{NamespaceId, Table, tables};
+        tables! { OTHERS: Table<(NamespaceId, &str), String> = 1; }",
         "E0599",
     ),
     (
         "two tables with one number",
-        r#"use strongroom_engine_api::{LocalTable, Table, tables};
-        tables! { A: Table<str, String> = 1; B: LocalTable<str, String> = 1; }"#,
+        r"use strongroom_engine_api::{LocalTable, Table, tables};
+        tables! { A: Table<str, String> = 1; B: LocalTable<str, String> = 1; }",
         "E0080",
     ),
     (
@@ -98,8 +100,8 @@ const ATTEMPTS: &[(&str, &str, &str)] = &[
     ),
     (
         "reading by a storage key",
-        r#"use strongroom_engine_api::{Reads, View};
-        pub async fn read(view: View) { let _ = view.read::<String>(vec![1, 0, 0]).await; }"#,
+        r"use strongroom_engine_api::{Reads, View};
+        pub async fn read(view: View) { let _ = view.read::<String>(vec![1, 0, 0]).await; }",
         "E0599",
     ),
     ("making a storage key", "pub fn key() -> strongroom_engine_api::FullKey { loop {} }", "E0425"),
@@ -166,7 +168,7 @@ fn built() -> (PathBuf, PathBuf) {
     let folder = program.parent().unwrap().to_owned();
     let is_library = |path: &Path| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with("libstrongroom_engine_api-") && name.ends_with(".rlib")
+        name.starts_with("libstrongroom_engine_api-") && path.extension().is_some_and(|kind| kind == "rlib")
     };
     let libraries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let newest = libraries

@@ -133,8 +133,8 @@ async fn owners(txn: &Txn, namespace: NamespaceId, owner: &TokenKey, id: &str) -
     let found = OWNED_LEASES.keys_after(txn.peek(), &namespace, &(namespace, *owner, id), STEP).await?;
     let mut removed = 0u64;
     for (namespace, owner, id) in &found {
-        let Some(owned) = OWNED_LEASES.get(txn, &(*namespace, *owner, id)).await? else { continue };
-        if LEASES.get(txn, &(owned.namespace, id)).await?.is_none() {
+        let Some(lease) = OWNED_LEASES.get(txn, &(*namespace, *owner, id)).await? else { continue };
+        if LEASES.get(txn, &(lease.namespace, id)).await?.is_none() {
             OWNED_LEASES.delete(txn, &(*namespace, *owner, id));
             removed = removed.saturating_add(1);
         }

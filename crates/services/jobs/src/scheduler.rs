@@ -214,10 +214,10 @@ impl Jobs {
         let failures = self.state().jobs.get(&ended.name).map_or(0, |entry| entry.status.failures);
         let wait =
             BACKOFF.saturating_mul(1u32.checked_shl(failures.min(16)).unwrap_or(u32::MAX)).min(MAX_BACKOFF);
-        let quarter = wait / 4;
-        let share = self.entropy.bytes::<2>().map_or(0, u16::from_be_bytes);
-        wait.saturating_sub(quarter)
-            .saturating_add(quarter.mul_f64(f64::from(share) / f64::from(u16::MAX) * 2.0))
+        // Three quarters of it, and up to a half more by chance.
+        let share =
+            self.entropy.bytes::<2>().map_or(0.0, |bytes| f64::from(u16::from_be_bytes(bytes)) / 65_536.0);
+        wait.mul_f64(share.mul_add(0.5, 0.75))
     }
 }
 
