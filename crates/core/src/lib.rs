@@ -20,6 +20,7 @@ mod observing;
 pub mod pipeline;
 mod policies;
 mod renewal;
+mod server_reply;
 mod snapshots;
 mod tables;
 mod tokens;
@@ -34,7 +35,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::hmac;
 use strongroom_barrier::{Barrier, TableId, Txn};
 use strongroom_engine_api::{
-    Call, Class, Engine, Environment, Moment, Operation, Renewal, Request, ServerTxn,
+    Call, Captures, Class, Engine, Environment, Moment, Operation, Peer, RawTail, Redactions, Renewal,
+    Request, RequestBody, ServerTxn,
 };
 use strongroom_jobs::Jobs;
 use strongroom_policy::{CompiledAcl, DenyMode};
@@ -51,8 +53,9 @@ pub use keeper::{InitError, Initialized, KeyStatus, RotationConfig, SealStatus, 
 pub use leases::{Irrevocable, Lease, LeaseFacts};
 pub use lockout::LockoutRule;
 pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount, Router};
-pub use pipeline::{Answer, Asked, Inbound, Refused};
+pub use pipeline::{Answer, AnswerContent, Asked, Inbound, Refused};
 pub use policies::PasswordPolicy;
+pub use server_reply::{Ending, HeldLease, ServerPart, ServerReply, WrapGrant};
 pub use snapshots::{AutoSnapshots, AutoStatus, Bucket, Credentials, Encryption, ObjectStore, Place};
 pub use strongroom_jobs::{JobName, JobStatus};
 pub use tokens::{
@@ -235,15 +238,18 @@ impl Core {
             operation: Operation::Update,
             path: Arc::from(""),
             input: Arc::default(),
-            remote: None,
+            peer: Peer::default(),
             headers: std::collections::BTreeMap::new(),
             asker: None,
             wrap_ttl: None,
-            upload: None,
+            body: RequestBody::default(),
+            raw_tail: RawTail::default(),
+            redactions: Redactions::default(),
+            upgrade: None,
         };
         Arc::new(Call {
             request: Arc::new(request),
-            params: Arc::default(),
+            params: Captures::default(),
             mount: mounted.mount.clone(),
             txn: txn.mount(mounted.mount.place()),
             server: server_txn(&mounted.engine, txn),

@@ -3,6 +3,7 @@
 mod catalog;
 #[cfg(test)]
 mod catalog_tests;
+mod client_certificates;
 mod cluster;
 mod dev;
 mod discovery;
@@ -13,6 +14,7 @@ mod logs;
 mod migrate;
 mod node;
 mod options;
+mod proxy_protocol;
 mod recover;
 mod start;
 mod store;
