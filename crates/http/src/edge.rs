@@ -380,17 +380,15 @@ impl Edge {
         handover: &Handover,
     ) -> Response<AnswerBody> {
         let body = match answer.body {
-            AnswerContent::Upgrade(upgrade) => match connection {
-                Some(connection) => {
-                    answer.headers = handshake(&upgrade);
-                    handover.keep(connection, upgrade);
-                    AnswerBody::whole(Bytes::new())
-                }
-                None => {
+            AnswerContent::Upgrade(upgrade) => {
+                let Some(connection) = connection else {
                     let text = "this connection cannot be handed over";
                     return self.response(refused(&Refusal(426, text.to_owned())), head, None, handover);
-                }
-            },
+                };
+                answer.headers = handshake(&upgrade);
+                handover.keep(connection, upgrade);
+                AnswerBody::whole(Bytes::new())
+            }
             _ if head => AnswerBody::whole(Bytes::new()),
             AnswerContent::Whole(bytes) => AnswerBody::whole(bytes),
             AnswerContent::Stream(pieces) => pieces.into(),
