@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::Value;
 use strongroom_barrier::Barrier;
 use strongroom_core::{Catalog, Core, InitRequest, NewMount, Settings};
-use strongroom_engine_api::Environment;
-use strongroom_http::{Connection, Edge, EdgeSettings};
+use strongroom_engine_api::{Environment, Peer};
+use strongroom_http::{Edge, EdgeSettings};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
 use strongroom_stdx::{Clock, Entropy, Moment};
@@ -147,8 +147,7 @@ impl Client {
     fn connect(edge: Arc<Edge>) -> Self {
         let (stream, far) = duplex(1 << 20);
         let (running, draining) = watch::channel(false);
-        let peer = Some(([127, 0, 0, 1], 5000).into());
-        tokio::spawn(edge.serve(far, Connection { peer, ..Connection::default() }, draining));
+        tokio::spawn(edge.serve(far, Peer::at(([127, 0, 0, 1], 5000)), draining));
         Self { stream, answer: Vec::new(), _running: running }
     }
 

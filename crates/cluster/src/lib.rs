@@ -9,6 +9,7 @@ mod authority;
 mod body;
 mod identity;
 mod network;
+mod origin;
 mod passing;
 mod port;
 #[cfg(test)]
@@ -18,8 +19,9 @@ pub use authority::{Authority, AuthorityError, RENEW_AFTER};
 pub use body::{AnswerBody, feed};
 pub use identity::{Credentials, Identity, IdentityError, PublicKey, name_of};
 pub use network::{Body, Network, streamed, whole};
+pub use origin::Origin;
 pub use passing::Passing;
-pub use port::{Forwarded, Origin, Port};
+pub use port::{Forwarded, Port};
 
 /// The application protocol of the cluster port (ALPN, RFC 7301). Another one is another version of it.
 pub const PROTOCOL: &[u8] = b"strongroom-cluster/1";

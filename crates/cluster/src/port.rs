@@ -25,6 +25,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::body::{AnswerBody, feed};
 use crate::network::{Network, SNAPSHOT, VERSION, path_of};
+use crate::origin::{FORWARD, Origin};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -41,68 +42,10 @@ const MOST_GIVEN_UP: usize = 4096;
 const LARGEST_MESSAGE: usize = 256 << 20;
 /// Bytes of a snapshot's description at most.
 const LARGEST_HEAD: usize = 1 << 20;
+/// Bytes of a request's header fields at most: those of a client's largest request, and its certificates.
+const LARGEST_FIELDS: u32 = 1 << 20;
 /// How long accepting pauses when the process has no file descriptors left.
 const BREATH: Duration = Duration::from_millis(50);
-
-/// Where a forwarded request came from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
-    /// The client, as the standby saw it.
-    pub peer: Option<SocketAddr>,
-    /// The serial number of the client's certificate.
-    pub certificate_serial: String,
-}
-
-/// Header fields in which a forwarded request carries its [`Origin`].
-const PEER: &str = "x-strongroom-peer";
-const SERIAL: &str = "x-strongroom-certificate-serial";
-const FORWARD: &str = "/forward";
-
-impl Origin {
-    /// Puts the origin and the path aside, for the way to the active node.
-    ///
-    /// # Errors
-    ///
-    /// [`http::Error`] for what cannot be a header field.
-    pub fn attach<B>(&self, request: Request<B>) -> Result<Request<B>, http::Error> {
-        let (mut parts, body) = request.into_parts();
-        let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        parts.uri = format!("https://cluster{FORWARD}{path}").parse().map_err(http::Error::from)?;
-        parts.version = http::Version::HTTP_2;
-        for name in [
-            http::header::CONNECTION,
-            http::header::HOST,
-            http::header::TRANSFER_ENCODING,
-            http::header::UPGRADE,
-        ] {
-            parts.headers.remove(name);
-        }
-        // The last two are ours: a client does not say where it comes from.
-        for name in ["keep-alive", "proxy-connection", PEER, SERIAL] {
-            parts.headers.remove(name);
-        }
-        if let Some(peer) = self.peer {
-            parts.headers.insert(PEER, peer.to_string().parse()?);
-        }
-        if !self.certificate_serial.is_empty() {
-            parts.headers.insert(SERIAL, self.certificate_serial.parse()?);
-        }
-        Ok(Request::from_parts(parts, body))
-    }
-
-    /// Takes them out again.
-    fn detach<B>(request: &mut Request<B>) -> Result<Self, String> {
-        let path = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
-        let path = path.strip_prefix(FORWARD).unwrap_or_default();
-        let uri = path.parse().map_err(|error| format!("{error}"))?;
-        *request.uri_mut() = uri;
-        let headers = request.headers_mut();
-        let text = |value: http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-        let peer = headers.remove(PEER).map(text).and_then(|peer| peer.parse().ok());
-        let certificate_serial = headers.remove(SERIAL).map(text).unwrap_or_default();
-        Ok(Self { peer, certificate_serial })
-    }
-}
 
 /// Answers requests that other nodes forward.
 #[async_trait]
@@ -206,6 +149,7 @@ impl Port {
             .timer(TokioTimer::new())
             .keep_alive_interval(Some(HANDSHAKE))
             .max_concurrent_streams(MOST_STREAMS)
+            .max_header_list_size(LARGEST_FIELDS)
             .max_pending_accept_reset_streams(MOST_GIVEN_UP)
             .serve_connection(TokioIo::new(stream), service)
             .await;

@@ -138,9 +138,16 @@ async fn nodes_replicate_over_mutual_tls() {
 async fn a_request_is_forwarded_with_its_origin() {
     let (root, authority, first, second) = pair().await;
     second.take_credentials(root.path(), &authority);
-    let origin = Origin { peer: Some("10.1.2.3:4567".parse().unwrap()), certificate_serial: "77".to_owned() };
+    let origin = Origin {
+        peer: Some("10.1.2.3:4567".parse().unwrap()),
+        // As large as a handshake admits.
+        certificates: vec![vec![7; 60_000].into(), vec![8; 500].into()],
+        context: "{\"namespace\":\"ö\"}".to_owned(),
+    };
     let request = Request::put("/v1/secret/a%2Fb?x=1")
         .header("x-strongroom-peer", "1.1.1.1:1")
+        .header("x-strongroom-certificate", "Bw==")
+        .header("x-strongroom-context", "forged")
         .header("connection", "keep-alive")
         .body(whole(Bytes::from("body")))
         .unwrap();

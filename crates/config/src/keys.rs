@@ -298,13 +298,11 @@ pub static LISTENER_TCP: Block = Block {
                 "tls_require_and_verify_client_cert",
                 "tls_client_ca_file",
                 "cluster_address",
+                "proxy_protocol_behavior",
+                "proxy_protocol_authorized_addrs",
             ],
         ),
         (NoEffect("the server's preference always counts"), &["tls_prefer_server_cipher_suites"]),
-        (
-            Refused("let the proxy send X-Forwarded-For and set \"x_forwarded_for_authorized_addrs\""),
-            &["proxy_protocol_behavior", "proxy_protocol_authorized_addrs"],
-        ),
     ],
     also: Some(&LISTENER),
 };
@@ -338,6 +336,13 @@ pub static LISTENER: Block = Block::new(
                 "x_forwarded_for_hop_skips",
                 "x_forwarded_for_reject_not_authorized",
                 "x_forwarded_for_reject_not_present",
+                "x_forwarded_for_client_cert_header",
+                "x_forwarded_for_client_cert_header_decoders",
+                "chroot_namespace",
+                "redact_addresses",
+                "redact_cluster_name",
+                "redact_version",
+                "max_token_header_size",
                 "custom_response_headers",
             ],
         ),
@@ -345,15 +350,6 @@ pub static LISTENER: Block = Block::new(
         (NoEffect("this version has no sys/pprof"), &["profiling"]),
         (NoEffect("this version has no sys/in-flight-req"), &["inflight_requests_logging"]),
         (NoEffect(NOT_THERE), &["disable_replication_status_endpoints", "disable_request_limiter"]),
-        (Refused("this version has only the root namespace; leave it out"), &["chroot_namespace"]),
-        (
-            Refused("let a proxy keep clients without token from sys/health, sys/leader and sys/seal-status"),
-            &["redact_addresses", "redact_cluster_name", "redact_version"],
-        ),
-        (
-            Refused("let clients with certificates connect without a proxy that ends their TLS"),
-            &["x_forwarded_for_client_cert_header", "x_forwarded_for_client_cert_header_decoders"],
-        ),
     ],
 );
 

@@ -40,7 +40,8 @@ pub use error::{ConfigError, Place, Warning};
 pub use etcd::Etcd;
 pub use headers::{ResponseHeaders, StatusPattern};
 pub use listener::{
-    ForwardedFor, JsonLimits, Listener, Owner, Shared, TcpListener, Timeouts, Unauthenticated, UnixListener,
+    CertificateDecoder, ClientCertificateHeader, ForwardedFor, JsonLimits, Listener, Owner, ProxyBehavior,
+    ProxyProtocol, Redact, Shared, TcpListener, Timeouts, Unauthenticated, UnixListener,
 };
 pub use lockout::UserLockout;
 pub use migration::Migration;

@@ -30,6 +30,8 @@ pub struct TcpListener {
     pub cluster_address: Address,
     /// `None` if TLS is disabled.
     pub tls: Option<Tls>,
+    /// How a proxy's word about who is connected is taken; `None` if connections do not begin with one.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// What both kinds of listeners have.
     pub shared: Shared,
 }
@@ -75,6 +77,12 @@ pub struct Shared {
     pub response_headers: ResponseHeaders,
     /// What needs no token.
     pub unauthenticated: Unauthenticated,
+    /// The namespace that is the listener's root, without surrounding slashes; empty for the root namespace.
+    pub chroot_namespace: String,
+    /// What is kept from those who ask without a token.
+    pub redact: Redact,
+    /// The longest token in bytes; `None` for no limit.
+    pub max_token_header_size: Option<u64>,
     /// What was configured, for `sys/config/state/sanitized`.
     pub(crate) configured: serde_json::Map<String, serde_json::Value>,
 }
@@ -118,6 +126,71 @@ pub struct ForwardedFor {
     pub reject_not_authorized: bool,
     /// Connections without the header are refused; otherwise the connection's address counts.
     pub reject_not_present: bool,
+    /// In which header these proxies pass on the certificates of their clients.
+    pub client_certificate: Option<ClientCertificateHeader>,
+}
+
+/// A header with a client's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificateHeader {
+    /// Its name.
+    pub name: String,
+    /// How its value becomes a certificate in DER, in order.
+    pub decoders: Vec<CertificateDecoder>,
+}
+
+/// A step from a header's value to a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateDecoder {
+    /// `BASE64` is undone.
+    Base64,
+    /// PEM becomes `DER`.
+    Der,
+    /// `URL` encoding is undone.
+    Url,
+}
+
+const DECODERS: [(&str, CertificateDecoder); 3] = [
+    ("BASE64", CertificateDecoder::Base64),
+    ("DER", CertificateDecoder::Der),
+    ("URL", CertificateDecoder::Url),
+];
+
+/// How the PROXY protocol is spoken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Whose word counts.
+    pub behavior: ProxyBehavior,
+    /// The proxies; at least one, unless everybody's word counts.
+    pub authorized_addrs: Vec<IpNet>,
+}
+
+/// Whose word about who is connected counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyBehavior {
+    /// Everybody's (`use_always`).
+    UseAlways,
+    /// That of authorized proxies; others count as themselves (`allow_authorized`).
+    AllowAuthorized,
+    /// That of authorized proxies; others are not let in (`deny_unauthorized`).
+    DenyUnauthorized,
+}
+
+const BEHAVIORS: [(&str, ProxyBehavior); 3] = [
+    ("use_always", ProxyBehavior::UseAlways),
+    ("allow_authorized", ProxyBehavior::AllowAuthorized),
+    ("deny_unauthorized", ProxyBehavior::DenyUnauthorized),
+];
+
+/// What is kept from those who ask without a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Redact {
+    /// The addresses of the active node.
+    pub addresses: bool,
+    /// The cluster's name.
+    pub cluster_name: bool,
+    /// The version, and when it was built.
+    pub version: bool,
 }
 
 /// What is to need no token on a listener, where it exists.
@@ -183,8 +256,9 @@ impl TcpListener {
             return Err(fields.place_of("address").invalid(message));
         };
         let tls = Tls::read(&mut fields)?;
+        let proxy_protocol = ProxyProtocol::read(&mut fields)?;
         let shared = Shared::read(fields, &keys::LISTENER_TCP, max_request_duration)?;
-        Ok(TcpListener { address, cluster_address, tls, shared })
+        Ok(TcpListener { address, cluster_address, tls, proxy_protocol, shared })
     }
 }
 
@@ -237,6 +311,13 @@ impl Shared {
             forwarded_for: ForwardedFor::read(&mut fields)?,
             response_headers: ResponseHeaders::read(&mut fields)?,
             unauthenticated: Unauthenticated::read(&mut fields)?,
+            chroot_namespace: chroot_namespace(&mut fields)?,
+            redact: Redact {
+                addresses: fields.switch("redact_addresses")?,
+                cluster_name: fields.switch("redact_cluster_name")?,
+                version: fields.switch("redact_version")?,
+            },
+            max_token_header_size: limit(&mut fields, "max_token_header_size", 8192)?,
             configured: fields.known_as_json(block),
         };
         fields.finish(block)?;
@@ -248,6 +329,82 @@ impl Shared {
 fn limit(fields: &mut Fields<'_>, key: &'static str, default: u64) -> Result<Option<u64>, ConfigError> {
     let number = fields.integer::<i64>(key, i64::MIN..=i64::MAX)?.unwrap_or(0);
     Ok(if number == 0 { Some(default) } else { u64::try_from(number).ok() })
+}
+
+/// The namespace of a listener. The root namespace is none in particular.
+fn chroot_namespace(fields: &mut Fields<'_>) -> Result<String, ConfigError> {
+    let given = fields.read("chroot_namespace", |value| {
+        let text = convert::text(value)?;
+        let path = text.trim_matches('/');
+        let is_name =
+            |part: &str| !matches!(part, "" | "." | ".." | "root") && !part.contains(char::is_control);
+        match path {
+            "" | "root" => Ok(String::new()),
+            path if path.split('/').all(is_name) => Ok(path.to_owned()),
+            _ => Err(format!("must be the path of a namespace, not {text:?}")),
+        }
+    })?;
+    Ok(given.unwrap_or_default())
+}
+
+impl ProxyProtocol {
+    fn read(fields: &mut Fields<'_>) -> Result<Option<ProxyProtocol>, ConfigError> {
+        const ADDRESSES: &str = "proxy_protocol_authorized_addrs";
+        let behavior = fields.read("proxy_protocol_behavior", |value| {
+            let text = convert::text(value)?;
+            if text.is_empty() {
+                return Ok(None);
+            }
+            let known = BEHAVIORS.iter().find(|(name, _)| *name == text).map(|(_, behavior)| Some(*behavior));
+            let names = BEHAVIORS.map(|(name, _)| name).join(", ");
+            known.ok_or_else(|| format!("must be one of {names}, not {text:?}"))
+        })?;
+        let authorized_addrs = networks(fields, ADDRESSES)?;
+        let Some(behavior) = behavior.flatten() else {
+            if !authorized_addrs.is_empty() {
+                fields.warn(
+                    ADDRESSES,
+                    format!("{ADDRESSES:?} means nothing without \"proxy_protocol_behavior\""),
+                );
+            }
+            return Ok(None);
+        };
+        if authorized_addrs.is_empty() && behavior != ProxyBehavior::UseAlways {
+            let message = format!("{ADDRESSES:?} must name at least one address");
+            return Err(fields.place_of("proxy_protocol_behavior").invalid(message));
+        }
+        Ok(Some(ProxyProtocol { behavior, authorized_addrs }))
+    }
+}
+
+impl ClientCertificateHeader {
+    fn read(fields: &mut Fields<'_>) -> Result<Option<ClientCertificateHeader>, ConfigError> {
+        const HEADER: &str = "x_forwarded_for_client_cert_header";
+        const STEPS: &str = "x_forwarded_for_client_cert_header_decoders";
+        let name = fields.read(HEADER, |value| {
+            let text = convert::text(value)?;
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            if text.chars().all(fits) { Ok(text) } else { Err("must be the name of a header".to_owned()) }
+        })?;
+        let decoders = fields.read(STEPS, |value| {
+            let names = convert::list(value)?;
+            let known = |name: &String| {
+                let found = DECODERS.iter().find(|(known, _)| *known == name.trim());
+                found.map(|(_, decoder)| *decoder).ok_or_else(|| {
+                    format!("must be some of {}, not {name:?}", DECODERS.map(|(name, _)| name).join(", "))
+                })
+            };
+            names.iter().filter(|name| !name.trim().is_empty()).map(known).collect::<Result<Vec<_>, _>>()
+        })?;
+        let decoders = decoders.unwrap_or_default();
+        let Some(name) = name.filter(|name| !name.is_empty()) else {
+            if !decoders.is_empty() {
+                fields.warn(STEPS, format!("{STEPS:?} means nothing without {HEADER:?}"));
+            }
+            return Ok(None);
+        };
+        Ok(Some(ClientCertificateHeader { name, decoders }))
+    }
 }
 
 impl Timeouts {
@@ -289,16 +446,27 @@ impl JsonLimits {
 
 impl ForwardedFor {
     fn read(fields: &mut Fields<'_>) -> Result<Option<ForwardedFor>, ConfigError> {
-        let authorized_addrs = fields.read("x_forwarded_for_authorized_addrs", outbound::networks)?;
         let options = ForwardedFor {
-            authorized_addrs: authorized_addrs.unwrap_or_default(),
+            authorized_addrs: networks(fields, "x_forwarded_for_authorized_addrs")?,
             hop_skips: fields.integer("x_forwarded_for_hop_skips", 0..=1000)?.unwrap_or(0),
             reject_not_authorized: fields.flag("x_forwarded_for_reject_not_authorized")?.unwrap_or(true),
             reject_not_present: fields.flag("x_forwarded_for_reject_not_present")?.unwrap_or(true),
+            client_certificate: ClientCertificateHeader::read(fields)?,
         };
+        if options.client_certificate.is_some() && options.authorized_addrs.is_empty() {
+            const HEADER: &str = "x_forwarded_for_client_cert_header";
+            let message = format!(
+                "{HEADER:?} is believed from the proxies in \"x_forwarded_for_authorized_addrs\" alone, and none is there"
+            );
+            fields.warn(HEADER, message);
+        }
         // Without a trusted proxy anyone could send the header: then it must not count.
         Ok(Some(options).filter(|options| !options.authorized_addrs.is_empty()))
     }
+}
+
+fn networks(fields: &mut Fields<'_>, key: &'static str) -> Result<Vec<IpNet>, ConfigError> {
+    Ok(fields.read(key, outbound::networks)?.unwrap_or_default())
 }
 
 impl Unauthenticated {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use strongroom_engine_api::{EngineError, HeldLease, Json, WrapGrant};
+use strongroom_engine_api::{EngineError, Json};
+
+use crate::{HeldLease, WrapGrant};
 
 /// One answer's members.
 #[derive(Default, Clone)]

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Stored, Txn};
-use strongroom_engine_api::{EngineError, HeldLease, LeaseGrant, Lifetimes, Moment, Renewal, bad_request};
+use strongroom_engine_api::{EngineError, LeaseGrant, Lifetimes, Moment, Renewal, bad_request};
 
-use crate::Core;
 use crate::mounts::Mounted;
 use crate::tables::{EXPIRY, LEASES, OWNED_LEASES, TOKENS};
 use crate::tokens::{Made, TokenEntry, TokenId, TokenKey};
+use crate::{Core, HeldLease};
 
 pub use ending::Irrevocable;
 pub(crate) use ending::{PrefixRevocation, STEP, end_secret_lease};

@@ -19,6 +19,7 @@ mod observing;
 pub mod pipeline;
 mod policies;
 mod seal_state;
+mod server_reply;
 mod snapshots;
 mod tables;
 mod tokens;
@@ -32,7 +33,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use strongroom_barrier::{Barrier, TableId, Txn};
 use strongroom_engine_api::{
-    Call, Class, Engine, Environment, Moment, Operation, Renewal, Request, ServerTxn,
+    Call, Captures, Class, Engine, Environment, Moment, Operation, Peer, RawTail, Redactions, Renewal,
+    Request, RequestBody, ServerTxn,
 };
 use strongroom_jobs::Jobs;
 use strongroom_policy::{CompiledAcl, DenyMode};
@@ -49,12 +51,13 @@ pub use envelope::Envelope;
 pub use leases::{Irrevocable, Lease, LeaseFacts};
 pub use lockout::LockoutRule;
 pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount, Router};
-pub use pipeline::{Answer, Asked, Inbound, Refused};
+pub use pipeline::{Answer, AnswerContent, Asked, Inbound, Refused};
 pub use policies::PasswordPolicy;
 pub use seal_state::{
     InitError, InitRequest, Initialized, KeyPartsWanted, KeyStatus, RootKeySource, RotationConfig, SealError,
     SealState, SealStatus, UnsealError, UnsealedCluster,
 };
+pub use server_reply::{Ending, HeldLease, ServerPart, ServerReply, WrapGrant};
 pub use snapshots::{AutoSnapshots, AutoStatus, Bucket, Credentials, Encryption, ObjectStore, Place};
 pub use strongroom_jobs::{JobName, JobStatus};
 pub use tokens::{
@@ -238,15 +241,18 @@ impl Core {
             operation: Operation::Update,
             path: Arc::from(""),
             input: Arc::default(),
-            remote: None,
+            peer: Peer::default(),
             headers: std::collections::BTreeMap::new(),
             asker: None,
             wrap_ttl: None,
-            upload: None,
+            body: RequestBody::default(),
+            raw_tail: RawTail::default(),
+            redactions: Redactions::default(),
+            upgrade: None,
         };
         Arc::new(Call {
             request: Arc::new(request),
-            params: Arc::default(),
+            params: Captures::default(),
             mount: mounted.mount.clone(),
             txn: txn.mount(mounted.mount.place()),
             server: server_txn(&mounted.engine, txn),

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BarrierError, Reads, Stored, Txn};
-use strongroom_engine_api::{EngineError, Lifetimes, WrapGrant, bad_request};
+use strongroom_engine_api::{EngineError, Lifetimes, bad_request};
 use strongroom_policy::RESPONSE_WRAPPING_POLICY_NAME;
 use strongroom_stdx::Secret;
 
-use crate::Core;
 use crate::envelope::Envelope;
 use crate::tables::WRAPPED;
 use crate::tokens::{NewToken, TokenEntry, TokenId};
+use crate::{Core, WrapGrant};
 
 /// A wrapped answer as kept.
 #[derive(Clone, Serialize, Deserialize)]

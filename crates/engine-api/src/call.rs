@@ -2,17 +2,16 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_barrier::{MountId, MountPlace, MountTxn, NamespaceId, Txn};
-use strongroom_stdx::{Clock, Entropy, PipeReader, Secret, pipe};
+use strongroom_stdx::{Clock, Entropy, Secret};
 use strongroom_wire::Operation;
 
-use crate::EngineError;
+use crate::{Captures, EngineError, Peer, RawTail, Redactions, RequestBody, UpgradeOffer};
 
 /// What all engines share: time and randomness.
 #[derive(Clone)]
@@ -91,43 +90,22 @@ pub struct Request {
     pub path: Arc<str>,
     /// The parameters: the body's members, or the query's.
     pub input: Arc<Map<String, Value>>,
-    /// The caller's address, after `X-Forwarded-For` where that is trusted.
-    pub remote: Option<IpAddr>,
+    /// Where it came from.
+    pub peer: Peer,
     /// The request headers that the mount passes through, by lower-case name.
     pub headers: BTreeMap<String, Vec<String>>,
     /// Who asks; `None` on open routes without a good token.
     pub asker: Option<Arc<dyn Asker>>,
     /// The wrapping that the client asks for.
     pub wrap_ttl: Option<Duration>,
-    /// The body, where the operation takes it as it comes.
-    pub upload: Option<Upload>,
-}
-
-/// A request's body that its handler takes as it comes, once.
-#[derive(Clone)]
-pub struct Upload(Arc<Mutex<Option<PipeReader>>>);
-
-/// One without a byte.
-impl Default for Upload {
-    fn default() -> Self {
-        let (writer, reader) = pipe();
-        writer.end();
-        Self::new(reader)
-    }
-}
-
-impl Upload {
-    /// An upload of what comes out of a pipe.
-    #[must_use]
-    pub fn new(pieces: PipeReader) -> Self {
-        Self(Arc::new(Mutex::new(Some(pieces))))
-    }
-
-    /// The bytes; `None` when they have been taken before.
-    #[must_use]
-    pub fn take(&self) -> Option<PipeReader> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
+    /// The body, where the operation takes it as bytes or as it comes.
+    pub body: RequestBody,
+    /// What a raw tail of the route's pattern was sent as.
+    pub raw_tail: RawTail,
+    /// What the listener keeps from answers to those without a token.
+    pub redactions: Redactions,
+    /// The other protocol that the client would go on with on this connection.
+    pub upgrade: Option<Arc<UpgradeOffer>>,
 }
 
 /// How long what a mount grants lives.
@@ -203,8 +181,8 @@ impl ServerTxn {
 pub struct Call {
     /// The request.
     pub request: Arc<Request>,
-    /// What the route's pattern captured, in order.
-    pub params: Arc<[String]>,
+    /// What the route's pattern captured.
+    pub params: Captures,
     /// The mount.
     pub mount: Arc<Mount>,
     /// The transaction, as the mount has it.

@@ -4,6 +4,8 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
+use crate::BodyMode;
+
 /// One documented member of a body or an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
@@ -28,8 +30,8 @@ pub struct OperationDoc {
     pub any_fields: bool,
     /// The members of its answer's `data`.
     pub response: Vec<Field>,
-    /// Whether its handler takes the body as it comes: any bytes, as many as there are.
-    pub uploads: bool,
+    /// How the body of its requests is read.
+    pub body: BodyMode,
     /// The way it runs.
     pub mode: Mode,
 }

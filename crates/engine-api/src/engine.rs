@@ -9,7 +9,10 @@ use futures::future::BoxFuture;
 use strongroom_barrier::TableId;
 use strongroom_wire::Operation;
 
-use crate::{AuthGrant, Call, EngineError, Handler, IntoReply, Job, OperationDoc, Pattern, Reply, Schedule};
+use crate::{
+    AuthGrant, BodyMode, Call, Captures, EngineError, Handler, IntoReply, Job, OperationDoc, Pattern, Reply,
+    Schedule,
+};
 
 /// Says what is wrong with a mount's options.
 type CheckOptions = fn(&BTreeMap<String, String>) -> Result<(), String>;
@@ -65,6 +68,10 @@ impl Endpoint {
 #[derive(Clone)]
 pub struct Route {
     pattern: Pattern,
+    /// The names of what the pattern captures.
+    names: Arc<[String]>,
+    /// Headers of its answers that pass whatever the mount's tuning says.
+    owned_headers: &'static [&'static str],
     help: &'static str,
     operations: BTreeMap<Operation, Endpoint>,
     exists: Option<Run<bool>>,
@@ -75,8 +82,11 @@ pub struct Route {
 
 impl Route {
     fn new(pattern: &str) -> Self {
+        let pattern = Pattern::new(pattern);
         Self {
-            pattern: Pattern::new(pattern),
+            names: Captures::names_of(&pattern),
+            pattern,
+            owned_headers: &[],
             help: "",
             operations: BTreeMap::new(),
             exists: None,
@@ -108,6 +118,25 @@ impl Route {
     /// Whether POST can tell a creation from an update here.
     pub fn tells_create_from_update(&self) -> bool {
         self.exists.is_some()
+    }
+
+    /// The same at another path.
+    fn at(&self, pattern: &str) -> Self {
+        let pattern = Pattern::new(pattern);
+        Self { names: Captures::names_of(&pattern), pattern, ..self.clone() }
+    }
+
+    /// Headers that are part of what the route answers, such as `Location` and `Retry-After`: they pass without the mount's
+    /// tuning. Those that frame the answer are the server's all the same.
+    #[must_use]
+    pub fn owns(mut self, headers: &'static [&'static str]) -> Self {
+        self.owned_headers = headers;
+        self
+    }
+
+    /// The headers that pass without the mount's tuning.
+    pub const fn owned_headers(&self) -> &'static [&'static str] {
+        self.owned_headers
     }
 
     /// A longer text for `path-help`.
@@ -255,7 +284,7 @@ pub struct Found {
     /// The route.
     pub route: Arc<Route>,
     /// What the pattern captured.
-    pub params: Arc<[String]>,
+    pub params: Captures,
 }
 
 impl Found {
@@ -283,6 +312,8 @@ pub struct Engine {
     class: Class,
     help: &'static str,
     routes: Vec<Arc<Route>>,
+    /// Whether some operation reads its body otherwise than as JSON.
+    reads_bytes: bool,
     extension: Option<Arc<dyn Any + Send + Sync>>,
     renew: Option<Run<AuthGrant>>,
     jobs: Vec<Job>,
@@ -300,6 +331,7 @@ impl Engine {
             class: Class::Secrets,
             help,
             routes: Vec::new(),
+            reads_bytes: false,
             extension: None,
             renew: None,
             jobs: Vec::new(),
@@ -326,14 +358,33 @@ impl Engine {
         self
     }
 
-    /// Adds a route: `.route("role/{name}", |r| r.read("Read a role", read_role))`.
+    /// Adds a route: `.route("role/{name}", |r| r.read("Read a role", read_role))`. A pattern with an optional tail,
+    /// `ca[/pem]`, makes one of each of its forms.
     #[must_use]
     pub fn route(mut self, pattern: &str, build: impl FnOnce(Route) -> Route) -> Self {
+        let forms = Pattern::forms(pattern);
         let route = build(Route::new(pattern));
-        let at =
-            self.routes.partition_point(|other| other.pattern.specificity() <= route.pattern.specificity());
-        self.routes.insert(at, Arc::new(route));
+        let is_json = |endpoint: &Endpoint| endpoint.doc.body == BodyMode::Json;
+        self.reads_bytes |= !route.operations.values().all(is_json);
+        for form in &forms {
+            let route = route.at(form);
+            let rank = route.pattern.specificity();
+            let at = self.routes.partition_point(|other| other.pattern.specificity() <= rank);
+            self.routes.insert(at, Arc::new(route));
+        }
         self
+    }
+
+    /// How the body of a request for a path (relative to the mount) is read.
+    pub fn body_mode(&self, path: &str, operations: &[Operation]) -> BodyMode {
+        if !self.reads_bytes {
+            return BodyMode::Json;
+        }
+        let found = self.find(path, operations).ok();
+        let endpoint = found
+            .as_ref()
+            .and_then(|found| operations.iter().find_map(|operation| found.route.operations.get(operation)));
+        endpoint.map_or(BodyMode::Json, |endpoint| endpoint.doc.body)
     }
 
     /// What handlers can draw with [`crate::Extension`].
@@ -416,7 +467,8 @@ impl Engine {
         for route in &self.routes {
             let Some(params) = route.pattern.captures(path) else { continue };
             if operations.iter().any(|operation| route.operations.contains_key(operation)) {
-                return Ok(Found { route: route.clone(), params: params.into() });
+                let params = Captures::new(route.names.clone(), params);
+                return Ok(Found { route: route.clone(), params });
             }
             matched.get_or_insert(());
         }

@@ -1,5 +1,8 @@
 //! How a handler says no. The HTTP status is decided here and nowhere else in an engine.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use strongroom_barrier::BarrierError;
 use strongroom_stdx::EntropyError;
 
@@ -27,12 +30,38 @@ pub enum EngineError {
     /// Any other status with its text.
     #[error("{1}")]
     Status(u16, String),
+    /// A status with a body of its own, where a protocol has its own form of errors.
+    #[error("{}", .0.reason)]
+    Raw(Box<RawError>),
     /// Storage, keys, or a conflict upon which the request is decided again.
     #[error(transparent)]
     Barrier(#[from] BarrierError),
     /// 500: the text goes to the log; the client learns that there was an internal error.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+/// An error that is answered in another form than Vault's, such as `application/problem+json` or an OCSP response. As after
+/// any other error, nothing that the handler wrote is committed: where something must be, the handler answers a
+/// [`Reply`](crate::Reply) with a status.
+#[derive(Clone, Debug)]
+pub struct RawError {
+    /// The status.
+    pub status: u16,
+    /// The `Content-Type`.
+    pub content_type: Cow<'static, str>,
+    /// The body.
+    pub body: Bytes,
+    /// Headers, of those that the route owns.
+    pub headers: Vec<(String, String)>,
+    /// The error in words, for audit records.
+    pub reason: String,
+}
+
+impl From<RawError> for EngineError {
+    fn from(error: RawError) -> Self {
+        Self::Raw(Box::new(error))
+    }
 }
 
 impl From<EntropyError> for EngineError {

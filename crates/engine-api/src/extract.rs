@@ -10,7 +10,7 @@ use strongroom_barrier::{MountTxn, MountView, Txn, View};
 use strongroom_stdx::{Clock, Entropy};
 use strongroom_wire::lenient::Text;
 
-use crate::{Call, Caller, EngineError, Mode, Mount, OperationDoc, Renewal, Request, Upload, bad_request};
+use crate::{Call, Caller, EngineError, Mode, Mount, OperationDoc, Renewal, Request, bad_request};
 
 /// An argument of a handler: drawn from the call, and documenting what it draws.
 pub trait Extract: Sized + Send {
@@ -19,33 +19,6 @@ pub trait Extract: Sized + Send {
 
     /// Draws it from the call.
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError>;
-}
-
-/// What the route's pattern captured: one text, or two, or three.
-pub struct Path<T>(pub T);
-
-impl Extract for Path<String> {
-    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
-        captured(call, 0).map(Self)
-    }
-}
-
-impl Extract for Path<(String, String)> {
-    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
-        Ok(Self((captured(call, 0)?, captured(call, 1)?)))
-    }
-}
-
-impl Extract for Path<(String, String, String)> {
-    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
-        Ok(Self((captured(call, 0)?, captured(call, 1)?, captured(call, 2)?)))
-    }
-}
-
-fn captured(call: &Call, at: usize) -> Result<String, EngineError> {
-    let missing =
-        || EngineError::Internal("the route captures fewer parts than its handler takes".to_owned());
-    call.params.get(at).cloned().ok_or_else(missing)
 }
 
 /// The typed parameters: the body's members, or the query's. Values are read leniently where the members' types are
@@ -187,17 +160,6 @@ impl Extract for Arc<Mount> {
 impl Extract for Arc<Request> {
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
         Ok(call.request.clone())
-    }
-}
-
-/// The body as it comes. An operation that draws it is not limited in the size of its body or in time.
-impl Extract for Upload {
-    fn document(doc: &mut OperationDoc) {
-        doc.uploads = true;
-    }
-
-    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
-        Ok(call.request.upload.clone().unwrap_or_default())
     }
 }
 

@@ -14,8 +14,9 @@ use strongroom_storage::InMemory;
 use strongroom_wire::Operation;
 
 use crate::{
-    AuthGrant, BarrierError, Call, Caller, Engine, EngineError, Environment, Lifetimes, Mount, Refusal,
-    Renewal, Reply, Request, ServerTxn, TokenKind,
+    AuthGrant, BarrierError, Call, Caller, Captures, CertificateChain, Engine, EngineError, Environment,
+    Lifetimes, Mount, Peer, RawTail, Redactions, Refusal, Renewal, Reply, Request, RequestBody, ServerTxn,
+    TokenKind,
 };
 
 /// An engine, its mount, and a clock to step.
@@ -28,6 +29,10 @@ pub struct Harness {
     pub mount: Mount,
     /// The caller's address.
     pub remote: Option<IpAddr>,
+    /// The caller's certificates.
+    pub certificates: CertificateChain,
+    /// The body of the next requests, where it is not their input.
+    pub body: RequestBody,
     barrier: Arc<Barrier>,
 }
 
@@ -50,7 +55,15 @@ impl Harness {
             namespace: NamespaceId::ROOT,
             local: false,
         };
-        Self { engine, clock, mount, remote: Some(IpAddr::from([127, 0, 0, 1])), barrier }
+        Self {
+            engine,
+            clock,
+            mount,
+            remote: Some(IpAddr::from([127, 0, 0, 1])),
+            certificates: CertificateChain::default(),
+            body: RequestBody::default(),
+            barrier,
+        }
     }
 
     /// Runs one operation and commits it. POST is [`Operation::Update`]: it becomes a creation where the route can
@@ -74,7 +87,9 @@ impl Harness {
             let endpoint = found.endpoint(asked).map_err(|_error| EngineError::Unsupported)?;
             let outcome = match endpoint.run(&call).await {
                 Ok(mut reply) => {
-                    reply.warnings.append(&mut call.warnings.lock().expect("not poisoned"));
+                    for warning in call.warnings.lock().expect("not poisoned").drain(..) {
+                        reply = reply.warned(warning);
+                    }
                     txn.commit().await.map(|_| reply).map_err(EngineError::from)
                 }
                 Err(error) => Err(error),
@@ -88,12 +103,13 @@ impl Harness {
     /// The `data` of a successful call, as a tree.
     pub async fn data(&self, operation: Operation, path: &str, input: Value) -> Value {
         let reply = self.call(operation, path, input).await.expect("the call succeeds");
-        reply.data.map_or(Value::Null, |data| data.to_value())
+        reply.answered().map_or(Value::Null, strongroom_wire::Json::to_value)
     }
 
     /// Asks the auth method about a renewal.
     pub async fn renew(&self, renewal: Renewal) -> Result<AuthGrant, EngineError> {
-        let (txn, call) = self.prepare(Operation::Update, "", &Value::Null, Arc::default(), Some(renewal));
+        let (txn, call) =
+            self.prepare(Operation::Update, "", &Value::Null, Captures::default(), Some(renewal));
         let grant = self.engine.renew(&call).await.expect("the method has a say in renewals")?;
         txn.commit().await?;
         Ok(grant)
@@ -103,7 +119,8 @@ impl Harness {
     pub async fn run_jobs(&self) {
         for job in self.engine.jobs() {
             loop {
-                let (txn, call) = self.prepare(Operation::Update, "", &Value::Null, Arc::default(), None);
+                let (txn, call) =
+                    self.prepare(Operation::Update, "", &Value::Null, Captures::default(), None);
                 let more = job.run(&call).await.expect("the job succeeds");
                 txn.commit().await.expect("commits");
                 if !more {
@@ -118,7 +135,7 @@ impl Harness {
         operation: Operation,
         path: &str,
         input: &Value,
-        params: Arc<[String]>,
+        params: Captures,
         renewal: Option<Renewal>,
     ) -> (Txn, Arc<Call>) {
         let input: Map<String, Value> = input.as_object().cloned().unwrap_or_default();
@@ -139,11 +156,17 @@ impl Harness {
             operation,
             path: path.into(),
             input: Arc::new(input),
-            remote: self.remote,
+            peer: self
+                .remote
+                .map_or_else(Peer::default, |ip| Peer::at((ip, 0)))
+                .with(self.certificates.clone()),
             headers: BTreeMap::new(),
             asker: Some(Arc::new(caller)),
             wrap_ttl: None,
-            upload: None,
+            body: self.body.clone(),
+            raw_tail: RawTail::default(),
+            redactions: Redactions::default(),
+            upgrade: None,
         };
         let txn = self.barrier.transaction(self.barrier.view());
         let call = Call {

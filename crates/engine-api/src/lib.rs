@@ -3,7 +3,9 @@
 //!
 //! Secrets engines, auth methods and `sys` itself are written against this crate alone.
 
+mod body;
 mod call;
+mod captures;
 mod doc;
 mod engine;
 mod error;
@@ -13,23 +15,27 @@ mod handler;
 pub mod harness;
 mod job;
 mod pattern;
+mod peer;
 mod reply;
 mod token_settings;
+mod upgrade;
 
-pub use call::{
-    Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, ServerTxn, TokenKind, Upload,
-};
+pub use body::{Binary, BodyMode, RequestBody, Upload};
+pub use call::{Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, ServerTxn, TokenKind};
+pub use captures::{Captures, Named, Path, RawTail};
 pub use doc::{Field, Mode, OperationDoc, fields_of};
 pub use engine::{Access, Class, Endpoint, Engine, Found, Refusal, Route};
-pub use error::{EngineError, bad_request};
-pub use extract::{Body, Extension, Extract, Input, Paging, Path};
+pub use error::{EngineError, RawError, bad_request};
+pub use extract::{Body, Extension, Extract, Input, Paging};
 pub use handler::Handler;
 pub use job::{Job, Schedule};
-pub use pattern::{Pattern, Segment};
+pub use pattern::{Characters, Pattern, Segment};
+pub use peer::{CertificateChain, Outline, Peer, Redactions};
 pub use reply::{
-    AuthGrant, Body as ReplyBody, Data, Ending, HeldLease, IntoReply, LeaseGrant, RawBody, Reply, WrapGrant,
+    AuthGrant, Body as ReplyBody, Content, Data, Grant, IntoReply, LeaseGrant, Members, RawBody, Reply,
 };
 pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};
+pub use upgrade::{Upgradable, Upgrade, UpgradeOffer, Upgraded};
 
 /// Types of the layers below that handlers use, so that an engine depends on this crate only. They reach the tables of
 /// the engine's own mount and nothing else: the server's own tables, other mounts, the keys and the bootstrap entries have

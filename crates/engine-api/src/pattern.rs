@@ -1,16 +1,55 @@
-//! Paths with parts to be filled in: `role/{name}/secret-id`, `data/{path..}`, `mounts/{path..}/tune`.
+//! Paths with parts to be filled in: `role/{name}/secret-id`, `cert/{serial:hex}`, `data/{path..}`,
+//! `mounts/{path..}/tune`, `ocsp/{request:raw}`.
+//!
+//! An optional tail stands in brackets, `ca[/pem]`, and is read by [`Engine::route`](crate::Engine::route) alone: it makes
+//! a route of each form, so that a pattern itself has one form and one order of captures.
 
 /// One part of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
     /// This text.
     Fixed(String),
-    /// One segment that is a name: letters, digits, `_ - . @`, beginning and ending in a letter, digit or `_`
-    /// (Vault's generic name).
-    Name(String),
+    /// One segment of characters of a class.
+    One(String, Characters),
     /// Everything that is left, slashes included; possibly nothing. Fixed segments may follow it: then it is what is
     /// left before them, and not nothing.
     Rest(String),
+    /// Everything that is left, at the end of a pattern, which the handler reads as it was sent
+    /// ([`RawTail`](crate::RawTail)): neither decoded nor put into another form, and no matter of policies, which see
+    /// the path up to here.
+    Raw(String),
+}
+
+/// Which characters a segment may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Characters {
+    /// Letters, digits, `_ - . @`, beginning and ending in a letter, digit or `_`: Vault's generic name. `{name}`.
+    Name,
+    /// Hexadecimal digits with `:` or `-` between them, as serial numbers are written. `{name:hex}`.
+    Hex,
+    /// Any but the slash, at least one. `{name:any}`.
+    Any,
+}
+
+impl Characters {
+    fn admits(self, part: &str) -> bool {
+        match self {
+            Self::Name => is_name(part),
+            Self::Hex => {
+                let separated = |c: char| c.is_ascii_hexdigit() || matches!(c, ':' | '-');
+                part.starts_with(|c: char| c.is_ascii_hexdigit()) && part.chars().all(separated)
+            }
+            Self::Any => !part.is_empty(),
+        }
+    }
+
+    /// A text of these characters, for tests that go through all routes.
+    const fn example(self) -> &'static str {
+        match self {
+            Self::Name | Self::Any => "thing",
+            Self::Hex => "3a:4b",
+        }
+    }
 }
 
 /// A route's path.
@@ -29,9 +68,43 @@ impl Pattern {
         Self { text: text.to_owned(), segments }
     }
 
+    /// The forms of a pattern with optional tails: `crl[/delta[/pem]]` is `crl`, `crl/delta` and `crl/delta/pem`.
+    pub(crate) fn forms(text: &str) -> Vec<String> {
+        let Some((always, tail)) = text.split_once('[') else { return vec![text.to_owned()] };
+        let tail = tail.strip_suffix(']').unwrap_or(tail);
+        let mut forms = vec![always.to_owned()];
+        forms.extend(Self::forms(tail).into_iter().map(|tail| format!("{always}{tail}")));
+        forms
+    }
+
     /// The pattern as OpenAPI writes it: `{path}` for whatever kind of part.
     pub fn openapi(&self) -> String {
-        self.text.replace("..}", "}")
+        self.filled(|segment| match segment {
+            Segment::Fixed(fixed) => fixed.clone(),
+            Segment::One(name, _) | Segment::Rest(name) | Segment::Raw(name) => format!("{{{name}}}"),
+        })
+    }
+
+    /// A path that matches.
+    pub fn example(&self) -> String {
+        self.filled(|segment| match segment {
+            Segment::Fixed(fixed) => fixed.clone(),
+            Segment::One(_, characters) => characters.example().to_owned(),
+            Segment::Rest(_) | Segment::Raw(_) => "thing".to_owned(),
+        })
+    }
+
+    fn filled(&self, fill: impl Fn(&Segment) -> String) -> String {
+        let mut text = self.segments.iter().map(fill).collect::<Vec<_>>().join("/");
+        if self.text.ends_with('/') && !text.is_empty() {
+            text.push('/');
+        }
+        text
+    }
+
+    /// Whether the last part is read by the handler as it was sent.
+    pub fn has_raw_tail(&self) -> bool {
+        matches!(self.segments.last(), Some(Segment::Raw(_)))
     }
 
     /// Its parts.
@@ -45,7 +118,7 @@ impl Pattern {
             .iter()
             .filter_map(|segment| match segment {
                 Segment::Fixed(_) => None,
-                Segment::Name(name) | Segment::Rest(name) => Some(name.as_str()),
+                Segment::One(name, _) | Segment::Rest(name) | Segment::Raw(name) => Some(name.as_str()),
             })
             .collect()
     }
@@ -55,7 +128,7 @@ impl Pattern {
         let mut captured = Vec::new();
         let mut left = Some(path);
         for (at, segment) in self.segments.iter().enumerate() {
-            if let Segment::Rest(_) = segment {
+            if let Segment::Rest(_) | Segment::Raw(_) = segment {
                 let after = self.segments.get(at.saturating_add(1)..).unwrap_or_default();
                 captured.push(rest_before(after, left.unwrap_or_default())?.to_owned());
                 return Some(captured);
@@ -67,7 +140,7 @@ impl Pattern {
             };
             match segment {
                 Segment::Fixed(fixed) if part == fixed => {}
-                Segment::Name(_) if is_name(part) => captured.push(part.to_owned()),
+                Segment::One(_, characters) if characters.admits(part) => captured.push(part.to_owned()),
                 _ => return None,
             }
             left = next;
@@ -75,16 +148,18 @@ impl Pattern {
         left.is_none_or(str::is_empty).then_some(captured)
     }
 
-    /// Sorts the more specific first: fixed before name before rest, part by part.
+    /// Sorts the more specific first: fixed before the narrower classes before the wider before rest, part by part.
     pub(crate) fn specificity(&self) -> Vec<u8> {
         let rank = |segment: &Segment| match segment {
             Segment::Fixed(_) => 0,
-            Segment::Name(_) => 1,
-            Segment::Rest(_) => 3,
+            Segment::One(_, Characters::Hex) => 1,
+            Segment::One(_, Characters::Name) => 2,
+            Segment::One(_, Characters::Any) => 3,
+            Segment::Rest(_) | Segment::Raw(_) => 5,
         };
         let mut ranks: Vec<u8> = self.segments.iter().map(rank).collect();
         // A path that ends here is more specific than one that goes on with the rest.
-        ranks.push(2);
+        ranks.push(4);
         ranks
     }
 }
@@ -104,9 +179,14 @@ fn rest_before<'a>(after: &[Segment], text: &'a str) -> Option<&'a str> {
 
 fn segment(part: &str) -> Segment {
     match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
-        Some(name) => match name.strip_suffix("..") {
-            Some(name) => Segment::Rest(name.to_owned()),
-            None => Segment::Name(name.to_owned()),
+        Some(name) => match (name.strip_suffix(".."), name.split_once(':')) {
+            (Some(name), _) => Segment::Rest(name.to_owned()),
+            (None, Some((name, "hex"))) => Segment::One(name.to_owned(), Characters::Hex),
+            (None, Some((name, "any"))) => Segment::One(name.to_owned(), Characters::Any),
+            (None, Some((name, "raw"))) => Segment::Raw(name.to_owned()),
+            // A class that there is none of is a text that no request has.
+            (None, Some(_)) => Segment::Fixed(part.to_owned()),
+            (None, None) => Segment::One(name.to_owned(), Characters::Name),
         },
         None => Segment::Fixed(part.to_owned()),
     }
@@ -155,6 +235,46 @@ mod tests {
         assert_eq!(two.captures("x/y/a/b"), Some(vec!["x/y".to_owned()]));
         assert_eq!(two.captures("x/b"), None);
         assert_eq!(Pattern::new("{path..}/{name}").captures("x/y"), None);
+    }
+
+    #[test]
+    fn segments_have_the_characters_of_their_class() {
+        let serial = Pattern::new("cert/{serial:hex}");
+        assert_eq!(serial.captures("cert/3a:4b:0C"), Some(vec!["3a:4b:0C".to_owned()]));
+        assert_eq!(serial.captures("cert/3a-4b"), Some(vec!["3a-4b".to_owned()]));
+        for other in ["cert/", "cert/ca", "cert/:3a", "cert/3a/4b", "cert/crl"] {
+            let wanted = (other == "cert/ca").then(|| vec!["ca".to_owned()]);
+            assert_eq!(serial.captures(other), wanted, "{other}");
+        }
+        assert_eq!(serial.openapi(), "cert/{serial}");
+        let any = Pattern::new("eab/{id:any}/x");
+        assert_eq!(any.captures("eab/a b:+c/x"), Some(vec!["a b:+c".to_owned()]));
+        assert_eq!(any.captures("eab//x"), None);
+        assert_eq!(Pattern::new("a/{b:nonsense}").captures("a/b"), None);
+        for text in ["cert/{serial:hex}", "a/{b:any}/{c..}", "o/{r:raw}", "role/{name}/", "m/{p..}/tune"] {
+            let pattern = Pattern::new(text);
+            assert!(pattern.captures(&pattern.example()).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_raw_tail_takes_whatever_is_left() {
+        let ocsp = Pattern::new("ocsp/{request:raw}");
+        assert!(ocsp.has_raw_tail() && !Pattern::new("ocsp/{request..}").has_raw_tail());
+        assert_eq!(ocsp.captures("ocsp/MEM//+/x="), Some(vec!["MEM//+/x=".to_owned()]));
+        assert_eq!(ocsp.captures("ocsp"), Some(vec![String::new()]));
+        assert_eq!(ocsp.openapi(), "ocsp/{request}");
+        assert_eq!(ocsp.parameters(), ["request"]);
+    }
+
+    #[test]
+    fn an_optional_tail_is_a_form_of_its_own() {
+        assert_eq!(Pattern::forms("crl[/delta[/pem]]"), ["crl", "crl/delta", "crl/delta/pem"]);
+        assert_eq!(
+            Pattern::forms("cert/{serial:hex}/raw[/pem]").last().unwrap(),
+            "cert/{serial:hex}/raw/pem"
+        );
+        assert_eq!(Pattern::forms("ca"), ["ca"]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What handlers answer.
 
+use std::any::Any;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,55 +12,63 @@ use serde::Serialize;
 use strongroom_stdx::PipeReader;
 use strongroom_wire::Json;
 
-use crate::{EngineError, OperationDoc, TokenKind};
+use crate::{EngineError, OperationDoc, TokenKind, Upgrade};
 
-/// An answer: at most one of data, an authentication, or a body of its own.
+/// An answer: an envelope, or something else in its place.
+///
+/// What only the server's own engines may say (tokens and leases that are made already, wrappings, the end of the process's
+/// being unsealed) is not here: the core has a type of its own for it, which engines do not see.
 #[derive(Default)]
 pub struct Reply {
-    /// The `data` member.
-    pub data: Option<Json>,
-    /// A login: the core makes the token.
-    pub auth: Option<Box<AuthGrant>>,
-    /// A token that the core itself made (token create, renew), as the JSON of the `auth` member.
-    pub made_auth: Option<Json>,
-    /// A secret that ends: the core makes the lease.
-    pub lease: Option<Box<LeaseGrant>>,
-    /// A lease that was made before and that the answer names (a renewal, an unwrapped secret).
-    pub held_lease: Option<HeldLease>,
-    /// The `wrap_info` member of an answer that is itself wrapped (`sys/wrapping/wrap`, `rewrap`).
-    pub wrap: Option<WrapGrant>,
-    /// Warnings for the client.
-    pub warnings: Vec<String>,
+    /// What is said.
+    pub content: Content,
     /// A status other than 200 (or 204 where there is nothing to say).
     pub status: Option<u16>,
-    /// Headers to answer with, where the mount allows them.
+    /// Headers to answer with: those that the route owns, and those that the mount allows.
     pub headers: Vec<(String, String)>,
-    /// An answer that is not an envelope.
-    pub raw: Option<RawBody>,
-    /// Members that stand beside `data` at the top of the envelope, as older `sys` endpoints answer
-    /// (`sys/mounts`: every mount both under `data` and at the top).
-    pub also_at_top: bool,
-    /// What is particular about the end of the request.
-    pub ending: Ending,
+    /// What the core's own type adds.
+    by_server: Option<Box<dyn Any + Send + Sync>>,
 }
 
-/// How a request ends that has been answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ending {
-    /// What was written is committed.
-    #[default]
-    Commit,
-    /// The server is sealed once that is committed: a token's use cannot be counted behind a sealed barrier.
-    Seal,
-    /// Another state has taken the place of the one that the request was decided on: there is nothing to commit, and
-    /// the caller's token may not exist any more.
-    Replaced,
+/// What an answer says.
+pub enum Content {
+    /// Vault's envelope.
+    Envelope(Members),
+    /// A body that is sent as it is.
+    Raw(RawBody),
+    /// The connection is handed over: status 101.
+    Upgrade(Upgrade),
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self::Envelope(Members::default())
+    }
+}
+
+/// What an engine puts into an envelope.
+#[derive(Default)]
+pub struct Members {
+    /// The `data` member.
+    pub data: Option<Json>,
+    /// What the core is to make.
+    pub grant: Option<Grant>,
+    /// Warnings for the client.
+    pub warnings: Vec<String>,
+}
+
+/// What the core makes for an answer.
+pub enum Grant {
+    /// A login: it makes the token.
+    Login(Box<AuthGrant>),
+    /// A secret that ends: it makes the lease.
+    Lease(Box<LeaseGrant>),
 }
 
 /// A body that is sent as it is.
 pub struct RawBody {
-    /// The `Content-Type`.
-    pub content_type: &'static str,
+    /// The `Content-Type`; empty where there is no body.
+    pub content_type: Cow<'static, str>,
     /// The bytes.
     pub body: Body,
 }
@@ -135,39 +145,15 @@ pub struct LeaseGrant {
     pub hint_only: bool,
 }
 
-/// A lease as an answer names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldLease {
-    /// Its id.
-    pub id: String,
-    /// How long it lives from now.
-    pub ttl: Duration,
-    /// Whether it may be renewed.
-    pub renewable: bool,
-}
-
-/// A wrapping token as the answer shows it.
-#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
-pub struct WrapGrant {
-    /// The single-use token.
-    pub token: String,
-    /// Its accessor.
-    pub accessor: String,
-    /// Seconds until it ends.
-    pub ttl: u64,
-    /// When it was made (RFC 3339).
-    pub creation_time: String,
-    /// The path whose answer is wrapped.
-    pub creation_path: String,
-    /// The accessor of the token inside, when a login is wrapped.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub wrapped_accessor: String,
-}
-
 impl Reply {
     /// An answer with this `data`.
     pub fn data<T: Serialize + ?Sized>(data: &T) -> Result<Self, EngineError> {
-        Ok(Self { data: Some(Json::of(data)?), ..Self::default() })
+        Ok(Self::json(Json::of(data)?))
+    }
+
+    /// An answer with this `data`, which is JSON already.
+    pub fn json(data: Json) -> Self {
+        Members { data: Some(data), ..Members::default() }.into()
     }
 
     /// An answer with a status and nothing else to say.
@@ -176,22 +162,86 @@ impl Reply {
     }
 
     /// A body that is sent as it comes.
-    pub fn stream(content_type: &'static str, pieces: PipeReader) -> Self {
-        let raw = Some(RawBody { content_type, body: Body::Stream(pieces) });
-        Self { raw, ..Self::default() }
+    pub fn stream(content_type: impl Into<Cow<'static, str>>, pieces: PipeReader) -> Self {
+        let body = RawBody { content_type: content_type.into(), body: Body::Stream(pieces) };
+        Self { content: Content::Raw(body), ..Self::default() }
     }
 
     /// A body sent as it is.
-    pub fn raw(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        let raw = Some(RawBody { content_type, body: Body::Whole(body.into()) });
-        Self { raw, status: Some(status), ..Self::default() }
+    pub fn raw(status: u16, content_type: impl Into<Cow<'static, str>>, body: impl Into<Bytes>) -> Self {
+        let body = RawBody { content_type: content_type.into(), body: Body::Whole(body.into()) };
+        Self { content: Content::Raw(body), status: Some(status), ..Self::default() }
     }
 
-    /// The same answer with one more warning.
+    /// The same answer with a secret that ends.
+    #[must_use]
+    pub fn lent(mut self, lease: LeaseGrant) -> Self {
+        if let Content::Envelope(members) = &mut self.content {
+            members.grant = Some(Grant::Lease(Box::new(lease)));
+        }
+        self
+    }
+
+    /// The same answer with one more warning; an answer without an envelope has no place for it.
     #[must_use]
     pub fn warned(mut self, text: impl Into<String>) -> Self {
-        self.warnings.push(text.into());
+        if let Content::Envelope(members) = &mut self.content {
+            members.warnings.push(text.into());
+        }
         self
+    }
+
+    /// The same answer with one more header.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The same answer with what the core's own type adds; of any other type it means nothing.
+    #[must_use]
+    pub fn by_server<T: Any + Send + Sync>(mut self, part: T) -> Self {
+        self.by_server = Some(Box::new(part));
+        self
+    }
+
+    /// Takes out what the core's own type has added.
+    pub fn take_by_server<T: Any + Send + Sync>(&mut self) -> Option<T> {
+        self.by_server.take().and_then(|part| part.downcast().ok()).map(|part| *part)
+    }
+
+    /// The members of its envelope; `None` where it has none.
+    pub fn members(&self) -> Option<&Members> {
+        match &self.content {
+            Content::Envelope(members) => Some(members),
+            Content::Raw(_) | Content::Upgrade(_) => None,
+        }
+    }
+
+    /// Its `data` member.
+    pub fn answered(&self) -> Option<&Json> {
+        self.members().and_then(|members| members.data.as_ref())
+    }
+
+    /// The warnings.
+    pub fn warnings(&self) -> &[String] {
+        self.members().map_or(&[], |members| &members.warnings)
+    }
+
+    /// The login that it grants.
+    pub fn login(&self) -> Option<&AuthGrant> {
+        match &self.members()?.grant {
+            Some(Grant::Login(grant)) => Some(grant),
+            _ => None,
+        }
+    }
+
+    /// The lease that it grants.
+    pub fn lease(&self) -> Option<&LeaseGrant> {
+        match &self.members()?.grant {
+            Some(Grant::Lease(grant)) => Some(grant),
+            _ => None,
+        }
     }
 
     /// The keys of a list; none: 404, as Vault answers for an empty folder.
@@ -208,6 +258,12 @@ impl Reply {
             return Err(EngineError::NotFound);
         }
         Self::data(&serde_json::json!({ "keys": keys, "key_info": info }))
+    }
+}
+
+impl From<Members> for Reply {
+    fn from(members: Members) -> Self {
+        Self { content: Content::Envelope(members), ..Self::default() }
     }
 }
 
@@ -229,6 +285,12 @@ impl IntoReply for Reply {
     }
 }
 
+impl IntoReply for Upgrade {
+    fn into_reply(self) -> Result<Reply, EngineError> {
+        Ok(Reply { content: Content::Upgrade(self), ..Reply::default() })
+    }
+}
+
 impl IntoReply for () {
     fn into_reply(self) -> Result<Reply, EngineError> {
         Ok(Reply::default())
@@ -237,7 +299,7 @@ impl IntoReply for () {
 
 impl IntoReply for AuthGrant {
     fn into_reply(self) -> Result<Reply, EngineError> {
-        Ok(Reply { auth: Some(Box::new(self)), ..Reply::default() })
+        Ok(Members { grant: Some(Grant::Login(Box::new(self))), ..Members::default() }.into())
     }
 }
 

@@ -12,13 +12,11 @@ use crate::json::JsonLimits;
 #[derive(Debug)]
 pub(crate) struct Refusal(pub(crate) u16, pub(crate) String);
 
-/// Reads a whole body of at most `limit` bytes.
-pub(crate) async fn read(body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+/// Reads a whole body of at most `limit` bytes; `too_large` is said of a larger one.
+pub(crate) async fn read(body: Incoming, limit: usize, too_large: &str) -> Result<Bytes, Refusal> {
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Refusal(413, "failed to parse JSON input: http: request body too large".to_owned()))
-        }
+        Err(error) if error.is::<LengthLimitError>() => Err(Refusal(413, too_large.to_owned())),
         Err(error) => Err(Refusal(400, format!("error reading request body: {error}"))),
     }
 }

@@ -9,25 +9,29 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use strongroom_cluster::{AnswerBody, Origin, feed};
-use strongroom_core::{Answer, Core, Inbound};
-use strongroom_engine_api::{ReplyBody, Upload};
+use strongroom_core::{Answer, AnswerContent, Core, Inbound};
+use strongroom_engine_api::{BodyMode, Peer, Redactions, Upgrade, UpgradeOffer, Upload};
 use strongroom_stdx::pipe;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use crate::body::{self, Refusal};
 use crate::completed::RequestLog;
+use crate::context::{Context, Rules};
 use crate::forward::{Payload, not_active};
 use crate::forwarded::ForwardedFor;
 use crate::json::JsonLimits;
 use crate::patience::{Limits, Patient, Phase};
-use crate::request::{self, Line};
+use crate::request::{self, Line, Received};
+use crate::upgrade::{self, Handover};
+use crate::{header, prefix};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
 
@@ -57,13 +61,19 @@ pub struct EdgeSettings {
     pub forwarded_for: ForwardedFor,
     /// The configured headers of an answer with a status.
     pub custom_headers: HeadersFor,
+    /// Bytes of a token at most.
+    pub max_token_size: usize,
+    /// The namespace that is the listener's root, without surrounding slashes; empty: the root namespace.
+    pub chroot_namespace: String,
+    /// What is kept from those who ask without a token.
+    pub redactions: Redactions,
     /// A header with this host's name, where asked for.
     pub hostname: Option<String>,
     /// A header with this node's raft id, where asked for.
     pub raft_node_id: Option<String>,
 }
 
-/// 32 MiB and 90 seconds: Vault's defaults.
+/// 32 MiB, 90 seconds, tokens of 8 KiB: Vault's defaults.
 impl Default for EdgeSettings {
     fn default() -> Self {
         Self {
@@ -77,8 +87,23 @@ impl Default for EdgeSettings {
             forwarded_for: ForwardedFor::default(),
             read_timeout: Duration::from_secs(30),
             custom_headers: Arc::new(|_status| Vec::new()),
+            max_token_size: 8 << 10,
+            chroot_namespace: String::new(),
+            redactions: Redactions::default(),
             hostname: None,
             raft_node_id: None,
+        }
+    }
+}
+
+impl EdgeSettings {
+    fn rules(&self) -> Rules {
+        Rules {
+            max_request_size: self.max_request_size,
+            max_request_duration: self.max_request_duration,
+            max_token_size: self.max_token_size,
+            json: self.json,
+            redactions: self.redactions,
         }
     }
 }
@@ -90,15 +115,26 @@ pub struct Edge {
     in_flight: Arc<AtomicU64>,
 }
 
-/// What is known of a connection.
-#[derive(Clone, Debug, Default)]
-pub struct Connection {
-    /// The peer.
-    pub peer: Option<SocketAddr>,
-    /// The serial number of the client's certificate, as Vault prints it.
-    pub certificate_serial: String,
+/// What is known of a connection, or of a request that another node hands on.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// A client is connected.
+    Client(Peer),
     /// Another node hands its client's request on: it is answered here or not at all.
-    pub is_handed_on: bool,
+    HandedOn(Origin),
+}
+
+impl Source {
+    const fn is_handed_on(&self) -> bool {
+        matches!(self, Self::HandedOn(_))
+    }
+
+    const fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Client(peer) => peer.address,
+            Self::HandedOn(origin) => origin.peer,
+        }
+    }
 }
 
 impl Edge {
@@ -108,15 +144,12 @@ impl Edge {
     }
 
     /// Serves one connection until the client closes it, or `draining` turns true and the request under way is done.
-    pub async fn serve<T>(
-        self: Arc<Self>,
-        stream: T,
-        connection: Connection,
-        mut draining: watch::Receiver<bool>,
-    ) where
+    pub async fn serve<T>(self: Arc<Self>, stream: T, peer: Peer, mut draining: watch::Receiver<bool>)
+    where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (edge, phase) = (self.clone(), Phase::default());
+        let (edge, phase, handover) = (self.clone(), Phase::default(), Handover::default());
+        let kept = handover.clone();
         let limits = Limits {
             idle: self.settings.idle_timeout,
             head: self.settings.header_timeout,
@@ -124,13 +157,15 @@ impl Edge {
         };
         let stream = Patient::new(stream, phase.clone(), limits);
         let service = service_fn(move |request: Request<Incoming>| {
-            let (edge, connection, phase) = (edge.clone(), connection.clone(), phase.clone());
+            let (edge, source, phase) = (edge.clone(), Source::Client(peer.clone()), phase.clone());
+            let handover = handover.clone();
             phase.busy();
             async move {
                 let one_at_a_time = request.version() <= Version::HTTP_11;
-                let answer = edge.answer(request, connection).await;
-                // Frames of HTTP/2 come at any time; its pings find a dead peer.
-                if one_at_a_time {
+                let answer = edge.answer(request, source, &handover).await;
+                // Frames of HTTP/2 come at any time; its pings find a dead peer. How long another protocol may be silent is
+                // its own affair.
+                if one_at_a_time && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
                     phase.idle();
                 }
                 Ok::<_, Infallible>(answer)
@@ -147,13 +182,19 @@ impl Edge {
             .timer(TokioTimer::new())
             .keep_alive_interval(Some(limits.idle).filter(|idle| !idle.is_zero()))
             .max_concurrent_streams(250);
-        let serving = builder.serve_connection(TokioIo::new(stream), service);
+        let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(serving);
         tokio::select! {
             ended = serving.as_mut() => log_end(ended),
             () = async { drop(draining.wait_for(|draining| *draining).await) } => {
                 serving.as_mut().graceful_shutdown();
                 log_end(serving.await);
+            }
+        }
+        if let Some(work) = kept.take() {
+            tokio::select! {
+                () = work => {}
+                () = async { drop(draining.wait_for(|draining| *draining).await) } => {}
             }
         }
     }
@@ -164,18 +205,21 @@ impl Edge {
 
     pub(crate) async fn answer(
         &self,
-        request: Request<Incoming>,
-        connection: Connection,
+        mut request: Request<Incoming>,
+        source: Source,
+        handover: &Handover,
     ) -> Response<AnswerBody> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         let head = request.method() == Method::HEAD;
         let may_leave_a_body = request.version() <= Version::HTTP_11 && request::reads_body(request.method());
-        let (clock, peer) = (&self.core.environment().clock, connection.peer);
+        let (clock, peer) = (&self.core.environment().clock, source.address());
+        let offered = if source.is_handed_on() { None } else { upgrade::offered(&mut request) };
+        let (offer, connection) = offered.map(|offered| (offered.offer, offered.connection)).unzip();
         let logged = self.settings.request_log.begin(&request, clock).map(|begun| {
             // Who is refused for what their proxy said is logged as the proxy.
             (begun, self.settings.forwarded_for.caller(peer, request.headers()).unwrap_or(peer))
         });
-        let handled = self.handle(request, connection).await;
+        let handled = self.handle(request, source, offer).await;
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         let answer = match handled {
             Ok(answer) => answer,
@@ -190,55 +234,104 @@ impl Edge {
         if let Some((begun, caller)) = logged {
             begun.end(answer.status, caller, clock.now());
         }
-        self.response(answer, head)
+        self.response(answer, head, connection, handover)
     }
 
-    async fn handle(&self, request: Request<Incoming>, connection: Connection) -> Result<Answer, Refusal> {
-        let (parts, incoming) = request.into_parts();
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        source: Source,
+        offer: Option<Arc<UpgradeOffer>>,
+    ) -> Result<Answer, Refusal> {
+        let (mut parts, incoming) = request.into_parts();
         request::check_host(&parts)?;
+        if let Some(page) = prefix::page(&parts) {
+            return Ok(page);
+        }
         let line = Line::read(&parts)?;
-        let forwarded = &self.settings.forwarded_for;
-        let peer = forwarded.caller(connection.peer, &parts.headers).map_err(|text| Refusal(400, text))?;
-        let origin = Origin { peer, certificate_serial: connection.certificate_serial };
-        if connection.is_handed_on && self.core.is_standby() {
+        let is_handed_on = source.is_handed_on();
+        let context = self.context(source, &mut parts)?;
+        if is_handed_on && self.core.is_standby() {
             return Ok(not_active());
         }
-        if request::reads_body(&parts.method) && self.core.takes_upload(line.asked, &line.path) {
-            return Box::pin(self.handle_upload(line, parts, incoming, origin)).await;
+        let mode = if request::reads_body(&parts.method) {
+            self.core.body_mode(line.asked, &line.path).await
+        } else {
+            Some(BodyMode::Json)
+        };
+        if mode == Some(BodyMode::Stream) {
+            return Box::pin(self.handle_upload(line, parts, incoming, context)).await;
         }
         let late = |_elapsed| Refusal(503, "request took longer than max_request_duration".to_owned());
-        let handled = self.handle_whole(line, parts, incoming, origin);
-        tokio::time::timeout(self.settings.max_request_duration, handled).await.map_err(late)?
+        let longest = context.rules.max_request_duration;
+        let handled = self.handle_whole(line, parts, incoming, context, mode, offer);
+        tokio::time::timeout(longest, handled).await.map_err(late)?
     }
 
-    /// A request whose body is read whole, or that has none.
+    /// What is made out about a request here, or was by the node that hands it on.
+    fn context(&self, source: Source, parts: &mut Parts) -> Result<Context, Refusal> {
+        match source {
+            Source::HandedOn(origin) => Context::from_origin(origin),
+            Source::Client(connected) => {
+                let peer = self.settings.forwarded_for.peer(connected, &mut parts.headers);
+                Ok(Context {
+                    peer: peer.map_err(|text| Refusal(400, text))?,
+                    namespace: header::namespace(&parts.headers, &self.settings.chroot_namespace)?,
+                    rules: self.settings.rules(),
+                })
+            }
+        }
+    }
+
+    /// A request whose body is read whole, or that has none. Of one whose `mode` is not known the bytes are read and not
+    /// looked at.
     async fn handle_whole(
         &self,
         line: Line,
         parts: Parts,
         incoming: Incoming,
-        origin: Origin,
+        context: Context,
+        mode: Option<BodyMode>,
+        offer: Option<Arc<UpgradeOffer>>,
     ) -> Result<Answer, Refusal> {
-        let bytes = if request::reads_body(&parts.method) {
-            let reading = body::read(incoming, self.settings.max_request_size);
-            let patience = match self.settings.read_timeout {
-                Duration::ZERO => self.settings.max_request_duration,
-                patience => patience,
-            };
-            let slow = |_elapsed| Refusal(408, "request body took too long".to_owned());
-            tokio::time::timeout(patience, reading).await.map_err(slow)??
-        } else {
-            Bytes::new()
+        let bytes = self.read_body(&parts, incoming, &context, mode).await?;
+        let received = match mode {
+            Some(BodyMode::Json) => Received::Json(bytes.clone()),
+            Some(BodyMode::Bytes { .. } | BodyMode::Stream) | None => Received::Bytes(bytes.clone()),
         };
         if !self.core.is_standby() {
-            let inbound = self.inbound(line, parts, &bytes, origin)?;
+            let inbound = self.inbound(line, parts, received, &context, offer)?;
             return Ok(self.core.handle(inbound).await);
         }
-        let inbound = self.inbound(line, parts.clone(), &bytes, origin.clone())?;
+        let inbound = self.inbound(line, parts.clone(), received, &context, offer)?;
         match self.core.handle_as_standby(inbound).await {
             Some(answer) => Ok(answer),
-            None => Box::pin(self.forward(parts, Payload::Whole(bytes), origin)).await,
+            None => Box::pin(self.forward(parts, Payload::Whole(bytes), context)).await,
         }
+    }
+
+    async fn read_body(
+        &self,
+        parts: &Parts,
+        incoming: Incoming,
+        context: &Context,
+        mode: Option<BodyMode>,
+    ) -> Result<Bytes, Refusal> {
+        if !request::reads_body(&parts.method) {
+            return Ok(Bytes::new());
+        }
+        let rules = &context.rules;
+        let (most, too_large) = match mode {
+            Some(BodyMode::Bytes { max }) => (max.min(rules.max_request_size), "request body too large"),
+            _ => (rules.max_request_size, "failed to parse JSON input: http: request body too large"),
+        };
+        let reading = body::read(incoming, most, too_large);
+        let patience = match self.settings.read_timeout {
+            Duration::ZERO => rules.max_request_duration,
+            patience => patience,
+        };
+        let slow = |_elapsed| Refusal(408, "request body took too long".to_owned());
+        tokio::time::timeout(patience, reading).await.map_err(slow)?
     }
 
     /// A request whose body its handler takes as it comes. It may take as long as it likes, as long as it comes.
@@ -247,16 +340,16 @@ impl Edge {
         line: Line,
         parts: Parts,
         incoming: Incoming,
-        origin: Origin,
+        context: Context,
     ) -> Result<Answer, Refusal> {
         let (writer, reader) = pipe();
         let patience = Some(self.settings.read_timeout).filter(|patience| !patience.is_zero());
         tokio::spawn(feed(incoming, writer, patience));
         let (upload, version) = (Upload::new(reader), parts.version);
         let mut answer = if self.core.is_standby() {
-            self.forward(parts, Payload::Upload(upload), origin).await?
+            self.forward(parts, Payload::Upload(upload), context).await?
         } else {
-            let inbound = Inbound { upload: Some(upload), ..self.inbound(line, parts, &[], origin)? };
+            let inbound = self.inbound(line, parts, Received::Stream(upload), &context, None)?;
             self.core.handle(inbound).await
         };
         if version <= Version::HTTP_11 && answer.status >= 400 {
@@ -270,24 +363,39 @@ impl Edge {
         &self,
         line: Line,
         parts: Parts,
-        bytes: &[u8],
-        origin: Origin,
+        received: Received,
+        context: &Context,
+        offer: Option<Arc<UpgradeOffer>>,
     ) -> Result<Inbound, Refusal> {
         let id = self.core.environment().entropy.public_uuid();
         let id = id.map_err(|error| Refusal(500, error.to_string()))?.into();
-        let Origin { peer, certificate_serial } = origin;
-        request::inbound(line, parts, bytes, id, peer, certificate_serial, &self.settings.json)
+        request::inbound(line, parts, received, id, context, offer)
     }
 
-    fn response(&self, answer: Answer, head: bool) -> Response<AnswerBody> {
-        let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    fn response(
+        &self,
+        mut answer: Answer,
+        head: bool,
+        connection: Option<OnUpgrade>,
+        handover: &Handover,
+    ) -> Response<AnswerBody> {
         let body = match answer.body {
+            AnswerContent::Upgrade(upgrade) => {
+                let Some(connection) = connection else {
+                    let text = "this connection cannot be handed over";
+                    return self.response(refused(&Refusal(426, text.to_owned())), head, None, handover);
+                };
+                answer.headers = handshake(&upgrade);
+                handover.keep(connection, upgrade);
+                AnswerBody::whole(Bytes::new())
+            }
             _ if head => AnswerBody::whole(Bytes::new()),
-            ReplyBody::Whole(bytes) => AnswerBody::whole(bytes),
-            ReplyBody::Stream(pieces) => pieces.into(),
+            AnswerContent::Whole(bytes) => AnswerBody::whole(bytes),
+            AnswerContent::Stream(pieces) => pieces.into(),
         };
         let mut response = Response::new(body);
-        *response.status_mut() = status;
+        *response.status_mut() =
+            StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(
@@ -305,10 +413,16 @@ impl Edge {
         let own = own
             .into_iter()
             .filter_map(|(name, value)| value.as_ref().map(|value| (name.to_owned(), value.clone())));
-        for (name, value) in answer.headers.into_iter().chain(custom).chain(own) {
-            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-                headers.insert(name, value);
-            }
+        // What is answered may have a header several times; what is configured has it once.
+        let field =
+            |(name, value)| Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
+        let mut answered = HeaderMap::new();
+        for (name, value) in answer.headers.into_iter().filter_map(field) {
+            answered.append(name, value);
+        }
+        headers.extend(answered);
+        for (name, value) in custom.into_iter().chain(own).filter_map(field) {
+            headers.insert(name, value);
         }
         response
     }
@@ -317,6 +431,13 @@ impl Edge {
 /// What was not read of a body would be taken for the next request.
 fn closing() -> (String, String) {
     ("Connection".to_owned(), "close".to_owned())
+}
+
+/// The headers with which a connection is handed over.
+fn handshake(upgrade: &Upgrade) -> Vec<(String, String)> {
+    let switch = [("Connection", "Upgrade"), ("Upgrade", &*upgrade.protocol)];
+    let switch = switch.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    switch.into_iter().chain(upgrade.headers.iter().cloned()).collect()
 }
 
 fn refused(refusal: &Refusal) -> Answer {

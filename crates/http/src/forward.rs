@@ -10,14 +10,16 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use strongroom_cluster::{AnswerBody, Body, Forwarded, Origin, feed, streamed, whole};
-use strongroom_core::{Answer, Inbound};
-use strongroom_engine_api::{ReplyBody, Upload};
+use strongroom_core::{Answer, AnswerContent};
+use strongroom_engine_api::{BodyMode, Upload};
 use strongroom_raft::TransportError;
 use strongroom_stdx::pipe;
 
 use crate::body::Refusal;
-use crate::edge::{Connection, Edge};
-use crate::request;
+use crate::context::Context;
+use crate::edge::{Edge, Source};
+use crate::request::{self, Received};
+use crate::upgrade::Handover;
 
 /// How long it is waited for an active node, and how long between two looks.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,15 +39,16 @@ impl Edge {
         &self,
         parts: Parts,
         payload: Payload,
-        origin: Origin,
+        context: Context,
     ) -> Result<Answer, Refusal> {
+        let origin = context.to_origin()?;
         let core = self.core();
         let clock = &core.environment().clock;
         let began = clock.now();
         loop {
             if !core.is_standby() {
                 // It is this node now, or it was sealed meanwhile.
-                return self.handle_here(parts, payload, origin).await;
+                return self.handle_here(parts, payload, &context).await;
             }
             if let Some((peer, network)) = core.way_to_active() {
                 let request = Request::from_parts(parts.clone(), payload.body()?);
@@ -71,14 +74,22 @@ impl Edge {
         }
     }
 
-    async fn handle_here(&self, parts: Parts, payload: Payload, origin: Origin) -> Result<Answer, Refusal> {
+    async fn handle_here(
+        &self,
+        parts: Parts,
+        payload: Payload,
+        context: &Context,
+    ) -> Result<Answer, Refusal> {
         let line = request::Line::read(&parts)?;
-        let inbound = match payload {
-            Payload::Whole(bytes) => self.inbound(line, parts, &bytes, origin)?,
-            Payload::Upload(upload) => {
-                Inbound { upload: Some(upload), ..self.inbound(line, parts, &[], origin)? }
-            }
+        let received = match payload {
+            Payload::Upload(upload) => Received::Stream(upload),
+            Payload::Whole(bytes) if !request::reads_body(&parts.method) => Received::Json(bytes),
+            Payload::Whole(bytes) => match self.core().body_mode(line.asked, &line.path).await {
+                Some(BodyMode::Json) => Received::Json(bytes),
+                _ => Received::Bytes(bytes),
+            },
         };
+        let inbound = self.inbound(line, parts, received, context, None)?;
         Ok(self.core().handle(inbound).await)
     }
 }
@@ -132,7 +143,7 @@ async fn answer_of(response: Response<Incoming>) -> Result<Answer, Refusal> {
     } else {
         let (writer, reader) = pipe();
         tokio::spawn(feed(body, writer, None));
-        ReplyBody::Stream(reader)
+        AnswerContent::Stream(reader)
     };
     Ok(Answer { status: parts.status.as_u16(), content_type: content_type.into(), body, headers })
 }
@@ -140,7 +151,6 @@ async fn answer_of(response: Response<Incoming>) -> Result<Answer, Refusal> {
 #[async_trait]
 impl Forwarded for Edge {
     async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Response<AnswerBody> {
-        let Origin { peer, certificate_serial } = origin;
-        self.answer(request, Connection { peer, certificate_serial, is_handed_on: true }).await
+        self.answer(request, Source::HandedOn(origin), &Handover::default()).await
     }
 }

@@ -5,6 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
+use strongroom_engine_api::Peer;
+
+use crate::client_certificate::CertificateHeader;
 
 /// Which proxies are believed, and what about those that are not.
 #[derive(Clone, Debug, Default)]
@@ -17,9 +20,41 @@ pub struct ForwardedFor {
     pub reject_not_authorized: bool,
     /// Refuses requests from authorized addresses without the header; otherwise the proxy's own address counts.
     pub reject_not_present: bool,
+    /// The header in which authorized proxies pass on their clients' certificates.
+    pub certificate: Option<CertificateHeader>,
 }
 
 impl ForwardedFor {
+    /// Who asks: whoever is connected, or whom a proxy that is believed asks for. Takes a header out that is not believed.
+    pub(crate) fn peer(&self, connected: Peer, headers: &mut HeaderMap) -> Result<Peer, String> {
+        let address = self.caller(connected.address, headers)?;
+        let certificates = match &self.certificate {
+            None => connected.certificates,
+            Some(header) if connected.address.is_some_and(|from| self.believes(from)) => {
+                header.certificates(headers)?
+            }
+            Some(header) => {
+                self.refuse_certificate(header, headers)?;
+                connected.certificates
+            }
+        };
+        Ok(Peer { address, certificates })
+    }
+
+    /// A certificate in a header, from someone who is not believed.
+    fn refuse_certificate(&self, header: &CertificateHeader, headers: &mut HeaderMap) -> Result<(), String> {
+        if self.reject_not_authorized && header.is_in(headers) {
+            return Err(format!("client address not authorized for header {}", header.name));
+        }
+        headers.remove(&header.name);
+        Ok(())
+    }
+
+    fn believes(&self, from: SocketAddr) -> bool {
+        let ip = from.ip().to_canonical();
+        self.authorized.iter().any(|block| block.contains(&ip))
+    }
+
     /// The caller's address, or why the request is refused (400).
     pub(crate) fn caller(
         &self,
@@ -35,7 +70,7 @@ impl ForwardedFor {
             .map(str::trim)
             .filter(|part| !part.is_empty())
             .collect();
-        let authorized = self.authorized.iter().any(|block| block.contains(&from.ip()));
+        let authorized = self.believes(from);
         if chain.is_empty() {
             let refused = self.reject_not_present && authorized;
             return if refused {
@@ -61,18 +96,57 @@ impl ForwardedFor {
             text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
         let address =
             address.map_err(|_error| "malformed x-forwarded-for header: not an address".to_owned())?;
-        Ok(Some(SocketAddr::new(address, from.port())))
+        Ok(Some(SocketAddr::new(address.to_canonical(), from.port())))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use strongroom_engine_api::CertificateChain;
+
     use super::*;
 
     fn headers(chain: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", chain.parse().unwrap());
         headers
+    }
+
+    #[test]
+    fn mapped_addresses_are_matched_as_those_of_ipv4() {
+        let rule = ForwardedFor { authorized: vec!["10.0.0.0/8".parse().unwrap()], ..Default::default() };
+        let proxy: Option<SocketAddr> = Some("[::ffff:10.1.1.1]:5000".parse().unwrap());
+        for said in ["203.0.113.7", "::ffff:203.0.113.7"] {
+            let seen = rule.caller(proxy, &headers(said)).unwrap().unwrap();
+            assert_eq!(seen.to_string(), "203.0.113.7:5000");
+        }
+    }
+
+    #[test]
+    fn certificates_in_headers_are_believed_from_proxies_alone() {
+        let name = http::HeaderName::from_static("x-client-cert");
+        let rule = ForwardedFor {
+            authorized: vec!["10.0.0.0/8".parse().unwrap()],
+            certificate: Some(CertificateHeader { name: name.clone(), decoders: Vec::new() }),
+            ..Default::default()
+        };
+        let own = CertificateChain::from_iter([bytes::Bytes::from_static(b"of the connection")]);
+        let given = || {
+            let mut headers = HeaderMap::new();
+            headers.insert(&name, "of the header".parse().unwrap());
+            headers
+        };
+        let at = |address: &str| Peer::at(address.parse::<SocketAddr>().unwrap()).with(own.clone());
+        let (proxy, stranger) = (at("10.1.1.1:5000"), at("192.0.2.1:5000"));
+        let mut headers = given();
+        assert_eq!(rule.peer(stranger.clone(), &mut headers).unwrap().certificates, own);
+        assert!(headers.is_empty(), "nobody further in sees it");
+        assert!(rule.peer(proxy.clone(), &mut given()).is_err(), "it is none");
+        let seen = rule.peer(proxy, &mut HeaderMap::new()).unwrap();
+        assert!(seen.certificates.is_empty(), "the proxy's certificate is not its client's");
+        let strict = ForwardedFor { reject_not_authorized: true, ..rule };
+        assert!(strict.peer(stranger.clone(), &mut given()).is_err());
+        assert_eq!(strict.peer(stranger, &mut HeaderMap::new()).unwrap().certificates, own);
     }
 
     #[test]

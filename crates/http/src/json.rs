@@ -6,8 +6,10 @@
 
 use std::slice::Iter;
 
+use serde::{Deserialize, Serialize};
+
 /// What JSON a listener takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JsonLimits {
     /// Objects and arrays within each other; at most [`JsonLimits::DEEPEST`] counts.
     pub max_depth: usize,

@@ -1,19 +1,20 @@
 //! From an HTTP request to the core's.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::HOST;
 use http::request::Parts;
-use http::{HeaderMap, Method, Version};
+use http::{Method, Version};
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
 use strongroom_core::{Asked, Inbound};
-use strongroom_engine_api::{Secret, parse_duration};
+use strongroom_engine_api::{RequestBody, UpgradeOffer, Upload};
 
 use crate::body::{self, Refusal};
-use crate::json::JsonLimits;
+use crate::context::Context;
+use crate::header;
+use crate::prefix::Prefix;
 
 /// What the line and the query of a request ask for.
 pub(crate) struct Line {
@@ -25,8 +26,9 @@ pub(crate) struct Line {
 impl Line {
     /// Reads method, path and query. Paths are decoded, `%2F` included, as Vault decodes them.
     pub(crate) fn read(parts: &Parts) -> Result<Self, Refusal> {
-        let raw = parts.uri.path();
-        let raw = raw.strip_prefix("/v1/").ok_or_else(|| Refusal(404, String::new()))?;
+        let (Prefix::Api, raw) = Prefix::of(parts.uri.path()) else {
+            return Err(Refusal(404, String::new()));
+        };
         if !has_whole_escapes(raw) {
             return Err(Refusal(400, "path has an invalid URL escape".to_owned()));
         }
@@ -82,69 +84,58 @@ fn get_or_list(query: &mut Map<String, Value>) -> Result<Asked, Refusal> {
     })
 }
 
+/// The body of a request, read as its operation wants it.
+pub(crate) enum Received {
+    /// All of it, to be read as JSON or a form.
+    Json(Bytes),
+    /// All of it, as it is.
+    Bytes(Bytes),
+    /// As it comes.
+    Stream(Upload),
+}
+
 /// Puts the core's request together.
 pub(crate) fn inbound(
     line: Line,
     parts: Parts,
-    bytes: &[u8],
+    received: Received,
     id: Arc<str>,
-    remote: Option<SocketAddr>,
-    certificate_serial: String,
-    limits: &JsonLimits,
+    context: &Context,
+    upgrade: Option<Arc<UpgradeOffer>>,
 ) -> Result<Inbound, Refusal> {
     let headers = parts.headers;
-    let content_type = header(&headers, "content-type").unwrap_or_default().to_owned();
-    if line.asked == Asked::Patch && !content_type.starts_with("application/merge-patch+json") {
+    let rules = &context.rules;
+    let content_type = header::single(&headers, "Content-Type")?.unwrap_or_default();
+    let has_body = matches!(line.asked, Asked::Write | Asked::Patch);
+    let is_patch = line.asked == Asked::Patch && matches!(received, Received::Json(_));
+    if is_patch && !content_type.starts_with("application/merge-patch+json") {
         return Err(Refusal(415, "PATCH requires Content-Type of application/merge-patch+json".to_owned()));
     }
-    let input = match line.asked {
-        Asked::Write | Asked::Patch => body::parse(bytes, &content_type, limits)?,
-        _ => line.query,
+    let (input, body) = match received {
+        Received::Json(bytes) if has_body => {
+            (body::parse(&bytes, content_type, &rules.json)?, RequestBody::Parsed)
+        }
+        Received::Json(_) => (line.query, RequestBody::Parsed),
+        Received::Bytes(bytes) => (line.query, RequestBody::Bytes(content_type.into(), bytes)),
+        Received::Stream(upload) => (line.query, RequestBody::Stream(upload)),
     };
+    header::check(&headers)?;
     Ok(Inbound {
         id,
         asked: line.asked,
         path: line.path,
         input: Arc::new(input),
-        token: token(&headers).map(Arc::new),
-        namespace: header(&headers, "x-vault-namespace").unwrap_or_default().trim_matches('/').to_owned(),
-        wrap_ttl: wrap_ttl(&headers)?,
-        policy_override: header(&headers, "x-vault-policy-override") == Some("true"),
+        token: header::token(&headers, rules.max_token_size)?.map(Arc::new),
+        namespace: context.namespace.clone(),
+        wrap_ttl: header::wrap_ttl(&headers)?,
+        policy_override: header::single(&headers, "X-Vault-Policy-Override")? == Some("true"),
         headers,
-        remote,
-        certificate_serial,
-        upload: None,
+        peer: context.peer.clone(),
+        body,
+        target: parts.uri,
+        redactions: rules.redactions,
+        upgrade,
     })
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// `X-Vault-Token`, or a bearer token.
-fn token(headers: &HeaderMap) -> Option<Secret<String>> {
-    let given = header(headers, "x-vault-token").or_else(|| {
-        header(headers, "authorization")
-            .and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")))
-    });
-    given.map(str::trim).filter(|token| !token.is_empty()).map(|token| Secret::new(token.to_owned()))
-}
-
-fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
-    if let Some(format) = header(headers, "x-vault-wrap-format").filter(|format| !format.is_empty())
-        && header(headers, "x-vault-wrap-ttl").is_some()
-    {
-        return Err(Refusal(400, format!("response wrapping format {format:?} is not supported")));
-    }
-    let Some(text) = header(headers, "x-vault-wrap-ttl").filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
-    let ttl = parse_duration(text)
-        .map_err(|error| Refusal(400, format!("error parsing X-Vault-Wrap-TTL header: {error}")))?;
-    if !ttl.is_zero() && ttl < Duration::from_secs(1) {
-        return Err(Refusal(400, "error parsing X-Vault-Wrap-TTL header: below one second".to_owned()));
-    }
-    Ok(Some(Duration::from_secs(ttl.as_secs())))
 }
 
 /// Whether a request of this method has a body that is read.

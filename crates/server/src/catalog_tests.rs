@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use strongroom_barrier::Barrier;
 use strongroom_core::{Answer, Asked, Core, Inbound, InitRequest, NewMount, Settings};
-use strongroom_engine_api::{Access, Class, Endpoint, Environment, Operation, Route, Secret};
+use strongroom_engine_api::{Access, Class, Endpoint, Environment, Operation, Peer, Route, Secret};
 use strongroom_stdx::{Clock, Entropy, Moment};
 use strongroom_storage::InMemory;
 
@@ -52,7 +52,7 @@ impl Rig {
             .handle(Inbound {
                 input: Arc::new(input.as_object().cloned().unwrap_or_default()),
                 token: token.map(|token| Arc::new(Secret::new(token.to_owned()))),
-                remote: Some(([127, 0, 0, 1], 4000).into()),
+                peer: Peer::at(([127, 0, 0, 1], 4000)),
                 ..Inbound::new("test", asked, path)
             })
             .await
@@ -109,11 +109,7 @@ fn options(engine: &strongroom_engine_api::Engine) -> BTreeMap<String, String> {
 }
 
 fn concrete(route: &Route) -> String {
-    let mut path = route.pattern().openapi();
-    for name in route.pattern().parameters() {
-        path = path.replace(&format!("{{{name}}}"), "thing");
-    }
-    path.trim_end_matches('/').to_owned()
+    route.pattern().example().trim_end_matches('/').to_owned()
 }
 
 fn asked(operation: Operation) -> Asked {

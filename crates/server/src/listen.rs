@@ -10,16 +10,23 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use rustls::ServerConfig;
-use strongroom_config::{Address, Config, Listener, Owner, ResponseHeaders, Shared, Tls, UnixListener};
+use strongroom_config::{
+    self as config, Config, Listener, Owner, ProxyProtocol, ResponseHeaders, Shared, Tls, UnixListener,
+};
 use strongroom_core::Core;
-use strongroom_http::{Connection, Edge, EdgeSettings, ForwardedFor, JsonLimits, RequestLog};
+use strongroom_engine_api::{Peer, Redactions};
+use strongroom_http::{
+    CertificateDecoder, CertificateHeader, Edge, EdgeSettings, ForwardedFor, JsonLimits, RequestLog,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{logs, tls};
+use crate::{logs, proxy_protocol, tls};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -71,7 +78,7 @@ impl Listeners {
             listeners.headers.push((listener.clone(), live.headers));
             let edge = Arc::new(Edge::new(core.clone(), settings, in_flight.clone()));
             match listener {
-                Listener::Tcp(tcp) => listeners.tcp(&tcp.address, tcp.tls.as_ref(), edge).await?,
+                Listener::Tcp(tcp) => listeners.tcp(tcp, edge).await?,
                 Listener::Unix(unix) => listeners.unix(unix, edge)?,
             }
         }
@@ -83,7 +90,8 @@ impl Listeners {
         &self.addresses
     }
 
-    async fn tcp(&mut self, address: &Address, tls: Option<&Tls>, edge: Arc<Edge>) -> Result<()> {
+    async fn tcp(&mut self, tcp: &config::TcpListener, edge: Arc<Edge>) -> Result<()> {
+        let (address, tls) = (&tcp.address, tcp.tls.as_ref());
         let host = if address.host.is_empty() { "::" } else { &address.host };
         let listener = match TcpListener::bind((host, address.port)).await {
             Err(_no_ipv6) if address.host.is_empty() => TcpListener::bind(("0.0.0.0", address.port)).await,
@@ -101,7 +109,8 @@ impl Listeners {
             }
         };
         self.addresses.push(format!("{}://{bound}", if tls.is_some() { "https" } else { "http" }));
-        self.tasks.spawn(accept_tcp(listener, acceptor, edge, self.draining.subscribe()));
+        let door = Door { tls: acceptor, proxy: tcp.proxy_protocol.clone().map(Arc::new), edge };
+        self.tasks.spawn(accept_tcp(listener, door, self.draining.subscribe()));
         Ok(())
     }
 
@@ -171,12 +180,15 @@ async fn accept_failed(error: &std::io::Error) {
     tokio::time::sleep(BREATH).await;
 }
 
-async fn accept_tcp(
-    listener: TcpListener,
+/// What a connection comes through.
+#[derive(Clone)]
+struct Door {
     tls: Option<Arc<ArcSwap<ServerConfig>>>,
+    proxy: Option<Arc<ProxyProtocol>>,
     edge: Arc<Edge>,
-    mut draining: watch::Receiver<bool>,
-) {
+}
+
+async fn accept_tcp(listener: TcpListener, door: Door, mut draining: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -193,75 +205,48 @@ async fn accept_tcp(
         };
         // A latency setting that some systems refuse; requests are served without it.
         let _ = stream.set_nodelay(true);
-        let (edge, draining) = (edge.clone(), draining.clone());
-        match &tls {
-            None => {
-                let connection = Connection { peer: Some(peer), ..Connection::default() };
-                connections.spawn(edge.serve(stream, connection, draining));
+        match &door.proxy {
+            None => connections.spawn(door.clone().serve(stream, peer, draining.clone())),
+            Some(rule) => {
+                connections.spawn(door.clone().serve_proxied(rule.clone(), stream, peer, draining.clone()))
             }
-            Some(config) => {
-                let acceptor = TlsAcceptor::from(config.load_full());
-                connections.spawn(serve_tls(acceptor, stream, peer, edge, draining));
-            }
-        }
+        };
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve_tls(
-    acceptor: TlsAcceptor,
-    stream: tokio::net::TcpStream,
-    peer: SocketAddr,
-    edge: Arc<Edge>,
-    draining: watch::Receiver<bool>,
-) {
-    let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
-        Err(_elapsed) => return tracing::debug!(%peer, "TLS handshake took too long"),
-    };
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let certificate_serial = certificate.and_then(|certificate| serial_of(certificate)).unwrap_or_default();
-    edge.serve(
-        stream,
-        Connection { peer: Some(peer), certificate_serial, ..Connection::default() },
-        draining,
-    )
-    .await;
-}
+impl Door {
+    async fn serve_proxied(
+        self,
+        rule: Arc<ProxyProtocol>,
+        stream: tokio::net::TcpStream,
+        from: SocketAddr,
+        draining: watch::Receiver<bool>,
+    ) {
+        match tokio::time::timeout(HANDSHAKE, proxy_protocol::begin(&rule, stream, from)).await {
+            Ok(Ok((stream, peer))) => self.serve(stream, peer, draining).await,
+            Ok(Err(error)) => tracing::debug!(%from, %error, "connection refused"),
+            Err(_elapsed) => tracing::debug!(%from, "the beginning of the PROXY protocol took too long"),
+        }
+    }
 
-/// The serial number of a certificate (RFC 5280: the first INTEGER of the to-be-signed part, after the version), in
-/// decimal as Vault prints it where it fits, else in hex.
-fn serial_of(certificate: &[u8]) -> Option<String> {
-    let (_, certificate, _) = der_value(certificate)?;
-    let (_, to_be_signed, _) = der_value(certificate)?;
-    let (tag, first, rest) = der_value(to_be_signed)?;
-    let serial = if tag == 0xa0 { der_value(rest)?.1 } else { first };
-    let number = serial
-        .iter()
-        .try_fold(0u128, |number, byte| number.checked_mul(256).map(|number| number | u128::from(*byte)));
-    Some(match number {
-        Some(number) => number.to_string(),
-        None => strongroom_stdx::to_hex(serial),
-    })
-}
-
-/// One DER value: its tag, its content, and what follows.
-fn der_value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (tag, rest) = bytes.split_first()?;
-    let (length, rest) = rest.split_first()?;
-    let (length, rest) = if *length < 0x80 {
-        (usize::from(*length), rest)
-    } else {
-        let (digits, rest) = rest.split_at_checked(usize::from(*length & 0x7f))?;
-        let length = digits.iter().try_fold(0usize, |length, digit| {
-            length.checked_mul(256).and_then(|length| length.checked_add(usize::from(*digit)))
-        })?;
-        (length, rest)
-    };
-    let (value, rest) = rest.split_at_checked(length)?;
-    Some((*tag, value, rest))
+    async fn serve<T>(self, stream: T, from: SocketAddr, draining: watch::Receiver<bool>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let peer = Peer::at(from);
+        let Some(config) = &self.tls else { return self.edge.serve(stream, peer, draining).await };
+        let acceptor = TlsAcceptor::from(config.load_full());
+        let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(peer = %from, %error, "TLS handshake failed"),
+            Err(_elapsed) => return tracing::debug!(peer = %from, "TLS handshake took too long"),
+        };
+        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let certificates = shown.iter().map(|certificate| Bytes::copy_from_slice(certificate)).collect();
+        self.edge.serve(stream, peer.with(certificates), draining).await;
+    }
 }
 
 async fn accept_unix(
@@ -279,9 +264,8 @@ async fn accept_unix(
         match accepted {
             // Callers on the same machine count as coming from it.
             Ok((stream, _)) => {
-                let peer = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-                let connection = Connection { peer, ..Connection::default() };
-                connections.spawn(edge.clone().serve(stream, connection, draining.clone()));
+                let peer = Peer::at(([127, 0, 0, 1], 0));
+                connections.spawn(edge.clone().serve(stream, peer, draining.clone()));
             }
             Err(error) => accept_failed(&error).await,
         }
@@ -347,7 +331,15 @@ fn edge_settings(shared: &Shared, config: &Config, node_id: Option<&str>, live: 
             hop_skips: rule.hop_skips,
             reject_not_authorized: rule.reject_not_authorized,
             reject_not_present: rule.reject_not_present,
+            certificate: rule.client_certificate.as_ref().and_then(certificate_header),
         }),
+        max_token_size: or_none(shared.max_token_header_size),
+        chroot_namespace: shared.chroot_namespace.clone(),
+        redactions: Redactions {
+            addresses: shared.redact.addresses,
+            cluster_name: shared.redact.cluster_name,
+            version: shared.redact.version,
+        },
         custom_headers: Arc::new(move |status| {
             let headers = headers.load();
             let pairs = headers.for_status(status).into_iter();
@@ -358,24 +350,17 @@ fn edge_settings(shared: &Shared, config: &Config, node_id: Option<&str>, live: 
     }
 }
 
+/// The header of clients' certificates; the configuration has checked its name.
+fn certificate_header(configured: &config::ClientCertificateHeader) -> Option<CertificateHeader> {
+    let decoders = configured.decoders.iter().map(|decoder| match decoder {
+        config::CertificateDecoder::Base64 => CertificateDecoder::Base64,
+        config::CertificateDecoder::Der => CertificateDecoder::Der,
+        config::CertificateDecoder::Url => CertificateDecoder::Url,
+    });
+    Some(CertificateHeader { name: configured.name.parse().ok()?, decoders: decoders.collect() })
+}
+
 /// A limit as the edge takes it, to which all there can be is no limit.
 fn or_none(limit: Option<u64>) -> usize {
     limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_serial_numbers() {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        params.serial_number = Some(rcgen::SerialNumber::from(0x1234_5678_u64));
-        let certificate = params.self_signed(&key).unwrap();
-        assert_eq!(serial_of(certificate.der()), Some(0x1234_5678.to_string()));
-        for end in 0..certificate.der().len() {
-            let _ = serial_of(&certificate.der()[..end]);
-        }
-    }
 }

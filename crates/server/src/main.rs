@@ -3,6 +3,7 @@
 mod catalog;
 #[cfg(test)]
 mod catalog_tests;
+mod client_certificates;
 mod cluster;
 mod dev;
 mod discovery;
@@ -14,6 +15,7 @@ mod migrate;
 mod node;
 mod options;
 mod outbound;
+mod proxy_protocol;
 mod recover;
 mod start;
 mod store;

@@ -5,17 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CipherSuite as Suite, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
-    SignatureScheme, SupportedProtocolVersion, version,
-};
+use rustls::{CipherSuite as Suite, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use strongroom_config::{CipherSuite, ClientCertificates, Tls, TlsVersion};
 use strongroom_outbound::tls::pem;
+
+use crate::client_certificates::AnyCertificate;
 
 /// Loads what a listener's TLS settings name.
 pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>> {
@@ -27,7 +23,7 @@ pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>> {
         ClientCertificates::Disabled => builder.with_no_client_auth(),
         ClientCertificates::Requested => {
             let algorithms = provider.signature_verification_algorithms;
-            builder.with_client_cert_verifier(Arc::new(AnyCertificate(algorithms)))
+            builder.with_client_cert_verifier(Arc::new(AnyCertificate::new(algorithms)))
         }
         ClientCertificates::RequiredAndVerified => {
             let roots = Arc::new(client_authorities(tls.client_ca_file.as_deref())?);
@@ -83,51 +79,6 @@ fn client_authorities(path: Option<&Path>) -> Result<RootCertStore> {
         roots.add(certificate).with_context(|| path.display().to_string())?;
     }
     Ok(roots)
-}
-
-/// Takes any client certificate whose key the client proves to hold; whom it belongs to is for the auth method to say.
-#[derive(Debug)]
-struct AnyCertificate(WebPkiSupportedAlgorithms);
-
-impl ClientCertVerifier for AnyCertificate {
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }
 
 /// A CA and a server certificate signed by it, for `-dev-tls`; answers the paths of CA, certificate and key.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{Txn, View};
-use strongroom_core::{AuditedHeader, Core, NewDevice};
+use strongroom_core::{AuditedHeader, Core, NewDevice, ServerReply};
 use strongroom_engine_api::lenient::{Flag, Pairs, Text};
-use strongroom_engine_api::{Engine, EngineError, Extension, Input, Path, Reply, Request, bad_request};
+use strongroom_engine_api::{Engine, EngineError, Extension, Input, Path, Request, bad_request};
 
 use crate::bare::AtTop;
 use crate::mounts::as_kept;
@@ -51,7 +51,7 @@ struct Device {
     kind: String,
 }
 
-async fn list(Extension(core): Extension<Core>, view: View) -> Result<Reply, EngineError> {
+async fn list(Extension(core): Extension<Core>, view: View) -> Result<ServerReply, EngineError> {
     let mut devices = BTreeMap::new();
     for (path, entry) in core.audit_entries(&view).await? {
         let device = Device {
@@ -63,7 +63,7 @@ async fn list(Extension(core): Extension<Core>, view: View) -> Result<Reply, Eng
         };
         devices.insert(path, device);
     }
-    Ok(Reply { also_at_top: true, ..Reply::data(&devices)? })
+    ServerReply::at_top(&devices)
 }
 
 /// What enabling takes.
@@ -164,13 +164,13 @@ async fn read_header(
     Extension(core): Extension<Core>,
     view: View,
     Path(header): Path<String>,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     let headers = core.audited_headers(&view).await?;
     let Some(hmac) = headers.get(&header.to_lowercase()) else {
         return Err(bad_request("Could not find header in config"));
     };
     let shown = BTreeMap::from([(header, Header { hmac: *hmac })]);
-    Ok(Reply { also_at_top: true, ..Reply::data(&shown)? })
+    ServerReply::at_top(&shown)
 }
 
 /// What auditing a header takes.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use strongroom_barrier::Txn;
-use strongroom_core::Core;
-use strongroom_engine_api::{Call, Class, Engine, EngineError, Extension, Input, Path, Reply, bad_request};
+use strongroom_core::{Core, ServerReply};
+use strongroom_engine_api::{Call, Class, Engine, EngineError, Extension, Input, Path, bad_request};
 
 use crate::bare::AtTop;
 use crate::mounts::{AUTH, EnableInput, MountView, TOKEN, as_kept, asked_for, mounted_at, table};
@@ -26,8 +26,8 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         })
 }
 
-async fn list(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {
-    Ok(Reply { also_at_top: true, ..Reply::data(&table(&core, Class::Auth).await?)? })
+async fn list(Extension(core): Extension<Core>) -> Result<ServerReply, EngineError> {
+    ServerReply::at_top(&table(&core, Class::Auth).await?)
 }
 
 async fn read(

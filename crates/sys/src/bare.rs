@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use strongroom_core::ServerReply;
 use strongroom_engine_api::{EngineError, IntoReply, OperationDoc, Reply};
 
 /// A status and a body without an envelope, as endpoints answer that do so whether sealed or not.
@@ -28,6 +29,6 @@ impl<T: Serialize + JsonSchema> IntoReply for AtTop<T> {
     }
 
     fn into_reply(self) -> Result<Reply, EngineError> {
-        Ok(Reply { also_at_top: true, ..Reply::data(&self.0)? })
+        ServerReply::at_top(&self.0)?.into_reply()
     }
 }

@@ -6,11 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, json};
 use strongroom_barrier::View;
-use strongroom_core::{Core, Refused};
+use strongroom_core::{Core, Refused, ServerReply};
 use strongroom_engine_api::lenient::{List, Text};
-use strongroom_engine_api::{
-    Caller, Clock, Engine, EngineError, Extension, Input, Mount, Reply, bad_request,
-};
+use strongroom_engine_api::{Caller, Clock, Engine, EngineError, Extension, Input, Mount, bad_request};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -58,7 +56,7 @@ async fn of_token(
     Input(input): Input<TokenInput>,
     view: View,
     clock: Clock,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     let token = input.token.map(|token| token.0).filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| bad_request("missing token"))?;
     let found = core.principal(&view, &token, clock.now()).await?;
@@ -72,7 +70,7 @@ async fn of_self(
     Input(input): Input<SelfInput>,
     caller: Caller,
     view: View,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     told(&core, &mount, &view, &caller.policies, input.paths, input.path).await
 }
 
@@ -81,7 +79,7 @@ async fn of_accessor(
     mount: Arc<Mount>,
     Input(input): Input<AccessorInput>,
     view: View,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request("missing accessor"))?;
     let unknown = || bad_request(Refused::list(&["invalid accessor"]));
@@ -98,7 +96,7 @@ async fn told(
     policies: &[String],
     paths: Option<List>,
     older: Option<List>,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     let given = |paths: Option<List>| paths.map(|paths| paths.0).filter(|paths| !paths.is_empty());
     let paths = given(paths).or_else(|| given(older)).ok_or_else(|| bad_request("paths must be supplied"))?;
     let acl = core.acl(view, mount.namespace, policies).await?;
@@ -109,7 +107,7 @@ async fn told(
     if let [only] = paths.as_slice() {
         members.insert("capabilities".to_owned(), json!(acl.capabilities(only)));
     }
-    Ok(Reply { also_at_top: true, ..Reply::data(&members)? })
+    ServerReply::at_top(&members)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use strongroom_barrier::BarrierError;
 use strongroom_core::{Coordination, Core, SealStatus};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Engine, EngineError, Extension, Input, IntoReply, OperationDoc, Reply, bad_request,
+    Engine, EngineError, Extension, Input, IntoReply, OperationDoc, Redactions, Reply, bad_request,
 };
 
 use strongroom_raft::Member;
@@ -119,6 +119,7 @@ fn chosen(given: Option<&Text>, usual: u16) -> Result<u16, EngineError> {
 
 async fn health(
     Extension(core): Extension<Core>,
+    redactions: Redactions,
     Input(input): Input<HealthInput>,
 ) -> Result<HealthAnswer, EngineError> {
     let status = core.seal_state().status().await?;
@@ -146,6 +147,7 @@ async fn health(
         _ if stands_by && !standby_ok => standby,
         _ => active,
     };
+    let shown = |text: String, redacted: bool| if redacted { String::new() } else { text };
     let replication = if status.sealed { "unknown" } else { "disabled" };
     let health = Health {
         initialized: status.initialized,
@@ -155,9 +157,9 @@ async fn health(
         replication_performance_mode: replication,
         replication_dr_mode: replication,
         server_time_utc: core.environment().clock.now().as_secs(),
-        version: core.settings().version.clone(),
+        version: shown(core.settings().version.clone(), redactions.version),
         enterprise: false,
-        cluster_name: status.cluster_name,
+        cluster_name: shown(status.cluster_name, redactions.cluster_name),
         cluster_id: status.cluster_id,
         echo_duration_ms: 0,
         clock_skew_ms: 0,
@@ -196,11 +198,14 @@ struct Leader {
     raft_applied_index: Option<u64>,
 }
 
-async fn leader(Extension(core): Extension<Core>) -> Result<Bare<Leader>, EngineError> {
+async fn leader(
+    Extension(core): Extension<Core>,
+    redactions: Redactions,
+) -> Result<Bare<Leader>, EngineError> {
     let others = core.coordination().filter(|coordination| coordination.has_others());
     let node = others.filter(|_| !core.barrier().is_sealed());
     let since = core.active_since().filter(|_| node.is_some());
-    let leading = node.and_then(Coordination::active);
+    let leading = node.and_then(Coordination::active).filter(|_| !redactions.addresses);
     let address =
         |of: fn(&Active) -> &String| leading.as_ref().map_or_else(String::new, |leader| of(leader).clone());
     let status = core.cluster().map(|node| node.store.status());

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use strongroom_barrier::{MountId, Txn, View};
-use strongroom_core::{Core, Tidy};
+use strongroom_core::{Core, ServerPart, ServerReply, Tidy};
 use strongroom_engine_api::lenient::{Flag, Text, Ttl};
 use strongroom_engine_api::{
     Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply, bad_request,
@@ -175,7 +175,7 @@ async fn renew(
     mount: Arc<Mount>,
     Input(input): Input<RenewInput>,
     txn: Txn,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     extend(&core, &mount, &required(input.lease_id)?, input.increment, &txn).await
 }
 
@@ -185,7 +185,7 @@ async fn renew_at(
     Path(url_lease_id): Path<String>,
     Input(input): Input<RenewInput>,
     txn: Txn,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     let id = required(input.lease_id.filter(|id| !id.is_empty()).or(Some(Text(url_lease_id))))?;
     extend(&core, &mount, &id, input.increment, &txn).await
 }
@@ -196,11 +196,11 @@ async fn extend(
     id: &str,
     increment: Option<Ttl>,
     txn: &Txn,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     let increment = increment.map(|increment| increment.0);
     let (lease, warning) = core.renew_lease(txn, mount.namespace, id, increment).await?;
-    let warnings = warning.into_iter().collect();
-    Ok(Reply { held_lease: Some(lease), warnings, ..Reply::default() })
+    let part = ServerPart { lease: Some(lease), ..ServerPart::default() };
+    Ok(ServerReply::of(part).warned(warning))
 }
 
 async fn revoke(

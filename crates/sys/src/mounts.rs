@@ -6,10 +6,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Txn};
-use strongroom_core::{Core, Mounted, NewMount};
+use strongroom_core::{Core, Mounted, NewMount, ServerReply};
 use strongroom_engine_api::lenient::{Flag, Pairs, Text};
 use strongroom_engine_api::{
-    Call, Class, Engine, EngineError, Extension, Input, Path, Reply, bad_request, fields_of,
+    Call, Class, Engine, EngineError, Extension, Input, Path, bad_request, fields_of,
 };
 
 use crate::bare::AtTop;
@@ -136,8 +136,8 @@ pub(crate) async fn mounted_at(core: &Core, path: &str) -> Result<Option<Arc<Mou
     Ok(core.router().await?.at(NamespaceId::ROOT, path).cloned())
 }
 
-async fn list(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {
-    Ok(Reply { also_at_top: true, ..Reply::data(&table(&core, Class::Secrets).await?)? })
+async fn list(Extension(core): Extension<Core>) -> Result<ServerReply, EngineError> {
+    ServerReply::at_top(&table(&core, Class::Secrets).await?)
 }
 
 async fn read(

@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_core::{Core, SealError, UnsealError};
+use strongroom_core::{Core, Ending, SealError, ServerPart, ServerReply, UnsealError};
 use strongroom_engine_api::lenient::{Flag, Text};
-use strongroom_engine_api::{Ending, Engine, EngineError, Extension, Input, Reply, bad_request};
+use strongroom_engine_api::{Engine, EngineError, Extension, Input, Redactions, bad_request};
 use zeroize::Zeroizing;
 
 use crate::bare::Bare;
@@ -71,7 +71,11 @@ struct UnsealInput {
     migrate: Option<Flag>,
 }
 
-async fn seal_status(Extension(core): Extension<Core>) -> Result<Bare<SealStatus>, EngineError> {
+async fn seal_status(
+    Extension(core): Extension<Core>,
+    redactions: Redactions,
+) -> Result<Bare<SealStatus>, EngineError> {
+    let shown = |text: String, redacted: bool| if redacted { String::new() } else { text };
     let status = core.seal_state().status().await?;
     let settings = core.settings();
     let storage_type = core.barrier().store().kind();
@@ -85,10 +89,10 @@ async fn seal_status(Extension(core): Extension<Core>) -> Result<Bare<SealStatus
             n: status.quorum.total,
             progress: status.progress.given,
             nonce: status.progress.nonce,
-            version: settings.version.clone(),
-            build_date: settings.build_date.clone(),
+            version: shown(settings.version.clone(), redactions.version),
+            build_date: shown(settings.build_date.clone(), redactions.version),
             migration: false,
-            cluster_name: status.cluster_name,
+            cluster_name: shown(status.cluster_name, redactions.cluster_name),
             cluster_id: status.cluster_id,
             recovery_seal: status.recovery,
             storage_type,
@@ -99,12 +103,13 @@ async fn seal_status(Extension(core): Extension<Core>) -> Result<Bare<SealStatus
 
 async fn unseal(
     Extension(core): Extension<Core>,
+    redactions: Redactions,
     Input(input): Input<UnsealInput>,
 ) -> Result<Bare<SealStatus>, EngineError> {
     let key = Zeroizing::new(input.key.map(|key| key.0).unwrap_or_default());
     if input.reset.is_some_and(|reset| reset.0) {
         core.seal_state().reset_unseal().await;
-        return seal_status(Extension(core)).await;
+        return seal_status(Extension(core), redactions).await;
     }
     if key.is_empty() {
         return Err(bad_request("'key' must be specified in request body as JSON, or 'reset' set to true"));
@@ -119,7 +124,7 @@ async fn unseal(
         return Err(EngineError::Status(500, text.to_owned()));
     }
     core.offer_key_part(part).await.map_err(refused)?;
-    seal_status(Extension(core)).await
+    seal_status(Extension(core), redactions).await
 }
 
 fn refused(error: UnsealError) -> EngineError {
@@ -135,8 +140,8 @@ fn refused(error: UnsealError) -> EngineError {
     }
 }
 
-async fn seal() -> Result<Reply, EngineError> {
-    Ok(Reply { ending: Ending::Seal, ..Reply::default() })
+async fn seal() -> Result<ServerReply, EngineError> {
+    Ok(ServerReply::of(ServerPart { ending: Ending::Seal, ..ServerPart::default() }))
 }
 
 /// The bytes of a key part: hexadecimal, else base64, as initialising answers both.

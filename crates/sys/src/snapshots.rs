@@ -1,7 +1,7 @@
 //! `sys/storage/raft/snapshot*`: saving and restoring the state. Source: Vault's API page `sys/storage/raft`.
 
-use strongroom_core::Core;
-use strongroom_engine_api::{Ending, Engine, EngineError, Extension, Reply, Upload, bad_request};
+use strongroom_core::{Core, Ending, ServerPart, ServerReply};
+use strongroom_engine_api::{Engine, EngineError, Extension, Reply, Upload, bad_request};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -22,17 +22,24 @@ async fn save(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {
     Ok(Reply::stream("application/gzip", core.save_snapshot().await?))
 }
 
-async fn restore(Extension(core): Extension<Core>, upload: Upload) -> Result<Reply, EngineError> {
+async fn restore(Extension(core): Extension<Core>, upload: Upload) -> Result<ServerReply, EngineError> {
     install(&core, &upload, false).await
 }
 
-async fn restore_by_force(Extension(core): Extension<Core>, upload: Upload) -> Result<Reply, EngineError> {
+async fn restore_by_force(
+    Extension(core): Extension<Core>,
+    upload: Upload,
+) -> Result<ServerReply, EngineError> {
     install(&core, &upload, true).await
 }
 
-async fn install(core: &std::sync::Arc<Core>, upload: &Upload, force: bool) -> Result<Reply, EngineError> {
+async fn install(
+    core: &std::sync::Arc<Core>,
+    upload: &Upload,
+    force: bool,
+) -> Result<ServerReply, EngineError> {
     let archive =
         upload.take().ok_or_else(|| bad_request("the snapshot has been read before; send it again"))?;
     core.restore_snapshot(archive, force).await?;
-    Ok(Reply { ending: Ending::Replaced, ..Reply::default() })
+    Ok(ServerReply::of(ServerPart { ending: Ending::Replaced, ..ServerPart::default() }))
 }

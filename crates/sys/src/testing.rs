@@ -1,7 +1,6 @@
 //! A whole core over an in-memory store, with the system engine and small engines beside it, for this crate's tests.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use strongroom_core::{
 };
 use strongroom_engine_api::{
     AuthGrant, Body, Clock, Data, Engine, EngineError, Entropy, Environment, Input, LeaseGrant, Lifetimes,
-    Moment, Paging, Path, Reply, Secret,
+    Moment, Paging, Path, Peer, Reply, Secret,
 };
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
@@ -186,7 +185,7 @@ fn inbound(token: &str, asked: Asked, path: &str, input: &Value) -> Inbound {
     Inbound {
         input: Arc::new(input.as_object().cloned().unwrap_or_default()),
         token: (!token.is_empty()).then(|| Arc::new(Secret::new(token.to_owned()))),
-        remote: Some(SocketAddr::from(([127, 0, 0, 1], 1234))),
+        peer: Peer::at(([127, 0, 0, 1], 1234)),
         ..Inbound::new("a-request", asked, path)
     }
 }
@@ -281,7 +280,7 @@ async fn lend(Path(name): Path<String>, Input(input): Input<LoanInput>) -> Resul
         internal: BTreeMap::from([("name".to_owned(), name.clone())]),
         ..LeaseGrant::default()
     };
-    Ok(Reply { lease: Some(Box::new(lease)), ..Reply::data(&json!({ "name": name }))? })
+    Ok(Reply::data(&json!({ "name": name }))?.lent(lease))
 }
 
 async fn describe_loan(

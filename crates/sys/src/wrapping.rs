@@ -5,10 +5,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Txn, View};
-use strongroom_core::{Core, Envelope, Wrapped, not_wrapping};
+use strongroom_core::{Core, Envelope, ServerPart, ServerReply, Wrapped, not_wrapping};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Body, Caller, Data, Engine, EngineError, Extension, Input, Reply, Request, bad_request,
+    Body, Caller, Data, Engine, EngineError, Extension, Input, Members, Reply, Request, bad_request,
 };
 use strongroom_policy::Operation as PolicyOperation;
 
@@ -87,7 +87,7 @@ async fn unwrap(
     request: Arc<Request>,
     Input(input): Input<TokenInput>,
     txn: Txn,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     let token = input.token(request.caller().as_ref())?;
     let wrapped = core.unwrap(&txn, &token).await?;
     check_policies(&core, &request, &txn, &token).await?;
@@ -108,15 +108,12 @@ async fn check_policies(core: &Core, request: &Request, txn: &Txn, token: &str) 
 }
 
 /// The answer as it was before it was wrapped.
-fn restored(wrapped: &Wrapped) -> Result<Reply, EngineError> {
+fn restored(wrapped: &Wrapped) -> Result<ServerReply, EngineError> {
     let envelope = Envelope::from_kept(wrapped.envelope.expose())?;
-    Ok(Reply {
-        held_lease: envelope.held_lease(),
-        data: envelope.data,
-        made_auth: envelope.auth,
-        warnings: envelope.warnings,
-        ..Reply::default()
-    })
+    let lease = envelope.held_lease();
+    let members = Members { data: envelope.data, warnings: envelope.warnings, grant: None };
+    let part = ServerPart { lease, auth: envelope.auth, ..ServerPart::default() };
+    Ok(ServerReply { reply: members.into(), part })
 }
 
 async fn rewrap(
@@ -124,9 +121,10 @@ async fn rewrap(
     caller: Caller,
     Input(input): Input<TokenInput>,
     txn: Txn,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     let token = input.token(Some(&caller))?;
-    Ok(Reply { wrap: Some(core.rewrap(&txn, &token).await?), ..Reply::default() })
+    let wrap = Some(core.rewrap(&txn, &token).await?);
+    Ok(ServerReply::of(ServerPart { wrap, ..ServerPart::default() }))
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ fn captures(input: &[u8]) {
     let (route, path) = (text(route), text(path));
     let pattern = Pattern::new(&route);
     let _ = pattern.openapi();
+    let _ = pattern.example();
     let Some(captured) = pattern.captures(&path) else { return };
     assert!(captured.len() <= pattern.parameters().len(), "more captures than parameters");
     let mut values = captured.iter();
@@ -33,7 +34,9 @@ fn captures(input: &[u8]) {
     for segment in pattern.segments() {
         match segment {
             Segment::Fixed(fixed) => filled.push(fixed.as_str()),
-            Segment::Name(_) | Segment::Rest(_) => filled.extend(values.next().map(String::as_str)),
+            Segment::One(..) | Segment::Rest(_) | Segment::Raw(_) => {
+                filled.extend(values.next().map(String::as_str));
+            }
         }
     }
     let filled = filled.join("/");

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use strongroom_barrier::{BOOTSTRAP, Barrier};
 use strongroom_core::{Catalog, Core, InitRequest, NewMount, Settings};
-use strongroom_engine_api::Environment;
-use strongroom_http::{Connection, Edge, EdgeSettings, ForwardedFor};
+use strongroom_engine_api::{Environment, Peer};
+use strongroom_http::{Edge, EdgeSettings, ForwardedFor};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
 use strongroom_stdx::{Clock, Entropy, Moment};
@@ -254,11 +254,7 @@ async fn ask(edge: &Arc<Edge>, request: &str) -> Option<Vec<u8>> {
     sent.push_str("\r\n");
     sent.push_str(body);
     let (mut client, stream) = duplex(1 << 20);
-    let connection = Connection {
-        peer: PEER.parse::<SocketAddr>().ok(),
-        certificate_serial: String::new(),
-        is_handed_on: false,
-    };
+    let peer = PEER.parse::<SocketAddr>().map(Peer::at).unwrap_or_default();
     let (_running, draining) = watch::channel(false);
     let client = async move {
         client.write_all(sent.as_bytes()).await.ok()?;
@@ -268,7 +264,7 @@ async fn ask(edge: &Arc<Edge>, request: &str) -> Option<Vec<u8>> {
         drop(client);
         read.ok()?.ok().map(|_len| answer)
     };
-    tokio::join!(edge.clone().serve(stream, connection, draining), client).1
+    tokio::join!(edge.clone().serve(stream, peer, draining), client).1
 }
 
 /// What every answer is: a status, headers, and a body that is empty or what its type says.

@@ -48,15 +48,15 @@ pub(crate) async fn login(
     let role = ROLES.get(&txn, name.as_str()).await?.ok_or_else(refused)?;
     let mut grant = grant(&role, &name);
     if role.bind_secret_id {
-        let login = Login { key: &key, role: &role, remote: request.remote, now: clock.now() };
+        let login = Login { key: &key, role: &role, remote: request.peer.ip(), now: clock.now() };
         let secret = login.spend(&secret_id.take()?, &txn).await?;
         grant.metadata.clone_from(&secret.metadata);
         if !secret.token_bound_cidrs.is_empty() {
             grant.bound_cidrs.clone_from(&secret.token_bound_cidrs);
         }
     }
-    if !TokenSettings::is_within(&role.secret_id_bound_cidrs, request.remote) {
-        return Err(wrong_source(request.remote, "by CIDR restrictions on the role"));
+    if !TokenSettings::is_within(&role.secret_id_bound_cidrs, request.peer.ip()) {
+        return Err(wrong_source(request.peer.ip(), "by CIDR restrictions on the role"));
     }
     // Set last: nobody who may only make secret ids can pass for another role.
     grant.metadata.insert(ROLE_NAME.to_owned(), String::clone(&name));

@@ -6,10 +6,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use strongroom_barrier::Txn;
-use strongroom_core::{Core, NewToken, TokenEntry, TokenId, TokenRole};
+use strongroom_core::{Core, NewToken, ServerPart, ServerReply, TokenEntry, TokenId, TokenRole};
 use strongroom_engine_api::lenient::{Flag, Int, List, Pairs, Text};
 use strongroom_engine_api::{
-    Call, Caller, Engine, EngineError, Extension, Input, Path, Reply, TokenKind, bad_request, parse_duration,
+    Call, Caller, Engine, EngineError, Extension, Input, Path, TokenKind, bad_request, parse_duration,
 };
 use strongroom_policy::ROOT_POLICY_NAME;
 
@@ -62,7 +62,7 @@ async fn create(
     caller: Caller,
     call: Arc<Call>,
     txn: Txn,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     make(&core, &call, &txn, &caller, input, None, false).await
 }
 
@@ -72,7 +72,7 @@ async fn create_orphan(
     caller: Caller,
     call: Arc<Call>,
     txn: Txn,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     make(&core, &call, &txn, &caller, input, None, true).await
 }
 
@@ -83,7 +83,7 @@ async fn create_with_role(
     caller: Caller,
     call: Arc<Call>,
     txn: Txn,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     let role = core.token_role(&txn, call.mount.namespace, &role_name).await?;
     let role = role.ok_or_else(|| bad_request(format!("unknown role {role_name}")))?;
     make(&core, &call, &txn, &caller, input, Some((&role_name, &role)), false).await
@@ -98,7 +98,7 @@ async fn make(
     input: CreateInput,
     role: Option<(&str, &TokenRole)>,
     without_parent: bool,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     let parent = parent(core, txn, caller).await?;
     let sudo = caller.sudo || parent.is_root();
     let asked = Asked::read(input)?;
@@ -138,7 +138,8 @@ async fn make(
     }
     let new = NewToken { entry, ttl: asked.ttl, id: asked.id, without_end };
     let made = core.make_token(txn, call.mount.lifetimes, new).await?;
-    Ok(Reply { made_auth: Some(made.auth_member()?), warnings: made.warnings.clone(), ..Reply::default() })
+    let part = ServerPart { auth: Some(made.auth_member()?), ..ServerPart::default() };
+    Ok(ServerReply::of(part).warned(made.warnings.clone()))
 }
 
 /// The calling token, if it may make others.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use strongroom_barrier::Txn;
-use strongroom_core::{Core, Refused, TokenId};
+use strongroom_core::{Core, Refused, ServerPart, ServerReply, TokenId};
 use strongroom_engine_api::lenient::{Text, Ttl};
 use strongroom_engine_api::{
-    Caller, Clock, Engine, EngineError, Extension, Input, Mount, Reply, Secret, TokenKind, bad_request,
+    Caller, Clock, Engine, EngineError, Extension, Input, Mount, Secret, TokenKind, bad_request,
 };
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -49,7 +49,7 @@ async fn renew(
     Input(input): Input<RenewInput>,
     txn: Txn,
     clock: Clock,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     let token = input.token.map(|token| token.0).filter(|token| !token.is_empty());
     let token = Secret::new(token.ok_or_else(|| bad_request("missing token ID"))?);
     let found = core.principal(txn.peek(), token.expose(), clock.now()).await?;
@@ -62,7 +62,7 @@ async fn renew_self(
     Input(input): Input<RenewSelfInput>,
     caller: Caller,
     txn: Txn,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     let token = (*caller.token).clone();
     extend(&core, &txn, &TokenId::from(&caller), caller.kind, token, input.increment).await
 }
@@ -72,7 +72,7 @@ async fn renew_accessor(
     mount: Arc<Mount>,
     Input(input): Input<RenewAccessorInput>,
     txn: Txn,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
     let key = core.token_of_accessor(&txn, mount.namespace, &accessor).await?;
@@ -87,16 +87,13 @@ async fn extend(
     kind: TokenKind,
     token: Secret<String>,
     increment: Option<Ttl>,
-) -> Result<Reply, EngineError> {
+) -> Result<ServerReply, EngineError> {
     if kind == TokenKind::Batch {
         return Err(bad_request("batch tokens cannot be renewed"));
     }
     let increment: Option<Duration> = increment.map(|increment| increment.0);
     let mut renewed = core.renew_token(txn, key, increment).await?;
     renewed.token = token;
-    Ok(Reply {
-        made_auth: Some(renewed.auth_member()?),
-        warnings: renewed.warnings.clone(),
-        ..Reply::default()
-    })
+    let part = ServerPart { auth: Some(renewed.auth_member()?), ..ServerPart::default() };
+    Ok(ServerReply::of(part).warned(renewed.warnings.clone()))
 }

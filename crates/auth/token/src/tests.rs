@@ -1,13 +1,12 @@
 //! The method in a whole core over an in-memory store.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_barrier::Barrier;
 use strongroom_core::{Asked, Catalog, Core, Inbound, InitRequest, Settings};
-use strongroom_engine_api::{Clock, Engine, EngineError, Entropy, Environment, Moment, Secret};
+use strongroom_engine_api::{Clock, Engine, EngineError, Entropy, Environment, Moment, Peer, Secret};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::InMemory;
@@ -101,7 +100,7 @@ impl Server {
         let inbound = Inbound {
             input: Arc::new(input.as_object().cloned().unwrap_or_default()),
             token: Some(Arc::new(Secret::new(token.to_owned()))),
-            remote: Some(SocketAddr::from((from, 1))),
+            peer: Peer::at((from, 1)),
             ..Inbound::new("a-request", asked, path)
         };
         let answer = self.core.handle(inbound).await;

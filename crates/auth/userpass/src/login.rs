@@ -43,7 +43,7 @@ pub(crate) async fn login(
     let matches = passwords.matches(password, user.as_ref().map(|user| user.password_hash.clone())).await?;
     let user = user.filter(|_| matches);
     let user = user.ok_or_else(|| EngineError::Credentials("invalid username or password".to_owned()))?;
-    if !TokenSettings::is_within(&user.token.bound_cidrs, request.remote) {
+    if !TokenSettings::is_within(&user.token.bound_cidrs, request.peer.ip()) {
         return Err(EngineError::Denied("permission denied".to_owned()));
     }
     Ok(grant(&user, &name))

@@ -46,7 +46,7 @@ fn bad(text: &str) -> (u16, String) {
 
 async fn login(method: &Harness, name: &str, password: &str) -> Result<AuthGrant, (u16, String)> {
     let reply = method.call(Operation::Update, &format!("login/{name}"), json!({"password": password})).await;
-    Ok(*reply.map_err(refusal)?.auth.expect("a login is answered with a grant"))
+    Ok(reply.map_err(refusal)?.login().cloned().expect("a login is answered with a grant"))
 }
 
 /// A user whose password is `pass`.

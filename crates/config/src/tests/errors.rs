@@ -166,18 +166,39 @@ fn what_is_not_supported() {
             "listener \"quic\" {}",
             "server.hcl:1:1: listener \"quic\" is not supported; supported are \"tcp\", \"unix\"",
         ),
-        (
-            &listener("proxy_protocol_behavior = \"use_always\""),
-            "server.hcl:3:1: \"proxy_protocol_behavior\" is not supported; let the proxy send X-Forwarded-For and set \
-             \"x_forwarded_for_authorized_addrs\"",
-        ),
-        (
-            &listener("proxy_protocol_authorized_addrs = \"10.0.0.1\""),
-            "server.hcl:3:1: \"proxy_protocol_authorized_addrs\" is not supported; let the proxy send X-Forwarded-For \
-             and set \"x_forwarded_for_authorized_addrs\"",
-        ),
     ] {
         assert_eq!(error(text), wanted, "{text}");
+    }
+}
+
+#[test]
+fn what_proxies_are_believed() {
+    for (text, wanted) in [
+        (
+            "proxy_protocol_behavior = \"always\"",
+            "\"proxy_protocol_behavior\" must be one of use_always, allow_authorized, \
+             deny_unauthorized, not \"always\"",
+        ),
+        (
+            "proxy_protocol_behavior = \"deny_unauthorized\"",
+            "\"proxy_protocol_authorized_addrs\" must name at least one address",
+        ),
+        (
+            "x_forwarded_for_client_cert_header_decoders = \"PEM\"",
+            "\"x_forwarded_for_client_cert_header_decoders\" must be some of BASE64, DER, URL, not \
+             \"PEM\"",
+        ),
+        (
+            "x_forwarded_for_client_cert_header = \"X Cert\"",
+            "\"x_forwarded_for_client_cert_header\" must be the name of a header",
+        ),
+        (
+            "chroot_namespace = \"a/../b\"",
+            "\"chroot_namespace\" must be the path of a namespace, not \"a/../b\"",
+        ),
+    ] {
+        let told = error(&listener(text));
+        assert!(told.starts_with("server.hcl:3:") && told.ends_with(wanted), "{text}: {told}");
     }
 }
 

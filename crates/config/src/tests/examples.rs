@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{accept, listener, load, read, tcp, warnings};
 use crate::{
-    Address, CipherSuite, ClientCertificates, Config, Join, Listener, Loaded, LogFormat, LogLevel, Owner,
-    Pem, PolicyDeny, Provider, Raft, Storage, TlsVersion,
+    Address, CertificateDecoder, CipherSuite, ClientCertificates, Config, Join, Listener, Loaded, LogFormat,
+    LogLevel, Owner, Pem, PolicyDeny, Provider, ProxyBehavior, Raft, Redact, Storage, TlsVersion,
 };
 
 const CLUSTER: &str = r#"
@@ -255,6 +255,9 @@ fn check_tcp(config: &Config) {
     assert_eq!(tls.cipher_suites, suites);
     assert_eq!(tls.client_certificates, ClientCertificates::RequiredAndVerified);
     let forwarded = listener.shared.forwarded_for.as_ref().unwrap();
+    assert_eq!(forwarded.client_certificate, None);
+    assert_eq!((listener.proxy_protocol.as_ref(), listener.shared.max_token_header_size), (None, Some(8192)));
+    assert_eq!((listener.shared.chroot_namespace.as_str(), listener.shared.redact), ("", Redact::default()));
     assert_eq!(
         forwarded.authorized_addrs,
         ["10.0.0.0/8".parse().unwrap(), "192.168.1.1/32".parse().unwrap()]
@@ -396,4 +399,32 @@ fn seals_of_any_type_are_read_and_those_not_supported_are_refused_at_start() {
     let config = read(&format!("{base}seal \"shamir\" {{}}"));
     config.check().unwrap();
     config.check_seals(&["shamir"]).unwrap();
+}
+
+#[test]
+fn what_stands_before_a_listener() {
+    let text = r#"
+listener "tcp" {
+  tls_disable                                 = true
+  chroot_namespace                            = "/admin/team/"
+  proxy_protocol_behavior                     = "allow_authorized"
+  proxy_protocol_authorized_addrs             = "10.0.0.0/8, 192.168.1.1"
+  x_forwarded_for_authorized_addrs            = "10.0.0.1"
+  x_forwarded_for_client_cert_header          = "X-Client-Cert"
+  x_forwarded_for_client_cert_header_decoders = "URL,DER"
+  redact_addresses                            = true
+  redact_version                              = "true"
+  max_token_header_size                       = -1
+}
+"#;
+    let config = read(text);
+    let tcp = tcp(&config);
+    let proxy = tcp.proxy_protocol.as_ref().unwrap();
+    assert_eq!((proxy.behavior, proxy.authorized_addrs.len()), (ProxyBehavior::AllowAuthorized, 2));
+    let certificate = tcp.shared.forwarded_for.as_ref().unwrap().client_certificate.as_ref().unwrap();
+    assert_eq!(certificate.name, "X-Client-Cert");
+    assert_eq!(certificate.decoders, [CertificateDecoder::Url, CertificateDecoder::Der]);
+    assert_eq!(tcp.shared.chroot_namespace, "admin/team");
+    assert_eq!(tcp.shared.redact, Redact { addresses: true, cluster_name: false, version: true });
+    assert_eq!(tcp.shared.max_token_header_size, None);
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde_json::json;
-use strongroom_engine_api::{EngineError, RawBody, ReplyBody};
+use strongroom_engine_api::{EngineError, PipeReader, RawBody, ReplyBody, Upgrade};
 
 use super::{Inbound, Refused};
 use crate::envelope::Envelope;
@@ -16,9 +16,35 @@ pub struct Answer {
     /// The `Content-Type`; empty where there is no body.
     pub content_type: Cow<'static, str>,
     /// The body.
-    pub body: ReplyBody,
+    pub body: AnswerContent,
     /// Further headers.
     pub headers: Vec<(String, String)>,
+}
+
+/// What follows an answer's head.
+pub enum AnswerContent {
+    /// All at hand.
+    Whole(Bytes),
+    /// As it comes.
+    Stream(PipeReader),
+    /// Another protocol.
+    Upgrade(Upgrade),
+}
+
+impl AnswerContent {
+    /// The bytes that are at hand; none of a stream's.
+    pub fn at_hand(&self) -> &[u8] {
+        match self {
+            Self::Whole(bytes) => bytes,
+            Self::Stream(_) | Self::Upgrade(_) => &[],
+        }
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for AnswerContent {
+    fn from(bytes: T) -> Self {
+        Self::Whole(bytes.into())
+    }
 }
 
 const JSON: &str = "application/json";
@@ -45,15 +71,37 @@ impl Answer {
 
     pub(crate) fn raw(raw: RawBody, status: Option<u16>) -> Self {
         let status = status.unwrap_or(200);
-        Self { status, content_type: raw.content_type.into(), body: raw.body, headers: Vec::new() }
+        let body = match raw.body {
+            ReplyBody::Whole(bytes) => AnswerContent::Whole(bytes),
+            ReplyBody::Stream(pieces) => AnswerContent::Stream(pieces),
+        };
+        Self { status, content_type: raw.content_type, body, headers: Vec::new() }
+    }
+
+    /// The connection is handed over once this is sent.
+    pub(crate) fn upgrade(upgrade: Upgrade) -> Self {
+        Self {
+            status: 101,
+            content_type: "".into(),
+            body: AnswerContent::Upgrade(upgrade),
+            headers: Vec::new(),
+        }
     }
 
     /// Vault's error body: `{"errors": [...]}`, with a not-found's data where it has some.
     pub(crate) fn refusal(inbound: &Inbound, refused: &Refused) -> Self {
+        if let Refused::Engine(EngineError::Raw(raw)) = refused {
+            return Self {
+                status: raw.status,
+                content_type: raw.content_type.clone(),
+                body: raw.body.clone().into(),
+                headers: raw.headers.clone(),
+            };
+        }
         if let Refused::Engine(EngineError::NotFoundWith(reply)) = refused {
             let envelope = Envelope {
-                data: reply.data.clone(),
-                warnings: reply.warnings.clone(),
+                data: reply.answered().cloned(),
+                warnings: reply.warnings().to_vec(),
                 ..Envelope::default()
             };
             if let Ok(answer) = Self::envelope(&envelope, &inbound.id, Some(404)) {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use http::HeaderValue;
 use strongroom_audit as audit;
 use strongroom_engine_api::{EngineError, Operation};
 
 use super::authenticate::Authenticated;
-use super::execute::{Done, token_of};
+use super::execute::{Done, Instead, token_of};
 use super::{Answer, Decided, Inbound, Refused, Resolved};
 use crate::auditing::Auditing;
 use crate::mounts::Mounted;
@@ -96,8 +97,9 @@ impl Core {
             }
         }
         let done = outcome?;
-        let mut answer = match done.raw {
-            Some(raw) => Answer::raw(raw, done.status),
+        let mut answer = match done.instead {
+            Some(Instead::Raw(raw)) => Answer::raw(raw, done.status),
+            Some(Instead::Upgrade(upgrade)) => Answer::upgrade(upgrade),
             None => Answer::envelope(&done.envelope, &inbound.id, done.status)?,
         };
         answer.headers = done.headers;
@@ -249,6 +251,7 @@ struct Facts<'a> {
     caller: Option<&'a Authenticated>,
     operation: &'static str,
     remote_address: String,
+    certificate_serial: String,
     header_values: Vec<(&'a str, bool, Vec<&'a str>)>,
 }
 
@@ -265,7 +268,8 @@ impl<'a> Facts<'a> {
             mounted: resolved.map(|resolved| &*resolved.mounted),
             caller,
             operation: operation.unwrap_or(inbound.asked.nominal()).name(),
-            remote_address: inbound.remote.map_or_else(String::new, |remote| remote.ip().to_string()),
+            remote_address: inbound.peer.ip().map_or_else(String::new, |ip| ip.to_string()),
+            certificate_serial: inbound.peer.certificates.serial().unwrap_or_default(),
             header_values: header_values(inbound, &auditing.headers),
         }
     }
@@ -333,10 +337,10 @@ impl<'a> Facts<'a> {
                 .map_or(&[], |mounted| &mounted.entry.tuning.audit_non_hmac_request_keys),
             policy_override: inbound.policy_override,
             remote_address: &self.remote_address,
-            remote_port: inbound.remote.map_or(0, |remote| remote.port()),
+            remote_port: inbound.peer.address.map_or(0, |address| address.port()),
             wrap_ttl: inbound.wrap_ttl.map_or(0, |ttl| ttl.as_secs()),
             headers,
-            client_certificate_serial_number: &inbound.certificate_serial,
+            client_certificate_serial_number: &self.certificate_serial,
             request_uri: "",
         }
     }
@@ -347,8 +351,10 @@ fn header_values<'a>(
     shown: &'a BTreeMap<String, bool>,
 ) -> Vec<(&'a str, bool, Vec<&'a str>)> {
     let values = |(name, hmac): (&'a String, &'a bool)| {
-        let values: Vec<&str> =
-            inbound.headers.get_all(name.as_str()).iter().filter_map(|value| value.to_str().ok()).collect();
+        let values = inbound.headers.get_all(name.as_str()).iter();
+        // One that is no text is on record all the same.
+        let text = |value: &'a HeaderValue| std::str::from_utf8(value.as_bytes()).unwrap_or("(no UTF-8)");
+        let values: Vec<&str> = values.map(text).collect();
         (!values.is_empty()).then_some((name.as_str(), *hmac, values))
     };
     shown.iter().filter_map(values).collect()

@@ -82,7 +82,7 @@ impl Core {
                 vec!["permission denied".to_owned(), "invalid token".to_owned()],
             ));
         };
-        if !principal.entry.may_come_from(inbound.remote.map(|remote| remote.ip())) {
+        if !principal.entry.may_come_from(inbound.peer.ip()) {
             return Err(Refused::Unauthenticated(
                 "the address is outside the token's bound CIDRs".to_owned(),
             ));

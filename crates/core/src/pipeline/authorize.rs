@@ -104,7 +104,7 @@ fn check_policies(
         return Err((Refused::Unauthenticated("missing client token".to_owned()), None));
     };
     let acl = caller.acl.clone();
-    let path = inbound.policy_path();
+    let path = resolved.policy_path(inbound);
     let decision = acl.authorize(&path, policy_operation(operation), &inbound.input, inbound.wrap_ttl);
     if let Some(denial) = &decision.denial {
         return Err((Refused::Denied(denial.to_string()), Some(caller)));

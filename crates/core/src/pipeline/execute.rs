@@ -4,24 +4,26 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_engine_api::{
-    Asker, AuthGrant, Call, Ending, EngineError, Found, Json, LeaseGrant, Operation, OperationDoc, RawBody,
-    Reply, Request,
+    Asker, AuthGrant, Call, Captures, Content, EngineError, Found, Grant, Json, LeaseGrant, Members,
+    Operation, OperationDoc, RawBody, RawTail, Reply, Request, Upgrade,
 };
 
 use super::audit::Audited;
 use super::authenticate::Authenticated;
 use super::{Decided, Inbound, Place, Refused, Resolved};
 use crate::envelope::Envelope;
+use crate::server_reply::{Ending, ServerPart};
 use crate::tokens::Made;
 use crate::{Core, server_txn};
 
 /// An answer that is committed and not yet sent.
 pub(crate) struct Done {
     pub(crate) envelope: Envelope,
-    pub(crate) raw: Option<RawBody>,
+    /// What is sent in place of the envelope.
+    pub(crate) instead: Option<Instead>,
     pub(crate) status: Option<u16>,
     pub(crate) headers: Vec<(String, String)>,
     /// The token that a login made.
@@ -32,11 +34,20 @@ pub(crate) struct Done {
     pub(crate) ending: Ending,
 }
 
+/// What is sent in place of an envelope.
+pub(crate) enum Instead {
+    /// A body as it is.
+    Raw(RawBody),
+    /// Another protocol.
+    Upgrade(Upgrade),
+}
+
 impl Inbound {
     /// What an engine sees of the request.
     pub(crate) fn for_engine(
         &self,
         rest: Arc<str>,
+        raw_tail: RawTail,
         operation: Operation,
         asker: Option<Arc<dyn Asker>>,
         passed_headers: &[String],
@@ -46,11 +57,14 @@ impl Inbound {
             operation,
             path: rest,
             input: self.input.clone(),
-            remote: self.remote.map(|remote| remote.ip()),
+            peer: self.peer.clone(),
             headers: passed(&self.headers, passed_headers),
             asker,
             wrap_ttl: self.wrap_ttl,
-            upload: self.upload.clone(),
+            body: self.body.clone(),
+            raw_tail,
+            redactions: self.redactions,
+            upgrade: self.upgrade.clone(),
         }
     }
 }
@@ -58,7 +72,9 @@ impl Inbound {
 fn passed(headers: &HeaderMap, names: &[String]) -> BTreeMap<String, Vec<String>> {
     let values = |name: &String| {
         let values = headers.get_all(name.as_str()).iter();
-        let values: Vec<String> = values.filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
+        // One that is no text is not as good as none.
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let values: Vec<String> = values.map(text).collect();
         (!values.is_empty()).then(|| (name.to_lowercase(), values))
     };
     names.iter().filter_map(values).collect()
@@ -73,13 +89,15 @@ impl Core {
         resolved: &Resolved,
         operation: Operation,
         caller: Option<&Authenticated>,
-        params: Arc<[String]>,
+        params: Captures,
     ) -> Arc<Call> {
         let mounted = &resolved.mounted;
         let asker = caller.map(|caller| Arc::new(caller.clone()) as Arc<dyn Asker>);
         let passed_headers = &mounted.entry.tuning.passthrough_request_headers;
+        let tail = resolved.raw_tail(inbound);
+        let request = inbound.for_engine(resolved.rest.clone(), tail, operation, asker, passed_headers);
         Arc::new(Call {
-            request: Arc::new(inbound.for_engine(resolved.rest.clone(), operation, asker, passed_headers)),
+            request: Arc::new(request),
             params,
             mount: mounted.mount.clone(),
             txn: txn.mount(mounted.mount.place()),
@@ -139,6 +157,9 @@ impl Core {
         }
         let found = resolved.found()?;
         let endpoint = found.endpoint(decided.operation).map_err(Refused::unrouted)?;
+        if !inbound.body.fits(endpoint.doc.body) {
+            return Err(Refused::status(503, "the mount has changed; send the request again"));
+        }
         let call = self.call(
             inbound,
             txn,
@@ -155,10 +176,20 @@ impl Core {
         if let Some(name) = login {
             self.note_login(&resolved.mounted, name, &outcome);
         }
-        let mut reply = outcome.map_err(|error| as_asked(error, found, decided.operation))?;
-        reply.warnings.append(&mut call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Some(warning) = ignored(inbound, &endpoint.doc, found) {
-            reply.warnings.push(warning);
+        let allowed = &resolved.mounted.entry.tuning.allowed_response_headers;
+        let passing = |headers| passing_headers(headers, found.route.owned_headers(), allowed);
+        let mut reply = match outcome {
+            Ok(reply) => reply,
+            Err(EngineError::Raw(mut raw)) => {
+                raw.headers = passing(raw.headers);
+                return Err(EngineError::Raw(raw).into());
+            }
+            Err(error) => return Err(as_asked(error, found, decided.operation).into()),
+        };
+        reply.headers = passing(reply.headers);
+        if let Content::Envelope(members) = &mut reply.content {
+            members.warnings.append(&mut call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+            members.warnings.extend(ignored(inbound, &endpoint.doc, found));
         }
         self.register(inbound, txn, decided, reply).await
     }
@@ -172,34 +203,43 @@ impl Core {
         reply: Reply,
     ) -> Result<Done, Refused> {
         let mounted = &decided.resolved.mounted;
+        let mut reply = reply;
+        let server: ServerPart = reply.take_by_server().unwrap_or_default();
+        let (members, instead) = match reply.content {
+            Content::Envelope(members) => (members, None),
+            Content::Raw(raw) => (Members::default(), Some(Instead::Raw(raw))),
+            Content::Upgrade(upgrade) => (Members::default(), Some(Instead::Upgrade(upgrade))),
+        };
         let mut envelope = Envelope {
-            data: reply.data,
-            auth: reply.made_auth,
-            warnings: reply.warnings,
-            wrap: reply.wrap,
-            also_at_top: reply.also_at_top,
+            data: members.data,
+            auth: server.auth,
+            warnings: members.warnings,
+            wrap: server.wrap,
+            also_at_top: server.also_at_top,
             mount_type: Some(mounted.kind.clone()),
             ..Envelope::default()
         };
-        if let Some(held) = reply.held_lease {
+        if let Some(held) = server.lease {
             envelope.name_lease(held);
         }
-        let mut made = None;
-        if let Some(grant) = reply.auth {
-            made = Some(Box::pin(self.login(inbound, txn, decided, *grant, &mut envelope)).await?);
-        }
-        if let Some(grant) = reply.lease {
-            Box::pin(self.lend(inbound, txn, decided, *grant, &mut envelope)).await?;
-        }
-        let headers = allowed_headers(reply.headers, &mounted.entry.tuning.allowed_response_headers);
+        let made = match members.grant {
+            Some(Grant::Login(grant)) => {
+                Some(Box::pin(self.login(inbound, txn, decided, *grant, &mut envelope)).await?)
+            }
+            Some(Grant::Lease(grant)) => {
+                Box::pin(self.lend(inbound, txn, decided, *grant, &mut envelope)).await?;
+                None
+            }
+            None => None,
+        };
         let mut done = Done {
             envelope,
-            raw: reply.raw,
+            instead,
             status: reply.status,
-            headers,
+            headers: reply.headers,
             made,
             hidden: None,
-            ending: reply.ending,
+            ending: server.ending,
         };
         if let Some(ttl) = wrapping(inbound, &done) {
             Box::pin(self.wrap_answer(inbound, txn, &mut done, ttl)).await?;
@@ -275,7 +315,7 @@ fn wrapping(inbound: &Inbound, done: &Done) -> Option<Duration> {
     let wrappable = done.envelope.data.is_some() || done.envelope.auth.is_some();
     inbound
         .wrap_ttl
-        .filter(|ttl| !ttl.is_zero() && wrappable && done.envelope.wrap.is_none() && done.raw.is_none())
+        .filter(|ttl| !ttl.is_zero() && wrappable && done.envelope.wrap.is_none() && done.instead.is_none())
 }
 
 /// Vault's warning for members that mean nothing to the endpoint.
@@ -290,8 +330,30 @@ fn ignored(inbound: &Inbound, doc: &OperationDoc, found: &Found) -> Option<Strin
     (!unknown.is_empty()).then(|| format!("Endpoint ignored these unrecognized parameters: [{listed}]"))
 }
 
-fn allowed_headers(headers: Vec<(String, String)>, allowed: &[String]) -> Vec<(String, String)> {
-    let passes = |name: &str| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
+/// Headers that say where an answer ends and what it is: no engine and no tuning sets them.
+const FRAMING: [&str; 9] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Those of a handler's headers that reach the client: what its route owns and what the mount's tuning allows.
+fn passing_headers(
+    headers: Vec<(String, String)>,
+    owned: &[&str],
+    allowed: &[String],
+) -> Vec<(String, String)> {
+    let passes = |name: &str| {
+        let is = |other: &str| other.eq_ignore_ascii_case(name);
+        let wanted = owned.iter().any(|owned| is(owned)) || allowed.iter().any(|allowed| is(allowed));
+        wanted && !FRAMING.iter().any(|framing| is(framing))
+    };
     headers.into_iter().filter(|(name, _)| passes(name)).collect()
 }
 
@@ -308,7 +370,10 @@ fn help(resolved: &Resolved) -> Result<Done, Refused> {
     let body = serde_json::json!({ "help": help, "see_also": [], "openapi": null });
     Ok(Done {
         envelope: Envelope::default(),
-        raw: Some(RawBody { content_type: "application/json", body: format!("{body}\n").into() }),
+        instead: Some(Instead::Raw(RawBody {
+            content_type: "application/json".into(),
+            body: format!("{body}\n").into(),
+        })),
         status: Some(200),
         headers: Vec::new(),
         made: None,

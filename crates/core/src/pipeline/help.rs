@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use strongroom_engine_api::{Engine, Field, Operation, Pattern, Refusal, Route, Segment};
+use strongroom_engine_api::{Characters, Engine, Field, Operation, Pattern, Refusal, Route, Segment};
 
 use super::Refused;
 
@@ -126,7 +126,14 @@ fn expression(pattern: &Pattern) -> String {
         let is_last = at.saturating_add(1) == segments.len();
         match segment {
             Segment::Fixed(fixed) => text.push_str(&fixed.replace('.', r"\.")),
-            Segment::Name(name) => append(&mut text, format_args!(r"(?P<{name}>\w(([\w-.@]+)?\w)?)")),
+            Segment::One(name, Characters::Name) => {
+                append(&mut text, format_args!(r"(?P<{name}>\w(([\w-.@]+)?\w)?)"));
+            }
+            Segment::One(name, Characters::Hex) => {
+                append(&mut text, format_args!("(?P<{name}>[0-9A-Fa-f-:]+)"));
+            }
+            Segment::One(name, Characters::Any) => append(&mut text, format_args!("(?P<{name}>[^/]+)")),
+            Segment::Raw(name) => append(&mut text, format_args!("(?P<{name}>.*)")),
             Segment::Rest(name) if is_last => append(&mut text, format_args!("(?P<{name}>.*)")),
             Segment::Rest(name) => append(&mut text, format_args!("(?P<{name}>.+?)")),
         }

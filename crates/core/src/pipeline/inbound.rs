@@ -1,13 +1,12 @@
 //! A request as it comes from the edge.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use serde_json::{Map, Value};
-use strongroom_engine_api::{Operation, Secret, Upload};
+use strongroom_engine_api::{Operation, Peer, RawTail, Redactions, RequestBody, Secret, UpgradeOffer};
 
 use super::Refused;
 
@@ -76,14 +75,18 @@ pub struct Inbound {
     pub wrap_ttl: Option<Duration>,
     /// All headers.
     pub headers: HeaderMap,
-    /// The caller's address.
-    pub remote: Option<SocketAddr>,
-    /// The serial number of the caller's TLS certificate.
-    pub certificate_serial: String,
+    /// Where it came from.
+    pub peer: Peer,
     /// Whether the client asked to override soft policies.
     pub policy_override: bool,
-    /// The body, where the operation takes it as it comes.
-    pub upload: Option<Upload>,
+    /// The body, where the operation takes it as bytes or as it comes.
+    pub body: RequestBody,
+    /// What was asked for as it was sent, for routes that read the tail of their path so.
+    pub target: Uri,
+    /// What the listener keeps from those without a token.
+    pub redactions: Redactions,
+    /// The other protocol that the client would go on with.
+    pub upgrade: Option<Arc<UpgradeOffer>>,
 }
 
 impl Inbound {
@@ -98,10 +101,12 @@ impl Inbound {
             namespace: String::new(),
             wrap_ttl: None,
             headers: HeaderMap::new(),
-            remote: None,
-            certificate_serial: String::new(),
+            peer: Peer::default(),
             policy_override: false,
-            upload: None,
+            body: RequestBody::default(),
+            target: Uri::default(),
+            redactions: Redactions::default(),
+            upgrade: None,
         }
     }
 
@@ -130,6 +135,14 @@ impl Inbound {
             return Err(Refused::status(404, format!("no such namespace: {:?}", self.namespace)));
         }
         Ok(())
+    }
+
+    /// The tail of the path as it was sent, after the first `fixed` bytes of the path.
+    pub(crate) fn raw_tail(&self, fixed: usize) -> RawTail {
+        match self.target.path().strip_prefix("/v1/") {
+            Some(sent) => RawTail::after(fixed, sent, self.target.query()),
+            None => RawTail::default(),
+        }
     }
 
     /// The path as policies see it: lists end in a slash.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use strongroom_barrier::{BarrierError, Txn};
 use strongroom_engine_api::{EngineError, Operation};
 
-pub use answer::Answer;
+pub use answer::{Answer, AnswerContent};
 pub use inbound::{Asked, Inbound};
 pub use refused::Refused;
 

@@ -84,6 +84,7 @@ impl Refused {
                     (404, vec![Self::list(&[text])])
                 }
                 EngineError::Status(status, text) => (*status, vec![text.clone()]),
+                EngineError::Raw(raw) => (raw.status, vec![raw.reason.clone()]),
                 EngineError::Barrier(BarrierError::Sealed) => (503, vec!["Vault is sealed".to_owned()]),
                 EngineError::Barrier(BarrierError::Commit(error)) => commit_refused(error),
                 EngineError::Barrier(_) | EngineError::Internal(_) => {

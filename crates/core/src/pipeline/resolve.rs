@@ -1,9 +1,13 @@
 //! From a path to a mount and a route.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use strongroom_barrier::{MountId, NamespaceId};
-use strongroom_engine_api::{Access, Call, Class, Endpoint, Engine, Found, Mode, Refusal, ServerTxn};
+use strongroom_engine_api::{
+    Access, BodyMode, Call, Captures, Class, Content, Endpoint, Engine, Found, Mode, RawTail, Refusal,
+    ServerTxn,
+};
 
 use super::{Answer, Asked, Inbound, Refused};
 use crate::mounts::Mounted;
@@ -31,6 +35,23 @@ impl Resolved {
 
     pub(crate) fn is_help(&self) -> bool {
         self.asked == Asked::Help
+    }
+
+    /// How much of the request's path comes before what the route reads as it was sent; `None` where it reads nothing so.
+    fn before_raw_tail(&self, inbound: &Inbound) -> Option<usize> {
+        let found = self.found.as_ref().ok().filter(|found| found.route.pattern().has_raw_tail())?;
+        inbound.path.len().checked_sub(found.params.last()?.len())
+    }
+
+    /// What the route reads as it was sent.
+    pub(crate) fn raw_tail(&self, inbound: &Inbound) -> RawTail {
+        self.before_raw_tail(inbound).map_or_else(RawTail::default, |fixed| inbound.raw_tail(fixed))
+    }
+
+    /// The path as policies see it: without what the route reads as it was sent, which has many spellings.
+    pub(crate) fn policy_path<'a>(&self, inbound: &'a Inbound) -> Cow<'a, str> {
+        let fixed = self.before_raw_tail(inbound).and_then(|fixed| inbound.path.get(..fixed));
+        fixed.map_or_else(|| inbound.policy_path(), Cow::Borrowed)
     }
 
     /// Whether no token is needed. A path that leads nowhere is not open.
@@ -68,14 +89,18 @@ impl Core {
         self.catalog.engine(Class::System, "system", &std::collections::BTreeMap::new())
     }
 
-    /// Whether what is asked takes the request's body as it comes, rather than whole and as JSON.
-    pub fn takes_upload(&self, asked: Asked, path: &str) -> bool {
-        let Some(rest) = path.strip_prefix("sys/") else { return false };
-        let found = self.system_engine().and_then(|engine| engine.find(rest, asked.operations()).ok());
-        found.is_some_and(|found| {
-            let endpoint = asked.operations().iter().find_map(|operation| found.endpoint(*operation).ok());
-            endpoint.is_some_and(|endpoint| endpoint.doc.uploads)
-        })
+    /// How the body of a request is to be read. `None` where it cannot be known, because the server is sealed: the request
+    /// will be refused, whatever its body is.
+    pub async fn body_mode(&self, asked: Asked, path: &str) -> Option<BodyMode> {
+        if let Some(rest) = path.strip_prefix("sys/") {
+            // Some of it is served sealed.
+            return self.system_engine().map(|engine| engine.body_mode(rest, asked.operations()));
+        }
+        let router = self.router().await.ok()?;
+        let mode = router
+            .route(NamespaceId::ROOT, path)
+            .map(|(mounted, rest)| mounted.engine.body_mode(rest, asked.operations()));
+        Some(mode.unwrap_or_default())
     }
 
     /// Whether a request is for an endpoint that answers in every state of the server.
@@ -108,7 +133,13 @@ impl Core {
             local: false,
         });
         let call = Arc::new(Call {
-            request: Arc::new(inbound.for_engine(rest.into(), inbound.asked.nominal(), None, &[])),
+            request: Arc::new(inbound.for_engine(
+                rest.into(),
+                RawTail::default(),
+                inbound.asked.nominal(),
+                None,
+                &[],
+            )),
             params,
             txn: txn.mount(mount.place()),
             mount,
@@ -119,15 +150,19 @@ impl Core {
             warnings: std::sync::Mutex::default(),
         });
         let reply = endpoint.run(&call).await?;
-        if let Some(raw) = reply.raw {
-            return Ok(Some(Answer::raw(raw, reply.status)));
-        }
-        let envelope = Envelope { data: reply.data, warnings: reply.warnings, ..Envelope::default() };
-        Ok(Some(Answer::envelope(&envelope, &inbound.id, reply.status)?))
+        Ok(Some(match reply.content {
+            Content::Raw(raw) => Answer::raw(raw, reply.status),
+            Content::Upgrade(upgrade) => Answer::upgrade(upgrade),
+            Content::Envelope(members) => {
+                let envelope =
+                    Envelope { data: members.data, warnings: members.warnings, ..Envelope::default() };
+                Answer::envelope(&envelope, &inbound.id, reply.status)?
+            }
+        }))
     }
 }
 
-fn always_answered(engine: &Engine, rest: &str, asked: Asked) -> Option<(Endpoint, Arc<[String]>)> {
+fn always_answered(engine: &Engine, rest: &str, asked: Asked) -> Option<(Endpoint, Captures)> {
     let found = engine.find(rest, asked.operations()).ok()?;
     let endpoint = asked.operations().iter().find_map(|operation| found.endpoint(*operation).ok())?;
     endpoint.while_sealed.then(|| (endpoint.clone(), found.params.clone()))

@@ -1,7 +1,6 @@
 //! Tokens in a whole core over an in-memory store: trees, ends, uses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,7 +9,8 @@ use proptest::prelude::*;
 use serde_json::json;
 use strongroom_barrier::{Barrier, MountId, MountLocal, MountPlace, NamespaceId, Table, Txn, tables};
 use strongroom_engine_api::{
-    Clock, Engine, EngineError, Entropy, Environment, Json, LeaseGrant, Lifetimes, Moment, Secret, TokenKind,
+    Clock, Engine, EngineError, Entropy, Environment, Json, LeaseGrant, Lifetimes, Moment, Peer, Secret,
+    TokenKind,
 };
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
@@ -135,7 +135,7 @@ impl Server {
     async fn get(&self, token: &str, path: &str) -> u16 {
         let inbound = Inbound {
             token: Some(Arc::new(Secret::new(token.to_owned()))),
-            remote: Some(SocketAddr::from(([127, 0, 0, 1], 1))),
+            peer: Peer::at(([127, 0, 0, 1], 1)),
             ..Inbound::new("a-request", Asked::Read, path)
         };
         self.core.handle(inbound).await.status

@@ -60,7 +60,7 @@ async fn exists(Path(path): Path<String>, caller: Caller, txn: Txn) -> Result<bo
 
 async fn read(Path(path): Path<String>, caller: Caller, view: View) -> Result<Reply, EngineError> {
     let entry = ENTRIES.get(&view, &(own(&caller)?, path.as_str())).await?.ok_or(EngineError::NotFound)?;
-    Ok(Reply { data: Some(Json::checked(entry.data.expose().clone())?), ..Reply::default() })
+    Ok(Reply::json(Json::checked(entry.data.expose().clone())?))
 }
 
 async fn write(

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use strongroom_barrier::{Barrier, Keyring, MountPlace, Txn};
 use strongroom_engine_api::{
-    Asker, Call, Caller, Clock, Engine, EngineError, Entropy, Environment, Lifetimes, Moment, Mount, MountId,
-    NamespaceId, Operation, Operation::*, Reply, Request, Secret, ServerTxn, TokenKind,
+    Asker, Call, Caller, Clock, Engine, EngineError, Entropy, Environment, Json, Lifetimes, Moment, Mount,
+    MountId, NamespaceId, Operation, Operation::*, Peer, RawTail, Redactions, Reply, Request, RequestBody,
+    Secret, ServerTxn, TokenKind,
 };
 use strongroom_storage::InMemory;
 
@@ -61,11 +62,14 @@ impl Rig {
             operation,
             path: path.into(),
             input: Arc::new(input.as_object().cloned().unwrap_or_default()),
-            remote: None,
+            peer: Peer::default(),
             headers: BTreeMap::new(),
             asker: caller.map(|caller| Arc::new(caller) as Arc<dyn Asker>),
             wrap_ttl: None,
-            upload: None,
+            body: RequestBody::default(),
+            raw_tail: RawTail::default(),
+            redactions: Redactions::default(),
+            upgrade: None,
         };
         let txn = self.txn();
         let call = Arc::new(Call {
@@ -90,7 +94,7 @@ impl Rig {
 
     async fn data(&self, token: [u8; 16], operation: Operation, path: &str, input: Value) -> Value {
         let reply = self.call(Some(caller(token, TokenKind::Service)), operation, path, input).await.unwrap();
-        reply.data.map_or(Value::Null, |data| data.to_value())
+        reply.answered().map_or(Value::Null, Json::to_value)
     }
 
     async fn refusal(&self, token: [u8; 16], operation: Operation, path: &str, input: Value) -> String {
@@ -139,7 +143,7 @@ async fn there_is_no_lease_hint() {
     let rig = Rig::new();
     rig.data(ALICE, Create, "a", json!({"ttl": "1h"})).await;
     let reply = rig.call(Some(caller(ALICE, TokenKind::Service)), Read, "a", json!({})).await.unwrap();
-    assert!(reply.lease.is_none());
+    assert!(reply.lease().is_none());
 }
 
 #[tokio::test]

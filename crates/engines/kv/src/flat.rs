@@ -55,7 +55,7 @@ async fn read(Path(path): Path<String>, view: View) -> Result<Reply, EngineError
         hint_only: true,
         ..LeaseGrant::default()
     };
-    Ok(Reply { data: Some(entry.data.to_json()?), lease: Some(Box::new(hint)), ..Reply::default() })
+    Ok(Reply::json(entry.data.to_json()?).lent(hint))
 }
 
 async fn write(

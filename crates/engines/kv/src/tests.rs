@@ -12,14 +12,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use strongroom_engine_api::harness::Harness;
-use strongroom_engine_api::{EngineError, Operation, Reply};
+use strongroom_engine_api::{EngineError, Json, Operation, Reply};
 
 /// The text of a 400.
 fn refused(outcome: Result<Reply, EngineError>) -> String {
     match outcome {
         Err(EngineError::Invalid(text)) => text,
         Err(other) => panic!("refused otherwise: {other:?}"),
-        Ok(reply) => panic!("taken: {:?}", reply.data.map(|data| data.to_value())),
+        Ok(reply) => panic!("taken: {:?}", reply.answered().map(Json::to_value)),
     }
 }
 
@@ -33,7 +33,7 @@ fn gone(outcome: Result<Reply, EngineError>) -> Reply {
     match outcome {
         Err(EngineError::NotFoundWith(reply)) => *reply,
         Err(other) => panic!("refused otherwise: {other:?}"),
-        Ok(reply) => panic!("found: {:?}", reply.data.map(|data| data.to_value())),
+        Ok(reply) => panic!("found: {:?}", reply.answered().map(Json::to_value)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use strongroom_engine_api::{Access, Endpoint, Engine, Field, Operation, OperationDoc, Route};
+use strongroom_engine_api::{Access, BodyMode, Endpoint, Engine, Field, Operation, OperationDoc, Route};
 
 use super::schema;
 
@@ -101,7 +101,7 @@ impl Document {
             Access::Granted => None,
         };
         if matches!(asked.method, "post" | "patch") {
-            if doc.uploads {
+            if doc.body != BodyMode::Json {
                 operation.insert("requestBody".to_owned(), upload());
             } else if !fields.is_empty() || doc.any_fields {
                 let schema = schema::of_object(fields, doc.any_fields);

@@ -44,8 +44,8 @@ async fn tidy_is_accepted_and_begins_at_once() {
     assert_eq!(reply.status, Some(202));
     let text = "Tidy operation successfully started. Any information from the operation will be printed to Vault's \
                 server logs.";
-    assert_eq!(reply.warnings, [text]);
-    assert!(reply.data.is_none());
+    assert_eq!(reply.warnings(), [text]);
+    assert!(reply.answered().is_none());
     assert!(no_accessors(&method).await);
 }
 

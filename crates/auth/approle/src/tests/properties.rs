@@ -128,7 +128,7 @@ async fn the_older_list_of_blocks_warns() {
     let reply = method.call(Operation::Read, "role/web/bound-cidr-list", json!({})).await.unwrap();
     let text = "The \"bound_cidr_list\" field is deprecated and will be removed. Please use \"secret_id_bound_cidrs\" \
                 instead.";
-    assert_eq!(reply.warnings, [text]);
+    assert_eq!(reply.warnings(), [text]);
 }
 
 #[tokio::test]

@@ -123,13 +123,13 @@ async fn what_has_no_meaning_is_adjusted_with_a_warning() {
     for kind in ["batch", "service"] {
         let given = format!("default-{kind}");
         let reply = reply(&method, "role/web", json!({"token_type": given})).await;
-        assert_eq!(reply.warnings, [format!("{given} has no useful meaning; adjusting to {kind}")]);
+        assert_eq!(reply.warnings(), [format!("{given} has no useful meaning; adjusting to {kind}")]);
         assert_eq!(get(&method, "role/web").await["token_type"], json!(kind));
     }
     let reply = reply(&method, "role/web", json!({"token_max_ttl": "20000h"})).await;
     let text = "token_max_ttl is greater than the backend mount's maximum TTL value; issued tokens' max TTL value \
                 will be truncated";
-    assert_eq!(reply.warnings, [text]);
+    assert_eq!(reply.warnings(), [text]);
 }
 
 #[tokio::test]

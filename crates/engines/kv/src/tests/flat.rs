@@ -67,10 +67,10 @@ async fn a_ttl_is_a_hint_to_readers() {
     ] {
         done(&kv, Update, "a", data.clone()).await;
         let reply = kv.call(Read, "a", json!({})).await.unwrap();
-        let lease = reply.lease.expect("readers get a lease duration");
+        let lease = reply.lease().expect("readers get a lease duration");
         assert!(lease.hint_only && !lease.renewable);
         assert_eq!(lease.ttl, Duration::from_secs(hint), "{data}");
-        assert_eq!(reply.data.unwrap().to_value(), data, "a ttl is data as well");
+        assert_eq!(reply.answered().unwrap().to_value(), data, "a ttl is data as well");
     }
 }
 
@@ -81,7 +81,7 @@ async fn numbers_and_texts_survive() {
     let given: Value = serde_json::from_str(text).unwrap();
     done(&kv, Update, "n", given.clone()).await;
     let reply = kv.call(Read, "n", json!({})).await.unwrap();
-    let data = reply.data.unwrap();
+    let data = reply.answered().unwrap();
     assert_eq!(data.to_value(), given);
     for digits in ["123456789012345678901234567890", "1.50", "1e-400"] {
         assert!(data.as_str().contains(digits), "{digits} in {}", data.as_str());

@@ -163,7 +163,7 @@ async fn the_root_is_a_folder_only() {
     for operation in [Read, Update, Patch, Delete] {
         let reply = gone(kv.call(operation, "metadata", json!({})).await);
         assert_eq!(
-            reply.warnings,
+            reply.warnings(),
             ["Non-listing operations on the root of a K/V v2 mount are not supported."]
         );
     }

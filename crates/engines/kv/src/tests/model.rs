@@ -241,9 +241,9 @@ async fn compare(kv: &Mount, model: &Model) {
                 continue;
             };
             let answer = match outcome {
-                Ok(reply) if version.readable(now) => reply.data.unwrap().to_value(),
+                Ok(reply) if version.readable(now) => reply.answered().unwrap().to_value(),
                 Err(EngineError::NotFoundWith(reply)) if !version.readable(now) => {
-                    reply.data.unwrap().to_value()
+                    reply.answered().unwrap().to_value()
                 }
                 _ => panic!("version {number} of {path}: readable is {}", version.readable(now)),
             };
@@ -264,7 +264,7 @@ async fn compare(kv: &Mount, model: &Model) {
     assert_eq!(stored, expected, "data is in storage exactly where it can still be brought back");
     let keys: Vec<&str> = model.keys.keys().copied().collect();
     let listed = kv.call(Scan, "metadata", json!({})).await;
-    let listed = listed.map_or(json!({"keys": []}), |reply| reply.data.unwrap().to_value());
+    let listed = listed.map_or(json!({"keys": []}), |reply| reply.answered().unwrap().to_value());
     assert_eq!(listed, json!({ "keys": keys }));
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 use strongroom_barrier::{Barrier, Keyring, MountPlace, Txn};
 use strongroom_engine_api::{
-    BarrierError, Call, Clock, Engine, EngineError, Entropy, Environment, Lifetimes, Moment, Mount, MountId,
-    NamespaceId, Operation, Reply, Request, ServerTxn, View,
+    BarrierError, Call, Captures, Clock, Engine, EngineError, Entropy, Environment, Lifetimes, Moment, Mount,
+    MountId, NamespaceId, Operation, Peer, RawTail, Redactions, Reply, Request, RequestBody, ServerTxn, View,
 };
 use strongroom_storage::InMemory;
 
@@ -99,12 +99,12 @@ impl Rig {
         path: &str,
         input: Value,
     ) -> Value {
-        self.call(engine, operation, path, input).await.data.unwrap().to_value()
+        self.call(engine, operation, path, input).await.answered().unwrap().to_value()
     }
 
     /// Runs one step of housekeeping up to its commit; `more` is what it answered.
     pub(super) async fn open_step(&self, engine: &Engine) -> (Open, bool) {
-        let (txn, call) = self.prepare(Operation::Update, "", &Value::Null, Arc::default());
+        let (txn, call) = self.prepare(Operation::Update, "", &Value::Null, Captures::default());
         let more = engine.jobs()[0].run(&call).await.unwrap();
         (Open { txn, outcome: Ok(Reply::default()) }, more)
     }
@@ -116,13 +116,7 @@ impl Rig {
         more
     }
 
-    fn prepare(
-        &self,
-        operation: Operation,
-        path: &str,
-        input: &Value,
-        params: Arc<[String]>,
-    ) -> (Txn, Arc<Call>) {
+    fn prepare(&self, operation: Operation, path: &str, input: &Value, params: Captures) -> (Txn, Arc<Call>) {
         let lifetimes = Lifetimes { default: Duration::from_hours(1), max: Duration::from_hours(1) };
         let mount = Mount {
             id: PLACE.mount,
@@ -139,11 +133,14 @@ impl Rig {
             operation,
             path: path.into(),
             input: Arc::new(input.as_object().cloned().unwrap_or_default()),
-            remote: None,
+            peer: Peer::default(),
             headers: BTreeMap::new(),
             asker: None,
             wrap_ttl: None,
-            upload: None,
+            body: RequestBody::default(),
+            raw_tail: RawTail::default(),
+            redactions: Redactions::default(),
+            upgrade: None,
         };
         let txn = self.barrier.transaction(self.barrier.view());
         let call = Arc::new(Call {

@@ -72,7 +72,7 @@ async fn every_change_moves_its_key_first() {
         assert_eq!(kv.data(Read, "data/patched", json!({})).await["data"], json!({"x": 1, "y": 2}));
         assert_eq!(kv.data(Read, "data/patched", json!({"version": 1})).await["data"], entry());
         gone(kv.call(Read, "data/deleted", json!({})).await);
-        let destroyed = gone(kv.call(Read, "data/destroyed", json!({})).await).data.unwrap().to_value();
+        let destroyed = gone(kv.call(Read, "data/destroyed", json!({})).await).answered().unwrap().to_value();
         assert_eq!(destroyed["metadata"]["destroyed"], true);
         let settled = kv.data(Read, "data/settled", json!({})).await;
         assert_eq!(
@@ -126,7 +126,7 @@ async fn moving_is_done_in_bounded_steps_and_lists_are_whole_meanwhile() {
         let more = rig.step(&v2).await;
         let unmoved = rig.open(&v1, List, "", json!({})).await.outcome;
         left.push(
-            unmoved.map_or(0, |reply| reply.data.unwrap().to_value()["keys"].as_array().unwrap().len()),
+            unmoved.map_or(0, |reply| reply.answered().unwrap().to_value()["keys"].as_array().unwrap().len()),
         );
         if !more {
             break;

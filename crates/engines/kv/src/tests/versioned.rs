@@ -197,7 +197,7 @@ async fn only_what_is_there_can_be_patched() {
     let expected = json!({
         "created_time": START, "custom_metadata": null, "deletion_time": START, "destroyed": false, "version": 1
     });
-    assert_eq!(reply.data.unwrap().to_value(), expected);
+    assert_eq!(reply.answered().unwrap().to_value(), expected);
     done(&kv, Update, "destroy/a", json!({"versions": [1]})).await;
     gone(kv.call(Patch, "data/a", json!({"data": {"x": 2}})).await);
 }
@@ -216,7 +216,7 @@ async fn deleted_versions_come_back() {
         "created_time": START, "custom_metadata": null, "deletion_time": "2023-11-14T22:13:21Z",
         "destroyed": false, "version": 2
     }});
-    assert_eq!(reply.data.unwrap().to_value(), expected, "deleting again changes nothing");
+    assert_eq!(reply.answered().unwrap().to_value(), expected, "deleting again changes nothing");
     assert_eq!(secret(&kv, "a", 1).await, json!({"x": 1}));
     done(&kv, Update, "undelete/a", json!({"versions": [2]})).await;
     assert_eq!(secret(&kv, "a", 0).await, json!({"x": 2}));
@@ -237,14 +237,15 @@ async fn destroyed_versions_do_not() {
     done(&kv, Update, "destroy/a", json!({"versions": [2, 3, 3, 9]})).await;
     for version in [2, 3] {
         let reply = gone(kv.call(Read, "data/a", json!({"version": version})).await);
-        let answer = reply.data.unwrap().to_value();
+        let answer = reply.answered().unwrap().to_value();
         assert_eq!((&answer["data"], &answer["metadata"]["destroyed"]), (&json!(null), &json!(true)));
         assert_eq!(answer["metadata"]["deletion_time"], "");
     }
     done(&kv, Update, "delete/a", json!({"versions": [1]})).await;
     done(&kv, Update, "destroy/a", json!({"versions": [1]})).await;
     done(&kv, Update, "undelete/a", json!({"versions": [1, 2, 3]})).await;
-    let deleted_before = gone(kv.call(Read, "data/a", json!({"version": 1})).await).data.unwrap().to_value();
+    let deleted_before =
+        gone(kv.call(Read, "data/a", json!({"version": 1})).await).answered().unwrap().to_value();
     assert_eq!(deleted_before["metadata"]["destroyed"], true);
     assert_eq!(deleted_before["metadata"]["deletion_time"], START);
     gone(kv.call(Read, "data/a", json!({})).await);
@@ -344,7 +345,7 @@ async fn deleting_early_sets_the_time() {
     kv.clock.advance(Duration::from_mins(1));
     done(&kv, Delete, "data/a", json!({})).await;
     let reply = gone(kv.call(Read, "data/a", json!({})).await);
-    assert_eq!(reply.data.unwrap().to_value()["metadata"]["deletion_time"], "2023-11-14T22:14:20Z");
+    assert_eq!(reply.answered().unwrap().to_value()["metadata"]["deletion_time"], "2023-11-14T22:14:20Z");
 }
 
 #[tokio::test]
@@ -366,7 +367,7 @@ async fn numbers_unicode_and_sizes_survive() {
     }
     let reply = kv.call(Read, "data/a", json!({"version": 1})).await.unwrap();
     for digits in ["123456789012345678901234567890", "1.50", "1e-400"] {
-        assert!(reply.data.as_ref().unwrap().as_str().contains(digits), "{digits}");
+        assert!(reply.answered().unwrap().as_str().contains(digits), "{digits}");
     }
 }
 
@@ -399,7 +400,7 @@ async fn subkeys_show_names_alone() {
     assert!(is_absent(&kv.call(Read, "subkeys/nope", json!({})).await));
     done(&kv, Delete, "data/a", json!({})).await;
     let reply = gone(kv.call(Read, "subkeys/a", json!({})).await);
-    let answer = reply.data.unwrap().to_value();
+    let answer = reply.answered().unwrap().to_value();
     assert_eq!((&answer["subkeys"], &answer["metadata"]["version"]), (&json!(null), &json!(2)));
 }
 
@@ -417,8 +418,8 @@ async fn paths_of_version_1_are_answered_with_a_hint() {
     {
         for path in ["", "my-secret", "database/creds"] {
             let reply = gone(kv.call(operation, path, json!({"x": 1})).await);
-            assert_eq!(reply.warnings, [hint(verb)], "{operation} {path:?}");
-            assert!(reply.data.is_none());
+            assert_eq!(reply.warnings(), [hint(verb)], "{operation} {path:?}");
+            assert!(reply.answered().is_none());
         }
     }
     for (operation, path) in

@@ -1,0 +1,104 @@
+//! What the server's own engines answer beyond what any engine may: tokens and leases that are made already, wrappings, and
+//! how the request ends.
+//!
+//! It lives in the core, which engines do not see, so that no engine can pass off a token as made by the server or seal it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use strongroom_engine_api::{EngineError, IntoReply, Json, Reply};
+
+/// A reply of a part of the server.
+#[derive(Default)]
+pub struct ServerReply {
+    /// What any engine could have answered.
+    pub reply: Reply,
+    /// What only the server can.
+    pub part: ServerPart,
+}
+
+/// What only the server's own engines answer.
+#[derive(Default)]
+pub struct ServerPart {
+    /// A token that is made already (token create, renew, unwrap), as the JSON of the `auth` member.
+    pub auth: Option<Json>,
+    /// A lease that was made before and that the answer names (a renewal, an unwrapped secret).
+    pub lease: Option<HeldLease>,
+    /// The `wrap_info` member of an answer that is itself wrapped (`sys/wrapping/wrap`, `rewrap`).
+    pub wrap: Option<WrapGrant>,
+    /// Members stand beside `data` at the top of the envelope too, as older `sys` endpoints answer
+    /// (`sys/mounts`: every mount both under `data` and at the top).
+    pub also_at_top: bool,
+    /// What is particular about the end of the request.
+    pub ending: Ending,
+}
+
+impl ServerReply {
+    /// Nothing but a part of the server's.
+    pub fn of(part: ServerPart) -> Self {
+        Self { part, ..Self::default() }
+    }
+
+    /// Data whose members stand at the top, too.
+    pub fn at_top<T: Serialize + ?Sized>(data: &T) -> Result<Self, EngineError> {
+        Ok(Self {
+            reply: Reply::data(data)?,
+            part: ServerPart { also_at_top: true, ..ServerPart::default() },
+        })
+    }
+
+    /// The same answer with more warnings.
+    #[must_use]
+    pub fn warned(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
+        self.reply = warnings.into_iter().fold(self.reply, Reply::warned);
+        self
+    }
+}
+
+impl IntoReply for ServerReply {
+    fn into_reply(self) -> Result<Reply, EngineError> {
+        Ok(self.reply.by_server(self.part))
+    }
+}
+
+/// How a request ends that has been answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// What was written is committed.
+    #[default]
+    Commit,
+    /// The server is sealed once that is committed: a token's use cannot be counted behind a sealed barrier.
+    Seal,
+    /// Another state has taken the place of the one that the request was decided on: there is nothing to commit, and
+    /// the caller's token may not exist any more.
+    Replaced,
+}
+
+/// A lease as an answer names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldLease {
+    /// Its id.
+    pub id: String,
+    /// How long it lives from now.
+    pub ttl: Duration,
+    /// Whether it may be renewed.
+    pub renewable: bool,
+}
+
+/// A wrapping token as the answer shows it.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct WrapGrant {
+    /// The single-use token.
+    pub token: String,
+    /// Its accessor.
+    pub accessor: String,
+    /// Seconds until it ends.
+    pub ttl: u64,
+    /// When it was made (RFC 3339).
+    pub creation_time: String,
+    /// The path whose answer is wrapped.
+    pub creation_path: String,
+    /// The accessor of the token inside, when a login is wrapped.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub wrapped_accessor: String,
+}

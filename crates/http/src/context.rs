@@ -1,0 +1,83 @@
+//! What the edge has made out about a request before the core sees it, here or on the standby that took it in.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use strongroom_cluster::Origin;
+use strongroom_engine_api::{Peer, Redactions};
+
+use crate::body::Refusal;
+use crate::json::JsonLimits;
+
+/// Whom a request is from, and which of its listener's rules hold for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) peer: Peer,
+    /// The namespace, below that of the listener.
+    pub(crate) namespace: String,
+    pub(crate) rules: Rules,
+}
+
+/// What a listener's configuration decides about each of its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rules {
+    /// Bytes of a body at most.
+    pub(crate) max_request_size: usize,
+    /// How long the request may take.
+    pub(crate) max_request_duration: Duration,
+    /// Bytes of a token at most.
+    pub(crate) max_token_size: usize,
+    /// What JSON is taken.
+    pub(crate) json: JsonLimits,
+    /// What is kept from those without a token.
+    pub(crate) redactions: Redactions,
+}
+
+/// What travels beside the client's address and certificates.
+#[derive(Serialize, Deserialize)]
+struct Words {
+    namespace: String,
+    rules: Rules,
+}
+
+impl Context {
+    /// For the way to the active node.
+    pub(crate) fn to_origin(&self) -> Result<Origin, Refusal> {
+        let words = Words { namespace: self.namespace.clone(), rules: self.rules };
+        let context = serde_json::to_string(&words).map_err(|error| Refusal(500, error.to_string()))?;
+        let certificates = self.peer.certificates.iter().cloned().collect();
+        Ok(Origin { peer: self.peer.address, certificates, context })
+    }
+
+    /// What a standby has made out.
+    pub(crate) fn from_origin(origin: Origin) -> Result<Self, Refusal> {
+        let Words { namespace, rules } = serde_json::from_str(&origin.context)
+            .map_err(|error| Refusal(400, format!("origin of a forwarded request: {error}")))?;
+        let peer = Peer { address: origin.peer, certificates: origin.certificates.into_iter().collect() };
+        Ok(Self { peer, namespace, rules })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_made_out_arrives() {
+        let rules = Rules {
+            max_request_size: usize::MAX,
+            max_request_duration: Duration::from_millis(1500),
+            max_token_size: 9,
+            json: JsonLimits { max_array_element_count: 3, ..JsonLimits::default() },
+            redactions: Redactions { version: true, ..Redactions::default() },
+        };
+        let chain = [b"one", b"two"].map(|der| bytes::Bytes::from_static(der)).into_iter().collect();
+        let context =
+            Context {
+                peer: Peer::at(([10, 0, 0, 1], 7)).with(chain), namespace: "tëam/a".to_owned(), rules
+            };
+        let arrived = Context::from_origin(context.to_origin().unwrap()).unwrap();
+        assert_eq!(format!("{arrived:?}"), format!("{context:?}"));
+        assert!(Context::from_origin(Origin::default()).is_err(), "nothing is made up");
+    }
+}
