@@ -11,6 +11,7 @@ mod identity;
 mod network;
 mod passing;
 mod port;
+mod registrar;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use identity::{Credentials, Identity, IdentityError, PublicKey, name_of};
 pub use network::{Body, Network, streamed, whole};
 pub use passing::Passing;
 pub use port::{Forwarded, Origin, Port};
+pub use registrar::{Announcement, Registrar, Renewal};
 
 /// The application protocol of the cluster port (ALPN, RFC 7301). Another one is another version of it.
 pub const PROTOCOL: &[u8] = b"strongroom-cluster/1";

@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::body::AnswerBody;
 use crate::identity::{Credentials, name_of};
+use crate::registrar::{Announcement, Renewal};
 
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -166,6 +167,18 @@ impl Network {
         Ok(sender)
     }
 
+    /// Tells a peer, which should be the active node, where this node is reached; answers a certificate for another day.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError`] where it is not reached or refuses.
+    pub async fn announce(&self, peer: &Peer, told: &Announcement) -> Result<Renewal, TransportError> {
+        let body = serde_json::to_vec(told).map_err(|error| failed(&error))?;
+        let asked = tokio::time::timeout(CONNECT, self.ask(peer, ANNOUNCE, whole(body.into())));
+        let answered = asked.await.map_err(|_elapsed| unreachable(peer, &"no answer in time"))??;
+        serde_json::from_slice(&answered).map_err(|error| failed(&error))
+    }
+
     async fn ask(&self, peer: &Peer, path: &str, body: Body) -> Result<Bytes, TransportError> {
         let request =
             Request::post(format!("https://cluster{path}")).body(body).map_err(|error| failed(&error))?;
@@ -199,6 +212,8 @@ pub(crate) fn path_of(rpc: Rpc) -> &'static str {
     }
 }
 
+/// The path of a member's announcement on the cluster port.
+pub(crate) const ANNOUNCE: &str = "/announce";
 /// The path of a snapshot on the cluster port; its description comes first, after four bytes of its length.
 pub(crate) const SNAPSHOT: &str = "/raft/snapshot";
 

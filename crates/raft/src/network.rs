@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use crate::company::Coming;
 use crate::peers::{Peer, Rpc, Transport, TransportError};
 use crate::state::SnapshotStream;
+use crate::terms::{Terms, Votes};
 use crate::types::{LeaderId, Node, Types, Vote};
 
 /// How long a message waits for company that only says what is committed by now. With more writes to come, the next
@@ -34,12 +35,14 @@ const WHILE_COMING: u32 = 4;
 pub(crate) struct Peers {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) coming: Arc<Coming>,
+    pub(crate) terms: Arc<Terms>,
 }
 
 /// The way to one peer.
 pub(crate) struct Link {
     transport: Arc<dyn Transport>,
     coming: Arc<Coming>,
+    terms: Arc<Terms>,
     peer: Peer,
 }
 
@@ -52,7 +55,12 @@ impl RaftNetworkFactory<Types> for Peers {
             node_id: node.name.clone(),
             cluster_address: node.cluster_address.clone(),
         };
-        Link { transport: self.transport.clone(), coming: self.coming.clone(), peer }
+        Link {
+            transport: self.transport.clone(),
+            coming: self.coming.clone(),
+            terms: self.terms.clone(),
+            peer,
+        }
     }
 }
 
@@ -81,7 +89,7 @@ impl Link {
     async fn ask<Q, A>(&self, rpc: Rpc, question: &Q, option: &RPCOption) -> Result<A, RPCError<Types>>
     where
         Q: Serialize,
-        A: DeserializeOwned,
+        A: DeserializeOwned + Votes,
     {
         let body = encode(question).map_err(|error| broken(&error))?;
         let asked = self.transport.call(&self.peer, rpc, body);
@@ -91,7 +99,16 @@ impl Link {
             RPCError::Unreachable(Unreachable::new(&AnyError::error(text)))
         };
         let body = answered.map_err(slow)?.map_err(|error| failed(&error))?;
-        decode(&body).map_err(|error| broken(&error))
+        self.understand(&body)
+    }
+
+    /// An answer, whose vote would be adopted.
+    fn understand<A: DeserializeOwned + Votes>(&self, body: &[u8]) -> Result<A, RPCError<Types>> {
+        let answer: A = decode(body).map_err(|error| broken(&error))?;
+        if let Some(term) = answer.term() {
+            self.terms.accept(term).map_err(|error| broken(&error))?;
+        }
+        Ok(answer)
     }
 }
 
@@ -178,7 +195,7 @@ impl RaftNetworkV2<Types> for Link {
             closed = cancel => return Err(StreamingError::Closed(closed)),
             sent = sent => sent.map_err(|error| failed(&error))?,
         };
-        Ok(decode(&body).map_err(|error| broken(&error))?)
+        Ok(self.understand(&body)?)
     }
 }
 
