@@ -38,6 +38,9 @@ pub type Body = BoxBody<Bytes, Failure>;
 /// The header in which a node that answers says which version of the program it runs.
 pub(crate) const VERSION: &str = "x-strongroom-version";
 
+/// The header in which a node says that the one that asks is no member of the cluster.
+pub(crate) const NO_MEMBER: &str = "x-strongroom-no-member";
+
 /// The connections to all peers.
 #[derive(Default)]
 pub struct Network {
@@ -117,9 +120,14 @@ impl Network {
             .or_default()
             .clone();
         let mut sender = self.sender(&connection, peer).await?;
-        sender.send_request(request).await.map_err(|error| {
+        let answered = sender.send_request(request).await.map_err(|error| {
             if error.is_canceled() || error.is_closed() { unreachable(peer, &error) } else { failed(&error) }
-        })
+        })?;
+        if answered.headers().contains_key(NO_MEMBER) {
+            // What was sent was not looked at.
+            return Err(unreachable(peer, &"refused: this node is no member of the cluster"));
+        }
+        Ok(answered)
     }
 
     async fn sender(

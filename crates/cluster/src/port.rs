@@ -31,7 +31,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::body::{AnswerBody, feed};
 use crate::identity::{PublicKey, holder_of};
-use crate::network::{ANNOUNCE, Network, SNAPSHOT, VERSION, path_of};
+use crate::network::{ANNOUNCE, NO_MEMBER, Network, SNAPSHOT, VERSION, path_of};
 use crate::registrar::Registrar;
 
 /// How long a TLS handshake may take.
@@ -353,11 +353,11 @@ impl Port {
         let path = request.uri().path();
         let rpc = Rpc::ALL.into_iter().find(|rpc| path == path_of(*rpc));
         if rpc != Some(Rpc::Membership) && !self.is_heard(caller) {
-            return answer(StatusCode::FORBIDDEN, "refused: this node is no member of the cluster");
+            return no_member();
         }
         if path.strip_prefix(FORWARD).is_some_and(|rest| rest.starts_with('/')) {
             if !self.may_forward(caller) {
-                return answer(StatusCode::FORBIDDEN, "refused: only members hand requests on");
+                return no_member();
             }
             return match Origin::detach(&mut request) {
                 Ok(origin) => self.forwarded.answer(request, origin).await,
@@ -366,7 +366,7 @@ impl Port {
         }
         if let Some(registrar) = self.registrar.as_ref().filter(|_| path == ANNOUNCE) {
             if !self.may_forward(caller) {
-                return answer(StatusCode::FORBIDDEN, "refused: this node is no member of the cluster");
+                return no_member();
             }
             return announced(registrar.as_ref(), caller, request.into_body()).await;
         }
@@ -381,6 +381,13 @@ impl Port {
             _ => answer(StatusCode::NOT_FOUND, "nothing is there"),
         }
     }
+}
+
+/// What a node is told that is no member: nothing of what it asked was done.
+fn no_member() -> Response<AnswerBody> {
+    let mut response = answer(StatusCode::FORBIDDEN, Bytes::new());
+    response.headers_mut().insert(NO_MEMBER, HeaderValue::from_static("true"));
+    response
 }
 
 async fn announced(registrar: &dyn Registrar, caller: &Caller, body: Incoming) -> Response<AnswerBody> {

@@ -1,12 +1,13 @@
 //! What the consensus core says to other nodes, put into messages for a [`Transport`].
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::unfold;
 use futures::{Stream, StreamExt};
+use openraft::async_runtime::WatchReceiver;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, stream_append_sequential};
@@ -14,7 +15,8 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use openraft::type_config::alias::WatchReceiverOf;
+use openraft::{AnyError, OptionalSend, RaftMetrics, RaftNetworkFactory, RaftNetworkV2};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -36,6 +38,8 @@ pub(crate) struct Peers {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) coming: Arc<Coming>,
     pub(crate) terms: Arc<Terms>,
+    /// Where the members are by now; set once the consensus core runs.
+    pub(crate) members: Arc<OnceLock<WatchReceiverOf<Types, RaftMetrics<Types>>>>,
 }
 
 /// The way to one peer.
@@ -43,6 +47,7 @@ pub(crate) struct Link {
     transport: Arc<dyn Transport>,
     coming: Arc<Coming>,
     terms: Arc<Terms>,
+    members: Arc<OnceLock<WatchReceiverOf<Types, RaftMetrics<Types>>>>,
     peer: Peer,
 }
 
@@ -59,6 +64,7 @@ impl RaftNetworkFactory<Types> for Peers {
             transport: self.transport.clone(),
             coming: self.coming.clone(),
             terms: self.terms.clone(),
+            members: self.members.clone(),
             peer,
         }
     }
@@ -86,11 +92,24 @@ fn failed(error: &TransportError) -> RPCError<Types> {
 }
 
 impl Link {
-    async fn ask<Q, A>(&self, rpc: Rpc, question: &Q, option: &RPCOption) -> Result<A, RPCError<Types>>
+    /// The peer where it is by now: a member that has moved is not given another link.
+    fn follow(&mut self) {
+        let Some(metrics) = self.members.get() else { return };
+        let metrics = metrics.borrow_watched();
+        let known = metrics.membership_config.membership().get_node(&self.peer.raft_id);
+        if let Some(node) = known
+            && node.cluster_address != self.peer.cluster_address
+        {
+            self.peer.cluster_address.clone_from(&node.cluster_address);
+        }
+    }
+
+    async fn ask<Q, A>(&mut self, rpc: Rpc, question: &Q, option: &RPCOption) -> Result<A, RPCError<Types>>
     where
         Q: Serialize,
         A: DeserializeOwned + Votes,
     {
+        self.follow();
         let body = encode(question).map_err(|error| broken(&error))?;
         let asked = self.transport.call(&self.peer, rpc, body);
         let answered = tokio::time::timeout(option.soft_ttl(), asked).await;
@@ -189,6 +208,7 @@ impl RaftNetworkV2<Types> for Link {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let head = encode(&(vote, &snapshot.meta)).map_err(|error| broken(&error))?;
+        self.follow();
         let sent = self.transport.send_snapshot(&self.peer, head, Box::new(snapshot.snapshot));
         // It takes as long as it takes: a peer that stops reading is noticed by the transport.
         let body = tokio::select! {

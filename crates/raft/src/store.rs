@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -149,11 +149,18 @@ impl RaftStore {
         config.enable_elect = !terms.has_forgotten_vote();
         let config = Arc::new(config);
         let coming = Arc::<Coming>::default();
-        let peers =
-            Peers { transport: options.transport.clone(), coming: coming.clone(), terms: terms.clone() };
+        let members = Arc::<OnceLock<_>>::default();
+        let peers = Peers {
+            transport: options.transport.clone(),
+            coming: coming.clone(),
+            terms: terms.clone(),
+            members: members.clone(),
+        };
         let raft = Raft::new(identity.raft_id, config, peers, log.clone(), Machine(state.clone()))
             .await
             .map_err(|error| OpenError::Start(error.to_string()))?;
+        // The first messages go where members were when the link was made.
+        let _ = members.set(raft.metrics());
         let space = Arc::new(space);
         let (proposals, queue) = mpsc::channel(QUEUE);
         let proposer = Proposer::new(raft.clone(), log.clone(), space.clone(), queue, coming, &options);
