@@ -123,9 +123,10 @@ class AnotherAddress(unittest.TestCase):
                 wait_for("its new address", lambda: self.is_known(node))  # noqa: B023
                 if sealed:
                     self.cluster.unseal(node)
-                wait_for("a standby", lambda: status(node, "sys/health") == 429)  # noqa: B023
-                self.cluster.leader().http().expect(204, "POST", "sys/policies/acl/moved", {"policy": ""})
-                self.assertEqual(node.http().get("sys/policies/acl/moved").status, 200)
+                wait_for("a standby", lambda: status(node, "sys/health") in (200, 429))  # noqa: B023
+                rules = {"policy": f'path "{node.node_id}" {{ capabilities = ["read"] }}'}
+                self.cluster.leader().http().expect(204, "POST", "sys/policies/acl/moved", rules)
+                wait_for("the policy", lambda: node.http().get("sys/policies/acl/moved").data["policy"] == rules["policy"])  # noqa: B023
 
     def test_all_have_moved(self):
         """Nobody finds anybody: the reason is said, once."""

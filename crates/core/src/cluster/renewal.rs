@@ -100,7 +100,7 @@ impl Core {
         );
         match told {
             Ok(()) if has_moved => {
-                tracing::info!(address = here.cluster_address, "the cluster knows this node's new address")
+                tracing::info!(address = here.cluster_address, "the cluster knows this node's new address");
             }
             Ok(()) => node.state().certified = Some(now),
             Err(error) if before.is_none() && has_moved => tracing::error!(
