@@ -14,20 +14,22 @@ use rcgen::{
     KeyPair, KeyUsagePurpose,
 };
 use serde::{Deserialize, Serialize};
+use strongroom_raft::Sender;
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
-use crate::identity::{PublicKey, certificates, name_of};
+use crate::identity::{PublicKey, certificates, name_of, seen_name};
 
 /// How long the authority's certificate holds.
 const AUTHORITY_DAYS: i64 = 3650;
 /// After this the authority has a successor. A node that is away for as long finds nobody who believes what it believes.
 const SUCCEED_AFTER: u64 = 365 * 24 * 3600;
-/// How long a node's certificate holds. A node that is sealed cannot renew it, and drops out when it ends: so it is not
-/// shorter.
-const NODE_DAYS: i64 = 30;
-/// After this a node's certificate is made anew: whoever seals a node, or restarts it, has as long again to unseal it.
-pub const RENEW_AFTER: std::time::Duration = std::time::Duration::from_hours(15 * 24);
+/// How long a node's certificate holds. For as long, a node that does not know of another's removal believes it; so it
+/// is not longer. An unsealed node makes its own anew, a sealed one asks the active node for another, and one that was
+/// off makes one when it is unsealed.
+const NODE_DAYS: i64 = 1;
+/// After this a node's certificate is made anew: it has as long again and longer to find somebody who signs it.
+pub const RENEW_AFTER: std::time::Duration = std::time::Duration::from_hours(8);
 /// Certificates hold from a while before now on: clocks differ.
 const BEFORE: Duration = Duration::days(1);
 
@@ -118,7 +120,8 @@ impl Authority {
         certificates(trusted.as_bytes()).filter_map(Result::ok).any(|believed| own.contains(&believed))
     }
 
-    /// A certificate for the node of this number, and what links it to the authority before; PEM.
+    /// A certificate for the node of this number, which belongs to the membership that was `seen`, and what links it to
+    /// the authority before; PEM.
     ///
     /// # Errors
     ///
@@ -127,11 +130,11 @@ impl Authority {
         &self,
         key: &PublicKey,
         cluster_id: &str,
-        raft_id: u64,
+        sender: &Sender,
         now: u64,
     ) -> Result<String, AuthorityError> {
-        let name = name_of(cluster_id, raft_id);
-        let mut params = CertificateParams::new(vec![name.clone()])?;
+        let name = name_of(cluster_id, sender.raft_id);
+        let mut params = CertificateParams::new(vec![name.clone(), seen_name(cluster_id, sender.seen)])?;
         params.distinguished_name = named(&name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm};
-use rustls::client::WebPkiServerVerifier;
-use rustls::server::WebPkiClientVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use strongroom_raft::{Position, Sender};
 use strongroom_stdx::Clock;
 use zeroize::Zeroizing;
 
@@ -27,6 +29,48 @@ const AUTHORITY: &str = "ca.crt";
 pub fn name_of(cluster_id: &str, raft_id: u64) -> String {
     format!("n{raft_id:016x}.{cluster_id}.strongroom.internal")
 }
+
+/// The DNS name in a node's certificate that says which membership it was signed under.
+pub(crate) fn seen_name(cluster_id: &str, seen: Position) -> String {
+    format!("m{:016x}{:016x}.{cluster_id}.strongroom.internal", seen.term, seen.index)
+}
+
+/// Whose a certificate is, and the key that it is for. `None` for one that is not of a node of this cluster.
+///
+/// Its chain must have been verified before.
+pub(crate) fn holder_of(certificate: &CertificateDer<'_>, cluster_id: &str) -> Option<(Sender, PublicKey)> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let (mut raft_id, mut seen) = (None, None);
+    for name in certificate.valid_dns_names() {
+        let (label, rest) = name.split_once('.')?;
+        if rest != format!("{cluster_id}.strongroom.internal") {
+            return None;
+        }
+        let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
+        let before = match (label.split_at_checked(1)?, label.len()) {
+            (("n", digits), 17) => raft_id.replace(number(digits)?).is_some(),
+            (("m", digits), 33) => {
+                let (term, index) = digits.split_at_checked(16)?;
+                seen.replace(Position { term: number(term)?, index: number(index)? }).is_some()
+            }
+            _ => true,
+        };
+        if before {
+            return None;
+        }
+    }
+    let key = certificate.subject_public_key_info();
+    let point = key.strip_prefix(P256).filter(|point| point.len() == P256_POINT)?;
+    Some((Sender { raft_id: raft_id?, seen: seen? }, PublicKey(point.to_vec())))
+}
+
+/// The beginning of every public key of the kind that nodes have (RFC 5480), before an uncompressed point; and the bytes of
+/// that.
+const P256: &[u8] = &[
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+const P256_POINT: usize = 65;
 
 /// Why a node has no identity, or none that is of use.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +116,10 @@ pub struct Credentials {
     pub cluster_id: Arc<str>,
     /// Which node of it.
     pub raft_id: u64,
+    /// What peers' certificates are held against, also later on.
+    verifier: Arc<dyn ClientCertVerifier>,
+    shown: Vec<CertificateDer<'static>>,
+    pub(crate) clock: Clock,
 }
 
 /// The folder that a node's key and certificates are kept in.
@@ -146,6 +194,35 @@ impl Identity {
         self.keep(CERTIFICATE, certificate)
     }
 
+    /// Keeps another certificate for this node that somebody else has had signed, if those that this node believes vouch for
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`] for one that is not for this node, or that nobody would believe.
+    pub fn keep_renewed(
+        &self,
+        certificate: &str,
+        cluster_id: &str,
+        raft_id: u64,
+    ) -> Result<Credentials, IdentityError> {
+        let read = |name: &str| {
+            let path = self.directory.join(name);
+            fs::read(&path).map_err(at(&path))
+        };
+        let (trusted, key) = (read(AUTHORITY)?, Zeroizing::new(read(KEY)?));
+        let shown = certificate.as_bytes();
+        let made = Credentials::new(shown, &key, &trusted, cluster_id, raft_id, self.clock.clone())?;
+        let holder = made.shown.first().and_then(|own| holder_of(own, cluster_id));
+        if !made.are_current() || holder.is_none_or(|(sender, _)| sender.raft_id != raft_id) {
+            return Err(IdentityError::Certificate(
+                "it is not for this node, or not of this cluster".to_owned(),
+            ));
+        }
+        self.keep(CERTIFICATE, certificate)?;
+        Ok(made)
+    }
+
     /// The certificates of the authorities that this node believes, PEM; `None` before it belongs to a cluster.
     ///
     /// # Errors
@@ -217,6 +294,7 @@ impl Credentials {
         clock: Clock,
     ) -> Result<Self, IdentityError> {
         let chain: Vec<_> = certificates(shown).collect::<Result<_, _>>().map_err(|error| unfit(&error))?;
+        let shown = chain.clone();
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| unfit(&error))?;
         let mut roots = RootCertStore::empty();
         for authority in certificates(trusted) {
@@ -228,7 +306,8 @@ impl Credentials {
         let peers = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
             .build()
             .map_err(|error| unfit(&error))?;
-        let now = Arc::new(Now(clock));
+        let verifier = peers.clone();
+        let now = Arc::new(Now(clock.clone()));
         let mut server = ServerConfig::builder_with_details(provider.clone(), now.clone())
             .with_protocol_versions(&[&version::TLS13])
             .map_err(|error| unfit(&error))?
@@ -244,6 +323,10 @@ impl Credentials {
             .with_webpki_verifier(servers)
             .with_client_auth_cert(chain, key)
             .map_err(|error| unfit(&error))?;
+        // Nothing is resumed: a certificate is looked at anew with every connection.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        client.resumption = Resumption::disabled();
         server.alpn_protocols = vec![PROTOCOL.to_vec()];
         client.alpn_protocols = vec![PROTOCOL.to_vec()];
         Ok(Self {
@@ -251,6 +334,22 @@ impl Credentials {
             server: Arc::new(server),
             cluster_id: cluster_id.into(),
             raft_id,
+            verifier,
+            shown,
+            clock,
         })
+    }
+
+    /// Whether others who believe the same would let this node in now.
+    #[must_use]
+    pub fn are_current(&self) -> bool {
+        self.holds(&self.shown)
+    }
+
+    /// Whether a peer that showed these certificates would be let in now.
+    pub(crate) fn holds(&self, shown: &[CertificateDer<'_>]) -> bool {
+        let Some((own, between)) = shown.split_first() else { return false };
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(self.clock.now().as_secs()));
+        self.verifier.verify_client_cert(own, between, now).is_ok()
     }
 }

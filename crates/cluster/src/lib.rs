@@ -12,6 +12,7 @@ mod network;
 mod origin;
 mod passing;
 mod port;
+mod registrar;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ pub use network::{Body, Network, streamed, whole};
 pub use origin::Origin;
 pub use passing::Passing;
 pub use port::{Forwarded, Port};
+pub use registrar::{Announcement, Registrar, Renewal};
 
 /// The application protocol of the cluster port (ALPN, RFC 7301). Another one is another version of it.
 pub const PROTOCOL: &[u8] = b"strongroom-cluster/1";

@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::body::AnswerBody;
 use crate::identity::{Credentials, name_of};
+use crate::registrar::{Announcement, Renewal};
 
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -36,6 +37,9 @@ pub type Body = BoxBody<Bytes, Failure>;
 
 /// The header in which a node that answers says which version of the program it runs.
 pub(crate) const VERSION: &str = "x-strongroom-version";
+
+/// The header in which a node says that the one that asks is no member of the cluster.
+pub(crate) const NO_MEMBER: &str = "x-strongroom-no-member";
 
 /// The connections to all peers.
 #[derive(Default)]
@@ -116,9 +120,14 @@ impl Network {
             .or_default()
             .clone();
         let mut sender = self.sender(&connection, peer).await?;
-        sender.send_request(request).await.map_err(|error| {
+        let answered = sender.send_request(request).await.map_err(|error| {
             if error.is_canceled() || error.is_closed() { unreachable(peer, &error) } else { failed(&error) }
-        })
+        })?;
+        if answered.headers().contains_key(NO_MEMBER) {
+            // What was sent was not looked at.
+            return Err(unreachable(peer, &"refused: this node is no member of the cluster"));
+        }
+        Ok(answered)
     }
 
     async fn sender(
@@ -166,6 +175,18 @@ impl Network {
         Ok(sender)
     }
 
+    /// Tells a peer, which should be the active node, where this node is reached; answers a certificate for another day.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError`] where it is not reached or refuses.
+    pub async fn announce(&self, peer: &Peer, told: &Announcement) -> Result<Renewal, TransportError> {
+        let body = serde_json::to_vec(told).map_err(|error| failed(&error))?;
+        let asked = tokio::time::timeout(CONNECT, self.ask(peer, ANNOUNCE, whole(body.into())));
+        let answered = asked.await.map_err(|_elapsed| unreachable(peer, &"no answer in time"))??;
+        serde_json::from_slice(&answered).map_err(|error| failed(&error))
+    }
+
     async fn ask(&self, peer: &Peer, path: &str, body: Body) -> Result<Bytes, TransportError> {
         let request =
             Request::post(format!("https://cluster{path}")).body(body).map_err(|error| failed(&error))?;
@@ -199,6 +220,8 @@ pub(crate) fn path_of(rpc: Rpc) -> &'static str {
     }
 }
 
+/// The path of a member's announcement on the cluster port.
+pub(crate) const ANNOUNCE: &str = "/announce";
 /// The path of a snapshot on the cluster port; its description comes first, after four bytes of its length.
 pub(crate) const SNAPSHOT: &str = "/raft/snapshot";
 

@@ -1,6 +1,7 @@
 //! Who a node is to its peers where it has no directory to keep that in: a key that lives as long as the process.
 
 use rcgen::{KeyPair, PublicKeyData as _};
+use strongroom_raft::{Position, Sender};
 use strongroom_stdx::Clock;
 use zeroize::Zeroizing;
 
@@ -42,7 +43,7 @@ impl Passing {
         let pem = Zeroizing::new(key.serialize_pem());
         self.key = Some(key);
         let shown = authority
-            .sign(&public, cluster_id, number, now)
+            .sign(&public, cluster_id, &Sender { raft_id: number, seen: Position::default() }, now)
             .map_err(|error| IdentityError::Certificate(error.to_string()))?;
         let credentials = Credentials::new(
             shown.as_bytes(),

@@ -1,6 +1,11 @@
 //! The listening side of the cluster port.
+//!
+//! TLS lets nodes of the cluster in, also those that were removed as long as their certificates hold. So each request is
+//! answered by who sent it: members may all that there is; a node that was removed may ask whether it was, and nothing
+//! else. Its connections are cut as soon as its removal is known here, and those of any node when its certificate has
+//! ended.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -16,7 +21,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use strongroom_raft::{RaftStore, Rpc};
+use rustls_pki_types::CertificateDer;
+use strongroom_raft::{RaftStore, Rpc, Sender};
 use strongroom_stdx::{PipeReader, pipe};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
@@ -24,13 +30,23 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::body::{AnswerBody, feed};
-use crate::network::{Network, SNAPSHOT, VERSION, path_of};
+use crate::identity::{PublicKey, holder_of};
+use crate::network::{ANNOUNCE, NO_MEMBER, Network, SNAPSHOT, VERSION, path_of};
 use crate::origin::{FORWARD, Origin};
+use crate::registrar::Registrar;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Connections of nodes at most: a cluster has few.
+/// Connections of members at most: a cluster has few.
 const MOST_CONNECTIONS: usize = 64;
+/// Connections at most of one node, which needs one, and a second one while the first finishes.
+const MOST_OF_ONE: usize = 4;
+/// Connections at most of nodes that are no members, and how long they may last.
+const MOST_STRANGERS: usize = 8;
+const STRANGER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is looked whether a node still belongs to the cluster, and how often its certificate is verified again.
+const LOOK: Duration = Duration::from_millis(500);
+const VERIFY_EVERY: Duration = Duration::from_mins(1);
 /// Connections at most of those that have not shown yet that they are nodes.
 const MOST_UNKNOWN: usize = 64;
 /// Requests that a node may have under way at a time.
@@ -40,6 +56,8 @@ const MOST_STREAMS: u32 = 4096;
 const MOST_GIVEN_UP: usize = 4096;
 /// Bytes of a message of raft's at most: one batch of log entries.
 const LARGEST_MESSAGE: usize = 256 << 20;
+/// Bytes of any other message at most, an announcement among them.
+const LARGEST_QUESTION: usize = 16 << 10;
 /// Bytes of a snapshot's description at most.
 const LARGEST_HEAD: usize = 1 << 20;
 /// Bytes of a request's header fields at most: those of a client's largest request, and its certificates.
@@ -62,8 +80,62 @@ pub struct Port {
     pub network: Arc<Network>,
     /// Where forwarded requests go.
     pub forwarded: Arc<dyn Forwarded>,
+    /// Who answers members' announcements; `None` where nodes sign their own certificates.
+    pub registrar: Option<Arc<dyn Registrar>>,
     /// What peers are told of the version of this program.
     pub version: HeaderValue,
+}
+
+/// A node that has shown its certificate.
+struct Caller {
+    sender: Sender,
+    key: PublicKey,
+    shown: Vec<CertificateDer<'static>>,
+    from: SocketAddr,
+}
+
+/// The connections of nodes.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    /// Of each member, the oldest first.
+    members: HashMap<u64, VecDeque<AbortHandle>>,
+    strangers: VecDeque<AbortHandle>,
+}
+
+impl Connections {
+    /// Makes room for another one of a node, of whose connections the oldest gives way; false where there is none.
+    fn make_room(&mut self, raft_id: u64, is_member: bool) -> bool {
+        let end_oldest = |tasks: &mut VecDeque<AbortHandle>, most: usize| {
+            if tasks.len() >= most
+                && let Some(oldest) = tasks.pop_front()
+            {
+                oldest.abort();
+            }
+        };
+        self.strangers.retain(|task| !task.is_finished());
+        self.members.retain(|_, tasks| {
+            tasks.retain(|task| !task.is_finished());
+            !tasks.is_empty()
+        });
+        if !is_member {
+            end_oldest(&mut self.strangers, MOST_STRANGERS);
+            return true;
+        }
+        if let Some(tasks) = self.members.get_mut(&raft_id) {
+            end_oldest(tasks, MOST_OF_ONE);
+        }
+        self.members.values().map(VecDeque::len).sum::<usize>() < MOST_CONNECTIONS
+    }
+
+    fn add(&mut self, raft_id: u64, is_member: bool, serving: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tasks.spawn(serving);
+        if is_member {
+            self.members.entry(raft_id).or_default().push_back(task);
+        } else {
+            self.strangers.push_back(task);
+        }
+    }
 }
 
 fn answer(status: StatusCode, body: impl Into<Bytes>) -> Response<AnswerBody> {
@@ -75,7 +147,7 @@ fn answer(status: StatusCode, body: impl Into<Bytes>) -> Response<AnswerBody> {
 impl Port {
     /// Serves until the task is dropped.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let (mut unknown, mut nodes) = (JoinSet::new(), JoinSet::new());
+        let (mut unknown, mut nodes) = (JoinSet::new(), Connections::default());
         // The oldest first. Those who only knock must not keep a node out, which is let in within moments.
         let mut waiting: VecDeque<AbortHandle> = VecDeque::new();
         let complained = Arc::new(AtomicBool::new(false));
@@ -96,14 +168,15 @@ impl Port {
                     }
                 },
                 Some(greeted) = unknown.join_next() => {
-                    let Ok(Some((stream, from))) = greeted else { continue };
-                    if nodes.len() < MOST_CONNECTIONS {
-                        nodes.spawn(self.clone().connection(stream, from));
+                    let Ok(Some((stream, caller))) = greeted else { continue };
+                    let (raft_id, is_heard) = (caller.sender.raft_id, self.is_heard(&caller));
+                    if nodes.make_room(raft_id, is_heard) {
+                        nodes.add(raft_id, is_heard, self.clone().connection(stream, caller));
                     } else {
-                        tracing::warn!(%from, "a node has too many connections: another is refused");
+                        tracing::warn!(from = %caller.from, "nodes have too many connections: another is refused");
                     }
                 }
-                Some(_ended) = nodes.join_next() => {}
+                Some(_ended) = nodes.tasks.join_next() => {}
             }
         }
     }
@@ -114,13 +187,20 @@ impl Port {
         stream: TcpStream,
         from: SocketAddr,
         complained: Arc<AtomicBool>,
-    ) -> Option<(TlsStream<TcpStream>, SocketAddr)> {
+    ) -> Option<(TlsStream<TcpStream>, Caller)> {
         let credentials = self.network.credentials()?;
         // A latency setting that some systems refuse; messages travel without it.
         let _ = stream.set_nodelay(true);
         let acceptor = TlsAcceptor::from(credentials.server.clone());
         match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => Some((stream, from)),
+            Ok(Ok(stream)) => {
+                let shown = stream.get_ref().1.peer_certificates()?.to_vec();
+                let Some((sender, key)) = holder_of(shown.first()?, &credentials.cluster_id) else {
+                    tracing::warn!(%from, "a certificate of the cluster's authority is not one of a node");
+                    return None;
+                };
+                Some((stream, Caller { sender, key, shown, from }))
+            }
             refused => {
                 let reason = refused.map_or_else(
                     |_| "too slow".to_owned(),
@@ -140,37 +220,105 @@ impl Port {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TlsStream<TcpStream>, from: SocketAddr) {
+    /// Whether a node is heard in more than the question whether it was removed.
+    fn is_heard(&self, caller: &Caller) -> bool {
+        match &self.store {
+            Some(store) => store.hears(&caller.sender),
+            // Where nodes share a database, there are no members: who has a certificate has read the authority's key, and
+            // makes its own.
+            None => self.is_another(caller),
+        }
+    }
+
+    /// Whether a request is taken as one that a standby hands on: it may say where a client comes from.
+    fn may_forward(&self, caller: &Caller) -> bool {
+        self.is_another(caller)
+            && self.store.as_ref().is_none_or(|store| store.is_member(caller.sender.raft_id))
+    }
+
+    /// Whether a node is not this one, in whose name nobody else speaks.
+    fn is_another(&self, caller: &Caller) -> bool {
+        self.network.credentials().is_some_and(|own| own.raft_id != caller.sender.raft_id)
+    }
+
+    /// Resolves when a node is not to be listened to any more, with the reason.
+    async fn until_gone(&self, caller: &Caller) -> &'static str {
+        let was_heard = self.is_heard(caller);
+        let Some(clock) = self.network.credentials().map(|own| own.clock.clone()) else {
+            return "this node has no certificate";
+        };
+        let began = clock.now();
+        let mut verified = began;
+        loop {
+            clock.sleep(LOOK).await;
+            match self.is_heard(caller) {
+                false if was_heard => return "it was removed from the cluster",
+                false if clock.now().since(began) >= STRANGER_TIMEOUT => {
+                    return "it is no member of the cluster";
+                }
+                _ => {}
+            }
+            if clock.now().since(verified) >= VERIFY_EVERY {
+                verified = clock.now();
+                if !self.network.credentials().is_some_and(|own| own.holds(&caller.shown)) {
+                    return "its certificate has ended";
+                }
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TlsStream<TcpStream>, caller: Caller) {
+        let caller = Arc::new(caller);
+        let (port, asking) = (self.clone(), caller.clone());
         let service = service_fn(move |request| {
-            let port = self.clone();
-            async move { Ok::<_, Infallible>(port.route(request).await) }
+            let (port, caller) = (port.clone(), asking.clone());
+            async move { Ok::<_, Infallible>(port.route(&caller, request).await) }
         });
+        let from = caller.from;
         let served = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(Some(HANDSHAKE))
             .max_concurrent_streams(MOST_STREAMS)
             .max_header_list_size(LARGEST_FIELDS)
             .max_pending_accept_reset_streams(MOST_GIVEN_UP)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
-        if let Err(error) = served {
-            tracing::debug!(%from, %error, "a peer's connection ended");
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::select! {
+            served = served => if let Err(error) = served {
+                tracing::debug!(%from, %error, "a peer's connection ended");
+            },
+            reason = self.until_gone(&caller) => {
+                let node = format_args!("{:016x}", caller.sender.raft_id);
+                tracing::info!(%from, %node, reason, "a node's connection was cut");
+            }
         }
     }
 
-    async fn route(&self, mut request: Request<Incoming>) -> Response<AnswerBody> {
+    async fn route(&self, caller: &Caller, mut request: Request<Incoming>) -> Response<AnswerBody> {
         let path = request.uri().path();
-        if path.starts_with(FORWARD) {
+        let rpc = Rpc::ALL.into_iter().find(|rpc| path == path_of(*rpc));
+        if rpc != Some(Rpc::Membership) && !self.is_heard(caller) {
+            return no_member();
+        }
+        if path.strip_prefix(FORWARD).is_some_and(|rest| rest.starts_with('/')) {
+            if !self.may_forward(caller) {
+                return no_member();
+            }
             return match Origin::detach(&mut request) {
                 Ok(origin) => self.forwarded.answer(request, origin).await,
                 Err(error) => answer(StatusCode::BAD_REQUEST, error),
             };
         }
-        let rpc = Rpc::ALL.into_iter().find(|rpc| path == path_of(*rpc));
+        if let Some(registrar) = self.registrar.as_ref().filter(|_| path == ANNOUNCE) {
+            if !self.may_forward(caller) {
+                return no_member();
+            }
+            return announced(registrar.as_ref(), caller, request.into_body()).await;
+        }
+        let sender = &caller.sender;
         match (&self.store, rpc) {
-            (Some(store), _) if path == SNAPSHOT => snapshot(store, request.into_body()).await,
+            (Some(store), _) if path == SNAPSHOT => snapshot(store, sender, request.into_body()).await,
             (Some(store), Some(rpc)) => {
-                let mut told = message(store, rpc, request.into_body()).await;
+                let mut told = message(store, sender, rpc, request.into_body()).await;
                 told.headers_mut().insert(VERSION, self.version.clone());
                 told
             }
@@ -179,25 +327,49 @@ impl Port {
     }
 }
 
-async fn message(store: &RaftStore, rpc: Rpc, body: Incoming) -> Response<AnswerBody> {
-    let body = match Limited::new(body, LARGEST_MESSAGE).collect().await {
+/// What a node is told that is no member: nothing of what it asked was done.
+fn no_member() -> Response<AnswerBody> {
+    let mut response = answer(StatusCode::FORBIDDEN, Bytes::new());
+    response.headers_mut().insert(NO_MEMBER, HeaderValue::from_static("true"));
+    response
+}
+
+async fn announced(registrar: &dyn Registrar, caller: &Caller, body: Incoming) -> Response<AnswerBody> {
+    let told = match Limited::new(body, LARGEST_QUESTION).collect().await {
+        Ok(body) => serde_json::from_slice(&body.to_bytes()).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let told = match told {
+        Ok(told) => told,
+        Err(error) => return answer(StatusCode::BAD_REQUEST, error),
+    };
+    let renewed = registrar.renew(caller.sender, caller.key.clone(), told).await;
+    match renewed.and_then(|renewal| serde_json::to_vec(&renewal).map_err(|error| error.to_string())) {
+        Ok(renewal) => answer(StatusCode::OK, renewal),
+        Err(error) => answer(StatusCode::SERVICE_UNAVAILABLE, error),
+    }
+}
+
+async fn message(store: &RaftStore, sender: &Sender, rpc: Rpc, body: Incoming) -> Response<AnswerBody> {
+    let limit = if rpc == Rpc::Append { LARGEST_MESSAGE } else { LARGEST_QUESTION };
+    let body = match Limited::new(body, limit).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) => return answer(StatusCode::BAD_REQUEST, error.to_string()),
     };
-    match store.receive(rpc, &body).await {
+    match store.receive(sender, rpc, &body).await {
         Ok(told) => answer(StatusCode::OK, told),
         Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }
 
-async fn snapshot(store: &RaftStore, body: Incoming) -> Response<AnswerBody> {
+async fn snapshot(store: &RaftStore, sender: &Sender, body: Incoming) -> Response<AnswerBody> {
     let (writer, mut reader) = pipe();
     let feeding = feed(body, writer, None);
     let taking = async {
         let head = tokio::task::spawn_blocking(move || read_head(&mut reader).map(|head| (head, reader)));
         let (head, reader) =
             head.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        store.receive_snapshot(&head, reader).await.map_err(|error| error.to_string())
+        store.receive_snapshot(sender, &head, reader).await.map_err(|error| error.to_string())
     };
     let ((), taken) = tokio::join!(feeding, taking);
     match taken {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use strongroom_raft::{Member, Options, Peer, RaftStore, Rpc, Transport, TransportError};
+use strongroom_raft::{Member, Options, Peer, Position, RaftStore, Rpc, Sender, Transport, TransportError};
 use strongroom_stdx::{Clock, Moment};
 use strongroom_storage::{Commit, Store, Write};
 use tempfile::TempDir;
@@ -19,7 +19,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::network::whole;
-use crate::{AnswerBody, Authority, Forwarded, Identity, Network, Origin, Port, RENEW_AFTER};
+use crate::{
+    Announcement, AnswerBody, Authority, Credentials, Forwarded, Identity, Network, Origin, Port, PublicKey,
+    RENEW_AFTER, Registrar, Renewal,
+};
 
 const NOW: u64 = 1_790_000_000;
 
@@ -29,8 +32,21 @@ struct Echo;
 impl Forwarded for Echo {
     async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Response<AnswerBody> {
         let asked = format!("{} {} {origin:?}", request.method(), request.uri());
-        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let body =
+            request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         Response::new(AnswerBody::whole([asked.as_bytes(), b" ", &body].concat().into()))
+    }
+}
+
+/// Tells what it was asked in the place of a certificate.
+struct Signs(Arc<RaftStore>);
+
+#[async_trait]
+impl Registrar for Signs {
+    async fn renew(&self, sender: Sender, key: PublicKey, told: Announcement) -> Result<Renewal, String> {
+        let member = self.0.is_member(sender.raft_id);
+        let certificate = format!("{} {} {:?} {member}", sender.raft_id, key.0.len(), told.cluster_address);
+        Ok(Renewal { certificate })
     }
 }
 
@@ -58,6 +74,7 @@ impl Node {
             store: Some(store.clone()),
             network: network.clone(),
             forwarded: Arc::new(Echo),
+            registrar: Some(Arc::new(Signs(store.clone()))),
             version: http::HeaderValue::from_static("1.2.3"),
         });
         Self { store, network, address, serving: tokio::spawn(port.serve(listener)) }
@@ -70,8 +87,9 @@ impl Node {
     fn take_credentials_by(&self, path: &Path, authority: &Authority, clock: &Clock) {
         let identity = Identity::of(&path.join(self.store.node_id()), clock.clone());
         let (cluster, number) = (self.store.cluster_id(), self.store.raft_id());
-        let certificate =
-            authority.sign(&identity.public_key().unwrap(), &cluster, number, clock.now().as_secs()).unwrap();
+        let sender = Sender { raft_id: number, seen: self.store.introduction().seen };
+        let key = identity.public_key().unwrap();
+        let certificate = authority.sign(&key, &cluster, &sender, clock.now().as_secs()).unwrap();
         identity.keep_certificates(&certificate, &authority.trusted()).unwrap();
         self.network.set_credentials(identity.credentials(&cluster, number).unwrap().unwrap());
     }
@@ -107,8 +125,27 @@ async fn pair() -> (TempDir, Authority, Node, Node) {
     let authority = Authority::generate(&first.store.cluster_id(), NOW).unwrap();
     first.take_credentials(root.path(), &authority);
     let second = Node::open(root.path(), "second").await;
-    second.store.adopt(&first.store.cluster_id()).await.unwrap();
+    second.store.adopt(&first.store.cluster_id(), &first.store.introduction()).await.unwrap();
     (root, authority, first, second)
+}
+
+/// As [`pair`], where the second one is a member.
+async fn member_pair() -> (TempDir, Authority, Node, Node) {
+    let (root, authority, first, second) = pair().await;
+    second.take_credentials(root.path(), &authority);
+    first.store.admit(&second.member()).await.unwrap();
+    let second_id = second.store.raft_id();
+    until(async || first.store.is_member(second_id) && second.store.is_member(second_id)).await;
+    (root, authority, first, second)
+}
+
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asking).await.unwrap();
 }
 
 fn put(key: String) -> Commit {
@@ -136,8 +173,7 @@ async fn nodes_replicate_over_mutual_tls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_forwarded_with_its_origin() {
-    let (root, authority, first, second) = pair().await;
-    second.take_credentials(root.path(), &authority);
+    let (_root, _, first, second) = member_pair().await;
     let origin = Origin {
         peer: Some("10.1.2.3:4567".parse().unwrap()),
         // As large as a handshake admits.
@@ -184,8 +220,7 @@ async fn nobody_else_is_let_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_node_under_the_same_address_is_noticed() {
-    let (root, authority, first, second) = pair().await;
-    second.take_credentials(root.path(), &authority);
+    let (_root, _, first, second) = member_pair().await;
     let wrong = Peer { raft_id: first.store.raft_id() ^ 1, ..first.peer() };
     let refused = second.network.call(&wrong, Rpc::Vote, Bytes::new()).await;
     assert!(matches!(refused, Err(TransportError::Unreachable(_))), "{refused:?}");
@@ -197,7 +232,7 @@ async fn another_node_under_the_same_address_is_noticed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_has_ended_is_refused_until_it_is_renewed() {
-    let (root, authority, first, second) = pair().await;
+    let (root, authority, first, second) = member_pair().await;
     let clock = Clock::stepped(Moment::from_secs(NOW));
     first.take_credentials_by(root.path(), &authority, &clock);
     second.take_credentials_by(root.path(), &authority, &clock);
@@ -211,7 +246,7 @@ async fn a_certificate_that_has_ended_is_refused_until_it_is_renewed() {
     clock.advance(RENEW_AFTER);
     renew(&first);
     assert!(reaches(&second, &first).await, "there is time to renew it");
-    clock.advance(RENEW_AFTER + Duration::from_secs(60));
+    clock.advance(RENEW_AFTER * 2 + Duration::from_secs(60));
     // The second one's has ended, the first one's has not.
     second.network.set_credentials(second.network.credentials().unwrap().as_ref().clone());
     assert!(!reaches(&second, &first).await, "as a client");
@@ -226,7 +261,7 @@ async fn a_certificate_that_has_ended_is_refused_until_it_is_renewed() {
 /// Each node hears of a new authority in its own time.
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_of_an_authority_and_of_its_successor_believe_each_other() {
-    let (root, old, first, second) = pair().await;
+    let (root, old, first, second) = member_pair().await;
     let cluster = first.store.cluster_id();
     let next = old.successor(&cluster, NOW).unwrap();
     let last = next.successor(&cluster, NOW).unwrap();
@@ -272,7 +307,7 @@ async fn until_closed(mut stream: TcpStream) -> Vec<u8> {
 /// What is no node is closed, whatever it says or does not say, and keeps no node out however often it comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_are_closed_and_keep_nobody_out() {
-    let (root, authority, first, second) = pair().await;
+    let (root, authority, first, second) = member_pair().await;
     second.take_credentials(root.path(), &authority);
     let sayings: [&[u8]; 4] = [
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -301,4 +336,192 @@ async fn strangers_are_closed_and_keep_nobody_out() {
     }
     first.close().await;
     second.close().await;
+}
+
+/// A way into a cluster for whoever holds a node's key and a certificate.
+fn thief(root: &Path, of: &Node, authority: &Authority, sender: &Sender, at: u64) -> Network {
+    let clock = Clock::stepped(Moment::from_secs(NOW));
+    let identity = Identity::of(&root.join(of.store.node_id()), clock.clone());
+    let (key, cluster) = (identity.public_key().unwrap(), of.store.cluster_id());
+    let certificate = authority.sign(&key, &cluster, sender, at).unwrap();
+    let pem = std::fs::read(root.join(of.store.node_id()).join("cluster/node.key")).unwrap();
+    let trusted = authority.trusted();
+    let credentials =
+        Credentials::new(certificate.as_bytes(), &pem, trusted.as_bytes(), &cluster, sender.raft_id, clock);
+    let network = Network::default();
+    network.set_credentials(credentials.unwrap());
+    network
+}
+
+async fn forwarded(network: &Network, to: &Node) -> Result<http::StatusCode, TransportError> {
+    let origin = Origin { peer: Some("10.1.2.3:4567".parse().unwrap()), ..Origin::default() };
+    let request = Request::get("/v1/secret/a").body(whole(Bytes::new())).unwrap();
+    Ok(network.send(&to.peer(), origin.attach(request).unwrap()).await?.status())
+}
+
+fn here(node: &Node) -> Announcement {
+    Announcement { api_address: String::new(), cluster_address: node.address.to_string() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_nodes_certificate_is_good_for_one_question() {
+    let (root, authority, first, second) = member_pair().await;
+    let sender = Sender { raft_id: second.store.raft_id(), seen: second.store.introduction().seen };
+    let thief = thief(root.path(), &second, &authority, &sender, NOW);
+    assert_eq!(forwarded(&thief, &first).await.unwrap(), 200, "a member may");
+    let told = thief.announce(&first.peer(), &here(&second)).await.unwrap();
+    assert_eq!(told.certificate, format!("{} 65 {:?} true", sender.raft_id, second.address.to_string()));
+    first.store.remove("second").await.unwrap();
+    until(async || !first.store.is_member(sender.raft_id)).await;
+    assert!(forwarded(&thief, &first).await.unwrap_err().to_string().contains("no member"));
+    let refused = |told: Result<Bytes, TransportError>| told.unwrap_err().to_string().contains("no member");
+    for rpc in Rpc::ALL.into_iter().filter(|rpc| *rpc != Rpc::Membership) {
+        assert!(refused(thief.call(&first.peer(), rpc, Bytes::from_static(b"x")).await), "{}", rpc.name());
+    }
+    assert!(refused(
+        thief.send_snapshot(&first.peer(), Bytes::from_static(b"x"), Box::new(std::io::empty())).await
+    ));
+    let told = thief.announce(&first.peer(), &here(&second)).await;
+    assert!(told.unwrap_err().to_string().contains("no member"));
+    assert!(second.store.ask_whether_removed().await);
+    first.close().await;
+    second.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_nodes_connection_is_cut() {
+    let (root, authority, first, second) = member_pair().await;
+    let clock = Clock::stepped(Moment::from_secs(NOW));
+    first.take_credentials_by(root.path(), &authority, &clock);
+    let sender = Sender { raft_id: second.store.raft_id(), seen: second.store.introduction().seen };
+    let thief = thief(root.path(), &second, &authority, &sender, NOW);
+    // A request that is under way for as long as the thief likes.
+    let (_writer, reader) = strongroom_stdx::pipe();
+    let origin = Origin::default();
+    let request = Request::put("/v1/secret/a").body(crate::streamed(reader)).unwrap();
+    let request = origin.attach(request).unwrap();
+    let peer = first.peer();
+    let open = tokio::spawn(async move { thief.send(&peer, request).await.map(|_| ()) });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!open.is_finished());
+    first.store.remove("second").await.unwrap();
+    until(async || !first.store.is_member(sender.raft_id)).await;
+    until(async || {
+        clock.advance(Duration::from_millis(500));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        open.is_finished()
+    })
+    .await;
+    assert!(open.await.unwrap().is_err());
+    first.close().await;
+    second.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_with_its_certificate() {
+    let (root, authority, first, second) = member_pair().await;
+    let clock = Clock::stepped(Moment::from_secs(NOW));
+    first.take_credentials_by(root.path(), &authority, &clock);
+    second.take_credentials(root.path(), &authority);
+    let (_writer, reader) = strongroom_stdx::pipe();
+    let request = Request::put("/v1/secret/a").body(crate::streamed(reader)).unwrap();
+    let request = Origin::default().attach(request).unwrap();
+    let (peer, network) = (first.peer(), second.network.clone());
+    let open = tokio::spawn(async move { network.send(&peer, request).await.map(|_| ()) });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for _ in 0..10 {
+        clock.advance(Duration::from_hours(2));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!open.is_finished());
+    until(async || {
+        clock.advance(Duration::from_hours(2));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        open.is_finished()
+    })
+    .await;
+    assert!(open.await.unwrap().is_err());
+    first.close().await;
+    second.close().await;
+}
+
+/// By a clock of its own a thief's certificate never ends, and what it has resumed from a connection before would not be
+/// looked at again.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_resumed() {
+    let (root, authority, first, second) = member_pair().await;
+    let sender = Sender { raft_id: second.store.raft_id(), seen: second.store.introduction().seen };
+    let thief = thief(root.path(), &second, &authority, &sender, NOW);
+    let mut client = thief.credentials().unwrap().client.as_ref().clone();
+    client.resumption = rustls::client::Resumption::in_memory_sessions(8);
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+    for _ in 0..3 {
+        let stream = TcpStream::connect(first.address).await.unwrap();
+        let name = crate::name_of(&first.store.cluster_id(), first.store.raft_id());
+        let mut tls = connector.connect(name.try_into().unwrap(), stream).await.unwrap();
+        // Tickets would arrive with the first bytes.
+        let mut bytes = [0; 64];
+        let _ = tokio::time::timeout(Duration::from_secs(2), tls.read(&mut bytes)).await.unwrap();
+        assert_eq!(tls.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
+    }
+    first.close().await;
+    second.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_this_nodes_own_key_is_not_heard() {
+    let (root, authority, first, second) = member_pair().await;
+    let sender = Sender { raft_id: first.store.raft_id(), seen: first.store.introduction().seen };
+    let thief = thief(root.path(), &first, &authority, &sender, NOW);
+    assert!(forwarded(&thief, &first).await.unwrap_err().to_string().contains("no member"));
+    // Nor is a node that never was admitted, though the authority has signed for it.
+    let sender = Sender { raft_id: 77, seen: second.store.introduction().seen };
+    let thief = self::thief(root.path(), &second, &authority, &sender, NOW);
+    assert!(forwarded(&thief, &first).await.unwrap_err().to_string().contains("no member"));
+    // One that is admitted since may lead, but hands nothing on to a node that does not know it.
+    let sender = Sender { seen: Position { term: u64::MAX, index: 0 }, ..sender };
+    let thief = self::thief(root.path(), &second, &authority, &sender, NOW);
+    assert!(forwarded(&thief, &first).await.unwrap_err().to_string().contains("no member"));
+    let told = thief.call(&first.peer(), Rpc::Vote, Bytes::from_static(b"x")).await.unwrap_err();
+    assert!(told.to_string().contains("malformed"), "{told}");
+    first.close().await;
+    second.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_connections_of_one_node_keep_no_other_out() {
+    let (root, authority, first, second) = member_pair().await;
+    let sender = Sender { raft_id: second.store.raft_id(), seen: second.store.introduction().seen };
+    let removed = Sender { raft_id: 77, seen: Position::default() };
+    let mut thieves = Vec::new();
+    for n in 0..200 {
+        let thief = thief(root.path(), &second, &authority, if n % 2 == 0 { &sender } else { &removed }, NOW);
+        let _ = thief.call(&first.peer(), Rpc::Membership, Bytes::from_static(b"x")).await;
+        thieves.push(thief);
+    }
+    let third = Node::open(root.path(), "third").await;
+    third.store.adopt(&first.store.cluster_id(), &first.store.introduction()).await.unwrap();
+    first.store.admit(&third.member()).await.unwrap();
+    third.take_credentials(root.path(), &authority);
+    until(async || forwarded(&third.network, &first).await.is_ok_and(|status| status == 200)).await;
+    for node in [first, second, third] {
+        node.close().await;
+    }
+}
+
+#[test]
+fn a_certificate_says_whose_it_is() {
+    let root = tempfile::tempdir().unwrap();
+    let identity = Identity::of(root.path(), Clock::stepped(Moment::from_secs(NOW)));
+    let authority = Authority::generate("c", NOW).unwrap();
+    let key = identity.public_key().unwrap();
+    let sender = Sender { raft_id: 0xfeed, seen: Position { term: 3, index: u64::MAX } };
+    let signed = authority.sign(&key, "c", &sender, NOW).unwrap();
+    let holder = |pem: &str, cluster: &str| {
+        let certificate = crate::identity::certificates(pem.as_bytes()).next().unwrap().unwrap();
+        crate::identity::holder_of(&certificate, cluster)
+    };
+    assert_eq!(holder(&signed, "c"), Some((sender, key)));
+    assert_eq!(holder(&signed, "d"), None);
+    assert_eq!(holder(&authority.trusted(), "c"), None, "the authority is no node");
 }

@@ -42,6 +42,7 @@ impl Core {
             }
             errors.note(UNSEALING, core.unseal_if_due().await);
             core.watch_removal().await;
+            core.keep_in_touch().await;
             if core.barrier.is_sealed() {
                 term.end();
                 continue;

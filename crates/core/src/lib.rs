@@ -45,7 +45,7 @@ pub use auditing::{AuditEntry, AuditedHeader, Auditing, NewDevice};
 pub use catalog::Catalog;
 pub use cluster::{
     Admission, Answered, AutopilotConfig, AutopilotServer, AutopilotState, Challenge, ClusterNode, Conduct,
-    Coordination, Discovery, Introducer, LeaderAddress, Whom,
+    Coordination, Discovery, Introducer, LeaderAddress, Members, Whom,
 };
 pub use envelope::Envelope;
 pub use leases::{Irrevocable, Lease, LeaseFacts};

@@ -1,6 +1,7 @@
 //! Several nodes in one process, over a network that can be cut.
 
 mod room;
+mod senders;
 mod standing;
 
 use std::collections::{HashMap, HashSet};
@@ -18,7 +19,8 @@ use tempfile::TempDir;
 use crate::space::Room;
 use crate::tests::{all, get, options, put, saved};
 use crate::{
-    Kept, Member, Offline, OpenError, Options, Peer, RaftStore, Role, Rpc, Transport, TransportError,
+    Introduction, Kept, Member, Offline, OpenError, Options, Peer, Position, RaftStore, Role, Rpc, Sender,
+    Transport, TransportError,
 };
 
 /// The network: who is there, and which ways are cut.
@@ -45,6 +47,14 @@ struct Wire {
 }
 
 impl Wire {
+    /// As its certificate says, which is of its newest membership.
+    fn sender(&self) -> Sender {
+        let raft_id = *self.me.get().unwrap();
+        let nodes = self.hub.nodes.lock().unwrap();
+        let me = nodes.get(&raft_id).and_then(Weak::upgrade);
+        Sender { raft_id, seen: me.map_or(Position::default(), |me| me.introduction().seen) }
+    }
+
     fn reach(&self, peer: &Peer) -> Result<Arc<RaftStore>, TransportError> {
         let unreachable = || TransportError::Unreachable(peer.node_id.clone());
         let me = *self.me.get().ok_or_else(unreachable)?;
@@ -59,7 +69,7 @@ impl Wire {
 #[async_trait]
 impl Transport for Wire {
     async fn call(&self, peer: &Peer, rpc: Rpc, body: Bytes) -> Result<Bytes, TransportError> {
-        let answer = self.reach(peer)?.receive(rpc, &body).await;
+        let answer = self.reach(peer)?.receive(&self.sender(), rpc, &body).await;
         let back = self.hub.cut.lock().unwrap().contains(&(peer.raft_id, *self.me.get().unwrap()));
         if back {
             return Err(TransportError::Failed("no answer came back".into()));
@@ -77,7 +87,7 @@ impl Transport for Wire {
         self.hub.snapshots.fetch_add(1, Ordering::SeqCst);
         let breaks = self.hub.breaking.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         let limit = if breaks.is_ok() { 2000 } else { u64::MAX };
-        let answer = node.receive_snapshot(&head, body.take(limit)).await;
+        let answer = node.receive_snapshot(&self.sender(), &head, body.take(limit)).await;
         answer.map_err(|error| TransportError::Failed(error.to_string()))
     }
 }
@@ -144,7 +154,7 @@ impl Cluster {
     async fn add(&mut self, name: &str) {
         let leader = self.leader().await;
         let store = self.open(name).await;
-        store.adopt(&leader.cluster_id()).await.unwrap();
+        store.adopt(&leader.cluster_id(), &leader.introduction()).await.unwrap();
         leader.admit(&member(&store)).await.unwrap();
         // What the leader tells of its members may be a moment older than what it has done.
         until("its vote", async || leader.promote(name).await.unwrap().then_some(())).await;
@@ -357,7 +367,7 @@ async fn who_comes_late_gets_a_snapshot_also_when_it_breaks_off() {
     cluster.hub.breaking.store(2, Ordering::SeqCst);
     let told = Arc::new(Told::default());
     let late = cluster.open("late").await;
-    late.adopt(&leader.cluster_id()).await.unwrap();
+    late.adopt(&leader.cluster_id(), &leader.introduction()).await.unwrap();
     late.observe(told.clone());
     leader.admit(&member(&late)).await.unwrap();
     cluster.nodes.push(late.clone());
@@ -404,10 +414,10 @@ async fn who_lost_its_data_comes_back_under_its_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_takes_no_other_clusters_identity() {
     let cluster = Cluster::of(1).await;
-    assert!(cluster.nodes[0].adopt("other").await.is_err());
+    assert!(cluster.nodes[0].adopt("other", &Introduction::default()).await.is_err());
     let fresh = cluster.open("fresh").await;
-    fresh.adopt("first").await.unwrap();
-    fresh.adopt("second").await.unwrap();
+    fresh.adopt("first", &Introduction::default()).await.unwrap();
+    fresh.adopt("second", &Introduction::default()).await.unwrap();
     fresh.close().await;
     let again = cluster.open("fresh").await;
     assert_eq!(&*again.cluster_id(), "second");

@@ -5,6 +5,9 @@
 //! LOCK          held for as long as a process uses the directory
 //! state.redb    the table as of the last checkpoint
 //! log/          the write-ahead log, the vote, the last committed position
+//! introduction  whom a node that was admitted believes until it has a membership of its own (JSON)
+//! vote-forgotten  there where the vote was damaged and no leader was heard since
+//! removed       there where the node was told that it was taken out of its cluster
 //! ```
 
 use std::fs::{self, File};
@@ -16,8 +19,10 @@ use serde::{Deserialize, Serialize};
 use strongroom_stdx::Entropy;
 
 use crate::files::{make_private, open_private, replace_file, sync_directory};
+use crate::offline::Position;
 use crate::options::{OpenError, Options};
 
+const INTRODUCTION: &str = "introduction";
 const MAGIC: &str = "strongroom-raft";
 /// The newest format of a data directory that this program reads, and the one it writes.
 const VERSION: u32 = 1;
@@ -31,6 +36,16 @@ pub(crate) struct Identity {
     pub(crate) node_id: String,
     /// The node's number in the consensus protocol: drawn once, never used again by another node.
     pub(crate) raft_id: u64,
+}
+
+/// What a node is told of the members when it is admitted: by this it knows whom to believe until it has heard of them
+/// from their leader.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Introduction {
+    /// The log entry of the membership.
+    pub seen: Position,
+    /// The members' numbers.
+    pub members: Vec<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,11 +116,27 @@ impl Directory {
     }
 
     /// Makes the directory, which holds no data yet, one of another cluster.
-    pub(crate) fn adopt(&mut self, cluster_id: &str) -> Result<(), OpenError> {
+    pub(crate) fn adopt(&mut self, cluster_id: &str, told: &Introduction) -> Result<(), OpenError> {
+        let path = self.path.join(INTRODUCTION);
+        let text = serde_json::to_vec(told).map_err(|error| OpenError::Start(error.to_string()))?;
+        replace_file(&path, &text).map_err(OpenError::io(&path))?;
         let identity = Identity { cluster_id: cluster_id.to_owned(), ..self.identity.clone() };
         keep_identity(&self.path.join("FORMAT"), &identity)?;
         self.identity = identity;
         Ok(())
+    }
+}
+
+/// What was told of the members when this node was admitted; `None` for one that never was.
+pub(crate) fn read_introduction(directory: &Path) -> Result<Option<Introduction>, OpenError> {
+    let path = directory.join(INTRODUCTION);
+    match fs::read(&path) {
+        Ok(text) => {
+            let told = serde_json::from_slice(&text);
+            told.map(Some).map_err(|error| OpenError::corrupt(&path, 0, error.to_string()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(OpenError::io(&path)(error)),
     }
 }
 

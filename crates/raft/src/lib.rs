@@ -35,21 +35,24 @@ mod reclaim;
 mod recover;
 mod removed;
 mod role;
+mod sender;
 mod snapshots;
 mod space;
 mod spool;
 mod standing;
 mod state;
 mod store;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod types;
 mod watched;
 
+pub use directory::Introduction;
 pub use members::{Member, MemberStatus};
 pub use offline::{Kept, Offline, Position, Survey, SurveyedMember};
 pub use options::{OpenError, Options};
-pub use peers::{Isolated, Peer, Rpc, Transport, TransportError};
+pub use peers::{Isolated, Peer, Rpc, Sender, Transport, TransportError};
 pub use snapshots::{Checked, Saved, SavedFacts, check_saved};
 pub use spool::Spool;
 pub use store::{RaftStore, Status};

@@ -9,6 +9,7 @@ use openraft::{ChangeMembers, Instant as _};
 use strongroom_storage::{CommitError, Index, StoreError};
 
 use crate::RaftStore;
+use crate::offline::Position;
 use crate::proposer::refused;
 use crate::types::Node;
 
@@ -61,7 +62,8 @@ fn described(member: &Member) -> ChangeMembers<u64, Node> {
     ChangeMembers::SetNodes(BTreeMap::from([(member.raft_id, Node::from(member))]))
 }
 
-type Changed = Result<(), CommitError>;
+/// Where the entry of the new membership is.
+type Changed = Result<Position, CommitError>;
 
 /// How long a change waits for another that is under way, and between two looks.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -73,7 +75,7 @@ impl RaftStore {
         let changing = async {
             loop {
                 match self.inner.raft.change_membership(wanted.clone(), retain).await {
-                    Ok(_) => return Ok(()),
+                    Ok(changed) => return Ok(Some(changed.log_id).into()),
                     Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(
                         ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_),
                     ))) => tokio::time::sleep(LOOK).await,
@@ -140,7 +142,8 @@ impl RaftStore {
     }
 
     /// Takes a node into the cluster, without a vote at first. A member of the same name that is another node (its
-    /// data was lost) gives way to it; of the same node, the addresses are renewed.
+    /// data was lost) gives way to it; of the same node, the addresses are renewed. Answers the entry of the membership
+    /// that it belongs to.
     ///
     /// # Errors
     ///
@@ -180,7 +183,7 @@ impl RaftStore {
         } else {
             vote
         };
-        self.change(change, true).await.map(|()| true)
+        self.change(change, true).await.map(|_at| true)
     }
 
     /// Takes a member's vote until it is promoted; it goes on following. Of who is not a member: false.
@@ -193,7 +196,7 @@ impl RaftStore {
         let no_vote = ChangeMembers::RemoveVoters(BTreeSet::from([member.raft_id]));
         // In one change: a member without a vote that may have one would be given it.
         let change = ChangeMembers::Batch(vec![described(&Member { non_voter: true, ..member }), no_vote]);
-        self.change(change, true).await.map(|()| true)
+        self.change(change, true).await.map(|_at| true)
     }
 
     /// Removes a member. Of who is not one: nothing happens, as in Vault.
@@ -201,7 +204,7 @@ impl RaftStore {
     /// # Errors
     ///
     /// As for a write.
-    pub async fn remove(&self, node_id: &str) -> Changed {
+    pub async fn remove(&self, node_id: &str) -> Result<(), CommitError> {
         let Some(number) = self.number_of(node_id) else { return Ok(()) };
         self.remove_number(number).await
     }
@@ -211,7 +214,7 @@ impl RaftStore {
     /// # Errors
     ///
     /// As for a write.
-    pub async fn remove_number(&self, raft_id: u64) -> Changed {
+    pub async fn remove_number(&self, raft_id: u64) -> Result<(), CommitError> {
         let only = BTreeSet::from([raft_id]);
         let members = self.members();
         let Some(status) = members.iter().find(|status| status.member.raft_id == raft_id) else {
@@ -221,8 +224,8 @@ impl RaftStore {
         if votes {
             let change = ChangeMembers::RemoveVoters(only.clone());
             // Not retained: it leaves with its vote.
-            return self.change(change, false).await;
+            return self.change(change, false).await.map(|_at| ());
         }
-        self.change(ChangeMembers::RemoveNodes(only), false).await
+        self.change(ChangeMembers::RemoveNodes(only), false).await.map(|_at| ())
     }
 }

@@ -1,12 +1,13 @@
 //! What the consensus core says to other nodes, put into messages for a [`Transport`].
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::unfold;
 use futures::{Stream, StreamExt};
+use openraft::async_runtime::WatchReceiver;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, stream_append_sequential};
@@ -14,13 +15,15 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use openraft::type_config::alias::WatchReceiverOf;
+use openraft::{AnyError, OptionalSend, RaftMetrics, RaftNetworkFactory, RaftNetworkV2};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::company::Coming;
 use crate::peers::{Peer, Rpc, Transport, TransportError};
 use crate::state::SnapshotStream;
+use crate::terms::{Terms, Votes};
 use crate::types::{LeaderId, Node, Types, Vote};
 
 /// How long a message waits for company that only says what is committed by now. With more writes to come, the next
@@ -34,12 +37,17 @@ const WHILE_COMING: u32 = 4;
 pub(crate) struct Peers {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) coming: Arc<Coming>,
+    pub(crate) terms: Arc<Terms>,
+    /// Where the members are by now; set once the consensus core runs.
+    pub(crate) members: Arc<OnceLock<WatchReceiverOf<Types, RaftMetrics<Types>>>>,
 }
 
 /// The way to one peer.
 pub(crate) struct Link {
     transport: Arc<dyn Transport>,
     coming: Arc<Coming>,
+    terms: Arc<Terms>,
+    members: Arc<OnceLock<WatchReceiverOf<Types, RaftMetrics<Types>>>>,
     peer: Peer,
 }
 
@@ -52,7 +60,13 @@ impl RaftNetworkFactory<Types> for Peers {
             node_id: node.name.clone(),
             cluster_address: node.cluster_address.clone(),
         };
-        Link { transport: self.transport.clone(), coming: self.coming.clone(), peer }
+        Link {
+            transport: self.transport.clone(),
+            coming: self.coming.clone(),
+            terms: self.terms.clone(),
+            members: self.members.clone(),
+            peer,
+        }
     }
 }
 
@@ -78,11 +92,24 @@ fn failed(error: &TransportError) -> RPCError<Types> {
 }
 
 impl Link {
-    async fn ask<Q, A>(&self, rpc: Rpc, question: &Q, option: &RPCOption) -> Result<A, RPCError<Types>>
+    /// The peer where it is by now: a member that has moved is not given another link.
+    fn follow(&mut self) {
+        let Some(metrics) = self.members.get() else { return };
+        let metrics = metrics.borrow_watched();
+        let known = metrics.membership_config.membership().get_node(&self.peer.raft_id);
+        if let Some(node) = known
+            && node.cluster_address != self.peer.cluster_address
+        {
+            self.peer.cluster_address.clone_from(&node.cluster_address);
+        }
+    }
+
+    async fn ask<Q, A>(&mut self, rpc: Rpc, question: &Q, option: &RPCOption) -> Result<A, RPCError<Types>>
     where
         Q: Serialize,
-        A: DeserializeOwned,
+        A: DeserializeOwned + Votes,
     {
+        self.follow();
         let body = encode(question).map_err(|error| broken(&error))?;
         let asked = self.transport.call(&self.peer, rpc, body);
         let answered = tokio::time::timeout(option.soft_ttl(), asked).await;
@@ -91,7 +118,16 @@ impl Link {
             RPCError::Unreachable(Unreachable::new(&AnyError::error(text)))
         };
         let body = answered.map_err(slow)?.map_err(|error| failed(&error))?;
-        decode(&body).map_err(|error| broken(&error))
+        self.understand(&body)
+    }
+
+    /// An answer, whose vote would be adopted.
+    fn understand<A: DeserializeOwned + Votes>(&self, body: &[u8]) -> Result<A, RPCError<Types>> {
+        let answer: A = decode(body).map_err(|error| broken(&error))?;
+        if let Some(term) = answer.term() {
+            self.terms.accept(term).map_err(|error| broken(&error))?;
+        }
+        Ok(answer)
     }
 }
 
@@ -172,13 +208,14 @@ impl RaftNetworkV2<Types> for Link {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let head = encode(&(vote, &snapshot.meta)).map_err(|error| broken(&error))?;
+        self.follow();
         let sent = self.transport.send_snapshot(&self.peer, head, Box::new(snapshot.snapshot));
         // It takes as long as it takes: a peer that stops reading is noticed by the transport.
         let body = tokio::select! {
             closed = cancel => return Err(StreamingError::Closed(closed)),
             sent = sent => sent.map_err(|error| failed(&error))?,
         };
-        Ok(decode(&body).map_err(|error| broken(&error))?)
+        Ok(self.understand(&body)?)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::options::{OpenError, Options};
 use crate::recover::{PEERS, Peer, Rewrite, membership, rewrite};
 use crate::state::State;
 use crate::store::{open_files, refuse_lost_tail};
+use crate::terms::{Terms, settle_vote};
 use crate::types::{LogId, Membership};
 
 /// A place in the log. Of two, the later one is of the later term, or of the same and has the higher index.
@@ -159,6 +160,8 @@ impl Offline {
             address: kept.address.clone(),
             non_voter: true,
         }));
+        let terms = Terms::of(&self.directory.path);
+        settle_vote(&self.log, &self.state, &terms).await?;
         let made = rewrite(me, &self.log, &self.state, &peers).await;
         made.map(|at| Some(at).into()).map_err(|error| match error {
             Rewrite::Unfit(reason) => OpenError::Options(reason),

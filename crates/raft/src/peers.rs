@@ -5,6 +5,8 @@ use std::io::Read;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::offline::Position;
+
 /// Another node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -14,6 +16,15 @@ pub struct Peer {
     pub node_id: String,
     /// Where it talks to its peers.
     pub cluster_address: String,
+}
+
+/// The node that a message comes from, as the certificate says that it showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Its number in the consensus protocol.
+    pub raft_id: u64,
+    /// The membership that whoever signed the certificate knew, and that the node belongs to.
+    pub seen: Position,
 }
 
 /// What one node may ask another.

@@ -3,17 +3,21 @@
 use std::io::{self, Read};
 
 use bytes::Bytes;
+use openraft::Instant as _;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
+use openraft::type_config::alias::InstantOf;
 use serde::Serialize;
 use strongroom_storage::StoreError;
 
 use crate::RaftStore;
 use crate::network::{decode, encode};
-use crate::peers::Rpc;
+use crate::peers::{Rpc, Sender};
+use crate::removed::AmIOut;
 use crate::spool::{INCOMING, Spool};
 use crate::state::{SnapshotStream, verify_snapshot};
 use crate::types::{LeaderId, Node, Types, Vote};
 
+type Instant = InstantOf<Types>;
 type SnapshotMeta = openraft::SnapshotMeta<LeaderId, u64, Node>;
 
 fn failed(error: &impl std::fmt::Display) -> StoreError {
@@ -25,32 +29,51 @@ fn answer(answer: &impl Serialize) -> Result<Bytes, StoreError> {
 }
 
 impl RaftStore {
-    /// Answers what another node asks. The caller has made sure that it is one.
+    /// Answers what another node asks. The caller has made sure that the sender is the one that asks.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Failed`] for what is no message, and where this node has stopped.
-    pub async fn receive(&self, rpc: Rpc, body: &[u8]) -> Result<Bytes, StoreError> {
+    /// [`StoreError::Failed`] for what is no message, or is not for the sender to say, and where this node has stopped.
+    pub async fn receive(&self, sender: &Sender, rpc: Rpc, body: &[u8]) -> Result<Bytes, StoreError> {
+        // Who was removed may ask whether it was.
+        if rpc != Rpc::Membership {
+            self.check_sender(sender)?;
+        }
         let raft = &self.inner.raft;
         let malformed = |error| failed(&format_args!("malformed {} message: {error}", rpc.name()));
         match rpc {
             Rpc::Append => {
                 let request: AppendEntriesRequest<Types> = decode(body).map_err(malformed)?;
+                let ends = [request.prev_log_id, request.leader_commit].into_iter().flatten();
+                let entries = request.entries.iter().map(|entry| entry.log_id).chain(ends);
+                self.check_vote(sender, &request.vote, true, entries)?;
+                let (asked, committed) = (Instant::now(), request.leader_commit);
+                // Before a leader has an entry of its own committed, it does not know all that is.
+                let committed = committed.filter(|at| at.leader_id == request.vote.leader_id);
                 let answered = raft.append_entries(request).await.map_err(|error| failed(&error))?;
                 if !matches!(answered, AppendEntriesResponse::HigherVote(_)) {
-                    self.inner.contact.hear();
+                    self.hear_leader();
+                    if let Some(committed) = committed {
+                        let applied = self.inner.state.applied();
+                        self.inner.contact.hear_committed(committed.index, asked, applied);
+                    }
                 }
                 answer(&answered)
             }
             Rpc::Vote | Rpc::PreVote if self.inner.contact.may_have_granted() => {
                 Err(StoreError::Failed("just restarted; it may have promised its vote".to_owned()))
             }
+            Rpc::Vote | Rpc::PreVote if self.inner.terms.has_forgotten_vote() => Err(StoreError::Failed(
+                "its vote was damaged; it votes again once it hears a leader".to_owned(),
+            )),
             Rpc::Vote => {
                 let request: VoteRequest<Types> = decode(body).map_err(malformed)?;
+                self.check_vote(sender, &request.vote, false, request.last_log_id)?;
                 answer(&raft.vote(request).await.map_err(|error| failed(&error))?)
             }
             Rpc::PreVote => {
                 let request: VoteRequest<Types> = decode(body).map_err(malformed)?;
+                self.check_vote(sender, &request.vote, false, request.last_log_id)?;
                 answer(&raft.pre_vote(request).await.map_err(|error| failed(&error))?)
             }
             Rpc::Transfer if !self.is_ready() => {
@@ -58,11 +81,27 @@ impl RaftStore {
             }
             Rpc::Transfer => {
                 let request: TransferLeaderRequest<Types> = decode(body).map_err(malformed)?;
+                self.check_vote(sender, request.from_leader(), true, request.last_log_id().copied())?;
                 answer(&raft.handle_transfer_leader(request).await.map_err(|error| failed(&error))?)
             }
             Rpc::Ready => answer(&self.is_ready()),
-            Rpc::Membership => answer(&self.is_out(decode(body).map_err(malformed)?)),
+            Rpc::Membership => {
+                let asked: AmIOut = decode(body).map_err(malformed)?;
+                answer(&self.is_out(sender, asked))
+            }
         }
+    }
+
+    fn check_sender(&self, sender: &Sender) -> Result<(), StoreError> {
+        if self.hears(sender) {
+            return Ok(());
+        }
+        Err(StoreError::Failed(format!("refused: node {:016x} is no member of the cluster", sender.raft_id)))
+    }
+
+    fn hear_leader(&self) {
+        self.inner.contact.hear();
+        self.inner.terms.hear_leader();
     }
 
     /// Takes a snapshot that another node sends. It is read to its end and checked before it replaces anything: a
@@ -70,13 +109,17 @@ impl RaftStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] for what is no whole snapshot of this cluster, and where this node has stopped.
+    /// [`StoreError`] for what is no whole snapshot of this cluster, or is not for the sender to send, and where this
+    /// node has stopped.
     pub async fn receive_snapshot(
         &self,
+        sender: &Sender,
         head: &[u8],
         mut body: impl Read + Send + 'static,
     ) -> Result<Bytes, StoreError> {
+        self.check_sender(sender)?;
         let (vote, meta): (Vote, SnapshotMeta) = decode(head).map_err(|error| failed(&error))?;
+        self.check_vote(sender, &vote, true, meta.last_log_id)?;
         let _one_at_a_time = self.receiving.lock().await;
         let path = self.inner.path.join(INCOMING);
         let (cluster_id, expected) = (self.cluster_id(), meta.last_log_id);
@@ -97,7 +140,7 @@ impl RaftStore {
         let snapshot = openraft::Snapshot { meta, snapshot: SnapshotStream::new(spooled.read()?) };
         let installed = self.inner.raft.install_full_snapshot(vote, snapshot).await;
         let installed = installed.map_err(|error| failed(&error))?;
-        self.inner.contact.hear();
+        self.hear_leader();
         answer(&installed)
     }
 }

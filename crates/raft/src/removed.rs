@@ -6,6 +6,9 @@
 //! does not belong to. Where it knows none, it was removed, or its log has not come as far as its admission; then only
 //! a leader is certain.
 
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -13,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use strongroom_storage::Index;
 use tokio::task::JoinSet;
 
+use crate::files::{remove_file, replace_file};
 use crate::network::{decode, encode};
-use crate::peers::{Peer, Rpc};
+use crate::peers::{Peer, Rpc, Sender};
 use crate::types::StoredMembership;
 use crate::{RaftStore, Role};
 
@@ -30,9 +34,48 @@ pub(crate) struct AmIOut {
     membership: Option<Index>,
 }
 
+/// The file in the data directory that says that this node was removed.
+const MARKER: &str = "removed";
+
+/// What this node was told.
+#[derive(Debug)]
+pub(crate) struct Removal {
+    marker: PathBuf,
+    removed: AtomicBool,
+}
+
+impl Removal {
+    /// Of a node with this data directory.
+    pub(crate) fn of(directory: &Path) -> Self {
+        let marker = directory.join(MARKER);
+        Self { removed: AtomicBool::new(marker.exists()), marker }
+    }
+}
+
 impl RaftStore {
-    /// Whether the asker is out, as far as is certain here.
-    pub(crate) fn is_out(&self, asked: AmIOut) -> bool {
+    /// Whether this node was told that it was taken out of its cluster, and has heard of no leader since.
+    pub fn was_removed(&self) -> bool {
+        self.inner.removal.removed.load(Ordering::Acquire)
+    }
+
+    /// Keeps whether this node was taken out, also for when it is started again.
+    ///
+    /// # Errors
+    ///
+    /// [`io::Error`] where that cannot be written; until the next start it is known all the same.
+    pub fn keep_removed(&self, removed: bool) -> io::Result<()> {
+        let removal = &self.inner.removal;
+        if removal.removed.swap(removed, Ordering::AcqRel) == removed {
+            return Ok(());
+        }
+        if removed { replace_file(&removal.marker, b"") } else { remove_file(&removal.marker) }
+    }
+
+    /// Whether the asker is out, as far as is certain here. It is told of itself only.
+    pub(crate) fn is_out(&self, sender: &Sender, asked: AmIOut) -> bool {
+        if asked.raft_id != sender.raft_id {
+            return false;
+        }
         let leads = self.role() == Role::Leads;
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();

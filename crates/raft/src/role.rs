@@ -4,15 +4,15 @@
 //! election timeout, none of them votes for another, so that what is read here is what was acknowledged last. The
 //! lease is counted from the time of sending, and cut by a tenth for clocks that do not run alike.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use openraft::async_runtime::WatchReceiver;
 use openraft::type_config::alias::{InstantOf, WatchReceiverOf};
 use openraft::{Instant as _, RaftMetrics};
-use strongroom_storage::{Active, Coordinator, Role, SteppedDown};
+use strongroom_storage::{Active, Coordinator, Index, Role, SteppedDown};
 
 use crate::RaftStore;
 use crate::members::Member;
@@ -20,12 +20,37 @@ use crate::types::Types;
 
 type Instant = InstantOf<Types>;
 
+/// Nobody was heard since the store was opened: it may have been closed for any time.
+const NEVER: u64 = u64::MAX;
+
+/// As of when this node's data is.
+#[derive(Default)]
+struct Currency {
+    /// Of the last moment at which this node is known to have had all that was committed.
+    as_of: Option<Instant>,
+    /// What was committed at a later moment, and is not all applied yet.
+    awaited: Option<(Index, Instant)>,
+}
+
+impl Currency {
+    fn settle(&mut self, applied: Index) {
+        if let Some((index, at)) = self.awaited
+            && applied >= index
+        {
+            self.as_of = self.as_of.max(Some(at));
+            self.awaited = None;
+        }
+    }
+}
+
 /// What the role follows from.
 pub(crate) struct Contact {
     metrics: WatchReceiverOf<Types, RaftMetrics<Types>>,
     opened: Instant,
-    /// Milliseconds after `opened` at which a leader was last heard, or this node last had a majority behind it.
+    /// Milliseconds after `opened` at which a leader was last heard, or this node last had a majority behind it;
+    /// [`NEVER`] before that.
     heard: AtomicU64,
+    currency: Mutex<Currency>,
     /// The term in which this node has offered its leadership to another.
     handed_over: AtomicU64,
     had_peers: AtomicBool,
@@ -37,7 +62,8 @@ impl Contact {
         Self {
             metrics,
             opened: Instant::now(),
-            heard: AtomicU64::new(0),
+            heard: AtomicU64::new(NEVER),
+            currency: Mutex::default(),
             handed_over: AtomicU64::new(0),
             had_peers: AtomicBool::new(false),
             lease,
@@ -52,9 +78,38 @@ impl Contact {
     fn hear_at(&self, at: Instant) {
         let at = at.saturating_duration_since(self.opened).as_millis();
         let at = u64::try_from(at).unwrap_or(u64::MAX);
-        if at > self.heard.load(Ordering::Relaxed) {
-            self.heard.fetch_max(at, Ordering::Relaxed);
+        let at = at.min(NEVER.saturating_sub(1));
+        let later = |heard| (heard == NEVER || at > heard).then_some(at);
+        // Where it is not later, it is left as it is.
+        let _ = self.heard.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+    }
+
+    fn currency(&self) -> MutexGuard<'_, Currency> {
+        self.currency.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A leader said at a moment that all up to an entry was committed.
+    pub(crate) fn hear_committed(&self, index: Index, at: Instant, applied: Index) {
+        let mut currency = self.currency();
+        currency.settle(applied);
+        if currency.awaited.is_none() {
+            currency.awaited = Some((index, at));
+            currency.settle(applied);
         }
+    }
+
+    /// How long ago this node last had all that was committed; `None` where that is not known to have been since it was
+    /// started.
+    fn data_age(&self, applied: Index) -> Option<Duration> {
+        let mut currency = self.currency();
+        currency.settle(applied);
+        currency.as_of.map(|at| at.elapsed())
+    }
+
+    /// This node leads, and so has all.
+    pub(crate) fn lead(&self) {
+        let mut currency = self.currency();
+        *currency = Currency { as_of: Some(Instant::now()), awaited: None };
     }
 
     /// From now on what is read here may be old: another may be elected without waiting for the lease to end.
@@ -76,9 +131,11 @@ impl Contact {
         self.metrics.borrow_watched().current_term
     }
 
-    fn silence(&self) -> Duration {
-        let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
-        self.opened.elapsed().saturating_sub(heard)
+    /// How long nobody was heard; `None` where nobody was since the store was opened.
+    fn silence(&self) -> Option<Duration> {
+        let heard = self.heard.load(Ordering::Relaxed);
+        let silence = self.opened.elapsed().saturating_sub(Duration::from_millis(heard));
+        (heard != NEVER).then_some(silence)
     }
 
     /// The role at this moment.
@@ -100,7 +157,9 @@ impl Contact {
             (metrics.state.is_leader(), applied_own && kept && votes, acked)
         };
         if !leads {
-            let silence = self.silence();
+            let Some(silence) = self.silence() else {
+                return Role::Unheard { since: self.opened.elapsed() };
+            };
             return match silence.checked_sub(self.lease) {
                 Some(since) if !since.is_zero() => Role::CutOff { since },
                 _ => Role::Follows,
@@ -113,7 +172,8 @@ impl Contact {
                 return Role::Leads;
             }
         }
-        Role::Unsure { since: self.silence().saturating_sub(self.lease) }
+        let silence = self.silence().unwrap_or_else(|| self.opened.elapsed());
+        Role::Unsure { since: silence.saturating_sub(self.lease) }
     }
 }
 
@@ -126,6 +186,12 @@ impl RaftStore {
     /// Where this node stands at this moment. Costs no message and no wait.
     pub fn role(&self) -> Role {
         self.inner.contact.role()
+    }
+
+    /// How old what is read here may be: how long ago this node last had all that its leader had committed. `None`
+    /// where it is not known to have had that since it was started: it may be of any age.
+    pub fn data_age(&self) -> Option<Duration> {
+        self.inner.contact.data_age(self.inner.state.applied())
     }
 }
 

@@ -33,7 +33,10 @@ impl RaftStore {
                 && voters.next().is_none()
         };
         let needed = || alone() || self.role().without_quorum().is_some_and(|since| since >= NOBODY_BETTER);
-        self.inner.raft.runtime_config().elect(eligible && (self.has_room() || needed()));
+        self.inner
+            .raft
+            .runtime_config()
+            .elect(eligible && !self.inner.terms.has_forgotten_vote() && (self.has_room() || needed()));
     }
 }
 
@@ -47,6 +50,9 @@ pub(crate) async fn watch(store: Weak<RaftStore>, clock: Clock) {
         if let Err(error) = store.check_running() {
             tracing::error!(%error, "the consensus core has stopped: this node takes no part any more");
             return;
+        }
+        if store.role() == Role::Leads {
+            store.inner.contact.lead();
         }
         store.settle_candidacy();
         let term = store.is_leader().then(|| store.status().term);

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
@@ -15,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::company::Coming;
-use crate::directory::{Directory, Identity};
+use crate::directory::{Directory, Identity, Introduction, read_introduction};
 use crate::files::sync_directory;
 use crate::log::Log;
 use crate::maintenance::Maintenance;
@@ -24,11 +25,13 @@ use crate::options::{OpenError, Options};
 use crate::peers::Transport;
 use crate::proposer::{Pending, Proposer, QUEUE};
 use crate::recover::recover;
+use crate::removed::Removal;
 use crate::role::Contact;
 use crate::space::{Space, probe_of};
 use crate::spool::remove_leftovers;
 use crate::standing;
 use crate::state::{Machine, State};
+use crate::terms::{Terms, learn_terms, settle_vote};
 use crate::types::{Node, Types};
 
 /// How long closing waits for what was proposed.
@@ -96,6 +99,10 @@ pub(crate) struct Inner {
     /// The way to other nodes.
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) contact: Contact,
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) removal: Removal,
+    /// What was said of the members when this node was admitted.
+    pub(crate) introduction: ArcSwapOption<Introduction>,
     pub(crate) raft: Raft<Types, Machine>,
     pub(crate) state: Arc<State>,
     pub(crate) log: Log,
@@ -117,25 +124,43 @@ impl RaftStore {
         });
         let (directory, log, state) = opened.await.map_err(|error| OpenError::Start(error.to_string()))??;
         let identity = directory.identity.clone();
+        let terms = Arc::new(Terms::of(&directory.path));
         let probe = options.probe.clone().unwrap_or_else(|| probe_of(&directory.path));
         let space = Space::new(probe, options.clock.clone(), options.reserve, options.segment_size)
             .map_err(OpenError::io(&directory.path))?;
         let checked = async {
             refuse_lost_tail(&directory, &log, &state).await?;
-            recover(&options, &identity, &log, &state).await
+            settle_vote(&log, &state, &terms).await?;
+            recover(&options, &identity, &log, &state).await?;
+            learn_terms(&log, &state, &terms).await?;
+            read_introduction(&directory.path)
         };
-        if let Err(error) = checked.await {
-            log.close();
-            state.close();
-            return Err(error);
-        }
+        let introduction = match checked.await {
+            Ok(introduction) => introduction,
+            Err(error) => {
+                log.close();
+                state.close();
+                return Err(error);
+            }
+        };
+        terms.know(introduction.as_ref().map_or(0, |told| told.seen.term));
         log.prepare_next();
-        let config = Arc::new(config(&options, &identity)?);
+        let mut config = config(&options, &identity)?;
+        config.enable_elect = !terms.has_forgotten_vote();
+        let config = Arc::new(config);
         let coming = Arc::<Coming>::default();
-        let peers = Peers { transport: options.transport.clone(), coming: coming.clone() };
+        let members = Arc::<OnceLock<_>>::default();
+        let peers = Peers {
+            transport: options.transport.clone(),
+            coming: coming.clone(),
+            terms: terms.clone(),
+            members: members.clone(),
+        };
         let raft = Raft::new(identity.raft_id, config, peers, log.clone(), Machine(state.clone()))
             .await
             .map_err(|error| OpenError::Start(error.to_string()))?;
+        // The first messages go where members were when the link was made.
+        let _ = members.set(raft.metrics());
         let space = Arc::new(space);
         let (proposals, queue) = mpsc::channel(QUEUE);
         let proposer = Proposer::new(raft.clone(), log.clone(), space.clone(), queue, coming, &options);
@@ -156,6 +181,9 @@ impl RaftStore {
                 leader_wait: options.leader_wait,
                 transport: options.transport.clone(),
                 contact: Contact::new(raft.metrics(), election_timeout(&options).1),
+                terms,
+                removal: Removal::of(&options.path),
+                introduction: ArcSwapOption::from_pointee(introduction),
                 raft,
                 state,
                 log,
@@ -201,19 +229,22 @@ impl RaftStore {
         self.settle_candidacy();
     }
 
-    /// Makes this node, which belongs to no cluster yet, wait for being admitted to the one of this identity.
+    /// Makes this node, which belongs to no cluster yet, wait for being admitted to the one of this identity, whose
+    /// members are those told.
     ///
     /// # Errors
     ///
     /// [`OpenError::Start`] for a node that belongs to a cluster; [`OpenError::Io`] where it cannot be kept.
-    pub async fn adopt(&self, cluster_id: &str) -> Result<(), OpenError> {
+    pub async fn adopt(&self, cluster_id: &str, told: &Introduction) -> Result<(), OpenError> {
         let failed = |error: &dyn std::fmt::Display| OpenError::Start(error.to_string());
         if self.inner.raft.is_initialized().await.map_err(|error| failed(&error))? {
             return Err(failed(&"the node belongs to a cluster already"));
         }
         let mut directory = self.inner.directory.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = directory.as_mut().ok_or_else(|| failed(&StoreError::Closed))?;
-        directory.adopt(cluster_id)?;
+        directory.adopt(cluster_id, told)?;
+        self.inner.terms.know(told.seen.term);
+        self.inner.introduction.store(Some(Arc::new(told.clone())));
         self.inner.state.set_cluster_id(cluster_id);
         Ok(())
     }
@@ -413,6 +444,7 @@ impl Inner {
             .await
             .map_err(|error| failed(&error))?;
         if alone {
+            self.terms.hear_leader();
             // No need to wait for others to speak up first.
             self.raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
             let wait = self.raft.wait(Some(self.leader_wait));

@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use serde_json::Value;
 use strongroom_client::{Client, Config as ClientConfig, Request};
-use strongroom_cluster::{Identity, Network, Port};
+use strongroom_cluster::{Identity, Network, Port, Registrar};
 use strongroom_config::{Address, Config, Join, JoinTls, Listener, Pem, Raft, Storage};
 use strongroom_core::{
-    ClusterNode, Coordination, Core, Discovery, Introducer, LeaderAddress, ObjectStore, Whom,
+    ClusterNode, Coordination, Core, Discovery, Introducer, LeaderAddress, Members, ObjectStore, Whom,
 };
 use strongroom_http::{Edge, EdgeSettings};
 use strongroom_raft::RaftStore;
@@ -102,7 +102,11 @@ impl ClusterPort {
     ) -> Result<Self> {
         let edge = Edge::new(core.clone(), EdgeSettings::default(), Arc::default());
         let version = core.settings().version.parse().context("the version is no header field")?;
-        let port = Arc::new(Port { store, network, forwarded: Arc::new(edge), version });
+        let registrar: Option<Arc<dyn Registrar>> = match &store {
+            Some(_) => Some(Arc::new(Members::new(core))),
+            None => None,
+        };
+        let port = Arc::new(Port { store, network, forwarded: Arc::new(edge), registrar, version });
         let mut tasks = JoinSet::new();
         for listener in &config.listeners {
             let Listener::Tcp(tcp) = listener else { continue };

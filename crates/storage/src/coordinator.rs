@@ -18,6 +18,11 @@ pub enum Role {
         /// How long that has been so.
         since: Duration,
     },
+    /// It has heard nobody since it was started: what it has may be of any age.
+    Unheard {
+        /// How long ago it was started.
+        since: Duration,
+    },
     /// It follows nobody, or one that has not been heard for longer than an election takes.
     CutOff {
         /// How long that has been so.
@@ -30,7 +35,7 @@ impl Role {
     pub const fn without_quorum(self) -> Option<Duration> {
         match self {
             Self::Leads | Self::Follows => None,
-            Self::Unsure { since } | Self::CutOff { since } => Some(since),
+            Self::Unsure { since } | Self::Unheard { since } | Self::CutOff { since } => Some(since),
         }
     }
 }

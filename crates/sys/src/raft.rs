@@ -273,6 +273,12 @@ struct AnswerAccepted {
     ca_cert: String,
     /// The node's certificate and what links it to the authority before, PEM.
     certificate: String,
+    /// The numbers of the members in the consensus protocol.
+    members: Vec<String>,
+    /// The term of the log entry that the members are of.
+    term: u64,
+    /// The number of that entry.
+    index: u64,
     /// A MAC over these and the challenge, base64.
     mac: String,
 }
@@ -300,6 +306,9 @@ async fn answer(
         cluster_id: admission.cluster_id,
         ca_cert: admission.authority,
         certificate: admission.certificate,
+        members: admission.introduction.members.iter().map(u64::to_string).collect(),
+        term: admission.introduction.seen.term,
+        index: admission.introduction.seen.index,
         mac: STANDARD.encode(admission.mac),
     }))
 }
@@ -318,10 +327,11 @@ mod tests {
         let certificate = || fs::read_to_string(&kept).unwrap();
         let (authority, first) = (fs::read_to_string(kept.with_file_name("ca.crt")).unwrap(), certificate());
         let days = |days: u64| server.clock.advance(Duration::from_secs(days * 24 * 3600));
-        days(14);
+        let hours = |hours: u64| server.clock.advance(Duration::from_secs(hours * 3600));
+        hours(7);
         server.core.renew_certificate().await.unwrap();
         assert_eq!(certificate(), first);
-        days(1);
+        hours(1);
         server.core.renew_certificate().await.unwrap();
         let second = certificate();
         assert_ne!(second, first);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use strongroom_cluster::{Network, Passing};
 use strongroom_engine_api::{EngineError, Moment};
 use strongroom_raft::Peer;
-use strongroom_storage::{Active, Coordinator, SteppedDown};
+use strongroom_storage::{Active, Coordinator, Role, SteppedDown};
 
 use super::freshness::ELECTION;
 use crate::Core;
@@ -65,10 +65,13 @@ impl Core {
         !self.is_active() && !self.barrier.is_sealed()
     }
 
-    /// For how long this node has been without a leader or a majority: where that is longer than an election takes.
+    /// For how long this node has been without a leader or a majority: where that is longer than an election takes, or
+    /// has been so since it was started.
     pub fn without_quorum(&self) -> Option<Duration> {
-        let role = self.coordination()?.coordinator.role();
-        role.without_quorum().filter(|since| *since >= ELECTION)
+        match self.coordination()?.coordinator.role() {
+            Role::Unheard { since } => Some(since),
+            role => role.without_quorum().filter(|since| *since >= ELECTION),
+        }
     }
 
     /// The way to the active node; `None` while there is none, or it is this one.

@@ -72,12 +72,21 @@ impl Core {
     pub(crate) fn freshness(&self) -> Freshness {
         let Some(node) = self.cluster() else { return Freshness::Fresh };
         let (role, stale_for) = (node.store.role(), node.conduct.stale_reads_for);
+        if role == Role::Leads {
+            return Freshness::Fresh;
+        }
+        // What was revoked while it was off, or before its leader's data has arrived, it does not know.
+        let Some(age) = node.store.data_age() else { return Freshness::Unknown };
         match role {
-            Role::Leads | Role::Follows => Freshness::Fresh,
-            Role::CutOff { since } if since < ELECTION => Freshness::Fresh,
+            Role::Follows if age < ELECTION => Freshness::Fresh,
+            Role::CutOff { since } if since < ELECTION && age < ELECTION.saturating_mul(2) => {
+                Freshness::Fresh
+            }
             Role::Unsure { since } if since < ELECTION => Freshness::Unknown,
-            Role::CutOff { since } | Role::Unsure { since } if since < stale_for => Freshness::Stale(since),
-            Role::CutOff { .. } | Role::Unsure { .. } => Freshness::Unknown,
+            Role::CutOff { since } | Role::Unsure { since } if since >= ELECTION && age < stale_for => {
+                Freshness::Stale(age)
+            }
+            _ => Freshness::Unknown,
         }
     }
 

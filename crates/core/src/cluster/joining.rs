@@ -22,7 +22,7 @@ use serde_json::json;
 use strongroom_barrier::{BOOTSTRAP_RECORD, BarrierError, Keyring, unwrap_key, wrap_key};
 use strongroom_cluster::PublicKey;
 use strongroom_engine_api::{EngineError, Moment, bad_request};
-use strongroom_raft::Member;
+use strongroom_raft::{Introduction, Member, Position, Sender};
 use strongroom_seal::{RootKey, RootKeySource};
 use strongroom_storage::CommitError;
 
@@ -91,6 +91,8 @@ pub struct Admission {
     pub authority: String,
     /// The node's certificate and what links it to the authority before, PEM.
     pub certificate: String,
+    /// Whom it is to believe until it hears of the members from their leader.
+    pub introduction: Introduction,
     /// Proof that it comes from a node that knows the root key.
     pub mac: Vec<u8>,
 }
@@ -127,12 +129,17 @@ impl Answered {
 
 impl Admission {
     fn said(&self, nonce: &[u8]) -> Vec<u8> {
+        let Introduction { seen, members } = &self.introduction;
+        let members: Vec<u8> = members.iter().flat_map(|raft_id| raft_id.to_be_bytes()).collect();
         joined(&[
             b"admission",
             nonce,
             self.cluster_id.as_bytes(),
             self.authority.as_bytes(),
             self.certificate.as_bytes(),
+            &seen.term.to_be_bytes(),
+            &seen.index.to_be_bytes(),
+            &members,
         ])
     }
 }
@@ -185,10 +192,6 @@ impl Core {
         let cluster_id = node.store.cluster_id().to_string();
         let not_active = || BarrierError::Commit(CommitError::NotLeader { leader: None });
         let authority = self.authority(&cluster_id).await?.ok_or_else(not_active)?;
-        let public = PublicKey(answered.public_key.clone());
-        let certificate = authority
-            .sign(&public, &cluster_id, answered.raft_id, now.as_secs())
-            .map_err(|error| unsigned(&error))?;
         let member = Member {
             raft_id: answered.raft_id,
             node_id: answered.server_id.clone(),
@@ -196,10 +199,17 @@ impl Core {
             cluster_address: answered.cluster_addr.clone(),
             non_voter: answered.non_voter,
         };
-        node.store.admit(&member).await.map_err(BarrierError::from)?;
+        let seen = node.store.admit(&member).await.map_err(BarrierError::from)?;
         tracing::info!(node = member.node_id, address = member.cluster_address, "a node was admitted");
+        // Signed under the membership that it belongs to from now on.
+        let (public, sender) =
+            (PublicKey(answered.public_key.clone()), Sender { raft_id: member.raft_id, seen });
+        let certificate =
+            authority.sign(&public, &cluster_id, &sender, now.as_secs()).map_err(|error| unsigned(&error))?;
         let authority = authority.trusted();
-        let mut admission = Admission { cluster_id, authority, certificate, mac: Vec::new() };
+        let members = node.store.introduction().members;
+        let introduction = Introduction { seen, members };
+        let mut admission = Admission { cluster_id, authority, certificate, introduction, mac: Vec::new() };
         admission.mac = hmac::sign(&key, &admission.said(&posed.nonce)).as_ref().to_vec();
         Ok(admission)
     }
@@ -224,6 +234,9 @@ struct Admitted {
     cluster_id: String,
     ca_cert: String,
     certificate: String,
+    members: Vec<String>,
+    term: u64,
+    index: u64,
     mac: String,
 }
 
@@ -322,7 +335,8 @@ impl Core {
         };
         let admission =
             self.ask_admission(node, &leader, non_voter, root_key).await.map_err(|error| failed(&error))?;
-        node.store.adopt(&admission.cluster_id).await.map_err(|error| failed(&error))?;
+        let adopted = node.store.adopt(&admission.cluster_id, &admission.introduction).await;
+        adopted.map_err(|error| failed(&error))?;
         node.take_certificates(&admission.certificate, &admission.authority)
             .map_err(|error| failed(&error))?;
         let clock = &self.environment.clock;
@@ -380,10 +394,16 @@ impl Core {
         });
         let told = node.introducer.write(leader, "sys/storage/raft/bootstrap/answer", body).await?;
         let told: Admitted = serde_json::from_value(told).map_err(|error| error.to_string())?;
+        let members = told.members.iter().map(|number| number.parse()).collect::<Result<_, _>>();
+        let members: Result<Vec<u64>, std::num::ParseIntError> = members;
         let admission = Admission {
             cluster_id: told.cluster_id,
             authority: told.ca_cert,
             certificate: told.certificate,
+            introduction: Introduction {
+                seen: Position { term: told.term, index: told.index },
+                members: members.map_err(|error| error.to_string())?,
+            },
             mac: decoded(&told.mac)?,
         };
         let genuine = hmac::verify(&key, &admission.said(&nonce), &admission.mac);

@@ -3,6 +3,7 @@
 use strongroom_barrier::Stored;
 use strongroom_cluster::{Authority, AuthorityError, IdentityError, RENEW_AFTER};
 use strongroom_engine_api::EngineError;
+use strongroom_raft::Sender;
 
 use super::ClusterNode;
 use crate::Core;
@@ -104,8 +105,9 @@ impl Core {
         let (cluster, number) = (node.store.cluster_id(), node.store.raft_id());
         let key = node.identity.public_key().map_err(|error| unidentified(&error))?;
         let now = self.environment.clock.now();
+        let sender = Sender { raft_id: number, seen: node.store.introduction().seen };
         let certificate =
-            authority.sign(&key, &cluster, number, now.as_secs()).map_err(|error| unsigned(&error))?;
+            authority.sign(&key, &cluster, &sender, now.as_secs()).map_err(|error| unsigned(&error))?;
         node.take_certificates(&certificate, &authority.trusted())?;
         node.state().certified = Some(now);
         tracing::debug!("this node's certificate for the cluster port was made anew");

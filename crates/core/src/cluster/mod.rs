@@ -6,6 +6,7 @@ mod freshness;
 mod joining;
 mod membership;
 mod removal;
+mod renewal;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,7 @@ pub use coordination::Coordination;
 pub(crate) use freshness::{Freshness, NewestIndex};
 pub use joining::{Admission, Answered, Challenge};
 pub(crate) use membership::KeptAuthority;
+pub use renewal::Members;
 
 /// Where the API of a node is that is to be joined, and how it is trusted.
 #[derive(Clone, Default)]
@@ -177,8 +179,10 @@ struct State {
     certified: Option<Moment>,
     /// Whether it has been said that there is no quorum.
     quorum_lost: bool,
-    /// The others have said that this node was taken out.
-    removed: bool,
+    /// When this node last told others where it is.
+    announced: Option<Moment>,
+    /// Why nobody took that, as it was last said.
+    unannounced: Option<String>,
     /// What this node has seen of the others while it leads.
     watch: autopilot::Watch,
 }
@@ -228,7 +232,7 @@ impl Core {
     /// Says that the quorum is lost or back, and seals a node that has been without one for as long as configured.
     pub(crate) async fn watch_quorum(&self) {
         let Some(node) = self.cluster() else { return };
-        let lost = self.without_quorum();
+        let lost = self.without_quorum().filter(|since| *since >= freshness::ELECTION);
         let told = std::mem::replace(&mut node.state().quorum_lost, lost.is_some());
         match lost {
             Some(since) if node.conduct.seal_after.is_some_and(|limit| since >= limit) => {

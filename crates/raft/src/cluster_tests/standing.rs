@@ -83,7 +83,7 @@ async fn who_was_removed_is_told_so_and_nobody_else() {
 
     // One of those who are asked has not heard of the admission.
     cluster.isolate(&behind);
-    fresh.adopt(&leader.cluster_id()).await.unwrap();
+    fresh.adopt(&leader.cluster_id(), &leader.introduction()).await.unwrap();
     leader.admit(&super::member(&fresh)).await.unwrap();
     until("word of it", async || (!fresh.members().is_empty()).then_some(())).await;
     assert!(behind.members().iter().all(|status| status.member.node_id != "fresh"));

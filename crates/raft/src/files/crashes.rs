@@ -355,7 +355,7 @@ fn an_identity_is_there_as_a_whole_or_not_at_all() {
     let options = options(root.path());
     let mut directory = Directory::open(&options).unwrap();
     let (made, first) = (trace.len(), directory.identity.clone());
-    directory.adopt("another").unwrap();
+    directory.adopt("another", &crate::Introduction::default()).unwrap();
     let (adopted, second) = (trace.len(), directory.identity.clone());
     for (count, disk) in trace.disks().iter().enumerate() {
         for nth in 0..20 {

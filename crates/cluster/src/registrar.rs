@@ -1,0 +1,39 @@
+//! What a member asks of the active node: to be known by its present addresses, and a certificate for another day.
+//!
+//! A sealed node cannot reach the authority's key, and a node whose address has changed is not reached by its leader; so
+//! both turn to the active node, with the certificate that they have. It signs for the key of that certificate, and for
+//! no other. Who is no member is refused, and so has no certificate a day after it was removed. Where no node is active
+//! and unsealed, nothing is signed; nodes whose certificates have ended meanwhile sign their own when they are unsealed.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use strongroom_raft::Sender;
+
+use crate::identity::PublicKey;
+
+/// Where a member is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// Where it serves clients.
+    pub api_address: String,
+    /// Where it talks to its peers.
+    pub cluster_address: String,
+}
+
+/// What a member is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    /// Its certificate and what links it to the authority before, PEM.
+    pub certificate: String,
+}
+
+/// Answers members, on the active node.
+#[async_trait]
+pub trait Registrar: Send + Sync + 'static {
+    /// Takes note of where a member is, and signs a certificate for its key.
+    ///
+    /// # Errors
+    ///
+    /// Why not, for an operator to read.
+    async fn renew(&self, sender: Sender, key: PublicKey, told: Announcement) -> Result<Renewal, String>;
+}
