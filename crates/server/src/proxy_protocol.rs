@@ -214,6 +214,7 @@ mod tests {
                 Poll::Ready(Ok(()))
             }
         }
+        #[allow(clippy::unnecessary_to_owned, reason = "the reader outlives the bytes it is made of")]
         ByteByByte(bytes.to_vec().into_iter())
     }
 
@@ -280,7 +281,8 @@ mod tests {
         }
         let mut seed = 1u64;
         for _ in 0..20_000 {
-            let mut junk = if seed % 2 == 0 { v2::PROTOCOL_PREFIX.to_vec() } else { b"PROXY TCP6 ".to_vec() };
+            let mut junk =
+                if seed.is_multiple_of(2) { v2::PROTOCOL_PREFIX.to_vec() } else { b"PROXY TCP6 ".to_vec() };
             for _ in 0..(seed % 64) {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 junk.push(seed.to_be_bytes()[0]);

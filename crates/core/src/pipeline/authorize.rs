@@ -24,6 +24,9 @@ pub(crate) const fn policy_operation(operation: Operation) -> PolicyOperation {
     }
 }
 
+/// A refusal, and the caller it is for: boxed, since it is rare and large.
+pub(super) type RefusedCaller = Box<(Refused, Option<Authenticated>)>;
+
 impl Core {
     /// Decides. A refusal comes with the caller, whose token may have a use to count.
     pub(super) async fn authorize<'a>(
@@ -32,15 +35,15 @@ impl Core {
         txn: &Txn,
         resolved: &'a Resolved,
         caller: Option<Authenticated>,
-    ) -> Result<Decided<'a>, (Refused, Option<Authenticated>)> {
+    ) -> Result<Decided<'a>, RefusedCaller> {
         let operation = match self.operation(inbound, txn, resolved, caller.as_ref()).await {
             Ok(operation) => operation,
             Err(refused) => {
                 // Whether a path exists is told only to those who may ask.
                 let nominal = inbound.asked.nominal();
                 return match check_policies(inbound, resolved, nominal, caller) {
-                    Ok(caller) => Err((refused, caller)),
-                    Err((denied, caller)) => Err((denied, caller)),
+                    Ok(caller) => Err(Box::new((refused, caller))),
+                    Err(denied) => Err(denied),
                 };
             }
         };
@@ -95,22 +98,23 @@ fn check_policies(
     resolved: &Resolved,
     operation: Operation,
     caller: Option<Authenticated>,
-) -> Result<Option<Authenticated>, (Refused, Option<Authenticated>)> {
+) -> Result<Option<Authenticated>, RefusedCaller> {
     let access = resolved.access();
     if access == Access::Open {
         return Ok(caller.map(|caller| Authenticated { counted: false, ..caller }));
     }
     let Some(mut caller) = caller else {
-        return Err((Refused::Unauthenticated("missing client token".to_owned()), None));
+        return Err(Box::new((Refused::Unauthenticated("missing client token".to_owned()), None)));
     };
     let acl = caller.acl.clone();
     let path = resolved.policy_path(inbound);
     let decision = acl.authorize(&path, policy_operation(operation), &inbound.input, inbound.wrap_ttl);
     if let Some(denial) = &decision.denial {
-        return Err((Refused::Denied(denial.to_string()), Some(caller)));
+        return Err(Box::new((Refused::Denied(denial.to_string()), Some(caller))));
     }
     if access == Access::Sudo && !decision.sudo {
-        return Err((Refused::Denied("the path needs the \"sudo\" capability".to_owned()), Some(caller)));
+        let text = "the path needs the \"sudo\" capability".to_owned();
+        return Err(Box::new((Refused::Denied(text), Some(caller))));
     }
     caller.sudo = decision.sudo;
     if let Some(rule) = decision.rule {

@@ -30,7 +30,6 @@ pub use refused::Refused;
 
 use crate::Core;
 use audit::Audited;
-use authenticate::Authenticated;
 use help::help_of;
 use resolve::Resolved;
 
@@ -131,6 +130,10 @@ impl Core {
         place: Place,
     ) -> Result<Answer, Refused> {
         let authenticated = self.authenticate(inbound, txn).await;
+        let is_limited = matches!(&authenticated, Ok(Some(caller)) if caller.is_limited());
+        if place == Place::Request && (is_limited || inbound.wraps()) {
+            return Err(Refused::NeedsTask);
+        }
         let resolved = self.resolve(inbound).await;
         let (resolved, caller) = match (resolved, authenticated) {
             (Ok(resolved), Ok(caller)) => (resolved, caller),
@@ -148,15 +151,13 @@ impl Core {
                 return Box::pin(self.audit_refusal(inbound, None, caller, refused, audited)).await;
             }
         };
-        if place == Place::Request
-            && (inbound.wraps() || caller.as_ref().is_some_and(Authenticated::is_limited))
-        {
-            return Err(Refused::NeedsTask);
-        }
         let decided = match self.authorize(inbound, txn, &resolved, caller).await {
             Ok(decided) => decided,
-            Err((refused, _)) if refused.is_conflict() => return Err(refused),
-            Err((refused, caller)) => {
+            Err(refused) => {
+                let (refused, caller) = *refused;
+                if refused.is_conflict() {
+                    return Err(refused);
+                }
                 let caller = caller.as_ref();
                 self.count_use(txn, caller).await?;
                 return Box::pin(self.audit_refusal(inbound, Some(&resolved), caller, refused, audited))

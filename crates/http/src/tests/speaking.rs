@@ -80,7 +80,9 @@ impl Server {
             head.push_str("\r\n");
         }
         if let Some(body) = body {
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            head.push_str("Content-Length: ");
+            head.push_str(&body.len().to_string());
+            head.push_str("\r\n");
         }
         head.push_str("\r\n");
         let head: Vec<u8> = head.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
@@ -117,9 +119,11 @@ impl Server {
 fn unchunked(mut body: &[u8]) -> Vec<u8> {
     let mut whole = Vec::new();
     while let Some(end) = body.windows(2).position(|pair| pair == b"\r\n") {
-        let length = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
-        whole.extend_from_slice(&body[end + 2..end + 2 + length]);
-        body = &body[end + 4 + length..];
+        let (length, rest) = body.split_at(end);
+        let length = usize::from_str_radix(std::str::from_utf8(length).unwrap(), 16).unwrap();
+        let (chunk, rest) = rest[2..].split_at(length);
+        whole.extend_from_slice(chunk);
+        body = &rest[2..];
     }
     whole
 }

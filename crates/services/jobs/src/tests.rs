@@ -185,8 +185,8 @@ fn waiting(name: &str, gate: &Arc<Semaphore>, at_once: &Arc<AtomicUsize>, most: 
     let work: Work = Arc::new(move || {
         let (gate, at_once, most) = (gate.clone(), at_once.clone(), most.clone());
         Box::pin(async move {
-            let running = at_once.fetch_add(1, Ordering::SeqCst) + 1;
-            most.fetch_max(running, Ordering::SeqCst);
+            let others = at_once.fetch_add(1, Ordering::SeqCst);
+            most.fetch_max(others.saturating_add(1), Ordering::SeqCst);
             let _permit = gate.acquire().await;
             at_once.fetch_sub(1, Ordering::SeqCst);
             Ok(Step::Done)
