@@ -11,7 +11,7 @@ use strongroom_wire::Operation;
 
 use crate::{
     AuthGrant, BodyMode, Call, Captures, EngineError, Handler, IntoReply, Job, OperationDoc, Pattern, Reply,
-    Schedule,
+    Schedule, Segment,
 };
 
 /// Says what is wrong with a mount's options.
@@ -320,6 +320,7 @@ pub struct Engine {
     check_options: Option<CheckOptions>,
     tables: &'static [TableId],
     kept_by_token: Option<TableId>,
+    keeps_trailing_slash: bool,
 }
 
 impl Engine {
@@ -338,6 +339,7 @@ impl Engine {
             check_options: None,
             tables: &[],
             kept_by_token: None,
+            keeps_trailing_slash: false,
         }
     }
 
@@ -423,6 +425,15 @@ impl Engine {
         self
     }
 
+    /// Has paths that end in a slash mean other things than those that do not, where a route takes the rest of a path:
+    /// secrets under paths of their users' choice. Elsewhere a slash at the end means nothing, and is dropped before
+    /// policies see the path.
+    #[must_use]
+    pub fn keeps_trailing_slash(mut self) -> Self {
+        self.keeps_trailing_slash = true;
+        self
+    }
+
     /// Checks the options of a mount before it is enabled or tuned.
     #[must_use]
     pub fn check_options(mut self, check: CheckOptions) -> Self {
@@ -486,6 +497,21 @@ impl Engine {
     /// Its work in the background.
     pub fn jobs(&self) -> &[Job] {
         &self.jobs
+    }
+
+    /// Whether a slash at the end of `path` (relative to the mount) says nothing for `operations`.
+    pub fn ignores_trailing_slash(&self, path: &str, operations: &[Operation]) -> bool {
+        let Ok(found) = self.find(path, operations) else { return true };
+        match found.route.pattern().segments().last() {
+            Some(Segment::Raw(_)) => false,
+            Some(Segment::Rest(_)) => !self.keeps_trailing_slash,
+            _ => true,
+        }
+    }
+
+    /// Whether the route of `path` reads the end of it as it was sent.
+    pub fn owns_raw_tail(&self, path: &str, operations: &[Operation]) -> bool {
+        self.find(path, operations).is_ok_and(|found| found.route.pattern().has_raw_tail())
     }
 
     /// The tables of its mounts.

@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use strongroom_cluster::{AnswerBody, Origin, feed};
 use strongroom_core::{Answer, AnswerContent, Core, Inbound};
 use strongroom_engine_api::{BodyMode, Peer, Redactions, Upgrade, UpgradeOffer, Upload};
@@ -32,6 +33,24 @@ use crate::patience::{Limits, Patient, Phase};
 use crate::request::{self, Line, Received};
 use crate::upgrade::{self, Handover};
 use crate::{header, prefix};
+
+/// Characters that are escaped in a path (RFC 3986, section 3.3), the percent sign among them.
+const NOT_IN_PATHS: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
 
@@ -249,6 +268,11 @@ impl Edge {
             return Ok(page);
         }
         let line = Line::read(&parts)?;
+        if let Some(canonical) = request::canonical(&line.path)
+            && !self.core.owns_raw_tail(line.asked, &line.path).await
+        {
+            return Ok(moved(&canonical, parts.uri.query(), request::reads_body(&parts.method)));
+        }
         let is_handed_on = source.is_handed_on();
         let context = self.context(source, &mut parts)?;
         if is_handed_on && self.core.is_standby() {
@@ -431,6 +455,19 @@ impl Edge {
 /// What was not read of a body would be taken for the next request.
 fn closing() -> (String, String) {
     ("Connection".to_owned(), "close".to_owned())
+}
+
+/// The answer to a path in another than its one form: where that is. The host is left to the client, since a `Host`
+/// header may say anything.
+fn moved(canonical: &str, query: Option<&str>, may_leave_a_body: bool) -> Answer {
+    let mut location = format!("/v1/{}", utf8_percent_encode(canonical, NOT_IN_PATHS));
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
+    }
+    let mut headers = vec![("Location".to_owned(), location)];
+    headers.extend(may_leave_a_body.then(closing));
+    Answer { status: 307, content_type: "".into(), body: Bytes::new().into(), headers }
 }
 
 /// The headers with which a connection is handed over.

@@ -51,6 +51,18 @@ impl Line {
     }
 }
 
+/// The one form of a path that has others: without empty segments and without `.`. `None` where it is in that form.
+pub(crate) fn canonical(path: &str) -> Option<String> {
+    let (body, slash) = path.strip_suffix('/').map_or((path, ""), |body| (body, "/"));
+    let stays = |segment: &&str| !segment.is_empty() && *segment != ".";
+    if path.is_empty() || body.split('/').all(|segment| stays(&segment)) {
+        return None;
+    }
+    let segments: Vec<&str> = body.split('/').filter(stays).collect();
+    let slash = if segments.is_empty() { "" } else { slash };
+    Some(format!("{}{slash}", segments.join("/")))
+}
+
 /// Whether each `%` stands before two hexadecimal digits. Half an escape is not another path.
 fn has_whole_escapes(path: &str) -> bool {
     path.split('%').skip(1).all(|rest| {
@@ -141,4 +153,39 @@ pub(crate) fn inbound(
 /// Whether a request of this method has a body that is read.
 pub(crate) fn reads_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::canonical;
+
+    #[test]
+    fn a_path_has_one_form() {
+        for path in ["", "a", "a/", "secret/data/a", "secret/data/a/", "a/..b", "a/.b"] {
+            assert_eq!(canonical(path), None, "{path}");
+        }
+        for (path, form) in [
+            ("/a", "a"),
+            ("a//b", "a/b"),
+            ("a///b//", "a/b/"),
+            ("a/./b", "a/b"),
+            ("./a", "a"),
+            ("a//", "a/"),
+            ("/", ""),
+            ("//.", ""),
+        ] {
+            assert_eq!(canonical(path).as_deref(), Some(form), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_one_form_has_no_other(path in "[a./]{0,12}") {
+            if let Some(form) = canonical(&path) {
+                prop_assert_eq!(canonical(&form), None);
+            }
+        }
+    }
 }

@@ -297,3 +297,22 @@ async fn a_person_is_shown_a_page() {
         assert_eq!(server.get(path, &[]).await.status, 404, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_path_in_another_form_is_redirected_to_its_one_form() {
+    let server = server().await;
+    for (sent, location) in [
+        ("/v1//edges/peer", "/v1/edges/peer"),
+        ("/v1/edges//peer?a=b%20c", "/v1/edges/peer?a=b%20c"),
+        ("/v1/edges/./peer", "/v1/edges/peer"),
+        ("/v1/edges%2F%2Fpeer/", "/v1/edges/peer/"),
+        ("/v1/a%20b//%25x", "/v1/a%20b/%25x"),
+    ] {
+        let told = server.get(sent, &[]).await;
+        assert_eq!((told.status, told.header("location")), (307, Some(location)), "{sent}");
+    }
+    let told = server.post("/v1/edges//binary", &[], b"{}").await;
+    assert_eq!((told.status, told.header("connection")), (307, Some("close")), "its body is not read");
+    let raw = server.get("/v1/edges/ocsp/a//b", &[]).await;
+    assert_ne!(raw.status, 307, "a raw tail has no other form");
+}

@@ -23,6 +23,8 @@ struct Case {
     path: String,
     asked: Asked,
     endpoint: Endpoint,
+    /// Whether the path with a slash at its end names something else.
+    slash_matters: bool,
 }
 
 impl Rig {
@@ -64,13 +66,30 @@ impl Rig {
         for engine in self.core.catalog().engines() {
             for route in engine.routes() {
                 for (operation, endpoint) in route.operations() {
-                    let path = format!("{}{}", mount_path(engine), concrete(route));
-                    cases.push(Case { path, asked: asked(operation), endpoint: endpoint.clone() });
+                    let (asked, rest) = (asked(operation), concrete(route));
+                    let slash_matters = !engine.ignores_trailing_slash(&rest, asked.operations());
+                    let path = format!("{}{rest}", mount_path(engine));
+                    cases.push(Case { path, asked, endpoint: endpoint.clone(), slash_matters });
                 }
             }
         }
         assert!(cases.len() > 150, "the catalog is found: {}", cases.len());
         cases
+    }
+
+    /// A token that holds this policy alone.
+    async fn token_with(&self, policy: &str) -> String {
+        let written = self.request(
+            Asked::Write,
+            "sys/policies/acl/spelling",
+            Some(&self.root),
+            json!({ "policy": policy }),
+        );
+        assert_eq!(written.await.status, 204, "{policy}");
+        let input = json!({ "policies": ["spelling"], "no_default_policy": true });
+        let made = self.request(Asked::Write, "auth/token/create", Some(&self.root), input).await;
+        let made: Value = serde_json::from_slice(made.body.at_hand()).unwrap();
+        made["auth"]["client_token"].as_str().unwrap().to_owned()
     }
 
     fn applied(&self) -> u64 {
@@ -283,4 +302,32 @@ async fn paths_that_lead_nowhere_say_so() {
         let refused = rig.request(Asked::Read, path, Some(&rig.root), json!({})).await;
         assert_eq!(refused.status, 400, "{path:?}");
     }
+}
+
+/// A `deny` on the exact path of an operation holds for every spelling of the path that leads to the operation.
+#[tokio::test]
+async fn no_operation_answers_to_two_policy_paths() {
+    let rig = Rig::new().await;
+    let mut passed = Vec::new();
+    for case in rig.cases() {
+        let is_refused_by_itself = matches!(case.asked, Asked::Write | Asked::List | Asked::Scan);
+        if is_refused_by_itself || case.endpoint.access == Access::Open || case.endpoint.while_sealed {
+            continue;
+        }
+        let path = case.path.trim_end_matches('/');
+        let policy = format!(
+            "path \"*\" {{ capabilities = [\"create\", \"read\", \"update\", \"patch\", \"delete\", \"list\", \
+             \"sudo\"] }}\npath \"{path}\" {{ capabilities = [\"deny\"] }}"
+        );
+        let token = rig.token_with(&policy).await;
+        let slashes: &[&str] = if case.slash_matters { &[""] } else { &["", "/"] };
+        for slash in slashes {
+            let spelling = format!("{path}{slash}");
+            let answer = rig.request(case.asked, &spelling, Some(&token), json!({})).await;
+            if answer.status != 403 {
+                passed.push(format!("{:?} {spelling}: {}", case.asked, answer.status));
+            }
+        }
+    }
+    assert!(passed.is_empty(), "{passed:#?}");
 }

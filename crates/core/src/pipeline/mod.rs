@@ -54,7 +54,8 @@ pub(crate) enum Place {
 
 impl Core {
     /// Answers a request. What writes runs in a task of its own; dropping the future leaves that task alone.
-    pub async fn handle(self: &Arc<Self>, inbound: Inbound) -> Answer {
+    pub async fn handle(self: &Arc<Self>, mut inbound: Inbound) -> Answer {
+        self.make_canonical(&mut inbound).await;
         let inbound = Arc::new(inbound);
         let mut audited = None;
         if inbound.reads() {

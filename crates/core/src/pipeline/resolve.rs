@@ -89,6 +89,42 @@ impl Core {
         self.catalog.engine(Class::System, "system", &std::collections::BTreeMap::new())
     }
 
+    /// Brings a path into its one form, which is routed, decided on by policies and put on record: without a slash at the
+    /// end that says nothing. A `deny` on `sys/audit/file` would be passed by `sys/audit/file/` otherwise. Lists get their
+    /// slash when policies are asked, and writes to a path with a slash at the end are refused.
+    pub(super) async fn make_canonical(&self, inbound: &mut Inbound) {
+        if !inbound.path.ends_with('/')
+            || !matches!(inbound.asked, Asked::Read | Asked::Delete | Asked::Patch | Asked::Help)
+        {
+            return;
+        }
+        let trimmed = inbound.path.trim_end_matches('/');
+        let engine = self.engine_at(&inbound.path).await;
+        let ignores = engine.is_some_and(|(engine, rest)| {
+            !rest.is_empty() && engine.ignores_trailing_slash(&rest, inbound.asked.operations())
+        });
+        if ignores {
+            inbound.path.truncate(trimmed.len());
+        }
+    }
+
+    /// Whether the route of a path reads the end of it as it was sent, so that the path has no other form.
+    pub async fn owns_raw_tail(&self, asked: Asked, path: &str) -> bool {
+        let engine = self.engine_at(path).await;
+        engine.is_some_and(|(engine, rest)| engine.owns_raw_tail(&rest, asked.operations()))
+    }
+
+    /// The engine that a path leads to, and the rest of the path.
+    async fn engine_at(&self, path: &str) -> Option<(Arc<Engine>, String)> {
+        if let Some(rest) = path.strip_prefix("sys/") {
+            // Some of it is served sealed.
+            return Some((self.system_engine()?, rest.to_owned()));
+        }
+        let router = self.router().await.ok()?;
+        let (mounted, rest) = router.route(NamespaceId::ROOT, path)?;
+        Some((mounted.engine.clone(), rest.to_owned()))
+    }
+
     /// How the body of a request is to be read. `None` where it cannot be known, because the server is sealed: the request
     /// will be refused, whatever its body is.
     pub async fn body_mode(&self, asked: Asked, path: &str) -> Option<BodyMode> {

@@ -32,6 +32,7 @@ pub fn engine() -> Engine {
         "Keeps secrets for one token: each token reads and writes its own values only, and they are removed when \
          the token is revoked or expires.",
     )
+    .keeps_trailing_slash()
     .tables(TABLES)
     .kept_by_token(ENTRIES.id())
     .route("{path..}", |route| {

@@ -16,12 +16,12 @@ use strongroom_engine_api::Engine;
 
 /// KV version 1, for mounts whose option `version` is `1` or absent.
 pub fn v1() -> Engine {
-    flat::engine().tables(tables::TABLES).check_options(check_options)
+    flat::engine().keeps_trailing_slash().tables(tables::TABLES).check_options(check_options)
 }
 
 /// KV version 2, for mounts whose option `version` is `2`.
 pub fn v2() -> Engine {
-    versioned::engine().tables(tables::TABLES).check_options(check_options)
+    versioned::engine().keeps_trailing_slash().tables(tables::TABLES).check_options(check_options)
 }
 
 /// What both engines are called, as a type.
