@@ -14,6 +14,8 @@ pub enum Segment {
     /// Everything that is left, slashes included; possibly nothing. Fixed segments may follow it: then it is what is
     /// left before them, and not nothing.
     Rest(String),
+    /// As [`Segment::Rest`], a name in any case ([`Characters::Caseless`]). `{name..:caseless}`.
+    CaselessRest(String),
     /// Everything that is left, at the end of a pattern, which the handler reads as it was sent
     /// ([`RawTail`](crate::RawTail)): neither decoded nor put into another form, and no matter of policies, which see
     /// the path up to here.
@@ -29,12 +31,15 @@ pub enum Characters {
     Hex,
     /// Any but the slash, at least one. `{name:any}`.
     Any,
+    /// As [`Characters::Name`], in any case: policies are compared without regard to case. The handler gets it as it was
+    /// sent. `{name:caseless}`.
+    Caseless,
 }
 
 impl Characters {
     fn admits(self, part: &str) -> bool {
         match self {
-            Self::Name => is_name(part),
+            Self::Name | Self::Caseless => is_name(part),
             Self::Hex => {
                 let separated = |c: char| c.is_ascii_hexdigit() || matches!(c, ':' | '-');
                 part.starts_with(|c: char| c.is_ascii_hexdigit()) && part.chars().all(separated)
@@ -46,7 +51,7 @@ impl Characters {
     /// A text of these characters, for tests that go through all routes.
     const fn example(self) -> &'static str {
         match self {
-            Self::Name | Self::Any => "thing",
+            Self::Name | Self::Any | Self::Caseless => "thing",
             Self::Hex => "3a:4b",
         }
     }
@@ -81,7 +86,10 @@ impl Pattern {
     pub fn openapi(&self) -> String {
         self.filled(|segment| match segment {
             Segment::Fixed(fixed) => fixed.clone(),
-            Segment::One(name, _) | Segment::Rest(name) | Segment::Raw(name) => format!("{{{name}}}"),
+            Segment::One(name, _)
+            | Segment::Rest(name)
+            | Segment::CaselessRest(name)
+            | Segment::Raw(name) => format!("{{{name}}}"),
         })
     }
 
@@ -90,7 +98,7 @@ impl Pattern {
         self.filled(|segment| match segment {
             Segment::Fixed(fixed) => fixed.clone(),
             Segment::One(_, characters) => characters.example().to_owned(),
-            Segment::Rest(_) | Segment::Raw(_) => "thing".to_owned(),
+            Segment::Rest(_) | Segment::CaselessRest(_) | Segment::Raw(_) => "thing".to_owned(),
         })
     }
 
@@ -118,7 +126,10 @@ impl Pattern {
             .iter()
             .filter_map(|segment| match segment {
                 Segment::Fixed(_) => None,
-                Segment::One(name, _) | Segment::Rest(name) | Segment::Raw(name) => Some(name.as_str()),
+                Segment::One(name, _)
+                | Segment::Rest(name)
+                | Segment::CaselessRest(name)
+                | Segment::Raw(name) => Some(name.as_str()),
             })
             .collect()
     }
@@ -128,9 +139,10 @@ impl Pattern {
         let mut captured = Vec::new();
         let mut left = Some(path);
         for (at, segment) in self.segments.iter().enumerate() {
-            if let Segment::Rest(_) | Segment::Raw(_) = segment {
+            if let Segment::Rest(_) | Segment::CaselessRest(_) | Segment::Raw(_) = segment {
                 let after = self.segments.get(at.saturating_add(1)..).unwrap_or_default();
-                captured.push(rest_before(after, left.unwrap_or_default())?.to_owned());
+                let rest = rest_before(after, left.unwrap_or_default())?;
+                captured.push(rest.to_owned());
                 return Some(captured);
             }
             let text = left?;
@@ -148,14 +160,30 @@ impl Pattern {
         left.is_none_or(str::is_empty).then_some(captured)
     }
 
+    /// The part of `path` that is a name in any case, in bytes; a pattern has one at most.
+    pub fn caseless_part(&self, path: &str) -> Option<std::ops::Range<usize>> {
+        let mut start: usize = 0;
+        for segment in &self.segments {
+            let rest = path.get(start..)?;
+            let end = start.saturating_add(rest.find('/').unwrap_or(rest.len()));
+            match segment {
+                Segment::One(_, Characters::Caseless) => return Some(start..end),
+                Segment::CaselessRest(_) => return Some(start..path.len()),
+                Segment::Fixed(_) | Segment::One(..) => start = end.saturating_add(1),
+                Segment::Rest(_) | Segment::Raw(_) => return None,
+            }
+        }
+        None
+    }
+
     /// Sorts the more specific first: fixed before the narrower classes before the wider before rest, part by part.
     pub(crate) fn specificity(&self) -> Vec<u8> {
         let rank = |segment: &Segment| match segment {
             Segment::Fixed(_) => 0,
             Segment::One(_, Characters::Hex) => 1,
-            Segment::One(_, Characters::Name) => 2,
+            Segment::One(_, Characters::Name | Characters::Caseless) => 2,
             Segment::One(_, Characters::Any) => 3,
-            Segment::Rest(_) | Segment::Raw(_) => 5,
+            Segment::Rest(_) | Segment::CaselessRest(_) | Segment::Raw(_) => 5,
         };
         let mut ranks: Vec<u8> = self.segments.iter().map(rank).collect();
         // A path that ends here is more specific than one that goes on with the rest.
@@ -180,6 +208,10 @@ fn rest_before<'a>(after: &[Segment], text: &'a str) -> Option<&'a str> {
 fn segment(part: &str) -> Segment {
     match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
         Some(name) => match (name.strip_suffix(".."), name.split_once(':')) {
+            (None, Some((name, "caseless"))) => match name.strip_suffix("..") {
+                Some(name) => Segment::CaselessRest(name.to_owned()),
+                None => Segment::One(name.to_owned(), Characters::Caseless),
+            },
             (Some(name), _) => Segment::Rest(name.to_owned()),
             (None, Some((name, "hex"))) => Segment::One(name.to_owned(), Characters::Hex),
             (None, Some((name, "any"))) => Segment::One(name.to_owned(), Characters::Any),

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::capability::{Capabilities, Capability, Operation};
 use crate::constraints::{Constraints, Fault};
 use crate::decision::{Decision, Denial};
+use crate::path::RequestPath;
 use crate::pattern::Pattern;
 use crate::policy::{Policy, RulePath};
 use crate::tree::Tree;
@@ -117,9 +118,9 @@ impl CompiledAcl {
     ///
     /// A listing is decided by the rule for the path with the trailing slash
     /// or else by the one for the path without; a `deny` on either counts.
-    pub fn authorize<'a>(
+    pub fn authorize<'a, 'p>(
         &'a self,
-        path: &str,
+        path: impl Into<RequestPath<'p>>,
         operation: Operation,
         parameters: &'a Map<String, Value>,
         wrap_ttl: Option<Duration>,
@@ -128,7 +129,9 @@ impl CompiledAcl {
             Some(capability) if !self.root => capability,
             _ => return Decision { root: self.root, sudo: self.root, rule: None, denial: None },
         };
-        let matches = if operation.is_listing() { self.matches_of_listing(path) } else { self.matches(path) };
+        let path = path.into();
+        let matches =
+            if operation.is_listing() { self.matches_of_listing(&path) } else { self.matches(&path) };
         self.decide(matches, |rule| {
             if !rule.capabilities.contains(capability) {
                 return Err(Denial::MissingCapability { rule, capability });
@@ -149,7 +152,7 @@ impl CompiledAcl {
         if self.root {
             return Decision { root: true, sudo: true, rule: None, denial: None };
         }
-        self.decide(self.matches(path), |rule| {
+        self.decide(self.matches(&path.into()), |rule| {
             for capability in [Capability::List, Capability::Subscribe] {
                 if !rule.capabilities.contains(capability) {
                     return Err(Denial::MissingCapability { rule, capability });
@@ -171,7 +174,11 @@ impl CompiledAcl {
         if self.root {
             return vec!["root"];
         }
-        let matches = if path.ends_with('/') { self.matches_of_listing(path) } else { self.matches(path) };
+        let matches = if path.ends_with('/') {
+            self.matches_of_listing(&path.into())
+        } else {
+            self.matches(&path.into())
+        };
         match self.deciding(matches) {
             Some(rule) => rule.capabilities.names(),
             None => Capabilities::NONE.names(),
@@ -205,10 +212,13 @@ impl CompiledAcl {
         }
     }
 
-    fn matches(&self, path: &str) -> Matches<'_> {
+    fn matches(&self, path: &RequestPath<'_>) -> Matches<'_> {
+        if path.is_caseless() {
+            return self.matches_in_any_case(path);
+        }
         let mut best = None;
         let mut deny = None;
-        self.tree.visit(path.as_bytes(), &mut |number| {
+        self.tree.visit(path.text().as_bytes(), &mut |number| {
             let number = usize::try_from(number).unwrap_or(usize::MAX);
             best = best.max(Some(number));
             if self.rules.get(number).is_some_and(CompiledRule::denies) {
@@ -219,12 +229,25 @@ impl CompiledAcl {
         Matches { best: rule(best), deny: rule(deny) }
     }
 
+    /// The rules for a path with a name in any case. They are gone through one by one, since the tree is in order of
+    /// bytes: such paths are few, and so are the rules of a token.
+    fn matches_in_any_case(&self, path: &RequestPath<'_>) -> Matches<'_> {
+        let mut matches = Matches::default();
+        for rule in self.rules.iter().filter(|rule| rule.pattern.matches(path)) {
+            matches.best = Some(rule);
+            if rule.denies() {
+                matches.deny = Some(rule);
+            }
+        }
+        matches
+    }
+
     /// The rules for a path to list: an exact rule for the path with or
     /// without the trailing slash, else a wildcard rule for either.
-    fn matches_of_listing(&self, path: &str) -> Matches<'_> {
-        let (with_slash, without) = match path.strip_suffix('/') {
-            Some(without) => (self.matches(path), self.matches(without)),
-            None => (self.matches(&format!("{path}/")), self.matches(path)),
+    fn matches_of_listing(&self, path: &RequestPath<'_>) -> Matches<'_> {
+        let (with_slash, without) = match path.text().strip_suffix('/') {
+            Some(without) => (self.matches(path), self.matches(&path.of(without))),
+            None => (self.matches(&path.of(&format!("{}/", path.text()))), self.matches(path)),
         };
         let exact = |rule: &&CompiledRule| rule.pattern.is_exact();
         let best =

@@ -3,6 +3,8 @@
 
 use std::cmp::{Ordering, Reverse};
 
+use crate::path::RequestPath;
+
 /// A rule's path, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern {
@@ -96,6 +98,15 @@ impl Pattern {
             )
         };
         key(self).cmp(&key(other)).then_with(|| self.text.cmp(&other.text))
+    }
+
+    /// Whether the pattern matches a path, regardless of case where the path has a part of that kind.
+    pub(crate) fn matches(&self, path: &RequestPath<'_>) -> bool {
+        let end = self.tokens.iter().try_fold(0, |at, token| match token {
+            Token::Literal(text) => path.past(text, at),
+            Token::AnySegment => path.past_segment(at),
+        });
+        end.is_some_and(|end| self.glob || end == path.text().len())
     }
 
     /// Whether the pattern matches every path that starts with `prefix`.

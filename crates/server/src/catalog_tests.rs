@@ -331,3 +331,31 @@ async fn no_operation_answers_to_two_policy_paths() {
     }
     assert!(passed.is_empty(), "{passed:#?}");
 }
+
+/// Names that are taken in any case are compared in any case: a `deny` in capitals still denies, and so does one in lower
+/// case for a name in capitals.
+#[tokio::test]
+async fn a_name_in_any_case_is_denied_in_any_case() {
+    let rig = Rig::new().await;
+    for (folder, rest) in [
+        ("auth/userpass/users/", ""),
+        ("auth/approle/role/", "/role-id"),
+        ("sys/policies/acl/", ""),
+        ("sys/policy/", ""),
+    ] {
+        for (denied, asked) in [("NAME", "name"), ("name", "NAME"), ("Name", "nAME")] {
+            let policy = format!(
+                "path \"*\" {{ capabilities = [\"read\", \"sudo\"] }}\n\
+                 path \"{folder}{denied}{rest}\" {{ capabilities = [\"deny\"] }}"
+            );
+            let token = rig.token_with(&policy).await;
+            let status = async |name: &str| {
+                rig.request(Asked::Read, &format!("{folder}{name}{rest}"), Some(&token), json!({}))
+                    .await
+                    .status
+            };
+            assert_eq!(status(asked).await, 403, "{folder}{denied} denied, {asked} asked");
+            assert_eq!(status("other").await, 404, "another name is not denied");
+        }
+    }
+}

@@ -23,13 +23,13 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         .route("policy", |r| {
             r.read("List the ACL policies.", list_older).list("List the ACL policies.", list_older)
         })
-        .route("policy/{name..}", |r| {
+        .route("policy/{name..:caseless}", |r| {
             r.read("Read an ACL policy.", read_older)
                 .update("Write an ACL policy.", write_older)
                 .delete("Delete an ACL policy.", delete)
         })
         .route("policies/acl", |r| r.list("List the ACL policies.", list))
-        .route("policies/acl/{name..}", |r| {
+        .route("policies/acl/{name..:caseless}", |r| {
             r.read("Read an ACL policy.", read)
                 .update("Write an ACL policy.", write)
                 .delete("Delete an ACL policy.", delete)

@@ -31,16 +31,16 @@ pub fn engine() -> Engine {
             r.login(login::login_name).update("Issue a token for a role id and secret id.", login::login)
         })
         .route("role/", |r| r.list("List the roles.", role::list))
-        .route("role/{role_name}", |r| {
+        .route("role/{role_name:caseless}", |r| {
             r.read("Read a role.", role::read)
                 .upsert("Create or update a role.", role::exists, role::write)
                 .delete("Delete a role and all its secret ids.", role::delete)
         })
-        .route("role/{role_name}/role-id", |r| {
+        .route("role/{role_name:caseless}/role-id", |r| {
             r.read("Read a role's role id.", role::read_role_id)
                 .update("Set a role's role id.", role::write_role_id)
         })
-        .route("role/{role_name}/local-secret-ids", |r| {
+        .route("role/{role_name:caseless}/local-secret-ids", |r| {
             r.read("Read whether a role's secret ids are local to the cluster.", role::read_local_secret_ids)
         })
         .route("tidy/secret-id", |r| r.update("Remove expired secret ids.", housekeeping::tidy))
@@ -56,26 +56,26 @@ pub fn engine() -> Engine {
 
 fn with_secret_ids(engine: Engine) -> Engine {
     engine
-        .route("role/{role_name}/secret-id/", |r| {
+        .route("role/{role_name:caseless}/secret-id/", |r| {
             r.list("List the accessors of a role's secret ids.", secret_id::list)
         })
-        .route("role/{role_name}/secret-id", |r| {
+        .route("role/{role_name:caseless}/secret-id", |r| {
             r.update("Generate a secret id for a role.", secret_id::generate)
         })
-        .route("role/{role_name}/custom-secret-id", |r| {
+        .route("role/{role_name:caseless}/custom-secret-id", |r| {
             r.update("Assign a secret id of one's own to a role.", secret_id::assign)
         })
-        .route("role/{role_name}/secret-id/lookup", |r| {
+        .route("role/{role_name:caseless}/secret-id/lookup", |r| {
             r.update("Read what is known of a secret id.", secret_id::look_up)
         })
-        .route("role/{role_name}/secret-id/destroy", |r| {
+        .route("role/{role_name:caseless}/secret-id/destroy", |r| {
             r.update("Destroy a secret id.", secret_id::destroy)
                 .delete("Destroy a secret id.", secret_id::destroy)
         })
-        .route("role/{role_name}/secret-id-accessor/lookup", |r| {
+        .route("role/{role_name:caseless}/secret-id-accessor/lookup", |r| {
             r.update("Read what is known of a secret id by its accessor.", secret_id::look_up_by_accessor)
         })
-        .route("role/{role_name}/secret-id-accessor/destroy", |r| {
+        .route("role/{role_name:caseless}/secret-id-accessor/destroy", |r| {
             r.update("Destroy a secret id by its accessor.", secret_id::destroy_by_accessor)
                 .delete("Destroy a secret id by its accessor.", secret_id::destroy_by_accessor)
         })
@@ -84,17 +84,17 @@ fn with_secret_ids(engine: Engine) -> Engine {
 /// A route for every part of a role that policies may grant by itself.
 fn with_properties(engine: Engine) -> Engine {
     engine
-        .route("role/{role_name}/bind-secret-id", property::<properties::BindSecretId>)
-        .route("role/{role_name}/bound-cidr-list", property::<properties::BoundCidrList>)
-        .route("role/{role_name}/period", property::<properties::Period>)
-        .route("role/{role_name}/policies", property::<properties::Policies>)
-        .route("role/{role_name}/secret-id-bound-cidrs", property::<properties::SecretIdBoundCidrs>)
-        .route("role/{role_name}/secret-id-num-uses", property::<properties::SecretIdNumUses>)
-        .route("role/{role_name}/secret-id-ttl", property::<properties::SecretIdTtl>)
-        .route("role/{role_name}/token-bound-cidrs", property::<properties::TokenBoundCidrs>)
-        .route("role/{role_name}/token-max-ttl", property::<properties::TokenMaxTtl>)
-        .route("role/{role_name}/token-num-uses", property::<properties::TokenNumUses>)
-        .route("role/{role_name}/token-ttl", property::<properties::TokenTtl>)
+        .route("role/{role_name:caseless}/bind-secret-id", property::<properties::BindSecretId>)
+        .route("role/{role_name:caseless}/bound-cidr-list", property::<properties::BoundCidrList>)
+        .route("role/{role_name:caseless}/period", property::<properties::Period>)
+        .route("role/{role_name:caseless}/policies", property::<properties::Policies>)
+        .route("role/{role_name:caseless}/secret-id-bound-cidrs", property::<properties::SecretIdBoundCidrs>)
+        .route("role/{role_name:caseless}/secret-id-num-uses", property::<properties::SecretIdNumUses>)
+        .route("role/{role_name:caseless}/secret-id-ttl", property::<properties::SecretIdTtl>)
+        .route("role/{role_name:caseless}/token-bound-cidrs", property::<properties::TokenBoundCidrs>)
+        .route("role/{role_name:caseless}/token-max-ttl", property::<properties::TokenMaxTtl>)
+        .route("role/{role_name:caseless}/token-num-uses", property::<properties::TokenNumUses>)
+        .route("role/{role_name:caseless}/token-ttl", property::<properties::TokenTtl>)
 }
 
 /// A count of uses as requests give it.

@@ -17,17 +17,21 @@ use passwords::Passwords;
 pub fn engine() -> Engine {
     Engine::auth("userpass", "Logs people in with a user name and a password.")
         .tables(users::TABLES)
-        .route("login/{username}", |r| {
+        .route("login/{username:caseless}", |r| {
             r.login(login::login_name).update("Issue a token for a user name and password.", login::login)
         })
         .route("users/", |r| r.list("List the users.", users::list))
-        .route("users/{username}", |r| {
+        .route("users/{username:caseless}", |r| {
             r.read("Read a user.", users::read)
                 .upsert("Create or update a user.", users::exists, users::write)
                 .delete("Delete a user.", users::delete)
         })
-        .route("users/{username}/password", |r| r.update("Set a user's password.", users::write_password))
-        .route("users/{username}/policies", |r| r.update("Set a user's policies.", users::write_policies))
+        .route("users/{username:caseless}/password", |r| {
+            r.update("Set a user's password.", users::write_password)
+        })
+        .route("users/{username:caseless}/policies", |r| {
+            r.update("Set a user's policies.", users::write_policies)
+        })
         .extension(Arc::new(Passwords::new()))
         .on_renew(login::renew)
 }

@@ -84,7 +84,7 @@ impl Core {
         }
         let operation = policy_operation(inbound.asked.nominal());
         let path = inbound.policy_path();
-        let decision = caller.acl.authorize(&path, operation, &inbound.input, inbound.wrap_ttl);
+        let decision = caller.acl.authorize(&*path, operation, &inbound.input, inbound.wrap_ttl);
         match decision.denial {
             Some(denial) => Refused::Denied(denial.to_string()),
             None => refused,
@@ -108,7 +108,8 @@ fn check_policies(
     };
     let acl = caller.acl.clone();
     let path = resolved.policy_path(inbound);
-    let decision = acl.authorize(&path, policy_operation(operation), &inbound.input, inbound.wrap_ttl);
+    let decision =
+        acl.authorize(path.as_request(), policy_operation(operation), &inbound.input, inbound.wrap_ttl);
     if let Some(denial) = &decision.denial {
         return Err(Box::new((Refused::Denied(denial.to_string()), Some(caller))));
     }

@@ -126,7 +126,7 @@ fn expression(pattern: &Pattern) -> String {
         let is_last = at.saturating_add(1) == segments.len();
         match segment {
             Segment::Fixed(fixed) => text.push_str(&fixed.replace('.', r"\.")),
-            Segment::One(name, Characters::Name) => {
+            Segment::One(name, Characters::Name | Characters::Caseless) => {
                 append(&mut text, format_args!(r"(?P<{name}>\w(([\w-.@]+)?\w)?)"));
             }
             Segment::One(name, Characters::Hex) => {
@@ -134,8 +134,12 @@ fn expression(pattern: &Pattern) -> String {
             }
             Segment::One(name, Characters::Any) => append(&mut text, format_args!("(?P<{name}>[^/]+)")),
             Segment::Raw(name) => append(&mut text, format_args!("(?P<{name}>.*)")),
-            Segment::Rest(name) if is_last => append(&mut text, format_args!("(?P<{name}>.*)")),
-            Segment::Rest(name) => append(&mut text, format_args!("(?P<{name}>.+?)")),
+            Segment::Rest(name) | Segment::CaselessRest(name) if is_last => {
+                append(&mut text, format_args!("(?P<{name}>.*)"))
+            }
+            Segment::Rest(name) | Segment::CaselessRest(name) => {
+                append(&mut text, format_args!("(?P<{name}>.+?)"))
+            }
         }
     }
     if pattern.openapi().ends_with('/') {

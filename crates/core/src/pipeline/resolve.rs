@@ -1,6 +1,7 @@
 //! From a path to a mount and a route.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use strongroom_barrier::{MountId, NamespaceId};
@@ -8,6 +9,8 @@ use strongroom_engine_api::{
     Access, BodyMode, Call, Captures, Class, Content, Endpoint, Engine, Found, Mode, RawTail, Refusal,
     ServerTxn,
 };
+
+use strongroom_policy::RequestPath;
 
 use super::{Answer, Asked, Inbound, Refused};
 use crate::mounts::Mounted;
@@ -21,12 +24,17 @@ pub(crate) struct Resolved {
     /// What the operations are that it may turn out to be.
     asked: Asked,
     found: Result<Found, Refusal>,
+    /// The part of the request's path that is a name in any case.
+    caseless: Option<Range<usize>>,
 }
 
 impl Resolved {
-    fn new(mounted: Arc<Mounted>, rest: &str, asked: Asked) -> Self {
-        let found = mounted.engine.find(rest, asked.operations());
-        Self { mounted, rest: rest.into(), asked, found }
+    fn new(mounted: Arc<Mounted>, rest: &str, inbound: &Inbound) -> Self {
+        let found = mounted.engine.find(rest, inbound.asked.operations());
+        let before = inbound.path.len().saturating_sub(rest.len());
+        let part = found.as_ref().ok().and_then(|found| found.route.pattern().caseless_part(rest));
+        let caseless = part.map(|part| part.start.saturating_add(before)..part.end.saturating_add(before));
+        Self { mounted, rest: rest.into(), asked: inbound.asked, found, caseless }
     }
 
     pub(crate) fn found(&self) -> Result<&Found, Refused> {
@@ -48,10 +56,19 @@ impl Resolved {
         self.before_raw_tail(inbound).map_or_else(RawTail::default, |fixed| inbound.raw_tail(fixed))
     }
 
-    /// The path as policies see it: without what the route reads as it was sent, which has many spellings.
-    pub(crate) fn policy_path<'a>(&self, inbound: &'a Inbound) -> Cow<'a, str> {
+    /// The path as policies see it: without what the route reads as it was sent, which has many spellings, and with a
+    /// name in any case in lower case.
+    pub(crate) fn policy_path<'a>(&self, inbound: &'a Inbound) -> PolicyPath<'a> {
         let fixed = self.before_raw_tail(inbound).and_then(|fixed| inbound.path.get(..fixed));
-        fixed.map_or_else(|| inbound.policy_path(), Cow::Borrowed)
+        let text = fixed.map_or_else(|| inbound.policy_path(), Cow::Borrowed);
+        let Some(part) = &self.caseless else { return PolicyPath { text, caseless: 0..0 } };
+        let parts = (text.get(..part.start), text.get(part.clone()), text.get(part.end..));
+        let (Some(before), Some(name), Some(after)) = parts else {
+            return PolicyPath { text, caseless: 0..0 };
+        };
+        let name = name.to_lowercase();
+        let caseless = part.start..part.start.saturating_add(name.len());
+        PolicyPath { text: [before, &name, after].concat().into(), caseless }
     }
 
     /// Whether no token is needed. A path that leads nowhere is not open.
@@ -75,6 +92,19 @@ impl Resolved {
     }
 }
 
+/// A path as policies see it.
+pub(crate) struct PolicyPath<'a> {
+    text: Cow<'a, str>,
+    caseless: Range<usize>,
+}
+
+impl PolicyPath<'_> {
+    /// The path to be held against rules.
+    pub(crate) fn as_request(&self) -> RequestPath<'_> {
+        RequestPath::with_caseless(&self.text, self.caseless.clone())
+    }
+}
+
 impl Core {
     pub(super) async fn resolve(&self, inbound: &Inbound) -> Result<Resolved, Refused> {
         let router = self.router().await?;
@@ -82,7 +112,7 @@ impl Core {
             let text = format!("no handler for route {:?}. route entry not found.", inbound.path);
             return Err(Refused::status(404, text));
         };
-        Ok(Resolved::new(mounted, rest, inbound.asked))
+        Ok(Resolved::new(mounted, rest, inbound))
     }
 
     fn system_engine(&self) -> Option<Arc<Engine>> {

@@ -311,3 +311,39 @@ fn policies_of_a_namespace_reach_no_further() {
     assert!(!allows(&acl, Operation::Read, "ns11/secret/x"));
     assert!(!allows(&acl, Operation::Read, "secret/x"));
 }
+
+/// Names in any case: `users/ALICE` comes as `users/alice`, of which the name is compared regardless of case.
+mod names_in_any_case {
+    use super::*;
+
+    fn decided(policy: &str, path: &str, name: std::ops::Range<usize>, operation: Operation) -> bool {
+        let policy = Arc::new(Policy::parse("p", "", policy).unwrap());
+        let acl = CompiledAcl::compile(&[policy], DenyMode::DenyWins);
+        acl.authorize(RequestPath::with_caseless(path, name), operation, &Map::new(), None).is_allowed()
+    }
+
+    #[test]
+    fn a_rule_counts_in_any_case() {
+        let all = r#"path "auth/u/users/*" { capabilities = ["read", "list"] }"#;
+        let read = |policy: &str| decided(policy, "auth/u/users/alice", 13..18, Operation::Read);
+        assert!(read(all));
+        for deny in ["users/ALICE", "users/Alice", "users/alice", "users/AL*", "+/users/ALICE"] {
+            let path = if deny.starts_with('+') { format!("auth/{deny}") } else { format!("auth/u/{deny}") };
+            assert!(!read(&format!("{all}\npath \"{path}\" {{ capabilities = [\"deny\"] }}")), "{deny}");
+        }
+        for other in ["auth/U/users/alice", "auth/u/USERS/alice", "auth/u/users/alic", "auth/u/users/ALICEX"]
+        {
+            assert!(read(&format!("{all}\npath \"{other}\" {{ capabilities = [\"deny\"] }}")), "{other}");
+        }
+        assert!(read(r#"path "auth/u/users/ALICE" { capabilities = ["read"] }"#), "a grant counts, too");
+        assert!(!read(r#"path "auth/u/users/ALICE/x" { capabilities = ["read"] }"#));
+    }
+
+    #[test]
+    fn lists_and_other_letters_count_in_any_case() {
+        let policy =
+            r#"path "a/*" { capabilities = ["list"] } path "a/\u00c4RGER/b" { capabilities = ["deny"] }"#;
+        assert!(!decided(policy, "a/\u{e4}rger/b/", 2..8, Operation::List));
+        assert!(decided(policy, "a/\u{e4}rger/c/", 2..8, Operation::List));
+    }
+}
