@@ -51,7 +51,7 @@ pub use envelope::Envelope;
 pub use leases::{Irrevocable, Lease, LeaseFacts};
 pub use lockout::LockoutRule;
 pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount, Router};
-pub use pipeline::{Answer, AnswerContent, Asked, Inbound, Refused};
+pub use pipeline::{Answer, AnswerContent, Asked, Inbound, PolicyPath, Refused};
 pub use policies::PasswordPolicy;
 pub use seal_state::{
     InitError, InitRequest, Initialized, KeyPartsWanted, KeyStatus, RootKeySource, RotationConfig, SealError,

@@ -135,10 +135,10 @@ fn expression(pattern: &Pattern) -> String {
             Segment::One(name, Characters::Any) => append(&mut text, format_args!("(?P<{name}>[^/]+)")),
             Segment::Raw(name) => append(&mut text, format_args!("(?P<{name}>.*)")),
             Segment::Rest(name) | Segment::CaselessRest(name) if is_last => {
-                append(&mut text, format_args!("(?P<{name}>.*)"))
+                append(&mut text, format_args!("(?P<{name}>.*)"));
             }
             Segment::Rest(name) | Segment::CaselessRest(name) => {
-                append(&mut text, format_args!("(?P<{name}>.+?)"))
+                append(&mut text, format_args!("(?P<{name}>.+?)"));
             }
         }
     }

@@ -27,6 +27,7 @@ use strongroom_engine_api::{EngineError, Operation};
 pub use answer::{Answer, AnswerContent};
 pub use inbound::{Asked, Inbound};
 pub use refused::Refused;
+pub use resolve::PolicyPath;
 
 use crate::Core;
 use audit::Audited;

@@ -61,14 +61,7 @@ impl Resolved {
     pub(crate) fn policy_path<'a>(&self, inbound: &'a Inbound) -> PolicyPath<'a> {
         let fixed = self.before_raw_tail(inbound).and_then(|fixed| inbound.path.get(..fixed));
         let text = fixed.map_or_else(|| inbound.policy_path(), Cow::Borrowed);
-        let Some(part) = &self.caseless else { return PolicyPath { text, caseless: 0..0 } };
-        let parts = (text.get(..part.start), text.get(part.clone()), text.get(part.end..));
-        let (Some(before), Some(name), Some(after)) = parts else {
-            return PolicyPath { text, caseless: 0..0 };
-        };
-        let name = name.to_lowercase();
-        let caseless = part.start..part.start.saturating_add(name.len());
-        PolicyPath { text: [before, &name, after].concat().into(), caseless }
+        PolicyPath::new(text, self.caseless.clone())
     }
 
     /// Whether no token is needed. A path that leads nowhere is not open.
@@ -93,14 +86,25 @@ impl Resolved {
 }
 
 /// A path as policies see it.
-pub(crate) struct PolicyPath<'a> {
+pub struct PolicyPath<'a> {
     text: Cow<'a, str>,
     caseless: Range<usize>,
 }
 
-impl PolicyPath<'_> {
+impl<'a> PolicyPath<'a> {
+    /// A path of which the bytes of `part` are a name in any case.
+    pub fn new(text: impl Into<Cow<'a, str>>, part: Option<Range<usize>>) -> Self {
+        let text = text.into();
+        let Some(part) = part else { return Self { text, caseless: 0..0 } };
+        let parts = (text.get(..part.start), text.get(part.clone()), text.get(part.end..));
+        let (Some(before), Some(name), Some(after)) = parts else { return Self { text, caseless: 0..0 } };
+        let name = name.to_lowercase();
+        let caseless = part.start..part.start.saturating_add(name.len());
+        Self { text: [before, &name, after].concat().into(), caseless }
+    }
+
     /// The path to be held against rules.
-    pub(crate) fn as_request(&self) -> RequestPath<'_> {
+    pub fn as_request(&self) -> RequestPath<'_> {
         RequestPath::with_caseless(&self.text, self.caseless.clone())
     }
 }

@@ -1,6 +1,7 @@
 //! `sys/policies/explain`: whether a token may do something, and why. What a refused client is not told, whoever may
 //! call this is: the token's state, the rule that decides, and what it lacks.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_barrier::View;
-use strongroom_core::{Core, TokenEntry};
+use strongroom_core::{Core, PolicyPath, TokenEntry};
 use strongroom_engine_api::lenient::{Text, Ttl};
 use strongroom_engine_api::{
     Access, Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Operation, bad_request,
@@ -106,17 +107,17 @@ async fn explain(
 ) -> Result<Data<Explanation>, EngineError> {
     let question = question(&mut input)?;
     let entry = entry(&core, &view, clock.now(), &input, &caller).await?;
-    let (mounted, access) = leads_to(&core, &mount, &question).await?;
+    let led = leads_to(&core, &mount, &question).await?;
     let mut explanation = match &entry {
-        Some(entry) => decided(&*core.acl(&view, mount.namespace, &entry.policies).await?, &question, access),
+        Some(entry) => decided(&*core.acl(&view, mount.namespace, &entry.policies).await?, &question, &led),
         None => {
             Explanation::of(&question, false, "the token is unknown, has expired or was revoked".to_owned())
         }
     };
-    if access == Some(Access::Open) {
+    if led.access == Some(Access::Open) {
         explanation = Explanation::of(&question, true, "the path is open: no token is needed".to_owned());
     }
-    explanation.mount = mounted;
+    explanation.mount = led.mount;
     explanation.token = token_view(&core, &view, &mount, entry.as_deref()).await?;
     Ok(Data(explanation))
 }
@@ -160,30 +161,40 @@ async fn entry(
     Ok(core.principal(view, token, now).await?.map(|found| found.entry))
 }
 
-/// The mount that the path leads to, and who may do there what is asked.
-async fn leads_to(
-    core: &Core,
-    mount: &Mount,
-    question: &Question,
-) -> Result<(Option<String>, Option<Access>), EngineError> {
+/// The place that a path leads to.
+#[derive(Default)]
+struct Led {
+    /// The path of the mount.
+    mount: Option<String>,
+    /// Who may do there what is asked.
+    access: Option<Access>,
+    /// The part of the path that is a name in any case.
+    caseless: Option<Range<usize>>,
+}
+
+async fn leads_to(core: &Core, mount: &Mount, question: &Question) -> Result<Led, EngineError> {
     let router = core.router().await?;
     let Some((mounted, rest)) = router.route(mount.namespace, &question.path) else {
-        return Ok((None, None));
+        return Ok(Led::default());
     };
     let operations: &[Operation] = match question.operation {
         Operation::Create | Operation::Update => &[Operation::Create, Operation::Update],
         _ => std::slice::from_ref(&question.operation),
     };
-    let access = mounted.engine.find(rest, operations).ok().and_then(|found| {
+    let found = mounted.engine.find(rest, operations).ok();
+    let access = found.as_ref().and_then(|found| {
         operations
             .iter()
             .find_map(|operation| found.endpoint(*operation).ok())
             .map(|endpoint| endpoint.access)
     });
-    Ok((Some(mounted.path.clone()), access))
+    let before = question.path.len().saturating_sub(rest.len());
+    let caseless = found.and_then(|found| found.route.pattern().caseless_part(rest));
+    let caseless = caseless.map(|part| part.start.saturating_add(before)..part.end.saturating_add(before));
+    Ok(Led { mount: Some(mounted.path.clone()), access, caseless })
 }
 
-fn decided(acl: &CompiledAcl, question: &Question, access: Option<Access>) -> Explanation {
+fn decided(acl: &CompiledAcl, question: &Question, led: &Led) -> Explanation {
     let operation = match question.operation {
         Operation::Create => Asked::Create,
         Operation::Read => Asked::Read,
@@ -194,8 +205,9 @@ fn decided(acl: &CompiledAcl, question: &Question, access: Option<Access>) -> Ex
         Operation::Scan => Asked::Scan,
         Operation::Help => Asked::Help,
     };
-    let decision = acl.authorize(&question.path, operation, &question.parameters, question.wrap_ttl);
-    let lacks_sudo = access == Some(Access::Sudo) && !decision.sudo;
+    let path = PolicyPath::new(question.path.as_str(), led.caseless.clone());
+    let decision = acl.authorize(path.as_request(), operation, &question.parameters, question.wrap_ttl);
+    let lacks_sudo = led.access == Some(Access::Sudo) && !decision.sudo;
     let (reason, missing) = match (&decision.denial, decision.rule) {
         (Some(denial @ Denial::MissingCapability { capability, .. }), _) => {
             (denial.to_string(), Some(capability.name()))
