@@ -23,6 +23,16 @@ impl Stored for () {}
 
 impl Stored for String {}
 
+/// The bytes of a value that lies inside another's, version first.
+pub fn to_bytes<V: Stored>(value: &V) -> Result<Vec<u8>, BarrierError> {
+    encode(value).map(|bytes| bytes.to_vec())
+}
+
+/// The value that [`to_bytes`] made bytes of, or an older release did.
+pub fn from_bytes<V: Stored>(bytes: &[u8]) -> Result<V, BarrierError> {
+    decode(&[], bytes)
+}
+
 pub(crate) fn encode<V: Stored>(value: &V) -> Result<Zeroizing<Vec<u8>>, BarrierError> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(256));
     bytes.push(V::VERSION);

@@ -139,6 +139,22 @@ impl<K: TableKey<Realm = Plain> + ?Sized> TableKey for (u64, &K) {
     }
 }
 
+/// A mount, then anything: an index of the server's that is to be walked mount by mount.
+impl<K: TableKey<Realm = Plain> + ?Sized> TableKey for (crate::MountId, &K) {
+    type Owned = (crate::MountId, K::Owned);
+    type Realm = Plain;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+        self.1.encode(out);
+    }
+
+    fn decode(namespace: NamespaceId, bytes: &[u8]) -> Option<Self::Owned> {
+        let (mount, rest) = bytes.split_first_chunk::<4>()?;
+        Some((crate::MountId::new(u32::from_be_bytes(*mount)), K::decode(namespace, rest)?))
+    }
+}
+
 /// A namespace by itself: the beginning of all its keys.
 impl TableKey for NamespaceId {
     type Owned = Self;

@@ -25,7 +25,7 @@ use arc_swap::ArcSwapOption;
 use strongroom_stdx::Entropy;
 use strongroom_storage::{CommitError, Index, Observer, Store, StoreError};
 
-pub use codec::Stored;
+pub use codec::{Stored, from_bytes, to_bytes};
 pub use id::{MountId, NamespaceId};
 pub use key::{BOOTSTRAP_RECORD, ByNamespace, Plain, TableKey};
 pub use keyring::{Keyring, KeyringError, MOST_OPERATIONS, Term, TermInfo, unwrap_key, wrap_key};

@@ -12,11 +12,14 @@ use strongroom_barrier::{BarrierError, KeyPlace, MountId, TableId};
 use strongroom_engine_api::{self as engine, EngineError, Moment};
 use strongroom_jobs::{Job, JobName, JobStatus, NextDue, Outcome, Schedule, Step, Work};
 
-use crate::tables::{DISABLED_MOUNTS, ORPHANING, PREFIX_REVOCATIONS, REVOKING, TIDYING};
+use crate::tables::{DISABLED_MOUNTS, ORPHANING, PREFIX_REVOCATIONS, REVOCATIONS, REVOKING, TIDYING};
 use crate::{Core, Mounted};
 
 /// Transactions of one run, after which other jobs have their turn.
 const MAX_STEPS: usize = 64;
+
+/// The job that revokes leases outside.
+const REVOKER: &str = "lease-revocation";
 
 /// One step of the server's own work; answers whether there is more.
 type OwnStep = fn(Arc<Core>) -> BoxFuture<'static, Result<bool, EngineError>>;
@@ -95,7 +98,13 @@ impl Core {
         for table in [REVOKING.id(), ORPHANING.id(), PREFIX_REVOCATIONS.id(), TIDYING.id()] {
             wakes.add(MountId::NONE, table, &revocations, false);
         }
-        wakes.add(MountId::NONE, DISABLED_MOUNTS.id(), &JobName::new("", "disabled-mounts"), false);
+        // A disabled mount is cleared when its queue of revocations is empty.
+        for table in [DISABLED_MOUNTS.id(), REVOCATIONS.id()] {
+            wakes.add(MountId::NONE, table, &JobName::new("", "disabled-mounts"), false);
+        }
+        jobs.push(self.own_job(REVOKER, Schedule::Due(self.next_revocation_due()), |core| {
+            Box::pin(core.revoke_queued())
+        }));
         for mounted in router.all() {
             for job in mounted.engine.jobs() {
                 jobs.push(self.mount_job(mounted, job, &mut wakes));
@@ -142,6 +151,22 @@ impl Core {
             })
         });
         Job { name, schedule, work }
+    }
+
+    fn next_revocation_due(self: &Arc<Self>) -> NextDue {
+        let core = Arc::downgrade(self);
+        Arc::new(move || {
+            let core = core.clone();
+            Box::pin(async move {
+                let Some(core) = core.upgrade() else { return Ok(None) };
+                core.next_revocation().await.map_err(|error| error.to_string())
+            })
+        })
+    }
+
+    /// Has the queues of leases to be revoked looked at.
+    pub(crate) fn wake_revoker(&self) {
+        self.jobs.wake(&JobName::new("", REVOKER));
     }
 
     async fn clear_broken_restore(&self) -> Result<bool, EngineError> {

@@ -1,25 +1,32 @@
 //! Leases: what ends when. Kept in storage in order of time, so that nothing is loaded at unseal and ending is a scan.
 
+mod attempt;
 mod ending;
 mod listing;
+mod outcome;
+mod revoker;
+#[cfg(test)]
+mod tests;
 mod ttl;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Stored, Txn};
-use strongroom_engine_api::{EngineError, LeaseGrant, Lifetimes, Moment, Renewal, bad_request};
+use strongroom_engine_api::{
+    Class, EngineError, LeaseGrant, LeaseInHand, LeaseTerms, Lifetimes, Moment, Payload, Renewal, TokenKind,
+    bad_request,
+};
 
 use crate::mounts::Mounted;
-use crate::tables::{EXPIRY, LEASES, OWNED_LEASES, TOKENS};
-use crate::tokens::{Made, TokenEntry, TokenId, TokenKey};
+use crate::tables::{EXPIRY, LEASES, MOUNTS, OWNED_LEASES, TOKENS};
+use crate::tokens::{Made, Principal, TokenEntry, TokenId, TokenKey};
 use crate::{Core, HeldLease};
 
-pub use ending::Irrevocable;
-pub(crate) use ending::{PrefixRevocation, STEP, end_secret_lease};
-pub use listing::LeaseFacts;
+pub(crate) use ending::{End, PrefixRevocation, STEP, end_lease};
+pub use listing::{IrrevocableLease, LeaseFacts};
+pub(crate) use revoker::Revoker;
 pub(crate) use ttl::{granted_ttl, nonzero_min};
 
 const LEASE_ID_LEN: usize = 24;
@@ -32,10 +39,16 @@ pub struct Lease {
     pub token: Option<TokenId>,
     /// The token that owns it; `None` for a token's own lease.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<TokenId>,
+    pub owner: Option<LeaseOwner>,
+    /// The entity of that token.
+    #[serde(rename = "y", default, skip_serializing_if = "String::is_empty")]
+    pub entity_id: String,
     /// The number of the mount that granted it.
     #[serde(rename = "m", default)]
     pub mount: MountId,
+    /// Its kind among its engine's; empty: nothing stands outside for it.
+    #[serde(rename = "k", default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
     /// When it was granted.
     #[serde(rename = "c", default)]
     pub issued: Moment,
@@ -54,16 +67,144 @@ pub struct Lease {
     /// Whether it may be renewed.
     #[serde(rename = "n", default)]
     pub renewable: bool,
-    /// Failed attempts at revoking it.
-    #[serde(rename = "f", default)]
-    pub failures: u32,
-    /// When it is tried again, after an attempt that failed.
-    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<Moment>,
+    /// Whether it is in force, or on its way to its end.
+    #[serde(rename = "s", default, skip_serializing_if = "LeaseState::is_active")]
+    pub state: LeaseState,
     /// What the engine wants to see again.
-    #[serde(rename = "z", default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub internal: BTreeMap<String, String>,
+    #[serde(rename = "z", default, skip_serializing_if = "Payload::is_empty")]
+    pub payload: Payload,
 }
+
+/// The token with which a lease ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LeaseOwner {
+    /// A service token.
+    #[serde(rename = "t")]
+    Token(TokenId),
+    /// A batch token, which is not in storage: the lease is held through its parent, and never outlives its end.
+    #[serde(rename = "b")]
+    Batch {
+        /// The token that made it; `None` for an orphan.
+        #[serde(rename = "p")]
+        parent: Option<TokenId>,
+        /// Its end.
+        #[serde(rename = "e")]
+        end: Option<Moment>,
+    },
+}
+
+impl LeaseOwner {
+    /// The owner that a token is.
+    pub fn of(principal: &Principal) -> Self {
+        let Principal { id, entry } = principal;
+        match entry.kind {
+            TokenKind::Service => Self::Token(*id),
+            TokenKind::Batch => Self::Batch { parent: entry.parent, end: entry.expires },
+        }
+    }
+
+    /// The token in storage whose end is the lease's.
+    pub(crate) const fn holder(self) -> Option<TokenId> {
+        match self {
+            Self::Token(id) => Some(id),
+            Self::Batch { parent, .. } => parent,
+        }
+    }
+
+    /// The end that no renewal goes beyond.
+    const fn end(self) -> Option<Moment> {
+        match self {
+            Self::Token(_) => None,
+            Self::Batch { end, .. } => end,
+        }
+    }
+}
+
+/// How far a lease has come: `Active → Revoking → gone | Irrevocable`. A lease of no kind is gone at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LeaseState {
+    /// In force.
+    #[default]
+    #[serde(rename = "a")]
+    Active,
+    /// It has ended, and what stands outside is to be ended, too.
+    #[serde(rename = "r")]
+    Revoking(Revoking),
+    /// The outside has refused too often: left to an operator.
+    #[serde(rename = "i")]
+    Irrevocable(Revoking),
+}
+
+/// The attempts at revoking a lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoking {
+    /// Attempts that failed.
+    #[serde(rename = "a", default)]
+    pub attempts: u32,
+    /// Those of them that the outside refused.
+    #[serde(rename = "r", default)]
+    pub refusals: u32,
+    /// When it is tried next; the beginning of time where an operator asks for it.
+    #[serde(rename = "n", default)]
+    pub next: Moment,
+    /// What the last attempt failed with.
+    #[serde(rename = "e", default)]
+    pub error: String,
+    /// Whether the next attempt is the last, whatever comes of it.
+    #[serde(rename = "f", default)]
+    pub forced: bool,
+}
+
+impl LeaseState {
+    /// Whether it is in force.
+    pub const fn is_active(&self) -> bool {
+        matches!(self, Self::Active)
+    }
+
+    /// Vault's word, or one like it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Revoking(_) => "revoking",
+            Self::Irrevocable(_) => "irrevocable",
+        }
+    }
+
+    /// The attempts at revoking it.
+    pub const fn revoking(&self) -> Option<&Revoking> {
+        match self {
+            Self::Active => None,
+            Self::Revoking(revoking) | Self::Irrevocable(revoking) => Some(revoking),
+        }
+    }
+
+    /// The second under which it stands in its mount's queue.
+    pub(crate) fn queued_at(&self) -> Option<u64> {
+        match self {
+            Self::Active => None,
+            Self::Revoking(revoking) => Some(revoking.next.as_secs()),
+            Self::Irrevocable(_) => Some(NEVER),
+        }
+    }
+}
+
+/// The place in a queue of what an operator asks for: it is tried whatever its mount's other leases wait for.
+pub(crate) const URGENT: u64 = 0;
+/// The place in a queue of what is not tried again of itself.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// A lease in the queue of its mount.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct QueuedLease {
+    /// The namespace of the lease.
+    #[serde(rename = "s", default, skip_serializing_if = "NamespaceId::is_root")]
+    pub(crate) namespace: NamespaceId,
+    /// The lease.
+    #[serde(rename = "l")]
+    pub(crate) lease: String,
+}
+
+impl Stored for QueuedLease {}
 
 impl Stored for Lease {}
 
@@ -71,11 +212,6 @@ impl Lease {
     /// The listing of a token among the leases: the token has all the facts.
     pub(crate) fn of_token(id: TokenId, entry: &TokenEntry) -> Self {
         Self { token: Some(id), mount: entry.mount, ..Self::default() }
-    }
-
-    /// When housekeeping is to look at it: where its entry in the expiry index is.
-    fn due(&self) -> Moment {
-        self.retry.unwrap_or(self.expires)
     }
 }
 
@@ -130,48 +266,76 @@ fn due_key(id: &str) -> TokenKey {
 pub(crate) type Granted = (HeldLease, Option<String>);
 
 impl Core {
-    /// Makes the lease for a secret within `txn`. The owning token must still be there when it commits.
+    /// Makes the lease for a secret within `txn`. The mount and the token that holds the lease must still be there when
+    /// it commits.
     pub(crate) async fn make_lease(
         &self,
         txn: &Txn,
         mounted: &Mounted,
         path: &str,
-        owner: TokenId,
+        owner: &Principal,
         grant: LeaseGrant,
     ) -> Result<Granted, EngineError> {
         let (lifetimes, namespace) = (mounted.mount.lifetimes, mounted.mount.namespace);
-        let now = self.environment.clock.now();
+        let (now, holder) = (self.environment.clock.now(), LeaseOwner::of(owner));
         let wanted = if grant.ttl.is_zero() { lifetimes.default } else { grant.ttl };
-        let granted = ttl::lease_ttl(now, wanted, nonzero_min(grant.max_ttl, lifetimes.max), now);
-        let ttl = granted.ttl;
+        let max = nonzero_min(grant.max_ttl, lifetimes.max);
         if grant.hint_only {
+            let ttl = ttl::lease_ttl(now, wanted, max, now).ttl;
             return Ok((HeldLease { id: String::new(), ttl, renewable: false }, None));
         }
-        if TOKENS.get(txn, &owner.at()).await?.is_none() {
+        let granted = ttl::lease_ttl(now, wanted, within_owner(now, max, now, holder), now);
+        let ttl = granted.ttl;
+        if !grant.kind.is_empty() && mounted.engine.lease_kind(grant.kind).is_none() {
+            return Err(EngineError::Internal(format!("the engine has no leases of kind {:?}", grant.kind)));
+        }
+        if let Some(token) = holder.holder()
+            && TOKENS.get(txn, &token.at()).await?.is_none()
+        {
             return Err(EngineError::Denied("permission denied".to_owned()));
         }
+        self.require_mount(txn, mounted).await?;
         let id = format!("{path}/{}", self.environment.entropy.base62(LEASE_ID_LEN)?);
         let lease = Lease {
-            owner: Some(owner),
+            owner: Some(holder),
+            entity_id: owner.entry.entity_id.clone(),
             mount: mounted.mount.id,
+            kind: grant.kind.to_owned(),
             issued: now,
             expires: now.after(ttl),
             ttl,
             max_ttl: grant.max_ttl,
             renewable: grant.renewable,
-            internal: grant.internal,
+            payload: grant.payload,
             ..Lease::default()
         };
         let entry = ExpiryEntry::of_lease(namespace, &id, &lease);
-        EXPIRY.put(txn, &(lease.due().as_secs(), &due_key(&id)), entry)?;
-        OWNED_LEASES.put(txn, &(owner.namespace, owner.key, &id), OwnedLease { namespace })?;
+        EXPIRY.put(txn, &(lease.expires.as_secs(), &due_key(&id)), entry)?;
+        if let Some(token) = holder.holder() {
+            OWNED_LEASES.put(txn, &(token.namespace, token.key, &id), OwnedLease { namespace })?;
+        }
         LEASES.put(txn, &(namespace, &id), lease)?;
         Ok((HeldLease { id, ttl, renewable: grant.renewable }, granted.warning))
     }
 
-    /// Renews a secret's lease within `txn`, within its own and its mount's maximum since it was granted.
+    /// Makes sure that a mount is not disabled before `txn` commits: whoever disables it finds what it has granted, or the
+    /// grant finds no mount.
+    pub(crate) async fn require_mount(&self, txn: &Txn, mounted: &Mounted) -> Result<(), EngineError> {
+        if mounted.engine.class() == Class::System {
+            return Ok(());
+        }
+        let entry = MOUNTS.get(txn, &(mounted.mount.namespace, mounted.path.as_str())).await?;
+        if entry.is_some_and(|entry| entry.id == mounted.mount.id) {
+            Ok(())
+        } else {
+            Err(EngineError::NotFound)
+        }
+    }
+
+    /// Renews a secret's lease within `txn`, within its own and its mount's maximum since it was granted, and as its
+    /// engine says.
     pub async fn renew_lease(
-        &self,
+        self: &Arc<Self>,
         txn: &Txn,
         namespace: NamespaceId,
         id: &str,
@@ -184,26 +348,52 @@ impl Core {
         if lease.token.is_some() {
             return Err(bad_request("tokens cannot be renewed through this endpoint"));
         }
-        if lease.expires <= now {
+        if lease.expires <= now || !lease.state.is_active() {
             return Err(bad_request("lease expired"));
         }
         if !lease.renewable {
             return Err(bad_request("lease is not renewable"));
         }
-        let lifetimes = self.lifetimes_of_mount(lease.mount).await?;
-        let wanted = increment.filter(|increment| !increment.is_zero()).unwrap_or(lease.ttl);
-        let granted = ttl::lease_ttl(lease.issued, wanted, nonzero_min(lease.max_ttl, lifetimes.max), now);
-        if granted.ttl.is_zero() {
-            return Err(bad_request("past the max TTL, cannot renew"));
-        }
+        let router = self.router().await?;
+        let Some(mounted) = router.by_id(lease.mount) else {
+            // Its mount is disabled, and it is about to be revoked.
+            return Err(bad_request("lease expired"));
+        };
         let mut renewed = (*lease).clone();
+        let asked = increment.filter(|increment| !increment.is_zero());
+        let mut granted = renewal(&renewed, asked.unwrap_or(lease.ttl), mounted.mount.lifetimes, now)?;
+        let in_hand = LeaseInHand {
+            id: id.to_owned(),
+            until: now.after(granted.ttl),
+            increment,
+            payload: lease.payload.clone(),
+        };
+        if let Some(terms) = self.ask_engine(txn, mounted, &lease.kind, in_hand).await? {
+            let wanted = if terms.ttl.is_zero() { granted.ttl } else { terms.ttl.min(granted.ttl) };
+            renewed.max_ttl = if terms.max_ttl.is_zero() { renewed.max_ttl } else { terms.max_ttl };
+            let warning = granted.warning;
+            granted = renewal(&renewed, wanted, mounted.mount.lifetimes, now)?;
+            granted.warning = granted.warning.or(warning);
+        }
         renewed.expires = now.after(granted.ttl);
         renewed.renewed = Some(now);
-        EXPIRY.delete(txn, &(lease.due().as_secs(), &due_key(id)));
+        EXPIRY.delete(txn, &(lease.expires.as_secs(), &due_key(id)));
         let entry = ExpiryEntry::of_lease(namespace, id, &renewed);
-        EXPIRY.put(txn, &(renewed.due().as_secs(), &due_key(id)), entry)?;
+        EXPIRY.put(txn, &(renewed.expires.as_secs(), &due_key(id)), entry)?;
         LEASES.put(txn, &(namespace, id), renewed)?;
         Ok((HeldLease { id: id.to_owned(), ttl: granted.ttl, renewable: true }, granted.warning))
+    }
+
+    /// What the engine says of a renewal; `None` where it leaves renewals to the server.
+    async fn ask_engine(
+        self: &Arc<Self>,
+        txn: &Txn,
+        mounted: &Mounted,
+        kind: &str,
+        lease: LeaseInHand,
+    ) -> Result<Option<LeaseTerms>, EngineError> {
+        let Some(kind) = mounted.engine.lease_kind(kind) else { return Ok(None) };
+        kind.run_renew(&self.lease_call(mounted, txn, lease)).await.transpose()
     }
 
     /// The lease with this id.
@@ -283,13 +473,6 @@ impl Core {
         Ok(found.unwrap_or(self.server_lifetimes()))
     }
 
-    /// The lifetimes of the mount with this number.
-    async fn lifetimes_of_mount(&self, mount: MountId) -> Result<Lifetimes, EngineError> {
-        let router = self.router().await?;
-        let found = router.by_id(mount);
-        Ok(found.map_or(self.server_lifetimes(), |mounted| mounted.mount.lifetimes))
-    }
-
     const fn server_lifetimes(&self) -> Lifetimes {
         Lifetimes { default: self.settings.default_lease_ttl, max: self.settings.max_lease_ttl }
     }
@@ -316,5 +499,31 @@ impl Core {
         };
         let call = self.internal_call(&mounted, txn, Some(renewal));
         mounted.engine.renew(&call).await.transpose()
+    }
+}
+
+/// The life of a lease that is renewed now; an error where nothing of it is left.
+fn renewal(
+    lease: &Lease,
+    wanted: Duration,
+    lifetimes: Lifetimes,
+    now: Moment,
+) -> Result<ttl::Granted, EngineError> {
+    let max = nonzero_min(lease.max_ttl, lifetimes.max);
+    let max = lease.owner.map_or(max, |owner| within_owner(lease.issued, max, now, owner));
+    let granted = ttl::lease_ttl(lease.issued, wanted, max, now);
+    if granted.ttl.is_zero() {
+        return Err(bad_request("past the max TTL, cannot renew"));
+    }
+    Ok(granted)
+}
+
+/// The most that a lease can live since it was issued, where its owner's end is one that nothing moves.
+fn within_owner(issued: Moment, max: Duration, now: Moment, owner: LeaseOwner) -> Duration {
+    match owner.end() {
+        // In force a moment ago: one that ends now leaves no time.
+        Some(end) if end > now => max.min(end.since(issued)),
+        Some(_) => Duration::ZERO,
+        None => max,
     }
 }

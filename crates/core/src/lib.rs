@@ -33,8 +33,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use strongroom_barrier::{Barrier, TableId, Txn};
 use strongroom_engine_api::{
-    Call, Captures, Class, Engine, Environment, Moment, Operation, Peer, RawTail, Redactions, Renewal,
-    Request, RequestBody, ServerTxn,
+    Call, Captures, Class, Engine, Environment, LeaseInHand, Moment, Operation, Peer, RawTail, Redactions,
+    Renewal, Request, RequestBody, ServerTxn,
 };
 use strongroom_jobs::Jobs;
 use strongroom_policy::{CompiledAcl, DenyMode};
@@ -48,7 +48,7 @@ pub use cluster::{
     Coordination, Discovery, Introducer, LeaderAddress, Members, Whom,
 };
 pub use envelope::Envelope;
-pub use leases::{Irrevocable, Lease, LeaseFacts};
+pub use leases::{IrrevocableLease, Lease, LeaseFacts, LeaseOwner, LeaseState, Revoking};
 pub use lockout::LockoutRule;
 pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount, Router};
 pub use pipeline::{Answer, AnswerContent, Asked, Inbound, PolicyPath, Refused};
@@ -69,6 +69,7 @@ pub use wrapping::{Wrapped, not_wrapping};
 use auditing::OpenDevices;
 use derived::Derived;
 use jobs::Wakes;
+use leases::Revoker;
 use lockout::Lockouts;
 use policies::PolicyCache;
 
@@ -160,6 +161,7 @@ pub struct Core {
     /// The router for whose mounts the jobs are named, by its address.
     jobs_as_of: AtomicUsize,
     wakes: ArcSwap<Wakes>,
+    revoker: Revoker,
     /// Told when another state has taken the place of everything: the keys are to be looked at anew.
     replaced: Arc<Notify>,
 }
@@ -193,6 +195,7 @@ impl Core {
             jobs: Arc::new(Jobs::new(environment_of_jobs.0, environment_of_jobs.1)),
             jobs_as_of: AtomicUsize::new(0),
             wakes: ArcSwap::default(),
+            revoker: Revoker::default(),
             replaced: Arc::default(),
         });
         core.barrier.store().observe(Arc::new(observing::CoreObserver::new(&core)));
@@ -236,6 +239,26 @@ impl Core {
         txn: &Txn,
         renewal: Option<Renewal>,
     ) -> Arc<Call> {
+        self.call_of_no_client(mounted, txn, renewal, None)
+    }
+
+    /// A call for a lease that is renewed or revoked.
+    pub(crate) fn lease_call(
+        self: &Arc<Self>,
+        mounted: &Mounted,
+        txn: &Txn,
+        lease: LeaseInHand,
+    ) -> Arc<Call> {
+        self.call_of_no_client(mounted, txn, None, Some(lease))
+    }
+
+    fn call_of_no_client(
+        self: &Arc<Self>,
+        mounted: &Mounted,
+        txn: &Txn,
+        renewal: Option<Renewal>,
+        lease: Option<LeaseInHand>,
+    ) -> Arc<Call> {
         let request = Request {
             id: Arc::from(""),
             operation: Operation::Update,
@@ -259,6 +282,7 @@ impl Core {
             environment: self.environment.clone(),
             extension: self.extension_for(&mounted.engine),
             renewal,
+            lease,
             warnings: Mutex::default(),
         })
     }

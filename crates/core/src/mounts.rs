@@ -175,18 +175,10 @@ impl Core {
         let view = self.barrier.pinned_view().await?;
         let mut router = Router::default();
         for ((namespace, path), entry) in MOUNTS.scan(&view, &NamespaceId::ROOT, None, MOST_MOUNTS).await? {
-            let class = if path.starts_with("auth/") { Class::Auth } else { Class::Secrets };
-            let Some(engine) = self.catalog.engine(class, &entry.kind, &entry.options) else {
+            let Some(mounted) = self.mounted(namespace, &path, &entry).map(Arc::new) else {
                 tracing::error!(path, kind = entry.kind, "a mount's engine is not part of this program");
                 continue;
             };
-            let mounted = Arc::new(Mounted {
-                mount: Arc::new(self.mount_seen_by_engines(namespace, &path, &entry)),
-                entry: (*entry).clone(),
-                engine,
-                kind: Arc::from(entry.kind.as_str()),
-                path: path.clone(),
-            });
             router.by_accessor.insert(entry.accessor.clone(), mounted.clone());
             router.by_id.insert(entry.id, mounted.clone());
             router
@@ -195,6 +187,18 @@ impl Core {
             router.by_path.entry(namespace).or_default().insert(path, mounted);
         }
         Ok((view.index(), router))
+    }
+
+    /// The handle of a mount; `None` where its engine is not part of this program.
+    pub(crate) fn mounted(&self, namespace: NamespaceId, path: &str, entry: &MountEntry) -> Option<Mounted> {
+        let class = if path.starts_with("auth/") { Class::Auth } else { Class::Secrets };
+        Some(Mounted {
+            engine: self.catalog.engine(class, &entry.kind, &entry.options)?,
+            mount: Arc::new(self.mount_seen_by_engines(namespace, path, entry)),
+            entry: entry.clone(),
+            kind: Arc::from(entry.kind.as_str()),
+            path: path.to_owned(),
+        })
     }
 
     fn mount_seen_by_engines(&self, namespace: NamespaceId, path: &str, entry: &MountEntry) -> Mount {
@@ -259,7 +263,7 @@ impl Core {
         Ok(taken.into_iter().map(|(_, other)| other).find(meets))
     }
 
-    /// Moves a mount with all that it keeps. Leases and tokens name the path they came from: there must be none left
+    /// Moves a mount with all that it keeps. Leases and tokens name the path they came from: none must be left in force
     /// ([`Core::revoke_prefix_step`]).
     pub async fn move_mount(&self, txn: &Txn, from: &str, to: &str) -> Result<(), EngineError> {
         let Some(entry) = self.mount_entry(txn, from).await? else {
@@ -287,13 +291,13 @@ impl Core {
         MOUNTS.put(txn, &(NamespaceId::ROOT, path), entry)
     }
 
-    /// Takes a mount away. What it kept, its leases and its tokens are removed by housekeeping in bounded steps; nothing
-    /// can reach them from here on, because the number is not given out again.
+    /// Takes a mount away: it takes no requests from here on, and its path is free. Its leases and tokens are ended and
+    /// what it kept is removed by housekeeping in bounded steps; nothing else can reach them, because the number is not
+    /// given out again.
     pub async fn remove_mount(&self, txn: &Txn, path: &str) -> Result<Option<Arc<MountEntry>>, EngineError> {
         let Some(entry) = self.mount_entry(txn, path).await? else { return Ok(None) };
         MOUNTS.delete(txn, &(NamespaceId::ROOT, path));
-        let disabled =
-            DisabledMount { namespace: NamespaceId::ROOT, path: path.to_owned(), local: entry.local };
+        let disabled = DisabledMount::new(NamespaceId::ROOT, path, (*entry).clone());
         DISABLED_MOUNTS.put(txn, &entry.id, disabled)?;
         Ok(Some(entry))
     }

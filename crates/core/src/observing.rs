@@ -30,6 +30,9 @@ impl Observer for CoreObserver {
         for key in keys {
             let Some(place) = KeyPlace::of(key) else { continue };
             core.wake_jobs(place, key);
+            if core.revoker.observe(place) {
+                core.wake_revoker();
+            }
             if is_of(place, MOUNTS.id()) {
                 core.router.outdate(index);
             } else if is_of(place, POLICIES.id()) {
@@ -52,5 +55,6 @@ impl Observer for CoreObserver {
         core.router.outdate(index);
         core.policies.outdate(index);
         core.auditing.outdate(index);
+        core.wake_revoker();
     }
 }

@@ -9,7 +9,7 @@ use strongroom_barrier::{CoreLocal, CoreSpace, MountId, NamespaceId, Stored, Tab
 use crate::auditing::{AuditEntry, AuditedHeader};
 use crate::cluster::{AutopilotConfig, KeptAuthority};
 use crate::disabled_mounts::DisabledMount;
-use crate::leases::{ExpiryEntry, Irrevocable, Lease, OwnedLease, PrefixRevocation};
+use crate::leases::{ExpiryEntry, Lease, OwnedLease, PrefixRevocation, QueuedLease};
 use crate::mounts::MountEntry;
 use crate::policies::{PasswordPolicyEntry, PolicyEntry};
 use crate::seal_state::RotationConfig;
@@ -66,8 +66,10 @@ tables! {
     pub(crate) WRAPPED: Table<CoreLocal, (NamespaceId, &TokenKey), Wrapped> = 34;
     /// Revocations under a prefix of lease ids that are under way, by the number of the namespace and the prefix.
     pub(crate) PREFIX_REVOCATIONS: Table<CoreLocal, (u64, &str), PrefixRevocation> = 35;
-    /// Leases that could not be revoked, by namespace and lease id.
-    pub(crate) IRREVOCABLE: Table<CoreLocal, (NamespaceId, &str), Irrevocable> = 36;
+    /// Leases that the outside refused to revoke, by namespace and lease id.
+    pub(crate) IRREVOCABLE: Table<CoreLocal, (NamespaceId, &str), ()> = 36;
+    /// Leases that have ended and stand for something outside: by mount, and the second of the next attempt.
+    pub(crate) REVOCATIONS: Table<CoreLocal, (MountId, &(u64, &TokenKey)), QueuedLease> = 37;
 }
 
 /// One number.

@@ -195,6 +195,8 @@ pub struct Call {
     pub server: ServerTxn,
     /// Set when a grant is being renewed.
     pub renewal: Option<Renewal>,
+    /// Set when a lease is being renewed or revoked.
+    pub lease: Option<crate::LeaseInHand>,
     /// Warnings for the client, collected on the way.
     pub warnings: Mutex<Vec<String>>,
 }

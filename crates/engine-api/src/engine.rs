@@ -10,8 +10,8 @@ use strongroom_barrier::TableId;
 use strongroom_wire::Operation;
 
 use crate::{
-    AuthGrant, BodyMode, Call, Captures, EngineError, Handler, IntoReply, Job, OperationDoc, Pattern, Reply,
-    Schedule, Segment,
+    AuthGrant, BodyMode, Call, Captures, EngineError, Handler, IntoReply, Job, LeaseKind, OperationDoc,
+    Pattern, Reply, Schedule, Segment,
 };
 
 /// Says what is wrong with a mount's options.
@@ -317,6 +317,7 @@ pub struct Engine {
     extension: Option<Arc<dyn Any + Send + Sync>>,
     renew: Option<Run<AuthGrant>>,
     jobs: Vec<Job>,
+    leases: BTreeMap<&'static str, LeaseKind>,
     check_options: Option<CheckOptions>,
     tables: &'static [TableId],
     kept_by_token: Option<TableId>,
@@ -336,6 +337,7 @@ impl Engine {
             extension: None,
             renew: None,
             jobs: Vec::new(),
+            leases: BTreeMap::new(),
             check_options: None,
             tables: &[],
             kept_by_token: None,
@@ -408,6 +410,13 @@ impl Engine {
     pub fn job<A>(mut self, name: &'static str, schedule: Schedule, handler: impl Handler<A, bool>) -> Self {
         let run: Run<bool> = Arc::new(move |call: &Arc<Call>| handler.call(call));
         self.jobs.push(Job { name, schedule, run });
+        self
+    }
+
+    /// Adds a kind of lease: `.lease("creds", |l| l.revoke(drop_user).renew(extend_user))`.
+    #[must_use]
+    pub fn lease(mut self, kind: &'static str, build: impl FnOnce(LeaseKind) -> LeaseKind) -> Self {
+        self.leases.insert(kind, build(LeaseKind::default()));
         self
     }
 
@@ -512,6 +521,11 @@ impl Engine {
     /// Whether the route of `path` reads the end of it as it was sent.
     pub fn owns_raw_tail(&self, path: &str, operations: &[Operation]) -> bool {
         self.find(path, operations).is_ok_and(|found| found.route.pattern().has_raw_tail())
+    }
+
+    /// The kind of lease with this name.
+    pub fn lease_kind(&self, kind: &str) -> Option<&LeaseKind> {
+        self.leases.get(kind)
     }
 
     /// The tables of its mounts.

@@ -178,6 +178,7 @@ impl Harness {
             extension: self.engine.extension_handle(),
             server: ServerTxn::default(),
             renewal,
+            lease: None,
             warnings: Mutex::default(),
         };
         (txn, Arc::new(call))

@@ -14,6 +14,7 @@ mod handler;
 #[cfg(feature = "harness")]
 pub mod harness;
 mod job;
+mod lease;
 mod pattern;
 mod peer;
 mod reply;
@@ -29,6 +30,7 @@ pub use error::{EngineError, RawError, bad_request};
 pub use extract::{Body, Extension, Extract, Input, Paging};
 pub use handler::Handler;
 pub use job::{Job, Schedule};
+pub use lease::{LeaseInHand, LeaseKind, LeaseTerms, Leased, Payload, RevokeError, RevokeHandler};
 pub use pattern::{Characters, Pattern, Segment};
 pub use peer::{CertificateChain, Outline, Peer, Redactions};
 pub use reply::{

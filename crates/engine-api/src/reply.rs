@@ -12,7 +12,7 @@ use serde::Serialize;
 use strongroom_stdx::PipeReader;
 use strongroom_wire::Json;
 
-use crate::{EngineError, OperationDoc, TokenKind, Upgrade};
+use crate::{EngineError, OperationDoc, Payload, Stored, TokenKind, Upgrade};
 
 /// An answer: an envelope, or something else in its place.
 ///
@@ -139,10 +139,20 @@ pub struct LeaseGrant {
     pub max_ttl: Duration,
     /// Whether it may be renewed.
     pub renewable: bool,
+    /// The kind of lease ([`Engine::lease`](crate::Engine::lease)) where something stands outside for it; empty: the
+    /// lease ends without a word to the engine.
+    pub kind: &'static str,
     /// What the engine wants to see again at renewal and revocation.
-    pub internal: BTreeMap<String, String>,
+    pub payload: Payload,
     /// No lease is kept: `lease_duration` alone tells the client when to read again (KV v1 `ttl`).
     pub hint_only: bool,
+}
+
+impl LeaseGrant {
+    /// A renewable lease of a kind, with what its hooks want to see.
+    pub fn of_kind<T: Stored>(kind: &'static str, payload: &T) -> Result<Self, EngineError> {
+        Ok(Self { kind, payload: Payload::of(payload)?, renewable: true, ..Self::default() })
+    }
 }
 
 impl Reply {

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use strongroom_barrier::{MountId, Txn, View};
-use strongroom_core::{Core, ServerPart, ServerReply, Tidy};
+use strongroom_core::{Core, IrrevocableLease, LeaseState, ServerPart, ServerReply, Tidy};
 use strongroom_engine_api::lenient::{Flag, Text, Ttl};
 use strongroom_engine_api::{
     Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply, bad_request,
@@ -61,14 +61,14 @@ struct RenewInput {
 struct RevokeInput {
     /// The lease identifier to revoke.
     lease_id: Option<Text>,
-    /// Whether to answer once the lease is revoked; it always is.
-    #[allow(dead_code, reason = "a single lease is revoked before the answer in either case")]
+    /// Whether to answer once the lease is revoked outside, too, or with what came in between; otherwise that is tried
+    /// after the answer.
     sync: Option<Flag>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 struct PrefixInput {
-    /// Whether to answer once everything is revoked; otherwise large numbers are revoked after the answer.
+    /// Whether to answer once everything is revoked outside, too; otherwise that is tried, and large numbers are revoked after the answer.
     sync: Option<Flag>,
 }
 
@@ -87,6 +87,12 @@ struct IrrevocableInput {
 /// What is told of a lease.
 #[derive(Serialize, JsonSchema)]
 struct LeaseFactsView {
+    /// Attempts at revoking it that failed, where it is to be revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u32>,
+    /// What the last of them failed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
     /// When it ends (RFC 3339); null: never.
     expire_time: Option<String>,
     /// Its id.
@@ -95,8 +101,15 @@ struct LeaseFactsView {
     issue_time: String,
     /// When it was last renewed (RFC 3339).
     last_renewal: Option<String>,
+    /// When that is tried next (RFC 3339), where it is not at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt: Option<String>,
+    /// The path that it was granted at.
+    path: String,
     /// Whether it may be renewed.
     renewable: bool,
+    /// How far it has come: active, revoking or irrevocable.
+    state: &'static str,
     /// How long it has left, in seconds.
     ttl: u64,
 }
@@ -122,6 +135,8 @@ struct Irrevocables {
 /// A lease that could not be revoked.
 #[derive(Serialize, JsonSchema)]
 struct IrrevocableView {
+    /// Attempts at revoking it that failed.
+    attempts: u32,
     /// What the last attempt failed with.
     error: String,
     /// Its id.
@@ -130,6 +145,10 @@ struct IrrevocableView {
     mount_path: String,
     /// The accessor of that mount.
     mount_accessor: String,
+    /// The path that it was granted at.
+    path: String,
+    /// How far it has come: irrevocable.
+    state: &'static str,
 }
 
 fn required(lease_id: Option<Text>) -> Result<String, EngineError> {
@@ -147,7 +166,15 @@ async fn lookup(
     let id = required(input.lease_id)?;
     let facts = core.lease_facts(&view, mount.namespace, &id).await?;
     let facts = facts.ok_or_else(|| bad_request("invalid lease"))?;
+    let revoking = facts.state.revoking();
+    let is_tried = matches!(facts.state, LeaseState::Revoking(_));
+    let next = revoking.map(|revoking| revoking.next);
     Ok(Data(LeaseFactsView {
+        attempts: revoking.map(|revoking| revoking.attempts),
+        error: revoking.map(|revoking| revoking.error.clone()).filter(|error| !error.is_empty()),
+        next_attempt: next.filter(|next| is_tried && *next > Moment::default()).map(Moment::rfc3339),
+        path: granted_at(&id),
+        state: facts.state.name(),
         expire_time: facts.expires.map(Moment::rfc3339),
         id,
         issue_time: facts.issued.rfc3339(),
@@ -155,6 +182,11 @@ async fn lookup(
         renewable: facts.renewable,
         ttl: facts.expires.map_or(0, |end| end.since(clock.now()).as_secs()),
     }))
+}
+
+/// The path that a lease was granted at: its id without what tells it from others of that path.
+fn granted_at(id: &str) -> String {
+    id.rsplit_once('/').map_or(id, |(path, _)| path).to_owned()
 }
 
 async fn list(
@@ -191,7 +223,7 @@ async fn renew_at(
 }
 
 async fn extend(
-    core: &Core,
+    core: &Arc<Core>,
     mount: &Mount,
     id: &str,
     increment: Option<Ttl>,
@@ -209,8 +241,7 @@ async fn revoke(
     Input(input): Input<RevokeInput>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    core.revoke_lease_id(&txn, mount.namespace, &required(input.lease_id)?).await?;
-    Ok(())
+    end(&core, &mount, &required(input.lease_id)?, input.sync, &txn).await
 }
 
 async fn revoke_at(
@@ -221,7 +252,14 @@ async fn revoke_at(
     txn: Txn,
 ) -> Result<(), EngineError> {
     let id = required(input.lease_id.filter(|id| !id.is_empty()).or(Some(Text(url_lease_id))))?;
-    core.revoke_lease_id(&txn, mount.namespace, &id).await?;
+    end(&core, &mount, &id, input.sync, &txn).await
+}
+
+async fn end(core: &Core, mount: &Mount, id: &str, sync: Option<Flag>, txn: &Txn) -> Result<(), EngineError> {
+    if sync.is_some_and(|sync| sync.0) {
+        return core.revoke_lease_now(mount.namespace, id).await;
+    }
+    core.revoke_lease_id(txn, mount.namespace, id).await?;
     Ok(())
 }
 
@@ -282,8 +320,8 @@ async fn count(
     check_type(input.kind.as_ref())?;
     let found = core.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for (_, why) in &found {
-        let (_, accessor) = mount_of(&core, why.mount).await?;
+    for found in &found {
+        let (_, accessor) = mount_of(&core, &view, found.lease.mount).await?;
         let count = counts.entry(accessor).or_default();
         *count = count.saturating_add(1);
     }
@@ -307,9 +345,18 @@ async fn irrevocable(
     let found = core.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
     let mut listed = Irrevocables { lease_count: found.len(), leases: Vec::new() };
     let cut = found.len() > limit;
-    for (lease_id, why) in found.into_iter().take(limit) {
-        let (mount_path, mount_accessor) = mount_of(&core, why.mount).await?;
-        listed.leases.push(IrrevocableView { error: why.error, lease_id, mount_path, mount_accessor });
+    for IrrevocableLease { id, lease } in found.into_iter().take(limit) {
+        let (mount_path, mount_accessor) = mount_of(&core, &view, lease.mount).await?;
+        let Some(revoking) = lease.state.revoking() else { continue };
+        listed.leases.push(IrrevocableView {
+            attempts: revoking.attempts,
+            error: revoking.error.clone(),
+            path: granted_at(&id),
+            lease_id: id,
+            mount_path,
+            mount_accessor,
+            state: lease.state.name(),
+        });
     }
     let mut reply = Reply::data(&json!(listed))?;
     if cut {
@@ -319,10 +366,8 @@ async fn irrevocable(
 }
 
 /// The path and accessor of the mount with this number; empty where it is gone.
-async fn mount_of(core: &Core, mount: MountId) -> Result<(String, String), EngineError> {
-    let router = core.router().await?;
-    let found = router.by_id(mount);
-    Ok(found.map_or_else(Default::default, |mounted| (mounted.path.clone(), mounted.entry.accessor.clone())))
+async fn mount_of(core: &Core, view: &View, mount: MountId) -> Result<(String, String), EngineError> {
+    Ok(core.mount_of_lease(view, mount).await?.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -375,6 +420,7 @@ mod tests {
         let expected = json!({
             "id": id, "issue_time": "2023-11-14T22:13:20Z", "expire_time": "2023-11-14T23:13:20Z",
             "last_renewal": null, "renewable": true, "ttl": 3600,
+            "path": "loans/creds/web", "state": "active",
         });
         assert_eq!(told.data(), &expected);
         server.clock.advance(Duration::from_mins(10));
@@ -483,6 +529,83 @@ mod tests {
             let told = server.ask_as(&token, Asked::Read, "auth/token/lookup-self", json!({})).await;
             assert_eq!(told.status, 403);
         }
+    }
+
+    /// Asks for something that waits for revocations, with the jobs running meanwhile.
+    async fn with_jobs<T>(server: &Server, asked: impl Future<Output = T>) -> T {
+        tokio::pin!(asked);
+        loop {
+            tokio::select! {
+                biased;
+                told = &mut asked => return told,
+                () = tokio::task::yield_now() => server.core.run_jobs_once(false).await.unwrap(),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_outside_refuses_is_told_everywhere_and_forced_at_last() {
+        let server = Server::new().await;
+        server.write("sys/mounts/outside", json!({"type": "outside"})).await;
+        let told = server.read("outside/creds/refused").await;
+        let id = told.body["lease_id"].as_str().unwrap().to_owned();
+        let look = async || server.write("sys/leases/lookup", json!({"lease_id": id})).await.data().clone();
+        assert_eq!((&look().await["state"], &look().await["renewable"]), (&json!("active"), &json!(true)));
+        assert_eq!(server.write("sys/leases/revoke", json!({"lease_id": id})).await.status, 204);
+        let told = look().await;
+        assert_eq!((&told["state"], &told["attempts"]), (&json!("revoking"), &json!(0)));
+        assert_eq!((&told["path"], &told["renewable"]), (&json!("outside/creds/refused"), &json!(false)));
+        server.core.run_jobs_once(false).await.unwrap();
+        let told = look().await;
+        assert_eq!((&told["attempts"], &told["error"]), (&json!(1), &json!("no such privilege")));
+        assert!(told["next_attempt"].as_str().unwrap().starts_with("2023-11-14T22:13:"), "{told}");
+        let refused = format!("failed to revoke {id:?}: no such privilege");
+        for (path, input) in [
+            ("sys/leases/revoke".to_owned(), json!({"lease_id": id, "sync": true})),
+            (format!("sys/revoke/{id}"), json!({"sync": true})),
+            ("sys/leases/revoke-prefix/outside/creds".to_owned(), json!({"sync": true})),
+        ] {
+            let told = with_jobs(&server, server.write(&path, input)).await;
+            assert_eq!(told.error(), (400, refused.as_str()), "{path}");
+        }
+        for _ in 0..6 {
+            server.clock.advance(Duration::from_mins(10));
+            server.core.run_jobs_once(false).await.unwrap();
+        }
+        assert_eq!(look().await["state"], "irrevocable");
+        let accessor = server.read("sys/mounts/outside").await.data()["accessor"].clone();
+        let ask = async |path: &str| server.ask(Asked::Read, path, json!({"type": "irrevocable"})).await;
+        let listed = json!({
+            "lease_id": id, "path": "outside/creds/refused", "mount_path": "outside/", "mount_accessor": accessor,
+            "state": "irrevocable", "attempts": 6, "error": "no such privilege",
+        });
+        assert_eq!(ask("sys/leases").await.data(), &json!({"lease_count": 1, "leases": [listed]}));
+        let counts = json!({"lease_count": 1, "counts": {accessor.as_str().unwrap(): 1}});
+        assert_eq!(ask("sys/leases/count").await.data(), &counts);
+        // Its mount goes, and it is still known.
+        assert_eq!(server.delete("sys/mounts/outside").await.status, 204);
+        server.core.run_jobs_once(false).await.unwrap();
+        assert_eq!(ask("sys/leases").await.data()["leases"][0]["mount_path"], "outside/");
+        let told = with_jobs(&server, server.write("sys/leases/revoke-force/outside", json!({}))).await;
+        assert_eq!(told.status, 204);
+        assert_eq!(ask("sys/leases").await.data(), &json!({"lease_count": 0, "leases": []}));
+        assert_eq!(server.write("sys/leases/lookup", json!({"lease_id": id})).await.status, 400);
+    }
+
+    #[tokio::test]
+    async fn a_moved_mount_still_ends_what_it_lent_before() {
+        let server = Server::new().await;
+        server.write("sys/mounts/outside", json!({"type": "outside"})).await;
+        let told = server.read("outside/creds/web").await;
+        let id = told.body["lease_id"].as_str().unwrap().to_owned();
+        let told = server.write("sys/remount", json!({"from": "outside", "to": "inside"})).await;
+        assert!(told.status < 300, "{}", told.body);
+        let told = server.write("sys/leases/lookup", json!({"lease_id": id})).await;
+        assert_eq!(told.data()["state"], "revoking");
+        server.core.run_jobs_once(false).await.unwrap();
+        assert_eq!(server.write("sys/leases/lookup", json!({"lease_id": id})).await.status, 400);
+        let told = server.read("inside/creds/web").await;
+        assert!(told.body["lease_id"].as_str().unwrap().starts_with("inside/creds/web/"), "{}", told.body);
     }
 
     #[tokio::test]

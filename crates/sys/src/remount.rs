@@ -98,8 +98,10 @@ fn check(from: &str, to: &str) -> Result<(), EngineError> {
 /// Ends what names the old path. A mount with very many leases is not moved: that would be too much for one
 /// transaction.
 async fn revoke_leases(core: &Core, txn: &Txn, from: &str) -> Result<(), EngineError> {
+    let mut after = None;
     for _ in 0..MOST_STEPS {
-        if core.revoke_prefix_step(txn, NamespaceId::ROOT, from, false).await? == 0 {
+        after = core.revoke_prefix_step(txn, NamespaceId::ROOT, from, after.as_deref()).await?;
+        if after.is_none() {
             return Ok(());
         }
     }

@@ -10,8 +10,8 @@ use strongroom_core::{
     Answer, Asked, Catalog, Core, DEFAULT_LEASE_TTL, Inbound, InitRequest, NewToken, Settings, TokenEntry,
 };
 use strongroom_engine_api::{
-    AuthGrant, Body, Clock, Data, Engine, EngineError, Entropy, Environment, Input, LeaseGrant, Lifetimes,
-    Moment, Paging, Path, Peer, Reply, Secret,
+    AuthGrant, Body, Clock, Data, Engine, EngineError, Entropy, Environment, Input, LeaseGrant, Leased,
+    Lifetimes, Moment, Paging, Path, Peer, Reply, RevokeError, Secret, Stored,
 };
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
@@ -208,6 +208,7 @@ pub(crate) fn catalog() -> Catalog {
             usize::from(options.get("version").is_some_and(|version| version == "2"))
         })
         .with(loans())
+        .with(outside())
 }
 
 async fn nothing() -> Result<(), EngineError> {
@@ -277,7 +278,6 @@ async fn lend(Path(name): Path<String>, Input(input): Input<LoanInput>) -> Resul
     let lease = LeaseGrant {
         ttl: input.ttl.map_or(Duration::ZERO, |ttl| ttl.0),
         renewable: true,
-        internal: BTreeMap::from([("name".to_owned(), name.clone())]),
         ..LeaseGrant::default()
     };
     Ok(Reply::data(&json!({ "name": name }))?.lent(lease))
@@ -288,6 +288,33 @@ async fn describe_loan(
     Input(_): Input<LoanInput>,
 ) -> Result<Data<Loan>, EngineError> {
     Ok(Data(Loan { name }))
+}
+
+/// What stands for a lease of `outside`: its name says how the outside takes its end.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct User {
+    name: String,
+}
+
+impl Stored for User {}
+
+/// Lends users of a system outside: `refused` cannot be dropped, `down` cannot be reached.
+fn outside() -> Engine {
+    Engine::new("outside", "Lends users of a system outside.")
+        .lease("user", |l| l.revoke(drop_user))
+        .route("creds/{name}", |r| r.read("Lend", lend_user))
+}
+
+async fn lend_user(Path(name): Path<String>) -> Result<Reply, EngineError> {
+    Ok(Reply::data(&json!({ "name": name }))?.lent(LeaseGrant::of_kind("user", &User { name })?))
+}
+
+async fn drop_user(user: Leased<User>) -> Result<(), RevokeError> {
+    match user.payload.name.as_str() {
+        "refused" => Err(RevokeError::Refused("no such privilege".to_owned())),
+        "down" => Err(RevokeError::Unreachable("no route to host".to_owned())),
+        _ => Ok(()),
+    }
 }
 
 /// Lets everyone in: `login/{name}` makes a token.

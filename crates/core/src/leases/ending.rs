@@ -1,44 +1,41 @@
 //! Ending leases: one, all under a prefix, and those whose time has come.
-
-use std::time::Duration;
+//!
+//! To end a lease is to mark it: nothing outside is asked here, so it costs the same however many leases there are and
+//! whatever state the outside is in. A lease that nothing stands outside for is gone at once. Any other goes to the queue
+//! of its mount, in order of its next attempt, where the revoker ([`super::revoker`]) finds it.
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Stored, Txn};
+use strongroom_barrier::{BarrierError, NamespaceId, Stored, Txn};
 use strongroom_engine_api::{EngineError, Moment};
 
-use super::{ExpiryEntry, Lease, due_key};
+use super::{ExpiryEntry, Lease, LeaseState, NEVER, QueuedLease, Revoking, due_key};
 use crate::Core;
-use crate::tables::{EXPIRY, IRREVOCABLE, LEASES, OWNED_LEASES, PREFIX_REVOCATIONS, TOKENS};
+use crate::tables::{EXPIRY, IRREVOCABLE, LEASES, OWNED_LEASES, PREFIX_REVOCATIONS, REVOCATIONS, TOKENS};
 use crate::tokens::{STEP as TREE_STEP, TokenId, TokenKey};
 
 /// Leases and tokens ended in one transaction, not counting what hangs on the tokens.
 pub(crate) const STEP: usize = 128;
-/// How long a lease whose revocation failed waits before the next attempt, times the number of attempts.
-const RETRY_STEP: Duration = Duration::from_secs(10);
-/// Attempts at revoking a lease before it is left to an operator (Vault's number).
-const MOST_ATTEMPTS: u32 = 6;
 
+/// Why a lease ends, which says how it is to be revoked outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its time, its token or its mount is over.
+    Due,
+    /// An operator asks for this very lease: it is tried at once, whatever its mount's others wait for.
+    Asked,
+    /// An operator wants it gone: it is tried once at most, and then it is.
+    Forced,
+}
 /// How far a revocation under a prefix has come.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct PrefixRevocation {
     /// The last lease id dealt with.
     after: String,
-    /// Whether what engines say about it is ignored.
+    /// Whether leases go whatever the outside says.
     forced: bool,
 }
 
 impl Stored for PrefixRevocation {}
-
-/// Why a lease is left to an operator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Irrevocable {
-    /// What the last attempt failed with.
-    pub error: String,
-    /// The mount that granted it.
-    pub mount: MountId,
-}
-
-impl Stored for Irrevocable {}
 
 impl Core {
     /// Revokes the lease with this id, or the token whose lease it is; answers whether there was one.
@@ -49,39 +46,27 @@ impl Core {
         id: &str,
     ) -> Result<bool, EngineError> {
         let Some(lease) = LEASES.get(txn, &(namespace, id)).await? else { return Ok(false) };
-        self.revoke_lease(txn, namespace, id, &lease, false).await?;
+        let mut budget = TREE_STEP;
+        self.revoke_lease(txn, namespace, id, &lease, End::Asked, &mut budget).await?;
         Ok(true)
     }
 
-    /// Ends a lease within `txn`. `forced`: whatever the engine says about it.
+    /// Ends a lease within `txn`, taking from `budget` what hangs on a token and is removed with it.
     pub(crate) async fn revoke_lease(
         &self,
         txn: &Txn,
         namespace: NamespaceId,
         id: &str,
         lease: &Lease,
-        forced: bool,
-    ) -> Result<(), EngineError> {
-        let mut budget = TREE_STEP;
-        self.revoke_lease_within(txn, namespace, id, lease, forced, &mut budget).await
-    }
-
-    /// As [`Core::revoke_lease`], taking from `budget` what hangs on a token and is removed with it.
-    pub(crate) async fn revoke_lease_within(
-        &self,
-        txn: &Txn,
-        namespace: NamespaceId,
-        id: &str,
-        lease: &Lease,
-        forced: bool,
+        end: End,
         budget: &mut usize,
     ) -> Result<(), EngineError> {
-        tracing::debug!(lease_id = id, forced, "lease ends");
+        tracing::debug!(lease_id = id, ?end, "lease ends");
         if let Some(token) = lease.token {
             LEASES.delete(txn, &(namespace, id));
             return self.revoke_tree(txn, &token, budget).await;
         }
-        end_secret_lease(txn, namespace, id, lease);
+        end_lease(txn, namespace, id, lease, end, self.environment.clock.now())?;
         Ok(())
     }
 
@@ -95,13 +80,21 @@ impl Core {
         prefix: &str,
         forced: bool,
     ) -> Result<bool, EngineError> {
-        self.revoke_lease_id(txn, namespace, prefix).await?;
+        let mut budget = TREE_STEP;
+        if let Some(lease) = LEASES.get(txn, &(namespace, prefix)).await? {
+            self.revoke_lease(txn, namespace, prefix, &lease, ends(forced), &mut budget).await?;
+        }
         let folder = folder(prefix);
         self.end_some(txn, namespace, &folder, PrefixRevocation { after: folder.clone(), forced }).await
     }
 
     /// As [`Core::revoke_prefix`], in as many transactions of its own as it takes, and done when it answers, with all
-    /// that hung on revoked tokens. When the caller goes away in between, housekeeping does the rest.
+    /// that hung on revoked tokens and all that stood outside. When the caller goes away in between, housekeeping does
+    /// the rest.
+    ///
+    /// # Errors
+    ///
+    /// What the outside says of the first lease that could not be revoked.
     pub async fn revoke_prefix_now(
         &self,
         namespace: NamespaceId,
@@ -129,11 +122,12 @@ impl Core {
                 break;
             }
         }
-        self.finish_revocations().await
+        self.finish_revocations().await?;
+        self.await_prefix(namespace, prefix, &folder).await
     }
 
     /// Returns when every token revocation that is under way has come to its end.
-    async fn finish_revocations(&self) -> Result<(), EngineError> {
+    pub(super) async fn finish_revocations(&self) -> Result<(), EngineError> {
         loop {
             let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
             if !self.has_revocations(&txn).await? {
@@ -178,7 +172,7 @@ impl Core {
         let mut budget = TREE_STEP;
         for (_, id) in &found {
             if let Some(lease) = LEASES.get(txn, &(namespace, id)).await? {
-                self.revoke_lease_within(txn, namespace, id, &lease, revocation.forced, &mut budget).await?;
+                self.revoke_lease(txn, namespace, id, &lease, ends(revocation.forced), &mut budget).await?;
             }
         }
         let more = found.len() == STEP;
@@ -192,31 +186,23 @@ impl Core {
         Ok(more)
     }
 
-    /// Revokes one step's worth of the leases under a prefix; answers how many.
+    /// Ends one step's worth of the leases under a prefix, those after `after`; answers the last of them where there may
+    /// be more.
     pub async fn revoke_prefix_step(
         &self,
         txn: &Txn,
         namespace: NamespaceId,
         prefix: &str,
-        forced: bool,
-    ) -> Result<usize, EngineError> {
-        let found = LEASES.scan(txn, &(namespace, prefix), None, STEP).await?;
+        after: Option<&str>,
+    ) -> Result<Option<String>, EngineError> {
+        let after = after.map(|after| (namespace, after));
+        let found = LEASES.scan_after(txn, &(namespace, prefix), after.as_ref(), STEP).await?;
         let mut budget = TREE_STEP;
-        for ((_, id), lease) in &found {
-            self.revoke_lease_within(txn, namespace, id, lease, forced, &mut budget).await?;
+        for ((_, id), lease) in found.iter().filter(|(_, lease)| lease.state.is_active()) {
+            self.revoke_lease(txn, namespace, id, lease, End::Due, &mut budget).await?;
         }
-        Ok(found.len())
-    }
-
-    /// Leases that could not be revoked, by id.
-    pub async fn irrevocable_leases(
-        &self,
-        reads: &impl Reads,
-        namespace: NamespaceId,
-        limit: usize,
-    ) -> Result<Vec<(String, Irrevocable)>, BarrierError> {
-        let found = IRREVOCABLE.scan(reads, &namespace, None, limit).await?;
-        Ok(found.into_iter().map(|((_, id), why)| (id, (*why).clone())).collect())
+        let more = found.len() == STEP;
+        Ok(found.into_iter().last().filter(|_| more).map(|((_, id), _)| id))
     }
 
     /// Ends what is due by now, one bounded transaction; answers whether there may be more.
@@ -259,30 +245,14 @@ impl Core {
                 _ => EXPIRY.delete(txn, &(at, key)),
             },
             Some(id) => match LEASES.get(txn, &(namespace, id)).await? {
-                Some(lease) if lease.due() > now => return Ok(false),
-                Some(lease) => self.end_lease(txn, namespace, id, &lease, now).await?,
-                None => EXPIRY.delete(txn, &(at, key)),
+                Some(lease) if lease.state.is_active() && lease.expires > now => return Ok(false),
+                Some(lease) if lease.state.is_active() => {
+                    self.revoke_lease(txn, namespace, id, &lease, End::Due, budget).await?;
+                }
+                _ => EXPIRY.delete(txn, &(at, key)),
             },
         }
         Ok(true)
-    }
-
-    /// Revokes a lease that is due; when that fails it is tried again later.
-    async fn end_lease(
-        &self,
-        txn: &Txn,
-        namespace: NamespaceId,
-        id: &str,
-        lease: &Lease,
-        now: Moment,
-    ) -> Result<(), EngineError> {
-        match self.revoke_lease(txn, namespace, id, lease, false).await {
-            Err(error) if !matches!(error, EngineError::Barrier(_)) => {
-                note_failure(txn, namespace, id, lease, &error.to_string(), now)?;
-                Ok(())
-            }
-            outcome => outcome,
-        }
     }
 }
 
@@ -291,91 +261,75 @@ fn noted(namespace: NamespaceId) -> u64 {
     namespace.get().into()
 }
 
-/// Removes the records of a secret's lease.
-pub(crate) fn end_secret_lease(txn: &Txn, namespace: NamespaceId, id: &str, lease: &Lease) {
-    EXPIRY.delete(txn, &(lease.due().as_secs(), &due_key(id)));
-    if let Some(owner) = lease.owner {
-        OWNED_LEASES.delete(txn, &(owner.namespace, owner.key, id));
-    }
-    if lease.failures >= MOST_ATTEMPTS {
-        IRREVOCABLE.delete(txn, &(namespace, id));
-    }
-    LEASES.delete(txn, &(namespace, id));
+const fn ends(forced: bool) -> End {
+    if forced { End::Forced } else { End::Due }
 }
 
-/// A lease that could not be revoked stays and is tried again, ever less often, and is left to an operator at last.
-fn note_failure(
+/// Ends a secret's lease: one that nothing stands outside for is gone, any other is to be revoked.
+pub(crate) fn end_lease(
     txn: &Txn,
     namespace: NamespaceId,
     id: &str,
     lease: &Lease,
-    error: &str,
+    end: End,
     now: Moment,
 ) -> Result<(), BarrierError> {
-    let mut failed = lease.clone();
-    failed.failures = failed.failures.saturating_add(1);
-    tracing::error!(lease_id = id, attempts = failed.failures, error, "lease revocation failed");
-    EXPIRY.delete(txn, &(lease.due().as_secs(), &due_key(id)));
-    if failed.failures >= MOST_ATTEMPTS {
-        let why = Irrevocable { error: error.to_owned(), mount: lease.mount };
-        IRREVOCABLE.put(txn, &(namespace, id), why)?;
-    } else {
-        let retry = now.after(RETRY_STEP.saturating_mul(failed.failures));
-        failed.retry = Some(retry);
-        let entry = ExpiryEntry::of_lease(namespace, id, &failed);
-        EXPIRY.put(txn, &(retry.as_secs(), &due_key(id)), entry)?;
+    if lease.kind.is_empty() {
+        forget_lease(txn, namespace, id, lease);
+        return Ok(());
     }
-    LEASES.put(txn, &(namespace, id), failed)
+    // One that is to be gone stays so, whatever else ends it.
+    let forced = end == End::Forced || lease.state.revoking().is_some_and(|revoking| revoking.forced);
+    let next = if end == End::Due && !forced { now } else { Moment::default() };
+    let state = LeaseState::Revoking(Revoking { next, forced, ..Revoking::default() });
+    move_lease(txn, namespace, id, lease, state)
+}
+
+/// Puts a lease that has ended into a state, and to the place in its mount's queue that is the state's.
+pub(super) fn move_lease(
+    txn: &Txn,
+    namespace: NamespaceId,
+    id: &str,
+    lease: &Lease,
+    state: LeaseState,
+) -> Result<(), BarrierError> {
+    unlist(txn, namespace, id, lease);
+    if let Some(second) = state.queued_at() {
+        let queued = QueuedLease { namespace, lease: id.to_owned() };
+        REVOCATIONS.put(txn, &(lease.mount, &(second, &due_key(id))), queued)?;
+        if second == NEVER {
+            IRREVOCABLE.put(txn, &(namespace, id), ())?;
+        }
+    }
+    LEASES.put(txn, &(namespace, id), Lease { state, ..lease.clone() })
+}
+
+/// Removes the records of a secret's lease.
+pub(super) fn forget_lease(txn: &Txn, namespace: NamespaceId, id: &str, lease: &Lease) {
+    unlist(txn, namespace, id, lease);
+    LEASES.delete(txn, &(namespace, id));
+}
+
+/// Removes what leads to a lease: its end and its owner while it is in force, its place in the queue later.
+fn unlist(txn: &Txn, namespace: NamespaceId, id: &str, lease: &Lease) {
+    let key = due_key(id);
+    match lease.state.queued_at() {
+        None => {
+            EXPIRY.delete(txn, &(lease.expires.as_secs(), &key));
+            if let Some(holder) = lease.owner.and_then(super::LeaseOwner::holder) {
+                OWNED_LEASES.delete(txn, &(holder.namespace, holder.key, id));
+            }
+        }
+        Some(second) => {
+            REVOCATIONS.delete(txn, &(lease.mount, &(second, &key)));
+            if second == NEVER {
+                IRREVOCABLE.delete(txn, &(namespace, id));
+            }
+        }
+    }
 }
 
 /// A prefix as a folder.
 fn folder(prefix: &str) -> String {
     if prefix.is_empty() || prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use strongroom_barrier::{Barrier, Keyring};
-    use strongroom_stdx::Entropy;
-    use strongroom_storage::InMemory;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_cannot_be_revoked_is_tried_again_and_then_left_to_an_operator() {
-        let entropy = Entropy::system();
-        let barrier = Barrier::new(Arc::new(InMemory::new()), entropy.clone(), 0);
-        let mut now = Moment::from_secs(1000);
-        barrier.unseal(Keyring::generate(&entropy, now).unwrap());
-        let txn = barrier.transaction(barrier.pinned_view().await.unwrap());
-        let lease = async || (*LEASES.get(&txn, &(NamespaceId::ROOT, "a/b")).await.unwrap().unwrap()).clone();
-        let due = async || EXPIRY.keys(&txn, &(), None, 10).await.unwrap();
-        note_failure(
-            &txn,
-            NamespaceId::ROOT,
-            "a/b",
-            &Lease { expires: now, mount: MountId::new(7), ..Lease::default() },
-            "refused",
-            now,
-        )
-        .unwrap();
-        for attempts in 1..MOST_ATTEMPTS {
-            let wait = RETRY_STEP.saturating_mul(attempts);
-            assert_eq!(
-                due().await,
-                [(now.after(wait).as_secs(), due_key("a/b"))],
-                "after {attempts} attempts"
-            );
-            now = now.after(wait);
-            note_failure(&txn, NamespaceId::ROOT, "a/b", &lease().await, "refused", now).unwrap();
-        }
-        assert_eq!(due().await, [], "nobody tries again by itself");
-        let why = IRREVOCABLE.get(&txn, &(NamespaceId::ROOT, "a/b")).await.unwrap().unwrap();
-        assert_eq!(*why, Irrevocable { error: "refused".to_owned(), mount: MountId::new(7) });
-        end_secret_lease(&txn, NamespaceId::ROOT, "a/b", &lease().await);
-        assert!(LEASES.get(&txn, &(NamespaceId::ROOT, "a/b")).await.unwrap().is_none());
-        assert!(IRREVOCABLE.get(&txn, &(NamespaceId::ROOT, "a/b")).await.unwrap().is_none());
-    }
 }

@@ -1,13 +1,16 @@
 //! Looking at leases.
 
-use strongroom_barrier::{BarrierError, NamespaceId, Reads};
+use std::sync::Arc;
+
+use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads};
 use strongroom_engine_api::Moment;
 
+use super::{Lease, LeaseState};
 use crate::Core;
-use crate::tables::{LEASES, TOKENS};
+use crate::tables::{DISABLED_MOUNTS, IRREVOCABLE, LEASES, TOKENS};
 
 /// What is told of a lease, whether it is a secret's or a token's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseFacts {
     /// When it was granted.
     pub issued: Moment,
@@ -17,6 +20,17 @@ pub struct LeaseFacts {
     pub expires: Option<Moment>,
     /// Whether it may be renewed.
     pub renewable: bool,
+    /// How far it has come.
+    pub state: LeaseState,
+}
+
+/// A lease that the outside refused to revoke.
+#[derive(Clone, Debug)]
+pub struct IrrevocableLease {
+    /// Its id.
+    pub id: String,
+    /// Its record.
+    pub lease: Arc<Lease>,
 }
 
 impl Core {
@@ -33,7 +47,8 @@ impl Core {
                 issued: lease.issued,
                 renewed: lease.renewed,
                 expires: Some(lease.expires),
-                renewable: lease.renewable,
+                renewable: lease.renewable && lease.state.is_active(),
+                state: lease.state.clone(),
             }));
         };
         Ok(TOKENS.get(reads, &token.at()).await?.map(|token| LeaseFacts {
@@ -41,7 +56,37 @@ impl Core {
             renewed: token.renewed,
             expires: token.expires,
             renewable: token.renewable,
+            state: LeaseState::Active,
         }))
+    }
+
+    /// Leases that the outside refused to revoke, by id.
+    pub async fn irrevocable_leases(
+        &self,
+        reads: &impl Reads,
+        namespace: NamespaceId,
+        limit: usize,
+    ) -> Result<Vec<IrrevocableLease>, BarrierError> {
+        let mut leases = Vec::new();
+        for (_, id) in IRREVOCABLE.keys(reads, &namespace, None, limit).await? {
+            if let Some(lease) = LEASES.get(reads, &(namespace, &id)).await? {
+                leases.push(IrrevocableLease { id, lease });
+            }
+        }
+        Ok(leases)
+    }
+
+    /// The path and accessor of the mount that granted a lease, though it be disabled; `None` where it is gone.
+    pub async fn mount_of_lease(
+        &self,
+        reads: &impl Reads,
+        mount: MountId,
+    ) -> Result<Option<(String, String)>, BarrierError> {
+        if let Some(mounted) = self.router().await?.by_id(mount) {
+            return Ok(Some((mounted.path.clone(), mounted.entry.accessor.clone())));
+        }
+        let disabled = DISABLED_MOUNTS.get(reads, &mount).await?;
+        Ok(disabled.map(|disabled| (disabled.path.clone(), disabled.entry.accessor.clone())))
     }
 
     /// The names directly under `folder` (empty, or ending in a slash) among the lease ids, deeper ones once as

@@ -105,6 +105,7 @@ impl Core {
             environment: self.environment.clone(),
             extension: self.extension_for(&mounted.engine),
             renewal: None,
+            lease: None,
             warnings: Mutex::default(),
         })
     }
@@ -278,7 +279,7 @@ impl Core {
             return Err(Refused::status(400, LAST_USE));
         }
         let (held, warnings) =
-            self.make_lease(txn, &decided.resolved.mounted, &inbound.path, *caller.id(), grant).await?;
+            self.make_lease(txn, &decided.resolved.mounted, &inbound.path, &caller.principal, grant).await?;
         envelope.warnings.extend(warnings);
         envelope.name_lease(held);
         Ok(())

@@ -217,6 +217,7 @@ impl Core {
             environment: self.environment.clone(),
             extension: self.extension_for(&engine),
             renewal: None,
+            lease: None,
             warnings: std::sync::Mutex::default(),
         });
         let reply = endpoint.run(&call).await?;

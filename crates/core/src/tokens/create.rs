@@ -125,6 +125,9 @@ impl Core {
             return Err(bad_request("auth methods cannot create root tokens"));
         }
         let kind = Self::mount_token_kind(&mounted.entry, Some(grant.kind));
+        if kind == TokenKind::Service {
+            self.require_mount(txn, mounted).await?;
+        }
         let display_name = match grant.display_name.as_str() {
             "" => mounted.mount.path.trim_end_matches('/').replace('/', "-"),
             name => format!("{}-{name}", mounted.mount.path.trim_end_matches('/').replace('/', "-")),

@@ -9,7 +9,7 @@ use strongroom_engine_api::EngineError;
 
 use super::{TokenId, create::lease_id};
 use crate::Core;
-use crate::leases::end_secret_lease;
+use crate::leases::{End, end_lease};
 use crate::tables::{
     ACCESSORS, CHILDREN, EXPIRY, LEASES, ORPHANING, OWNED_LEASES, REVOKING, TOKENS, WRAPPED,
 };
@@ -101,7 +101,8 @@ impl Core {
         }
         for ((namespace, key, lease_id), owned) in OWNED_LEASES.scan(txn, &id.at(), None, *budget).await? {
             if let Some(lease) = LEASES.get(txn, &(owned.namespace, &lease_id)).await? {
-                end_secret_lease(txn, owned.namespace, &lease_id, &lease);
+                let now = self.environment.clock.now();
+                end_lease(txn, owned.namespace, &lease_id, &lease, End::Due, now)?;
             }
             OWNED_LEASES.delete(txn, &(namespace, key, &lease_id));
             *budget = budget.saturating_sub(1);

@@ -16,13 +16,16 @@ use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::{InMemory, Index, Observer, Store};
 
-use super::{NewToken, TokenEntry, TokenId, TokenKey};
+use super::{NewToken, Principal, TokenEntry, TokenId, TokenKey};
 use crate::disabled_mounts::DisabledMount;
 use crate::pipeline::{Asked, Inbound};
 use crate::tables::{
     ACCESSORS, CHILDREN, DISABLED_MOUNTS, EXPIRY, LEASES, OWNED_LEASES, REVOKING, TOKENS, WRAPPED,
 };
-use crate::{Catalog, Core, DEFAULT_LEASE_TTL, Envelope, InitRequest, Settings, Tidy, TokenRole};
+use crate::{
+    Catalog, Core, DEFAULT_LEASE_TTL, Envelope, InitRequest, MountEntry, MountTuning, Settings, Tidy,
+    TokenRole,
+};
 
 const ROOT: NamespaceId = NamespaceId::ROOT;
 const HOUR: Duration = Duration::from_hours(1);
@@ -92,7 +95,9 @@ impl Server {
         let txn = self.txn().await;
         let mounted = self.core.router().await.unwrap().at(NamespaceId::ROOT, "cubbyhole/").unwrap().clone();
         let grant = LeaseGrant { ttl: HOUR, renewable: true, ..LeaseGrant::default() };
-        let (lease, _) = self.core.make_lease(&txn, &mounted, path, owner, grant).await.unwrap();
+        let entry = TOKENS.get(&txn, &owner.at()).await.unwrap().unwrap();
+        let owner = Principal { id: owner, entry };
+        let (lease, _) = self.core.make_lease(&txn, &mounted, path, &owner, grant).await.unwrap();
         txn.commit().await.unwrap();
         lease.id
     }
@@ -343,7 +348,19 @@ async fn the_trees_of_a_mount_that_is_gone_go_in_steps() {
     let largest = Arc::new(Largest::default());
     server.store.observe(largest.clone());
     let txn = server.txn().await;
-    let gone = DisabledMount { namespace: ROOT, path: "auth/gone/".to_owned(), local: false };
+    let entry = MountEntry {
+        id: GONE,
+        uuid: String::new(),
+        accessor: String::new(),
+        kind: "gone".to_owned(),
+        description: String::new(),
+        options: BTreeMap::new(),
+        tuning: MountTuning::default(),
+        local: false,
+        seal_wrap: false,
+        external_entropy_access: false,
+    };
+    let gone = DisabledMount::new(ROOT, "auth/gone/", entry);
     DISABLED_MOUNTS.put(&txn, &GONE, gone).unwrap();
     txn.commit().await.unwrap();
     while server.core.clear_disabled_mounts().await.unwrap() {}

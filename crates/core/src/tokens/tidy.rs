@@ -5,11 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BarrierError, NamespaceId, Stored, Txn};
-use strongroom_engine_api::EngineError;
+use strongroom_engine_api::{EngineError, Moment};
 
 use super::{AccessorKey, TokenId, TokenKey};
 use crate::Core;
-use crate::leases::end_secret_lease;
+use crate::leases::{End, LeaseOwner, end_lease};
 use crate::tables::{ACCESSORS, CHILDREN, LEASES, OWNED_LEASES, REVOKING, TIDYING, TOKENS};
 
 /// Records looked at in one transaction.
@@ -74,7 +74,7 @@ impl Core {
         let Some((number, walk)) = TIDYING.scan(txn, &(), None, 1).await?.into_iter().next() else {
             return Ok(false);
         };
-        let (next, removed) = look_through(txn, &walk.place).await?;
+        let (next, removed) = look_through(txn, &walk.place, self.environment.clock.now()).await?;
         let removed = removed.saturating_add(walk.removed);
         if let Some(place) = next {
             TIDYING.put(txn, &number, TidyProgress { what: walk.what, place, removed })?;
@@ -87,13 +87,13 @@ impl Core {
 }
 
 /// Looks at what follows `place` in the root namespace; answers where to go on, and how many records were removed.
-async fn look_through(txn: &Txn, place: &Place) -> Result<(Option<Place>, u64), EngineError> {
+async fn look_through(txn: &Txn, place: &Place, now: Moment) -> Result<(Option<Place>, u64), EngineError> {
     let namespace = NamespaceId::ROOT;
     match place {
         Place::Accessor(after) => accessors(txn, namespace, after).await,
         Place::Child(parent, child) => children(txn, namespace, parent, child).await,
         Place::Owner(owner, id) => owners(txn, namespace, owner, id).await,
-        Place::Lease(id) => leases(txn, namespace, id).await,
+        Place::Lease(id) => leases(txn, namespace, id, now).await,
     }
 }
 
@@ -142,18 +142,22 @@ async fn owners(txn: &Txn, namespace: NamespaceId, owner: &TokenKey, id: &str) -
     Ok((last_of_full(found).map(|(_, owner, id)| Place::Owner(owner, id)), removed))
 }
 
-async fn leases(txn: &Txn, namespace: NamespaceId, id: &str) -> Looked {
+async fn leases(txn: &Txn, namespace: NamespaceId, id: &str, now: Moment) -> Looked {
     let found = LEASES.keys_after(txn.peek(), &namespace, &(namespace, id), STEP).await?;
     let mut removed = 0u64;
     for (namespace, id) in &found {
         let Some(lease) = LEASES.get(txn, &(*namespace, id)).await? else { continue };
-        let holder = lease.token.or(lease.owner);
+        if !lease.state.is_active() {
+            // It has ended, and is on its way to be revoked: nobody needs to hold it.
+            continue;
+        }
+        let holder = lease.token.or_else(|| lease.owner.and_then(LeaseOwner::holder));
         let held = match holder {
             Some(holder) => TOKENS.get(txn, &holder.at()).await?.is_some(),
             None => true,
         };
         if !held {
-            end_secret_lease(txn, *namespace, id, &lease);
+            end_lease(txn, *namespace, id, &lease, End::Due, now)?;
             removed = removed.saturating_add(1);
         }
     }

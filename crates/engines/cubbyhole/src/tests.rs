@@ -81,6 +81,7 @@ impl Rig {
             extension: None,
             server: ServerTxn::default(),
             renewal: None,
+            lease: None,
             warnings: Mutex::default(),
         });
         let exists = found.exists(&call).await;

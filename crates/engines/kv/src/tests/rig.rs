@@ -152,6 +152,7 @@ impl Rig {
             extension: None,
             server: ServerTxn::default(),
             renewal: None,
+            lease: None,
             warnings: Mutex::default(),
         });
         (txn, call)

@@ -1,0 +1,227 @@
+//! Leases of what an engine made outside: how it is ended there, and prolonged.
+//!
+//! An engine that grants a lease of a kind ([`Engine::lease`](crate::Engine::lease)) has something standing outside for
+//! it: a user in a database, a key in a cloud. The lease stays recorded until the kind's revoke handler has succeeded,
+//! however the lease ends and whatever becomes of its token and mount. The handler runs on the active node alone, in a
+//! task of the server's, for one lease once at a time; it may run again after it has succeeded (the node may die before
+//! that is recorded), so it is idempotent: where there is nothing to end, it has succeeded.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use strongroom_barrier::{BarrierError, Stored, from_bytes, to_bytes};
+use strongroom_stdx::{EntropyError, Moment};
+
+use crate::engine::Run;
+use crate::{Call, EngineError, Extract, Handler};
+
+type RunRevoke = Arc<dyn Fn(&Arc<Call>) -> BoxFuture<'static, Result<(), RevokeError>> + Send + Sync>;
+
+/// A kind of lease of an engine.
+#[derive(Clone, Default)]
+pub struct LeaseKind {
+    revoke: Option<RunRevoke>,
+    renew: Option<Run<LeaseTerms>>,
+}
+
+impl LeaseKind {
+    /// Ends outside what a lease stands for. What the handler writes to its mount is committed with the lease's end.
+    #[must_use]
+    pub fn revoke<A>(mut self, handler: impl RevokeHandler<A>) -> Self {
+        self.revoke = Some(Arc::new(move |call: &Arc<Call>| handler.call(call)));
+        self
+    }
+
+    /// Prolongs outside what a lease stands for, or refuses: asked when a client renews it. The handler may run again for
+    /// one request, so it is idempotent too.
+    #[must_use]
+    pub fn renew<A>(mut self, handler: impl Handler<A, LeaseTerms>) -> Self {
+        self.renew = Some(Arc::new(move |call: &Arc<Call>| handler.call(call)));
+        self
+    }
+
+    /// Runs the revoke handler; nothing stands outside for a kind that has none.
+    pub async fn run_revoke(&self, call: &Arc<Call>) -> Result<(), RevokeError> {
+        match &self.revoke {
+            Some(revoke) => revoke(call).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Runs the renew handler; a kind that has none leaves renewals to the server.
+    pub async fn run_renew(&self, call: &Arc<Call>) -> Option<Result<LeaseTerms, EngineError>> {
+        match &self.renew {
+            Some(renew) => Some(renew(call).await),
+            None => None,
+        }
+    }
+}
+
+/// Why a lease could not be revoked. Texts are for operators: logs, lists and answers show them, so they never hold a
+/// secret.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// There was no connection to the outside, or no answer. It is tried again, for ever.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The outside refused. It is tried again a few times, then left to an operator.
+    #[error("{0}")]
+    Refused(String),
+    /// The server's own storage did not answer: no attempt was made.
+    #[error(transparent)]
+    Barrier(#[from] BarrierError),
+}
+
+impl From<EngineError> for RevokeError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Barrier(error) => Self::Barrier(error),
+            other => Self::Refused(other.to_string()),
+        }
+    }
+}
+
+impl From<EntropyError> for RevokeError {
+    fn from(error: EntropyError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+/// The life of a lease as its engine says at a renewal. Zero: as it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseTerms {
+    /// How long it lives from now; never longer than [`Leased::until`].
+    pub ttl: Duration,
+    /// The most it can live since it was granted.
+    pub max_ttl: Duration,
+}
+
+/// What an engine keeps with a lease: a value of its own with a version, as bytes.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Payload(Vec<u8>);
+
+impl Payload {
+    /// The bytes of a value.
+    pub fn of<T: Stored>(value: &T) -> Result<Self, BarrierError> {
+        to_bytes(value).map(Self)
+    }
+
+    /// Whether nothing is kept.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The value that the bytes are of.
+    pub fn read<T: Stored>(&self) -> Result<T, BarrierError> {
+        from_bytes(&self.0)
+    }
+}
+
+/// It may name accounts: it prints as nothing but its length.
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Payload;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Payload, E> {
+                Ok(Payload(bytes.to_vec()))
+            }
+        }
+
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+/// The lease of a call to a hook.
+#[derive(Clone, Debug)]
+pub struct LeaseInHand {
+    /// Its id.
+    pub id: String,
+    /// The end of its life: at a renewal the one that it is to have.
+    pub until: Moment,
+    /// How long the client asks for, at a renewal.
+    pub increment: Option<Duration>,
+    /// What the engine keeps with it.
+    pub payload: Payload,
+}
+
+/// The lease that a hook is called for, with what its engine keeps.
+pub struct Leased<T> {
+    /// Its id.
+    pub id: String,
+    /// The end of its life: at a renewal the one that it is to have unless the handler says less.
+    pub until: Moment,
+    /// How long the client asks for, at a renewal.
+    pub increment: Option<Duration>,
+    /// What the engine keeps with it.
+    pub payload: T,
+}
+
+impl<T: Stored> Extract for Leased<T> {
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        let missing = || EngineError::Internal("not called for a lease".to_owned());
+        let lease = call.lease.as_ref().ok_or_else(missing)?;
+        // Not an error of storage: what cannot be read today cannot be read at the next attempt either.
+        let unreadable = |error: BarrierError| EngineError::Internal(format!("the lease's payload: {error}"));
+        let payload = lease.payload.read().map_err(unreadable)?;
+        Ok(Self { id: lease.id.clone(), until: lease.until, increment: lease.increment, payload })
+    }
+}
+
+/// An async function of extractable arguments that ends what a lease stands for.
+pub trait RevokeHandler<Args>: Clone + Send + Sync + 'static {
+    /// Draws the arguments and runs it.
+    fn call(&self, call: &Arc<Call>) -> BoxFuture<'static, Result<(), RevokeError>>;
+}
+
+macro_rules! revoke_handlers {
+    ($($arg:ident)*) => {
+        #[allow(non_snake_case, reason = "arguments are named after their type parameters")]
+        impl<F, Fut, $($arg,)*> RevokeHandler<($($arg,)*)> for F
+        where
+            F: Fn($($arg),*) -> Fut + Clone + Send + Sync + 'static,
+            Fut: Future<Output = Result<(), RevokeError>> + Send + 'static,
+            $($arg: Extract + 'static,)*
+        {
+            fn call(&self, call: &Arc<Call>) -> BoxFuture<'static, Result<(), RevokeError>> {
+                $(
+                    let $arg = match $arg::extract(call) {
+                        Ok(argument) => argument,
+                        Err(error) => return Box::pin(std::future::ready(Err(error.into()))),
+                    };
+                )*
+                Box::pin(self($($arg),*))
+            }
+        }
+    };
+}
+
+revoke_handlers!(A);
+revoke_handlers!(A B);
+revoke_handlers!(A B C);
+revoke_handlers!(A B C D);
+revoke_handlers!(A B C D G);
+revoke_handlers!(A B C D G H);
