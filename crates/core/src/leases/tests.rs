@@ -115,6 +115,23 @@ async fn an_outage_of_hours_delays_only_its_own_mount_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn want_of_a_connection_makes_no_lease_irrevocable() {
+    let server = Server::new().await;
+    let id = server.lend(&server.root, "db/").await;
+    server.outside.set("db/", Mood::Down);
+    server.revoke(&id).await;
+    server.pass(24 * HOUR, 10 * MINUTE).await;
+    let state = server.lease(&id).await.unwrap().state;
+    let LeaseState::Revoking(revoking) = state else { panic!("{state:?}") };
+    assert!(revoking.attempts > 12, "{}", revoking.attempts);
+    assert!(revoking.next.since(server.clock.now()) <= HOUR);
+    server.outside.set("db/", Mood::Fine);
+    server.pass(HOUR, HOUR).await;
+    assert!(server.lease(&id).await.is_none());
+    server.check(true).await;
+}
+
+#[tokio::test]
 async fn a_refusal_is_tried_six_times_and_then_left_to_an_operator() {
     let server = Server::new().await;
     let id = server.lend(&server.root, "db/").await;
