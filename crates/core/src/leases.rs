@@ -13,6 +13,7 @@ use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Stored, Txn}
 use strongroom_engine_api::{EngineError, LeaseGrant, Lifetimes, Moment, Renewal, bad_request};
 
 use crate::mounts::Mounted;
+use crate::namespaces::suffix;
 use crate::tables::{EXPIRY, LEASES, OWNED_LEASES, TOKENS};
 use crate::tokens::{Made, TokenEntry, TokenId, TokenKey};
 use crate::{Core, HeldLease};
@@ -150,7 +151,7 @@ impl Core {
         if TOKENS.get(txn, &owner.at()).await?.is_none() {
             return Err(EngineError::Denied("permission denied".to_owned()));
         }
-        let id = format!("{path}/{}", self.environment.entropy.base62(LEASE_ID_LEN)?);
+        let id = format!("{path}/{}{}", self.environment.entropy.base62(LEASE_ID_LEN)?, suffix(namespace));
         let lease = Lease {
             owner: Some(owner),
             mount: mounted.mount.id,
@@ -190,7 +191,7 @@ impl Core {
         if !lease.renewable {
             return Err(bad_request("lease is not renewable"));
         }
-        let lifetimes = self.lifetimes_of_mount(lease.mount).await?;
+        let lifetimes = self.lifetimes_of_mount(namespace, lease.mount).await?;
         let wanted = increment.filter(|increment| !increment.is_zero()).unwrap_or(lease.ttl);
         let granted = ttl::lease_ttl(lease.issued, wanted, nonzero_min(lease.max_ttl, lifetimes.max), now);
         if granted.ttl.is_zero() {
@@ -284,13 +285,17 @@ impl Core {
     }
 
     /// The lifetimes of the mount with this number.
-    async fn lifetimes_of_mount(&self, mount: MountId) -> Result<Lifetimes, EngineError> {
+    async fn lifetimes_of_mount(
+        &self,
+        namespace: NamespaceId,
+        mount: MountId,
+    ) -> Result<Lifetimes, EngineError> {
         let router = self.router().await?;
-        let found = router.by_id(mount);
+        let found = router.by_id(namespace, mount);
         Ok(found.map_or(self.server_lifetimes(), |mounted| mounted.mount.lifetimes))
     }
 
-    const fn server_lifetimes(&self) -> Lifetimes {
+    fn server_lifetimes(&self) -> Lifetimes {
         Lifetimes { default: self.settings.default_lease_ttl, max: self.settings.max_lease_ttl }
     }
 
@@ -305,7 +310,7 @@ impl Core {
             return Ok(None);
         }
         let router = self.router().await?;
-        let Some(mounted) = router.by_id(entry.mount).cloned() else {
+        let Some(mounted) = router.by_id(entry.namespace, entry.mount) else {
             return Err(bad_request("the auth method that granted this token is gone"));
         };
         let renewal = Renewal {

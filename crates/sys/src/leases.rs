@@ -7,7 +7,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use strongroom_barrier::{MountId, Txn, View};
+use strongroom_barrier::{MountId, NamespaceId, Txn, View};
 use strongroom_core::{Core, ServerPart, ServerReply, Tidy};
 use strongroom_engine_api::lenient::{Flag, Text, Ttl};
 use strongroom_engine_api::{
@@ -21,7 +21,6 @@ pub(crate) fn routes(engine: Engine) -> Engine {
     let engine = engine
         .route("leases", |r| r.sudo().read("List leases that could not be revoked.", irrevocable))
         .route("leases/count", |r| r.read("Count leases that could not be revoked, by mount.", count))
-        .route("leases/tidy", |r| r.update("Look for leases whose token is gone, and remove them.", tidy))
         .route("leases/lookup", |r| r.update("Look up a lease.", lookup))
         .route("leases/lookup/{prefix..}", |r| r.sudo().list("List lease ids under a prefix.", list));
     // The older paths have the newer ones' routes.
@@ -41,6 +40,10 @@ pub(crate) fn routes(engine: Engine) -> Engine {
                 )
             })
     })
+}
+
+pub(crate) fn server_routes(engine: Engine) -> Engine {
+    engine.route("leases/tidy", |r| r.update("Look for leases whose token is gone, and remove them.", tidy))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -283,7 +286,7 @@ async fn count(
     let found = core.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for (_, why) in &found {
-        let (_, accessor) = mount_of(&core, why.mount).await?;
+        let (_, accessor) = mount_of(&core, mount.namespace, why.mount).await?;
         let count = counts.entry(accessor).or_default();
         *count = count.saturating_add(1);
     }
@@ -308,7 +311,7 @@ async fn irrevocable(
     let mut listed = Irrevocables { lease_count: found.len(), leases: Vec::new() };
     let cut = found.len() > limit;
     for (lease_id, why) in found.into_iter().take(limit) {
-        let (mount_path, mount_accessor) = mount_of(&core, why.mount).await?;
+        let (mount_path, mount_accessor) = mount_of(&core, mount.namespace, why.mount).await?;
         listed.leases.push(IrrevocableView { error: why.error, lease_id, mount_path, mount_accessor });
     }
     let mut reply = Reply::data(&json!(listed))?;
@@ -319,9 +322,13 @@ async fn irrevocable(
 }
 
 /// The path and accessor of the mount with this number; empty where it is gone.
-async fn mount_of(core: &Core, mount: MountId) -> Result<(String, String), EngineError> {
+async fn mount_of(
+    core: &Core,
+    namespace: NamespaceId,
+    mount: MountId,
+) -> Result<(String, String), EngineError> {
     let router = core.router().await?;
-    let found = router.by_id(mount);
+    let found = router.by_id(namespace, mount);
     Ok(found.map_or_else(Default::default, |mounted| (mounted.path.clone(), mounted.entry.accessor.clone())))
 }
 
