@@ -4,15 +4,17 @@
 //! transaction, and tells the scheduler of commits that make a job due.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use strongroom_barrier::{BarrierError, KeyPlace, MountId, TableId};
+use strongroom_barrier::{BarrierError, KeyPlace, MountId, NamespaceId, TableId};
 use strongroom_engine_api::{self as engine, EngineError, Moment};
 use strongroom_jobs::{Job, JobName, JobStatus, NextDue, Outcome, Schedule, Step, Work};
 
-use crate::tables::{DISABLED_MOUNTS, ORPHANING, PREFIX_REVOCATIONS, REVOCATIONS, REVOKING, TIDYING};
+use crate::tables::{
+    DELETED_NAMESPACES, DISABLED_MOUNTS, ORPHANING, PREFIX_REVOCATIONS, REVOCATIONS, REVOKING, TIDYING,
+};
 use crate::{Core, Mounted};
 
 /// Transactions of one run, after which other jobs have their turn.
@@ -26,7 +28,7 @@ type OwnStep = fn(Arc<Core>) -> BoxFuture<'static, Result<bool, EngineError>>;
 
 /// The jobs that commits to a table make due. The server's own tables are those of no mount.
 #[derive(Default)]
-pub(crate) struct Wakes(HashMap<(MountId, u8), Vec<Wake>>);
+pub(crate) struct Wakes(HashMap<(NamespaceId, MountId, u8), Vec<Wake>>);
 
 struct Wake {
     job: JobName,
@@ -35,20 +37,39 @@ struct Wake {
 }
 
 impl Wakes {
-    fn add(&mut self, mount: MountId, table: TableId, job: &JobName, by_second: bool) {
+    fn add(&mut self, mounted: Option<&Mounted>, table: TableId, job: &JobName, by_second: bool) {
         let wake = Wake { job: job.clone(), by_second };
-        self.0.entry((mount, table.number)).or_default().push(wake);
+        self.0.entry(Self::key(mounted, table)).or_default().push(wake);
+    }
+
+    /// Tables of the server's own are those of no mount, whatever namespace their entries are of.
+    fn key(mounted: Option<&Mounted>, table: TableId) -> (NamespaceId, MountId, u8) {
+        let of = mounted.map(|mounted| (mounted.namespace.id, mounted.mount.id));
+        let (namespace, mount) = of.unwrap_or((NamespaceId::ROOT, MountId::NONE));
+        (namespace, mount, table.number)
+    }
+
+    /// Forgets the jobs of a mount.
+    fn forget(&mut self, mounted: &Mounted) {
+        for job in mounted.engine.jobs() {
+            if let engine::Schedule::OnCommit(table) | engine::Schedule::Due(table) = job.schedule() {
+                self.0.remove(&Self::key(Some(mounted), table));
+            }
+        }
     }
 }
 
 /// The server's own jobs: name, schedule, step.
-fn own_jobs() -> [(&'static str, Schedule, OwnStep); 7] {
+fn own_jobs() -> [(&'static str, Schedule, OwnStep); 8] {
     let every = |secs| Schedule::Every(Duration::from_secs(secs));
     [
         ("expiration", every(1), |core| Box::pin(async move { core.expire_due().await })),
         ("revocations", Schedule::OnWake, |core| Box::pin(async move { core.continue_revocations().await })),
         ("disabled-mounts", Schedule::OnWake, |core| {
             Box::pin(async move { core.clear_disabled_mounts().await })
+        }),
+        ("deleted-namespaces", Schedule::OnWake, |core| {
+            Box::pin(async move { core.clear_deleted_namespaces().await })
         }),
         ("key-rotation", every(10), |core| {
             Box::pin(async move { done(core.seal_state.rotate_if_due().await) })
@@ -84,36 +105,59 @@ impl Core {
         })
     }
 
-    /// Names the jobs anew where mounts have changed.
+    /// Names the jobs of mounts that came, and forgets those of mounts that went.
     pub(crate) async fn refresh_jobs(self: &Arc<Self>) -> Result<(), BarrierError> {
-        let router = self.router().await?;
-        let as_of = Arc::as_ptr(&router) as usize;
-        if self.jobs_as_of.swap(as_of, std::sync::atomic::Ordering::SeqCst) == as_of {
+        let changes = self.router().await?.take_job_changes();
+        if !changes.all && changes.gone.is_empty() && changes.new.is_empty() {
             return Ok(());
         }
-        let mut wakes = Wakes::default();
-        let mut jobs: Vec<Job> =
-            own_jobs().into_iter().map(|(name, schedule, step)| self.own_job(name, schedule, step)).collect();
+        let mut jobs = Vec::new();
+        // Told of commits before the first run looks at storage, so that none is missed between the two.
+        {
+            let mut wakes = self.wakes.write().unwrap_or_else(PoisonError::into_inner);
+            if changes.all {
+                *wakes = Wakes::default();
+                jobs.extend(self.own_jobs(&mut wakes));
+            }
+            for mounted in &changes.gone {
+                wakes.forget(mounted);
+            }
+            for mounted in &changes.new {
+                wakes.forget(mounted);
+                jobs.extend(mounted.engine.jobs().iter().map(|job| self.mount_job(mounted, job, &mut wakes)));
+            }
+        }
+        if changes.all {
+            self.jobs.set(jobs);
+            return Ok(());
+        }
+        let names = |mounted: &Arc<Mounted>| {
+            let owner: Arc<str> = mounted.full_path().into();
+            let names = mounted.engine.jobs().iter().map(|job| JobName::new(owner.clone(), job.name()));
+            names.collect::<Vec<_>>()
+        };
+        let gone: Vec<JobName> = changes.gone.iter().flat_map(names).collect();
+        self.jobs.change(&gone, jobs);
+        Ok(())
+    }
+
+    /// The server's own jobs.
+    fn own_jobs(self: &Arc<Self>, wakes: &mut Wakes) -> Vec<Job> {
         let revocations = JobName::new("", "revocations");
         for table in [REVOKING.id(), ORPHANING.id(), PREFIX_REVOCATIONS.id(), TIDYING.id()] {
-            wakes.add(MountId::NONE, table, &revocations, false);
+            wakes.add(None, table, &revocations, false);
         }
         // A disabled mount is cleared when its queue of revocations is empty.
         for table in [DISABLED_MOUNTS.id(), REVOCATIONS.id()] {
-            wakes.add(MountId::NONE, table, &JobName::new("", "disabled-mounts"), false);
+            wakes.add(None, table, &JobName::new("", "disabled-mounts"), false);
         }
+        wakes.add(None, DELETED_NAMESPACES.id(), &JobName::new("", "deleted-namespaces"), false);
+        let mut jobs: Vec<Job> =
+            own_jobs().into_iter().map(|(name, schedule, step)| self.own_job(name, schedule, step)).collect();
         jobs.push(self.own_job(REVOKER, Schedule::Due(self.next_revocation_due()), |core| {
             Box::pin(core.revoke_queued())
         }));
-        for mounted in router.all() {
-            for job in mounted.engine.jobs() {
-                jobs.push(self.mount_job(mounted, job, &mut wakes));
-            }
-        }
-        // Told of commits before the first run looks at storage, so that none is missed between the two.
-        self.wakes.store(Arc::new(wakes));
-        self.jobs.set(jobs);
-        Ok(())
+        jobs
     }
 
     fn own_job(self: &Arc<Self>, name: &'static str, schedule: Schedule, step: OwnStep) -> Job {
@@ -126,16 +170,16 @@ impl Core {
     }
 
     fn mount_job(self: &Arc<Self>, mounted: &Arc<Mounted>, job: &engine::Job, wakes: &mut Wakes) -> Job {
-        let name = JobName::new(mounted.path.as_str(), job.name());
+        let name = JobName::new(mounted.full_path(), job.name());
         let core = Arc::downgrade(self);
         let schedule = match job.schedule() {
             engine::Schedule::Every(span) => Schedule::Every(span),
             engine::Schedule::OnCommit(table) => {
-                wakes.add(mounted.mount.id, table, &name, false);
+                wakes.add(Some(mounted), table, &name, false);
                 Schedule::OnWake
             }
             engine::Schedule::Due(table) => {
-                wakes.add(mounted.mount.id, table, &name, true);
+                wakes.add(Some(mounted), table, &name, true);
                 Schedule::Due(next_due(core.clone(), mounted.clone(), table))
             }
         };
@@ -190,8 +234,9 @@ impl Core {
 
     /// Tells the scheduler of a key that a commit has touched.
     pub(crate) fn wake_jobs(&self, place: KeyPlace, key: &[u8]) {
-        let wakes = self.wakes.load();
-        let Some(wakes) = wakes.0.get(&(place.mount, place.table)) else { return };
+        let wakes = self.wakes.read().unwrap_or_else(PoisonError::into_inner);
+        let namespace = if place.mount.is_none() { NamespaceId::ROOT } else { place.namespace };
+        let Some(wakes) = wakes.0.get(&(namespace, place.mount, place.table)) else { return };
         for wake in wakes {
             match second_of(place, key).filter(|_| wake.by_second) {
                 Some(second) => self.jobs.wake_at(&wake.job, end_of(second)),

@@ -20,6 +20,7 @@ use strongroom_engine_api::{
 };
 
 use crate::mounts::Mounted;
+use crate::namespaces::suffix;
 use crate::tables::{EXPIRY, LEASES, MOUNTS, OWNED_LEASES, TOKENS};
 use crate::tokens::{Made, Principal, TokenEntry, TokenId, TokenKey};
 use crate::{Core, HeldLease};
@@ -295,7 +296,7 @@ impl Core {
             return Err(EngineError::Denied("permission denied".to_owned()));
         }
         self.require_mount(txn, mounted).await?;
-        let id = format!("{path}/{}", self.environment.entropy.base62(LEASE_ID_LEN)?);
+        let id = format!("{path}/{}{}", self.environment.entropy.base62(LEASE_ID_LEN)?, suffix(namespace));
         let lease = Lease {
             owner: Some(holder),
             entity_id: owner.entry.entity_id.clone(),
@@ -355,7 +356,7 @@ impl Core {
             return Err(bad_request("lease is not renewable"));
         }
         let router = self.router().await?;
-        let Some(mounted) = router.by_id(lease.mount) else {
+        let Some(mounted) = router.by_id(namespace, lease.mount) else {
             // Its mount is disabled, and it is about to be revoked.
             return Err(bad_request("lease expired"));
         };
@@ -368,7 +369,7 @@ impl Core {
             increment,
             payload: lease.payload.clone(),
         };
-        if let Some(terms) = self.ask_engine(txn, mounted, &lease.kind, in_hand).await? {
+        if let Some(terms) = self.ask_engine(txn, &mounted, &lease.kind, in_hand).await? {
             let wanted = if terms.ttl.is_zero() { granted.ttl } else { terms.ttl.min(granted.ttl) };
             renewed.max_ttl = if terms.max_ttl.is_zero() { renewed.max_ttl } else { terms.max_ttl };
             let warning = granted.warning;
@@ -473,7 +474,7 @@ impl Core {
         Ok(found.unwrap_or(self.server_lifetimes()))
     }
 
-    const fn server_lifetimes(&self) -> Lifetimes {
+    fn server_lifetimes(&self) -> Lifetimes {
         Lifetimes { default: self.settings.default_lease_ttl, max: self.settings.max_lease_ttl }
     }
 
@@ -488,7 +489,7 @@ impl Core {
             return Ok(None);
         }
         let router = self.router().await?;
-        let Some(mounted) = router.by_id(entry.mount).cloned() else {
+        let Some(mounted) = router.by_id(entry.namespace, entry.mount) else {
             return Err(bad_request("the auth method that granted this token is gone"));
         };
         let renewal = Renewal {

@@ -15,9 +15,11 @@ mod jobs;
 mod leases;
 mod lockout;
 mod mounts;
+mod namespaces;
 mod observing;
 pub mod pipeline;
 mod policies;
+mod router;
 mod seal_state;
 mod server_reply;
 mod snapshots;
@@ -26,11 +28,9 @@ mod tokens;
 mod wrapping;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use strongroom_barrier::{Barrier, TableId, Txn};
 use strongroom_engine_api::{
     Call, Captures, Class, Engine, Environment, LeaseInHand, Moment, Operation, Peer, RawTail, Redactions,
@@ -50,9 +50,11 @@ pub use cluster::{
 pub use envelope::Envelope;
 pub use leases::{IrrevocableLease, Lease, LeaseFacts, LeaseOwner, LeaseState, Revoking};
 pub use lockout::LockoutRule;
-pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount, Router};
+pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount};
+pub use namespaces::Namespace;
 pub use pipeline::{Answer, AnswerContent, Asked, Inbound, PolicyPath, Refused};
 pub use policies::PasswordPolicy;
+pub use router::Router;
 pub use seal_state::{
     InitError, InitRequest, Initialized, KeyPartsWanted, KeyStatus, RootKeySource, RotationConfig, SealError,
     SealState, SealStatus, UnsealError, UnsealedCluster,
@@ -143,11 +145,11 @@ const MAX_TASKS: usize = 8192;
 pub struct Core {
     barrier: Arc<Barrier>,
     environment: Environment,
-    settings: Settings,
-    catalog: Catalog,
+    settings: Arc<Settings>,
+    catalog: Arc<Catalog>,
     started: Moment,
     seal_state: SealState,
-    router: Derived<Router>,
+    router: Arc<Router>,
     policies: PolicyCache,
     root_acl: Arc<CompiledAcl>,
     auditing: Derived<Auditing>,
@@ -158,9 +160,7 @@ pub struct Core {
     /// Room for requests that run in tasks of their own.
     tasks: Arc<Semaphore>,
     jobs: Arc<Jobs>,
-    /// The router for whose mounts the jobs are named, by its address.
-    jobs_as_of: AtomicUsize,
-    wakes: ArcSwap<Wakes>,
+    wakes: RwLock<Wakes>,
     revoker: Revoker,
     /// Told when another state has taken the place of everything: the keys are to be looked at anew.
     replaced: Arc<Notify>,
@@ -175,15 +175,16 @@ impl Core {
         catalog: Catalog,
         seals: Seals,
     ) -> Arc<Self> {
+        let (settings, catalog) = (Arc::new(settings), Arc::new(catalog));
         let environment_of_jobs = (environment.clock.clone(), environment.entropy.clone());
         let core = Arc::new(Self {
             started: environment.clock.now(),
             seal_state: SealState::new(barrier.clone(), environment.clone(), seals),
             barrier,
             environment,
+            router: Arc::new(Router::new(catalog.clone(), settings.clone())),
             settings,
             catalog,
-            router: Derived::new(),
             policies: PolicyCache::new(),
             root_acl: Arc::new(CompiledAcl::root()),
             auditing: Derived::new(),
@@ -193,8 +194,7 @@ impl Core {
             coordination: OnceLock::new(),
             tasks: Arc::new(Semaphore::new(MAX_TASKS)),
             jobs: Arc::new(Jobs::new(environment_of_jobs.0, environment_of_jobs.1)),
-            jobs_as_of: AtomicUsize::new(0),
-            wakes: ArcSwap::default(),
+            wakes: RwLock::default(),
             revoker: Revoker::default(),
             replaced: Arc::default(),
         });
@@ -213,7 +213,7 @@ impl Core {
     }
 
     /// What the configuration decided.
-    pub const fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
@@ -223,7 +223,7 @@ impl Core {
     }
 
     /// The engines there are.
-    pub const fn catalog(&self) -> &Catalog {
+    pub fn catalog(&self) -> &Catalog {
         &self.catalog
     }
 

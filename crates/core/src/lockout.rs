@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use strongroom_barrier::MountId;
+use strongroom_barrier::{MountId, NamespaceId};
 use strongroom_engine_api::{EngineError, Moment};
 
 use crate::{Core, Mounted, Settings};
@@ -150,32 +150,37 @@ impl Core {
         self.settings.lockout_rule(&mounted.entry.kind, &mounted.entry.tuning.user_lockout)
     }
 
-    /// Who is locked out now: names by the accessor of their mount.
-    pub async fn locked_users(&self) -> Result<BTreeMap<String, Vec<String>>, EngineError> {
+    /// Who is locked out now in a namespace: names by the accessor of their mount.
+    pub async fn locked_users(
+        &self,
+        namespace: NamespaceId,
+    ) -> Result<BTreeMap<String, Vec<String>>, EngineError> {
         let now = self.environment.clock.now();
         let router = self.router().await?;
         let mut locked = BTreeMap::<String, Vec<String>>::new();
-        for mounted in router.all() {
-            let number = mounted.mount.id;
-            let mut names: Vec<String> = {
-                let users = self.lockouts.users();
-                let here = users.iter().filter(|((mount, _), failures)| {
-                    *mount == number && failures.locked && failures.forgotten > now
-                });
-                here.map(|((_, name), _)| name.clone()).collect()
-            };
-            if !names.is_empty() {
-                names.sort_unstable();
-                locked.insert(mounted.entry.accessor.clone(), names);
+        for ((mount, name), failures) in self.lockouts.users().iter() {
+            if !failures.locked || failures.forgotten <= now {
+                continue;
             }
+            if let Some(mounted) = router.by_id(namespace, *mount) {
+                locked.entry(mounted.entry.accessor.clone()).or_default().push(name.clone());
+            }
+        }
+        for names in locked.values_mut() {
+            names.sort_unstable();
         }
         Ok(locked)
     }
 
     /// Lets `name` try again at the mount with this accessor; answers whether there is such a mount.
-    pub async fn unlock_user(&self, accessor: &str, name: &str) -> Result<bool, EngineError> {
+    pub async fn unlock_user(
+        &self,
+        namespace: NamespaceId,
+        accessor: &str,
+        name: &str,
+    ) -> Result<bool, EngineError> {
         let router = self.router().await?;
-        let Some(mounted) = router.by_accessor(accessor) else { return Ok(false) };
+        let Some(mounted) = router.by_accessor(namespace, accessor) else { return Ok(false) };
         self.lockouts.forget(&(mounted.mount.id, name.to_owned()));
         Ok(true)
     }

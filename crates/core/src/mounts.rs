@@ -1,19 +1,88 @@
-//! The mount table in storage and the router built from it.
+//! The mount table in storage. [`Router`](crate::Router) is what requests look mounts up in.
+//!
+//! Three mounts are in every namespace and have no entry, so that ten thousand namespaces cost no thirty thousand entries:
+//! their numbers are the same everywhere, and their accessors follow from the namespace's. One that is tuned has an entry.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Stored, TableId, Txn};
-use strongroom_engine_api::{Class, Engine, EngineError, Lifetimes, Mount, TokenKind, bad_request};
+use strongroom_barrier::{BarrierError, MountId, MountPlace, NamespaceId, Reads, Stored, Txn};
+use strongroom_engine_api::{Class, Engine, EngineError, Mount, TokenKind, bad_request};
 
 use crate::Core;
 use crate::disabled_mounts::DisabledMount;
-use crate::tables::{DISABLED_MOUNTS, MOUNTS, NUMBERS, Number};
+use crate::namespaces::Namespace;
+use crate::tables::{DISABLED_MOUNTS, MOUNTS, NAMESPACES, NUMBERS, Number};
 
-/// Mounts in one namespace; far above what is sensible, so that a scan has an end.
-const MOST_MOUNTS: usize = 100_000;
+/// The first number that a mount with an entry is given; those below are the built-in ones'.
+const FIRST_MOUNT: u64 = 16;
+
+/// A mount that is in every namespace.
+pub(crate) struct BuiltIn {
+    id: MountId,
+    pub(crate) path: &'static str,
+    kind: &'static str,
+    description: &'static str,
+}
+
+/// The mounts that are in every namespace. Their numbers are in storage keys, and so for ever.
+pub(crate) static BUILT_IN: [BuiltIn; 3] = [
+    BuiltIn {
+        id: MountId::new(1),
+        path: "sys/",
+        kind: "system",
+        description: "system endpoints used for control, policy and debugging",
+    },
+    BuiltIn {
+        id: MountId::new(2),
+        path: "cubbyhole/",
+        kind: "cubbyhole",
+        description: "per-token private secret storage",
+    },
+    BuiltIn {
+        id: MountId::new(3),
+        path: "auth/token/",
+        kind: "token",
+        description: "token based credentials",
+    },
+];
+
+impl BuiltIn {
+    /// Its number, the same in every namespace.
+    pub(crate) const fn id(&self) -> MountId {
+        self.id
+    }
+
+    /// The entry that it would have. Accessor and UUID are told apart by cluster and namespace.
+    pub(crate) fn entry(&self, namespace: NamespaceId, seed: &[u8; 16]) -> MountEntry {
+        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        context.update(seed);
+        context.update(&namespace.get().to_be_bytes());
+        context.update(self.path.as_bytes());
+        let hex = strongroom_stdx::to_hex(context.finish().as_ref());
+        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+        let prefix = if self.path.starts_with("auth/") { "auth_" } else { "" };
+        MountEntry {
+            id: self.id,
+            uuid: [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-"),
+            accessor: format!("{prefix}{}_{}", self.kind, part(32, 40)),
+            kind: self.kind.to_owned(),
+            description: self.description.to_owned(),
+            options: BTreeMap::new(),
+            tuning: MountTuning::default(),
+            local: self.kind == "cubbyhole",
+            seal_wrap: self.kind == "system",
+            external_entropy_access: false,
+        }
+    }
+
+    /// Where its entries lie.
+    pub(crate) fn place(&self, namespace: NamespaceId) -> MountPlace {
+        MountPlace { namespace, mount: self.id, local: self.kind == "cubbyhole" }
+    }
+}
 
 /// What `listing_visibility` can be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +158,8 @@ impl Stored for MountEntry {}
 pub struct Mounted {
     /// What handlers see of it.
     pub mount: Arc<Mount>,
+    /// The namespace it is in.
+    pub namespace: Arc<Namespace>,
     /// Its path from the namespace's root: `secret/`, `auth/approle/`.
     pub path: String,
     /// Its entry.
@@ -104,128 +175,35 @@ impl Mounted {
     pub fn class_name(&self) -> &'static str {
         if self.path.starts_with("auth/") { "auth" } else { "secret" }
     }
-}
 
-/// All mounts of all namespaces, by path.
-#[derive(Default)]
-pub struct Router {
-    by_path: HashMap<NamespaceId, HashMap<String, Arc<Mounted>>>,
-    by_accessor: HashMap<String, Arc<Mounted>>,
-    by_id: HashMap<MountId, Arc<Mounted>>,
-    kept_by_token: Vec<(Arc<Mounted>, TableId)>,
-}
-
-impl Router {
-    /// The mount that `path` leads to, and the rest of the path.
-    pub fn route<'a>(&self, namespace: NamespaceId, path: &'a str) -> Option<(Arc<Mounted>, &'a str)> {
-        // Mounts do not nest, so at most one boundary fits; `auth/token` without a slash still means the mount.
-        let mounts = self.by_path.get(&namespace)?;
-        let boundaries = path.match_indices('/').map(|(at, _)| at.saturating_add(1));
-        for at in boundaries {
-            let (mount, rest) = path.split_at_checked(at)?;
-            if let Some(mounted) = mounts.get(mount) {
-                return Some((mounted.clone(), rest));
-            }
-        }
-        let whole = mounts.get(&format!("{path}/"))?;
-        Some((whole.clone(), ""))
+    /// Its path from the root of the server.
+    pub fn full_path(&self) -> String {
+        self.namespace.full(&self.path)
     }
 
-    /// The mount at exactly this path (with a trailing slash).
-    pub fn at(&self, namespace: NamespaceId, path: &str) -> Option<&Arc<Mounted>> {
-        self.by_path.get(&namespace)?.get(path)
-    }
-
-    /// The mount with this accessor.
-    pub fn by_accessor(&self, accessor: &str) -> Option<&Arc<Mounted>> {
-        self.by_accessor.get(accessor)
-    }
-
-    /// The mount with this number.
-    pub fn by_id(&self, id: MountId) -> Option<&Arc<Mounted>> {
-        self.by_id.get(&id)
-    }
-
-    /// The mounts whose engines keep entries that end with a token, and the tables of those.
-    pub fn kept_by_token(&self) -> impl Iterator<Item = (&Arc<Mounted>, TableId)> {
-        self.kept_by_token.iter().map(|(mounted, table)| (mounted, *table))
-    }
-
-    /// The mounts of a namespace in path order.
-    pub fn in_namespace(&self, namespace: NamespaceId) -> Vec<Arc<Mounted>> {
-        let mounts = self.by_path.get(&namespace).into_iter().flat_map(HashMap::values);
-        let mut mounts: Vec<_> = mounts.cloned().collect();
-        mounts.sort_by(|a, b| a.path.cmp(&b.path));
-        mounts
-    }
-
-    /// Every mount.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Mounted>> {
-        self.by_path.values().flat_map(HashMap::values)
+    /// Whether it has work in the background. That of a part of the server is the server's, and done once.
+    pub(crate) fn has_jobs(&self) -> bool {
+        let of_server = self.engine.class() == Class::System && !self.namespace.id.is_root();
+        !of_server && !self.engine.jobs().is_empty()
     }
 }
 
 impl Core {
-    /// The router as of the newest change of a mount.
-    pub async fn router(&self) -> Result<Arc<Router>, BarrierError> {
-        self.router.get(|| self.build_router()).await
-    }
-
-    async fn build_router(&self) -> Result<(u64, Router), BarrierError> {
-        let view = self.barrier.pinned_view().await?;
-        let mut router = Router::default();
-        for ((namespace, path), entry) in MOUNTS.scan(&view, &NamespaceId::ROOT, None, MOST_MOUNTS).await? {
-            let Some(mounted) = self.mounted(namespace, &path, &entry).map(Arc::new) else {
-                tracing::error!(path, kind = entry.kind, "a mount's engine is not part of this program");
-                continue;
-            };
-            router.by_accessor.insert(entry.accessor.clone(), mounted.clone());
-            router.by_id.insert(entry.id, mounted.clone());
-            router
-                .kept_by_token
-                .extend(mounted.engine.table_by_token().map(|table| (mounted.clone(), table)));
-            router.by_path.entry(namespace).or_default().insert(path, mounted);
-        }
-        Ok((view.index(), router))
-    }
-
-    /// The handle of a mount; `None` where its engine is not part of this program.
-    pub(crate) fn mounted(&self, namespace: NamespaceId, path: &str, entry: &MountEntry) -> Option<Mounted> {
-        let class = if path.starts_with("auth/") { Class::Auth } else { Class::Secrets };
-        Some(Mounted {
-            engine: self.catalog.engine(class, &entry.kind, &entry.options)?,
-            mount: Arc::new(self.mount_seen_by_engines(namespace, path, entry)),
-            entry: entry.clone(),
-            kind: Arc::from(entry.kind.as_str()),
-            path: path.to_owned(),
-        })
-    }
-
-    fn mount_seen_by_engines(&self, namespace: NamespaceId, path: &str, entry: &MountEntry) -> Mount {
-        let or = |set: Duration, fallback: Duration| if set.is_zero() { fallback } else { set };
-        let max = or(entry.tuning.max_lease_ttl, self.settings.max_lease_ttl);
-        let default = or(entry.tuning.default_lease_ttl, self.settings.default_lease_ttl).min(max);
-        Mount {
-            id: entry.id,
-            path: path.strip_prefix("auth/").unwrap_or(path).to_owned(),
-            accessor: entry.accessor.clone(),
-            kind: entry.kind.clone(),
-            options: entry.options.clone(),
-            lifetimes: Lifetimes { default, max },
-            namespace,
-            local: entry.local,
-        }
-    }
-
     /// Enables `entry` at `path` (`secret/`, `auth/x/`): checks the path, options and type, and numbers it.
-    pub async fn add_mount(&self, txn: &Txn, path: &str, entry: NewMount) -> Result<MountEntry, EngineError> {
+    pub async fn add_mount(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        path: &str,
+        entry: NewMount,
+    ) -> Result<MountEntry, EngineError> {
         let class = if path.starts_with("auth/") { Class::Auth } else { Class::Secrets };
         let engine = self
             .catalog
             .engine(class, &entry.kind, &entry.options)
             .ok_or_else(|| bad_request(format!("plugin not found in the catalog: {}", entry.kind)))?;
         engine.validate_options(&entry.options).map_err(bad_request)?;
-        if let Some(other) = self.taken_by(txn, path).await? {
+        if let Some(other) = self.taken_by(txn, namespace, path).await? {
             let other = other.strip_prefix("auth/").unwrap_or(&other);
             return Err(bad_request(format!("path is already in use at {other}")));
         }
@@ -244,36 +222,62 @@ impl Core {
             seal_wrap: entry.seal_wrap,
             external_entropy_access: entry.external_entropy_access,
         };
-        MOUNTS.put(txn, &(NamespaceId::ROOT, path), kept.clone())?;
+        MOUNTS.put(txn, &(namespace, path), kept.clone())?;
         Ok(kept)
     }
 
     async fn next_mount_id(&self, txn: &Txn) -> Result<MountId, EngineError> {
-        let next = NUMBERS.get(txn, NEXT_MOUNT).await?.map_or(1, |next| next.0);
+        let next = NUMBERS.get(txn, NEXT_MOUNT).await?.map_or(FIRST_MOUNT, |next| next.0);
         let id =
             u32::try_from(next).map_err(|_error| EngineError::Internal("out of mount numbers".to_owned()))?;
         NUMBERS.put(txn, NEXT_MOUNT, Number(next.saturating_add(1)))?;
         Ok(MountId::new(id))
     }
 
-    /// The mount that takes `path`, by being there or by lying inside or around it: requests could not be told apart.
-    async fn taken_by(&self, txn: &Txn, path: &str) -> Result<Option<String>, EngineError> {
-        let taken = MOUNTS.keys(txn, &NamespaceId::ROOT, None, MOST_MOUNTS).await?;
-        let meets = |other: &String| other.starts_with(path) || path.starts_with(other.as_str());
-        Ok(taken.into_iter().map(|(_, other)| other).find(meets))
+    /// The mount or namespace that takes `path`, by being there or by lying inside or around it: requests could not be told
+    /// apart. Read within `txn`, so that two who take the same path at once do not both get it.
+    async fn taken_by(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        path: &str,
+    ) -> Result<Option<String>, EngineError> {
+        let meets = |built_in: &&BuiltIn| built_in.path.starts_with(path) || path.starts_with(built_in.path);
+        if let Some(built_in) = BUILT_IN.iter().find(meets) {
+            return Ok(Some(built_in.path.to_owned()));
+        }
+        for (at, _) in path.match_indices('/') {
+            let Some(around) = path.get(..=at) else { continue };
+            if MOUNTS.get(txn, &(namespace, around)).await?.is_some() {
+                return Ok(Some(around.to_owned()));
+            }
+        }
+        let inside = MOUNTS.keys(txn, &(namespace, path), None, 1).await?;
+        if let Some((_, other)) = inside.into_iter().next() {
+            return Ok(Some(other));
+        }
+        let name = path.split_once('/').map_or(path, |(name, _)| name);
+        let child = NAMESPACES.get(txn, &(namespace, name)).await?;
+        Ok(child.map(|_| format!("{name}/")))
     }
 
     /// Moves a mount with all that it keeps. Leases and tokens name the path they came from: none must be left in force
     /// ([`Core::revoke_prefix_step`]).
-    pub async fn move_mount(&self, txn: &Txn, from: &str, to: &str) -> Result<(), EngineError> {
-        let Some(entry) = self.mount_entry(txn, from).await? else {
+    pub async fn move_mount(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        from: &str,
+        to: &str,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = self.mount_entry(txn, namespace, from).await? else {
             return Err(bad_request(format!("no matching mount at {from:?}")));
         };
-        if let Some(other) = self.taken_by(txn, to).await? {
+        if let Some(other) = self.taken_by(txn, namespace, to).await? {
             return Err(bad_request(format!("path already in use at {other:?}")));
         }
-        MOUNTS.delete(txn, &(NamespaceId::ROOT, from));
-        MOUNTS.put(txn, &(NamespaceId::ROOT, to), (*entry).clone())?;
+        MOUNTS.delete(txn, &(namespace, from));
+        MOUNTS.put(txn, &(namespace, to), (*entry).clone())?;
         Ok(())
     }
 
@@ -281,23 +285,45 @@ impl Core {
     pub async fn mount_entry(
         &self,
         reads: &impl Reads,
+        namespace: NamespaceId,
         path: &str,
     ) -> Result<Option<Arc<MountEntry>>, BarrierError> {
-        MOUNTS.get(reads, &(NamespaceId::ROOT, path)).await
+        let found = MOUNTS.get(reads, &(namespace, path)).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        let Some(built_in) = BUILT_IN.iter().find(|built_in| built_in.path == path) else { return Ok(None) };
+        Ok(Some(Arc::new(built_in.entry(namespace, &self.built_in_seed()?))))
+    }
+
+    /// What accessors of built-in mounts are derived from. It differs from cluster to cluster and is no secret.
+    pub(crate) fn built_in_seed(&self) -> Result<[u8; 16], BarrierError> {
+        self.token_hmac(&["built-in mounts\0"])
     }
 
     /// Writes a tuned entry back.
-    pub fn put_mount(&self, txn: &Txn, path: &str, entry: MountEntry) -> Result<(), BarrierError> {
-        MOUNTS.put(txn, &(NamespaceId::ROOT, path), entry)
+    pub fn put_mount(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        path: &str,
+        entry: MountEntry,
+    ) -> Result<(), BarrierError> {
+        MOUNTS.put(txn, &(namespace, path), entry)
     }
 
     /// Takes a mount away: it takes no requests from here on, and its path is free. Its leases and tokens are ended and
     /// what it kept is removed by housekeeping in bounded steps; nothing else can reach them, because the number is not
     /// given out again.
-    pub async fn remove_mount(&self, txn: &Txn, path: &str) -> Result<Option<Arc<MountEntry>>, EngineError> {
-        let Some(entry) = self.mount_entry(txn, path).await? else { return Ok(None) };
-        MOUNTS.delete(txn, &(NamespaceId::ROOT, path));
-        let disabled = DisabledMount::new(NamespaceId::ROOT, path, (*entry).clone());
+    pub async fn remove_mount(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        path: &str,
+    ) -> Result<Option<Arc<MountEntry>>, EngineError> {
+        let Some(entry) = MOUNTS.get(txn, &(namespace, path)).await? else { return Ok(None) };
+        MOUNTS.delete(txn, &(namespace, path));
+        let disabled = DisabledMount::new(namespace, path, (*entry).clone());
         DISABLED_MOUNTS.put(txn, &entry.id, disabled)?;
         Ok(Some(entry))
     }

@@ -6,7 +6,7 @@ use strongroom_barrier::{KeyPlace, TableId};
 use strongroom_storage::{Index, Observer};
 
 use crate::Core;
-use crate::tables::{AUDIT_DEVICES, AUDITED_HEADERS, MOUNTS, POLICIES};
+use crate::tables::{AUDIT_DEVICES, AUDITED_HEADERS, MOUNTS, NAMESPACES, POLICIES};
 
 /// Tells the core's derived state which commits outdate it.
 pub(crate) struct CoreObserver {
@@ -24,6 +24,11 @@ fn is_of(place: KeyPlace, table: TableId) -> bool {
     place.space == table.space && place.table == table.number
 }
 
+/// The part of a key of the server's own that follows space, namespace and table.
+fn within_table(key: &[u8]) -> &[u8] {
+    key.get(6..).unwrap_or_default()
+}
+
 impl Observer for CoreObserver {
     fn applied(&self, index: Index, keys: &[&[u8]]) {
         let Some(core) = self.core.upgrade() else { return };
@@ -34,7 +39,9 @@ impl Observer for CoreObserver {
                 core.wake_revoker();
             }
             if is_of(place, MOUNTS.id()) {
-                core.router.outdate(index);
+                core.router.outdate_mount(place.namespace, within_table(key), index);
+            } else if is_of(place, NAMESPACES.id()) {
+                core.router.outdate_namespace(place.namespace, within_table(key), index);
             } else if is_of(place, POLICIES.id()) {
                 core.policies.outdate(index);
             } else if is_of(place, AUDIT_DEVICES.id()) || is_of(place, AUDITED_HEADERS.id()) {
@@ -52,7 +59,7 @@ impl Observer for CoreObserver {
 
     fn outdated(&self, index: Index) {
         let Some(core) = self.core.upgrade() else { return };
-        core.router.outdate(index);
+        core.router.outdate_all(index);
         core.policies.outdate(index);
         core.auditing.outdate(index);
         core.wake_revoker();

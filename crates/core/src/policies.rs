@@ -92,10 +92,16 @@ impl Core {
         changed_at: u64,
     ) -> Result<Arc<CompiledAcl>, BarrierError> {
         let view = self.view_at_least(view, changed_at).await?;
+        // Its policies say nothing about what is outside. One that is gone has none.
+        let namespace_path = self.router().await?.namespace(namespace).map(|found| found.path.clone());
+        let (within, names_in_force) = match namespace_path {
+            Some(path) => (path, names),
+            None => (String::new(), &[][..]),
+        };
         let mut policies = Vec::with_capacity(names.len());
-        for name in names {
+        for name in names_in_force {
             if let Some(entry) = POLICIES.get(&view, &(namespace, name)).await? {
-                match Policy::parse(name, "", &entry.text) {
+                match Policy::parse(name, &within, &entry.text) {
                     Ok(policy) => policies.push(Arc::new(policy)),
                     // It was parsed when it was written: fails closed, granting nothing.
                     Err(error) => tracing::error!(policy = name, %error, "a stored policy cannot be read"),

@@ -11,6 +11,7 @@ use crate::cluster::{AutopilotConfig, KeptAuthority};
 use crate::disabled_mounts::DisabledMount;
 use crate::leases::{ExpiryEntry, Lease, OwnedLease, PrefixRevocation, QueuedLease};
 use crate::mounts::MountEntry;
+use crate::namespaces::{DeletedNamespace, NamespaceEntry};
 use crate::policies::{PasswordPolicyEntry, PolicyEntry};
 use crate::seal_state::RotationConfig;
 use crate::snapshots::{AutoSnapshots, AutoStatus};
@@ -42,6 +43,10 @@ tables! {
     pub(crate) AUTO_STATUS: Table<CoreLocal, str, AutoStatus> = 12;
     /// The configuration of the rotation of the barrier's key; there is one.
     pub(crate) ROTATION: Table<CoreSpace, str, RotationConfig> = 13;
+    /// Namespaces by the one they are in and their name there.
+    pub(crate) NAMESPACES: Table<CoreSpace, (NamespaceId, &str), NamespaceEntry> = 14;
+    /// Deleted namespaces whose entries are still to be removed, by number.
+    pub(crate) DELETED_NAMESPACES: Table<CoreLocal, u64, DeletedNamespace> = 15;
     /// Service tokens.
     pub(crate) TOKENS: Table<CoreLocal, (NamespaceId, &TokenKey), TokenEntry> = 16;
     /// Tokens by their accessor's HMAC: an accessor revokes its token, so storage does not show it.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, Reads, Stored, Txn};
+use strongroom_barrier::{BarrierError, NamespaceId, Reads, Stored, Txn};
 use strongroom_engine_api::{EngineError, Lifetimes, bad_request};
 use strongroom_policy::RESPONSE_WRAPPING_POLICY_NAME;
 use strongroom_stdx::Secret;
@@ -40,6 +40,7 @@ impl Core {
     pub async fn wrap(
         &self,
         txn: &Txn,
+        namespace: NamespaceId,
         envelope: &Envelope,
         creation_path: &str,
         ttl: Duration,
@@ -51,6 +52,7 @@ impl Core {
             num_uses: 1,
             explicit_max_ttl: ttl,
             no_default_policy: true,
+            namespace,
             ..TokenEntry::default()
         };
         let lifetimes = Lifetimes { default: ttl, max: ttl.max(self.settings.max_lease_ttl) };
@@ -90,10 +92,11 @@ impl Core {
 
     /// Wraps anew what a wrapping token holds, for as long as before; the token is gone with it.
     pub async fn rewrap(&self, txn: &Txn, token: &str) -> Result<WrapGrant, EngineError> {
+        let namespace = self.token_id(token)?.namespace;
         let wrapped = self.unwrap(txn, token).await?;
         let envelope = Envelope::from_kept(wrapped.envelope.expose())?;
         let ttl = Duration::from_secs(wrapped.ttl);
-        self.wrap(txn, &envelope, &wrapped.creation_path, ttl, &wrapped.accessor).await
+        self.wrap(txn, namespace, &envelope, &wrapped.creation_path, ttl, &wrapped.accessor).await
     }
 
     /// Takes what a wrapping token holds; the token is gone with it.

@@ -77,6 +77,7 @@ pub struct Route {
     exists: Option<Run<bool>>,
     login_name: Option<LoginName>,
     access: Access,
+    root_only: bool,
     while_sealed: bool,
 }
 
@@ -93,6 +94,7 @@ impl Route {
             login_name: None,
             access: Access::Granted,
             while_sealed: false,
+            root_only: false,
         }
     }
 
@@ -113,6 +115,11 @@ impl Route {
     /// Its operations.
     pub fn operations(&self) -> impl Iterator<Item = (Operation, &Endpoint)> {
         self.operations.iter().map(|(operation, endpoint)| (*operation, endpoint))
+    }
+
+    /// Whether it concerns the server as a whole, and answers in the root namespace alone.
+    pub const fn is_root_only(&self) -> bool {
+        self.root_only
     }
 
     /// Whether POST can tell a creation from an update here.
@@ -372,11 +379,28 @@ impl Engine {
         self.reads_bytes |= !route.operations.values().all(is_json);
         for form in &forms {
             let route = route.at(form);
-            let rank = route.pattern.specificity();
-            let at = self.routes.partition_point(|other| other.pattern.specificity() <= rank);
-            self.routes.insert(at, Arc::new(route));
+            self.insert(Arc::new(route));
         }
         self
+    }
+
+    fn insert(&mut self, route: Arc<Route>) {
+        let rank = route.pattern.specificity();
+        let at = self.routes.partition_point(|other| other.pattern.specificity() <= rank);
+        self.routes.insert(at, route);
+    }
+
+    /// Adds routes that concern the server as a whole, and so answer in the root namespace alone.
+    #[must_use]
+    pub fn root_only(mut self, area: impl FnOnce(Self) -> Self) -> Self {
+        let others = std::mem::take(&mut self.routes);
+        let mut built = area(self);
+        let routes = std::mem::replace(&mut built.routes, others);
+        for route in routes {
+            let route = Arc::new(Route { root_only: true, ..Arc::unwrap_or_clone(route) });
+            built.insert(route);
+        }
+        built
     }
 
     /// How the body of a request for a path (relative to the mount) is read.

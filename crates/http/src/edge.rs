@@ -268,18 +268,18 @@ impl Edge {
             return Ok(page);
         }
         let line = Line::read(&parts)?;
+        let is_handed_on = source.is_handed_on();
+        let context = self.context(source, &mut parts)?;
         if let Some(canonical) = request::canonical(&line.path)
-            && !self.core.owns_raw_tail(line.asked, &line.path).await
+            && !self.core.owns_raw_tail(line.asked, &context.namespace, &line.path).await
         {
             return Ok(moved(&canonical, parts.uri.query(), request::reads_body(&parts.method)));
         }
-        let is_handed_on = source.is_handed_on();
-        let context = self.context(source, &mut parts)?;
         if is_handed_on && self.core.is_standby() {
             return Ok(not_active());
         }
         let mode = if request::reads_body(&parts.method) {
-            self.core.body_mode(line.asked, &line.path).await
+            self.core.body_mode(line.asked, &context.namespace, &line.path).await
         } else {
             Some(BodyMode::Json)
         };

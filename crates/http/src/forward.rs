@@ -84,10 +84,12 @@ impl Edge {
         let received = match payload {
             Payload::Upload(upload) => Received::Stream(upload),
             Payload::Whole(bytes) if !request::reads_body(&parts.method) => Received::Json(bytes),
-            Payload::Whole(bytes) => match self.core().body_mode(line.asked, &line.path).await {
-                Some(BodyMode::Json) => Received::Json(bytes),
-                _ => Received::Bytes(bytes),
-            },
+            Payload::Whole(bytes) => {
+                match self.core().body_mode(line.asked, &context.namespace, &line.path).await {
+                    Some(BodyMode::Json) => Received::Json(bytes),
+                    _ => Received::Bytes(bytes),
+                }
+            }
         };
         let inbound = self.inbound(line, parts, received, context, None)?;
         Ok(self.core().handle(inbound).await)

@@ -133,9 +133,6 @@ pub(crate) fn inbound(
     };
     header::check(&headers)?;
     Ok(Inbound {
-        id,
-        asked: line.asked,
-        path: line.path,
         input: Arc::new(input),
         token: header::token(&headers, rules.max_token_size)?.map(Arc::new),
         namespace: context.namespace.clone(),
@@ -147,6 +144,7 @@ pub(crate) fn inbound(
         target: parts.uri,
         redactions: rules.redactions,
         upgrade,
+        ..Inbound::new(id, line.asked, line.path)
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use strongroom_barrier::Txn;
 use strongroom_core::{Core, ServerReply};
-use strongroom_engine_api::{Call, Class, Engine, EngineError, Extension, Input, Path, bad_request};
+use strongroom_engine_api::{Call, Class, Engine, EngineError, Extension, Input, Mount, Path, bad_request};
 
 use crate::bare::AtTop;
 use crate::mounts::{AUTH, EnableInput, MountView, TOKEN, as_kept, asked_for, mounted_at, table};
@@ -26,16 +26,17 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         })
 }
 
-async fn list(Extension(core): Extension<Core>) -> Result<ServerReply, EngineError> {
-    ServerReply::at_top(&table(&core, Class::Auth).await?)
+async fn list(Extension(core): Extension<Core>, mount: Arc<Mount>) -> Result<ServerReply, EngineError> {
+    ServerReply::at_top(&table(&core, mount.namespace, Class::Auth).await?)
 }
 
 async fn read(
     Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
     Path(path): Path<String>,
 ) -> Result<AtTop<MountView>, EngineError> {
     let path = as_kept(&path)?;
-    match mounted_at(&core, &format!("{AUTH}{path}")).await? {
+    match mounted_at(&core, mount.namespace, &format!("{AUTH}{path}")).await? {
         Some(mounted) => Ok(AtTop(MountView::of(&core, &mounted))),
         None => Err(bad_request(format!("No auth engine at {path}"))),
     }
@@ -53,28 +54,30 @@ async fn enable(
     if mount.kind == "token" {
         return Err(bad_request("token credential backend cannot be instantiated"));
     }
-    core.add_mount(&txn, &path, mount).await?;
+    core.add_mount(&txn, call.mount.namespace, &path, mount).await?;
     Ok(())
 }
 
 async fn disable(
     Extension(core): Extension<Core>,
     txn: Txn,
+    mount: Arc<Mount>,
     Path(path): Path<String>,
 ) -> Result<(), EngineError> {
     let path = format!("{AUTH}{}", as_kept(&path)?);
     if path == TOKEN {
         return Err(bad_request("token credential backend cannot be disabled"));
     }
-    core.remove_mount(&txn, &path).await?;
+    core.remove_mount(&txn, mount.namespace, &path).await?;
     Ok(())
 }
 
 async fn read_tuning(
     Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
     Path(path): Path<String>,
 ) -> Result<AtTop<TuneView>, EngineError> {
-    tuning::read(&core, &format!("{AUTH}{}", as_kept(&path)?)).await
+    tuning::read(&core, mount.namespace, &format!("{AUTH}{}", as_kept(&path)?)).await
 }
 
 async fn tune(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, json};
-use strongroom_barrier::View;
+use strongroom_barrier::{NamespaceId, View};
 use strongroom_core::{Core, Refused, ServerReply};
 use strongroom_engine_api::lenient::{List, Text};
 use strongroom_engine_api::{Caller, Clock, Engine, EngineError, Extension, Input, Mount, bad_request};
@@ -59,9 +59,9 @@ async fn of_token(
 ) -> Result<ServerReply, EngineError> {
     let token = input.token.map(|token| token.0).filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| bad_request("missing token"))?;
-    let found = core.principal(&view, &token, clock.now()).await?;
+    let found = core.principal_in(&view, mount.namespace, &token, clock.now()).await?;
     let found = found.ok_or_else(|| bad_request(Refused::list(&["invalid token"])))?;
-    told(&core, &mount, &view, &found.entry.policies, input.paths, input.path).await
+    told(&core, &mount, &view, (found.id.namespace, &found.entry.policies), input.paths, input.path).await
 }
 
 async fn of_self(
@@ -71,7 +71,7 @@ async fn of_self(
     caller: Caller,
     view: View,
 ) -> Result<ServerReply, EngineError> {
-    told(&core, &mount, &view, &caller.policies, input.paths, input.path).await
+    told(&core, &mount, &view, (caller.namespace, &caller.policies), input.paths, input.path).await
 }
 
 async fn of_accessor(
@@ -85,7 +85,7 @@ async fn of_accessor(
     let unknown = || bad_request(Refused::list(&["invalid accessor"]));
     let id = core.token_of_accessor(&view, mount.namespace, &accessor).await?.ok_or_else(unknown)?;
     let entry = core.token_at(&view, &id).await?.ok_or_else(unknown)?;
-    told(&core, &mount, &view, &entry.policies, input.paths, input.path).await
+    told(&core, &mount, &view, (id.namespace, &entry.policies), input.paths, input.path).await
 }
 
 /// Every path with what these policies grant there; of a single path also as `capabilities`, as older clients read it.
@@ -93,19 +93,21 @@ async fn told(
     core: &Core,
     mount: &Mount,
     view: &View,
-    policies: &[String],
+    (home, policies): (NamespaceId, &[String]),
     paths: Option<List>,
     older: Option<List>,
 ) -> Result<ServerReply, EngineError> {
     let given = |paths: Option<List>| paths.map(|paths| paths.0).filter(|paths| !paths.is_empty());
     let paths = given(paths).or_else(|| given(older)).ok_or_else(|| bad_request("paths must be supplied"))?;
-    let acl = core.acl(view, mount.namespace, policies).await?;
+    let acl = core.acl(view, home, policies).await?;
+    let namespace = core.namespace(mount.namespace).ok_or(EngineError::NotFound)?;
     let mut members = Map::new();
     for path in &paths {
-        members.insert(path.clone(), json!(acl.capabilities(path)));
+        let full = namespace.full(path);
+        members.insert(path.clone(), json!(acl.capabilities(&full)));
     }
     if let [only] = paths.as_slice() {
-        members.insert("capabilities".to_owned(), json!(acl.capabilities(only)));
+        members.insert("capabilities".to_owned(), json!(acl.capabilities(&namespace.full(only))));
     }
     ServerReply::at_top(&members)
 }

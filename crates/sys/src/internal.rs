@@ -32,10 +32,12 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         .route("internal/ui/feature-flags", |r| {
             r.open().while_sealed().read("Lists enabled feature flags.", feature_flags)
         })
-        .route("internal/inspect/router/{tag}", |r| {
-            r.sudo()
-                .read("Expose the route entry and mount entry tables stored in the router.", inspect_router)
-        })
+}
+
+pub(crate) fn server_routes(engine: Engine) -> Engine {
+    engine.route("internal/inspect/router/{tag}", |r| {
+        r.sudo().read("Expose the route entry and mount entry tables stored in the router.", inspect_router)
+    })
 }
 
 /// What a caller may do; `None` without a good token.
@@ -45,7 +47,7 @@ pub(crate) async fn acl_of(
     view: &View,
 ) -> Result<Option<Arc<CompiledAcl>>, EngineError> {
     let Some(caller) = call.request.caller() else { return Ok(None) };
-    Ok(Some(core.acl(view, call.mount.namespace, &caller.policies).await?))
+    Ok(Some(core.acl(view, caller.namespace, &caller.policies).await?))
 }
 
 /// The mounts that the caller may use, or without a token those that are shown to everyone.
@@ -56,9 +58,9 @@ async fn visible_mounts(
 ) -> Result<Reply, EngineError> {
     let acl = acl_of(&core, &call, &view).await?;
     let (mut auth, mut secret) = (BTreeMap::new(), BTreeMap::new());
-    for mounted in core.router().await?.in_namespace(NamespaceId::ROOT) {
+    for mounted in core.router().await?.in_namespace(call.mount.namespace) {
         let shown = match &acl {
-            Some(acl) if acl.has_any_access_under(&mounted.path) || is_public(&mounted) => {
+            Some(acl) if acl.has_any_access_under(&mounted.full_path()) || is_public(&mounted) => {
                 serde_json::to_value(MountView::of(&core, &mounted))?
             }
             None if is_public(&mounted) => in_short(&mounted),
@@ -100,8 +102,8 @@ async fn mount(
     let Some(acl) = acl_of(&core, &call, &view).await? else { return denied("permission denied".to_owned()) };
     let router = core.router().await?;
     // Whether there is a mount is told only to those who may use it.
-    match router.route(NamespaceId::ROOT, &path) {
-        Some((mounted, _)) if acl.has_any_access_under(&mounted.path) => {
+    match router.route(call.mount.namespace, &path) {
+        Some((mounted, _)) if acl.has_any_access_under(&mounted.full_path()) => {
             Ok(Data(Located { path: mounted.mount.path.clone(), mount: MountView::of(&core, &mounted) }))
         }
         _ => {
@@ -118,12 +120,26 @@ async fn resultant_acl(
     view: View,
     caller: Caller,
 ) -> Result<Reply, EngineError> {
-    Reply::data(&core.acl(&view, NamespaceId::ROOT, &caller.policies).await?.resultant())
+    Reply::data(&core.acl(&view, caller.namespace, &caller.policies).await?.resultant())
 }
 
-/// There is the root namespace alone, which is not listed. As in Vault, that takes a token, though no policy.
-async fn namespaces(_caller: Caller) -> Result<Reply, EngineError> {
-    Reply::data(&json!({}))
+/// The namespaces directly in that of the request, of those that the token's policies say something about. As in Vault,
+/// that takes a token, though no policy, and is empty where there are none.
+async fn namespaces(
+    Extension(core): Extension<Core>,
+    call: Arc<Call>,
+    view: View,
+    caller: Caller,
+) -> Result<Reply, EngineError> {
+    let acl = core.acl(&view, caller.namespace, &caller.policies).await?;
+    let children = core.router().await?.children(call.mount.namespace);
+    let here = core.full_path(call.mount.namespace, "").unwrap_or_default();
+    let seen = children.iter().filter(|child| acl.has_any_access_under(&child.path));
+    let names: Vec<&str> = seen.filter_map(|child| child.path.strip_prefix(&here)).collect();
+    if names.is_empty() {
+        return Reply::data(&json!({}));
+    }
+    Reply::data(&json!({ "keys": names }))
 }
 
 /// Features that a user interface shows when they are on.

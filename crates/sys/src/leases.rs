@@ -7,7 +7,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use strongroom_barrier::{MountId, Txn, View};
+use strongroom_barrier::{MountId, NamespaceId, Txn, View};
 use strongroom_core::{Core, IrrevocableLease, LeaseState, ServerPart, ServerReply, Tidy};
 use strongroom_engine_api::lenient::{Flag, Text, Ttl};
 use strongroom_engine_api::{
@@ -21,7 +21,6 @@ pub(crate) fn routes(engine: Engine) -> Engine {
     let engine = engine
         .route("leases", |r| r.sudo().read("List leases that could not be revoked.", irrevocable))
         .route("leases/count", |r| r.read("Count leases that could not be revoked, by mount.", count))
-        .route("leases/tidy", |r| r.update("Look for leases whose token is gone, and remove them.", tidy))
         .route("leases/lookup", |r| r.update("Look up a lease.", lookup))
         .route("leases/lookup/{prefix..}", |r| r.sudo().list("List lease ids under a prefix.", list));
     // The older paths have the newer ones' routes.
@@ -41,6 +40,10 @@ pub(crate) fn routes(engine: Engine) -> Engine {
                 )
             })
     })
+}
+
+pub(crate) fn server_routes(engine: Engine) -> Engine {
+    engine.route("leases/tidy", |r| r.update("Look for leases whose token is gone, and remove them.", tidy))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -321,7 +324,7 @@ async fn count(
     let found = core.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for found in &found {
-        let (_, accessor) = mount_of(&core, &view, found.lease.mount).await?;
+        let (_, accessor) = mount_of(&core, &view, mount.namespace, found.lease.mount).await?;
         let count = counts.entry(accessor).or_default();
         *count = count.saturating_add(1);
     }
@@ -346,7 +349,7 @@ async fn irrevocable(
     let mut listed = Irrevocables { lease_count: found.len(), leases: Vec::new() };
     let cut = found.len() > limit;
     for IrrevocableLease { id, lease } in found.into_iter().take(limit) {
-        let (mount_path, mount_accessor) = mount_of(&core, &view, lease.mount).await?;
+        let (mount_path, mount_accessor) = mount_of(&core, &view, mount.namespace, lease.mount).await?;
         let Some(revoking) = lease.state.revoking() else { continue };
         listed.leases.push(IrrevocableView {
             attempts: revoking.attempts,
@@ -366,8 +369,13 @@ async fn irrevocable(
 }
 
 /// The path and accessor of the mount with this number; empty where it is gone.
-async fn mount_of(core: &Core, view: &View, mount: MountId) -> Result<(String, String), EngineError> {
-    Ok(core.mount_of_lease(view, mount).await?.unwrap_or_default())
+async fn mount_of(
+    core: &Core,
+    view: &View,
+    namespace: NamespaceId,
+    mount: MountId,
+) -> Result<(String, String), EngineError> {
+    Ok(core.mount_of_lease(view, namespace, mount).await?.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod jobs;
 mod leases;
 mod locked_users;
 mod mounts;
+mod namespaces;
 mod openapi;
 mod policies;
 mod raft;
@@ -40,28 +41,34 @@ pub const fn tables() -> &'static [TableId] {
 /// The engine that every server mounts at `sys/`.
 pub fn engine() -> Engine {
     let engine = Engine::system("system", "The system backend: seal, mounts, policies, leases, audit.");
-    [
+    let of_the_server = [
         audit::routes,
-        auth::routes,
         auto_snapshots::routes,
         autopilot::routes,
-        capabilities::routes,
         health::routes,
         history::routes,
         init::routes,
-        internal::routes,
+        internal::server_routes,
         jobs::routes,
-        leases::routes,
-        locked_users::routes,
-        mounts::routes,
-        openapi::routes,
-        policies::routes,
+        leases::server_routes,
         raft::routes,
         raw::routes,
-        remount::routes,
         rotate::routes,
         seal::routes,
         snapshots::routes,
+    ];
+    let engine = of_the_server.into_iter().fold(engine, Engine::root_only);
+    [
+        auth::routes,
+        capabilities::routes,
+        internal::routes,
+        leases::routes,
+        locked_users::routes,
+        mounts::routes,
+        namespaces::routes,
+        openapi::routes,
+        policies::routes,
+        remount::routes,
         tools::routes,
         wrapping::routes,
     ]

@@ -1,10 +1,12 @@
 //! `sys/locked-users`: who is locked out after failed logins. Source: Vault's API page "/sys/locked-users".
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_core::Core;
 use strongroom_engine_api::lenient::Text;
-use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Path, bad_request};
+use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Mount, Path, bad_request};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -34,9 +36,9 @@ struct LockedUsers {
 #[derive(Serialize, JsonSchema)]
 struct LockedInNamespace {
     /// The namespace's id.
-    namespace_id: &'static str,
+    namespace_id: String,
     /// Its path; empty for the root namespace.
-    namespace_path: &'static str,
+    namespace_path: String,
     /// How many.
     counts: usize,
     /// By auth mount, most first.
@@ -55,15 +57,16 @@ struct LockedAtMount {
 
 async fn list(
     Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
     Input(input): Input<ListInput>,
 ) -> Result<Data<LockedUsers>, EngineError> {
     let only = input.mount_accessor.filter(|accessor| !accessor.is_empty());
     if let Some(accessor) = &only
-        && core.router().await?.by_accessor(accessor).is_none()
+        && core.router().await?.by_accessor(mount.namespace, accessor).is_none()
     {
         return Err(bad_request(format!("mount accessor {:?} does not exist", accessor.as_str())));
     }
-    let locked = core.locked_users().await?.into_iter();
+    let locked = core.locked_users(mount.namespace).await?.into_iter();
     let mut mounts: Vec<LockedAtMount> = locked
         .filter(|(accessor, _)| only.as_ref().is_none_or(|only| only.as_str() == accessor))
         .map(|(mount_accessor, names)| LockedAtMount {
@@ -74,20 +77,22 @@ async fn list(
         .collect();
     mounts.sort_by_key(|mount| std::cmp::Reverse(mount.counts));
     let total = mounts.iter().map(|mount| mount.counts).sum();
-    let root = LockedInNamespace {
-        namespace_id: "root",
-        namespace_path: "",
+    let namespace = core.namespace(mount.namespace).ok_or(EngineError::NotFound)?;
+    let here = LockedInNamespace {
+        namespace_id: namespace.short_id.clone(),
+        namespace_path: namespace.path.clone(),
         counts: total,
         mount_accessors: mounts,
     };
-    Ok(Data(LockedUsers { by_namespace: if total == 0 { Vec::new() } else { vec![root] }, total }))
+    Ok(Data(LockedUsers { by_namespace: if total == 0 { Vec::new() } else { vec![here] }, total }))
 }
 
 async fn unlock(
     Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
     Path((accessor, name)): Path<(String, String)>,
 ) -> Result<(), EngineError> {
-    if core.unlock_user(&accessor, &name).await? {
+    if core.unlock_user(mount.namespace, &accessor, &name).await? {
         return Ok(());
     }
     Err(bad_request(format!("mount accessor {accessor:?} does not exist")))

@@ -9,7 +9,7 @@ use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_core::{Core, Mounted, NewMount, ServerReply};
 use strongroom_engine_api::lenient::{Flag, Pairs, Text};
 use strongroom_engine_api::{
-    Call, Class, Engine, EngineError, Extension, Input, Path, bad_request, fields_of,
+    Call, Class, Engine, EngineError, Extension, Input, Mount, Path, bad_request, fields_of,
 };
 
 use crate::bare::AtTop;
@@ -117,9 +117,13 @@ pub(crate) fn as_kept(path: &str) -> Result<String, EngineError> {
 }
 
 /// All mounts of the one kind or the other, by the path that `sys/auth` or `sys/mounts` has for them.
-pub(crate) async fn table(core: &Core, class: Class) -> Result<BTreeMap<String, MountView>, EngineError> {
+pub(crate) async fn table(
+    core: &Core,
+    namespace: NamespaceId,
+    class: Class,
+) -> Result<BTreeMap<String, MountView>, EngineError> {
     let router = core.router().await?;
-    let mounts = router.in_namespace(NamespaceId::ROOT);
+    let mounts = router.in_namespace(namespace);
     let shown = mounts.iter().filter_map(|mounted| {
         let path = match (class, mounted.path.strip_prefix(AUTH)) {
             (Class::Auth, Some(path)) => path,
@@ -132,20 +136,25 @@ pub(crate) async fn table(core: &Core, class: Class) -> Result<BTreeMap<String, 
 }
 
 /// The mount at a path as kept.
-pub(crate) async fn mounted_at(core: &Core, path: &str) -> Result<Option<Arc<Mounted>>, EngineError> {
-    Ok(core.router().await?.at(NamespaceId::ROOT, path).cloned())
+pub(crate) async fn mounted_at(
+    core: &Core,
+    namespace: NamespaceId,
+    path: &str,
+) -> Result<Option<Arc<Mounted>>, EngineError> {
+    Ok(core.router().await?.at(namespace, path))
 }
 
-async fn list(Extension(core): Extension<Core>) -> Result<ServerReply, EngineError> {
-    ServerReply::at_top(&table(&core, Class::Secrets).await?)
+async fn list(Extension(core): Extension<Core>, mount: Arc<Mount>) -> Result<ServerReply, EngineError> {
+    ServerReply::at_top(&table(&core, mount.namespace, Class::Secrets).await?)
 }
 
 async fn read(
     Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
     Path(path): Path<String>,
 ) -> Result<AtTop<MountView>, EngineError> {
     let path = as_kept(&path)?;
-    match mounted_at(&core, &path).await? {
+    match mounted_at(&core, mount.namespace, &path).await? {
         Some(mounted) => Ok(AtTop(MountView::of(&core, &mounted))),
         None => Err(bad_request(format!("No secret engine mount at {path}"))),
     }
@@ -260,28 +269,30 @@ async fn enable(
     if is_reserved(&path) || path.starts_with(AUTH) {
         return Err(bad_request(format!("cannot mount {path:?}")));
     }
-    core.add_mount(&txn, &path, mount).await?;
+    core.add_mount(&txn, call.mount.namespace, &path, mount).await?;
     Ok(())
 }
 
 async fn disable(
     Extension(core): Extension<Core>,
     txn: Txn,
+    mount: Arc<Mount>,
     Path(path): Path<String>,
 ) -> Result<(), EngineError> {
     let path = as_kept(&path)?;
     if is_reserved(&path) || path.starts_with(AUTH) {
         return Err(bad_request(format!("cannot unmount {path:?}")));
     }
-    core.remove_mount(&txn, &path).await?;
+    core.remove_mount(&txn, mount.namespace, &path).await?;
     Ok(())
 }
 
 async fn read_tuning(
     Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
     Path(path): Path<String>,
 ) -> Result<AtTop<TuneView>, EngineError> {
-    tuning::read(&core, &as_kept(&path)?).await
+    tuning::read(&core, mount.namespace, &as_kept(&path)?).await
 }
 
 async fn tune(

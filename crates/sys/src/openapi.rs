@@ -45,11 +45,11 @@ async fn document(
     let acl = acl_of(&core, &call, &view).await?;
     let router = core.router().await?;
     let mut mounts = router.in_namespace(call.mount.namespace);
-    mounts.retain(|mounted| acl.as_ref().is_some_and(|acl| acl.has_any_access_under(&mounted.path)));
+    mounts.retain(|mounted| acl.as_ref().is_some_and(|acl| acl.has_any_access_under(&mounted.full_path())));
     let generic = input.generic_mount_paths.is_some_and(|generic| generic.0);
     // What engines there are is no secret, though for those without a token there is nothing to be had.
     let places = match (generic, acl.is_some()) {
-        (true, true) => generic_places(&core, &mounts),
+        (true, true) => generic_places(&core, &mounts, call.mount.namespace.is_root()),
         (true, false) => Vec::new(),
         (false, _) => mounts.iter().map(|mounted| mounted_place(mounted)).collect(),
     };
@@ -84,12 +84,13 @@ fn mounted_place(mounted: &Mounted) -> Place {
         id_prefix: mounted.path.trim_end_matches('/').to_owned(),
         tag: tag(&mounted.path),
         engine: mounted.engine.clone(),
+        in_root: mounted.namespace.is_root(),
     }
 }
 
 /// Every engine there is. Those that are mounted once and for all have their own path, the others one with a
 /// parameter, whose default is where such an engine is mounted, if it is.
-fn generic_places(core: &Core, mounts: &[Arc<Mounted>]) -> Vec<Place> {
+fn generic_places(core: &Core, mounts: &[Arc<Mounted>], in_root: bool) -> Vec<Place> {
     let mounted_at = |engine: &Engine| {
         mounts.iter().find(|mounted| {
             mounted.engine.kind() == engine.kind() && mounted.engine.generic() == engine.generic()
@@ -116,6 +117,7 @@ fn generic_places(core: &Core, mounts: &[Arc<Mounted>]) -> Vec<Place> {
                 tag: tag(&base),
                 base,
                 engine: engine.clone(),
+                in_root,
             }
         })
         .collect()

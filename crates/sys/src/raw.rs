@@ -232,6 +232,7 @@ mod tests {
     #[tokio::test]
     async fn entries_of_the_core_are_seen_and_those_of_the_seal_are_not() {
         let server = opened_server().await;
+        assert_eq!(server.write("sys/mounts/kv", json!({ "type": "kv" })).await.status, 204);
         let told = server.list("sys/raw").await;
         let keys: Vec<&str> =
             told.data()["keys"].as_array().unwrap().iter().filter_map(|key| key.as_str()).collect();

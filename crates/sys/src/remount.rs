@@ -1,5 +1,6 @@
 //! `sys/remount`. Source: Vault's API page of this name.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -8,7 +9,7 @@ use strongroom_barrier::{NamespaceId, Stored, Txn, View};
 use strongroom_core::Core;
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Clock, Engine, EngineError, Entropy, Extension, Input, Moment, Path, Schedule, bad_request,
+    Clock, Engine, EngineError, Entropy, Extension, Input, Moment, Mount, Path, Schedule, bad_request,
 };
 
 use crate::bare::AtTop;
@@ -65,6 +66,7 @@ struct Begun {
 async fn remount(
     Extension(core): Extension<Core>,
     txn: Txn,
+    mount: Arc<Mount>,
     entropy: Entropy,
     Input(input): Input<RemountInput>,
 ) -> Result<AtTop<Begun>, EngineError> {
@@ -74,8 +76,8 @@ async fn remount(
     };
     let (from, to) = (as_kept(from.trim_start_matches('/'))?, as_kept(to.trim_start_matches('/'))?);
     check(&from, &to)?;
-    revoke_leases(&core, &txn, &from).await?;
-    core.move_mount(&txn, &from, &to).await?;
+    revoke_leases(&core, &txn, mount.namespace, &from).await?;
+    core.move_mount(&txn, mount.namespace, &from, &to).await?;
     let migration_id = entropy.uuid()?;
     MOVES.put(&txn, migration_id.as_str(), Move { from, to, at: core.environment().clock.now() })?;
     Ok(AtTop(Begun { migration_id }))
@@ -97,10 +99,15 @@ fn check(from: &str, to: &str) -> Result<(), EngineError> {
 
 /// Ends what names the old path. A mount with very many leases is not moved: that would be too much for one
 /// transaction.
-async fn revoke_leases(core: &Core, txn: &Txn, from: &str) -> Result<(), EngineError> {
+async fn revoke_leases(
+    core: &Core,
+    txn: &Txn,
+    namespace: NamespaceId,
+    from: &str,
+) -> Result<(), EngineError> {
     let mut after = None;
     for _ in 0..MOST_STEPS {
-        after = core.revoke_prefix_step(txn, NamespaceId::ROOT, from, after.as_deref()).await?;
+        after = core.revoke_prefix_step(txn, namespace, from, after.as_deref()).await?;
         if after.is_none() {
             return Ok(());
         }

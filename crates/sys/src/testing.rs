@@ -105,6 +105,28 @@ impl Server {
         self.send(inbound(token, asked, path, &input)).await
     }
 
+    /// Asks something in a namespace.
+    pub(crate) async fn ask_in(
+        &self,
+        namespace: &str,
+        token: &str,
+        asked: Asked,
+        path: &str,
+        input: Value,
+    ) -> Told {
+        self.send(Inbound { namespace: namespace.to_owned(), ..inbound(token, asked, path, &input) }).await
+    }
+
+    /// POST as root in a namespace.
+    pub(crate) async fn write_in(&self, namespace: &str, path: &str, input: Value) -> Told {
+        self.ask_in(namespace, &self.root, Asked::Write, path, input).await
+    }
+
+    /// GET as root in a namespace.
+    pub(crate) async fn read_in(&self, namespace: &str, path: &str) -> Told {
+        self.ask_in(namespace, &self.root, Asked::Read, path, json!({})).await
+    }
+
     /// Asks something as root, for a wrapped answer.
     pub(crate) async fn ask_wrapped(&self, asked: Asked, path: &str, input: Value, ttl: Duration) -> Told {
         self.send(Inbound { wrap_ttl: Some(ttl), ..inbound(&self.root, asked, path, &input) }).await
@@ -180,6 +202,11 @@ impl Server {
     }
 }
 
+strongroom_barrier::tables! {
+    /// Where the stand-in for the cubbyhole would keep what ends with a token.
+    HOLE: strongroom_barrier::Table<strongroom_barrier::MountLocal, ([u8; 16], &str), String> = 1;
+}
+
 /// A request from this machine; without a token where it is empty.
 fn inbound(token: &str, asked: Asked, path: &str, input: &Value) -> Inbound {
     Inbound {
@@ -196,6 +223,7 @@ pub(crate) fn catalog() -> Catalog {
         .with(crate::engine())
         .with(
             Engine::system("cubbyhole", "A stand-in for the cubbyhole.")
+                .kept_by_token(HOLE.id())
                 .route("{path..}", |r| r.read("Read", nothing).list("List", nothing)),
         )
         .with(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::Txn;
+use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_core::{Core, ListingVisibility, MountEntry, MountTuning, Mounted};
 use strongroom_engine_api::lenient::{Flag, List, Pairs, Text};
 use strongroom_engine_api::{Call, Class, EngineError, bad_request, parse_duration};
@@ -204,7 +204,7 @@ pub(crate) async fn tune(
     if is_reserved(path) {
         return Err(bad_request(format!("cannot tune {path:?}")));
     }
-    let Some(entry) = core.mount_entry(txn, path).await? else {
+    let Some(entry) = core.mount_entry(txn, call.mount.namespace, path).await? else {
         return Err(bad_request(format!("tune of path {path:?} failed: no mount entry found")));
     };
     let mut entry = (*entry).clone();
@@ -225,7 +225,7 @@ pub(crate) async fn tune(
     if let Some(options) = input.options {
         set_options(core, &mut entry, options.0, class)?;
     }
-    core.put_mount(txn, path, entry)?;
+    core.put_mount(txn, call.mount.namespace, path, entry)?;
     Ok(())
 }
 
@@ -377,8 +377,12 @@ impl ConfigView {
 }
 
 /// The tuning in force of the mount at a path as kept.
-pub(crate) async fn read(core: &Core, path: &str) -> Result<AtTop<TuneView>, EngineError> {
-    let Some(mounted) = mounted_at(core, path).await? else {
+pub(crate) async fn read(
+    core: &Core,
+    namespace: NamespaceId,
+    path: &str,
+) -> Result<AtTop<TuneView>, EngineError> {
+    let Some(mounted) = mounted_at(core, namespace, path).await? else {
         return Err(bad_request(format!("cannot fetch sysview for path {path:?}")));
     };
     let entry = &mounted.entry;

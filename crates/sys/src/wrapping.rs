@@ -8,7 +8,7 @@ use strongroom_barrier::{NamespaceId, Txn, View};
 use strongroom_core::{Core, Envelope, ServerPart, ServerReply, Wrapped, not_wrapping};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Body, Caller, Data, Engine, EngineError, Extension, Input, Members, Reply, Request, bad_request,
+    Body, Caller, Data, Engine, EngineError, Extension, Input, Members, Mount, Reply, Request, bad_request,
 };
 use strongroom_policy::Operation as PolicyOperation;
 
@@ -70,10 +70,12 @@ async fn wrap(request: Arc<Request>, Body(body): Body) -> Result<Reply, EngineEr
 async fn lookup(
     Extension(core): Extension<Core>,
     request: Arc<Request>,
+    mount: Arc<Mount>,
     Input(input): Input<TokenInput>,
     view: View,
 ) -> Result<Data<Properties>, EngineError> {
     let token = input.token(request.caller().as_ref())?;
+    check_namespace(&core, &mount, request.caller().as_ref(), &token)?;
     let (_, wrapped) = core.wrapped(&view, &token).await?.ok_or_else(not_wrapping)?;
     Ok(Data(Properties {
         path: wrapped.creation_path.clone(),
@@ -85,25 +87,44 @@ async fn lookup(
 async fn unwrap(
     Extension(core): Extension<Core>,
     request: Arc<Request>,
+    mount: Arc<Mount>,
     Input(input): Input<TokenInput>,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
     let token = input.token(request.caller().as_ref())?;
+    check_namespace(&core, &mount, request.caller().as_ref(), &token)?;
     let wrapped = core.unwrap(&txn, &token).await?;
-    check_policies(&core, &request, &txn, &token).await?;
+    check_policies(&core, mount.namespace, &request, &txn, &token).await?;
     restored(&wrapped)
 }
 
+/// A wrapping token of another namespace is unknown, unless it makes the request itself, which a token may below its own.
+fn check_namespace(
+    core: &Core,
+    mount: &Mount,
+    caller: Option<&Caller>,
+    token: &str,
+) -> Result<(), EngineError> {
+    let asks = caller.is_some_and(|caller| caller.token.expose() == token);
+    if asks || core.token_id(token)?.namespace == mount.namespace { Ok(()) } else { Err(not_wrapping()) }
+}
+
 /// Whether the caller may unwrap: the wrapping token itself may, any other token where its policies say so.
-async fn check_policies(core: &Core, request: &Request, txn: &Txn, token: &str) -> Result<(), EngineError> {
+async fn check_policies(
+    core: &Core,
+    namespace: NamespaceId,
+    request: &Request,
+    txn: &Txn,
+    token: &str,
+) -> Result<(), EngineError> {
     let denied = || EngineError::Denied("permission denied".to_owned());
     let caller = request.caller().ok_or_else(denied)?;
     if caller.token.expose() == token {
         return Ok(());
     }
-    let acl = core.acl(txn.peek(), NamespaceId::ROOT, &caller.policies).await?;
-    let decision =
-        acl.authorize("sys/wrapping/unwrap", PolicyOperation::Update, &request.input, request.wrap_ttl);
+    let acl = core.acl(txn.peek(), caller.namespace, &caller.policies).await?;
+    let path = core.full_path(namespace, "sys/wrapping/unwrap").ok_or_else(denied)?;
+    let decision = acl.authorize(&path, PolicyOperation::Update, &request.input, request.wrap_ttl);
     if decision.is_allowed() { Ok(()) } else { Err(denied()) }
 }
 
@@ -119,10 +140,12 @@ fn restored(wrapped: &Wrapped) -> Result<ServerReply, EngineError> {
 async fn rewrap(
     Extension(core): Extension<Core>,
     caller: Caller,
+    mount: Arc<Mount>,
     Input(input): Input<TokenInput>,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
     let token = input.token(Some(&caller))?;
+    check_namespace(&core, &mount, Some(&caller), &token)?;
     let wrap = Some(core.rewrap(&txn, &token).await?);
     Ok(ServerReply::of(ServerPart { wrap, ..ServerPart::default() }))
 }

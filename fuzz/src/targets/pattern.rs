@@ -34,7 +34,7 @@ fn captures(input: &[u8]) {
     for segment in pattern.segments() {
         match segment {
             Segment::Fixed(fixed) => filled.push(fixed.as_str()),
-            Segment::One(..) | Segment::Rest(_) | Segment::Raw(_) => {
+            Segment::One(..) | Segment::Rest(_) | Segment::CaselessRest(_) | Segment::Raw(_) => {
                 filled.extend(values.next().map(String::as_str));
             }
         }

@@ -158,7 +158,7 @@ fn authorize_any(input: &[u8]) {
     let matching: Vec<(&String, &Value)> =
         written.iter().filter(|(pattern, _)| !pattern.contains("{{") && matches(pattern, &path)).collect();
     let denied = matching.iter().any(|(_, rule)| rule["capabilities"][0] == "deny");
-    let allowed = acl.authorize(&path, Operation::Read, &Map::new(), None).is_allowed();
+    let allowed = acl.authorize(&*path, Operation::Read, &Map::new(), None).is_allowed();
     assert_eq!(allowed, !matching.is_empty() && !denied, "{path:?} matches {matching:?}");
 }
 

@@ -128,6 +128,9 @@ async fn make(
     };
     asked.limit(&mut entry, role, call);
     let without_end = ends_never(&entry, asked.ttl, &parent)?;
+    if entry.is_root() && !entry.namespace.is_root() {
+        return Err(bad_request("root tokens may not be created from a non-root namespace"));
+    }
     if entry.kind == TokenKind::Batch && entry.is_root() {
         return Err(bad_request("batch tokens cannot be root tokens"));
     }

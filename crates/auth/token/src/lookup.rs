@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::View;
+use strongroom_barrier::{NamespaceId, View};
 use strongroom_core::{Core, Refused, TokenEntry};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
@@ -65,6 +65,9 @@ struct TokenView {
     last_renewal_time: Option<u64>,
     /// What its maker noted on it.
     meta: Option<std::collections::BTreeMap<String, String>>,
+    /// The path of the namespace it belongs to, where that is not the root namespace.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    namespace_path: String,
     /// Uses left; zero: without limit.
     num_uses: u32,
     /// Whether it has no parent.
@@ -94,7 +97,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl TokenView {
-    fn new(entry: &TokenEntry, id: &str, now: Moment) -> Self {
+    fn new(core: &Core, entry: &TokenEntry, id: &str, now: Moment) -> Self {
         let blocks = TokenSettings { bound_cidrs: entry.bound_cidrs.clone(), ..TokenSettings::default() };
         Self {
             accessor: entry.accessor.clone(),
@@ -110,6 +113,7 @@ impl TokenView {
             last_renewal: entry.renewed.map(Moment::rfc3339),
             last_renewal_time: entry.renewed.map(Moment::as_secs),
             meta: (!entry.metadata.is_empty()).then(|| entry.metadata.clone()),
+            namespace_path: core.full_path(entry.namespace, "").unwrap_or_default(),
             num_uses: entry.num_uses,
             orphan: entry.is_orphan(),
             path: entry.path.clone(),
@@ -126,13 +130,14 @@ impl TokenView {
 async fn lookup(
     Extension(core): Extension<Core>,
     Input(input): Input<TokenInput>,
+    mount: Arc<Mount>,
     caller: Caller,
     view: View,
     clock: Clock,
 ) -> Result<Data<TokenView>, EngineError> {
     match input.token.map(|token| token.0).filter(|token| !token.is_empty() && token != caller.token.expose())
     {
-        Some(token) => told(&core, &view, &clock, &token).await,
+        Some(token) => told(&core, &view, mount.namespace, &clock, &token).await,
         None => lookup_self(Extension(core), caller, view, clock).await,
     }
 }
@@ -143,17 +148,23 @@ async fn lookup_self(
     view: View,
     clock: Clock,
 ) -> Result<Data<TokenView>, EngineError> {
-    let Data(mut told) = told(&core, &view, &clock, caller.token.expose()).await?;
+    let Data(mut told) = told(&core, &view, caller.namespace, &clock, caller.token.expose()).await?;
     // This very request takes a use.
     told.num_uses = told.num_uses.saturating_sub(1);
     Ok(Data(told))
 }
 
-async fn told(core: &Core, view: &View, clock: &Clock, token: &str) -> Result<Data<TokenView>, EngineError> {
+async fn told(
+    core: &Core,
+    view: &View,
+    namespace: NamespaceId,
+    clock: &Clock,
+    token: &str,
+) -> Result<Data<TokenView>, EngineError> {
     let now = clock.now();
-    let found = core.principal(view, token, now).await?;
+    let found = core.principal_in(view, namespace, token, now).await?;
     let found = found.ok_or_else(|| EngineError::Denied("bad token".to_owned()))?;
-    Ok(Data(TokenView::new(&found.entry, token, now)))
+    Ok(Data(TokenView::new(core, &found.entry, token, now)))
 }
 
 async fn lookup_accessor(
@@ -170,5 +181,5 @@ async fn lookup_accessor(
     };
     let entry =
         core.token_at(&view, &key).await?.ok_or_else(|| bad_request(Refused::list(&["invalid accessor"])))?;
-    Ok(Data(TokenView::new(&entry, "", clock.now())))
+    Ok(Data(TokenView::new(&core, &entry, "", clock.now())))
 }

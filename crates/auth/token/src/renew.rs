@@ -46,13 +46,14 @@ struct RenewAccessorInput {
 
 async fn renew(
     Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
     Input(input): Input<RenewInput>,
     txn: Txn,
     clock: Clock,
 ) -> Result<ServerReply, EngineError> {
     let token = input.token.map(|token| token.0).filter(|token| !token.is_empty());
     let token = Secret::new(token.ok_or_else(|| bad_request("missing token ID"))?);
-    let found = core.principal(txn.peek(), token.expose(), clock.now()).await?;
+    let found = core.principal_in(txn.peek(), mount.namespace, token.expose(), clock.now()).await?;
     let found = found.ok_or_else(|| bad_request("token not found"))?;
     extend(&core, &txn, &found.id, found.entry.kind, token, input.increment).await
 }

@@ -39,10 +39,16 @@ struct RevokeAccessorInput {
 
 impl RevokeInput {
     /// The key of the token that is meant; `None` where there is no such token.
-    async fn key(self, core: &Core, txn: &Txn, clock: &Clock) -> Result<Option<TokenId>, EngineError> {
+    async fn key(
+        self,
+        core: &Core,
+        txn: &Txn,
+        mount: &Mount,
+        clock: &Clock,
+    ) -> Result<Option<TokenId>, EngineError> {
         let token = self.token.map(|token| token.0).filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| bad_request("missing token ID"))?;
-        match core.principal(txn.peek(), &token, clock.now()).await? {
+        match core.principal_in(txn.peek(), mount.namespace, &token, clock.now()).await? {
             Some(found) if found.entry.kind == TokenKind::Batch => {
                 Err(bad_request("batch tokens cannot be revoked"))
             }
@@ -53,11 +59,12 @@ impl RevokeInput {
 
 async fn revoke(
     Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
     Input(input): Input<RevokeInput>,
     txn: Txn,
     clock: Clock,
 ) -> Result<(), EngineError> {
-    match input.key(&core, &txn, &clock).await? {
+    match input.key(&core, &txn, &mount, &clock).await? {
         Some(key) => core.revoke_token(&txn, &key).await,
         None => Ok(()),
     }
@@ -87,11 +94,14 @@ async fn revoke_accessor(
 
 async fn revoke_orphan(
     Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
     Input(input): Input<RevokeInput>,
     txn: Txn,
     clock: Clock,
 ) -> Result<(), EngineError> {
-    let key =
-        input.key(&core, &txn, &clock).await?.ok_or_else(|| bad_request("token to revoke not found"))?;
+    let key = input
+        .key(&core, &txn, &mount, &clock)
+        .await?
+        .ok_or_else(|| bad_request("token to revoke not found"))?;
     core.revoke_orphaning(&txn, &key).await
 }

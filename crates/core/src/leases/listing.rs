@@ -80,9 +80,10 @@ impl Core {
     pub async fn mount_of_lease(
         &self,
         reads: &impl Reads,
+        namespace: NamespaceId,
         mount: MountId,
     ) -> Result<Option<(String, String)>, BarrierError> {
-        if let Some(mounted) = self.router().await?.by_id(mount) {
+        if let Some(mounted) = self.router().await?.by_id(namespace, mount) {
             return Ok(Some((mounted.path.clone(), mounted.entry.accessor.clone())));
         }
         let disabled = DISABLED_MOUNTS.get(reads, &mount).await?;

@@ -20,6 +20,7 @@ use tokio::task::{Id, JoinSet};
 use super::attempt::{Attempted, backoff};
 use super::ending::{STEP, move_lease};
 use super::{LeaseState, NEVER, QueuedLease, Revoking, URGENT};
+use crate::namespaces::Namespace;
 use crate::tables::{DISABLED_MOUNTS, LEASES, REVOCATIONS};
 use crate::tokens::TokenKey;
 use crate::{Core, Mounted};
@@ -278,12 +279,16 @@ impl Core {
 
     /// The mount with this number, though it be disabled; `None` where its engine is not part of this program.
     async fn mounted_or_disabled(&self, mount: MountId) -> Result<Option<Arc<Mounted>>, BarrierError> {
-        if let Some(mounted) = self.router().await?.by_id(mount) {
-            return Ok(Some(mounted.clone()));
+        let router = self.router().await?;
+        if let Some(mounted) = router.by_number(mount) {
+            return Ok(Some(mounted));
         }
         let view = self.barrier.pinned_view().await?;
         let Some(disabled) = DISABLED_MOUNTS.get(&view, &mount).await? else { return Ok(None) };
-        Ok(self.mounted(disabled.namespace, &disabled.path, &disabled.entry).map(Arc::new))
+        // The namespace may be gone, too: what stands outside is ended all the same.
+        let namespace = router.namespace(disabled.namespace);
+        let namespace = namespace.unwrap_or_else(|| Arc::new(Namespace::gone(disabled.namespace)));
+        Ok(router.mounted(&namespace, &disabled.path, &disabled.entry))
     }
 
     fn pause(&self, mount: MountId, error: &str) {

@@ -275,12 +275,10 @@ impl<'a> Facts<'a> {
     }
 
     fn granting(&self) -> Vec<audit::GrantingPolicy<'a>> {
-        let grant = |name| audit::GrantingPolicy {
-            name,
-            namespace_id: "root",
-            namespace_path: "",
-            policy_type: "acl",
-        };
+        let (namespace_id, namespace_path) = self
+            .caller
+            .map_or(("root", ""), |caller| (caller.home.short_id.as_str(), caller.home.path.as_str()));
+        let grant = |name| audit::GrantingPolicy { name, namespace_id, namespace_path, policy_type: "acl" };
         match self.caller {
             Some(caller) if caller.acl.is_root() => vec![grant("root")],
             Some(caller) => caller.granting.iter().map(|name| grant(name)).collect(),
@@ -329,7 +327,7 @@ impl<'a> Facts<'a> {
             mount: self.mount(),
             client_token: inbound.token.as_ref().map_or("", |token| token.expose().as_str()),
             client_token_accessor: self.caller.map_or("", |caller| caller.principal.entry.accessor.as_str()),
-            namespace: audit::Namespace { id: "root", path: "" },
+            namespace: audit::Namespace { id: &inbound.place.short_id, path: &inbound.place.path },
             path: &inbound.path,
             data: (!inbound.input.is_empty()).then_some(&inbound.input),
             non_hmac_keys: self

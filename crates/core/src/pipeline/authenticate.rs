@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use strongroom_barrier::{NamespaceId, Txn};
+use strongroom_barrier::Txn;
 use strongroom_engine_api::{Asker, Caller, Secret, TokenKind};
 use strongroom_policy::CompiledAcl;
 
 use super::{Inbound, Refused};
 use crate::Core;
+use crate::namespaces::Namespace;
 use crate::tokens::{Principal, TokenId};
 
 /// A caller whose token is in force.
@@ -15,6 +16,8 @@ use crate::tokens::{Principal, TokenId};
 pub(crate) struct Authenticated {
     pub(crate) token: Arc<Secret<String>>,
     pub(crate) principal: Principal,
+    /// The namespace that its token belongs to.
+    pub(crate) home: Arc<Namespace>,
     pub(crate) acl: Arc<CompiledAcl>,
     /// Whether this request takes a use off a limited token: what is open to anyone does not.
     pub(crate) counted: bool,
@@ -71,8 +74,13 @@ impl Core {
             return Err(Refused::Unauthenticated("missing client token".to_owned()));
         };
         let now = self.environment.clock.now();
+        // A token acts in its namespace and in those inside; elsewhere it is as unknown as one that was never made.
         let found = self.principal(txn.peek(), token.expose(), now).await?;
-        let Some(principal) = found else {
+        let found = found.and_then(|found| {
+            let home = self.namespace(found.id.namespace)?;
+            inbound.place.is_within(&home).then_some((found, home))
+        });
+        let Some((principal, home)) = found else {
             if self.is_standby() && self.without_quorum().is_none() {
                 // It may have been made a moment ago: the active node knows.
                 return Err(Refused::not_leader());
@@ -87,9 +95,17 @@ impl Core {
                 "the address is outside the token's bound CIDRs".to_owned(),
             ));
         }
-        let acl = self.acl(txn.peek(), NamespaceId::ROOT, &principal.entry.policies).await?;
+        let acl = self.acl(txn.peek(), principal.id.namespace, &principal.entry.policies).await?;
         let token = token.clone();
-        Ok(Some(Authenticated { token, principal, acl, counted: true, sudo: false, granting: Vec::new() }))
+        Ok(Some(Authenticated {
+            token,
+            principal,
+            home,
+            acl,
+            counted: true,
+            sudo: false,
+            granting: Vec::new(),
+        }))
     }
 
     /// Takes one use off a limited token and commits that alone: a request that fails counts, too.

@@ -106,6 +106,12 @@ fn check_policies(
     let Some(mut caller) = caller else {
         return Err(Box::new((Refused::Unauthenticated("missing client token".to_owned()), None)));
     };
+    let mounted = &resolved.mounted;
+    if mounted.engine.table_by_token().is_some() && mounted.namespace.id != caller.home.id {
+        // It ends with the token, and is looked for in the token's namespace.
+        let text = "what is kept by token is in the token's own namespace".to_owned();
+        return Err(Box::new((Refused::Denied(text), Some(caller))));
+    }
     let acl = caller.acl.clone();
     let path = resolved.policy_path(inbound);
     let decision =

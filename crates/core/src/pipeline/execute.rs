@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-use strongroom_barrier::{NamespaceId, Txn};
+use strongroom_barrier::Txn;
 use strongroom_engine_api::{
     Asker, AuthGrant, Call, Captures, Content, EngineError, Found, Grant, Json, LeaseGrant, Members,
     Operation, OperationDoc, RawBody, RawTail, Reply, Request, Upgrade,
@@ -257,7 +257,7 @@ impl Core {
         envelope: &mut Envelope,
     ) -> Result<Made, Refused> {
         let mut made =
-            self.grant(txn, &decided.resolved.mounted, &inbound.path, NamespaceId::ROOT, grant).await?;
+            self.grant(txn, &decided.resolved.mounted, &inbound.path, inbound.place.id, grant).await?;
         envelope.warnings.append(&mut made.warnings);
         envelope.auth = Some(made.auth_member()?);
         Ok(made)
@@ -297,7 +297,7 @@ impl Core {
             (None, Some(auth)) => token_of(auth).1,
             (None, None) => String::new(),
         };
-        let grant = self.wrap(txn, &done.envelope, &inbound.path, ttl, &accessor).await?;
+        let grant = self.wrap(txn, inbound.place.id, &done.envelope, &inbound.path, ttl, &accessor).await?;
         let hidden = std::mem::take(&mut done.envelope);
         done.envelope =
             Envelope { wrap: Some(grant), mount_type: hidden.mount_type.clone(), ..Envelope::default() };

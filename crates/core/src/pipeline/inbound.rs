@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use strongroom_engine_api::{Operation, Peer, RawTail, Redactions, RequestBody, Secret, UpgradeOffer};
 
 use super::Refused;
+use crate::namespaces::Namespace;
 
 /// What the HTTP method and query ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,12 @@ pub struct Inbound {
     pub token: Option<Arc<Secret<String>>>,
     /// The namespace asked for, without surrounding slashes; empty: the root namespace.
     pub namespace: String,
+    /// The namespace it is in: what header and path come to, of which `path` is then the rest. The core sets it.
+    pub place: Arc<Namespace>,
+    /// Whether the header names no namespace. The core sets it.
+    pub is_nowhere: bool,
+    /// Bytes at the beginning of the path as it was sent, decoded, that named the namespace. The core sets it.
+    pub before: usize,
     /// The wrapping asked for.
     pub wrap_ttl: Option<Duration>,
     /// All headers.
@@ -99,6 +106,9 @@ impl Inbound {
             input: Arc::default(),
             token: None,
             namespace: String::new(),
+            place: Arc::default(),
+            is_nowhere: false,
+            before: 0,
             wrap_ttl: None,
             headers: HeaderMap::new(),
             peer: Peer::default(),
@@ -125,14 +135,12 @@ impl Inbound {
         if self.path.chars().any(char::is_control) {
             return Err(Refused::status(400, "path must not contain control characters"));
         }
-        if self.path.split('/').any(|part| part == "..") {
+        // What stands before the path of a request that leads nowhere is its header.
+        if !self.is_nowhere && self.path.split('/').any(|part| part == "..") {
             return Err(Refused::status(400, "path cannot contain parent references"));
         }
         if self.asked == Asked::Write && self.path.ends_with('/') {
             return Err(Refused::status(400, "cannot write to a path ending in '/'"));
-        }
-        if !self.namespace.is_empty() && self.namespace != "root" {
-            return Err(Refused::status(404, format!("no such namespace: {:?}", self.namespace)));
         }
         Ok(())
     }
@@ -140,18 +148,19 @@ impl Inbound {
     /// The tail of the path as it was sent, after the first `fixed` bytes of the path.
     pub(crate) fn raw_tail(&self, fixed: usize) -> RawTail {
         match self.target.path().strip_prefix("/v1/") {
-            Some(sent) => RawTail::after(fixed, sent, self.target.query()),
+            Some(sent) => RawTail::after(self.before.saturating_add(fixed), sent, self.target.query()),
             None => RawTail::default(),
         }
     }
 
-    /// The path as policies see it: lists end in a slash.
+    /// The path as policies see it: from the root namespace on, and lists end in a slash.
     pub(crate) fn policy_path(&self) -> Cow<'_, str> {
         let lists = matches!(self.asked, Asked::List | Asked::Scan);
-        if lists && !self.path.ends_with('/') {
-            format!("{}/", self.path).into()
-        } else {
+        let end = if lists && !self.path.ends_with('/') { "/" } else { "" };
+        if end.is_empty() && self.place.is_root() {
             self.path.as_str().into()
+        } else {
+            format!("{}{}{end}", self.place.path, self.path).into()
         }
     }
 }

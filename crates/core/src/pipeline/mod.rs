@@ -1,7 +1,7 @@
 //! The way of a request, one explicit function over types, a stage a file:
 //!
 //! ```text
-//! Inbound ─► resolve (mount, route) ─► authenticate (token) ─► authorize (policies) ─► Audited ─► handler
+//! Inbound ─► locate (namespace) ─► resolve (mount, route) ─► authenticate (token) ─► authorize (policies) ─► Audited ─► handler
 //!         ─► register (token, lease, wrapping) ─► commit ─► audit the answer ─► Answer
 //! ```
 //!
@@ -55,9 +55,11 @@ pub(crate) enum Place {
 
 impl Core {
     /// Answers a request. What writes runs in a task of its own; dropping the future leaves that task alone.
-    pub async fn handle(self: &Arc<Self>, mut inbound: Inbound) -> Answer {
-        self.make_canonical(&mut inbound).await;
-        let inbound = Arc::new(inbound);
+    pub async fn handle(self: &Arc<Self>, inbound: Inbound) -> Answer {
+        let inbound = match self.locate(inbound).await {
+            Ok(inbound) => Arc::new(inbound),
+            Err((inbound, refused)) => return answered(&inbound, Err(refused)),
+        };
         let mut audited = None;
         if inbound.reads() {
             let term = self.leading();
@@ -137,6 +139,9 @@ impl Core {
             return Err(Refused::NeedsTask);
         }
         let resolved = self.resolve(inbound).await;
+        if !self.hold_namespace(txn, &inbound.place).await? {
+            return Err(Refused::status(404, "the namespace was deleted"));
+        }
         let (resolved, caller) = match (resolved, authenticated) {
             (Ok(resolved), Ok(caller)) => (resolved, caller),
             // Open routes need no token, so a token that is not good is no obstacle.

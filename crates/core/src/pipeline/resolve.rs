@@ -1,10 +1,13 @@
-//! From a path to a mount and a route.
+//! From a header and a path to a namespace, a mount and a route. Nothing else knows how they lead there.
+//!
+//! A namespace can be named by the header, at the beginning of the path, or half by each: all come to the same request.
+//! After [`Core::locate`] the path is the rest within the namespace, and nobody can tell how it was said.
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use strongroom_barrier::{MountId, NamespaceId};
+use strongroom_barrier::{BarrierError, MountId, NamespaceId};
 use strongroom_engine_api::{
     Access, BodyMode, Call, Captures, Class, Content, Endpoint, Engine, Found, Mode, RawTail, Refusal,
     ServerTxn,
@@ -14,6 +17,7 @@ use strongroom_policy::RequestPath;
 
 use super::{Answer, Asked, Inbound, Refused};
 use crate::mounts::Mounted;
+use crate::namespaces::Namespace;
 use crate::{Core, Envelope};
 
 /// Where a request leads.
@@ -28,10 +32,23 @@ pub(crate) struct Resolved {
     caseless: Option<Range<usize>>,
 }
 
+/// A namespace, and the rest of a path in it.
+struct Located<'a> {
+    place: Arc<Namespace>,
+    rest: Cow<'a, str>,
+    /// Whether the header named no namespace.
+    is_nowhere: bool,
+}
+
 impl Resolved {
     fn new(mounted: Arc<Mounted>, rest: &str, inbound: &Inbound) -> Self {
-        let found = mounted.engine.find(rest, inbound.asked.operations());
+        let mut found = mounted.engine.find(rest, inbound.asked.operations());
+        if !mounted.namespace.is_root() && found.as_ref().is_ok_and(|found| found.route.is_root_only()) {
+            found = Err(Refusal::UnsupportedPath);
+        }
+        // Policies see the namespace before the path.
         let before = inbound.path.len().saturating_sub(rest.len());
+        let before = before.saturating_add(inbound.place.path.len());
         let part = found.as_ref().ok().and_then(|found| found.route.pattern().caseless_part(rest));
         let caseless = part.map(|part| part.start.saturating_add(before)..part.end.saturating_add(before));
         Self { mounted, rest: rest.into(), asked: inbound.asked, found, caseless }
@@ -60,7 +77,11 @@ impl Resolved {
     /// name in any case in lower case.
     pub(crate) fn policy_path<'a>(&self, inbound: &'a Inbound) -> PolicyPath<'a> {
         let fixed = self.before_raw_tail(inbound).and_then(|fixed| inbound.path.get(..fixed));
-        let text = fixed.map_or_else(|| inbound.policy_path(), Cow::Borrowed);
+        let text = match fixed {
+            Some(fixed) if inbound.place.is_root() => Cow::Borrowed(fixed),
+            Some(fixed) => Cow::Owned(inbound.place.full(fixed)),
+            None => inbound.policy_path(),
+        };
         PolicyPath::new(text, self.caseless.clone())
     }
 
@@ -112,11 +133,52 @@ impl<'a> PolicyPath<'a> {
 impl Core {
     pub(super) async fn resolve(&self, inbound: &Inbound) -> Result<Resolved, Refused> {
         let router = self.router().await?;
-        let Some((mounted, rest)) = router.route(NamespaceId::ROOT, &inbound.path) else {
-            let text = format!("no handler for route {:?}. route entry not found.", inbound.path);
+        let found = router.route(inbound.place.id, &inbound.path).filter(|_| !inbound.is_nowhere);
+        let Some((mounted, rest)) = found else {
+            let path = inbound.place.full(&inbound.path);
+            let text = format!("no handler for route {path:?}. route entry not found.");
             return Err(Refused::status(404, text));
         };
         Ok(Resolved::new(mounted, rest, inbound))
+    }
+
+    /// Finds the namespace of a request, and makes its path the rest, in its one form. A header that names no namespace leads
+    /// nowhere, and is answered as a path that does: whether a namespace is there is told to those who may ask.
+    ///
+    /// What is answered in every state of the server is so whatever the header says: while sealed nobody knows.
+    pub(super) async fn locate(&self, mut inbound: Inbound) -> Result<Inbound, (Inbound, Refused)> {
+        (inbound.place, inbound.is_nowhere, inbound.before) = (Arc::default(), false, 0);
+        if inbound.path.starts_with("sys/") {
+            // The system engine is the same in every namespace.
+            self.make_canonical(&mut inbound).await;
+        }
+        if self.barrier.is_sealed() || self.is_always_answered(&inbound) {
+            return Ok(inbound);
+        }
+        match self.descend(&inbound.namespace, &inbound.path).await {
+            Ok(Some(found)) => {
+                let (place, rest, is_nowhere) = (found.place, found.rest.into_owned(), found.is_nowhere);
+                inbound.before = inbound.path.len().saturating_sub(rest.len());
+                (inbound.path, inbound.place, inbound.is_nowhere) = (rest, place, is_nowhere);
+            }
+            Ok(None) => {}
+            Err(error) => return Err((inbound, error.into())),
+        }
+        self.make_canonical(&mut inbound).await;
+        Ok(inbound)
+    }
+
+    /// The namespace that header and path lead to together. `None`: there are no namespaces, for the server is being sealed.
+    async fn descend<'a>(&self, header: &str, path: &'a str) -> Result<Option<Located<'a>>, BarrierError> {
+        let router = self.router().await?;
+        let header = if header == "root" { "" } else { header };
+        let Some((named, beyond)) = router.descend(NamespaceId::ROOT, header) else { return Ok(None) };
+        if !beyond.is_empty() {
+            let rest = Cow::Owned(format!("{beyond}/{path}"));
+            return Ok(Some(Located { place: named, rest, is_nowhere: true }));
+        }
+        let found = router.descend(named.id, path);
+        Ok(found.map(|(place, rest)| Located { place, rest: Cow::Borrowed(rest), is_nowhere: false }))
     }
 
     fn system_engine(&self) -> Option<Arc<Engine>> {
@@ -133,7 +195,7 @@ impl Core {
             return;
         }
         let trimmed = inbound.path.trim_end_matches('/');
-        let engine = self.engine_at(&inbound.path).await;
+        let engine = self.engine_in(inbound.place.id, &inbound.path).await;
         let ignores = engine.is_some_and(|(engine, rest)| {
             !rest.is_empty() && engine.ignores_trailing_slash(&rest, inbound.asked.operations())
         });
@@ -143,33 +205,33 @@ impl Core {
     }
 
     /// Whether the route of a path reads the end of it as it was sent, so that the path has no other form.
-    pub async fn owns_raw_tail(&self, asked: Asked, path: &str) -> bool {
-        let engine = self.engine_at(path).await;
+    pub async fn owns_raw_tail(&self, asked: Asked, namespace: &str, path: &str) -> bool {
+        let Ok(Some(found)) = self.descend(namespace, path).await else { return false };
+        let engine = self.engine_in(found.place.id, &found.rest).await.filter(|_| !found.is_nowhere);
         engine.is_some_and(|(engine, rest)| engine.owns_raw_tail(&rest, asked.operations()))
     }
 
-    /// The engine that a path leads to, and the rest of the path.
-    async fn engine_at(&self, path: &str) -> Option<(Arc<Engine>, String)> {
+    /// The engine that a path of a namespace leads to, and the rest of the path.
+    async fn engine_in(&self, namespace: NamespaceId, path: &str) -> Option<(Arc<Engine>, String)> {
         if let Some(rest) = path.strip_prefix("sys/") {
             // Some of it is served sealed.
             return Some((self.system_engine()?, rest.to_owned()));
         }
         let router = self.router().await.ok()?;
-        let (mounted, rest) = router.route(NamespaceId::ROOT, path)?;
+        let (mounted, rest) = router.route(namespace, path)?;
         Some((mounted.engine.clone(), rest.to_owned()))
     }
 
     /// How the body of a request is to be read. `None` where it cannot be known, because the server is sealed: the request
     /// will be refused, whatever its body is.
-    pub async fn body_mode(&self, asked: Asked, path: &str) -> Option<BodyMode> {
+    pub async fn body_mode(&self, asked: Asked, namespace: &str, path: &str) -> Option<BodyMode> {
         if let Some(rest) = path.strip_prefix("sys/") {
             // Some of it is served sealed.
             return self.system_engine().map(|engine| engine.body_mode(rest, asked.operations()));
         }
-        let router = self.router().await.ok()?;
-        let mode = router
-            .route(NamespaceId::ROOT, path)
-            .map(|(mounted, rest)| mounted.engine.body_mode(rest, asked.operations()));
+        let found = self.descend(namespace, path).await.ok()??;
+        let engine = self.engine_in(found.place.id, &found.rest).await.filter(|_| !found.is_nowhere);
+        let mode = engine.map(|(engine, rest)| engine.body_mode(&rest, asked.operations()));
         Some(mode.unwrap_or_default())
     }
 

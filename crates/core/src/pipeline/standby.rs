@@ -22,9 +22,8 @@ impl Core {
     /// An operation that may write goes to the active node before anything has run: its handler's types say so. A read
     /// runs here; one that turns out to write (a token with limited uses, a wrapped response, a lease) has changed nothing
     /// and begins anew on the active node.
-    pub async fn handle_as_standby(self: &Arc<Self>, mut inbound: Inbound) -> Option<Answer> {
-        self.make_canonical(&mut inbound).await;
-        let inbound = Arc::new(inbound);
+    pub async fn handle_as_standby(self: &Arc<Self>, inbound: Inbound) -> Option<Answer> {
+        let inbound = Arc::new(self.locate(inbound).await.ok()?);
         if inbound.path.trim_end_matches('/') == "sys/seal" && inbound.asked == Asked::Write {
             let text = "vault cannot seal when in standby mode; please restart instead";
             return Some(Answer::refusal(&inbound, &Refused::status(500, text)));

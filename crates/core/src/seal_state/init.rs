@@ -14,7 +14,6 @@ use zeroize::Zeroizing;
 
 use super::{KEYRING, SealState, TOKEN_SALT, Turn, of_record};
 use crate::Core;
-use crate::mounts::NewMount;
 use crate::policies::write_builtin;
 use crate::tokens::{NewToken, TokenEntry};
 
@@ -220,20 +219,6 @@ impl Core {
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
         keys.write(&txn)?;
         write_builtin(&txn, NamespaceId::ROOT)?;
-        for (path, kind, description) in [
-            ("sys/", "system", "system endpoints used for control, policy and debugging"),
-            ("cubbyhole/", "cubbyhole", "per-token private secret storage"),
-            ("auth/token/", "token", "token based credentials"),
-        ] {
-            let mount = NewMount {
-                kind: kind.to_owned(),
-                description: description.to_owned(),
-                local: kind == "cubbyhole",
-                seal_wrap: kind == "system",
-                ..NewMount::default()
-            };
-            self.add_mount(&txn, path, mount).await?;
-        }
         let entry = TokenEntry {
             policies: vec![ROOT_POLICY_NAME.to_owned()],
             path: "auth/token/root".to_owned(),

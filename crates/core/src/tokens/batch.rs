@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::TokenEntry;
 use crate::Core;
+use crate::namespaces::{named_by, suffix};
 
 pub(crate) const PREFIX: &str = "hvb.";
 const PLACE: &[u8] = b"batch-token";
@@ -19,15 +20,17 @@ impl Core {
         let plain = Zeroizing::new(plain);
         let keyring = self.barrier.keyring()?;
         let sealed = keyring.seal(&self.environment.entropy, PLACE, &plain).map_err(BarrierError::from)?;
-        Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(sealed)))
+        Ok(format!("{PREFIX}{}{}", URL_SAFE_NO_PAD.encode(sealed), suffix(entry.namespace)))
     }
 
     /// The entry inside a batch token; `None` when it is not one of ours.
     pub(super) fn open_batch_token(&self, token: &str) -> Result<Option<TokenEntry>, BarrierError> {
-        let Some(Ok(sealed)) = token.strip_prefix(PREFIX).map(|text| URL_SAFE_NO_PAD.decode(text)) else {
+        let (namespace, text) = named_by(token);
+        let Some(Ok(sealed)) = text.strip_prefix(PREFIX).map(|text| URL_SAFE_NO_PAD.decode(text)) else {
             return Ok(None);
         };
         let Ok(plain) = self.barrier.keyring()?.open(PLACE, &sealed) else { return Ok(None) };
-        Ok(rmp_serde::from_slice(&plain).ok())
+        let entry: Option<TokenEntry> = rmp_serde::from_slice(&plain).ok();
+        Ok(entry.filter(|entry| entry.namespace == namespace))
     }
 }

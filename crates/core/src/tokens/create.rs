@@ -14,6 +14,7 @@ use super::{AccessorEntry, TokenEntry, TokenId};
 use crate::Core;
 use crate::leases::{ExpiryEntry, Lease, granted_ttl};
 use crate::mounts::Mounted;
+use crate::namespaces::suffix;
 use crate::tables::{ACCESSORS, CHILDREN, EXPIRY, LEASES, TOKENS};
 
 const PREFIX: &str = "hvs.";
@@ -79,13 +80,17 @@ impl Core {
             let token = self.seal_batch_token(&entry)?;
             return Ok(Made { token: Secret::new(token), entry, ttl, warnings });
         }
-        entry.accessor = self.environment.entropy.base62(ACCESSOR_LEN)?;
+        let ending = suffix(entry.namespace);
+        entry.accessor = format!("{}{ending}", self.environment.entropy.base62(ACCESSOR_LEN)?);
         let is_chosen = chosen.is_some();
         let token = match chosen {
-            Some(text) => text,
-            None => format!("{PREFIX}{}", self.environment.entropy.base62(TOKEN_LEN)?),
+            Some(text) => format!("{text}{ending}"),
+            None => format!("{PREFIX}{}{ending}", self.environment.entropy.base62(TOKEN_LEN)?),
         };
         let id = self.token_id(&token)?;
+        if id.namespace != entry.namespace {
+            return Err(bad_request("the token's ID ends like one of another namespace"));
+        }
         // Twenty-four random characters are not drawn twice; what an operator chose may be.
         if is_chosen && TOKENS.get(txn, &id.at()).await?.is_some() {
             return Err(bad_request("cannot create a token with a duplicate ID"));
@@ -167,7 +172,7 @@ pub fn with_default(policies: &[String], no_default: bool) -> Vec<String> {
 
 /// The lease id under which a token is listed: its path and its key.
 pub(crate) fn lease_id(entry: &TokenEntry, id: &TokenId) -> String {
-    format!("{}/h{:032x}", entry.path, u128::from_be_bytes(id.key))
+    format!("{}/h{:032x}{}", entry.path, u128::from_be_bytes(id.key), suffix(id.namespace))
 }
 
 impl Made {

@@ -10,6 +10,7 @@ use strongroom_storage::CommitError;
 
 use super::{AccessorKey, TokenEntry, TokenId, TokenKey, batch};
 use crate::Core;
+use crate::namespaces::named_by;
 use crate::tables::{ACCESSORS, TOKENS};
 
 /// The token that an accessor leads to.
@@ -35,9 +36,9 @@ pub struct Principal {
 }
 
 impl Core {
-    /// The name in storage of the service token with this text.
+    /// The name in storage of the service token with this text, in the namespace that the text names.
     pub fn token_id(&self, token: &str) -> Result<TokenId, BarrierError> {
-        Ok(TokenId { namespace: NamespaceId::ROOT, key: self.token_hmac(&[token])? })
+        Ok(TokenId { namespace: named_by(token).0, key: self.token_hmac(&[token])? })
     }
 
     /// The key of an accessor.
@@ -46,7 +47,7 @@ impl Core {
         self.token_hmac(&["accessor\0", accessor])
     }
 
-    fn token_hmac(&self, parts: &[&str]) -> Result<[u8; 16], BarrierError> {
+    pub(crate) fn token_hmac(&self, parts: &[&str]) -> Result<[u8; 16], BarrierError> {
         let salt = self.seal_state.token_salt();
         let mut context = hmac::Context::with_key(salt.as_deref().ok_or(BarrierError::Sealed)?);
         for part in parts {
@@ -85,6 +86,19 @@ impl Core {
         let id = self.token_id(token)?;
         let Some(entry) = TOKENS.get(view, &id.at()).await? else { return Ok(None) };
         Ok(self.is_in_force(&entry, now)?.then_some(Principal { id, entry }))
+    }
+
+    /// As [`Core::principal`], for a token that a request in `namespace` asks about: one of another namespace is unknown
+    /// there. It is looked for all the same, so that both take as long.
+    pub async fn principal_in(
+        &self,
+        view: &View,
+        namespace: NamespaceId,
+        token: &str,
+        now: Moment,
+    ) -> Result<Option<Principal>, BarrierError> {
+        let found = self.principal(view, token, now).await?;
+        Ok(found.filter(|found| found.id.namespace == namespace))
     }
 
     /// Whether a token has not expired. Only the active node's clock decides expiry: a standby that sees an expired token

@@ -143,7 +143,7 @@ impl Core {
     ) -> Result<usize, EngineError> {
         let router = self.router().await?;
         let mut removed: usize = 0;
-        for (mounted, table) in router.kept_by_token() {
+        for (mounted, table) in router.kept_by_token(id.namespace) {
             let left = limit.saturating_sub(removed);
             let place = mounted.mount.place();
             removed = removed.saturating_add(txn.delete_of_table(place, table, &id.key, left).await?);

@@ -530,7 +530,7 @@ async fn a_wrapped_answer_is_handed_out_once() {
     let server = Arc::new(Server::new().await);
     let txn = server.txn().await;
     let envelope = Envelope { data: Some(Json::of(&json!({"a": 1})).unwrap()), ..Envelope::default() };
-    let grant = server.core.wrap(&txn, &envelope, "secret/x", HOUR, "").await.unwrap();
+    let grant = server.core.wrap(&txn, NamespaceId::ROOT, &envelope, "secret/x", HOUR, "").await.unwrap();
     txn.commit().await.unwrap();
     assert_eq!(server.records().await.wrapped.len(), 1);
     let tasks: Vec<_> = (0..8)

@@ -40,7 +40,9 @@ impl Server {
         core.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         let txn = core.barrier().transaction(core.barrier().view());
         let mount = NewMount { kind: kind.to_owned(), options: BTreeMap::new(), ..NewMount::default() };
-        core.add_mount(&txn, &format!("{kind}/"), mount).await.unwrap();
+        core.add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, &format!("{kind}/"), mount)
+            .await
+            .unwrap();
         txn.commit().await.unwrap();
         let edge = Arc::new(Edge::new(core.clone(), settings, Arc::default()));
         let root = made.root_token.expose().clone();

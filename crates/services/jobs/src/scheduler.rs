@@ -85,6 +85,32 @@ impl Jobs {
         self.changed.notify_one();
     }
 
+    /// Takes away the jobs of these names, and sets others, which leaves all the rest as it is. One that is named by both is
+    /// as one that was set again.
+    pub fn change(&self, gone: &[JobName], new: Vec<Job>) {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let State { jobs, queue, generation } = &mut *state;
+        let stays: BTreeSet<&JobName> = new.iter().map(|job| &job.name).collect();
+        for name in gone.iter().filter(|name| !stays.contains(name)) {
+            if let Some(next) = jobs.remove(name).and_then(|entry| entry.status.next_run) {
+                queue.remove(&(next, name.clone()));
+            }
+        }
+        for job in new {
+            let entry = if let Some(entry) = jobs.remove(&job.name) {
+                Entry { job, ..entry }
+            } else {
+                queue.insert((now, job.name.clone()));
+                *generation = generation.wrapping_add(1);
+                Entry::new(job, now, *generation)
+            };
+            jobs.insert(entry.job.name.clone(), entry);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// Has a job run as soon as there is room: there is, or may be, something to do for it.
     pub fn wake(&self, name: &JobName) {
         self.wake_at(name, self.clock.now());

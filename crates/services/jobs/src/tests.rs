@@ -214,3 +214,21 @@ async fn runs_are_bounded_and_end_with_the_term() {
     assert!(status.iter().all(|status| status.last_success.is_some()), "and all are taken up again");
     next_term.abort();
 }
+
+#[tokio::test]
+async fn a_change_of_some_jobs_leaves_the_others_alone() {
+    let rig = Rig::new();
+    let job = |name: &str| rig.job(name, every(10), || Ok(Step::Done));
+    rig.jobs.set(vec![job("stays"), job("goes"), job("again")]);
+    rig.settle().await;
+    assert_eq!(rig.runs().len(), 3, "each is new");
+    let gone = ["goes", "again", "never"].map(|name| JobName::new("", name));
+    rig.jobs.change(&gone, vec![job("again"), job("comes")]);
+    rig.settle().await;
+    assert_eq!(rig.runs(), ["comes"], "one that is set again is not new");
+    assert_eq!(rig.status("again").runs, 1);
+    rig.advance(10).await;
+    let mut runs = rig.runs();
+    runs.sort();
+    assert_eq!(runs, ["again", "comes", "stays"]);
+}

@@ -20,6 +20,8 @@ pub(super) struct Place {
     pub(super) tag: &'static str,
     /// The engine.
     pub(super) engine: Arc<Engine>,
+    /// Whether it is in the root namespace, where what concerns the server as a whole answers too.
+    pub(super) in_root: bool,
 }
 
 /// The document as it grows.
@@ -59,7 +61,7 @@ impl Document {
 
     /// Adds all that `place` offers.
     pub(super) fn add(&mut self, place: &Place) {
-        for route in place.engine.routes() {
+        for route in place.engine.routes().iter().filter(|route| place.in_root || !route.is_root_only()) {
             for (operation, endpoint) in route.operations() {
                 if let Some(asked) = asked(operation) {
                     self.add_operation(place, route, &asked, endpoint);

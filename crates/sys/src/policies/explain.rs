@@ -106,10 +106,13 @@ async fn explain(
     clock: Clock,
 ) -> Result<Data<Explanation>, EngineError> {
     let question = question(&mut input)?;
-    let entry = entry(&core, &view, clock.now(), &input, &caller).await?;
+    let entry = entry(&core, &mount, &view, clock.now(), &input, &caller).await?;
     let led = leads_to(&core, &mount, &question).await?;
+    let full = core.full_path(mount.namespace, &question.path).ok_or(EngineError::NotFound)?;
     let mut explanation = match &entry {
-        Some(entry) => decided(&*core.acl(&view, mount.namespace, &entry.policies).await?, &question, &led),
+        Some(entry) => {
+            decided(&*core.acl(&view, entry.namespace, &entry.policies).await?, &question, &full, &led)
+        }
         None => {
             Explanation::of(&question, false, "the token is unknown, has expired or was revoked".to_owned())
         }
@@ -118,7 +121,7 @@ async fn explain(
         explanation = Explanation::of(&question, true, "the path is open: no token is needed".to_owned());
     }
     explanation.mount = led.mount;
-    explanation.token = token_view(&core, &view, &mount, entry.as_deref()).await?;
+    explanation.token = token_view(&core, &view, entry.as_deref()).await?;
     Ok(Data(explanation))
 }
 
@@ -147,18 +150,22 @@ fn question(input: &mut ExplainInput) -> Result<Question, EngineError> {
 /// The token that is asked about, if it is in force.
 async fn entry(
     core: &Core,
+    mount: &Mount,
     view: &View,
     now: Moment,
     input: &ExplainInput,
     caller: &Caller,
 ) -> Result<Option<Arc<TokenEntry>>, EngineError> {
     if let Some(accessor) = input.accessor.as_deref().filter(|accessor| !accessor.is_empty()) {
-        let found = core.token_of_accessor(view, caller.namespace, accessor).await?;
+        let found = core.token_of_accessor(view, mount.namespace, accessor).await?;
         let Some(id) = found else { return Ok(None) };
         return Ok(core.token_at(view, &id).await?);
     }
-    let token = input.token.as_deref().filter(|token| !token.is_empty()).unwrap_or(caller.token.expose());
-    Ok(core.principal(view, token, now).await?.map(|found| found.entry))
+    let found = match input.token.as_deref().filter(|token| !token.is_empty()) {
+        Some(token) => core.principal_in(view, mount.namespace, token, now).await?,
+        None => core.principal(view, caller.token.expose(), now).await?,
+    };
+    Ok(found.map(|found| found.entry))
 }
 
 /// The place that a path leads to.
@@ -188,13 +195,15 @@ async fn leads_to(core: &Core, mount: &Mount, question: &Question) -> Result<Led
             .find_map(|operation| found.endpoint(*operation).ok())
             .map(|endpoint| endpoint.access)
     });
+    // Policies see the namespace before the path.
     let before = question.path.len().saturating_sub(rest.len());
+    let before = before.saturating_add(mounted.namespace.path.len());
     let caseless = found.and_then(|found| found.route.pattern().caseless_part(rest));
     let caseless = caseless.map(|part| part.start.saturating_add(before)..part.end.saturating_add(before));
     Ok(Led { mount: Some(mounted.path.clone()), access, caseless })
 }
 
-fn decided(acl: &CompiledAcl, question: &Question, led: &Led) -> Explanation {
+fn decided(acl: &CompiledAcl, question: &Question, full: &str, led: &Led) -> Explanation {
     let operation = match question.operation {
         Operation::Create => Asked::Create,
         Operation::Read => Asked::Read,
@@ -205,7 +214,7 @@ fn decided(acl: &CompiledAcl, question: &Question, led: &Led) -> Explanation {
         Operation::Scan => Asked::Scan,
         Operation::Help => Asked::Help,
     };
-    let path = PolicyPath::new(question.path.as_str(), led.caseless.clone());
+    let path = PolicyPath::new(full, led.caseless.clone());
     let decision = acl.authorize(path.as_request(), operation, &question.parameters, question.wrap_ttl);
     let lacks_sudo = led.access == Some(Access::Sudo) && !decision.sudo;
     let (reason, missing) = match (&decision.denial, decision.rule) {
@@ -251,18 +260,13 @@ impl RuleView {
     }
 }
 
-async fn token_view(
-    core: &Core,
-    view: &View,
-    mount: &Mount,
-    entry: Option<&TokenEntry>,
-) -> Result<TokenView, EngineError> {
+async fn token_view(core: &Core, view: &View, entry: Option<&TokenEntry>) -> Result<TokenView, EngineError> {
     let Some(entry) = entry else {
         return Ok(TokenView { state: "unknown, expired or revoked", ..TokenView::default() });
     };
     let mut missing_policies = Vec::new();
     for policy in &entry.policies {
-        if core.policy_text(view, mount.namespace, policy).await?.is_none() {
+        if core.policy_text(view, entry.namespace, policy).await?.is_none() {
             missing_policies.push(policy.clone());
         }
     }

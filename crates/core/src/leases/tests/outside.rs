@@ -248,14 +248,14 @@ impl Server {
     pub(super) async fn enable(&self, path: &str) -> MountId {
         let txn = self.txn().await;
         let new = NewMount { kind: "outside".to_owned(), ..NewMount::default() };
-        let entry = self.core.add_mount(&txn, path, new).await.unwrap();
+        let entry = self.core.add_mount(&txn, NamespaceId::ROOT, path, new).await.unwrap();
         txn.commit().await.unwrap();
         entry.id
     }
 
     pub(super) async fn disable(&self, path: &str) {
         let txn = self.txn().await;
-        self.core.remove_mount(&txn, path).await.unwrap().unwrap();
+        self.core.remove_mount(&txn, NamespaceId::ROOT, path).await.unwrap().unwrap();
         txn.commit().await.unwrap();
     }
 
@@ -381,7 +381,8 @@ impl Server {
     async fn name_of(&self, lease: &Lease) -> String {
         let user: User = lease.payload.read().unwrap();
         let view = self.core.barrier.pinned_view().await.unwrap();
-        let (path, _) = self.core.mount_of_lease(&view, lease.mount).await.unwrap().unwrap();
+        let (path, _) =
+            self.core.mount_of_lease(&view, NamespaceId::ROOT, lease.mount).await.unwrap().unwrap();
         format!("{path}{}", user.name)
     }
 

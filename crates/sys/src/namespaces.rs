@@ -1,0 +1,172 @@
+//! `sys/namespaces`: the namespaces within that of the request. Source: Vault's API page `sys/namespaces`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use strongroom_barrier::{Txn, View};
+use strongroom_core::{Core, Namespace};
+use strongroom_engine_api::lenient::Pairs;
+use strongroom_engine_api::{
+    Body, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, bad_request,
+};
+
+/// Entries of custom metadata, and bytes of a key and of a value.
+const MAX_METADATA: usize = 64;
+const MAX_METADATA_KEY: usize = 128;
+const MAX_METADATA_VALUE: usize = 512;
+
+pub(crate) fn routes(engine: Engine) -> Engine {
+    engine.route("namespaces", |r| r.list("List the namespaces in this one.", list)).route(
+        "namespaces/{path..}",
+        |r| {
+            r.read("Read a namespace.", read)
+                .update("Create a namespace, or set the metadata of one that is there.", create)
+                .patch("Change the metadata of a namespace by a JSON merge patch.", patch)
+                .delete("Delete a namespace with all that is in it, other namespaces excepted.", delete)
+        },
+    )
+}
+
+/// A namespace as clients see it.
+#[derive(Serialize, JsonSchema)]
+struct NamespaceView {
+    /// What its maker noted on it.
+    custom_metadata: BTreeMap<String, String>,
+    /// The id that its tokens, accessors and leases end in.
+    id: String,
+    /// Its path from the root namespace.
+    path: String,
+    /// A number that is the namespace's alone.
+    uuid: String,
+}
+
+impl From<&Namespace> for NamespaceView {
+    fn from(namespace: &Namespace) -> Self {
+        Self {
+            custom_metadata: namespace.custom_metadata().clone(),
+            id: namespace.short_id.clone(),
+            path: namespace.path.clone(),
+            uuid: namespace.uuid().to_owned(),
+        }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct NamespaceInput {
+    /// Arbitrary key=value metadata to associate with the namespace.
+    custom_metadata: Option<Pairs>,
+}
+
+fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), EngineError> {
+    if metadata.len() > MAX_METADATA {
+        let count = metadata.len();
+        return Err(bad_request(format!("custom_metadata has {count} keys, more than {MAX_METADATA}")));
+    }
+    let fits = |(key, value): (&String, &String)| {
+        (1..=MAX_METADATA_KEY).contains(&key.len()) && value.len() <= MAX_METADATA_VALUE
+    };
+    if metadata.iter().all(fits) {
+        return Ok(());
+    }
+    Err(bad_request(format!(
+        "a key of custom_metadata has 1 to {MAX_METADATA_KEY} bytes, a value at most {MAX_METADATA_VALUE}"
+    )))
+}
+
+/// The namespace of a request.
+fn here(core: &Core, mount: &Mount) -> Result<Arc<Namespace>, EngineError> {
+    core.namespace(mount.namespace).ok_or(EngineError::NotFound)
+}
+
+async fn list(
+    Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
+    paging: Paging,
+) -> Result<Reply, EngineError> {
+    let here = here(&core, &mount)?;
+    let mut keys = Vec::new();
+    let mut info = BTreeMap::new();
+    for child in core.router().await?.children(mount.namespace) {
+        let Some(name) = child.path.strip_prefix(&here.path) else { continue };
+        if paging.after.as_deref().is_some_and(|after| name <= after) {
+            continue;
+        }
+        if keys.len() == paging.limit {
+            break;
+        }
+        keys.push(name.to_owned());
+        info.insert(name.to_owned(), NamespaceView::from(&*child));
+    }
+    if keys.is_empty() {
+        return Err(EngineError::NotFound);
+    }
+    Reply::keys_with(&keys, &info)
+}
+
+async fn read(
+    Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
+    Path(path): Path<String>,
+    view: View,
+) -> Result<Option<Data<NamespaceView>>, EngineError> {
+    let found = core.find_namespace(&view, &*here(&core, &mount)?, &path).await?;
+    Ok(found.as_ref().map(|namespace| Data(namespace.into())))
+}
+
+async fn create(
+    Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
+    Path(path): Path<String>,
+    Input(input): Input<NamespaceInput>,
+    txn: Txn,
+) -> Result<Data<NamespaceView>, EngineError> {
+    let metadata = input.custom_metadata.map(|metadata| metadata.0).unwrap_or_default();
+    check_metadata(&metadata)?;
+    let made = core.create_namespace(&txn, &*here(&core, &mount)?, &path, metadata).await?;
+    Ok(Data((&made).into()))
+}
+
+async fn patch(
+    Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
+    Path(path): Path<String>,
+    Body(body): Body,
+    txn: Txn,
+) -> Result<Data<NamespaceView>, EngineError> {
+    let here = here(&core, &mount)?;
+    let kept = core.find_namespace(&txn, &here, &path).await?.ok_or(EngineError::NotFound)?;
+    let mut metadata = kept.custom_metadata().clone();
+    match body.get("custom_metadata") {
+        None => {}
+        Some(Value::Null) => metadata.clear(),
+        Some(Value::Object(changes)) => {
+            for (key, value) in changes {
+                match value {
+                    Value::Null => metadata.remove(key),
+                    Value::String(text) => metadata.insert(key.clone(), text.clone()),
+                    _ => return Err(bad_request("values of custom_metadata are strings")),
+                };
+            }
+        }
+        Some(_) => return Err(bad_request("custom_metadata is an object")),
+    }
+    check_metadata(&metadata)?;
+    let made = core.create_namespace(&txn, &here, &path, metadata).await?;
+    Ok(Data((&made).into()))
+}
+
+async fn delete(
+    Extension(core): Extension<Core>,
+    mount: Arc<Mount>,
+    Path(path): Path<String>,
+    txn: Txn,
+) -> Result<(), EngineError> {
+    core.delete_namespace(&txn, &*here(&core, &mount)?, &path).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
