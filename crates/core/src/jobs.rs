@@ -17,6 +17,8 @@ use crate::tables::{
 };
 use crate::{Core, Mounted};
 
+/// The longest that a step of a mount's job may take: it holds one of few places.
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Transactions of one run, after which other jobs have their turn.
 const MAX_STEPS: usize = 64;
 
@@ -227,7 +229,12 @@ impl Core {
     ) -> Result<bool, EngineError> {
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
         let call = self.internal_call(mounted, &txn, None);
-        let more = job.run(&call).await?;
+        let more = tokio::select! {
+            more = job.run(&call) => more?,
+            () = self.environment.clock.sleep(STEP_TIMEOUT) => {
+                return Err(EngineError::Internal("a step took too long".to_owned()));
+            }
+        };
         txn.commit().await?;
         Ok(more)
     }
@@ -279,13 +286,13 @@ where
 {
     for _ in 0..MAX_STEPS {
         let Some(core) = core.upgrade().filter(|core| core.is_active() && !core.barrier.is_sealed()) else {
-            return Ok(Step::Done);
+            return Ok(Step::Later);
         };
         match step(core.clone()).await {
             Ok(true) | Err(EngineError::Barrier(BarrierError::Conflict)) => tokio::task::yield_now().await,
             Ok(false) => return Ok(Step::Done),
             // The keys went while the step was under way: there is nothing to tell anybody.
-            Err(_) if core.barrier.is_sealed() => return Ok(Step::Done),
+            Err(_) if core.barrier.is_sealed() => return Ok(Step::Later),
             Err(error) => return Err(error.to_string()),
         }
     }

@@ -115,6 +115,9 @@ impl Lockouts {
     }
 }
 
+/// Bytes of a name that is kept as it is.
+const MAX_NAME: usize = 256;
+
 /// Forgets what does not matter any more, or else a name that is not locked.
 fn make_room(users: &mut HashMap<User, Failures>, now: Moment) {
     users.retain(|_, failures| failures.forgotten > now);
@@ -125,17 +128,26 @@ fn make_room(users: &mut HashMap<User, Failures>, now: Moment) {
     }
 }
 
+/// The name under which failures are counted: what is long is kept as its digest, so that strangers fill no memory.
+fn counted_as(name: &str) -> String {
+    if name.len() <= MAX_NAME {
+        return name.to_owned();
+    }
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
+    format!("sha256:{}", strongroom_stdx::to_hex(digest.as_ref()))
+}
+
 impl Core {
     /// Whether `name` is locked out at this mount now.
     pub(crate) fn is_locked_out(&self, mounted: &Mounted, name: &str) -> bool {
         let rule = self.lockout_rule(mounted);
         let now = self.environment.clock.now();
-        !rule.disabled && self.lockouts.is_locked(&(mounted.mount.id, name.to_owned()), now)
+        !rule.disabled && self.lockouts.is_locked(&(mounted.mount.id, counted_as(name)), now)
     }
 
     /// Notes how a login of `name` at this mount went.
-    pub(crate) fn note_login<T>(&self, mounted: &Mounted, name: String, outcome: &Result<T, EngineError>) {
-        let user = (mounted.mount.id, name);
+    pub(crate) fn note_login<T>(&self, mounted: &Mounted, name: &str, outcome: &Result<T, EngineError>) {
+        let user = (mounted.mount.id, counted_as(name));
         let rule = self.lockout_rule(mounted);
         match outcome {
             Ok(_) => self.lockouts.forget(&user),
@@ -181,7 +193,7 @@ impl Core {
     ) -> Result<bool, EngineError> {
         let router = self.router().await?;
         let Some(mounted) = router.by_accessor(namespace, accessor) else { return Ok(false) };
-        self.lockouts.forget(&(mounted.mount.id, name.to_owned()));
+        self.lockouts.forget(&(mounted.mount.id, counted_as(name)));
         Ok(true)
     }
 }

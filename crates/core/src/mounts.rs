@@ -14,6 +14,7 @@ use strongroom_engine_api::{Class, Engine, EngineError, Mount, TokenKind, bad_re
 use crate::Core;
 use crate::disabled_mounts::DisabledMount;
 use crate::namespaces::Namespace;
+use crate::router::MAX_MOUNT_PATH;
 use crate::tables::{DISABLED_MOUNTS, MOUNTS, NAMESPACES, NUMBERS, Number};
 
 /// The first number that a mount with an entry is given; those below are the built-in ones'.
@@ -197,6 +198,9 @@ impl Core {
         path: &str,
         entry: NewMount,
     ) -> Result<MountEntry, EngineError> {
+        if path.len() > MAX_MOUNT_PATH {
+            return Err(bad_request(format!("path is longer than {MAX_MOUNT_PATH} bytes")));
+        }
         let class = if path.starts_with("auth/") { Class::Auth } else { Class::Secrets };
         let engine = self
             .catalog
@@ -273,6 +277,9 @@ impl Core {
         let Some(entry) = self.mount_entry(txn, namespace, from).await? else {
             return Err(bad_request(format!("no matching mount at {from:?}")));
         };
+        if to.len() > MAX_MOUNT_PATH {
+            return Err(bad_request(format!("path is longer than {MAX_MOUNT_PATH} bytes")));
+        }
         if let Some(other) = self.taken_by(txn, namespace, to).await? {
             return Err(bad_request(format!("path already in use at {other:?}")));
         }

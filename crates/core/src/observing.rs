@@ -36,6 +36,10 @@ impl Observer for CoreObserver {
             let Some(place) = KeyPlace::of(key) else { continue };
             core.wake_jobs(place, key);
             if core.revoker.observe(place) {
+                // On another node, the next term takes all jobs up.
+                if core.is_active() {
+                    core.jobs.wake_all();
+                }
                 core.wake_revoker();
             }
             if is_of(place, MOUNTS.id()) {
@@ -62,6 +66,10 @@ impl Observer for CoreObserver {
         core.router.outdate_all(index);
         core.policies.outdate(index);
         core.auditing.outdate(index);
+        // On another node, the next term takes all jobs up.
+        if core.is_active() {
+            core.jobs.wake_all();
+        }
         core.wake_revoker();
     }
 }

@@ -21,6 +21,9 @@ use crate::namespaces::{Namespace, NamespaceEntry};
 use crate::tables::{MOUNTS, NAMESPACES};
 use crate::{Catalog, Core, Settings};
 
+/// Bytes of a mount's path at most: a look-up tries each beginning of a request's path that ends in a slash.
+pub(crate) const MAX_MOUNT_PATH: usize = 512;
+
 /// Entries read at a time while everything is read.
 const PAGE: usize = 1000;
 
@@ -147,11 +150,15 @@ impl Router {
         // Mounts do not nest, so at most one boundary fits; `auth/token` without a slash still means the mount.
         let state = self.read();
         let branch = state.branches.get(&namespace)?;
-        for (at, _) in path.match_indices('/') {
+        let boundaries = path.match_indices('/').take_while(|(at, _)| *at < MAX_MOUNT_PATH);
+        for (at, _) in boundaries {
             let (mount, rest) = path.split_at_checked(at.saturating_add(1))?;
             if let Some(mounted) = self.mount_of(&state, branch, mount) {
                 return Some((mounted, rest));
             }
+        }
+        if path.len() >= MAX_MOUNT_PATH {
+            return None;
         }
         Some((self.mount_of(&state, branch, &format!("{path}/"))?, ""))
     }

@@ -22,6 +22,8 @@ pub struct ServerReply {
 pub struct ServerPart {
     /// A token that is made already (token create, renew, unwrap), as the JSON of the `auth` member.
     pub auth: Option<Json>,
+    /// Whether that token was made by this request, and ends where the response cannot be recorded.
+    pub is_new_token: bool,
     /// A lease that was made before and that the answer names (a renewal, an unwrapped secret).
     pub lease: Option<HeldLease>,
     /// The `wrap_info` member of an answer that is itself wrapped (`sys/wrapping/wrap`, `rewrap`).

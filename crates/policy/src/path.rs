@@ -39,7 +39,7 @@ impl<'a> RequestPath<'a> {
         for wanted in literal.chars() {
             if self.caseless.contains(&at) {
                 for lower in wanted.to_lowercase() {
-                    at = self.past_char(lower, at)?;
+                    at = self.past_char(lower, at).or_else(|| self.past_sigma(lower, at))?;
                 }
             } else {
                 at = self.past_char(wanted, at)?;
@@ -51,6 +51,15 @@ impl<'a> RequestPath<'a> {
     fn past_char(&self, wanted: char, at: usize) -> Option<usize> {
         let found = self.text.get(at..)?.chars().next()?;
         (found == wanted).then(|| at.saturating_add(found.len_utf8()))
+    }
+
+    /// Past either form of a small sigma: at the end of a word it is written otherwise.
+    fn past_sigma(&self, wanted: char, at: usize) -> Option<usize> {
+        match wanted {
+            'σ' => self.past_char('ς', at),
+            'ς' => self.past_char('σ', at),
+            _ => None,
+        }
     }
 
     /// The place behind the segment that begins at byte `at`.

@@ -113,6 +113,56 @@ pub(crate) struct Inner {
     directory: Mutex<Option<Directory>>,
 }
 
+/// Brings what was found in the files into a state from which the node can start; closes them where it cannot.
+async fn settle_files(
+    options: &Options,
+    directory: &Directory,
+    log: &Log,
+    state: &Arc<State>,
+    terms: &Terms,
+) -> Result<Option<Introduction>, OpenError> {
+    let settled = async {
+        refuse_lost_tail(directory, log, state).await?;
+        settle_vote(log, state, terms).await?;
+        recover(options, &directory.identity, log, state).await?;
+        learn_terms(log, state, terms).await?;
+        read_introduction(&directory.path)
+    };
+    let settled = settled.await;
+    if settled.is_err() {
+        log.close();
+        state.close();
+    }
+    settled
+}
+
+/// Starts the consensus over log and state.
+async fn start_raft(
+    options: &Options,
+    identity: &Identity,
+    log: &Log,
+    state: &Arc<State>,
+    terms: &Arc<Terms>,
+    coming: &Arc<Coming>,
+) -> Result<Raft<Types, Machine>, OpenError> {
+    let mut config = config(options, identity)?;
+    config.enable_elect = !terms.has_forgotten_vote();
+    let members = Arc::<OnceLock<_>>::default();
+    let peers = Peers {
+        transport: options.transport.clone(),
+        coming: coming.clone(),
+        terms: terms.clone(),
+        members: members.clone(),
+    };
+    let machine = Machine(state.clone());
+    let raft = Raft::new(identity.raft_id, Arc::new(config), peers, log.clone(), machine)
+        .await
+        .map_err(|error| OpenError::Start(error.to_string()))?;
+    // The first messages go where members were when the link was made.
+    let _ = members.set(raft.metrics());
+    Ok(raft)
+}
+
 impl RaftStore {
     /// Opens a data directory, or makes one. Where this node is the only voter, returns when it leads and has
     /// applied all that its log holds.
@@ -128,39 +178,11 @@ impl RaftStore {
         let probe = options.probe.clone().unwrap_or_else(|| probe_of(&directory.path));
         let space = Space::new(probe, options.clock.clone(), options.reserve, options.segment_size)
             .map_err(OpenError::io(&directory.path))?;
-        let checked = async {
-            refuse_lost_tail(&directory, &log, &state).await?;
-            settle_vote(&log, &state, &terms).await?;
-            recover(&options, &identity, &log, &state).await?;
-            learn_terms(&log, &state, &terms).await?;
-            read_introduction(&directory.path)
-        };
-        let introduction = match checked.await {
-            Ok(introduction) => introduction,
-            Err(error) => {
-                log.close();
-                state.close();
-                return Err(error);
-            }
-        };
+        let introduction = settle_files(&options, &directory, &log, &state, &terms).await?;
         terms.know(introduction.as_ref().map_or(0, |told| told.seen.term));
         log.prepare_next();
-        let mut config = config(&options, &identity)?;
-        config.enable_elect = !terms.has_forgotten_vote();
-        let config = Arc::new(config);
         let coming = Arc::<Coming>::default();
-        let members = Arc::<OnceLock<_>>::default();
-        let peers = Peers {
-            transport: options.transport.clone(),
-            coming: coming.clone(),
-            terms: terms.clone(),
-            members: members.clone(),
-        };
-        let raft = Raft::new(identity.raft_id, config, peers, log.clone(), Machine(state.clone()))
-            .await
-            .map_err(|error| OpenError::Start(error.to_string()))?;
-        // The first messages go where members were when the link was made.
-        let _ = members.set(raft.metrics());
+        let raft = start_raft(&options, &identity, &log, &state, &terms, &coming).await?;
         let space = Arc::new(space);
         let (proposals, queue) = mpsc::channel(QUEUE);
         let proposer = Proposer::new(raft.clone(), log.clone(), space.clone(), queue, coming, &options);

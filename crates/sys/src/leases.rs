@@ -77,8 +77,8 @@ struct PrefixInput {
 
 #[derive(Deserialize, JsonSchema)]
 struct IrrevocableInput {
-    /// Whether to include leases of child namespaces. (There are none beside the root namespace.)
-    #[allow(dead_code, reason = "there are no child namespaces")]
+    /// Accepted; leases of the request's namespace alone are listed.
+    #[allow(dead_code, reason = "documented by the API, and without effect")]
     include_child_namespaces: Option<Flag>,
     /// How many leases to list at most; 'none' for all.
     limit: Option<Text>,

@@ -5,7 +5,7 @@ from conftest import needs, said
 
 
 
-@pytest.mark.parametrize("token", ["", "nonsense", "hvs.CAESINONSENSE", "s.nonsense", "hvb.AAAAAQnonsense", "x" * 10_000])
+@pytest.mark.parametrize("token", ["", "nonsense", "hvs.CAESINONSENSE", "s.nonsense", "hvb.AAAAAQnonsense", "x" * 8_000])
 def test_no_or_unknown_token(raw, kv2, token):
     answer = raw.get(f"{kv2}/data/a", token=token)
     assert answer.status == 403
@@ -14,6 +14,11 @@ def test_no_or_unknown_token(raw, kv2, token):
                              ["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"])
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_token_beyond_the_limit_of_the_listener(raw, kv2):
+    answer = raw.get(f"{kv2}/data/a", token="x" * 10_000)
+    assert answer.status == 400 and "longer than 8192 bytes" in answer.text
 
 
 def test_denied_by_policy(raw, kv2, with_policy):

@@ -27,9 +27,14 @@ pub(crate) struct RoleId {
     role_id: Option<Text>,
 }
 
+/// Bytes of a role id whose failures are counted.
+const MAX_LOGIN_NAME: usize = 4096;
+
 /// Whose login it is.
 pub(crate) fn login_name(call: &Call) -> Option<String> {
-    call.request.input.get("role_id")?.as_str().map(str::to_owned)
+    let Text(role_id) = serde_json::from_value(call.request.input.get("role_id")?.clone()).ok()?;
+    // A longer one is no role's.
+    Some(role_id).filter(|role_id| role_id.len() <= MAX_LOGIN_NAME)
 }
 
 /// Four point reads; a write only where the secret id's uses are counted. What a role id or secret id is lacking is not

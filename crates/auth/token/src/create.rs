@@ -104,10 +104,17 @@ async fn make(
     let asked = Asked::read(input)?;
     let (role_name, role) = role.unzip();
     asked.check(role, sudo)?;
+    // Names of policies mean those of the new token's namespace, so the caller's own are no measure there.
+    let is_elsewhere = caller.namespace != call.mount.namespace;
+    if is_elsewhere && !sudo {
+        return Err(bad_request(
+            "root or sudo privileges required to directly generate a token in a child namespace",
+        ));
+    }
     let policies = Wish {
         asked: &asked.policies,
         no_default: asked.no_default_policy || role.is_some_and(|role| role.no_default_policy),
-        parent: &parent.policies,
+        parent: if is_elsewhere { &[] } else { &parent.policies },
         role,
         sudo,
     }
@@ -141,7 +148,7 @@ async fn make(
     }
     let new = NewToken { entry, ttl: asked.ttl, id: asked.id, without_end };
     let made = core.make_token(txn, call.mount.lifetimes, new).await?;
-    let part = ServerPart { auth: Some(made.auth_member()?), ..ServerPart::default() };
+    let part = ServerPart { auth: Some(made.auth_member()?), is_new_token: true, ..ServerPart::default() };
     Ok(ServerReply::of(part).warned(made.warnings.clone()))
 }
 

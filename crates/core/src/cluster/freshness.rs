@@ -100,6 +100,11 @@ impl Core {
         Some((INDEX.to_owned(), header))
     }
 
+    /// Refuses an index that is malformed.
+    pub(crate) fn check_index(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        self.presented(headers).map(|_index| ())
+    }
+
     /// The newest index of this cluster that the client presents; 0 for none.
     fn presented(&self, headers: &HeaderMap) -> Result<Index, Refused> {
         let (Some(node), salt) = (self.cluster(), self.seal_state.token_salt()) else { return Ok(0) };

@@ -59,7 +59,7 @@ impl Core {
             return Ok(Attempted::NotAsked);
         };
         let forced = lease.state.revoking().is_some_and(|revoking| revoking.forced);
-        if forced && self.revoker.is_failing(mount) {
+        if forced && self.revoker.paused_for(mount, self.environment.clock.now()).is_some() {
             tracing::warn!(
                 lease_id = id,
                 "lease dropped by force while its mount's outside cannot be reached"
@@ -71,6 +71,11 @@ impl Core {
         match outcome {
             Ok(()) => {
                 self.end_with(txn, namespace, id).await?;
+                Ok(Attempted::Answered)
+            }
+            // What cannot be read will not be read the next time, and must not stand before all others.
+            Err(RevokeError::Barrier(error @ (BarrierError::Malformed(..) | BarrierError::Tampered(_)))) => {
+                self.note_failure(namespace, id, &lease, &tidied(&error.to_string()), true).await?;
                 Ok(Attempted::Answered)
             }
             Err(RevokeError::Barrier(error)) => Err(error.into()),

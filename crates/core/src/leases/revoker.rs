@@ -133,7 +133,6 @@ impl Core {
     pub(crate) async fn revoke_queued(self: Arc<Self>) -> Result<bool, EngineError> {
         let mut lanes = JoinSet::new();
         let mut busy: HashMap<Id, MountId> = HashMap::new();
-        // A lane that the seal or the end of the term cut short has not failed.
         while self.is_active() && !self.barrier.is_sealed() {
             self.retry_touched().await?;
             let now = self.environment.clock.now();
@@ -167,7 +166,12 @@ impl Core {
                         Ok((_, outcome)) => outcome.err().map(|error| error.to_string()),
                         Err(error) => Some(error.to_string()),
                     };
-                    if let (Some(mount), Some(error)) = (busy.remove(&id), failed) {
+                    let mount = busy.remove(&id);
+                    // A lane that the seal or the end of the term cut short has not failed.
+                    if let (Some(mount), Some(error)) = (mount, failed)
+                        && self.is_active()
+                        && !self.barrier.is_sealed()
+                    {
                         self.pause(mount, &error);
                     }
                 }
@@ -175,6 +179,8 @@ impl Core {
                 () = clock.sleep(next.map_or(LONGEST_WAIT, |next| next.since(now).min(LONGEST_WAIT))) => {}
             }
         }
+        // The next term finds out anew who can be reached.
+        self.revoker.known().pauses.clear();
         Ok(false)
     }
 

@@ -122,15 +122,16 @@ impl Core {
 
     async fn withdraw_once(&self, decided: &Decided<'_>, done: &Done) -> Result<(), EngineError> {
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
-        let made = done.made.as_ref().map(|made| made.token.expose().as_str());
-        let wrapped = done.envelope.wrap.as_ref().map(|wrap| wrap.token.as_str());
-        for token in made.into_iter().chain(wrapped) {
-            self.revoke_token(&txn, &self.token_id(token)?).await?;
+        let made = done.made.as_ref().map(|made| made.token.expose().clone());
+        let wrapped = done.envelope.wrap.as_ref().map(|wrap| wrap.token.clone());
+        let auth = done.hidden.as_deref().unwrap_or(&done.envelope).auth.as_ref();
+        let created = auth.filter(|_| done.is_new_token).map(|auth| token_of(auth).0);
+        for token in made.into_iter().chain(wrapped).chain(created) {
+            self.revoke_token(&txn, &self.token_id(&token)?).await?;
         }
         let namespace = decided.resolved.mounted.mount.namespace;
-        let envelopes = std::iter::once(&done.envelope).chain(done.hidden.as_deref());
-        for lease in envelopes.filter_map(Envelope::held_lease).filter(|lease| !lease.id.is_empty()) {
-            self.revoke_lease_id(&txn, namespace, &lease.id).await?;
+        if let Some(lease) = &done.lent {
+            self.revoke_lease_id(&txn, namespace, lease).await?;
         }
         txn.commit().await?;
         Ok(())

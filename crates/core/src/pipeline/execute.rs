@@ -28,6 +28,10 @@ pub(crate) struct Done {
     pub(crate) headers: Vec<(String, String)>,
     /// The token that a login made.
     pub(crate) made: Option<Made>,
+    /// Whether the `auth` member is of a token that this request made otherwise.
+    pub(crate) is_new_token: bool,
+    /// The lease that this request made.
+    pub(crate) lent: Option<String>,
     /// What a wrapping hides: audit records show it (hashed), the client does not see it.
     pub(crate) hidden: Option<Box<Envelope>>,
     /// What is particular about the end of the request.
@@ -174,8 +178,12 @@ impl Core {
             return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
         }
         let outcome = endpoint.run(&call).await;
+        // Others may have failed meanwhile: of those who ask at once, no more are judged than one after the other.
+        if login.as_ref().is_some_and(|name| self.is_locked_out(&resolved.mounted, name)) {
+            return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
+        }
         if let Some(name) = login {
-            self.note_login(&resolved.mounted, name, &outcome);
+            self.note_login(&resolved.mounted, &name, &outcome);
         }
         let allowed = &resolved.mounted.entry.tuning.allowed_response_headers;
         let passing = |headers| passing_headers(headers, found.route.owned_headers(), allowed);
@@ -223,12 +231,14 @@ impl Core {
         if let Some(held) = server.lease {
             envelope.name_lease(held);
         }
+        let mut lent = None;
         let made = match members.grant {
             Some(Grant::Login(grant)) => {
                 Some(Box::pin(self.login(inbound, txn, decided, *grant, &mut envelope)).await?)
             }
             Some(Grant::Lease(grant)) => {
                 Box::pin(self.lend(inbound, txn, decided, *grant, &mut envelope)).await?;
+                lent = envelope.held_lease().map(|lease| lease.id);
                 None
             }
             None => None,
@@ -239,10 +249,14 @@ impl Core {
             status: reply.status,
             headers: reply.headers,
             made,
+            is_new_token: server.is_new_token,
+            lent,
             hidden: None,
             ending: server.ending,
         };
-        if let Some(ttl) = wrapping(inbound, &done) {
+        // Without a token nobody has what is open kept for them: it would be kept for whoever asks, as often as they ask.
+        let may_wrap = decided.caller.is_some() || done.made.is_some();
+        if let Some(ttl) = wrapping(inbound, &done).filter(|_| may_wrap) {
             Box::pin(self.wrap_answer(inbound, txn, &mut done, ttl)).await?;
         }
         Ok(done)
@@ -378,6 +392,8 @@ fn help(resolved: &Resolved) -> Result<Done, Refused> {
         status: Some(200),
         headers: Vec::new(),
         made: None,
+        is_new_token: false,
+        lent: None,
         hidden: None,
         ending: Ending::Commit,
     })

@@ -22,7 +22,7 @@ mod standby;
 use std::sync::Arc;
 
 use strongroom_barrier::{BarrierError, Txn};
-use strongroom_engine_api::{EngineError, Operation};
+use strongroom_engine_api::{EngineError, Mode, Operation};
 
 pub use answer::{Answer, AnswerContent};
 pub use inbound::{Asked, Inbound};
@@ -66,7 +66,7 @@ impl Core {
             match self.serve(&inbound, &mut audited, Place::Request).await {
                 Err(Refused::NeedsTask) => {}
                 // What was read while another node may have been elected may be old.
-                Ok(answer) if self.leading() != term => {
+                Ok(answer) if self.leading() != term && !self.is_always_answered(&inbound) => {
                     drop(answer);
                     let refused = Refused::status(503, "the active node has changed; try again");
                     return Answer::refusal(&inbound, &refused);
@@ -139,6 +139,11 @@ impl Core {
             return Err(Refused::NeedsTask);
         }
         let resolved = self.resolve(inbound).await;
+        // Its handler is run once, where nothing can cut it off.
+        let may_write = matches!(&resolved, Ok(resolved) if resolved.mode() == Mode::Write);
+        if place == Place::Request && may_write {
+            return Err(Refused::NeedsTask);
+        }
         if !self.hold_namespace(txn, &inbound.place).await? {
             return Err(Refused::status(404, "the namespace was deleted"));
         }

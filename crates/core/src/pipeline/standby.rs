@@ -55,6 +55,8 @@ impl Core {
         if !answers || !inbound.reads() || inbound.wraps() || forwards || self.may_write(inbound).await {
             return Ok(Freshness::Unknown);
         }
+        // What is no index is refused here as there, however old the data are.
+        self.check_index(&inbound.headers)?;
         match self.freshness() {
             Freshness::Fresh if !self.catches_up_with(&inbound.headers).await? => Ok(Freshness::Unknown),
             freshness => Ok(freshness),

@@ -32,7 +32,11 @@ impl Server {
         };
         let barrier = Barrier::new(Arc::new(InMemory::new()), environment.entropy.clone(), 1 << 20);
         let kind = engine.kind();
-        let parts = [strongroom_sys::engine(), strongroom_token::engine(), strongroom_cubbyhole::engine()];
+        let parts = [
+            strongroom_sys::engine(),
+            strongroom_token::engine(),
+            Engine::system("cubbyhole", "A stand-in."),
+        ];
         let catalog = parts.into_iter().fold(Catalog::new().with(engine), Catalog::with);
         let core =
             Core::new(barrier, environment, Settings::default(), catalog, Seals::one(Arc::new(ShamirSeal)));

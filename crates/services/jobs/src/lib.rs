@@ -58,6 +58,8 @@ pub enum Step {
     Done,
     /// There is more to do at once. Other jobs that wait come first.
     More,
+    /// Nothing could be done, and that is no failure: the node did not lead for a moment. It is tried again in a moment.
+    Later,
 }
 
 /// The outcome of a run: an error is a text for the log and for lists.
@@ -66,8 +68,8 @@ pub type Outcome = Result<Step, String>;
 /// The moment at which there is something to do, as far as storage tells now; `None`: not until the job is woken.
 pub type NextDue = Arc<dyn Fn() -> BoxFuture<'static, Result<Option<Moment>, String>> + Send + Sync>;
 
-/// The times at which a job runs. Every job also runs once when it is new, since a commit that would have woken it may
-/// have been made before.
+/// The times at which a job runs. Every job also runs when it is new and when [`Jobs::run`] begins, since a commit that
+/// would have woken it may have been made before.
 #[derive(Clone)]
 pub enum Schedule {
     /// Once in this time.

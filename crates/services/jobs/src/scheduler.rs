@@ -137,6 +137,25 @@ impl Jobs {
         self.changed.notify_one();
     }
 
+    /// Has every job run as soon as there is room: commits may have been missed.
+    pub fn wake_all(&self) {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let State { jobs, queue, .. } = &mut *state;
+        for (name, entry) in jobs.iter_mut() {
+            if entry.status.running {
+                entry.woken = Some(now);
+                continue;
+            }
+            if let Some(next) = entry.status.next_run.replace(now) {
+                queue.remove(&(next, name.clone()));
+            }
+            queue.insert((now, name.clone()));
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// The state of every job, by name.
     pub fn status(&self) -> Vec<JobStatus> {
         self.state().jobs.values().map(|entry| entry.status.clone()).collect()
@@ -145,6 +164,7 @@ impl Jobs {
     /// Runs jobs when they are due, until the future is dropped; that ends the runs under way.
     pub async fn run(&self) {
         let _at_the_end = Forgetting(self);
+        self.wake_all();
         let mut runs = JoinSet::new();
         loop {
             while runs.len() < MAX_RUNNING && self.start_one(&mut runs) {}
@@ -167,7 +187,7 @@ impl Jobs {
             loop {
                 match (job.work)().await {
                     Ok(Step::More) => {}
-                    Ok(Step::Done) => break,
+                    Ok(Step::Done | Step::Later) => break,
                     Err(error) => {
                         failures.push((job.name.clone(), error));
                         break;
@@ -303,7 +323,11 @@ impl Entry {
                 }
                 self.status.last_error = None;
                 self.status.last_success = Some(now);
-                let next = if step == Step::More { Some(now) } else { next };
+                let next = match step {
+                    Step::Done => next,
+                    Step::More => Some(now),
+                    Step::Later => Some(now.after(SHORTEST_PAUSE)),
+                };
                 self.status.next_run = earlier(next, woken);
             }
             Err(error) => {

@@ -232,3 +232,28 @@ async fn a_change_of_some_jobs_leaves_the_others_alone() {
     runs.sort();
     assert_eq!(runs, ["again", "comes", "stays"]);
 }
+
+#[tokio::test]
+async fn a_new_term_takes_everything_up_again() {
+    let rig = Rig::new();
+    rig.jobs.set(vec![rig.job("on-wake", Schedule::OnWake, || Ok(Step::Done))]);
+    rig.settle().await;
+    assert_eq!(rig.runs(), ["on-wake"]);
+    rig.running.abort();
+    rig.settle().await;
+    let next_term = Rig::start(&rig.jobs);
+    rig.settle().await;
+    assert_eq!(rig.runs(), ["on-wake"], "commits may have been missed in between");
+    next_term.abort();
+}
+
+#[tokio::test]
+async fn what_could_not_be_done_now_is_tried_again_in_a_moment() {
+    let rig = Rig::new();
+    rig.jobs.set(vec![rig.job("waits", Schedule::OnWake, || Ok(Step::Later))]);
+    rig.settle().await;
+    assert_eq!(rig.runs(), ["waits"]);
+    rig.advance(1).await;
+    assert_eq!(rig.runs(), ["waits"]);
+    assert_eq!(rig.status("waits").failures, 0);
+}

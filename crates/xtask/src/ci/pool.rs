@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_task_without_an_end_is_ended() {
-        let task = shell("a", "echo 3 passed, 0 failed; exec sleep 60").within(Duration::from_millis(100));
+        let task = shell("a", "echo 3 passed, 0 failed; exec sleep 60").within(Duration::from_secs(2));
         let (_logs, mut pool) = pool(vec![task], 4);
         pool.run(|| Ok((Vec::new(), Vec::new()))).unwrap();
         assert!(!of(&pool, "a").succeeded);

@@ -52,7 +52,7 @@ const ARROWS: [(&str, &[&str]); 32] = [
     ("token", &["barrier", "core", "engine-api", "policy"]),
     ("sys", &["barrier", "core", "engine-api", "policy", "raft", "stdx", "storage"]),
     // The parts of the server for its tests, which put it before a whole one.
-    ("http", &["cluster", "core", "cubbyhole", "engine-api", "raft", "stdx", "sys", "token"]),
+    ("http", &["cluster", "core", "engine-api", "raft", "stdx", "sys", "token"]),
     ("client", &["outbound", "stdx"]),
     ("s3", &["core", "outbound", "stdx"]),
     ("cli", &["client", "hcl", "snapshot", "stdx"]),
