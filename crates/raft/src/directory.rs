@@ -5,7 +5,7 @@
 //! LOCK          held for as long as a process uses the directory
 //! state.redb    the table as of the last checkpoint
 //! log/          the write-ahead log, the vote, the last committed position
-//! introduction  whom a node that was admitted believes until it has a membership of its own (JSON)
+//! introduction  whom a node that was admitted believes until its log has come as far (JSON)
 //! vote-forgotten  there where the vote was damaged and no leader was heard since
 //! removed       there where the node was told that it was taken out of its cluster
 //! ```

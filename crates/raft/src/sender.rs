@@ -7,7 +7,8 @@
 //! - Any other is heard only if its certificate was signed under a later membership than this node knows: it was
 //!   admitted since, and may lead by now. A node that was removed has none of these, since a certificate is signed under
 //!   a membership that the node belongs to.
-//! - A node that has just been admitted knows no membership yet, but was told of it along with its certificate.
+//! - A node that has just been admitted was told of the members along with its certificate. It believes those until its
+//!   own log has come as far: the log begins with memberships that the present leader may not belong to.
 //!
 //! Not said here: that a member tells the truth. A member's key can depose the leader and destroy what is stored, as the
 //! consensus protocol believes its members.
@@ -41,7 +42,8 @@ impl RaftStore {
         let told = self.inner.introduction.load();
         match (self.membership_position(), told.as_deref()) {
             (None, None) => false,
-            (None, Some(told)) if told.members.contains(&sender.raft_id) => true,
+            // What it was told counts until its own log has come as far: the leader may be younger than that log's end.
+            (known, Some(told)) if known < Some(told.seen) && told.members.contains(&sender.raft_id) => true,
             (known, told) => sender.seen > known.max(told.map(|told| told.seen)).unwrap_or_default(),
         }
     }

@@ -167,6 +167,27 @@ async fn who_has_just_been_admitted_believes_those_it_was_told_of() {
     cluster.close().await;
 }
 
+/// Its log begins with memberships of before; the leader that sends it may have been admitted under a later one.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_catches_up_believes_those_it_was_told_of_until_its_log_has_come_as_far() {
+    let mut cluster = Cluster::of(1).await;
+    let leader = cluster.leader().await;
+    let now = leader.introduction().seen;
+    for (name, seen, is_heard) in
+        [("behind", Position { term: now.term + 5, ..now }, true), ("level", now, false)]
+    {
+        let node = cluster.open(name).await;
+        let told = Introduction { seen, members: vec![leader.raft_id(), 7] };
+        node.adopt(&leader.cluster_id(), &told).await.unwrap();
+        leader.admit(&member(&node)).await.unwrap();
+        cluster.nodes.push(node.clone());
+        cluster.agree().await;
+        assert!(node.membership_position() > Some(now));
+        assert_eq!(node.hears(&Sender { raft_id: 7, seen: Position::default() }), is_heard, "{name}");
+    }
+    cluster.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_term_is_leapt_to() {
     let cluster = Cluster::of(3).await;
