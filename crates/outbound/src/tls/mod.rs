@@ -13,6 +13,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
+use self::verify::{Trusted, Verifier};
+
 /// The certificates that a server's must be one of, or be issued by.
 #[derive(Clone, Debug, Default)]
 pub enum Trust {
@@ -203,11 +205,11 @@ fn build(settings: &TlsSettings) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&versions(settings)?)
         .map_err(refused)?
-        .dangerous();
-    let builder = match &settings.trust {
-        Trust::Anyone => builder.with_custom_certificate_verifier(Arc::new(verify::Anyone(provider))),
-        _ => builder.with_custom_certificate_verifier(Arc::new(trusted(settings, provider)?)),
-    };
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier {
+            trusted: trusted(settings, &provider)?,
+            provider,
+        }));
     match &settings.identity {
         Some(Identity { chain, key }) => {
             builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(refused)
@@ -227,13 +229,15 @@ fn versions(settings: &TlsSettings) -> Result<Vec<&'static SupportedProtocolVers
     Ok(versions)
 }
 
-fn trusted(settings: &TlsSettings, provider: Arc<CryptoProvider>) -> Result<verify::Trusted, TlsError> {
+/// What the settings trust; none where they trust anyone.
+fn trusted(settings: &TlsSettings, provider: &Arc<CryptoProvider>) -> Result<Option<Trusted>, TlsError> {
     let mut roots = RootCertStore::empty();
     let mut exact = Vec::new();
     let (given, system): (&[_], bool) = match &settings.trust {
         Trust::Only(given) => (given, false),
         Trust::AlsoSystem(given) => (given, true),
-        Trust::System | Trust::Anyone => (&[], true),
+        Trust::System => (&[], true),
+        Trust::Anyone => return Ok(None),
     };
     for certificate in given {
         roots.add(certificate.clone()).map_err(|error| TlsError(error.to_string()))?;
@@ -245,5 +249,5 @@ fn trusted(settings: &TlsSettings, provider: Arc<CryptoProvider>) -> Result<veri
         // Some of a system's certificates may be malformed; the rest still counts.
         roots.add_parsable_certificates(found);
     }
-    verify::Trusted::new(exact, roots, settings.verify_name, provider).map_err(TlsError)
+    Trusted::new(exact, roots, settings.verify_name, provider).map(Some).map_err(TlsError)
 }

@@ -30,7 +30,15 @@ const ANY_PURPOSE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0"
 const UNDERSTOOD: [ObjectIdentifier; 4] =
     [BasicConstraints::OID, KeyUsage::OID, ExtendedKeyUsage::OID, SubjectAltName::OID];
 
-/// Verifies servers by certificates that are trusted.
+/// Verifies that a server holds the key of its certificate and, where there is something to trust, the certificate.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    /// With none any certificate is accepted: the connection is encrypted, and who is at its other end is not known.
+    pub(super) trusted: Option<Trusted>,
+    pub(super) provider: Arc<CryptoProvider>,
+}
+
+/// The certificates that are trusted.
 #[derive(Debug)]
 pub(super) struct Trusted {
     /// Those that are trusted, as a server would show them.
@@ -38,7 +46,6 @@ pub(super) struct Trusted {
     /// Paths to them; none where nobody is trusted.
     paths: Option<Arc<WebPkiServerVerifier>>,
     names: bool,
-    provider: Arc<CryptoProvider>,
 }
 
 impl Trusted {
@@ -47,7 +54,7 @@ impl Trusted {
         exact: Vec<CertificateDer<'static>>,
         roots: RootCertStore,
         names: bool,
-        provider: Arc<CryptoProvider>,
+        provider: &Arc<CryptoProvider>,
     ) -> Result<Self, String> {
         let paths = if roots.is_empty() {
             None
@@ -56,7 +63,28 @@ impl Trusted {
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
             Some(built.map_err(|error| error.to_string())?)
         };
-        Ok(Self { exact, paths, names, provider })
+        Ok(Self { exact, paths, names })
+    }
+
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.exact.iter().any(|trusted| trusted == end_entity) {
+            return self.verify_exact(end_entity, server_name, now);
+        }
+        let Some(paths) = &self.paths else { return Err(CertificateError::UnknownIssuer.into()) };
+        match paths.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            // The name is looked at last: all else was right.
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if !self.names => Ok(ServerCertVerified::assertion()),
+            verdict => verdict,
+        }
     }
 
     fn verify_exact(
@@ -103,7 +131,7 @@ fn is_usable(shown: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     Ok(())
 }
 
-impl ServerCertVerifier for Trusted {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -112,16 +140,9 @@ impl ServerCertVerifier for Trusted {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if self.exact.iter().any(|trusted| trusted == end_entity) {
-            return self.verify_exact(end_entity, server_name, now);
-        }
-        let Some(paths) = &self.paths else { return Err(CertificateError::UnknownIssuer.into()) };
-        match paths.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is looked at last: all else was right.
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if !self.names => Ok(ServerCertVerified::assertion()),
-            verdict => verdict,
+        match &self.trusted {
+            Some(trusted) => trusted.verify(end_entity, intermediates, server_name, ocsp_response, now),
+            None => Ok(ServerCertVerified::assertion()),
         }
     }
 
@@ -145,46 +166,6 @@ impl ServerCertVerifier for Trusted {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Accepts any certificate whose key the server holds: the connection is encrypted, and who is at its other end is not
-/// known.
-#[derive(Debug)]
-pub(super) struct Anyone(pub(super) Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 
