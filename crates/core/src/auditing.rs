@@ -5,12 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use strongroom_audit::{Broker, EnabledDevice, Formatter, Salt, open_device};
-use strongroom_barrier::{BarrierError, NamespaceId, Reads, Stored, Txn, View};
+use strongroom_barrier::{BarrierError, CoreSpace, NamespaceId, Reads, Stored, Table, Txn, View, tables};
 use strongroom_engine_api::{EngineError, bad_request};
 use strongroom_stdx::Secret;
 
 use crate::Core;
-use crate::tables::{AUDIT_DEVICES, AUDITED_HEADERS};
+
+tables! {
+    /// Audit devices by namespace and path.
+    pub(crate) AUDIT_DEVICES: Table<CoreSpace, (NamespaceId, &str), AuditEntry> = 3;
+    /// Request headers that audit records show, by lower-case name.
+    pub(crate) AUDITED_HEADERS: Table<CoreSpace, str, AuditedHeader> = 4;
+}
 
 /// One audit device as kept.
 #[derive(Clone, Serialize, Deserialize)]

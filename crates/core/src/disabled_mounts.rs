@@ -6,14 +6,18 @@
 //! as long as that lasts, and delays no other.
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{MountId, MountPlace, NamespaceId, Stored, Txn};
+use strongroom_barrier::{CoreLocal, MountId, MountPlace, NamespaceId, Stored, Table, Txn, tables};
 use strongroom_engine_api::EngineError;
 
 use crate::Core;
-use crate::leases::{End, STEP as LEASE_STEP};
+use crate::leases::{End, LEASES, STEP as LEASE_STEP};
 use crate::mounts::MountEntry;
-use crate::tables::{DISABLED_MOUNTS, LEASES};
 use crate::tokens::STEP as TREE_STEP;
+
+tables! {
+    /// Disabled mounts whose entries and leases are still to be removed.
+    pub(crate) DISABLED_MOUNTS: Table<CoreLocal, MountId, DisabledMount> = 6;
+}
 
 /// Entries removed in one transaction.
 const STEP: usize = 500;

@@ -12,9 +12,10 @@ use strongroom_barrier::{BarrierError, KeyPlace, MountId, NamespaceId, TableId};
 use strongroom_engine_api::{self as engine, EngineError, Moment};
 use strongroom_jobs::{Job, JobName, JobStatus, NextDue, Outcome, Schedule, Step, Work};
 
-use crate::tables::{
-    DELETED_NAMESPACES, DISABLED_MOUNTS, ORPHANING, PREFIX_REVOCATIONS, REVOCATIONS, REVOKING, TIDYING,
-};
+use crate::disabled_mounts::DISABLED_MOUNTS;
+use crate::leases::{PREFIX_REVOCATIONS, REVOCATIONS};
+use crate::namespaces::DELETED_NAMESPACES;
+use crate::tokens::{ORPHANING, REVOKING, TIDYING};
 use crate::{Core, Mounted};
 
 /// The longest that a step of a mount's job may take: it holds one of few places.

@@ -13,22 +13,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Stored, Txn};
+use strongroom_barrier::{BarrierError, CoreLocal, MountId, NamespaceId, Reads, Stored, Table, Txn, tables};
 use strongroom_engine_api::{
     Class, EngineError, LeaseGrant, LeaseInHand, LeaseTerms, Lifetimes, Moment, Payload, Renewal, TokenKind,
     bad_request,
 };
 
-use crate::mounts::Mounted;
+use crate::mounts::{MOUNTS, Mounted};
 use crate::namespaces::suffix;
-use crate::tables::{EXPIRY, LEASES, MOUNTS, OWNED_LEASES, TOKENS};
-use crate::tokens::{Made, Principal, TokenEntry, TokenId, TokenKey};
+use crate::tokens::{Made, Principal, TOKENS, TokenEntry, TokenId, TokenKey};
 use crate::{Core, HeldLease};
 
 pub(crate) use ending::{End, PrefixRevocation, STEP, end_lease};
 pub use listing::{IrrevocableLease, LeaseFacts};
 pub(crate) use revoker::Revoker;
 pub(crate) use ttl::{granted_ttl, nonzero_min};
+
+tables! {
+    /// The leases that a token owns.
+    pub(crate) OWNED_LEASES: Table<CoreLocal, (NamespaceId, TokenKey, &str), OwnedLease> = 19;
+    /// Leases by namespace and lease id; a token's lease refers to the token.
+    pub(crate) LEASES: Table<CoreLocal, (NamespaceId, &str), Lease> = 32;
+    /// The index of tokens and leases by the second of their end.
+    pub(crate) EXPIRY: Table<CoreLocal, (u64, &TokenKey), ExpiryEntry> = 33;
+    /// Revocations under a prefix of lease ids that are under way, by the number of the namespace and the prefix.
+    pub(crate) PREFIX_REVOCATIONS: Table<CoreLocal, (u64, &str), PrefixRevocation> = 35;
+    /// Leases that the outside refused to revoke, by namespace and lease id.
+    pub(crate) IRREVOCABLE: Table<CoreLocal, (NamespaceId, &str), ()> = 36;
+    /// Leases that have ended and stand for something outside: by mount, and the second of the next attempt.
+    pub(crate) REVOCATIONS: Table<CoreLocal, (MountId, &(u64, &TokenKey)), QueuedLease> = 37;
+}
 
 const LEASE_ID_LEN: usize = 24;
 

@@ -75,8 +75,8 @@ use leases::Revoker;
 use lockout::Lockouts;
 use policies::PolicyCache;
 
-/// The server's own tables, for the registry of formats.
-pub const fn tables() -> &'static [TableId] {
+/// The server's own tables, those of each owner, for the registry of formats.
+pub const fn tables() -> &'static [&'static [TableId]] {
     tables::TABLES
 }
 

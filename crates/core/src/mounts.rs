@@ -8,14 +8,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, MountId, MountPlace, NamespaceId, Reads, Stored, Txn};
+use strongroom_barrier::{
+    BarrierError, CoreSpace, MountId, MountPlace, NamespaceId, Reads, Stored, Table, Txn, tables,
+};
 use strongroom_engine_api::{Class, Engine, EngineError, Mount, TokenKind, bad_request};
 
 use crate::Core;
-use crate::disabled_mounts::DisabledMount;
-use crate::namespaces::Namespace;
+use crate::disabled_mounts::{DISABLED_MOUNTS, DisabledMount};
+use crate::namespaces::{NAMESPACES, Namespace};
 use crate::router::MAX_MOUNT_PATH;
-use crate::tables::{DISABLED_MOUNTS, MOUNTS, NAMESPACES, NUMBERS, Number};
+
+tables! {
+    /// Mounts by namespace and path (`secret/`, `auth/approle/`).
+    pub(crate) MOUNTS: Table<CoreSpace, (NamespaceId, &str), MountEntry> = 1;
+    /// Single numbers by name: the next mount's, and the like.
+    pub(crate) NUMBERS: Table<CoreSpace, str, Number> = 5;
+}
+
+/// One number.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Number(pub(crate) u64);
+
+impl Stored for Number {}
 
 /// The first number that a mount with an entry is given; those below are the built-in ones'.
 const FIRST_MOUNT: u64 = 16;

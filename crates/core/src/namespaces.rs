@@ -10,16 +10,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, NamespaceId, Reads, Stored, Txn};
+use strongroom_barrier::{
+    BarrierError, CoreLocal, CoreSpace, NamespaceId, Reads, Stored, Table, Txn, tables,
+};
 use strongroom_engine_api::{EngineError, bad_request};
 
 use crate::Core;
-use crate::mounts::BUILT_IN;
-use crate::policies::write_builtin;
-use crate::tables::{
-    DELETED_NAMESPACES, MOUNTS, NAMESPACES, NUMBERS, Number, PASSWORD_POLICIES, POLICIES, TOKEN_ROLES, TOKENS,
-};
-use crate::tokens::STEP as TREE_STEP;
+use crate::mounts::{BUILT_IN, MOUNTS, NUMBERS, Number};
+use crate::policies::{PASSWORD_POLICIES, POLICIES, write_builtin};
+use crate::tokens::{STEP as TREE_STEP, TOKEN_ROLES, TOKENS};
+
+tables! {
+    /// Namespaces by the one they are in and their name there.
+    pub(crate) NAMESPACES: Table<CoreSpace, (NamespaceId, &str), NamespaceEntry> = 14;
+    /// Deleted namespaces whose entries are still to be removed, by number.
+    pub(crate) DELETED_NAMESPACES: Table<CoreLocal, u64, DeletedNamespace> = 15;
+}
 
 /// The number of the first namespace in the root namespace.
 const FIRST_NAMESPACE: u64 = 2;

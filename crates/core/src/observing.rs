@@ -6,7 +6,10 @@ use strongroom_barrier::{KeyPlace, TableId};
 use strongroom_storage::{Index, Observer};
 
 use crate::Core;
-use crate::tables::{AUDIT_DEVICES, AUDITED_HEADERS, MOUNTS, NAMESPACES, POLICIES};
+use crate::auditing::{AUDIT_DEVICES, AUDITED_HEADERS};
+use crate::mounts::MOUNTS;
+use crate::namespaces::NAMESPACES;
+use crate::policies::POLICIES;
 
 /// Tells the core's derived state which commits outdate it.
 pub(crate) struct CoreObserver {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, NamespaceId, Stored, Txn, View};
+use strongroom_barrier::{BarrierError, CoreSpace, NamespaceId, Stored, Table, Txn, View, tables};
 use strongroom_engine_api::{EngineError, bad_request};
 use strongroom_policy::{
     CompiledAcl, DEFAULT_POLICY, DEFAULT_POLICY_NAME, Policy, RESPONSE_WRAPPING_POLICY,
@@ -18,7 +18,13 @@ pub use password::PasswordPolicy;
 pub(crate) use password::PasswordPolicyEntry;
 
 use crate::Core;
-use crate::tables::POLICIES;
+
+tables! {
+    /// Policies by namespace and name.
+    pub(crate) POLICIES: Table<CoreSpace, (NamespaceId, &str), PolicyEntry> = 2;
+    /// Password policies by namespace and name.
+    pub(crate) PASSWORD_POLICIES: Table<CoreSpace, (NamespaceId, &str), PasswordPolicyEntry> = 7;
+}
 
 /// Different policy sets whose compiled form is kept.
 const KEPT_SETS: usize = 10_000;

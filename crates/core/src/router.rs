@@ -16,9 +16,8 @@ use strongroom_barrier::{BarrierError, MountId, NamespaceId, TableId, View};
 use strongroom_engine_api::{Class, Lifetimes, Mount};
 use strongroom_storage::Index;
 
-use crate::mounts::{BUILT_IN, BuiltIn, MountEntry, Mounted};
-use crate::namespaces::{Namespace, NamespaceEntry};
-use crate::tables::{MOUNTS, NAMESPACES};
+use crate::mounts::{BUILT_IN, BuiltIn, MOUNTS, MountEntry, Mounted};
+use crate::namespaces::{NAMESPACES, Namespace, NamespaceEntry};
 use crate::{Catalog, Core, Settings};
 
 /// Bytes of a mount's path at most: a look-up tries each beginning of a request's path that ends in a slash.

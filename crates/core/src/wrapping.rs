@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, NamespaceId, Reads, Stored, Txn};
+use strongroom_barrier::{BarrierError, CoreLocal, NamespaceId, Reads, Stored, Table, Txn, tables};
 use strongroom_engine_api::{EngineError, Lifetimes, bad_request};
 use strongroom_policy::RESPONSE_WRAPPING_POLICY_NAME;
 use strongroom_stdx::Secret;
 
 use crate::envelope::Envelope;
-use crate::tables::WRAPPED;
-use crate::tokens::{NewToken, TokenEntry, TokenId};
+use crate::tokens::{NewToken, TokenEntry, TokenId, TokenKey};
 use crate::{Core, WrapGrant};
+
+tables! {
+    /// Wrapped responses by the wrapping token.
+    pub(crate) WRAPPED: Table<CoreLocal, (NamespaceId, &TokenKey), Wrapped> = 34;
+}
 
 /// A wrapped answer as kept.
 #[derive(Clone, Serialize, Deserialize)]

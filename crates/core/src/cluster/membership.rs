@@ -7,7 +7,7 @@ use strongroom_raft::Sender;
 
 use super::ClusterNode;
 use crate::Core;
-use crate::tables::AUTHORITY;
+use crate::cluster::AUTHORITY;
 
 /// The authority as kept.
 #[derive(Clone, serde::Serialize, serde::Deserialize)]

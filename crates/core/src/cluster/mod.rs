@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use strongroom_barrier::{CoreLocal, Table, tables};
 use strongroom_cluster::{Identity, Network};
 use strongroom_engine_api::{Moment, Secret};
 use strongroom_raft::RaftStore;
@@ -27,6 +28,13 @@ pub(crate) use freshness::{Freshness, NewestIndex};
 pub use joining::{Admission, Answered, Challenge};
 pub(crate) use membership::KeptAuthority;
 pub use renewal::Members;
+
+tables! {
+    /// The authority of the cluster's certificates; there is one.
+    pub(crate) AUTHORITY: Table<CoreLocal, str, KeptAuthority> = 9;
+    /// The configuration of autopilot; there is one.
+    pub(crate) AUTOPILOT: Table<CoreLocal, str, AutopilotConfig> = 10;
+}
 
 /// Where the API of a node is that is to be joined, and how it is trusted.
 #[derive(Clone, Default)]

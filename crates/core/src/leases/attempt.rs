@@ -11,7 +11,7 @@ use strongroom_stdx::Entropy;
 
 use super::ending::{forget_lease, move_lease};
 use super::{Lease, LeaseState, QueuedLease, Revoking, due_key};
-use crate::tables::{LEASES, REVOCATIONS};
+use crate::leases::{LEASES, REVOCATIONS};
 use crate::{Core, Mounted};
 
 /// The longest that one attempt takes; then the outside counts as not reached.

@@ -10,8 +10,8 @@ use strongroom_engine_api::{EngineError, Moment};
 
 use super::{ExpiryEntry, Lease, LeaseState, NEVER, QueuedLease, Revoking, due_key};
 use crate::Core;
-use crate::tables::{EXPIRY, IRREVOCABLE, LEASES, OWNED_LEASES, PREFIX_REVOCATIONS, REVOCATIONS, TOKENS};
-use crate::tokens::{STEP as TREE_STEP, TokenId, TokenKey};
+use crate::leases::{EXPIRY, IRREVOCABLE, LEASES, OWNED_LEASES, PREFIX_REVOCATIONS, REVOCATIONS};
+use crate::tokens::{STEP as TREE_STEP, TOKENS, TokenId, TokenKey};
 
 /// Leases and tokens ended in one transaction, not counting what hangs on the tokens.
 pub(crate) const STEP: usize = 128;

@@ -7,7 +7,9 @@ use strongroom_engine_api::Moment;
 
 use super::{Lease, LeaseState};
 use crate::Core;
-use crate::tables::{DISABLED_MOUNTS, IRREVOCABLE, LEASES, TOKENS};
+use crate::disabled_mounts::DISABLED_MOUNTS;
+use crate::leases::{IRREVOCABLE, LEASES};
+use crate::tokens::TOKENS;
 
 /// What is told of a lease, whether it is a secret's or a token's own.
 #[derive(Clone, Debug, PartialEq, Eq)]

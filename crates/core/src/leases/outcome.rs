@@ -9,7 +9,7 @@ use strongroom_engine_api::{EngineError, Moment, bad_request};
 
 use super::Lease;
 use crate::Core;
-use crate::tables::LEASES;
+use crate::leases::LEASES;
 
 /// The longest time for which an answer waits for revocations.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(90);

@@ -20,8 +20,9 @@ use tokio::task::{Id, JoinSet};
 use super::attempt::{Attempted, backoff};
 use super::ending::{STEP, move_lease};
 use super::{LeaseState, NEVER, QueuedLease, Revoking, URGENT};
+use crate::disabled_mounts::DISABLED_MOUNTS;
+use crate::leases::{LEASES, REVOCATIONS};
 use crate::namespaces::Namespace;
-use crate::tables::{DISABLED_MOUNTS, LEASES, REVOCATIONS};
 use crate::tokens::TokenKey;
 use crate::{Core, Mounted};
 

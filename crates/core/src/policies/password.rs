@@ -11,7 +11,7 @@ use strongroom_stdx::{Entropy, EntropyError};
 use zeroize::Zeroizing;
 
 use crate::Core;
-use crate::tables::PASSWORD_POLICIES;
+use crate::policies::PASSWORD_POLICIES;
 
 /// Characters that a password may have.
 const LENGTHS: std::ops::RangeInclusive<i64> = 4..=100;

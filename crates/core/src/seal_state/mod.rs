@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::hmac;
-use strongroom_barrier::{BOOTSTRAP_RECORD, Barrier, BarrierError};
+use strongroom_barrier::{BOOTSTRAP_RECORD, Barrier, BarrierError, CoreSpace, Table, tables};
 use strongroom_engine_api::{Environment, Moment};
 use strongroom_seal::{BootstrapRecord, EARLIER_ENTRY, RecordError, RootKey, Seals};
 
@@ -33,6 +33,11 @@ pub use rotation::{KeyStatus, RotationConfig};
 pub use status::SealStatus;
 pub use strongroom_seal::{KeyPartsWanted, RootKeySource, SealError};
 pub use unseal::UnsealError;
+
+tables! {
+    /// The configuration of the rotation of the barrier's key; there is one.
+    pub(crate) ROTATION: Table<CoreSpace, str, RotationConfig> = 13;
+}
 
 /// The name of the entry that the keyring is kept in, wrapped by the root key.
 pub(crate) const KEYRING: &str = "keyring";

@@ -9,7 +9,7 @@ use strongroom_barrier::{
 use strongroom_engine_api::{EngineError, bad_request};
 
 use super::{KEYRING, SealState, Turn};
-use crate::tables::ROTATION;
+use crate::seal_state::ROTATION;
 
 /// The name of the only entry of its table.
 const CONFIG: &str = "config";

@@ -12,7 +12,7 @@ use super::local::{Folder, keep};
 use super::names::Taken;
 use super::remote::Shelf;
 use crate::Core;
-use crate::tables::{AUTO_SNAPSHOTS, AUTO_STATUS};
+use crate::snapshots::{AUTO_SNAPSHOTS, AUTO_STATUS};
 
 /// How long after a failure it is tried again at first; twice as long after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(10);

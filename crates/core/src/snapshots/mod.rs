@@ -10,7 +10,7 @@ mod remote;
 use std::io;
 use std::sync::Arc;
 
-use strongroom_barrier::{BOOTSTRAP_RECORD, BarrierError, Keyring, bootstrap_key};
+use strongroom_barrier::{BOOTSTRAP_RECORD, BarrierError, CoreLocal, Keyring, Table, bootstrap_key, tables};
 use strongroom_engine_api::{EngineError, PipeReader, bad_request};
 use strongroom_raft::{Saved, Spool, check_saved};
 use strongroom_seal::{BootstrapRecord, EARLIER_ENTRY, RecordError};
@@ -24,6 +24,13 @@ use crate::cluster::ClusterNode;
 use crate::seal_state::KEYRING;
 pub use auto::{AutoSnapshots, AutoStatus, Place};
 pub use bucket::{Bucket, Credentials, Encryption, ObjectStore};
+
+tables! {
+    /// Automated snapshots by name.
+    pub(crate) AUTO_SNAPSHOTS: Table<CoreLocal, str, AutoSnapshots> = 11;
+    /// The outcome of automated snapshots, by name.
+    pub(crate) AUTO_STATUS: Table<CoreLocal, str, AutoStatus> = 12;
+}
 
 /// What the sums of an archive are sealed for.
 const SUMS_PLACE: &[u8] = b"snapshot-sums";

@@ -12,10 +12,10 @@ use strongroom_policy::{DEFAULT_POLICY_NAME, ROOT_POLICY_NAME};
 
 use super::{AccessorEntry, TokenEntry, TokenId};
 use crate::Core;
-use crate::leases::{ExpiryEntry, Lease, granted_ttl};
+use crate::leases::{EXPIRY, ExpiryEntry, LEASES, Lease, granted_ttl};
 use crate::mounts::Mounted;
 use crate::namespaces::suffix;
-use crate::tables::{ACCESSORS, CHILDREN, EXPIRY, LEASES, TOKENS};
+use crate::tokens::{ACCESSORS, CHILDREN, TOKENS};
 
 const PREFIX: &str = "hvs.";
 const TOKEN_LEN: usize = 24;

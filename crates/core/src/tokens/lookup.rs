@@ -11,7 +11,7 @@ use strongroom_storage::CommitError;
 use super::{AccessorKey, TokenEntry, TokenId, TokenKey, batch};
 use crate::Core;
 use crate::namespaces::named_by;
-use crate::tables::{ACCESSORS, TOKENS};
+use crate::tokens::{ACCESSORS, TOKENS};
 
 /// The token that an accessor leads to.
 #[derive(Clone, Serialize, Deserialize)]

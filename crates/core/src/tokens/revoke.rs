@@ -9,10 +9,9 @@ use strongroom_engine_api::EngineError;
 
 use super::{TokenId, create::lease_id};
 use crate::Core;
-use crate::leases::{End, end_lease};
-use crate::tables::{
-    ACCESSORS, CHILDREN, EXPIRY, LEASES, ORPHANING, OWNED_LEASES, REVOKING, TOKENS, WRAPPED,
-};
+use crate::leases::{EXPIRY, End, LEASES, OWNED_LEASES, end_lease};
+use crate::tokens::{ACCESSORS, CHILDREN, ORPHANING, REVOKING, TOKENS};
+use crate::wrapping::WRAPPED;
 
 /// What hangs on tokens and is removed in one transaction: children, leases, cubbyhole entries.
 pub(crate) const STEP: usize = 256;

@@ -9,7 +9,7 @@ use strongroom_barrier::{BarrierError, NamespaceId, Reads, Stored, Txn};
 use strongroom_engine_api::TokenKind;
 
 use crate::Core;
-use crate::tables::TOKEN_ROLES;
+use crate::tokens::TOKEN_ROLES;
 
 /// What kind of tokens a role makes, and whether a request may ask for the other kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,11 +17,11 @@ use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::{InMemory, Index, Observer, Store};
 
 use super::{NewToken, Principal, TokenEntry, TokenId, TokenKey};
-use crate::disabled_mounts::DisabledMount;
+use crate::disabled_mounts::{DISABLED_MOUNTS, DisabledMount};
+use crate::leases::{EXPIRY, LEASES, OWNED_LEASES};
 use crate::pipeline::{Asked, Inbound};
-use crate::tables::{
-    ACCESSORS, CHILDREN, DISABLED_MOUNTS, EXPIRY, LEASES, OWNED_LEASES, REVOKING, TOKENS, WRAPPED,
-};
+use crate::tokens::{ACCESSORS, CHILDREN, REVOKING, TOKENS};
+use crate::wrapping::WRAPPED;
 use crate::{
     Catalog, Core, DEFAULT_LEASE_TTL, Envelope, InitRequest, MountEntry, MountTuning, Settings, Tidy,
     TokenRole,

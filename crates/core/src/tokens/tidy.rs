@@ -9,8 +9,8 @@ use strongroom_engine_api::{EngineError, Moment};
 
 use super::{AccessorKey, TokenId, TokenKey};
 use crate::Core;
-use crate::leases::{End, LeaseOwner, end_lease};
-use crate::tables::{ACCESSORS, CHILDREN, LEASES, OWNED_LEASES, REVOKING, TIDYING, TOKENS};
+use crate::leases::{End, LEASES, LeaseOwner, OWNED_LEASES, end_lease};
+use crate::tokens::{ACCESSORS, CHILDREN, REVOKING, TIDYING, TOKENS};
 
 /// Records looked at in one transaction.
 const STEP: usize = 256;

@@ -17,7 +17,7 @@ use strongroom_storage::CommitError;
 use super::ClusterNode;
 use super::joining::not_raft;
 use crate::Core;
-use crate::tables::AUTOPILOT;
+use crate::cluster::AUTOPILOT;
 
 pub use config::AutopilotConfig;
 use watch::Decision;

@@ -16,8 +16,8 @@ use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::InMemory;
 
-use crate::leases::Lease;
-use crate::tables::{DISABLED_MOUNTS, EXPIRY, IRREVOCABLE, LEASES, OWNED_LEASES, REVOCATIONS};
+use crate::disabled_mounts::DISABLED_MOUNTS;
+use crate::leases::{EXPIRY, IRREVOCABLE, LEASES, Lease, OWNED_LEASES, REVOCATIONS};
 use crate::tokens::{NewToken, Principal, TokenEntry, TokenId};
 use crate::{Asked, Catalog, Core, Inbound, InitRequest, NewMount, Settings};
 
