@@ -13,6 +13,7 @@ mod disabled_mounts;
 mod envelope;
 mod jobs;
 mod leases;
+mod lifecycle;
 mod lockout;
 mod mounts;
 mod namespaces;
@@ -20,7 +21,6 @@ mod observing;
 pub mod pipeline;
 mod policies;
 mod router;
-mod seal_state;
 mod server_reply;
 mod snapshots;
 mod tables;
@@ -33,8 +33,8 @@ use std::time::Duration;
 
 use strongroom_barrier::{Barrier, TableId, Txn};
 use strongroom_engine_api::{
-    Call, Captures, Class, Engine, Environment, LeaseInHand, Moment, Operation, Peer, RawTail, Redactions,
-    Renewal, Request, RequestBody, ServerTxn,
+    Call, Captures, Class, Engine, Environment, Extensions, LeaseInHand, Moment, Operation, Peer, RawTail,
+    Redactions, Renewal, Request, RequestBody, ServerTxn,
 };
 use strongroom_jobs::Jobs;
 use strongroom_policy::{CompiledAcl, DenyMode};
@@ -55,13 +55,13 @@ pub use namespaces::Namespace;
 pub use pipeline::{Answer, AnswerContent, Asked, Inbound, PolicyPath, Refused};
 pub use policies::PasswordPolicy;
 pub use router::Router;
-pub use seal_state::{
-    InitError, InitRequest, Initialized, KeyPartsWanted, KeyStatus, RootKeySource, RotationConfig, SealError,
-    SealState, SealStatus, UnsealError, UnsealedCluster,
-};
 pub use server_reply::{Ending, HeldLease, ServerPart, ServerReply, WrapGrant};
 pub use snapshots::{AutoSnapshots, AutoStatus, Bucket, Credentials, Encryption, ObjectStore, Place};
 pub use strongroom_jobs::{JobName, JobStatus};
+pub use strongroom_seal_state::{
+    InitError, InitRequest, Initialized, KeyPartsWanted, KeyStatus, RootKeySource, RotationConfig, SealError,
+    SealState, SealStatus, UnsealError, UnsealedCluster,
+};
 pub use tokens::{
     Made, NewToken, OlderNames, Principal, RoleTokenType, Tidy, TokenEntry, TokenId, TokenKey, TokenRole,
     with_default,
@@ -73,6 +73,7 @@ use derived::Derived;
 use jobs::Wakes;
 use leases::Revoker;
 use lockout::Lockouts;
+use pipeline::NewestIndex;
 use policies::PolicyCache;
 
 /// The server's own tables, those of each owner, for the registry of formats.
@@ -148,7 +149,7 @@ pub struct Core {
     settings: Arc<Settings>,
     catalog: Arc<Catalog>,
     started: Moment,
-    seal_state: SealState,
+    seal_state: Arc<SealState>,
     router: Arc<Router>,
     policies: PolicyCache,
     root_acl: Arc<CompiledAcl>,
@@ -157,6 +158,9 @@ pub struct Core {
     lockouts: Lockouts,
     cluster: OnceLock<ClusterNode>,
     coordination: OnceLock<Coordination>,
+    newest_index: NewestIndex,
+    /// What parts of the server can draw.
+    services: Extensions,
     /// Room for requests that run in tasks of their own.
     tasks: Arc<Semaphore>,
     jobs: Arc<Jobs>,
@@ -177,9 +181,12 @@ impl Core {
     ) -> Arc<Self> {
         let (settings, catalog) = (Arc::new(settings), Arc::new(catalog));
         let environment_of_jobs = (environment.clock.clone(), environment.entropy.clone());
+        let seal_state = Arc::new(SealState::new(barrier.clone(), environment.clone(), seals));
+        let services = Extensions::default().with(seal_state.clone()).with(settings.clone());
         let core = Arc::new(Self {
             started: environment.clock.now(),
-            seal_state: SealState::new(barrier.clone(), environment.clone(), seals),
+            seal_state,
+            services,
             barrier,
             environment,
             router: Arc::new(Router::new(catalog.clone(), settings.clone())),
@@ -192,6 +199,7 @@ impl Core {
             lockouts: Lockouts::default(),
             cluster: OnceLock::new(),
             coordination: OnceLock::new(),
+            newest_index: NewestIndex::default(),
             tasks: Arc::new(Semaphore::new(MAX_TASKS)),
             jobs: Arc::new(Jobs::new(environment_of_jobs.0, environment_of_jobs.1)),
             wakes: RwLock::default(),
@@ -218,7 +226,7 @@ impl Core {
     }
 
     /// The seal: its state, its keys.
-    pub const fn seal_state(&self) -> &SealState {
+    pub const fn seal_state(&self) -> &Arc<SealState> {
         &self.seal_state
     }
 
@@ -280,21 +288,20 @@ impl Core {
             txn: txn.mount(mounted.mount.place()),
             server: server_txn(&mounted.engine, txn),
             environment: self.environment.clone(),
-            extension: self.extension_for(&mounted.engine),
+            extensions: self.extensions_for(&mounted.engine),
             renewal,
             lease,
             warnings: Mutex::default(),
         })
     }
 
-    /// What an engine's handlers draw with `Extension`: its own, or for parts of the server the core itself.
-    pub(crate) fn extension_for(
-        self: &Arc<Self>,
-        engine: &Engine,
-    ) -> Option<Arc<dyn std::any::Any + Send + Sync>> {
-        engine.extension_handle().or_else(|| {
-            (engine.class() == Class::System).then(|| self.clone() as Arc<dyn std::any::Any + Send + Sync>)
-        })
+    /// What an engine's handlers draw with `Extension`: its own, or for parts of the server the services.
+    pub(crate) fn extensions_for(self: &Arc<Self>, engine: &Engine) -> Extensions {
+        if engine.class() == Class::System {
+            self.services.with(self.clone())
+        } else {
+            engine.extensions().clone()
+        }
     }
 }
 

@@ -9,8 +9,7 @@
 use strongroom_barrier::{TableId, assert_distinct};
 
 use crate::{
-    auditing, cluster, disabled_mounts, leases, mounts, namespaces, policies, seal_state, snapshots, tokens,
-    wrapping,
+    auditing, cluster, disabled_mounts, leases, mounts, namespaces, policies, snapshots, tokens, wrapping,
 };
 
 /// The tables of each owner.
@@ -22,7 +21,7 @@ pub(crate) const TABLES: &[&[TableId]] = &[
     auditing::TABLES,
     cluster::TABLES,
     snapshots::TABLES,
-    seal_state::TABLES,
+    strongroom_seal_state::table_ids(),
     tokens::TABLES,
     leases::TABLES,
     wrapping::TABLES,

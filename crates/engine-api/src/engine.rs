@@ -10,8 +10,8 @@ use strongroom_barrier::TableId;
 use strongroom_wire::Operation;
 
 use crate::{
-    AuthGrant, BodyMode, Call, Captures, EngineError, Handler, IntoReply, Job, LeaseKind, OperationDoc,
-    Pattern, Reply, Schedule, Segment,
+    AuthGrant, BodyMode, Call, Captures, EngineError, Extensions, Handler, IntoReply, Job, LeaseKind,
+    OperationDoc, Pattern, Reply, Schedule, Segment,
 };
 
 /// Says what is wrong with a mount's options.
@@ -321,7 +321,7 @@ pub struct Engine {
     routes: Vec<Arc<Route>>,
     /// Whether some operation reads its body otherwise than as JSON.
     reads_bytes: bool,
-    extension: Option<Arc<dyn Any + Send + Sync>>,
+    extensions: Extensions,
     renew: Option<Run<AuthGrant>>,
     jobs: Vec<Job>,
     leases: BTreeMap<&'static str, LeaseKind>,
@@ -341,7 +341,7 @@ impl Engine {
             help,
             routes: Vec::new(),
             reads_bytes: false,
-            extension: None,
+            extensions: Extensions::default(),
             renew: None,
             jobs: Vec::new(),
             leases: BTreeMap::new(),
@@ -415,10 +415,10 @@ impl Engine {
         endpoint.map_or(BodyMode::Json, |endpoint| endpoint.doc.body)
     }
 
-    /// What handlers can draw with [`crate::Extension`].
+    /// Adds what handlers can draw with [`crate::Extension`], one of each type.
     #[must_use]
     pub fn extension<T: Any + Send + Sync>(mut self, extension: Arc<T>) -> Self {
-        self.extension = Some(extension);
+        self.extensions = self.extensions.with(extension);
         self
     }
 
@@ -500,8 +500,8 @@ impl Engine {
     }
 
     /// What handlers can draw with [`crate::Extension`].
-    pub fn extension_handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.extension.clone()
+    pub const fn extensions(&self) -> &Extensions {
+        &self.extensions
     }
 
     /// The route for a path (relative to the mount) that has one of `operations`; where several match, the most

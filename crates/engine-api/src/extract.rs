@@ -187,10 +187,7 @@ pub struct Extension<T>(pub Arc<T>);
 
 impl<T: Any + Send + Sync> Extract for Extension<T> {
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
-        call.extension
-            .clone()
-            .and_then(|extension| extension.downcast().ok())
-            .map(Self)
-            .ok_or_else(|| EngineError::Internal("the engine was built without this extension".to_owned()))
+        let missing = || EngineError::Internal("the engine was built without this extension".to_owned());
+        call.extensions.get().map(Self).ok_or_else(missing)
     }
 }

@@ -9,6 +9,7 @@ mod captures;
 mod doc;
 mod engine;
 mod error;
+mod extensions;
 mod extract;
 mod handler;
 #[cfg(feature = "harness")]
@@ -27,6 +28,7 @@ pub use captures::{Captures, Named, Path, RawTail};
 pub use doc::{Field, Mode, OperationDoc, fields_of};
 pub use engine::{Access, Class, Endpoint, Engine, Found, Refusal, Route};
 pub use error::{EngineError, RawError, bad_request};
+pub use extensions::Extensions;
 pub use extract::{Body, Extension, Extract, Input, Paging};
 pub use handler::Handler;
 pub use job::{Job, Schedule};

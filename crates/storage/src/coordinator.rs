@@ -6,6 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+/// How long a node may be without a leader, as in an election, before its answers are called stale.
+pub const ELECTION: Duration = Duration::from_secs(5);
+
 /// Where a node stands towards its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {

@@ -6,9 +6,8 @@ use std::time::Duration;
 use strongroom_cluster::{Network, Passing};
 use strongroom_engine_api::{EngineError, Moment};
 use strongroom_raft::Peer;
-use strongroom_storage::{Active, Coordinator, Role, SteppedDown};
+use strongroom_storage::{Active, Coordinator, ELECTION, Role, SteppedDown};
 
-use super::freshness::ELECTION;
 use crate::Core;
 
 /// How this node and others settle who decides.

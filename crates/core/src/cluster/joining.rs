@@ -29,7 +29,7 @@ use strongroom_storage::CommitError;
 use super::membership::{unidentified, unsigned};
 use super::{ClusterNode, LeaderAddress, Whom};
 use crate::Core;
-use crate::seal_state::KEYRING;
+use strongroom_seal_state::KEYRING;
 
 /// How long a challenge is good.
 const GOOD_FOR: Duration = Duration::from_mins(1);

@@ -2,7 +2,6 @@
 
 mod autopilot;
 mod coordination;
-mod freshness;
 mod joining;
 mod membership;
 mod removal;
@@ -18,13 +17,13 @@ use strongroom_barrier::{CoreLocal, Table, tables};
 use strongroom_cluster::{Identity, Network};
 use strongroom_engine_api::{Moment, Secret};
 use strongroom_raft::RaftStore;
+use strongroom_storage::ELECTION;
 
 use crate::Core;
 use crate::snapshots::ObjectStore;
 
 pub use autopilot::{AutopilotConfig, AutopilotServer, AutopilotState};
 pub use coordination::Coordination;
-pub(crate) use freshness::{Freshness, NewestIndex};
 pub use joining::{Admission, Answered, Challenge};
 pub(crate) use membership::KeptAuthority;
 pub use renewal::Members;
@@ -240,7 +239,7 @@ impl Core {
     /// Says that the quorum is lost or back, and seals a node that has been without one for as long as configured.
     pub(crate) async fn watch_quorum(&self) {
         let Some(node) = self.cluster() else { return };
-        let lost = self.without_quorum().filter(|since| *since >= freshness::ELECTION);
+        let lost = self.without_quorum().filter(|since| *since >= ELECTION);
         let told = std::mem::replace(&mut node.state().quorum_lost, lost.is_some());
         match lost {
             Some(since) if node.conduct.seal_after.is_some_and(|limit| since >= limit) => {

@@ -1,8 +1,8 @@
 //! A node that was taken out of its cluster says so, and serves no longer.
 
 use strongroom_raft::Role;
+use strongroom_storage::ELECTION;
 
-use super::freshness::ELECTION;
 use crate::Core;
 
 impl Core {

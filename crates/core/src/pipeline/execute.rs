@@ -107,7 +107,7 @@ impl Core {
             txn: txn.mount(mounted.mount.place()),
             server: server_txn(&mounted.engine, txn),
             environment: self.environment.clone(),
-            extension: self.extension_for(&mounted.engine),
+            extensions: self.extensions_for(&mounted.engine),
             renewal: None,
             lease: None,
             warnings: Mutex::default(),

@@ -13,6 +13,7 @@ mod audit;
 mod authenticate;
 mod authorize;
 mod execute;
+mod freshness;
 mod help;
 mod inbound;
 mod refused;
@@ -25,6 +26,7 @@ use strongroom_barrier::{BarrierError, Txn};
 use strongroom_engine_api::{EngineError, Mode, Operation};
 
 pub use answer::{Answer, AnswerContent};
+pub(crate) use freshness::NewestIndex;
 pub use inbound::{Asked, Inbound};
 pub use refused::Refused;
 pub use resolve::PolicyPath;

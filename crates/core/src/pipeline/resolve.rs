@@ -277,7 +277,7 @@ impl Core {
             mount,
             server: ServerTxn::of(txn),
             environment: self.environment.clone(),
-            extension: self.extension_for(&engine),
+            extensions: self.extensions_for(&engine),
             renewal: None,
             lease: None,
             warnings: std::sync::Mutex::default(),

@@ -9,9 +9,9 @@ use strongroom_barrier::BarrierError;
 use strongroom_engine_api::{EngineError, Mode};
 use strongroom_storage::CommitError;
 
+use super::freshness::Freshness;
 use super::{Answer, Asked, Inbound, Place, Refused};
 use crate::Core;
-use crate::cluster::Freshness;
 
 /// A client's way of asking for the active node.
 const FORWARD: &str = "x-vault-forward";

@@ -21,9 +21,9 @@ use strongroom_storage::{CommitError, StoreError};
 use crate::Core;
 
 use crate::cluster::ClusterNode;
-use crate::seal_state::KEYRING;
 pub use auto::{AutoSnapshots, AutoStatus, Place};
 pub use bucket::{Bucket, Credentials, Encryption, ObjectStore};
+use strongroom_seal_state::KEYRING;
 
 tables! {
     /// Automated snapshots by name.

@@ -5,30 +5,26 @@
 //! so that a seal can be exchanged without touching the rest. How a seal opens is the seal's affair (`strongroom-seal`);
 //! here it is known which seals there are, how far an attempt has come, and what is done with a root key.
 //!
-//! [`SealState`] knows storage through the barrier, time and randomness, and nothing of mounts, tokens or the cluster.
-//! What initialising and unsealing mean for these is in the few methods of [`Core`](crate::Core) beside it. A step
-//! that fails leaves the server sealed, and says why.
+//! [`SealState`] knows storage through the barrier, time and randomness, and nothing of mounts, tokens or the cluster:
+//! whoever initialises, unseals or seals the server takes a [`Turn`] and tells these. A step that fails leaves the server
+//! sealed, and says why.
 
 mod init;
-mod renewal;
 mod rotation;
 mod status;
-#[cfg(test)]
-mod tests;
 mod unseal;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::hmac;
-use strongroom_barrier::{BOOTSTRAP_RECORD, Barrier, BarrierError, CoreSpace, Table, tables};
+use strongroom_barrier::{BOOTSTRAP_RECORD, Barrier, BarrierError, CoreSpace, Table, TableId, tables};
 use strongroom_engine_api::{Environment, Moment};
 use strongroom_seal::{BootstrapRecord, EARLIER_ENTRY, RecordError, RootKey, Seals};
 
-use crate::cluster::NewestIndex;
 use unseal::{Attempt, ByItself};
 
-pub use init::{InitError, InitRequest, Initialized};
+pub use init::{InitError, InitRequest, Initialized, NewKeys};
 pub use rotation::{KeyStatus, RotationConfig};
 pub use status::SealStatus;
 pub use strongroom_seal::{KeyPartsWanted, RootKeySource, SealError};
@@ -36,11 +32,11 @@ pub use unseal::UnsealError;
 
 tables! {
     /// The configuration of the rotation of the barrier's key; there is one.
-    pub(crate) ROTATION: Table<CoreSpace, str, RotationConfig> = 13;
+    pub ROTATION: Table<CoreSpace, str, RotationConfig> = 13;
 }
 
 /// The name of the entry that the keyring is kept in, wrapped by the root key.
-pub(crate) const KEYRING: &str = "keyring";
+pub const KEYRING: &str = "keyring";
 
 /// The purpose that the HMAC key of tokens is wrapped for.
 const TOKEN_SALT: &[u8] = b"token-salt";
@@ -53,7 +49,6 @@ pub struct UnsealedCluster {
     pub cluster_id: String,
     /// Since when this node serves.
     pub active_since: Moment,
-    pub(crate) newest_index: NewestIndex,
 }
 
 /// The seals, the attempt at unsealing that is under way, and the keys while unsealed.
@@ -82,7 +77,7 @@ struct Keys {
 }
 
 /// Held by whoever changes keys.
-pub(crate) struct Turn<'a> {
+pub struct Turn<'a> {
     _guard: tokio::sync::MutexGuard<'a, ()>,
 }
 
@@ -92,7 +87,7 @@ fn of_record(error: &RecordError) -> BarrierError {
 
 impl SealState {
     /// The state of a server that is sealed.
-    pub(crate) fn new(barrier: Arc<Barrier>, environment: Environment, seals: Seals) -> Self {
+    pub fn new(barrier: Arc<Barrier>, environment: Environment, seals: Seals) -> Self {
         Self {
             barrier,
             environment,
@@ -112,7 +107,7 @@ impl SealState {
     }
 
     /// Waits until nobody else changes keys.
-    pub(crate) async fn turn(&self) -> Turn<'_> {
+    pub async fn turn(&self) -> Turn<'_> {
         Turn { _guard: self.turn.lock().await }
     }
 
@@ -121,7 +116,7 @@ impl SealState {
     /// # Errors
     ///
     /// [`BarrierError::Sealed`].
-    pub(crate) fn root_key(&self) -> Result<RootKey, BarrierError> {
+    pub fn root_key(&self) -> Result<RootKey, BarrierError> {
         self.keys().root_key.clone().ok_or(BarrierError::Sealed)
     }
 
@@ -137,7 +132,7 @@ impl SealState {
     }
 
     /// The bootstrap record; `None` where storage is empty.
-    pub(crate) async fn record(&self) -> Result<Option<BootstrapRecord>, BarrierError> {
+    pub async fn record(&self) -> Result<Option<BootstrapRecord>, BarrierError> {
         self.stored_record().await.map_err(|error| match error {
             RecordOr::Record(error) => of_record(&error),
             RecordOr::Barrier(error) => error,
@@ -182,19 +177,19 @@ impl SealState {
     /// # Errors
     ///
     /// A sentence, where this server has none of the cluster's seals.
-    pub(crate) fn begin_joining(&self, seals: Vec<RootKeySource>) -> Result<(), String> {
+    pub fn begin_joining(&self, seals: Vec<RootKeySource>) -> Result<(), String> {
         self.check_seals(&seals)?;
         *self.to_join() = Some(seals);
         Ok(())
     }
 
     /// Goes by storage alone: the cluster's data has arrived.
-    pub(crate) fn end_joining(&self) {
+    pub fn end_joining(&self) {
         *self.to_join() = None;
     }
 
     /// True where this node has asked a cluster to let it in, and is yet to be unsealed.
-    pub(crate) fn is_joining(&self) -> bool {
+    pub fn is_joining(&self) -> bool {
         self.to_join().is_some()
     }
 
@@ -203,7 +198,7 @@ impl SealState {
     /// # Errors
     ///
     /// [`BarrierError`].
-    pub(crate) async fn join_challenges(&self) -> Result<Vec<RootKeySource>, BarrierError> {
+    pub async fn join_challenges(&self) -> Result<Vec<RootKeySource>, BarrierError> {
         let record = self.record().await?.ok_or(BarrierError::Sealed)?;
         Ok(record.join_challenges(&self.seals))
     }
@@ -214,7 +209,7 @@ impl SealState {
     }
 
     /// The HMAC key under which tokens are kept, while unsealed.
-    pub(crate) fn token_salt(&self) -> Option<Arc<hmac::Key>> {
+    pub fn token_salt(&self) -> Option<Arc<hmac::Key>> {
         self.token_salt.load_full()
     }
 
@@ -223,7 +218,7 @@ impl SealState {
     }
 
     /// Drops all keys and what was collected of them.
-    pub(crate) async fn forget_keys(&self, _turn: &Turn<'_>) {
+    pub async fn forget_keys(&self, _turn: &Turn<'_>) {
         *self.attempt.lock().await = None;
         *self.keys() = Keys::default();
         self.unsealed.store(None);
@@ -239,4 +234,9 @@ enum RecordOr {
     Record(#[from] RecordError),
     #[error(transparent)]
     Barrier(#[from] BarrierError),
+}
+
+/// The tables that are kept here, for the registry of formats.
+pub const fn table_ids() -> &'static [TableId] {
+    TABLES
 }

@@ -14,10 +14,10 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use strongroom_raft::Role;
 use strongroom_stdx::{same_bytes, to_hex};
-use strongroom_storage::{Index, Store as _};
+use strongroom_storage::{ELECTION, Index, Store as _};
 
+use super::{Answer, Refused};
 use crate::Core;
-use crate::pipeline::{Answer, Refused};
 
 /// The header of the index.
 pub(crate) const INDEX: &str = "X-Vault-Index";
@@ -27,8 +27,6 @@ const INCONSISTENT: &str = "x-vault-inconsistent";
 const STALE: &str = "X-Strongroom-Stale";
 /// How long a request waits for this node to catch up before it is handed on.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a node may be without a leader, as in an election, before its answers are called stale.
-pub(super) const ELECTION: Duration = Duration::from_secs(5);
 
 /// Whether this node may answer a read by itself.
 pub(crate) enum Freshness {
@@ -49,18 +47,18 @@ impl Freshness {
     }
 }
 
-/// The header of the newest index: all writes of a log entry answer with the same one.
+/// The header of the newest index, and the key that signed it: all writes of a log entry answer with the same one.
 #[derive(Default)]
-pub(crate) struct NewestIndex(ArcSwapOption<(Index, String)>);
+pub(crate) struct NewestIndex(ArcSwapOption<(Index, Arc<hmac::Key>, String)>);
 
 impl NewestIndex {
     /// The header of `index`, made where it is not the newest known.
-    fn header(&self, index: Index, make: impl FnOnce() -> String) -> String {
+    fn header(&self, key: &Arc<hmac::Key>, index: Index, make: impl FnOnce() -> String) -> String {
         match &*self.0.load() {
-            Some(known) if known.0 == index => known.1.clone(),
+            Some(known) if known.0 == index && Arc::ptr_eq(&known.1, key) => known.2.clone(),
             _ => {
                 let header = make();
-                self.0.store(Some(Arc::new((index, header.clone()))));
+                self.0.store(Some(Arc::new((index, key.clone(), header.clone()))));
                 header
             }
         }
@@ -93,8 +91,8 @@ impl Core {
     /// The index as clients present it; `None` where there is no cluster.
     pub(crate) fn index_header(&self, index: Index) -> Option<(String, String)> {
         let node = self.cluster()?;
-        let (cluster, salt) = (self.seal_state.unsealed()?, self.seal_state.token_salt()?);
-        let header = cluster.newest_index.header(index, || {
+        let salt = self.seal_state.token_salt()?;
+        let header = self.newest_index.header(&salt, index, || {
             STANDARD.encode(signed(&salt, &format!("v1:{}:{index}:0", node.store.cluster_id())))
         });
         Some((INDEX.to_owned(), header))
@@ -162,11 +160,14 @@ mod tests {
     #[test]
     fn a_header_is_made_once_for_all_writes_of_an_entry() {
         let newest = NewestIndex::default();
+        let key = || Arc::new(hmac::Key::new(hmac::HMAC_SHA256, b"salt"));
+        let (own, another) = (key(), key());
         let never = || unreachable!("it is known");
-        assert_eq!(newest.header(7, || "seven".to_owned()), "seven");
-        assert_eq!(newest.header(7, never), "seven");
-        assert_eq!(newest.header(8, || "eight".to_owned()), "eight");
-        assert_eq!(newest.header(8, never), "eight");
-        assert_eq!(newest.header(7, || "an older one".to_owned()), "an older one");
+        assert_eq!(newest.header(&own, 7, || "seven".to_owned()), "seven");
+        assert_eq!(newest.header(&own, 7, never), "seven");
+        assert_eq!(newest.header(&own, 8, || "eight".to_owned()), "eight");
+        assert_eq!(newest.header(&own, 8, never), "eight");
+        assert_eq!(newest.header(&own, 7, || "an older one".to_owned()), "an older one");
+        assert_eq!(newest.header(&another, 7, || "another key's".to_owned()), "another key's");
     }
 }

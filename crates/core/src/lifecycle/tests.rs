@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use strongroom_barrier::{unwrap_key, wrap_key};
-use strongroom_engine_api::{Clock, Engine, Entropy};
-use strongroom_seal::{AutoSeal, ConfiguredSeal, Seal, Unsealing, Wrapped, root_key};
+use strongroom_barrier::{BOOTSTRAP_RECORD, Barrier, unwrap_key, wrap_key};
+use strongroom_engine_api::{Clock, Engine, Entropy, Environment, Moment};
+use strongroom_seal::{
+    AutoSeal, BootstrapRecord, ConfiguredSeal, EARLIER_ENTRY, Seal, SealError, Seals, Unsealing, Wrapped,
+    root_key,
+};
 use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::{Commit, InMemory, Store, Write};
 
 use super::*;
-use crate::{Catalog, Core, Settings};
+use crate::{Catalog, Core, SealStatus, Settings};
 
 /// A key service outside: it can fail, and counts how often it is asked.
 struct Service {

@@ -8,8 +8,8 @@ use strongroom_barrier::{
 };
 use strongroom_engine_api::{EngineError, bad_request};
 
-use super::{KEYRING, SealState, Turn};
-use crate::seal_state::ROTATION;
+use crate::ROTATION;
+use crate::{KEYRING, SealState, Turn};
 
 /// The name of the only entry of its table.
 const CONFIG: &str = "config";
@@ -102,7 +102,7 @@ impl SealState {
     /// # Errors
     ///
     /// As [`SealState::rotate`].
-    pub(crate) async fn rotate_if_due(&self) -> Result<(), EngineError> {
+    pub async fn rotate_if_due(&self) -> Result<(), EngineError> {
         let active = self.key_status()?;
         let config = self.rotation_config(&self.barrier.view()).await?;
         let age = self.environment.clock.now().since(active.created);
@@ -119,7 +119,7 @@ impl SealState {
     }
 
     /// True for a keyring of the root key in use.
-    pub(crate) fn opens(&self, wrapped: &[u8]) -> bool {
+    pub fn opens(&self, wrapped: &[u8]) -> bool {
         self.root_key().is_ok_and(|root_key| Keyring::unwrap(root_key.expose(), wrapped).is_ok())
     }
 
@@ -129,7 +129,7 @@ impl SealState {
     /// # Errors
     ///
     /// [`BarrierError`] where it cannot be read.
-    pub(super) async fn take_over_keyring(&self) -> Result<bool, BarrierError> {
+    pub async fn take_over_keyring(&self) -> Result<bool, BarrierError> {
         let _turn = self.turn().await;
         let Ok(root_key) = self.root_key() else { return Ok(true) };
         let Some(wrapped) = self.barrier.bootstrap(KEYRING).await? else { return Ok(true) };

@@ -1,10 +1,7 @@
 //! Initialising: the keys of a new cluster, and all that it begins with.
 
-use std::sync::Arc;
-
-use strongroom_barrier::{BOOTSTRAP_RECORD, BarrierError, Keyring, KeyringError, NamespaceId, Txn, wrap_key};
-use strongroom_engine_api::{EngineError, Lifetimes, Secret};
-use strongroom_policy::ROOT_POLICY_NAME;
+use strongroom_barrier::{BOOTSTRAP_RECORD, BarrierError, Keyring, KeyringError, Txn, wrap_key};
+use strongroom_engine_api::{EngineError, Secret};
 use strongroom_seal::{
     BootstrapRecord, ConfiguredSeal, KeyPart, KeyPartsWanted, RecoveryEntry, RootKey, RootKeyEntry,
     SealEntry, SealError, Unsealing,
@@ -12,10 +9,7 @@ use strongroom_seal::{
 use strongroom_storage::MIGRATING;
 use zeroize::Zeroizing;
 
-use super::{KEYRING, SealState, TOKEN_SALT, Turn, of_record};
-use crate::Core;
-use crate::policies::write_builtin;
-use crate::tokens::{NewToken, TokenEntry};
+use crate::{KEYRING, SealState, TOKEN_SALT, Turn, of_record};
 
 /// The wishes for a new cluster.
 #[derive(Default)]
@@ -88,15 +82,18 @@ impl From<SealError> for InitError {
 }
 
 /// A cluster's keys, of which nothing is stored yet.
-struct NewKeys {
-    record: BootstrapRecord,
-    wrapped_keyring: Vec<u8>,
-    key_parts: Vec<KeyPart>,
+pub struct NewKeys {
+    /// The bootstrap record.
+    pub record: BootstrapRecord,
+    /// The keyring, wrapped by the root key.
+    pub wrapped_keyring: Vec<u8>,
+    /// The key parts, for those who keep them.
+    pub key_parts: Vec<KeyPart>,
 }
 
 impl NewKeys {
     /// Writes the bootstrap entries.
-    fn write(&self, txn: &Txn) -> Result<(), BarrierError> {
+    pub fn write(&self, txn: &Txn) -> Result<(), BarrierError> {
         txn.put_bootstrap(BOOTSTRAP_RECORD, self.record.encode().map_err(|error| of_record(&error))?);
         txn.put_bootstrap(KEYRING, self.wrapped_keyring.clone());
         Ok(())
@@ -105,7 +102,7 @@ impl NewKeys {
 
 impl SealState {
     /// Refuses storage that is in use.
-    async fn check_new(&self) -> Result<(), InitError> {
+    pub async fn check_new(&self) -> Result<(), InitError> {
         if self.is_initialized().await? {
             return Err(InitError::AlreadyInitialized);
         }
@@ -122,7 +119,7 @@ impl SealState {
 
     /// Makes a cluster's keys, has every seal wrap the root key, and puts them in place, so that the first entries can be
     /// written.
-    async fn create(
+    pub async fn create(
         &self,
         _turn: &Turn<'_>,
         wanted: KeyPartsWanted,
@@ -185,51 +182,5 @@ impl SealState {
             });
         }
         Ok(key_parts)
-    }
-}
-
-impl Core {
-    /// Makes keys, the first mounts, the built-in policies and a root token. Leaves the barrier sealed.
-    ///
-    /// # Errors
-    ///
-    /// [`InitError`]; storage is as it was then.
-    pub async fn initialize(self: &Arc<Self>, request: InitRequest) -> Result<Initialized, InitError> {
-        let state = &self.seal_state;
-        let turn = state.turn().await;
-        state.check_new().await?;
-        self.barrier.store().begin().await.map_err(BarrierError::from)?;
-        let written = async {
-            let keys = state.create(&turn, request.key_parts, &self.settings.cluster_name).await?;
-            let root_token = self.write_first(&keys, request.root_token).await?;
-            let NewKeys { key_parts, record, .. } = keys;
-            Ok(Initialized { key_parts, for_recovery: record.recovery.is_some(), root_token })
-        }
-        .await;
-        self.forget_keys(&turn).await;
-        written
-    }
-
-    /// Everything a new cluster begins with, in one commit.
-    async fn write_first(
-        self: &Arc<Self>,
-        keys: &NewKeys,
-        root_token: Option<String>,
-    ) -> Result<Secret<String>, InitError> {
-        let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
-        keys.write(&txn)?;
-        write_builtin(&txn, NamespaceId::ROOT)?;
-        let entry = TokenEntry {
-            policies: vec![ROOT_POLICY_NAME.to_owned()],
-            path: "auth/token/root".to_owned(),
-            display_name: "root".to_owned(),
-            ..TokenEntry::default()
-        };
-        let lifetimes =
-            Lifetimes { default: self.settings.default_lease_ttl, max: self.settings.max_lease_ttl };
-        let new = NewToken { entry, id: root_token, without_end: true, ..NewToken::default() };
-        let made = self.make_token(&txn, lifetimes, new).await?;
-        txn.commit().await?;
-        Ok(made.token)
     }
 }

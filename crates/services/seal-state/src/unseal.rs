@@ -12,9 +12,7 @@ use strongroom_seal::{
     KeyPart, Offer, Progress, RootKey, RootKeySource, Seal, SealError, UnsealAttempt, Unsealing, Wrapped,
 };
 
-use super::{KEYRING, Keys, SealState, TOKEN_SALT, Turn, UnsealedCluster};
-use crate::Core;
-use crate::cluster::NewestIndex;
+use crate::{KEYRING, Keys, SealState, TOKEN_SALT, Turn, UnsealedCluster};
 
 /// The reasons why a key part was not taken, or did not unseal.
 #[derive(Debug, thiserror::Error)]
@@ -43,20 +41,20 @@ pub enum UnsealError {
 }
 
 /// A way to the root key that people open.
-pub(super) struct InteractiveSource {
-    pub(super) seal: Arc<dyn Seal>,
-    pub(super) wrapped: Wrapped,
-    pub(super) is_recovery: bool,
+pub(crate) struct InteractiveSource {
+    pub(crate) seal: Arc<dyn Seal>,
+    pub(crate) wrapped: Wrapped,
+    pub(crate) is_recovery: bool,
 }
 
 /// An attempt at unsealing, and what it attempts to open.
-pub(super) struct Attempt {
+pub(crate) struct Attempt {
     of: Wrapped,
     conducted: Box<dyn UnsealAttempt>,
 }
 
 impl Attempt {
-    pub(super) fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> Progress {
         self.conducted.progress()
     }
 }
@@ -66,7 +64,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The state of unsealing by itself.
 #[derive(Default)]
-pub(super) struct ByItself {
+pub(crate) struct ByItself {
     /// Somebody sealed the server, or something that an operator is to look at: it stays so until it is unsealed with key
     /// parts or started again.
     held: bool,
@@ -79,7 +77,7 @@ fn absent(name: &str) -> BarrierError {
 
 impl SealState {
     /// The seal that people open: one of the cluster's, or the one for recovery.
-    pub(super) async fn interactive_source(
+    pub(crate) async fn interactive_source(
         &self,
         sources: &[RootKeySource],
     ) -> Result<Option<InteractiveSource>, BarrierError> {
@@ -100,11 +98,7 @@ impl SealState {
     }
 
     /// Takes one key part. With enough of them, the root key.
-    pub(super) async fn offer(
-        &self,
-        _turn: &Turn<'_>,
-        part: KeyPart,
-    ) -> Result<Option<RootKey>, UnsealError> {
+    pub async fn offer(&self, _turn: &Turn<'_>, part: KeyPart) -> Result<Option<RootKey>, UnsealError> {
         let Some(sources) = self.sources().await? else { return Err(UnsealError::NotInitialized) };
         if !self.barrier.is_sealed() {
             return Ok(None);
@@ -158,7 +152,7 @@ impl SealState {
     /// # Errors
     ///
     /// The last one's error, where all failed.
-    pub(super) async fn unwrap_by_itself(&self, _turn: &Turn<'_>) -> Result<Option<RootKey>, UnsealError> {
+    pub async fn unwrap_by_itself(&self, _turn: &Turn<'_>) -> Result<Option<RootKey>, UnsealError> {
         let Some(sources) = self.sources().await? else { return Ok(None) };
         let mut outcome = Ok(None);
         for source in sources {
@@ -179,8 +173,13 @@ impl SealState {
         self.by_itself.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has the server stay sealed until it is unsealed with key parts or started again: somebody has sealed it.
+    pub fn hold(&self) {
+        self.by_itself().held = true;
+    }
+
     /// True where the seals that need nobody are to be asked now; asked in vain, they are not asked again for a while.
-    fn is_due_by_itself(&self) -> bool {
+    pub fn is_due_by_itself(&self) -> bool {
         let now = self.environment.clock.now();
         let mut state = self.by_itself();
         let due = self.seals.has_auto() && self.barrier.is_sealed() && !state.held && now >= state.not_before;
@@ -191,7 +190,7 @@ impl SealState {
     }
 
     /// Opens storage with the root key and puts all keys in place.
-    pub(super) async fn unseal(&self, _turn: &Turn<'_>, root_key: RootKey) -> Result<(), BarrierError> {
+    pub async fn unseal(&self, _turn: &Turn<'_>, root_key: RootKey) -> Result<(), BarrierError> {
         let record = self.record().await?.ok_or_else(|| absent(BOOTSTRAP_RECORD))?;
         let wrapped = self.barrier.bootstrap(KEYRING).await?.ok_or_else(|| absent(KEYRING))?;
         let keyring = Keyring::unwrap(root_key.expose(), &wrapped)?;
@@ -204,78 +203,8 @@ impl SealState {
             cluster_name: record.cluster_name,
             cluster_id: record.cluster_id,
             active_since: self.environment.clock.now(),
-            newest_index: NewestIndex::default(),
         })));
         tracing::info!(generation = record.generation, "vault is unsealed");
         Ok(())
-    }
-}
-
-impl Core {
-    /// Takes one key part; with enough of them, unseals.
-    ///
-    /// # Errors
-    ///
-    /// [`UnsealError`].
-    pub async fn offer_key_part(self: &Arc<Self>, part: Vec<u8>) -> Result<(), UnsealError> {
-        let turn = self.seal_state.turn().await;
-        match self.seal_state.offer(&turn, KeyPart::new(part)).await? {
-            Some(root_key) => self.unseal_with(&turn, root_key).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Unseals with the seals that need nobody; false where there is none, nothing to unseal, or nothing sealed.
-    ///
-    /// # Errors
-    ///
-    /// [`UnsealError`].
-    pub async fn unseal_by_itself(self: &Arc<Self>) -> Result<bool, UnsealError> {
-        let turn = self.seal_state.turn().await;
-        if !self.barrier.is_sealed() {
-            return Ok(false);
-        }
-        match self.seal_state.unwrap_by_itself(&turn).await? {
-            Some(root_key) => self.unseal_with(&turn, root_key).await.map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    /// Unseals with the seals that need nobody, where it is time to try.
-    pub(crate) async fn unseal_if_due(self: &Arc<Self>) -> Result<(), UnsealError> {
-        if self.seal_state.is_due_by_itself() {
-            self.unseal_by_itself().await?;
-        }
-        Ok(())
-    }
-
-    async fn unseal_with(self: &Arc<Self>, turn: &Turn<'_>, root_key: RootKey) -> Result<(), UnsealError> {
-        self.finish_joining(&root_key).await?;
-        self.seal_state.unseal(turn, root_key).await?;
-        if let Err(error) = self.enter_cluster().await {
-            tracing::error!(%error, "this node cannot show its peers who it is");
-        }
-        Ok(())
-    }
-
-    /// Drops keys and opened entries. Requests under way fail at their next look into storage.
-    pub async fn seal(&self) {
-        if self.cluster().is_some() {
-            // In a shared database, giving up the lock is all there is to it.
-            self.step_down().await;
-        }
-        self.set_eligible(false);
-        let turn = self.seal_state.turn().await;
-        self.seal_state.by_itself().held = true;
-        self.forget_keys(&turn).await;
-        tracing::info!("vault is sealed");
-    }
-
-    pub(super) async fn forget_keys(&self, turn: &Turn<'_>) {
-        self.seal_state.forget_keys(turn).await;
-        self.router.clear();
-        self.policies.clear();
-        self.auditing.clear();
-        self.lockouts.clear();
     }
 }

@@ -3,7 +3,7 @@
 use strongroom_barrier::BarrierError;
 use strongroom_seal::{Progress, Quorum, SealError, Unsealing};
 
-use super::{KeyStatus, SealState};
+use crate::{KeyStatus, SealState};
 
 /// The facts that `sys/seal-status` answers.
 #[derive(Clone, Debug, Default)]
