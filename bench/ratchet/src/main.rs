@@ -129,13 +129,14 @@ async fn server() -> Result<Arc<Edge>, Failure> {
     core.offer_key_part(part).await?;
     let options = BTreeMap::from([("version".to_owned(), "2".to_owned())]);
     let txn = core.barrier().transaction(core.barrier().view());
-    core.add_mount(
-        &txn,
-        strongroom_barrier::NamespaceId::ROOT,
-        "secret/",
-        NewMount { kind: "kv".to_owned(), options, ..NewMount::default() },
-    )
-    .await?;
+    core.mounts()
+        .add_mount(
+            &txn,
+            strongroom_barrier::NamespaceId::ROOT,
+            "secret/",
+            NewMount { kind: "kv".to_owned(), options, ..NewMount::default() },
+        )
+        .await?;
     txn.commit().await?;
     Ok(Arc::new(Edge::new(core, EdgeSettings::default(), Arc::default())))
 }

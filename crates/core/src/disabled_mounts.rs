@@ -1,51 +1,16 @@
 //! What a disabled mount leaves behind: its leases and tokens, ended in bounded steps, and its entries, removed when all of
-//! its leases have been revoked.
-//!
-//! A disabled mount is draining: it takes no requests and its path is free for another at once, but it is still known by
-//! its number, so that what stands outside for its leases can be ended. Where the outside cannot be reached it stays for
-//! as long as that lasts, and delays no other.
+//! its leases have been revoked. Where the outside cannot be reached it stays for as long as that lasts, and delays no other.
 
-use serde::{Deserialize, Serialize};
-use strongroom_barrier::{CoreLocal, MountId, MountPlace, NamespaceId, Stored, Table, Txn, tables};
+use strongroom_barrier::{MountId, MountPlace, Txn};
 use strongroom_engine_api::EngineError;
+use strongroom_mounts::{DISABLED_MOUNTS, DisabledMount};
 
 use crate::Core;
 use crate::leases::{End, LEASES, STEP as LEASE_STEP};
-use crate::mounts::MountEntry;
 use crate::tokens::STEP as TREE_STEP;
-
-tables! {
-    /// Disabled mounts whose entries and leases are still to be removed.
-    pub(crate) DISABLED_MOUNTS: Table<CoreLocal, MountId, DisabledMount> = 6;
-}
 
 /// Entries removed in one transaction.
 const STEP: usize = 500;
-
-/// A mount that is gone, with what its handle is made of.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct DisabledMount {
-    /// The namespace it was in.
-    #[serde(rename = "s", default, skip_serializing_if = "NamespaceId::is_root")]
-    pub(crate) namespace: NamespaceId,
-    /// Its path, with which its leases begin.
-    #[serde(rename = "p")]
-    pub(crate) path: String,
-    /// Its entry as it was.
-    #[serde(rename = "e")]
-    pub(crate) entry: MountEntry,
-    /// The last lease id under its path that was dealt with; `None` once all are.
-    #[serde(rename = "a")]
-    after: Option<String>,
-}
-
-impl Stored for DisabledMount {}
-
-impl DisabledMount {
-    pub(crate) fn new(namespace: NamespaceId, path: &str, entry: MountEntry) -> Self {
-        Self { namespace, path: path.to_owned(), entry, after: Some(path.to_owned()) }
-    }
-}
 
 impl Core {
     /// Does one step of what is left to do for disabled mounts; answers whether there is more. One whose leases are not

@@ -11,10 +11,9 @@ use futures::future::BoxFuture;
 use strongroom_barrier::{BarrierError, KeyPlace, MountId, NamespaceId, TableId};
 use strongroom_engine_api::{self as engine, EngineError, Moment};
 use strongroom_jobs::{Job, JobName, JobStatus, NextDue, Outcome, Schedule, Step, Work};
+use strongroom_mounts::{DELETED_NAMESPACES, DISABLED_MOUNTS};
 
-use crate::disabled_mounts::DISABLED_MOUNTS;
 use crate::leases::{PREFIX_REVOCATIONS, REVOCATIONS};
-use crate::namespaces::DELETED_NAMESPACES;
 use crate::tokens::{ORPHANING, REVOKING, TIDYING};
 use crate::{Core, Mounted};
 
@@ -110,7 +109,7 @@ impl Core {
 
     /// Names the jobs of mounts that came, and forgets those of mounts that went.
     pub(crate) async fn refresh_jobs(self: &Arc<Self>) -> Result<(), BarrierError> {
-        let changes = self.router().await?.take_job_changes();
+        let changes = self.mounts.router().await?.take_job_changes();
         if !changes.all && changes.gone.is_empty() && changes.new.is_empty() {
             return Ok(());
         }

@@ -15,12 +15,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BarrierError, CoreLocal, MountId, NamespaceId, Reads, Stored, Table, Txn, tables};
 use strongroom_engine_api::{
-    Class, EngineError, LeaseGrant, LeaseInHand, LeaseTerms, Lifetimes, Moment, Payload, Renewal, TokenKind,
+    EngineError, LeaseGrant, LeaseInHand, LeaseTerms, Lifetimes, Moment, Payload, Renewal, TokenKind,
     bad_request,
 };
+use strongroom_mounts::{Mounted, suffix};
 
-use crate::mounts::{MOUNTS, Mounted};
-use crate::namespaces::suffix;
 use crate::tokens::{Made, Principal, TOKENS, TokenEntry, TokenId, TokenKey};
 use crate::{Core, HeldLease};
 
@@ -309,7 +308,7 @@ impl Core {
         {
             return Err(EngineError::Denied("permission denied".to_owned()));
         }
-        self.require_mount(txn, mounted).await?;
+        self.mounts.require_mount(txn, mounted).await?;
         let id = format!("{path}/{}{}", self.environment.entropy.base62(LEASE_ID_LEN)?, suffix(namespace));
         let lease = Lease {
             owner: Some(holder),
@@ -331,20 +330,6 @@ impl Core {
         }
         LEASES.put(txn, &(namespace, &id), lease)?;
         Ok((HeldLease { id, ttl, renewable: grant.renewable }, granted.warning))
-    }
-
-    /// Makes sure that a mount is not disabled before `txn` commits: whoever disables it finds what it has granted, or the
-    /// grant finds no mount.
-    pub(crate) async fn require_mount(&self, txn: &Txn, mounted: &Mounted) -> Result<(), EngineError> {
-        if mounted.engine.class() == Class::System {
-            return Ok(());
-        }
-        let entry = MOUNTS.get(txn, &(mounted.mount.namespace, mounted.path.as_str())).await?;
-        if entry.is_some_and(|entry| entry.id == mounted.mount.id) {
-            Ok(())
-        } else {
-            Err(EngineError::NotFound)
-        }
     }
 
     /// Renews a secret's lease within `txn`, within its own and its mount's maximum since it was granted, and as its
@@ -369,7 +354,7 @@ impl Core {
         if !lease.renewable {
             return Err(bad_request("lease is not renewable"));
         }
-        let router = self.router().await?;
+        let router = self.mounts.router().await?;
         let Some(mounted) = router.by_id(namespace, lease.mount) else {
             // Its mount is disabled, and it is about to be revoked.
             return Err(bad_request("lease expired"));
@@ -459,7 +444,7 @@ impl Core {
         entry: &mut TokenEntry,
         increment: Option<Duration>,
     ) -> Result<Lifetimes, EngineError> {
-        let mut lifetimes = self.token_lifetimes(entry).await?;
+        let mut lifetimes = self.mounts.lifetimes_of(entry.namespace, &entry.path).await?;
         if let Some(granted) = self.ask_method(txn, entry, increment).await? {
             entry.max_ttl = granted.max_ttl;
             entry.period = granted.period;
@@ -481,17 +466,6 @@ impl Core {
         Ok(lifetimes)
     }
 
-    /// The lifetimes of the mount a token came from.
-    pub(crate) async fn token_lifetimes(&self, entry: &TokenEntry) -> Result<Lifetimes, EngineError> {
-        let router = self.router().await?;
-        let found = router.route(entry.namespace, &entry.path).map(|(mounted, _)| mounted.mount.lifetimes);
-        Ok(found.unwrap_or(self.server_lifetimes()))
-    }
-
-    fn server_lifetimes(&self) -> Lifetimes {
-        Lifetimes { default: self.settings.default_lease_ttl, max: self.settings.max_lease_ttl }
-    }
-
     /// What the auth method that granted a token says today; `None` where it leaves renewals to the core.
     async fn ask_method(
         self: &Arc<Self>,
@@ -502,7 +476,7 @@ impl Core {
         if entry.mount.is_none() {
             return Ok(None);
         }
-        let router = self.router().await?;
+        let router = self.mounts.router().await?;
         let Some(mounted) = router.by_id(entry.namespace, entry.mount) else {
             return Err(bad_request("the auth method that granted this token is gone"));
         };

@@ -4,23 +4,16 @@
 //! module of its own; [`pipeline`] takes a request through them, a stage a file. State in memory follows from storage
 //! and is rebuilt when a commit touches what it follows from, on whatever node.
 
-mod auditing;
 mod background;
-mod catalog;
 mod cluster;
-mod derived;
+mod deleted_namespaces;
 mod disabled_mounts;
 mod envelope;
 mod jobs;
 mod leases;
 mod lifecycle;
-mod lockout;
-mod mounts;
-mod namespaces;
 mod observing;
 pub mod pipeline;
-mod policies;
-mod router;
 mod server_reply;
 mod snapshots;
 mod tables;
@@ -33,31 +26,30 @@ use std::time::Duration;
 
 use strongroom_barrier::{Barrier, TableId, Txn};
 use strongroom_engine_api::{
-    Call, Captures, Class, Engine, Environment, Extensions, LeaseInHand, Moment, Operation, Peer, RawTail,
-    Redactions, Renewal, Request, RequestBody, ServerTxn,
+    Call, Captures, Class, Engine, Environment, Extensions, LeaseInHand, Lifetimes, Moment, Operation, Peer,
+    RawTail, Redactions, Renewal, Request, RequestBody, ServerTxn,
 };
 use strongroom_jobs::Jobs;
-use strongroom_policy::{CompiledAcl, DenyMode};
+use strongroom_policy::DenyMode;
 use strongroom_seal::Seals;
 use tokio::sync::{Notify, Semaphore};
 
-pub use auditing::{AuditEntry, AuditedHeader, Auditing, NewDevice};
-pub use catalog::Catalog;
 pub use cluster::{
     Admission, Answered, AutopilotConfig, AutopilotServer, AutopilotState, Challenge, ClusterNode, Conduct,
     Coordination, Discovery, Introducer, LeaderAddress, Members, Whom,
 };
 pub use envelope::Envelope;
 pub use leases::{IrrevocableLease, Lease, LeaseFacts, LeaseOwner, LeaseState, Revoking};
-pub use lockout::LockoutRule;
-pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount};
-pub use namespaces::Namespace;
 pub use pipeline::{Answer, AnswerContent, Asked, Inbound, PolicyPath, Refused};
-pub use policies::PasswordPolicy;
-pub use router::Router;
 pub use server_reply::{Ending, HeldLease, ServerPart, ServerReply, WrapGrant};
 pub use snapshots::{AutoSnapshots, AutoStatus, Bucket, Credentials, Encryption, ObjectStore, Place};
+pub use strongroom_auditing::{AuditDevices, AuditEntry, AuditedHeader, Auditing, NewDevice};
 pub use strongroom_jobs::{JobName, JobStatus};
+pub use strongroom_lockout::{LockoutRule, LockoutRules, Lockouts};
+pub use strongroom_mounts::{
+    Catalog, ListingVisibility, MountEntry, MountTuning, Mounted, Mounts, Namespace, NewMount, Router,
+};
+pub use strongroom_policies::{PasswordPolicy, Policies, write_builtin};
 pub use strongroom_seal_state::{
     InitError, InitRequest, Initialized, KeyPartsWanted, KeyStatus, RootKeySource, RotationConfig, SealError,
     SealState, SealStatus, UnsealError, UnsealedCluster,
@@ -68,13 +60,9 @@ pub use tokens::{
 };
 pub use wrapping::{Wrapped, not_wrapping};
 
-use auditing::OpenDevices;
-use derived::Derived;
 use jobs::Wakes;
 use leases::Revoker;
-use lockout::Lockouts;
 use pipeline::NewestIndex;
-use policies::PolicyCache;
 
 /// The server's own tables, those of each owner, for the registry of formats.
 pub const fn tables() -> &'static [&'static [TableId]] {
@@ -110,9 +98,8 @@ pub struct Settings {
     pub sanitized: serde_json::Value,
     /// Bytes of opened entries to keep in memory.
     pub cache_bytes: u64,
-    /// When failed logins lock a user out, by the type of the auth method; `all` for those not named. `None`: nobody
-    /// is locked out, whatever a mount's tuning says (`VAULT_DISABLE_USER_LOCKOUT`).
-    pub lockout: Option<BTreeMap<String, LockoutRule>>,
+    /// When failed logins lock a user out.
+    pub lockout: LockoutRules,
 }
 
 /// 32 days: Vault's `default_lease_ttl` and `max_lease_ttl`.
@@ -147,15 +134,12 @@ pub struct Core {
     barrier: Arc<Barrier>,
     environment: Environment,
     settings: Arc<Settings>,
-    catalog: Arc<Catalog>,
     started: Moment,
     seal_state: Arc<SealState>,
-    router: Arc<Router>,
-    policies: PolicyCache,
-    root_acl: Arc<CompiledAcl>,
-    auditing: Derived<Auditing>,
-    audit_devices: OpenDevices,
-    lockouts: Lockouts,
+    mounts: Arc<Mounts>,
+    policies: Arc<Policies>,
+    audit_devices: Arc<AuditDevices>,
+    lockouts: Arc<Lockouts>,
     cluster: OnceLock<ClusterNode>,
     coordination: OnceLock<Coordination>,
     newest_index: NewestIndex,
@@ -182,21 +166,40 @@ impl Core {
         let (settings, catalog) = (Arc::new(settings), Arc::new(catalog));
         let environment_of_jobs = (environment.clock.clone(), environment.entropy.clone());
         let seal_state = Arc::new(SealState::new(barrier.clone(), environment.clone(), seals));
-        let services = Extensions::default().with(seal_state.clone()).with(settings.clone());
+        let mounts = Arc::new(Mounts::new(
+            barrier.clone(),
+            environment.entropy.clone(),
+            seal_state.clone(),
+            catalog,
+            Lifetimes { default: settings.default_lease_ttl, max: settings.max_lease_ttl },
+        ));
+        let policies =
+            Arc::new(Policies::new(barrier.clone(), environment.clone(), mounts.clone(), settings.deny_mode));
+        let audit_devices = Arc::new(AuditDevices::new(
+            barrier.clone(),
+            environment.clone(),
+            settings.allow_audit_log_prefixing,
+        ));
+        let lockouts =
+            Arc::new(Lockouts::new(settings.lockout.clone(), environment.clock.clone(), mounts.clone()));
+        let services = Extensions::default()
+            .with(settings.clone())
+            .with(seal_state.clone())
+            .with(mounts.clone())
+            .with(policies.clone())
+            .with(audit_devices.clone())
+            .with(lockouts.clone());
         let core = Arc::new(Self {
             started: environment.clock.now(),
             seal_state,
             services,
             barrier,
             environment,
-            router: Arc::new(Router::new(catalog.clone(), settings.clone())),
+            mounts,
             settings,
-            catalog,
-            policies: PolicyCache::new(),
-            root_acl: Arc::new(CompiledAcl::root()),
-            auditing: Derived::new(),
-            audit_devices: OpenDevices::default(),
-            lockouts: Lockouts::default(),
+            policies,
+            audit_devices,
+            lockouts,
             cluster: OnceLock::new(),
             coordination: OnceLock::new(),
             newest_index: NewestIndex::default(),
@@ -230,9 +233,24 @@ impl Core {
         &self.seal_state
     }
 
-    /// The engines there are.
-    pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+    /// The mounts and namespaces.
+    pub const fn mounts(&self) -> &Arc<Mounts> {
+        &self.mounts
+    }
+
+    /// The policies.
+    pub const fn policies(&self) -> &Arc<Policies> {
+        &self.policies
+    }
+
+    /// The audit devices.
+    pub const fn audit_devices(&self) -> &Arc<AuditDevices> {
+        &self.audit_devices
+    }
+
+    /// Who is locked out.
+    pub const fn lockouts(&self) -> &Arc<Lockouts> {
+        &self.lockouts
     }
 
     /// When this core was made.

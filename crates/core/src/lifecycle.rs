@@ -17,9 +17,8 @@ use strongroom_policy::ROOT_POLICY_NAME;
 use strongroom_seal::{KeyPart, RootKey};
 use strongroom_seal_state::{InitError, InitRequest, Initialized, NewKeys, Turn, UnsealError};
 
-use crate::Core;
-use crate::policies::write_builtin;
 use crate::tokens::{NewToken, TokenEntry};
+use crate::{Core, write_builtin};
 
 impl Core {
     /// Makes keys, the first mounts, the built-in policies and a root token. Leaves the barrier sealed.
@@ -127,9 +126,9 @@ impl Core {
 
     async fn forget_keys(&self, turn: &Turn<'_>) {
         self.seal_state.forget_keys(turn).await;
-        self.router.clear();
+        self.mounts.clear();
         self.policies.clear();
-        self.auditing.clear();
+        self.audit_devices.clear();
         self.lockouts.clear();
     }
 

@@ -2,14 +2,10 @@
 
 use std::sync::{Arc, Weak};
 
-use strongroom_barrier::{KeyPlace, TableId};
+use strongroom_barrier::KeyPlace;
 use strongroom_storage::{Index, Observer};
 
 use crate::Core;
-use crate::auditing::{AUDIT_DEVICES, AUDITED_HEADERS};
-use crate::mounts::MOUNTS;
-use crate::namespaces::NAMESPACES;
-use crate::policies::POLICIES;
 
 /// Tells the core's derived state which commits outdate it.
 pub(crate) struct CoreObserver {
@@ -20,16 +16,6 @@ impl CoreObserver {
     pub(crate) fn new(core: &Arc<Core>) -> Self {
         Self { core: Arc::downgrade(core) }
     }
-}
-
-/// Whether a key is one of a table of the server's own.
-fn is_of(place: KeyPlace, table: TableId) -> bool {
-    place.space == table.space && place.table == table.number
-}
-
-/// The part of a key of the server's own that follows space, namespace and table.
-fn within_table(key: &[u8]) -> &[u8] {
-    key.get(6..).unwrap_or_default()
 }
 
 impl Observer for CoreObserver {
@@ -45,15 +31,9 @@ impl Observer for CoreObserver {
                 }
                 core.wake_revoker();
             }
-            if is_of(place, MOUNTS.id()) {
-                core.router.outdate_mount(place.namespace, within_table(key), index);
-            } else if is_of(place, NAMESPACES.id()) {
-                core.router.outdate_namespace(place.namespace, within_table(key), index);
-            } else if is_of(place, POLICIES.id()) {
-                core.policies.outdate(index);
-            } else if is_of(place, AUDIT_DEVICES.id()) || is_of(place, AUDITED_HEADERS.id()) {
-                core.auditing.outdate(index);
-            }
+            core.mounts.observe(place, key, index);
+            core.policies.observe(place, index);
+            core.audit_devices.observe(place, index);
         }
     }
 
@@ -66,9 +46,9 @@ impl Observer for CoreObserver {
 
     fn outdated(&self, index: Index) {
         let Some(core) = self.core.upgrade() else { return };
-        core.router.outdate_all(index);
+        core.mounts.outdate(index);
         core.policies.outdate(index);
-        core.auditing.outdate(index);
+        core.audit_devices.outdate(index);
         // On another node, the next term takes all jobs up.
         if core.is_active() {
             core.jobs.wake_all();

@@ -8,17 +8,13 @@
 
 use strongroom_barrier::{TableId, assert_distinct};
 
-use crate::{
-    auditing, cluster, disabled_mounts, leases, mounts, namespaces, policies, snapshots, tokens, wrapping,
-};
+use crate::{cluster, leases, snapshots, tokens, wrapping};
 
 /// The tables of each owner.
 pub(crate) const TABLES: &[&[TableId]] = &[
-    mounts::TABLES,
-    namespaces::TABLES,
-    disabled_mounts::TABLES,
-    policies::TABLES,
-    auditing::TABLES,
+    strongroom_mounts::table_ids(),
+    strongroom_policies::table_ids(),
+    strongroom_auditing::table_ids(),
     cluster::TABLES,
     snapshots::TABLES,
     strongroom_seal_state::table_ids(),

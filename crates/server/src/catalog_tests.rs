@@ -37,7 +37,7 @@ impl Rig {
         let core = Core::new(barrier, environment, Settings::default(), catalog(), seals());
         let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
         core.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
-        for engine in core.catalog().engines().cloned().collect::<Vec<_>>() {
+        for engine in core.mounts().catalog().engines().cloned().collect::<Vec<_>>() {
             if engine.class() != Class::System {
                 core.add_mount_for_test(&mount_path(&engine), engine.kind(), options(&engine)).await;
             }
@@ -63,7 +63,7 @@ impl Rig {
     /// Every operation of every mounted engine.
     fn cases(&self) -> Vec<Case> {
         let mut cases = Vec::new();
-        for engine in self.core.catalog().engines() {
+        for engine in self.core.mounts().catalog().engines() {
             for route in engine.routes() {
                 for (operation, endpoint) in route.operations() {
                     let (asked, rest) = (asked(operation), concrete(route));

@@ -150,7 +150,7 @@ impl Development {
                 ..NewMount::default()
             };
             let txn = core.barrier().transaction(core.barrier().view());
-            core.add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, "secret/", mount).await?;
+            core.mounts().add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, "secret/", mount).await?;
             txn.commit().await?;
         }
         for other in others {

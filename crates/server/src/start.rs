@@ -191,7 +191,7 @@ async fn reload(options: &Options, nodes: &[Node], logs: &Logs) {
             node.listeners.reconfigure(config);
         }
         if !node.core.barrier().is_sealed() {
-            match node.core.auditing().await {
+            match node.core.audit_devices().auditing().await {
                 Ok(auditing) => {
                     if let Err(error) = auditing.broker.reload().await {
                         tracing::error!(%error, "an audit device was not reloaded");

@@ -53,7 +53,7 @@ struct Device {
 
 async fn list(Extension(core): Extension<Core>, view: View) -> Result<ServerReply, EngineError> {
     let mut devices = BTreeMap::new();
-    for (path, entry) in core.audit_entries(&view).await? {
+    for (path, entry) in core.audit_devices().audit_entries(&view).await? {
         let device = Device {
             description: entry.description.clone(),
             local: entry.local,
@@ -89,7 +89,7 @@ async fn enable(
 ) -> Result<(), EngineError> {
     let path = as_kept(&path)?;
     let text = |text: Option<Text>| text.map(|text| text.0).unwrap_or_default();
-    let taken = core.audit_entries(txn.peek()).await?;
+    let taken = core.audit_devices().audit_entries(txn.peek()).await?;
     if taken.iter().any(|(other, _)| other.starts_with(&path) || path.starts_with(other.as_str())) {
         return Err(bad_request("path already in use"));
     }
@@ -99,7 +99,7 @@ async fn enable(
         options: input.options.map(|options| options.0).unwrap_or_default(),
         local: input.local.is_some_and(|local| local.0),
     };
-    core.enable_audit(&txn, &path, device, &request.id).await
+    core.audit_devices().enable_audit(&txn, &path, device, &request.id).await
 }
 
 async fn disable(
@@ -107,7 +107,7 @@ async fn disable(
     txn: Txn,
     Path(path): Path<String>,
 ) -> Result<(), EngineError> {
-    core.disable_audit(&txn, &as_kept(&path)?).await?;
+    core.audit_devices().disable_audit(&txn, &as_kept(&path)?).await?;
     Ok(())
 }
 
@@ -134,7 +134,7 @@ async fn hash(
     let Some(text) = input.input.filter(|text| !text.is_empty()) else {
         return Err(bad_request("the \"input\" parameter is empty"));
     };
-    match core.auditing().await?.broker.get(&path) {
+    match core.audit_devices().auditing().await?.broker.get(&path) {
         Some(device) => Ok(AtTop(Hash { hash: device.hash(&text) })),
         None => Err(bad_request(format!("unknown audit backend {path:?}"))),
     }
@@ -155,7 +155,7 @@ struct Headers {
 }
 
 async fn read_headers(Extension(core): Extension<Core>, view: View) -> Result<AtTop<Headers>, EngineError> {
-    let headers = core.audited_headers(&view).await?;
+    let headers = core.audit_devices().audited_headers(&view).await?;
     let headers = headers.into_iter().map(|(name, hmac)| (name, Header { hmac })).collect();
     Ok(AtTop(Headers { headers }))
 }
@@ -165,7 +165,7 @@ async fn read_header(
     view: View,
     Path(header): Path<String>,
 ) -> Result<ServerReply, EngineError> {
-    let headers = core.audited_headers(&view).await?;
+    let headers = core.audit_devices().audited_headers(&view).await?;
     let Some(hmac) = headers.get(&header.to_lowercase()) else {
         return Err(bad_request("Could not find header in config"));
     };
@@ -187,7 +187,7 @@ async fn write_header(
     Input(input): Input<HeaderInput>,
 ) -> Result<(), EngineError> {
     let hmac = input.hmac.is_some_and(|hmac| hmac.0);
-    Ok(core.set_audited_header(&txn, &header, Some(AuditedHeader { hmac }))?)
+    Ok(core.audit_devices().set_audited_header(&txn, &header, Some(AuditedHeader { hmac }))?)
 }
 
 async fn delete_header(
@@ -195,7 +195,7 @@ async fn delete_header(
     txn: Txn,
     Path(header): Path<String>,
 ) -> Result<(), EngineError> {
-    Ok(core.set_audited_header(&txn, &header, None)?)
+    Ok(core.audit_devices().set_audited_header(&txn, &header, None)?)
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ async fn enable(
     if mount.kind == "token" {
         return Err(bad_request("token credential backend cannot be instantiated"));
     }
-    core.add_mount(&txn, call.mount.namespace, &path, mount).await?;
+    core.mounts().add_mount(&txn, call.mount.namespace, &path, mount).await?;
     Ok(())
 }
 
@@ -68,7 +68,7 @@ async fn disable(
     if path == TOKEN {
         return Err(bad_request("token credential backend cannot be disabled"));
     }
-    core.remove_mount(&txn, mount.namespace, &path).await?;
+    core.mounts().remove_mount(&txn, mount.namespace, &path).await?;
     Ok(())
 }
 

@@ -99,8 +99,8 @@ async fn told(
 ) -> Result<ServerReply, EngineError> {
     let given = |paths: Option<List>| paths.map(|paths| paths.0).filter(|paths| !paths.is_empty());
     let paths = given(paths).or_else(|| given(older)).ok_or_else(|| bad_request("paths must be supplied"))?;
-    let acl = core.acl(view, home, policies).await?;
-    let namespace = core.namespace(mount.namespace).ok_or(EngineError::NotFound)?;
+    let acl = core.policies().acl(view, home, policies).await?;
+    let namespace = core.mounts().namespace(mount.namespace).ok_or(EngineError::NotFound)?;
     let mut members = Map::new();
     for path in &paths {
         let full = namespace.full(path);

@@ -47,7 +47,7 @@ pub(crate) async fn acl_of(
     view: &View,
 ) -> Result<Option<Arc<CompiledAcl>>, EngineError> {
     let Some(caller) = call.request.caller() else { return Ok(None) };
-    Ok(Some(core.acl(view, caller.namespace, &caller.policies).await?))
+    Ok(Some(core.policies().acl(view, caller.namespace, &caller.policies).await?))
 }
 
 /// The mounts that the caller may use, or without a token those that are shown to everyone.
@@ -58,7 +58,7 @@ async fn visible_mounts(
 ) -> Result<Reply, EngineError> {
     let acl = acl_of(&core, &call, &view).await?;
     let (mut auth, mut secret) = (BTreeMap::new(), BTreeMap::new());
-    for mounted in core.router().await?.in_namespace(call.mount.namespace) {
+    for mounted in core.mounts().router().await?.in_namespace(call.mount.namespace) {
         let shown = match &acl {
             Some(acl) if acl.has_any_access_under(&mounted.full_path()) || is_public(&mounted) => {
                 serde_json::to_value(MountView::of(&core, &mounted))?
@@ -100,7 +100,7 @@ async fn mount(
 ) -> Result<Data<Located>, EngineError> {
     let denied = |text: String| Err(EngineError::Denied(text));
     let Some(acl) = acl_of(&core, &call, &view).await? else { return denied("permission denied".to_owned()) };
-    let router = core.router().await?;
+    let router = core.mounts().router().await?;
     // Whether there is a mount is told only to those who may use it.
     match router.route(call.mount.namespace, &path) {
         Some((mounted, _)) if acl.has_any_access_under(&mounted.full_path()) => {
@@ -120,7 +120,7 @@ async fn resultant_acl(
     view: View,
     caller: Caller,
 ) -> Result<Reply, EngineError> {
-    Reply::data(&core.acl(&view, caller.namespace, &caller.policies).await?.resultant())
+    Reply::data(&core.policies().acl(&view, caller.namespace, &caller.policies).await?.resultant())
 }
 
 /// The namespaces directly in that of the request, of those that the token's policies say something about. As in Vault,
@@ -131,9 +131,9 @@ async fn namespaces(
     view: View,
     caller: Caller,
 ) -> Result<Reply, EngineError> {
-    let acl = core.acl(&view, caller.namespace, &caller.policies).await?;
-    let children = core.router().await?.children(call.mount.namespace);
-    let here = core.full_path(call.mount.namespace, "").unwrap_or_default();
+    let acl = core.policies().acl(&view, caller.namespace, &caller.policies).await?;
+    let children = core.mounts().router().await?.children(call.mount.namespace);
+    let here = core.mounts().full_path(call.mount.namespace, "").unwrap_or_default();
     let seen = children.iter().filter(|child| acl.has_any_access_under(&child.path));
     let names: Vec<&str> = seen.filter_map(|child| child.path.strip_prefix(&here)).collect();
     if names.is_empty() {
@@ -188,7 +188,7 @@ async fn inspect_router(
         "uuid" | "accessor" => false,
         _ => return Err(EngineError::NotFound),
     };
-    let mounts = core.router().await?.in_namespace(NamespaceId::ROOT);
+    let mounts = core.mounts().router().await?.in_namespace(NamespaceId::ROOT);
     let routed: Vec<Routed> = mounts.iter().map(|mounted| routed(mounted, with_storage)).collect();
     Reply::data(&json!({ tag: routed }))
 }

@@ -375,7 +375,7 @@ async fn mount_of(
     namespace: NamespaceId,
     mount: MountId,
 ) -> Result<(String, String), EngineError> {
-    Ok(core.mount_of_lease(view, namespace, mount).await?.unwrap_or_default())
+    Ok(core.mounts().origin_of_lease(view, namespace, mount).await?.unwrap_or_default())
 }
 
 #[cfg(test)]

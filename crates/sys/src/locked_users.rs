@@ -62,11 +62,11 @@ async fn list(
 ) -> Result<Data<LockedUsers>, EngineError> {
     let only = input.mount_accessor.filter(|accessor| !accessor.is_empty());
     if let Some(accessor) = &only
-        && core.router().await?.by_accessor(mount.namespace, accessor).is_none()
+        && core.mounts().router().await?.by_accessor(mount.namespace, accessor).is_none()
     {
         return Err(bad_request(format!("mount accessor {:?} does not exist", accessor.as_str())));
     }
-    let locked = core.locked_users(mount.namespace).await?.into_iter();
+    let locked = core.lockouts().locked_users(mount.namespace).await?.into_iter();
     let mut mounts: Vec<LockedAtMount> = locked
         .filter(|(accessor, _)| only.as_ref().is_none_or(|only| only.as_str() == accessor))
         .map(|(mount_accessor, names)| LockedAtMount {
@@ -77,7 +77,7 @@ async fn list(
         .collect();
     mounts.sort_by_key(|mount| std::cmp::Reverse(mount.counts));
     let total = mounts.iter().map(|mount| mount.counts).sum();
-    let namespace = core.namespace(mount.namespace).ok_or(EngineError::NotFound)?;
+    let namespace = core.mounts().namespace(mount.namespace).ok_or(EngineError::NotFound)?;
     let here = LockedInNamespace {
         namespace_id: namespace.short_id.clone(),
         namespace_path: namespace.path.clone(),
@@ -92,7 +92,7 @@ async fn unlock(
     mount: Arc<Mount>,
     Path((accessor, name)): Path<(String, String)>,
 ) -> Result<(), EngineError> {
-    if core.unlock_user(mount.namespace, &accessor, &name).await? {
+    if core.lockouts().unlock_user(mount.namespace, &accessor, &name).await? {
         return Ok(());
     }
     Err(bad_request(format!("mount accessor {accessor:?} does not exist")))

@@ -122,7 +122,7 @@ pub(crate) async fn table(
     namespace: NamespaceId,
     class: Class,
 ) -> Result<BTreeMap<String, MountView>, EngineError> {
-    let router = core.router().await?;
+    let router = core.mounts().router().await?;
     let mounts = router.in_namespace(namespace);
     let shown = mounts.iter().filter_map(|mounted| {
         let path = match (class, mounted.path.strip_prefix(AUTH)) {
@@ -141,7 +141,7 @@ pub(crate) async fn mounted_at(
     namespace: NamespaceId,
     path: &str,
 ) -> Result<Option<Arc<Mounted>>, EngineError> {
-    Ok(core.router().await?.at(namespace, path))
+    Ok(core.mounts().router().await?.at(namespace, path))
 }
 
 async fn list(Extension(core): Extension<Core>, mount: Arc<Mount>) -> Result<ServerReply, EngineError> {
@@ -209,6 +209,7 @@ pub(crate) fn asked_for(
         options.insert("version".to_owned(), version.to_owned());
     }
     if core
+        .mounts()
         .catalog()
         .engine(Class::System, &kind, &options)
         .is_some_and(|engine| engine.class() == Class::System)
@@ -269,7 +270,7 @@ async fn enable(
     if is_reserved(&path) || path.starts_with(AUTH) {
         return Err(bad_request(format!("cannot mount {path:?}")));
     }
-    core.add_mount(&txn, call.mount.namespace, &path, mount).await?;
+    core.mounts().add_mount(&txn, call.mount.namespace, &path, mount).await?;
     Ok(())
 }
 
@@ -283,7 +284,7 @@ async fn disable(
     if is_reserved(&path) || path.starts_with(AUTH) {
         return Err(bad_request(format!("cannot unmount {path:?}")));
     }
-    core.remove_mount(&txn, mount.namespace, &path).await?;
+    core.mounts().remove_mount(&txn, mount.namespace, &path).await?;
     Ok(())
 }
 

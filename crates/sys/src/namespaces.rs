@@ -78,7 +78,7 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), EngineError
 
 /// The namespace of a request.
 fn here(core: &Core, mount: &Mount) -> Result<Arc<Namespace>, EngineError> {
-    core.namespace(mount.namespace).ok_or(EngineError::NotFound)
+    core.mounts().namespace(mount.namespace).ok_or(EngineError::NotFound)
 }
 
 async fn list(
@@ -89,7 +89,7 @@ async fn list(
     let here = here(&core, &mount)?;
     let mut keys = Vec::new();
     let mut info = BTreeMap::new();
-    for child in core.router().await?.children(mount.namespace) {
+    for child in core.mounts().router().await?.children(mount.namespace) {
         let Some(name) = child.path.strip_prefix(&here.path) else { continue };
         if paging.after.as_deref().is_some_and(|after| name <= after) {
             continue;
@@ -112,7 +112,7 @@ async fn read(
     Path(path): Path<String>,
     view: View,
 ) -> Result<Option<Data<NamespaceView>>, EngineError> {
-    let found = core.find_namespace(&view, &*here(&core, &mount)?, &path).await?;
+    let found = core.mounts().find_namespace(&view, &*here(&core, &mount)?, &path).await?;
     Ok(found.as_ref().map(|namespace| Data(namespace.into())))
 }
 
@@ -125,7 +125,11 @@ async fn create(
 ) -> Result<Data<NamespaceView>, EngineError> {
     let metadata = input.custom_metadata.map(|metadata| metadata.0).unwrap_or_default();
     check_metadata(&metadata)?;
-    let made = core.create_namespace(&txn, &*here(&core, &mount)?, &path, metadata).await?;
+    let (made, is_new) =
+        core.mounts().create_namespace(&txn, &*here(&core, &mount)?, &path, metadata).await?;
+    if is_new {
+        strongroom_core::write_builtin(&txn, made.id)?;
+    }
     Ok(Data((&made).into()))
 }
 
@@ -137,7 +141,7 @@ async fn patch(
     txn: Txn,
 ) -> Result<Data<NamespaceView>, EngineError> {
     let here = here(&core, &mount)?;
-    let kept = core.find_namespace(&txn, &here, &path).await?.ok_or(EngineError::NotFound)?;
+    let kept = core.mounts().find_namespace(&txn, &here, &path).await?.ok_or(EngineError::NotFound)?;
     let mut metadata = kept.custom_metadata().clone();
     match body.get("custom_metadata") {
         None => {}
@@ -154,7 +158,7 @@ async fn patch(
         Some(_) => return Err(bad_request("custom_metadata is an object")),
     }
     check_metadata(&metadata)?;
-    let made = core.create_namespace(&txn, &here, &path, metadata).await?;
+    let (made, _) = core.mounts().create_namespace(&txn, &here, &path, metadata).await?;
     Ok(Data((&made).into()))
 }
 
@@ -164,7 +168,7 @@ async fn delete(
     Path(path): Path<String>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    core.delete_namespace(&txn, &*here(&core, &mount)?, &path).await?;
+    core.mounts().delete_namespace(&txn, &*here(&core, &mount)?, &path).await?;
     Ok(())
 }
 

@@ -43,7 +43,7 @@ async fn document(
     Input(input): Input<DocumentInput>,
 ) -> Result<Reply, EngineError> {
     let acl = acl_of(&core, &call, &view).await?;
-    let router = core.router().await?;
+    let router = core.mounts().router().await?;
     let mut mounts = router.in_namespace(call.mount.namespace);
     mounts.retain(|mounted| acl.as_ref().is_some_and(|acl| acl.has_any_access_under(&mounted.full_path())));
     let generic = input.generic_mount_paths.is_some_and(|generic| generic.0);
@@ -96,7 +96,8 @@ fn generic_places(core: &Core, mounts: &[Arc<Mounted>], in_root: bool) -> Vec<Pl
             mounted.engine.kind() == engine.kind() && mounted.engine.generic() == engine.generic()
         })
     };
-    core.catalog()
+    core.mounts()
+        .catalog()
         .engines()
         .map(|engine| {
             let fixed = match (engine.class(), engine.kind()) {

@@ -86,7 +86,7 @@ struct Names {
 }
 
 async fn names(core: &Core, mount: &Mount, paging: &Paging, view: &View) -> Result<Vec<String>, EngineError> {
-    let names = core.policy_names(view, mount.namespace).await?;
+    let names = core.policies().policy_names(view, mount.namespace).await?;
     let rest = match &paging.after {
         Some(after) => names.into_iter().skip_while(|name| name != after).skip(1).collect(),
         None => names,
@@ -119,7 +119,7 @@ async fn read(
     Path(name): Path<String>,
     view: View,
 ) -> Result<Option<Data<PolicyView>>, EngineError> {
-    let policy = core.policy_text(&view, mount.namespace, &name).await?;
+    let policy = core.policies().policy_text(&view, mount.namespace, &name).await?;
     Ok(policy.map(|policy| Data(PolicyView { name: name.to_lowercase(), policy })))
 }
 
@@ -129,7 +129,7 @@ async fn read_older(
     Path(name): Path<String>,
     view: View,
 ) -> Result<Option<AtTop<OlderPolicyView>>, EngineError> {
-    let rules = core.policy_text(&view, mount.namespace, &name).await?;
+    let rules = core.policies().policy_text(&view, mount.namespace, &name).await?;
     Ok(rules.map(|rules| AtTop(OlderPolicyView { name: name.to_lowercase(), rules })))
 }
 
@@ -164,7 +164,7 @@ fn put(core: &Core, call: &Call, name: &str, text: Option<Text>, txn: &Txn) -> R
     if lower != name {
         call.warn(format!("policy name was converted to {lower}"));
     }
-    core.write_policy(txn, call.mount.namespace, &lower, &text)
+    core.policies().write_policy(txn, call.mount.namespace, &lower, &text)
 }
 
 /// A policy's text; no policy is base64 by itself.
@@ -179,7 +179,7 @@ async fn delete(
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    core.delete_policy(&txn, mount.namespace, &name)
+    core.policies().delete_policy(&txn, mount.namespace, &name)
 }
 
 /// A password policy.
@@ -215,7 +215,10 @@ async fn list_password(
     view: View,
 ) -> Result<Reply, EngineError> {
     Reply::keys(
-        &core.password_policy_names(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?,
+        &core
+            .policies()
+            .password_policy_names(&view, mount.namespace, paging.after.as_deref(), paging.limit)
+            .await?,
     )
 }
 
@@ -225,7 +228,7 @@ async fn read_password(
     Path(name): Path<String>,
     view: View,
 ) -> Result<Data<PasswordPolicyView>, EngineError> {
-    let found = core.password_policy_text(&view, mount.namespace, &name).await?;
+    let found = core.policies().password_policy_text(&view, mount.namespace, &name).await?;
     Ok(Data(PasswordPolicyView { policy: found.ok_or_else(no_policy)? }))
 }
 
@@ -238,7 +241,7 @@ async fn write_password(
 ) -> Result<(), EngineError> {
     let text = input.policy.map(|text| text.0).filter(|text| !text.is_empty());
     let text = decoded(text.ok_or_else(|| listed(bad_request("missing policy")))?);
-    core.write_password_policy(&txn, mount.namespace, &name, &text).map_err(listed)
+    core.policies().write_password_policy(&txn, mount.namespace, &name, &text).map_err(listed)
 }
 
 async fn delete_password(
@@ -247,7 +250,7 @@ async fn delete_password(
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    core.delete_password_policy(&txn, mount.namespace, &name);
+    core.policies().delete_password_policy(&txn, mount.namespace, &name);
     Ok(())
 }
 
@@ -257,7 +260,7 @@ async fn generate_password(
     Path(name): Path<String>,
     view: View,
 ) -> Result<Data<PasswordView>, EngineError> {
-    let made = core.generate_password(&view, mount.namespace, &name).await?;
+    let made = core.policies().generate_password(&view, mount.namespace, &name).await?;
     Ok(Data(PasswordView { password: made.ok_or_else(no_policy)?.expose().clone() }))
 }
 

@@ -77,7 +77,7 @@ async fn remount(
     let (from, to) = (as_kept(from.trim_start_matches('/'))?, as_kept(to.trim_start_matches('/'))?);
     check(&from, &to)?;
     revoke_leases(&core, &txn, mount.namespace, &from).await?;
-    core.move_mount(&txn, mount.namespace, &from, &to).await?;
+    core.mounts().move_mount(&txn, mount.namespace, &from, &to).await?;
     let migration_id = entropy.uuid()?;
     MOVES.put(&txn, migration_id.as_str(), Move { from, to, at: core.environment().clock.now() })?;
     Ok(AtTop(Begun { migration_id }))

@@ -174,7 +174,7 @@ impl Server {
         let name =
             format!("test-{}", self.core.environment().entropy.base62(8).expect("random").to_lowercase());
         let txn = self.core.barrier().transaction(self.core.barrier().pinned_view().await.expect("a view"));
-        self.core.write_policy(&txn, NamespaceId::ROOT, &name, policy).expect("a good policy");
+        self.core.policies().write_policy(&txn, NamespaceId::ROOT, &name, policy).expect("a good policy");
         txn.commit().await.expect("commits");
         self.token(&["default", &name]).await
     }

@@ -204,7 +204,7 @@ pub(crate) async fn tune(
     if is_reserved(path) {
         return Err(bad_request(format!("cannot tune {path:?}")));
     }
-    let Some(entry) = core.mount_entry(txn, call.mount.namespace, path).await? else {
+    let Some(entry) = core.mounts().mount_entry(txn, call.mount.namespace, path).await? else {
         return Err(bad_request(format!("tune of path {path:?} failed: no mount entry found")));
     };
     let mut entry = (*entry).clone();
@@ -225,7 +225,7 @@ pub(crate) async fn tune(
     if let Some(options) = input.options {
         set_options(core, &mut entry, options.0, class)?;
     }
-    core.put_mount(txn, call.mount.namespace, path, entry)?;
+    core.mounts().put_mount(txn, call.mount.namespace, path, entry)?;
     Ok(())
 }
 
@@ -250,7 +250,7 @@ fn set_options(
             entry.options.insert(name, value);
         }
     }
-    let engine = core.catalog().engine(class, &entry.kind, &entry.options);
+    let engine = core.mounts().catalog().engine(class, &entry.kind, &entry.options);
     let gone = || bad_request(format!("plugin not found in the catalog: {}", entry.kind));
     engine.ok_or_else(gone)?.validate_options(&entry.options).map_err(bad_request)
 }

@@ -122,8 +122,8 @@ async fn check_policies(
     if caller.token.expose() == token {
         return Ok(());
     }
-    let acl = core.acl(txn.peek(), caller.namespace, &caller.policies).await?;
-    let path = core.full_path(namespace, "sys/wrapping/unwrap").ok_or_else(denied)?;
+    let acl = core.policies().acl(txn.peek(), caller.namespace, &caller.policies).await?;
+    let path = core.mounts().full_path(namespace, "sys/wrapping/unwrap").ok_or_else(denied)?;
     let decision = acl.authorize(&path, PolicyOperation::Update, &request.input, request.wrap_ttl);
     if decision.is_allowed() { Ok(()) } else { Err(denied()) }
 }
@@ -194,7 +194,11 @@ mod tests {
         let token = wrap(&server).await;
         let without = server.token_with("path \"secret/*\" { capabilities = [\"read\"] }").await;
         let txn = server.core.barrier().transaction(server.core.barrier().pinned_view().await.unwrap());
-        server.core.write_policy(&txn, strongroom_barrier::NamespaceId::ROOT, "default", "").unwrap();
+        server
+            .core
+            .policies()
+            .write_policy(&txn, strongroom_barrier::NamespaceId::ROOT, "default", "")
+            .unwrap();
         txn.commit().await.unwrap();
         let body = json!({"token": token});
         assert_eq!(post(&server, &without, UNWRAP, body.clone()).await.error(), (403, "permission denied"));

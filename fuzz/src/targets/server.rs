@@ -136,7 +136,10 @@ async fn new_server(store: Arc<dyn Store>, chance: Chance) -> (Arc<Core>, Vec<u8
         let options = BTreeMap::from([("version".to_owned(), version.to_owned())]);
         let mount = NewMount { kind: "kv".to_owned(), options, ..NewMount::default() };
         let txn = core.barrier().transaction(core.barrier().view());
-        core.add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, path, mount).await.expect("mounts");
+        core.mounts()
+            .add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, path, mount)
+            .await
+            .expect("mounts");
         txn.commit().await.expect("commits");
     }
     (core, share)

@@ -142,7 +142,7 @@ async fn make(
         return Err(bad_request("batch tokens cannot be root tokens"));
     }
     for policy in entry.policies.iter().filter(|policy| *policy != ROOT_POLICY_NAME) {
-        if core.policy_text(txn.peek(), call.mount.namespace, policy).await?.is_none() {
+        if core.policies().policy_text(txn.peek(), call.mount.namespace, policy).await?.is_none() {
             call.warn(format!("Policy {policy:?} does not exist"));
         }
     }

@@ -113,7 +113,7 @@ impl TokenView {
             last_renewal: entry.renewed.map(Moment::rfc3339),
             last_renewal_time: entry.renewed.map(Moment::as_secs),
             meta: (!entry.metadata.is_empty()).then(|| entry.metadata.clone()),
-            namespace_path: core.full_path(entry.namespace, "").unwrap_or_default(),
+            namespace_path: core.mounts().full_path(entry.namespace, "").unwrap_or_default(),
             num_uses: entry.num_uses,
             orphan: entry.is_orphan(),
             path: entry.path.clone(),

@@ -88,7 +88,7 @@ impl Server {
 
     async fn policy(&self, name: &str, text: &str) {
         let txn = self.core.barrier().transaction(self.core.barrier().pinned_view().await.unwrap());
-        self.core.write_policy(&txn, strongroom_barrier::NamespaceId::ROOT, name, text).unwrap();
+        self.core.policies().write_policy(&txn, strongroom_barrier::NamespaceId::ROOT, name, text).unwrap();
         txn.commit().await.unwrap();
     }
 

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads};
+use strongroom_barrier::{BarrierError, NamespaceId, Reads};
 use strongroom_engine_api::Moment;
 
 use super::{Lease, LeaseState};
 use crate::Core;
-use crate::disabled_mounts::DISABLED_MOUNTS;
 use crate::leases::{IRREVOCABLE, LEASES};
 use crate::tokens::TOKENS;
 
@@ -76,20 +75,6 @@ impl Core {
             }
         }
         Ok(leases)
-    }
-
-    /// The path and accessor of the mount that granted a lease, though it be disabled; `None` where it is gone.
-    pub async fn mount_of_lease(
-        &self,
-        reads: &impl Reads,
-        namespace: NamespaceId,
-        mount: MountId,
-    ) -> Result<Option<(String, String)>, BarrierError> {
-        if let Some(mounted) = self.router().await?.by_id(namespace, mount) {
-            return Ok(Some((mounted.path.clone(), mounted.entry.accessor.clone())));
-        }
-        let disabled = DISABLED_MOUNTS.get(reads, &mount).await?;
-        Ok(disabled.map(|disabled| (disabled.path.clone(), disabled.entry.accessor.clone())))
     }
 
     /// The names directly under `folder` (empty, or ending in a slash) among the lease ids, deeper ones once as

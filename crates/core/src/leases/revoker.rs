@@ -14,15 +14,14 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use strongroom_barrier::{BarrierError, KeyPlace, MountId, MountSpace, Reads, Space as _};
 use strongroom_engine_api::{EngineError, Moment};
+use strongroom_mounts::{DISABLED_MOUNTS, Namespace};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
 
 use super::attempt::{Attempted, backoff};
 use super::ending::{STEP, move_lease};
 use super::{LeaseState, NEVER, QueuedLease, Revoking, URGENT};
-use crate::disabled_mounts::DISABLED_MOUNTS;
 use crate::leases::{LEASES, REVOCATIONS};
-use crate::namespaces::Namespace;
 use crate::tokens::TokenKey;
 use crate::{Core, Mounted};
 
@@ -286,7 +285,7 @@ impl Core {
 
     /// The mount with this number, though it be disabled; `None` where its engine is not part of this program.
     async fn mounted_or_disabled(&self, mount: MountId) -> Result<Option<Arc<Mounted>>, BarrierError> {
-        let router = self.router().await?;
+        let router = self.mounts.router().await?;
         if let Some(mounted) = router.by_number(mount) {
             return Ok(Some(mounted));
         }

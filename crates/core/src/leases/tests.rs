@@ -270,7 +270,7 @@ async fn a_disabled_mount_drains_while_its_path_is_another_mounts() {
 #[tokio::test]
 async fn a_grant_on_its_way_does_not_outlive_its_mount() {
     let server = Server::new().await;
-    let mounted = server.core.router().await.unwrap().at(ROOT, "db/").unwrap().clone();
+    let mounted = server.core.mounts.router().await.unwrap().at(ROOT, "db/").unwrap().clone();
     let owner = server.principal(&server.root).await;
     let txn = server.txn().await;
     let grant = LeaseGrant::of_kind("creds", &User { name: "late".to_owned() }).unwrap();
@@ -397,7 +397,7 @@ async fn twenty_thousand_leases_go_while_another_mounts_requests_go_on() {
     let server = Server::new().await;
     let token = server.token(None, TokenKind::Service).await;
     let owner = server.principal(&token).await;
-    let mounted = server.core.router().await.unwrap().at(ROOT, "db/").unwrap().clone();
+    let mounted = server.core.mounts.router().await.unwrap().at(ROOT, "db/").unwrap().clone();
     for _ in 0..LEASES / 500 {
         let txn = server.txn().await;
         for _ in 0..500 {

@@ -165,7 +165,7 @@ async fn a_seal_that_needs_nobody_unseals_by_itself() {
 
     assert!(rig.core.unseal_by_itself().await.unwrap());
     assert!(!rig.status().await.sealed);
-    assert!(rig.core.router().await.is_ok(), "entries open");
+    assert!(rig.core.mounts.router().await.is_ok(), "entries open");
     assert!(!rig.core.unseal_by_itself().await.unwrap(), "it is unsealed");
 }
 

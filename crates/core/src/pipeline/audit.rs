@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use http::HeaderValue;
 use strongroom_audit as audit;
+use strongroom_auditing::Auditing;
 use strongroom_engine_api::{EngineError, Operation};
+use strongroom_mounts::Mounted;
 
 use super::authenticate::Authenticated;
 use super::execute::{Done, Instead, token_of};
 use super::{Answer, Decided, Inbound, Refused, Resolved};
-use crate::auditing::Auditing;
-use crate::mounts::Mounted;
 use crate::{Core, Envelope};
 
 /// Attempts at revoking what an unrecorded response granted.
@@ -38,7 +38,7 @@ impl Core {
         operation: Option<Operation>,
         error: &str,
     ) -> Result<Audited, Refused> {
-        let auditing = self.auditing().await?;
+        let auditing = self.audit_devices.auditing().await?;
         if auditing.broker.is_enabled() {
             let facts = Facts::new(inbound, resolved, caller, operation, &auditing);
             let granting = facts.granting();

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use strongroom_barrier::Txn;
 use strongroom_engine_api::{Asker, Caller, Secret, TokenKind};
+use strongroom_mounts::Namespace;
 use strongroom_policy::CompiledAcl;
 
 use super::{Inbound, Refused};
 use crate::Core;
-use crate::namespaces::Namespace;
 use crate::tokens::{Principal, TokenId};
 
 /// A caller whose token is in force.
@@ -77,7 +77,7 @@ impl Core {
         // A token acts in its namespace and in those inside; elsewhere it is as unknown as one that was never made.
         let found = self.principal(txn.peek(), token.expose(), now).await?;
         let found = found.and_then(|found| {
-            let home = self.namespace(found.id.namespace)?;
+            let home = self.mounts.namespace(found.id.namespace)?;
             inbound.place.is_within(&home).then_some((found, home))
         });
         let Some((principal, home)) = found else {
@@ -95,7 +95,7 @@ impl Core {
                 "the address is outside the token's bound CIDRs".to_owned(),
             ));
         }
-        let acl = self.acl(txn.peek(), principal.id.namespace, &principal.entry.policies).await?;
+        let acl = self.policies.acl(txn.peek(), principal.id.namespace, &principal.entry.policies).await?;
         let token = token.clone();
         Ok(Some(Authenticated {
             token,

@@ -174,16 +174,16 @@ impl Core {
             found.params.clone(),
         );
         let login = found.route.login_name(&call);
-        if login.as_ref().is_some_and(|name| self.is_locked_out(&resolved.mounted, name)) {
+        if login.as_ref().is_some_and(|name| self.lockouts.is_locked_out(&resolved.mounted, name)) {
             return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
         }
         let outcome = endpoint.run(&call).await;
         // Others may have failed meanwhile: of those who ask at once, no more are judged than one after the other.
-        if login.as_ref().is_some_and(|name| self.is_locked_out(&resolved.mounted, name)) {
+        if login.as_ref().is_some_and(|name| self.lockouts.is_locked_out(&resolved.mounted, name)) {
             return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
         }
         if let Some(name) = login {
-            self.note_login(&resolved.mounted, &name, &outcome);
+            self.lockouts.note_login(&resolved.mounted, &name, &outcome);
         }
         let allowed = &resolved.mounted.entry.tuning.allowed_response_headers;
         let passing = |headers| passing_headers(headers, found.route.owned_headers(), allowed);

@@ -7,9 +7,9 @@ use std::time::Duration;
 use http::{HeaderMap, Uri};
 use serde_json::{Map, Value};
 use strongroom_engine_api::{Operation, Peer, RawTail, Redactions, RequestBody, Secret, UpgradeOffer};
+use strongroom_mounts::Namespace;
 
 use super::Refused;
-use crate::namespaces::Namespace;
 
 /// What the HTTP method and query ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -146,7 +146,7 @@ impl Core {
         if place == Place::Request && may_write {
             return Err(Refused::NeedsTask);
         }
-        if !self.hold_namespace(txn, &inbound.place).await? {
+        if !self.mounts.hold_namespace(txn, &inbound.place).await? {
             return Err(Refused::status(404, "the namespace was deleted"));
         }
         let (resolved, caller) = match (resolved, authenticated) {

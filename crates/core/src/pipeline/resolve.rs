@@ -13,11 +13,10 @@ use strongroom_engine_api::{
     ServerTxn,
 };
 
+use strongroom_mounts::{Mounted, Namespace};
 use strongroom_policy::RequestPath;
 
 use super::{Answer, Asked, Inbound, Refused};
-use crate::mounts::Mounted;
-use crate::namespaces::Namespace;
 use crate::{Core, Envelope};
 
 /// Where a request leads.
@@ -132,7 +131,7 @@ impl<'a> PolicyPath<'a> {
 
 impl Core {
     pub(super) async fn resolve(&self, inbound: &Inbound) -> Result<Resolved, Refused> {
-        let router = self.router().await?;
+        let router = self.mounts.router().await?;
         let found = router.route(inbound.place.id, &inbound.path).filter(|_| !inbound.is_nowhere);
         let Some((mounted, rest)) = found else {
             let path = inbound.place.full(&inbound.path);
@@ -170,7 +169,7 @@ impl Core {
 
     /// The namespace that header and path lead to together. `None`: there are no namespaces, for the server is being sealed.
     async fn descend<'a>(&self, header: &str, path: &'a str) -> Result<Option<Located<'a>>, BarrierError> {
-        let router = self.router().await?;
+        let router = self.mounts.router().await?;
         let header = if header == "root" { "" } else { header };
         let Some((named, beyond)) = router.descend(NamespaceId::ROOT, header) else { return Ok(None) };
         if !beyond.is_empty() {
@@ -182,7 +181,7 @@ impl Core {
     }
 
     fn system_engine(&self) -> Option<Arc<Engine>> {
-        self.catalog.engine(Class::System, "system", &std::collections::BTreeMap::new())
+        self.mounts.catalog().engine(Class::System, "system", &std::collections::BTreeMap::new())
     }
 
     /// Brings a path into its one form, which is routed, decided on by policies and put on record: without a slash at the
@@ -217,7 +216,7 @@ impl Core {
             // Some of it is served sealed.
             return Some((self.system_engine()?, rest.to_owned()));
         }
-        let router = self.router().await.ok()?;
+        let router = self.mounts.router().await.ok()?;
         let (mounted, rest) = router.route(namespace, path)?;
         Some((mounted.engine.clone(), rest.to_owned()))
     }

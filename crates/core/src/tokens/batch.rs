@@ -4,11 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use strongroom_barrier::BarrierError;
 use strongroom_engine_api::EngineError;
+use strongroom_mounts::{named_by, suffix};
 use zeroize::Zeroizing;
 
 use super::TokenEntry;
 use crate::Core;
-use crate::namespaces::{named_by, suffix};
 
 pub(crate) const PREFIX: &str = "hvb.";
 const PLACE: &[u8] = b"batch-token";

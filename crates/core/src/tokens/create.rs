@@ -8,13 +8,12 @@ use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_engine_api::{
     AuthGrant, EngineError, Json, Lifetimes, Secret, TokenKind, bad_request, normal_policies,
 };
+use strongroom_mounts::{Mounted, suffix};
 use strongroom_policy::{DEFAULT_POLICY_NAME, ROOT_POLICY_NAME};
 
 use super::{AccessorEntry, TokenEntry, TokenId};
 use crate::Core;
 use crate::leases::{EXPIRY, ExpiryEntry, LEASES, Lease, granted_ttl};
-use crate::mounts::Mounted;
-use crate::namespaces::suffix;
 use crate::tokens::{ACCESSORS, CHILDREN, TOKENS};
 
 const PREFIX: &str = "hvs.";
@@ -129,9 +128,9 @@ impl Core {
         if grant.policies.iter().any(|policy| policy.eq_ignore_ascii_case(ROOT_POLICY_NAME)) {
             return Err(bad_request("auth methods cannot create root tokens"));
         }
-        let kind = Self::mount_token_kind(&mounted.entry, Some(grant.kind));
+        let kind = mounted.token_kind(Some(grant.kind));
         if kind == TokenKind::Service {
-            self.require_mount(txn, mounted).await?;
+            self.mounts.require_mount(txn, mounted).await?;
         }
         let display_name = match grant.display_name.as_str() {
             "" => mounted.mount.path.trim_end_matches('/').replace('/', "-"),

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BarrierError, NamespaceId, Reads, Stored, Txn, View};
 use strongroom_engine_api::{EngineError, Moment};
+use strongroom_mounts::named_by;
 use strongroom_storage::CommitError;
 
 use super::{AccessorKey, TokenEntry, TokenId, TokenKey, batch};
 use crate::Core;
-use crate::namespaces::named_by;
 use crate::tokens::{ACCESSORS, TOKENS};
 
 /// The token that an accessor leads to.
@@ -38,27 +37,13 @@ pub struct Principal {
 impl Core {
     /// The name in storage of the service token with this text, in the namespace that the text names.
     pub fn token_id(&self, token: &str) -> Result<TokenId, BarrierError> {
-        Ok(TokenId { namespace: named_by(token).0, key: self.token_hmac(&[token])? })
+        Ok(TokenId { namespace: named_by(token).0, key: self.seal_state.token_hmac(&[token])? })
     }
 
     /// The key of an accessor.
     pub(crate) fn accessor_key(&self, accessor: &str) -> Result<AccessorKey, BarrierError> {
         // No token's text begins like this, so the two kinds of keys have nothing in common.
-        self.token_hmac(&["accessor\0", accessor])
-    }
-
-    pub(crate) fn token_hmac(&self, parts: &[&str]) -> Result<[u8; 16], BarrierError> {
-        let salt = self.seal_state.token_salt();
-        let mut context = hmac::Context::with_key(salt.as_deref().ok_or(BarrierError::Sealed)?);
-        for part in parts {
-            context.update(part.as_bytes());
-        }
-        let tag = context.sign();
-        let mut key = [0; 16];
-        for (to, from) in key.iter_mut().zip(tag.as_ref()) {
-            *to = *from;
-        }
-        Ok(key)
+        self.seal_state.token_hmac(&["accessor\0", accessor])
     }
 
     /// The token with this text, if it is in force now. What a batch token was made by must be, too.

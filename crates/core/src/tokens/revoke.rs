@@ -140,7 +140,7 @@ impl Core {
         id: &TokenId,
         limit: usize,
     ) -> Result<usize, EngineError> {
-        let router = self.router().await?;
+        let router = self.mounts.router().await?;
         let mut removed: usize = 0;
         for (mounted, table) in router.kept_by_token(id.namespace) {
             let left = limit.saturating_sub(removed);

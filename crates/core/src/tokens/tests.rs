@@ -12,12 +12,12 @@ use strongroom_engine_api::{
     Clock, Engine, EngineError, Entropy, Environment, Json, LeaseGrant, Lifetimes, Moment, Peer, Secret,
     TokenKind,
 };
+use strongroom_mounts::{DISABLED_MOUNTS, DisabledMount};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::{InMemory, Index, Observer, Store};
 
 use super::{NewToken, Principal, TokenEntry, TokenId, TokenKey};
-use crate::disabled_mounts::{DISABLED_MOUNTS, DisabledMount};
 use crate::leases::{EXPIRY, LEASES, OWNED_LEASES};
 use crate::pipeline::{Asked, Inbound};
 use crate::tokens::{ACCESSORS, CHILDREN, REVOKING, TOKENS};
@@ -93,7 +93,8 @@ impl Server {
 
     async fn lease(&self, owner: TokenId, path: &str) -> String {
         let txn = self.txn().await;
-        let mounted = self.core.router().await.unwrap().at(NamespaceId::ROOT, "cubbyhole/").unwrap().clone();
+        let mounted =
+            self.core.mounts.router().await.unwrap().at(NamespaceId::ROOT, "cubbyhole/").unwrap().clone();
         let grant = LeaseGrant { ttl: HOUR, renewable: true, ..LeaseGrant::default() };
         let entry = TOKENS.get(&txn, &owner.at()).await.unwrap().unwrap();
         let owner = Principal { id: owner, entry };
@@ -103,7 +104,7 @@ impl Server {
     }
 
     async fn hole(&self) -> MountPlace {
-        self.core.router().await.unwrap().at(NamespaceId::ROOT, "cubbyhole/").unwrap().mount.place()
+        self.core.mounts.router().await.unwrap().at(NamespaceId::ROOT, "cubbyhole/").unwrap().mount.place()
     }
 
     async fn hide(&self, id: TokenId, names: usize) {

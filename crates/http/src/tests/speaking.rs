@@ -44,7 +44,8 @@ impl Server {
         core.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         let txn = core.barrier().transaction(core.barrier().view());
         let mount = NewMount { kind: kind.to_owned(), options: BTreeMap::new(), ..NewMount::default() };
-        core.add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, &format!("{kind}/"), mount)
+        core.mounts()
+            .add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, &format!("{kind}/"), mount)
             .await
             .unwrap();
         txn.commit().await.unwrap();

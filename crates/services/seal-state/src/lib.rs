@@ -213,6 +213,25 @@ impl SealState {
         self.token_salt.load_full()
     }
 
+    /// The HMAC of a text that is given in parts, under the key of tokens: a name in storage that tells nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// [`BarrierError::Sealed`].
+    pub fn token_hmac(&self, parts: &[&str]) -> Result<[u8; 16], BarrierError> {
+        let salt = self.token_salt();
+        let mut context = hmac::Context::with_key(salt.as_deref().ok_or(BarrierError::Sealed)?);
+        for part in parts {
+            context.update(part.as_bytes());
+        }
+        let tag = context.sign();
+        let mut key = [0; 16];
+        for (to, from) in key.iter_mut().zip(tag.as_ref()) {
+            *to = *from;
+        }
+        Ok(key)
+    }
+
     fn set_token_salt(&self, salt: &[u8]) {
         self.token_salt.store(Some(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, salt))));
     }

@@ -27,7 +27,7 @@ async fn token_in(server: &Server, namespace: &str, policy: &str) -> String {
     server.write_in(namespace, "sys/policies/acl/mine", json!({ "policy": policy })).await.done();
     let path = format!("sys/namespaces/{namespace}");
     let id = server.read(&path).await.data()["id"].as_str().expect("an id").to_owned();
-    let router = server.core.router().await.unwrap();
+    let router = server.core.mounts().router().await.unwrap();
     let (found, rest) = router.descend(NamespaceId::ROOT, namespace).unwrap();
     assert_eq!((found.short_id.as_str(), rest), (id.as_str(), ""));
     let entry = TokenEntry {
@@ -442,7 +442,7 @@ async fn a_deleted_namespace_is_gone_at_once_and_leaves_nothing() {
         server.ask_in("a/b", &token, Asked::Read, &path, json!({})).await.done();
         server.ask_in("a/b", "", Asked::Write, &format!("auth/door/login/{name}"), json!({})).await.done();
     }
-    let (found, _) = server.core.router().await.unwrap().descend(NamespaceId::ROOT, "a/b").unwrap();
+    let (found, _) = server.core.mounts().router().await.unwrap().descend(NamespaceId::ROOT, "a/b").unwrap();
     assert!(keys_of(&server, found.id).await.len() > 1000);
 
     server.delete("sys/namespaces/a/b").await.done();

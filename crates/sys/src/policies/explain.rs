@@ -108,11 +108,14 @@ async fn explain(
     let question = question(&mut input)?;
     let entry = entry(&core, &mount, &view, clock.now(), &input, &caller).await?;
     let led = leads_to(&core, &mount, &question).await?;
-    let full = core.full_path(mount.namespace, &question.path).ok_or(EngineError::NotFound)?;
+    let full = core.mounts().full_path(mount.namespace, &question.path).ok_or(EngineError::NotFound)?;
     let mut explanation = match &entry {
-        Some(entry) => {
-            decided(&*core.acl(&view, entry.namespace, &entry.policies).await?, &question, &full, &led)
-        }
+        Some(entry) => decided(
+            &*core.policies().acl(&view, entry.namespace, &entry.policies).await?,
+            &question,
+            &full,
+            &led,
+        ),
         None => {
             Explanation::of(&question, false, "the token is unknown, has expired or was revoked".to_owned())
         }
@@ -180,7 +183,7 @@ struct Led {
 }
 
 async fn leads_to(core: &Core, mount: &Mount, question: &Question) -> Result<Led, EngineError> {
-    let router = core.router().await?;
+    let router = core.mounts().router().await?;
     let Some((mounted, rest)) = router.route(mount.namespace, &question.path) else {
         return Ok(Led::default());
     };
@@ -266,7 +269,7 @@ async fn token_view(core: &Core, view: &View, entry: Option<&TokenEntry>) -> Res
     };
     let mut missing_policies = Vec::new();
     for policy in &entry.policies {
-        if core.policy_text(view, entry.namespace, policy).await?.is_none() {
+        if core.policies().policy_text(view, entry.namespace, policy).await?.is_none() {
             missing_policies.push(policy.clone());
         }
     }

@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
 /// ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 33] = [
+const ARROWS: [(&str, &[&str]); 37] = [
     ("wipe", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -33,15 +33,23 @@ const ARROWS: [(&str, &[&str]); 33] = [
     // The services of the server: each may name those above it in this list.
     ("jobs", &["stdx"]),
     ("seal-state", &["barrier", "engine-api", "seal", "stdx", "storage"]),
+    ("mounts", &["barrier", "engine-api", "seal-state", "stdx", "storage"]),
+    ("policies", &["barrier", "engine-api", "hcl", "mounts", "policy", "stdx", "storage"]),
+    ("lockout", &["barrier", "engine-api", "mounts", "stdx"]),
+    ("auditing", &["audit", "barrier", "engine-api", "stdx", "storage"]),
     (
         "core",
         &[
             "audit",
+            "auditing",
             "barrier",
             "cluster",
             "engine-api",
             "hcl",
             "jobs",
+            "lockout",
+            "mounts",
+            "policies",
             "policy",
             "raft",
             "seal",

@@ -12,11 +12,11 @@ use strongroom_engine_api::{
     Clock, Engine, EngineError, Entropy, Environment, Extension, LeaseGrant, LeaseTerms, Leased, Moment,
     Mount, Path, Peer, Reply, RevokeError, Secret, TokenKind, Txn as MountTxn, View, bad_request,
 };
+use strongroom_mounts::DISABLED_MOUNTS;
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::InMemory;
 
-use crate::disabled_mounts::DISABLED_MOUNTS;
 use crate::leases::{EXPIRY, IRREVOCABLE, LEASES, Lease, OWNED_LEASES, REVOCATIONS};
 use crate::tokens::{NewToken, Principal, TokenEntry, TokenId};
 use crate::{Asked, Catalog, Core, Inbound, InitRequest, NewMount, Settings};
@@ -248,14 +248,14 @@ impl Server {
     pub(super) async fn enable(&self, path: &str) -> MountId {
         let txn = self.txn().await;
         let new = NewMount { kind: "outside".to_owned(), ..NewMount::default() };
-        let entry = self.core.add_mount(&txn, NamespaceId::ROOT, path, new).await.unwrap();
+        let entry = self.core.mounts.add_mount(&txn, NamespaceId::ROOT, path, new).await.unwrap();
         txn.commit().await.unwrap();
         entry.id
     }
 
     pub(super) async fn disable(&self, path: &str) {
         let txn = self.txn().await;
-        self.core.remove_mount(&txn, NamespaceId::ROOT, path).await.unwrap().unwrap();
+        self.core.mounts.remove_mount(&txn, NamespaceId::ROOT, path).await.unwrap().unwrap();
         txn.commit().await.unwrap();
     }
 
@@ -382,7 +382,7 @@ impl Server {
         let user: User = lease.payload.read().unwrap();
         let view = self.core.barrier.pinned_view().await.unwrap();
         let (path, _) =
-            self.core.mount_of_lease(&view, NamespaceId::ROOT, lease.mount).await.unwrap().unwrap();
+            self.core.mounts.origin_of_lease(&view, NamespaceId::ROOT, lease.mount).await.unwrap().unwrap();
         format!("{path}{}", user.name)
     }
 

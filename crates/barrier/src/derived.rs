@@ -5,18 +5,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
-use strongroom_barrier::BarrierError;
 use strongroom_storage::Index;
 
+use crate::BarrierError;
+
 /// A value built from storage at some commit index, and the newest commit that touched what it is built from.
-pub(crate) struct Derived<T> {
+pub struct Derived<T> {
     outdated_by: AtomicU64,
     built: ArcSwapOption<(Index, Arc<T>)>,
     building: tokio::sync::Mutex<()>,
 }
 
+impl<T> Default for Derived<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> Derived<T> {
-    pub(crate) fn new() -> Self {
+    /// One that is built when it is asked for.
+    pub fn new() -> Self {
         Self {
             outdated_by: AtomicU64::new(0),
             built: ArcSwapOption::empty(),
@@ -25,12 +33,12 @@ impl<T> Derived<T> {
     }
 
     /// Commit `index` touched what the value is built from.
-    pub(crate) fn outdate(&self, index: Index) {
+    pub fn outdate(&self, index: Index) {
         self.outdated_by.fetch_max(index, Ordering::SeqCst);
     }
 
     /// Drops the value: sealing.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         self.built.store(None);
     }
 
@@ -41,7 +49,7 @@ impl<T> Derived<T> {
     }
 
     /// The value as of the newest commit that touches it; `build` answers the value and the index it saw.
-    pub(crate) async fn get<B, F>(&self, build: B) -> Result<Arc<T>, BarrierError>
+    pub async fn get<B, F>(&self, build: B) -> Result<Arc<T>, BarrierError>
     where
         B: FnOnce() -> F,
         F: Future<Output = Result<(Index, T), BarrierError>>,

@@ -10,8 +10,7 @@ use strongroom_hcl::{Block, ParseError, Value};
 use strongroom_stdx::{Entropy, EntropyError};
 use zeroize::Zeroizing;
 
-use crate::Core;
-use crate::policies::PASSWORD_POLICIES;
+use crate::{PASSWORD_POLICIES, Policies};
 
 /// Characters that a password may have.
 const LENGTHS: std::ops::RangeInclusive<i64> = 4..=100;
@@ -153,7 +152,7 @@ fn below(entropy: &Entropy, bound: usize) -> Result<usize, EntropyError> {
     }
 }
 
-impl Core {
+impl Policies {
     /// The text of a password policy.
     pub async fn password_policy_text(
         &self,

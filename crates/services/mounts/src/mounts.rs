@@ -8,28 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{
-    BarrierError, CoreSpace, MountId, MountPlace, NamespaceId, Reads, Stored, Table, Txn, tables,
-};
-use strongroom_engine_api::{Class, Engine, EngineError, Mount, TokenKind, bad_request};
+use strongroom_barrier::{BarrierError, MountId, MountPlace, NamespaceId, Reads, Stored, Txn};
+use strongroom_engine_api::{Class, Engine, EngineError, Lifetimes, Mount, TokenKind, bad_request};
 
-use crate::Core;
-use crate::disabled_mounts::{DISABLED_MOUNTS, DisabledMount};
-use crate::namespaces::{NAMESPACES, Namespace};
+use crate::disabled_mounts::DisabledMount;
+use crate::namespaces::Namespace;
 use crate::router::MAX_MOUNT_PATH;
-
-tables! {
-    /// Mounts by namespace and path (`secret/`, `auth/approle/`).
-    pub(crate) MOUNTS: Table<CoreSpace, (NamespaceId, &str), MountEntry> = 1;
-    /// Single numbers by name: the next mount's, and the like.
-    pub(crate) NUMBERS: Table<CoreSpace, str, Number> = 5;
-}
-
-/// One number.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Number(pub(crate) u64);
-
-impl Stored for Number {}
+use crate::{DISABLED_MOUNTS, MOUNTS, Mounts, NAMESPACES, NUMBERS, Number};
 
 /// The first number that a mount with an entry is given; those below are the built-in ones'.
 const FIRST_MOUNT: u64 = 16;
@@ -196,6 +181,15 @@ impl Mounted {
         self.namespace.full(&self.path)
     }
 
+    /// The kind of token an auth mount gives out where its role leaves the choice, per its `token_type` tuning.
+    pub fn token_kind(&self, asked: Option<TokenKind>) -> TokenKind {
+        match (self.entry.tuning.token_type.as_deref(), asked) {
+            (Some("batch"), _) | (Some("default-batch"), None) => TokenKind::Batch,
+            (Some("service"), _) => TokenKind::Service,
+            (_, asked) => asked.unwrap_or_default(),
+        }
+    }
+
     /// Whether it has work in the background. That of a part of the server is the server's, and done once.
     pub(crate) fn has_jobs(&self) -> bool {
         let of_server = self.engine.class() == Class::System && !self.namespace.id.is_root();
@@ -203,7 +197,7 @@ impl Mounted {
     }
 }
 
-impl Core {
+impl Mounts {
     /// Enables `entry` at `path` (`secret/`, `auth/x/`): checks the path, options and type, and numbers it.
     pub async fn add_mount(
         &self,
@@ -226,11 +220,11 @@ impl Core {
             return Err(bad_request(format!("path is already in use at {other}")));
         }
         let id = self.next_mount_id(txn).await?;
-        let random = self.environment.entropy.bytes::<4>()?;
+        let random = self.entropy.bytes::<4>()?;
         let prefix = if class == Class::Auth { "auth_" } else { "" };
         let kept = MountEntry {
             id,
-            uuid: self.environment.entropy.uuid()?,
+            uuid: self.entropy.uuid()?,
             accessor: format!("{prefix}{}_{:08x}", entry.kind, u32::from_be_bytes(random)),
             kind: entry.kind,
             description: entry.description,
@@ -280,7 +274,7 @@ impl Core {
     }
 
     /// Moves a mount with all that it keeps. Leases and tokens name the path they came from: none must be left in force
-    /// ([`Core::revoke_prefix_step`]).
+    /// (the step by step revocation of a prefix is for that).
     pub async fn move_mount(
         &self,
         txn: &Txn,
@@ -319,7 +313,42 @@ impl Core {
 
     /// What accessors of built-in mounts are derived from. It differs from cluster to cluster and is no secret.
     pub(crate) fn built_in_seed(&self) -> Result<[u8; 16], BarrierError> {
-        self.token_hmac(&["built-in mounts\0"])
+        self.seal_state.token_hmac(&["built-in mounts\0"])
+    }
+
+    /// Makes sure that a mount is not disabled before `txn` commits: whoever disables it finds what it has granted, or the
+    /// grant finds no mount.
+    pub async fn require_mount(&self, txn: &Txn, mounted: &Mounted) -> Result<(), EngineError> {
+        if mounted.engine.class() == Class::System {
+            return Ok(());
+        }
+        let entry = MOUNTS.get(txn, &(mounted.mount.namespace, mounted.path.as_str())).await?;
+        if entry.is_some_and(|entry| entry.id == mounted.mount.id) {
+            Ok(())
+        } else {
+            Err(EngineError::NotFound)
+        }
+    }
+
+    /// The lifetimes of the mount that a path leads to, or led to: the server's where there is none any more.
+    pub async fn lifetimes_of(&self, namespace: NamespaceId, path: &str) -> Result<Lifetimes, BarrierError> {
+        let router = self.router().await?;
+        let found = router.route(namespace, path).map(|(mounted, _)| mounted.mount.lifetimes);
+        Ok(found.unwrap_or(self.lifetimes))
+    }
+
+    /// The path and accessor of the mount that granted a lease, though it be disabled; `None` where it is gone.
+    pub async fn origin_of_lease(
+        &self,
+        reads: &impl Reads,
+        namespace: NamespaceId,
+        mount: MountId,
+    ) -> Result<Option<(String, String)>, BarrierError> {
+        if let Some(mounted) = self.router().await?.by_id(namespace, mount) {
+            return Ok(Some((mounted.path.clone(), mounted.entry.accessor.clone())));
+        }
+        let disabled = DISABLED_MOUNTS.get(reads, &mount).await?;
+        Ok(disabled.map(|disabled| (disabled.path.clone(), disabled.entry.accessor.clone())))
     }
 
     /// Writes a tuned entry back.
@@ -347,15 +376,6 @@ impl Core {
         let disabled = DisabledMount::new(namespace, path, (*entry).clone());
         DISABLED_MOUNTS.put(txn, &entry.id, disabled)?;
         Ok(Some(entry))
-    }
-
-    /// The kind of token an auth mount gives out where its role leaves the choice, per its `token_type` tuning.
-    pub(crate) fn mount_token_kind(entry: &MountEntry, asked: Option<TokenKind>) -> TokenKind {
-        match (entry.tuning.token_type.as_deref(), asked) {
-            (Some("batch"), _) | (Some("default-batch"), None) => TokenKind::Batch,
-            (Some("service"), _) => TokenKind::Service,
-            (_, asked) => asked.unwrap_or_default(),
-        }
     }
 }
 

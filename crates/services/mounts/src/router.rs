@@ -16,9 +16,9 @@ use strongroom_barrier::{BarrierError, MountId, NamespaceId, TableId, View};
 use strongroom_engine_api::{Class, Lifetimes, Mount};
 use strongroom_storage::Index;
 
-use crate::mounts::{BUILT_IN, BuiltIn, MOUNTS, MountEntry, Mounted};
-use crate::namespaces::{NAMESPACES, Namespace, NamespaceEntry};
-use crate::{Catalog, Core, Settings};
+use crate::mounts::{BUILT_IN, BuiltIn, MountEntry, Mounted};
+use crate::namespaces::{Namespace, NamespaceEntry};
+use crate::{Catalog, MOUNTS, Mounts, NAMESPACES};
 
 /// Bytes of a mount's path at most: a look-up tries each beginning of a request's path that ends in a slash.
 pub(crate) const MAX_MOUNT_PATH: usize = 512;
@@ -32,7 +32,8 @@ const MAX_NOTED: usize = 10_000;
 /// All mounts of all namespaces.
 pub struct Router {
     catalog: Arc<Catalog>,
-    settings: Arc<Settings>,
+    /// The lifetimes that mounts have where they say nothing.
+    lifetimes: Lifetimes,
     state: RwLock<State>,
     outdated: Mutex<Outdated>,
     /// Whether `outdated` names anything: looked at by every request.
@@ -66,11 +67,13 @@ impl Outdated {
 
 /// Mounts whose jobs are to be named or forgotten.
 #[derive(Default)]
-pub(crate) struct JobChanges {
+pub struct JobChanges {
     /// Whether all are to be named anew.
-    pub(crate) all: bool,
-    pub(crate) gone: Vec<Arc<Mounted>>,
-    pub(crate) new: Vec<Arc<Mounted>>,
+    pub all: bool,
+    /// Those that went.
+    pub gone: Vec<Arc<Mounted>>,
+    /// Those that came.
+    pub new: Vec<Arc<Mounted>>,
 }
 
 #[derive(Default)]
@@ -116,10 +119,10 @@ struct Changes {
 }
 
 impl Router {
-    pub(crate) fn new(catalog: Arc<Catalog>, settings: Arc<Settings>) -> Self {
+    pub(crate) fn new(catalog: Arc<Catalog>, lifetimes: Lifetimes) -> Self {
         Self {
             catalog,
-            settings,
+            lifetimes,
             state: RwLock::default(),
             outdated: Mutex::new(Outdated { all: Some(0), ..Outdated::default() }),
             is_outdated: AtomicBool::new(true),
@@ -209,7 +212,7 @@ impl Router {
     }
 
     /// The mount with this number, whatever its namespace; none that is built in.
-    pub(crate) fn by_number(&self, id: MountId) -> Option<Arc<Mounted>> {
+    pub fn by_number(&self, id: MountId) -> Option<Arc<Mounted>> {
         self.read().by_id.get(&(None, id)).cloned()
     }
 
@@ -283,7 +286,7 @@ impl Router {
     }
 
     /// The mounts whose jobs are to be named or forgotten since the last call.
-    pub(crate) fn take_job_changes(&self) -> JobChanges {
+    pub fn take_job_changes(&self) -> JobChanges {
         let mut changes = std::mem::take(&mut *self.jobs());
         if changes.all {
             changes.new = self.all_with_jobs();
@@ -339,7 +342,7 @@ impl Router {
     }
 
     /// The mount of an entry; `None` where its engine is not part of this program.
-    pub(crate) fn mounted(
+    pub fn mounted(
         &self,
         namespace: &Arc<Namespace>,
         path: &str,
@@ -362,8 +365,8 @@ impl Router {
 
     fn seen_by_engines(&self, namespace: NamespaceId, path: &str, entry: &MountEntry) -> Mount {
         let or = |set: Duration, fallback: Duration| if set.is_zero() { fallback } else { set };
-        let max = or(entry.tuning.max_lease_ttl, self.settings.max_lease_ttl);
-        let default = or(entry.tuning.default_lease_ttl, self.settings.default_lease_ttl).min(max);
+        let max = or(entry.tuning.max_lease_ttl, self.lifetimes.max);
+        let default = or(entry.tuning.default_lease_ttl, self.lifetimes.default).min(max);
         Mount {
             id: entry.id,
             path: path.strip_prefix("auth/").unwrap_or(path).to_owned(),
@@ -472,7 +475,7 @@ impl State {
     }
 }
 
-impl Core {
+impl Mounts {
     /// The router as of the newest change.
     pub async fn router(&self) -> Result<Arc<Router>, BarrierError> {
         if self.router.is_outdated.load(Ordering::SeqCst) {

@@ -10,22 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{
-    BarrierError, CoreLocal, CoreSpace, NamespaceId, Reads, Stored, Table, Txn, tables,
-};
+use strongroom_barrier::{BarrierError, NamespaceId, Reads, Stored, Txn};
 use strongroom_engine_api::{EngineError, bad_request};
 
-use crate::Core;
-use crate::mounts::{BUILT_IN, MOUNTS, NUMBERS, Number};
-use crate::policies::{PASSWORD_POLICIES, POLICIES, write_builtin};
-use crate::tokens::{STEP as TREE_STEP, TOKEN_ROLES, TOKENS};
-
-tables! {
-    /// Namespaces by the one they are in and their name there.
-    pub(crate) NAMESPACES: Table<CoreSpace, (NamespaceId, &str), NamespaceEntry> = 14;
-    /// Deleted namespaces whose entries are still to be removed, by number.
-    pub(crate) DELETED_NAMESPACES: Table<CoreLocal, u64, DeletedNamespace> = 15;
-}
+use crate::mounts::BUILT_IN;
+use crate::{DELETED_NAMESPACES, MOUNTS, Mounts, NAMESPACES, NUMBERS, Number};
 
 /// The number of the first namespace in the root namespace.
 const FIRST_NAMESPACE: u64 = 2;
@@ -61,9 +50,9 @@ impl Stored for NamespaceEntry {}
 
 /// A namespace that is gone and whose entries are not yet.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct DeletedNamespace {
+pub struct DeletedNamespace {
     /// The path it had.
-    path: String,
+    pub path: String,
 }
 
 impl Stored for DeletedNamespace {}
@@ -91,7 +80,7 @@ impl Default for Namespace {
 
 impl Namespace {
     /// A namespace that is deleted, for what is still to be ended of its mounts.
-    pub(crate) fn gone(id: NamespaceId) -> Self {
+    pub fn gone(id: NamespaceId) -> Self {
         let entry = Arc::new(NamespaceEntry { id, ..NamespaceEntry::default() });
         Self { id, entry, ..Self::root() }
     }
@@ -158,12 +147,12 @@ fn short_id(id: NamespaceId) -> String {
 }
 
 /// What ends an id made in a namespace: nothing in the root namespace, `.ID` in others.
-pub(crate) fn suffix(namespace: NamespaceId) -> String {
+pub fn suffix(namespace: NamespaceId) -> String {
     if namespace.is_root() { String::new() } else { format!(".{}", short_id(namespace)) }
 }
 
 /// The namespace that a token names by its end, and the text before that. One without such an end is the root namespace's.
-pub(crate) fn named_by(token: &str) -> (NamespaceId, &str) {
+pub fn named_by(token: &str) -> (NamespaceId, &str) {
     let named = token.rsplit_once('.').and_then(|(text, id)| Some((from_short_id(id)?, text)));
     named.filter(|(_, text)| !text.is_empty()).unwrap_or((NamespaceId::ROOT, token))
 }
@@ -195,7 +184,7 @@ fn check_name(name: &str) -> Result<(), EngineError> {
     Ok(())
 }
 
-impl Core {
+impl Mounts {
     /// The namespace with this number, as of the last look at the router.
     pub fn namespace(&self, id: NamespaceId) -> Option<Arc<Namespace>> {
         self.router.namespace(id)
@@ -207,14 +196,15 @@ impl Core {
     }
 
     /// Makes `path` below `parent`, whose last segment is the name; what it lies in must be there. Answers the namespace that
-    /// is to be. One that is there already gets the metadata.
+    /// is to be, and whether it is new: whoever makes one gives it what every namespace begins with. One that is there already
+    /// gets the metadata.
     pub async fn create_namespace(
         &self,
         txn: &Txn,
         parent: &Namespace,
         path: &str,
         custom_metadata: BTreeMap<String, String>,
-    ) -> Result<Namespace, EngineError> {
+    ) -> Result<(Namespace, bool), EngineError> {
         let (parent, name) = self
             .parent_of(txn, parent, path)
             .await?
@@ -223,7 +213,7 @@ impl Core {
         if let Some(kept) = NAMESPACES.get(txn, &(parent.id, name)).await? {
             let entry = NamespaceEntry { custom_metadata, ..(*kept).clone() };
             NAMESPACES.put(txn, &(parent.id, name), entry.clone())?;
-            return Ok(Namespace::new(&parent, name, Arc::new(entry)));
+            return Ok((Namespace::new(&parent, name, Arc::new(entry)), false));
         }
         // A mount `a` lies at `a/`, and one inside at `a/b/`.
         let taken = MOUNTS.keys(txn, &(parent.id, format!("{name}/").as_str()), None, 1).await?;
@@ -235,10 +225,9 @@ impl Core {
             .map_err(|_error| EngineError::Internal("out of namespace numbers".to_owned()))?;
         NUMBERS.put(txn, NEXT_NAMESPACE, Number(next.saturating_add(1)))?;
         let id = NamespaceId::new(id);
-        let entry = NamespaceEntry { id, uuid: self.environment.entropy.uuid()?, custom_metadata };
-        write_builtin(txn, id)?;
+        let entry = NamespaceEntry { id, uuid: self.entropy.uuid()?, custom_metadata };
         NAMESPACES.put(txn, &(parent.id, name), entry.clone())?;
-        Ok(Namespace::new(&parent, name, Arc::new(entry)))
+        Ok((Namespace::new(&parent, name, Arc::new(entry)), true))
     }
 
     /// The namespace at `path` below `parent`.
@@ -293,11 +282,7 @@ impl Core {
     }
 
     /// Rests what `txn` will commit on the namespace being there: nothing is written into one that is being deleted.
-    pub(crate) async fn hold_namespace(
-        &self,
-        txn: &Txn,
-        namespace: &Namespace,
-    ) -> Result<bool, BarrierError> {
+    pub async fn hold_namespace(&self, txn: &Txn, namespace: &Namespace) -> Result<bool, BarrierError> {
         if namespace.is_root() {
             return Ok(true);
         }
@@ -306,32 +291,23 @@ impl Core {
         Ok(entry.is_some_and(|entry| entry.id == namespace.id))
     }
 
-    /// Removes one step's worth of what deleted namespaces held; answers whether there is more.
-    pub(crate) async fn clear_deleted_namespaces(&self) -> Result<bool, EngineError> {
-        let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
-        let found = DELETED_NAMESPACES.scan(&txn, &(), None, 1).await?;
-        let Some((number, deleted)) = found.into_iter().next() else { return Ok(false) };
-        let id = NamespaceId::new(u32::try_from(number).unwrap_or_default());
-        if !self.clear_namespace(&txn, id).await? {
-            tracing::info!(namespace = deleted.path, "what a deleted namespace held is gone");
-            DELETED_NAMESPACES.delete(&txn, &number);
-        }
-        txn.commit().await?;
-        Ok(true)
+    /// The first namespace that is deleted and not yet empty: its number, and the path it had.
+    pub async fn first_deleted(
+        &self,
+        reads: &impl Reads,
+    ) -> Result<Option<(NamespaceId, String)>, BarrierError> {
+        let found = DELETED_NAMESPACES.scan(reads, &(), None, 1).await?;
+        let Some((number, deleted)) = found.into_iter().next() else { return Ok(None) };
+        let id = u32::try_from(number).map_err(|error| {
+            BarrierError::Malformed("a deleted namespace's note".to_owned(), error.to_string())
+        })?;
+        Ok(Some((NamespaceId::new(id), deleted.path.clone())))
     }
 
-    /// One step: tokens, then mounts, which end their leases as any disabled mount does, then policies. Answers whether
-    /// there was anything.
-    async fn clear_namespace(&self, txn: &Txn, id: NamespaceId) -> Result<bool, EngineError> {
-        let tokens = TOKENS.keys(txn, &id, None, TREE_STEP).await?;
-        let mut budget = TREE_STEP;
-        for (namespace, key) in &tokens {
-            let token = crate::tokens::TokenId { namespace: *namespace, key: *key };
-            self.revoke_tree(txn, &token, &mut budget).await?;
-        }
-        if !tokens.is_empty() {
-            return Ok(true);
-        }
+    /// Removes one step's worth of what a deleted namespace held, whose tokens are gone: mounts, which end their leases as
+    /// any disabled mount does, then what the server kept for it. Answers whether there was anything; where there was
+    /// not, the namespace is forgotten.
+    pub async fn clear_namespace(&self, txn: &Txn, id: NamespaceId) -> Result<bool, EngineError> {
         let mounts = MOUNTS.keys(txn, &id, None, STEP).await?;
         for (_, path) in &mounts {
             if BUILT_IN.iter().any(|built_in| built_in.path == path) {
@@ -348,24 +324,12 @@ impl Core {
                 return Ok(true);
             }
         }
-        self.clear_texts(txn, id).await
-    }
-
-    /// Removes policies, password policies and token roles.
-    async fn clear_texts(&self, txn: &Txn, id: NamespaceId) -> Result<bool, EngineError> {
-        let policies = POLICIES.keys(txn, &id, None, STEP).await?;
-        for (_, name) in &policies {
-            POLICIES.delete(txn, &(id, name.as_str()));
+        // Policies, roles, and whatever else there may be: all of it is the namespace's alone.
+        if txn.delete_of_namespace(id, STEP).await? > 0 {
+            return Ok(true);
         }
-        let passwords = PASSWORD_POLICIES.keys(txn, &id, None, STEP).await?;
-        for (_, name) in &passwords {
-            PASSWORD_POLICIES.delete(txn, &(id, name.as_str()));
-        }
-        let roles = TOKEN_ROLES.keys(txn, &id, None, STEP).await?;
-        for (_, name) in &roles {
-            TOKEN_ROLES.delete(txn, &(id, name.as_str()));
-        }
-        Ok(!(policies.is_empty() && passwords.is_empty() && roles.is_empty()))
+        DELETED_NAMESPACES.delete(txn, &u64::from(id.get()));
+        Ok(false)
     }
 }
 

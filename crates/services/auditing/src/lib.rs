@@ -1,15 +1,20 @@
 //! Audit devices in storage, and the broker built from them.
+//!
+//! What a record says is the affair of whoever has something to record; how it is written that of `strongroom-audit`. A device
+//! that cannot be opened stays in the set and refuses every record: it must not be forgotten.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use strongroom_audit::{Broker, EnabledDevice, Formatter, Salt, open_device};
-use strongroom_barrier::{BarrierError, CoreSpace, NamespaceId, Reads, Stored, Table, Txn, View, tables};
-use strongroom_engine_api::{EngineError, bad_request};
+use strongroom_barrier::{
+    Barrier, BarrierError, CoreSpace, Derived, KeyPlace, NamespaceId, Reads, Stored, Table, TableId, Txn,
+    View, tables,
+};
+use strongroom_engine_api::{EngineError, Environment, bad_request};
 use strongroom_stdx::Secret;
-
-use crate::Core;
+use strongroom_storage::Index;
 
 tables! {
     /// Audit devices by namespace and path.
@@ -67,14 +72,47 @@ pub struct Auditing {
     pub headers: BTreeMap<String, bool>,
 }
 
-/// Opened devices by their entry's UUID: they outlive rebuilding the broker.
-#[derive(Default)]
-pub(crate) struct OpenDevices(Mutex<HashMap<String, Arc<EnabledDevice>>>);
+/// The audit devices of a server.
+pub struct AuditDevices {
+    barrier: Arc<Barrier>,
+    environment: Environment,
+    /// Whether devices may have a prefix.
+    allow_prefix: bool,
+    built: Derived<Auditing>,
+    /// Opened devices by their entry's UUID: they outlive rebuilding the broker.
+    open: Mutex<HashMap<String, Arc<EnabledDevice>>>,
+}
 
-impl Core {
+impl AuditDevices {
+    /// Those in storage behind `barrier`; `allow_prefix` says whether a device may have a prefix.
+    pub fn new(barrier: Arc<Barrier>, environment: Environment, allow_prefix: bool) -> Self {
+        Self { barrier, environment, allow_prefix, built: Derived::new(), open: Mutex::default() }
+    }
+
+    /// Commit `index` touched an entry of the server's own.
+    pub fn observe(&self, place: KeyPlace, index: Index) {
+        if place.is_of(AUDIT_DEVICES.id()) || place.is_of(AUDITED_HEADERS.id()) {
+            self.outdate(index);
+        }
+    }
+
+    /// Commit `index` may have changed anything.
+    pub fn outdate(&self, index: Index) {
+        self.built.outdate(index);
+    }
+
+    /// Drops what is in memory: sealing.
+    pub fn clear(&self) {
+        self.built.clear();
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Arc<EnabledDevice>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The audit devices and settings as of the newest change.
     pub async fn auditing(&self) -> Result<Arc<Auditing>, BarrierError> {
-        self.auditing.get(|| self.build_auditing()).await
+        self.built.get(|| self.build_auditing()).await
     }
 
     async fn build_auditing(&self) -> Result<(u64, Auditing), BarrierError> {
@@ -90,7 +128,7 @@ impl Core {
             in_use.insert(entry.uuid.clone(), device.clone());
             devices.push(device);
         }
-        *self.audit_devices.0.lock().unwrap_or_else(PoisonError::into_inner) = in_use;
+        *self.open() = in_use;
         let headers = AUDITED_HEADERS.scan(&view, "", None, usize::MAX).await?;
         let headers = headers.into_iter().map(|(name, header)| (name, header.hmac)).collect();
         Ok((view.index(), Auditing { broker: Broker::new(devices), headers }))
@@ -101,12 +139,11 @@ impl Core {
         path: &str,
         entry: &AuditEntry,
     ) -> Result<Arc<EnabledDevice>, strongroom_audit::AuditError> {
-        let open =
-            self.audit_devices.0.lock().unwrap_or_else(PoisonError::into_inner).get(&entry.uuid).cloned();
+        let open = self.open().get(&entry.uuid).cloned();
         if let Some(device) = open {
             return Ok(device);
         }
-        let opened = open_device(&entry.kind, &entry.options, self.settings.allow_audit_log_prefixing)?;
+        let opened = open_device(&entry.kind, &entry.options, self.allow_prefix)?;
         let formatter = Formatter::new(opened.format, Salt::new(&entry.salt));
         Ok(Arc::new(EnabledDevice::new(path, formatter, opened.device)))
     }
@@ -126,7 +163,7 @@ impl Core {
         let salt = Secret::new(self.environment.entropy.bytes::<32>()?.to_vec());
         let entry =
             AuditEntry { kind, description, options, local, salt, uuid: self.environment.entropy.uuid()? };
-        let opened = open_device(&entry.kind, &entry.options, self.settings.allow_audit_log_prefixing)
+        let opened = open_device(&entry.kind, &entry.options, self.allow_prefix)
             .map_err(|error| bad_request(error.to_string()))?;
         let formatter = Formatter::new(opened.format, Salt::new(&entry.salt));
         let device = Arc::new(EnabledDevice::new(path, formatter, opened.device));
@@ -134,11 +171,7 @@ impl Core {
             let test = device.test(self.environment.clock.now(), request_id).await;
             test.map_err(|error| bad_request(format!("audit device failed test message: {error}")))?;
         }
-        self.audit_devices
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(entry.uuid.clone(), device);
+        self.open().insert(entry.uuid.clone(), device);
         AUDIT_DEVICES.put(txn, &(NamespaceId::ROOT, path), entry)?;
         Ok(())
     }
@@ -210,4 +243,9 @@ fn broken_device(path: &str, entry: &AuditEntry, why: &str) -> Arc<EnabledDevice
     let formatter = Formatter::new(strongroom_audit::FormatOptions::default(), Salt::new(&entry.salt));
     let device = Arc::new(Broken { name: path.to_owned(), why: why.to_owned() });
     Arc::new(EnabledDevice::new(path, formatter, device))
+}
+
+/// The tables that are kept here, for the registry of formats.
+pub const fn table_ids() -> &'static [TableId] {
+    TABLES
 }

@@ -5,13 +5,12 @@
 //! a load on storage, and a restart forgets.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use strongroom_barrier::{MountId, NamespaceId};
-use strongroom_engine_api::{EngineError, Moment};
-
-use crate::{Core, Mounted, Settings};
+use strongroom_barrier::{BarrierError, MountId, NamespaceId};
+use strongroom_engine_api::{Clock, EngineError, Moment};
+use strongroom_mounts::{Mounted, Mounts};
 
 /// Names that are remembered at most, over all mounts.
 const MOST_NAMES: usize = 100_000;
@@ -51,14 +50,16 @@ impl LockoutRule {
     }
 }
 
-impl Settings {
-    /// The rule for a mount of an auth method of this type, tuned so.
-    fn lockout_rule(&self, kind: &str, tuning: &BTreeMap<String, String>) -> LockoutRule {
-        let Some(rules) = &self.lockout else {
-            return LockoutRule { disabled: true, ..LockoutRule::default() };
-        };
-        rules.get(kind).or_else(|| rules.get("all")).copied().unwrap_or_default().tuned(tuning)
-    }
+/// The rules of a server: when failed logins lock a user out, by the type of the auth method; `all` for those not named.
+/// `None`: nobody is locked out, whatever a mount's tuning says (`VAULT_DISABLE_USER_LOCKOUT`).
+pub type LockoutRules = Option<BTreeMap<String, LockoutRule>>;
+
+/// The rule for a mount of an auth method of this type, tuned so.
+fn rule(rules: &LockoutRules, kind: &str, tuning: &BTreeMap<String, String>) -> LockoutRule {
+    let Some(rules) = rules else {
+        return LockoutRule { disabled: true, ..LockoutRule::default() };
+    };
+    rules.get(kind).or_else(|| rules.get("all")).copied().unwrap_or_default().tuned(tuning)
 }
 
 /// Failed logins of one name.
@@ -73,11 +74,18 @@ struct Failures {
 /// A mount's number and the name of a user there.
 type User = (MountId, String);
 
-/// The names that failed lately.
-#[derive(Default)]
-pub(crate) struct Lockouts(Mutex<HashMap<User, Failures>>);
+/// The names that failed lately, and the rules for them.
+pub struct Lockouts {
+    rules: LockoutRules,
+    clock: Clock,
+    mounts: Arc<Mounts>,
+    failed: Failed,
+}
 
-impl Lockouts {
+#[derive(Default)]
+struct Failed(Mutex<HashMap<User, Failures>>);
+
+impl Failed {
     fn users(&self) -> MutexGuard<'_, HashMap<User, Failures>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,12 +115,6 @@ impl Lockouts {
     fn forget(&self, user: &User) {
         self.users().remove(user);
     }
-
-    /// Forgets everybody: sealing.
-    pub(crate) fn clear(&self) {
-        let users = std::mem::take(&mut *self.users());
-        drop(users);
-    }
 }
 
 /// Bytes of a name that is kept as it is.
@@ -137,40 +139,51 @@ fn counted_as(name: &str) -> String {
     format!("sha256:{}", strongroom_stdx::to_hex(digest.as_ref()))
 }
 
-impl Core {
+impl Lockouts {
+    /// Nobody has failed yet.
+    pub fn new(rules: LockoutRules, clock: Clock, mounts: Arc<Mounts>) -> Self {
+        Self { rules, clock, mounts, failed: Failed::default() }
+    }
+
+    /// Forgets everybody: sealing.
+    pub fn clear(&self) {
+        let users = std::mem::take(&mut *self.failed.users());
+        drop(users);
+    }
+
     /// Whether `name` is locked out at this mount now.
-    pub(crate) fn is_locked_out(&self, mounted: &Mounted, name: &str) -> bool {
-        let rule = self.lockout_rule(mounted);
-        let now = self.environment.clock.now();
-        !rule.disabled && self.lockouts.is_locked(&(mounted.mount.id, counted_as(name)), now)
+    pub fn is_locked_out(&self, mounted: &Mounted, name: &str) -> bool {
+        let rule = self.rule_of(mounted);
+        let now = self.clock.now();
+        !rule.disabled && self.failed.is_locked(&(mounted.mount.id, counted_as(name)), now)
     }
 
     /// Notes how a login of `name` at this mount went.
-    pub(crate) fn note_login<T>(&self, mounted: &Mounted, name: &str, outcome: &Result<T, EngineError>) {
+    pub fn note_login<T>(&self, mounted: &Mounted, name: &str, outcome: &Result<T, EngineError>) {
         let user = (mounted.mount.id, counted_as(name));
-        let rule = self.lockout_rule(mounted);
+        let rule = self.rule_of(mounted);
         match outcome {
-            Ok(_) => self.lockouts.forget(&user),
+            Ok(_) => self.failed.forget(&user),
             Err(EngineError::Credentials(_)) if !rule.disabled && rule.threshold > 0 => {
-                self.lockouts.failed(user, rule, self.environment.clock.now());
+                self.failed.failed(user, rule, self.clock.now());
             }
             Err(_) => {}
         }
     }
 
-    fn lockout_rule(&self, mounted: &Mounted) -> LockoutRule {
-        self.settings.lockout_rule(&mounted.entry.kind, &mounted.entry.tuning.user_lockout)
+    fn rule_of(&self, mounted: &Mounted) -> LockoutRule {
+        rule(&self.rules, &mounted.entry.kind, &mounted.entry.tuning.user_lockout)
     }
 
     /// Who is locked out now in a namespace: names by the accessor of their mount.
     pub async fn locked_users(
         &self,
         namespace: NamespaceId,
-    ) -> Result<BTreeMap<String, Vec<String>>, EngineError> {
-        let now = self.environment.clock.now();
-        let router = self.router().await?;
+    ) -> Result<BTreeMap<String, Vec<String>>, BarrierError> {
+        let now = self.clock.now();
+        let router = self.mounts.router().await?;
         let mut locked = BTreeMap::<String, Vec<String>>::new();
-        for ((mount, name), failures) in self.lockouts.users().iter() {
+        for ((mount, name), failures) in self.failed.users().iter() {
             if !failures.locked || failures.forgotten <= now {
                 continue;
             }
@@ -190,10 +203,10 @@ impl Core {
         namespace: NamespaceId,
         accessor: &str,
         name: &str,
-    ) -> Result<bool, EngineError> {
-        let router = self.router().await?;
+    ) -> Result<bool, BarrierError> {
+        let router = self.mounts.router().await?;
         let Some(mounted) = router.by_accessor(namespace, accessor) else { return Ok(false) };
-        self.lockouts.forget(&(mounted.mount.id, counted_as(name)));
+        self.failed.forget(&(mounted.mount.id, counted_as(name)));
         Ok(true)
     }
 }
@@ -210,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_threshold_locks_until_the_duration_is_over() {
-        let (lockouts, rule) = (Lockouts::default(), LockoutRule::default());
+        let (lockouts, rule) = (Failed::default(), LockoutRule::default());
         for _ in 1..rule.threshold {
             lockouts.failed(alice(), rule, START);
             assert!(!lockouts.is_locked(&alice(), START));
@@ -228,7 +241,7 @@ mod tests {
 
     #[test]
     fn failures_far_apart_do_not_add_up() {
-        let (lockouts, rule) = (Lockouts::default(), LockoutRule::default());
+        let (lockouts, rule) = (Failed::default(), LockoutRule::default());
         let mut now = START;
         for _ in 0..rule.threshold * 2 {
             lockouts.failed(alice(), rule, now);
@@ -249,15 +262,13 @@ mod tests {
     #[test]
     fn disabled_for_all_overrules_tuning() {
         let tuning = BTreeMap::from([("lockout_disable".to_owned(), "false".to_owned())]);
-        let on = Settings::default();
-        let off = Settings { lockout: None, ..Settings::default() };
-        assert!(!on.lockout_rule("userpass", &tuning).disabled);
-        assert!(off.lockout_rule("userpass", &tuning).disabled);
+        assert!(!rule(&Some(BTreeMap::new()), "userpass", &tuning).disabled);
+        assert!(rule(&None, "userpass", &tuning).disabled);
     }
 
     #[test]
     fn a_flood_of_names_keeps_those_that_are_locked() {
-        let (lockouts, rule) = (Lockouts::default(), LockoutRule { threshold: 1, ..LockoutRule::default() });
+        let (lockouts, rule) = (Failed::default(), LockoutRule { threshold: 1, ..LockoutRule::default() });
         lockouts.failed(alice(), rule, START);
         for number in 0..MOST_NAMES + 10 {
             lockouts.failed((MountId::new(7), number.to_string()), LockoutRule::default(), START);

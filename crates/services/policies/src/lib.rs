@@ -1,4 +1,7 @@
 //! Policies in storage, and the compiled form that tokens with the same set share.
+//!
+//! What a policy says is the affair of `strongroom-policy`, which only computes; who holds which policies is that of tokens.
+//! A stored policy that cannot be read grants nothing. Policies for passwords are beside them: texts by name, too.
 
 mod password;
 
@@ -7,17 +10,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, CoreSpace, NamespaceId, Stored, Table, Txn, View, tables};
-use strongroom_engine_api::{EngineError, bad_request};
+use strongroom_barrier::{
+    Barrier, BarrierError, CoreSpace, KeyPlace, NamespaceId, Stored, Table, TableId, Txn, View, tables,
+};
+use strongroom_engine_api::{EngineError, Environment, bad_request};
 use strongroom_policy::{
-    CompiledAcl, DEFAULT_POLICY, DEFAULT_POLICY_NAME, Policy, RESPONSE_WRAPPING_POLICY,
+    CompiledAcl, DEFAULT_POLICY, DEFAULT_POLICY_NAME, DenyMode, Policy, RESPONSE_WRAPPING_POLICY,
     RESPONSE_WRAPPING_POLICY_NAME, ROOT_POLICY_NAME,
 };
 
 pub use password::PasswordPolicy;
-pub(crate) use password::PasswordPolicyEntry;
-
-use crate::Core;
+use password::PasswordPolicyEntry;
+use strongroom_mounts::Mounts;
+use strongroom_storage::Index;
 
 tables! {
     /// Policies by namespace and name.
@@ -38,25 +43,17 @@ pub(crate) struct PolicyEntry {
 
 impl Stored for PolicyEntry {}
 
-/// Compiled policy sets, by namespace and names, as of one state of the policies.
-pub(crate) struct PolicyCache {
+/// The policies of a server.
+pub struct Policies {
+    barrier: Arc<Barrier>,
+    environment: Environment,
+    mounts: Arc<Mounts>,
+    deny_mode: DenyMode,
+    root: Arc<CompiledAcl>,
+    /// The newest commit that changed a policy.
     changed_at: AtomicU64,
+    /// Compiled policy sets, by namespace and names, as of one state of the policies.
     sets: Cache<(NamespaceId, Vec<String>), (u64, Arc<CompiledAcl>)>,
-}
-
-impl PolicyCache {
-    pub(crate) fn new() -> Self {
-        Self { changed_at: AtomicU64::new(0), sets: Cache::new(KEPT_SETS) }
-    }
-
-    /// Commit `index` changed a policy.
-    pub(crate) fn outdate(&self, index: u64) {
-        self.changed_at.fetch_max(index, Ordering::SeqCst);
-    }
-
-    pub(crate) fn clear(&self) {
-        self.sets.clear();
-    }
 }
 
 /// The lookup key without owning the names.
@@ -69,7 +66,42 @@ impl quick_cache::Equivalent<(NamespaceId, Vec<String>)> for SetKey<'_> {
     }
 }
 
-impl Core {
+impl Policies {
+    /// Those in storage behind `barrier`; `deny_mode` says which of several rules decides.
+    pub fn new(
+        barrier: Arc<Barrier>,
+        environment: Environment,
+        mounts: Arc<Mounts>,
+        deny_mode: DenyMode,
+    ) -> Self {
+        Self {
+            barrier,
+            environment,
+            mounts,
+            deny_mode,
+            root: Arc::new(CompiledAcl::root()),
+            changed_at: AtomicU64::new(0),
+            sets: Cache::new(KEPT_SETS),
+        }
+    }
+
+    /// Commit `index` touched an entry of the server's own.
+    pub fn observe(&self, place: KeyPlace, index: Index) {
+        if place.is_of(POLICIES.id()) {
+            self.outdate(index);
+        }
+    }
+
+    /// Commit `index` may have changed any policy.
+    pub fn outdate(&self, index: Index) {
+        self.changed_at.fetch_max(index, Ordering::SeqCst);
+    }
+
+    /// Drops what is in memory: sealing.
+    pub fn clear(&self) {
+        self.sets.clear();
+    }
+
     /// What a token with these policies may do, compiled once for all tokens that hold the same set.
     pub async fn acl(
         &self,
@@ -78,10 +110,10 @@ impl Core {
         names: &[String],
     ) -> Result<Arc<CompiledAcl>, BarrierError> {
         if names.iter().any(|name| name == ROOT_POLICY_NAME) {
-            return Ok(self.root_acl.clone());
+            return Ok(self.root.clone());
         }
-        let changed_at = self.policies.changed_at.load(Ordering::SeqCst);
-        if let Some((built_at, acl)) = self.policies.sets.get(&SetKey(namespace, names))
+        let changed_at = self.changed_at.load(Ordering::SeqCst);
+        if let Some((built_at, acl)) = self.sets.get(&SetKey(namespace, names))
             && built_at >= changed_at
         {
             return Ok(acl);
@@ -95,11 +127,11 @@ impl Core {
         view: &View,
         namespace: NamespaceId,
         names: &[String],
-        changed_at: u64,
+        changed_at: Index,
     ) -> Result<Arc<CompiledAcl>, BarrierError> {
         let view = self.view_at_least(view, changed_at).await?;
         // Its policies say nothing about what is outside. One that is gone has none.
-        let namespace_path = self.router().await?.namespace(namespace).map(|found| found.path.clone());
+        let namespace_path = self.mounts.router().await?.namespace(namespace).map(|found| found.path.clone());
         let (within, names_in_force) = match namespace_path {
             Some(path) => (path, names),
             None => (String::new(), &[][..]),
@@ -114,8 +146,8 @@ impl Core {
                 }
             }
         }
-        let acl = Arc::new(CompiledAcl::compile(&policies, self.settings.deny_mode));
-        self.policies.sets.insert((namespace, names.to_vec()), (view.index(), acl.clone()));
+        let acl = Arc::new(CompiledAcl::compile(&policies, self.deny_mode));
+        self.sets.insert((namespace, names.to_vec()), (view.index(), acl.clone()));
         Ok(acl)
     }
 
@@ -195,11 +227,16 @@ fn is_untouchable(name: &str) -> bool {
 }
 
 /// Writes what every namespace begins with.
-pub(crate) fn write_builtin(txn: &Txn, namespace: NamespaceId) -> Result<(), BarrierError> {
+pub fn write_builtin(txn: &Txn, namespace: NamespaceId) -> Result<(), BarrierError> {
     for (name, text) in
         [(DEFAULT_POLICY_NAME, DEFAULT_POLICY), (RESPONSE_WRAPPING_POLICY_NAME, RESPONSE_WRAPPING_POLICY)]
     {
         POLICIES.put(txn, &(namespace, name), PolicyEntry { text: text.to_owned() })?;
     }
     Ok(())
+}
+
+/// The tables that are kept here, for the registry of formats.
+pub const fn table_ids() -> &'static [TableId] {
+    TABLES
 }
