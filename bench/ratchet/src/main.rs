@@ -126,7 +126,7 @@ async fn server() -> Result<Arc<Edge>, Failure> {
     let request = InitRequest { root_token: Some(ROOT.to_owned()), ..InitRequest::key_parts(1, 1) };
     let made = core.initialize(request).await?;
     let part = made.key_parts.first().ok_or("no key part")?.expose().clone();
-    core.offer_key_part(part).await?;
+    core.seal_state().offer_key_part(part).await?;
     let options = BTreeMap::from([("version".to_owned(), "2".to_owned())]);
     let txn = core.barrier().transaction(core.barrier().view());
     core.mounts()

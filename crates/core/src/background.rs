@@ -38,21 +38,21 @@ impl Core {
             let Some(core) = core.upgrade() else { return };
             if is_replaced || core.barrier.is_sealed() {
                 // A node that lacks only the keyring has lost it to another state, and looks until it has read it.
-                errors.note(KEYS, core.renew_keyring().await);
+                errors.note(KEYS, core.seal_state.renew_keyring().await);
             }
-            errors.note(UNSEALING, core.unseal_if_due().await);
-            core.watch_removal().await;
-            core.keep_in_touch().await;
+            errors.note(UNSEALING, core.seal_state.unseal_if_due().await);
+            core.node.watch_removal().await;
+            core.node.keep_in_touch().await;
             if core.barrier.is_sealed() {
                 term.end();
                 continue;
             }
-            core.watch_quorum().await;
-            errors.note(IDENTITY, core.settle_passing_identity().await);
-            errors.note(CERTIFICATE, core.renew_certificate().await);
-            if !core.is_active() {
+            core.node.watch_quorum().await;
+            errors.note(IDENTITY, core.node.settle_passing_identity().await);
+            errors.note(CERTIFICATE, core.node.renew_certificate().await);
+            if !core.node.is_active() {
                 term.end();
-                errors.note(KEYS, core.renew_keyring().await);
+                errors.note(KEYS, core.seal_state.renew_keyring().await);
                 continue;
             }
             errors.note(JOBS, core.refresh_jobs().await);

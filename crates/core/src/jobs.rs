@@ -76,9 +76,9 @@ fn own_jobs() -> [(&'static str, Schedule, OwnStep); 8] {
         ("key-rotation", every(10), |core| {
             Box::pin(async move { done(core.seal_state.rotate_if_due().await) })
         }),
-        ("autopilot", every(1), |core| Box::pin(async move { done(core.run_autopilot().await) })),
+        ("autopilot", every(1), |core| Box::pin(async move { done(core.node.run_autopilot().await) })),
         ("automated-snapshots", every(1), |core| {
-            Box::pin(async move { done(core.take_due_snapshots().await) })
+            Box::pin(async move { done(core.backup.take_due_snapshots().await) })
         }),
         ("broken-restore", every(60), |core| Box::pin(async move { core.clear_broken_restore().await })),
     ]
@@ -216,7 +216,7 @@ impl Core {
     }
 
     async fn clear_broken_restore(&self) -> Result<bool, EngineError> {
-        if let Some(node) = self.cluster() {
+        if let Some(node) = self.node.cluster() {
             node.store.clear_broken_restore().await.map_err(BarrierError::from)?;
         }
         Ok(false)
@@ -285,7 +285,8 @@ where
     F: Fn(Arc<Core>) -> BoxFuture<'static, Result<bool, EngineError>>,
 {
     for _ in 0..MAX_STEPS {
-        let Some(core) = core.upgrade().filter(|core| core.is_active() && !core.barrier.is_sealed()) else {
+        let Some(core) = core.upgrade().filter(|core| core.node.is_active() && !core.barrier.is_sealed())
+        else {
             return Ok(Step::Later);
         };
         match step(core.clone()).await {

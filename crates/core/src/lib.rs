@@ -5,23 +5,21 @@
 //! and is rebuilt when a commit touches what it follows from, on whatever node.
 
 mod background;
-mod cluster;
 mod deleted_namespaces;
 mod disabled_mounts;
 mod envelope;
+mod init;
 mod jobs;
 mod leases;
-mod lifecycle;
 mod observing;
 pub mod pipeline;
 mod server_reply;
-mod snapshots;
 mod tables;
 mod tokens;
 mod wrapping;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use strongroom_barrier::{Barrier, TableId, Txn};
@@ -32,22 +30,25 @@ use strongroom_engine_api::{
 use strongroom_jobs::Jobs;
 use strongroom_policy::DenyMode;
 use strongroom_seal::Seals;
+use strongroom_seal_state::SealListener;
 use tokio::sync::{Notify, Semaphore};
 
-pub use cluster::{
-    Admission, Answered, AutopilotConfig, AutopilotServer, AutopilotState, Challenge, ClusterNode, Conduct,
-    Coordination, Discovery, Introducer, LeaderAddress, Members, Whom,
-};
 pub use envelope::Envelope;
 pub use leases::{IrrevocableLease, Lease, LeaseFacts, LeaseOwner, LeaseState, Revoking};
 pub use pipeline::{Answer, AnswerContent, Asked, Inbound, PolicyPath, Refused};
 pub use server_reply::{Ending, HeldLease, ServerPart, ServerReply, WrapGrant};
-pub use snapshots::{AutoSnapshots, AutoStatus, Bucket, Credentials, Encryption, ObjectStore, Place};
 pub use strongroom_auditing::{AuditDevices, AuditEntry, AuditedHeader, Auditing, NewDevice};
+pub use strongroom_backup::{
+    AutoSnapshots, AutoStatus, Backup, Bucket, Credentials, Encryption, ObjectStore, Place,
+};
 pub use strongroom_jobs::{JobName, JobStatus};
 pub use strongroom_lockout::{LockoutRule, LockoutRules, Lockouts};
 pub use strongroom_mounts::{
     Catalog, ListingVisibility, MountEntry, MountTuning, Mounted, Mounts, Namespace, NewMount, Router,
+};
+pub use strongroom_node::{
+    Admission, Answered, AutopilotConfig, AutopilotServer, AutopilotState, Challenge, ClusterNode, Conduct,
+    Coordination, Discovery, Introducer, LeaderAddress, Members, Node, Whom,
 };
 pub use strongroom_policies::{PasswordPolicy, Policies, write_builtin};
 pub use strongroom_seal_state::{
@@ -140,8 +141,10 @@ pub struct Core {
     policies: Arc<Policies>,
     audit_devices: Arc<AuditDevices>,
     lockouts: Arc<Lockouts>,
-    cluster: OnceLock<ClusterNode>,
-    coordination: OnceLock<Coordination>,
+    node: Arc<Node>,
+    backup: Arc<Backup>,
+    /// Whom the state of the seal tells that the keys are gone.
+    _in_memory: Arc<dyn SealListener>,
     newest_index: NewestIndex,
     /// What parts of the server can draw.
     services: Extensions,
@@ -152,6 +155,23 @@ pub struct Core {
     revoker: Revoker,
     /// Told when another state has taken the place of everything: the keys are to be looked at anew.
     replaced: Arc<Notify>,
+}
+
+/// What services keep in memory and drop when the keys go.
+struct InMemory {
+    mounts: Arc<Mounts>,
+    policies: Arc<Policies>,
+    audit_devices: Arc<AuditDevices>,
+    lockouts: Arc<Lockouts>,
+}
+
+impl SealListener for InMemory {
+    fn sealed(&self) {
+        self.mounts.clear();
+        self.policies.clear();
+        self.audit_devices.clear();
+        self.lockouts.clear();
+    }
 }
 
 impl Core {
@@ -182,13 +202,31 @@ impl Core {
         ));
         let lockouts =
             Arc::new(Lockouts::new(settings.lockout.clone(), environment.clock.clone(), mounts.clone()));
+        let node = Arc::new(Node::new(
+            barrier.clone(),
+            environment.clone(),
+            seal_state.clone(),
+            settings.version.clone(),
+        ));
+        let backup =
+            Arc::new(Backup::new(barrier.clone(), environment.clone(), seal_state.clone(), node.clone()));
+        seal_state.subscribe(&(node.clone() as Arc<dyn SealListener>));
+        let in_memory: Arc<dyn SealListener> = Arc::new(InMemory {
+            mounts: mounts.clone(),
+            policies: policies.clone(),
+            audit_devices: audit_devices.clone(),
+            lockouts: lockouts.clone(),
+        });
+        seal_state.subscribe(&in_memory);
         let services = Extensions::default()
             .with(settings.clone())
             .with(seal_state.clone())
             .with(mounts.clone())
             .with(policies.clone())
             .with(audit_devices.clone())
-            .with(lockouts.clone());
+            .with(lockouts.clone())
+            .with(node.clone())
+            .with(backup.clone());
         let core = Arc::new(Self {
             started: environment.clock.now(),
             seal_state,
@@ -200,8 +238,9 @@ impl Core {
             policies,
             audit_devices,
             lockouts,
-            cluster: OnceLock::new(),
-            coordination: OnceLock::new(),
+            node,
+            backup,
+            _in_memory: in_memory,
             newest_index: NewestIndex::default(),
             tasks: Arc::new(Semaphore::new(MAX_TASKS)),
             jobs: Arc::new(Jobs::new(environment_of_jobs.0, environment_of_jobs.1)),
@@ -251,6 +290,16 @@ impl Core {
     /// Who is locked out.
     pub const fn lockouts(&self) -> &Arc<Lockouts> {
         &self.lockouts
+    }
+
+    /// This node in its cluster.
+    pub const fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Snapshots of the whole state.
+    pub const fn backup(&self) -> &Arc<Backup> {
+        &self.backup
     }
 
     /// When this core was made.

@@ -26,7 +26,7 @@ impl Observer for CoreObserver {
             core.wake_jobs(place, key);
             if core.revoker.observe(place) {
                 // On another node, the next term takes all jobs up.
-                if core.is_active() {
+                if core.node.is_active() {
                     core.jobs.wake_all();
                 }
                 core.wake_revoker();
@@ -50,7 +50,7 @@ impl Observer for CoreObserver {
         core.policies.outdate(index);
         core.audit_devices.outdate(index);
         // On another node, the next term takes all jobs up.
-        if core.is_active() {
+        if core.node.is_active() {
             core.jobs.wake_all();
         }
         core.wake_revoker();

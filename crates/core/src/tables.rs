@@ -8,15 +8,15 @@
 
 use strongroom_barrier::{TableId, assert_distinct};
 
-use crate::{cluster, leases, snapshots, tokens, wrapping};
+use crate::{leases, tokens, wrapping};
 
 /// The tables of each owner.
 pub(crate) const TABLES: &[&[TableId]] = &[
     strongroom_mounts::table_ids(),
     strongroom_policies::table_ids(),
     strongroom_auditing::table_ids(),
-    cluster::TABLES,
-    snapshots::TABLES,
+    strongroom_node::table_ids(),
+    strongroom_backup::table_ids(),
     strongroom_seal_state::table_ids(),
     tokens::TABLES,
     leases::TABLES,

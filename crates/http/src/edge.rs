@@ -275,7 +275,7 @@ impl Edge {
         {
             return Ok(moved(&canonical, parts.uri.query(), request::reads_body(&parts.method)));
         }
-        if is_handed_on && self.core.is_standby() {
+        if is_handed_on && self.core.node().is_standby() {
             return Ok(not_active());
         }
         let mode = if request::reads_body(&parts.method) {
@@ -323,7 +323,7 @@ impl Edge {
             Some(BodyMode::Json) => Received::Json(bytes.clone()),
             Some(BodyMode::Bytes { .. } | BodyMode::Stream) | None => Received::Bytes(bytes.clone()),
         };
-        if !self.core.is_standby() {
+        if !self.core.node().is_standby() {
             let inbound = self.inbound(line, parts, received, &context, offer)?;
             return Ok(self.core.handle(inbound).await);
         }
@@ -370,7 +370,7 @@ impl Edge {
         let patience = Some(self.settings.read_timeout).filter(|patience| !patience.is_zero());
         tokio::spawn(feed(incoming, writer, patience));
         let (upload, version) = (Upload::new(reader), parts.version);
-        let mut answer = if self.core.is_standby() {
+        let mut answer = if self.core.node().is_standby() {
             self.forward(parts, Payload::Upload(upload), context).await?
         } else {
             let inbound = self.inbound(line, parts, Received::Stream(upload), &context, None)?;

@@ -46,11 +46,11 @@ impl Edge {
         let clock = &core.environment().clock;
         let began = clock.now();
         loop {
-            if !core.is_standby() {
+            if !core.node().is_standby() {
                 // It is this node now, or it was sealed meanwhile.
                 return self.handle_here(parts, payload, &context).await;
             }
-            if let Some((peer, network)) = core.way_to_active() {
+            if let Some((peer, network)) = core.node().way_to_active() {
                 let request = Request::from_parts(parts.clone(), payload.body()?);
                 let request = origin.attach(request).map_err(|error| Refusal(400, error.to_string()))?;
                 match network.send(&peer, request).await {
@@ -65,7 +65,7 @@ impl Edge {
                 }
             }
             // Who has been waited for long enough by others is not waited for again.
-            let waited = core.without_quorum().unwrap_or_default().max(clock.now().since(began));
+            let waited = core.node().without_quorum().unwrap_or_default().max(clock.now().since(began));
             if waited >= PATIENCE {
                 let text = "local node not active but active cluster node not found";
                 return Err(Refusal(500, text.to_owned()));

@@ -36,7 +36,7 @@ impl Rig {
         let barrier = Barrier::new(Arc::new(InMemory::new()), environment.entropy.clone(), 1 << 20);
         let core = Core::new(barrier, environment, Settings::default(), catalog(), seals());
         let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
-        core.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
+        core.seal_state().offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         for engine in core.mounts().catalog().engines().cloned().collect::<Vec<_>>() {
             if engine.class() != Class::System {
                 core.add_mount_for_test(&mount_path(&engine), engine.kind(), options(&engine)).await;
@@ -192,7 +192,7 @@ async fn a_token_without_a_policy_gets_nothing() {
 async fn sealed_nothing_but_the_always_answered_answers() {
     let rig = Rig::new().await;
     let cases = rig.cases();
-    rig.core.seal().await;
+    rig.core.seal_state().seal().await;
     for case in cases.iter().filter(|case| !case.endpoint.while_sealed) {
         let answer = rig.ask(case, Some(&rig.root), json!({})).await;
         assert_eq!(answer.status, 503, "{}", name(case));

@@ -72,8 +72,8 @@ impl ClusterPort {
             node.conduct.stale_reads_for = raft.quorum_loss_read_only;
             node.conduct.seal_after = Some(raft.quorum_loss_seal_after).filter(|limit| !limit.is_zero());
         }
-        node.objects = Some(objects);
-        core.set_cluster(node);
+        core.backup().keep_objects_by(objects);
+        core.node().set_cluster(node);
         Self::listen(core, config, Some(store), network).await
     }
 
@@ -87,7 +87,7 @@ impl ClusterPort {
         // Until it is unsealed it could not serve, and leaves leading to others.
         store.set_eligible(false);
         let network = ha_enabled.then(Arc::<Network>::default);
-        core.set_coordination(Coordination::new(store, network.clone()));
+        core.node().set_coordination(Coordination::new(store, network.clone()));
         match network {
             Some(network) => Self::listen(core, config, None, network).await.map(Some),
             None => Ok(None),
@@ -103,7 +103,7 @@ impl ClusterPort {
         let edge = Edge::new(core.clone(), EdgeSettings::default(), Arc::default());
         let version = core.settings().version.parse().context("the version is no header field")?;
         let registrar: Option<Arc<dyn Registrar>> = match &store {
-            Some(_) => Some(Arc::new(Members::new(core))),
+            Some(_) => Some(Arc::new(Members::new(core.node()))),
             None => None,
         };
         let port = Arc::new(Port { store, network, forwarded: Arc::new(edge), registrar, version });
@@ -141,7 +141,7 @@ pub(crate) async fn retry_join(core: &Arc<Core>, config: &Config) -> Result<()> 
         });
     }
     if !wanted.is_empty()
-        && let Err(error) = core.join_with_patience(wanted, *retry_join_as_non_voter).await
+        && let Err(error) = core.node().join_with_patience(wanted, *retry_join_as_non_voter).await
     {
         tracing::debug!(%error, "nothing to join");
     }

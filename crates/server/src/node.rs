@@ -71,7 +71,7 @@ impl Node {
     pub(crate) async fn stop(self) {
         self.listeners.drain(PATIENCE).await;
         self.background.abort();
-        self.core.seal().await;
+        self.core.seal_state().seal().await;
         drop(self.cluster);
         self.store.close().await;
     }

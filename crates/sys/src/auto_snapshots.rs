@@ -106,7 +106,7 @@ impl StorageType {
 }
 
 async fn list(Extension(core): Extension<Core>, view: View, paging: Paging) -> Result<Reply, EngineError> {
-    let names = core.auto_snapshot_names(&view, paging.after.as_deref(), paging.limit).await?;
+    let names = core.backup().auto_snapshot_names(&view, paging.after.as_deref(), paging.limit).await?;
     Reply::keys(&names)
 }
 
@@ -115,7 +115,7 @@ async fn read(
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<Option<Data<Configuration>>, EngineError> {
-    let Some(config) = core.auto_snapshots(&txn, &name).await? else { return Ok(None) };
+    let Some(config) = core.backup().auto_snapshots(&txn, &name).await? else { return Ok(None) };
     let AutoSnapshots { interval, retain, path_prefix, file_prefix, place } = AutoSnapshots::clone(&config);
     let storage_type = StorageType::of(&place).name();
     let (local_max_space, bucket) = match place {
@@ -146,8 +146,8 @@ async fn write(
     Input(input): Input<WriteInput>,
     Input(bucket): Input<BucketInput>,
 ) -> Result<(), EngineError> {
-    let before = core.auto_snapshots(&txn, &name).await?;
-    core.set_auto_snapshots(&txn, &name, Some(merged(input, bucket, before.as_deref())?))
+    let before = core.backup().auto_snapshots(&txn, &name).await?;
+    core.backup().set_auto_snapshots(&txn, &name, Some(merged(input, bucket, before.as_deref())?))
 }
 
 /// The configuration as asked for; what is not given is as before.
@@ -215,7 +215,7 @@ async fn delete(
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    core.set_auto_snapshots(&txn, &name, None)
+    core.backup().set_auto_snapshots(&txn, &name, None)
 }
 
 /// What has become of a configuration's snapshots. Times that have not been are Go's zero time.
@@ -249,8 +249,8 @@ async fn status(
     txn: Txn,
     clock: Clock,
 ) -> Result<Option<Data<Status>>, EngineError> {
-    let Some(config) = core.auto_snapshots(&txn, &name).await? else { return Ok(None) };
-    let (status, under_way) = core.auto_status(&txn, &name).await?;
+    let Some(config) = core.backup().auto_snapshots(&txn, &name).await? else { return Ok(None) };
+    let (status, under_way) = core.backup().auto_status(&txn, &name).await?;
     Ok(Some(Data(Status {
         consecutive_errors: status.consecutive_errors,
         last_snapshot_end: when(status.last_end),

@@ -101,7 +101,7 @@ impl From<&AutopilotServer> for Server {
 }
 
 async fn state(Extension(core): Extension<Core>, view: View) -> Result<AtTop<State>, EngineError> {
-    let seen = core.autopilot_state(&view).await?;
+    let seen = core.node().autopilot_state(&view).await?;
     let names = |wanted: &dyn Fn(&AutopilotServer) -> bool| {
         let servers = seen.servers.iter().filter(|server| wanted(server));
         servers.map(|server| server.status.member.node_id.clone()).collect::<Vec<_>>()
@@ -141,7 +141,7 @@ struct Config {
 
 async fn read_config(Extension(core): Extension<Core>, view: View) -> Result<AtTop<Config>, EngineError> {
     node(&core)?;
-    let config = core.autopilot_config(&view).await?;
+    let config = core.node().autopilot_config(&view).await?;
     Ok(AtTop(Config {
         cleanup_dead_servers: config.cleanup_dead_servers,
         dead_server_last_contact_threshold: format_duration(config.dead_server_last_contact_threshold),
@@ -184,33 +184,34 @@ async fn write_config(
     let count = |name: &str, given: &Int| {
         u64::try_from(given.0).map_err(|_error| bad_request(format!("{name} must not be negative")))
     };
-    core.configure_autopilot(&txn, |config| {
-        if let Some(given) = &input.max_trailing_logs {
-            config.max_trailing_logs = count("max_trailing_logs", given)?;
-        }
-        if let Some(given) = &input.min_quorum {
-            config.min_quorum = count("min_quorum", given)?;
-        }
-        for (given, kept) in [
-            (&input.cleanup_dead_servers, &mut config.cleanup_dead_servers),
-            (&input.disable_upgrade_migration, &mut config.disable_upgrade_migration),
-        ] {
-            if let Some(given) = given {
-                *kept = given.0;
+    core.node()
+        .configure_autopilot(&txn, |config| {
+            if let Some(given) = &input.max_trailing_logs {
+                config.max_trailing_logs = count("max_trailing_logs", given)?;
             }
-        }
-        for (given, kept) in [
-            (&input.dead_server_last_contact_threshold, &mut config.dead_server_last_contact_threshold),
-            (&input.last_contact_threshold, &mut config.last_contact_threshold),
-            (&input.server_stabilization_time, &mut config.server_stabilization_time),
-        ] {
-            if let Some(given) = given {
-                *kept = given.0;
+            if let Some(given) = &input.min_quorum {
+                config.min_quorum = count("min_quorum", given)?;
             }
-        }
-        Ok(())
-    })
-    .await
+            for (given, kept) in [
+                (&input.cleanup_dead_servers, &mut config.cleanup_dead_servers),
+                (&input.disable_upgrade_migration, &mut config.disable_upgrade_migration),
+            ] {
+                if let Some(given) = given {
+                    *kept = given.0;
+                }
+            }
+            for (given, kept) in [
+                (&input.dead_server_last_contact_threshold, &mut config.dead_server_last_contact_threshold),
+                (&input.last_contact_threshold, &mut config.last_contact_threshold),
+                (&input.server_stabilization_time, &mut config.server_stabilization_time),
+            ] {
+                if let Some(given) = given {
+                    *kept = given.0;
+                }
+            }
+            Ok(())
+        })
+        .await
 }
 
 #[cfg(test)]

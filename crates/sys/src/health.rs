@@ -136,14 +136,14 @@ async fn health(
         chosen(given.as_ref(), usual)?;
     }
     let [uninitialized, sealed, active, standby, unhealthy, removed] = codes;
-    let stands_by = core.is_standby();
+    let stands_by = core.node().is_standby();
     // As in Vault: naming the parameter is enough, but for a plain no.
     let standby_ok = input.standbyok.as_ref().is_some_and(|given| given.0 != "false");
     let answered = match &status {
         SealStatus { initialized: false, .. } => uninitialized,
-        _ if core.is_removed() => removed,
+        _ if core.node().is_removed() => removed,
         SealStatus { sealed: true, .. } => sealed,
-        _ if stands_by && core.without_quorum().is_some() => unhealthy,
+        _ if stands_by && core.node().without_quorum().is_some() => unhealthy,
         _ if stands_by && !standby_ok => standby,
         _ => active,
     };
@@ -164,7 +164,7 @@ async fn health(
         echo_duration_ms: 0,
         clock_skew_ms: 0,
         replication_primary_canary_age_ms: 0,
-        removed_from_cluster: core.cluster().map(|_| core.is_removed()),
+        removed_from_cluster: core.node().cluster().map(|_| core.node().is_removed()),
     };
     Ok(HealthAnswer(answered, health))
 }
@@ -202,13 +202,13 @@ async fn leader(
     Extension(core): Extension<Core>,
     redactions: Redactions,
 ) -> Result<Bare<Leader>, EngineError> {
-    let others = core.coordination().filter(|coordination| coordination.has_others());
+    let others = core.node().coordination().filter(|coordination| coordination.has_others());
     let node = others.filter(|_| !core.barrier().is_sealed());
-    let since = core.active_since().filter(|_| node.is_some());
+    let since = core.node().active_since().filter(|_| node.is_some());
     let leading = node.and_then(Coordination::active).filter(|_| !redactions.addresses);
     let address =
         |of: fn(&Active) -> &String| leading.as_ref().map_or_else(String::new, |leader| of(leader).clone());
-    let status = core.cluster().map(|node| node.store.status());
+    let status = core.node().cluster().map(|node| node.store.status());
     Ok(Bare(
         200,
         Leader {
@@ -261,8 +261,8 @@ struct Node {
 /// Only the active node has heard of all the others: another hands the question on, and answers what it knows itself
 /// where there is none.
 async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, EngineError> {
-    if let Some(cluster) = core.cluster()
-        && core.way_to_active().is_some()
+    if let Some(cluster) = core.node().cluster()
+        && core.node().way_to_active().is_some()
     {
         let leader = cluster.store.leader_address();
         return Err(BarrierError::Commit(CommitError::NotLeader { leader }).into());
@@ -281,10 +281,12 @@ async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, Eng
         upgrade_version: settings.version.clone(),
         redundancy_zone: String::new(),
     };
-    let Some(cluster) = core.cluster() else {
-        let mut nodes = vec![node(this(), &settings.api_addr, &settings.cluster_addr, core.is_active())];
+    let Some(cluster) = core.node().cluster() else {
+        let mut nodes =
+            vec![node(this(), &settings.api_addr, &settings.cluster_addr, core.node().is_active())];
         // Where nodes share a database, they know of the one that is active.
-        let active = core.coordination().and_then(Coordination::active).filter(|_| !core.is_active());
+        let active =
+            core.node().coordination().and_then(Coordination::active).filter(|_| !core.node().is_active());
         nodes.extend(
             active.map(|active| {
                 node(active.node_id.clone(), &active.api_address, &active.cluster_address, true)
@@ -298,7 +300,7 @@ async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, Eng
         // The name of another node's machine is not known here; that of the node is.
         let hostname = if raft_id == cluster.store.raft_id() { this() } else { node_id };
         let heard = status.silence.filter(|_| !status.leader);
-        let version = core.version_of(cluster, raft_id);
+        let version = core.node().version_of(cluster, raft_id);
         Node {
             last_echo: heard.map(|silence| now.before(silence).rfc3339()),
             version: version.clone(),
@@ -311,7 +313,7 @@ async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, Eng
 
 /// With no other node there is nobody to hand over to: as in Vault, nothing happens.
 async fn step_down(Extension(core): Extension<Core>) -> Result<(), EngineError> {
-    match core.step_down().await {
+    match core.node().step_down().await {
         SteppedDown::Nothing | SteppedDown::HandedOver => Ok(()),
         SteppedDown::NobodyReady => {
             let reason = "no other node can take over: each is sealed, not reached or out of space; this node stays active";

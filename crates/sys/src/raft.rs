@@ -32,7 +32,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 }
 
 pub(crate) fn node(core: &Core) -> Result<&ClusterNode, EngineError> {
-    core.cluster().ok_or_else(|| bad_request("raft storage is not in use"))
+    core.node().cluster().ok_or_else(|| bad_request("raft storage is not in use"))
 }
 
 /// The nodes of the cluster.
@@ -163,9 +163,9 @@ async fn join(
     let retry = input.retry.as_ref().is_some_and(|flag| flag.0);
     let whom = whom(node(&core)?, input)?;
     if retry {
-        core.join_with_patience(vec![whom], non_voter).await?;
+        core.node().join_with_patience(vec![whom], non_voter).await?;
     } else {
-        core.join(&whom, non_voter).await?;
+        core.node().join(&whom, non_voter).await?;
     }
     Ok(Bare(200, Joined { joined: true }))
 }
@@ -231,7 +231,7 @@ async fn challenge(
     Extension(core): Extension<Core>,
     Input(input): Input<ChallengeInput>,
 ) -> Result<Data<ChallengeAnswer>, EngineError> {
-    let posed = core.challenge(&input.server_id.map(|id| id.0).unwrap_or_default()).await?;
+    let posed = core.node().challenge(&input.server_id.map(|id| id.0).unwrap_or_default()).await?;
     let shown = |seal: RootKeySource| SealChallenge {
         challenge: STANDARD.encode(seal.challenge),
         id: seal.id,
@@ -301,7 +301,7 @@ async fn answer(
         public_key: bytes(input.public_key, "public_key")?,
         mac: bytes(input.answer, "answer")?,
     };
-    let admission = core.admit(&answered).await?;
+    let admission = core.node().admit(&answered).await?;
     Ok(Data(AnswerAccepted {
         cluster_id: admission.cluster_id,
         ca_cert: admission.authority,
@@ -329,18 +329,18 @@ mod tests {
         let days = |days: u64| server.clock.advance(Duration::from_secs(days * 24 * 3600));
         let hours = |hours: u64| server.clock.advance(Duration::from_secs(hours * 3600));
         hours(7);
-        server.core.renew_certificate().await.unwrap();
+        server.core.node().renew_certificate().await.unwrap();
         assert_eq!(certificate(), first);
         hours(1);
-        server.core.renew_certificate().await.unwrap();
+        server.core.node().renew_certificate().await.unwrap();
         let second = certificate();
         assert_ne!(second, first);
         // It is away for longer than any certificate holds; by being unsealed it comes back.
-        server.core.seal().await;
+        server.core.seal_state().seal().await;
         days(400);
-        server.core.renew_certificate().await.unwrap();
+        server.core.node().renew_certificate().await.unwrap();
         assert_eq!(certificate(), second, "without the authority's key there is none");
-        server.core.offer_key_part(server.shares[0].clone()).await.unwrap();
+        server.core.seal_state().offer_key_part(server.shares[0].clone()).await.unwrap();
         assert_ne!(certificate(), second);
         // The authority has had a successor meanwhile: it is believed beside that.
         let trusted = fs::read_to_string(kept.with_file_name("ca.crt")).unwrap();

@@ -96,7 +96,7 @@ async fn seal_status(
             cluster_id: status.cluster_id,
             recovery_seal: status.recovery,
             storage_type,
-            removed_from_cluster: (storage_type == "raft").then(|| core.is_removed()),
+            removed_from_cluster: (storage_type == "raft").then(|| core.node().is_removed()),
         },
     ))
 }
@@ -119,11 +119,11 @@ async fn unseal(
     if input.migrate.is_some_and(|migrate| migrate.0) {
         return Err(bad_request("can't perform a seal migration, no migration seal found"));
     }
-    if core.is_removed() {
+    if core.node().is_removed() {
         let text = "this node was removed from its cluster; delete its data directory and join again";
         return Err(EngineError::Status(500, text.to_owned()));
     }
-    core.offer_key_part(part).await.map_err(refused)?;
+    core.seal_state().offer_key_part(part).await.map_err(refused)?;
     seal_status(Extension(core), redactions).await
 }
 

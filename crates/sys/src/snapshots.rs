@@ -19,7 +19,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 }
 
 async fn save(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {
-    Ok(Reply::stream("application/gzip", core.save_snapshot().await?))
+    Ok(Reply::stream("application/gzip", core.backup().save_snapshot().await?))
 }
 
 async fn restore(Extension(core): Extension<Core>, upload: Upload) -> Result<ServerReply, EngineError> {
@@ -40,6 +40,6 @@ async fn install(
 ) -> Result<ServerReply, EngineError> {
     let archive =
         upload.take().ok_or_else(|| bad_request("the snapshot has been read before; send it again"))?;
-    core.restore_snapshot(archive, force).await?;
+    core.backup().restore_snapshot(archive, force).await?;
     Ok(ServerReply::of(ServerPart { ending: Ending::Replaced, ..ServerPart::default() }))
 }

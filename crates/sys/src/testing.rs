@@ -91,7 +91,7 @@ impl Server {
     /// Initialised with one share, and unsealed.
     pub(crate) async fn with(settings: Settings) -> Self {
         let server = Self::sealed(settings, 1, 1).await;
-        server.core.offer_key_part(server.shares[0].clone()).await.expect("unseals");
+        server.core.seal_state().offer_key_part(server.shares[0].clone()).await.expect("unseals");
         server
     }
 

@@ -131,7 +131,7 @@ async fn new_server(store: Arc<dyn Store>, chance: Chance) -> (Arc<Core>, Vec<u8
     let request = InitRequest { root_token: Some(ROOT.to_owned()), ..InitRequest::key_parts(1, 1) };
     let made = core.initialize(request).await.expect("initialises");
     let share = made.key_parts[0].expose().clone();
-    core.offer_key_part(share.clone()).await.expect("unseals");
+    core.seal_state().offer_key_part(share.clone()).await.expect("unseals");
     for (path, version) in [("kv/", "1"), ("secret/", "2")] {
         let options = BTreeMap::from([("version".to_owned(), version.to_owned())]);
         let mount = NewMount { kind: "kv".to_owned(), options, ..NewMount::default() };
@@ -329,7 +329,7 @@ fn tampered(input: &[u8]) {
         store.commit(Commit { writes, ..Commit::default() }).await.expect("commits");
         let core = server(store, chance());
         let _ = core.seal_state().status().await;
-        let _ = core.offer_key_part(share.clone()).await;
+        let _ = core.seal_state().offer_key_part(share.clone()).await;
         let edge = Arc::new(Edge::new(core, EdgeSettings::default(), Arc::default()));
         for path in [
             "sys/seal-status",

@@ -46,7 +46,7 @@ impl Core {
         second: u64,
         queued: &QueuedLease,
     ) -> Result<Attempted, EngineError> {
-        if !self.is_active() {
+        if !self.node.is_active() {
             return Err(BarrierError::Sealed.into());
         }
         let (namespace, id) = (queued.namespace, queued.lease.as_str());

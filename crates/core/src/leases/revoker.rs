@@ -133,7 +133,7 @@ impl Core {
     pub(crate) async fn revoke_queued(self: Arc<Self>) -> Result<bool, EngineError> {
         let mut lanes = JoinSet::new();
         let mut busy: HashMap<Id, MountId> = HashMap::new();
-        while self.is_active() && !self.barrier.is_sealed() {
+        while self.node.is_active() && !self.barrier.is_sealed() {
             self.retry_touched().await?;
             let now = self.environment.clock.now();
             let mut next: Option<Moment> = None;
@@ -169,7 +169,7 @@ impl Core {
                     let mount = busy.remove(&id);
                     // A lane that the seal or the end of the term cut short has not failed.
                     if let (Some(mount), Some(error)) = (mount, failed)
-                        && self.is_active()
+                        && self.node.is_active()
                         && !self.barrier.is_sealed()
                     {
                         self.pause(mount, &error);

@@ -228,7 +228,7 @@ async fn a_crash_at_any_point_forgets_nothing() {
                 server.outside.set("db/", Mood::Fine);
             }
             "sealed" => {
-                server.core.seal().await;
+                server.core.seal_state.seal().await;
                 server.unseal().await;
             }
             _ => server.outside.forget(),

@@ -81,7 +81,7 @@ impl Core {
             inbound.place.is_within(&home).then_some((found, home))
         });
         let Some((principal, home)) = found else {
-            if self.is_standby() && self.without_quorum().is_none() {
+            if self.node.is_standby() && self.node.without_quorum().is_none() {
                 // It may have been made a moment ago: the active node knows.
                 return Err(Refused::not_leader());
             }

@@ -138,7 +138,7 @@ impl Core {
                     done.headers.extend(self.index_header(index));
                 }
                 if done.ending == Ending::Seal {
-                    self.seal().await;
+                    self.seal_state.seal().await;
                 }
                 Ok(done)
             }

@@ -64,11 +64,11 @@ impl Core {
         };
         let mut audited = None;
         if inbound.reads() {
-            let term = self.leading();
+            let term = self.node.leading();
             match self.serve(&inbound, &mut audited, Place::Request).await {
                 Err(Refused::NeedsTask) => {}
                 // What was read while another node may have been elected may be old.
-                Ok(answer) if self.leading() != term && !self.is_always_answered(&inbound) => {
+                Ok(answer) if self.node.leading() != term && !self.is_always_answered(&inbound) => {
                     drop(answer);
                     let refused = Refused::status(503, "the active node has changed; try again");
                     return Answer::refusal(&inbound, &refused);
@@ -153,7 +153,7 @@ impl Core {
             (Ok(resolved), Ok(caller)) => (resolved, caller),
             // Open routes need no token, so a token that is not good is no obstacle.
             (Ok(resolved), Err(_)) if resolved.is_open() => (resolved, None),
-            (_, Err(refused)) if refused.needs_active() && self.is_standby() => return Err(refused),
+            (_, Err(refused)) if refused.needs_active() && self.node.is_standby() => return Err(refused),
             (resolved, Err(refused)) => {
                 let resolved = resolved.ok();
                 return Box::pin(self.audit_refusal(inbound, resolved.as_ref(), None, refused, audited))

@@ -50,7 +50,7 @@ impl Core {
         if inbound.path.starts_with("sys/") && self.is_always_answered(inbound) {
             return Ok(Freshness::Fresh);
         }
-        let answers = self.cluster().is_some_and(|node| node.conduct.answers_reads);
+        let answers = self.node.cluster().is_some_and(|node| node.conduct.answers_reads);
         let forwards = inbound.headers.get(FORWARD).is_some_and(|value| value == "active-node");
         if !answers || !inbound.reads() || inbound.wraps() || forwards || self.may_write(inbound).await {
             return Ok(Freshness::Unknown);

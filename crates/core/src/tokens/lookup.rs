@@ -92,7 +92,7 @@ impl Core {
         if !entry.has_expired(now) {
             return Ok(true);
         }
-        if self.is_standby() && self.without_quorum().is_none() {
+        if self.node.is_standby() && self.node.without_quorum().is_none() {
             return Err(BarrierError::Commit(CommitError::NotLeader { leader: None }));
         }
         Ok(false)

@@ -68,7 +68,7 @@ impl Server {
             seals,
         );
         let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
-        core.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
+        core.seal_state.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         Self { store, core, clock, root: made.root_token.expose().clone() }
     }
 

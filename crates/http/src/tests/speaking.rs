@@ -41,7 +41,7 @@ impl Server {
         let core =
             Core::new(barrier, environment, Settings::default(), catalog, Seals::one(Arc::new(ShamirSeal)));
         let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
-        core.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
+        core.seal_state().offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         let txn = core.barrier().transaction(core.barrier().view());
         let mount = NewMount { kind: kind.to_owned(), options: BTreeMap::new(), ..NewMount::default() };
         core.mounts()

@@ -6,15 +6,15 @@
 //! here it is known which seals there are, how far an attempt has come, and what is done with a root key.
 //!
 //! [`SealState`] knows storage through the barrier, time and randomness, and nothing of mounts, tokens or the cluster:
-//! whoever initialises, unseals or seals the server takes a [`Turn`] and tells these. A step that fails leaves the server
-//! sealed, and says why.
+//! these subscribe and are told ([`SealListener`]). A step that fails leaves the server sealed, and says why.
 
 mod init;
+mod lifecycle;
 mod rotation;
 mod status;
 mod unseal;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::hmac;
@@ -25,6 +25,7 @@ use strongroom_seal::{BootstrapRecord, EARLIER_ENTRY, RecordError, RootKey, Seal
 use unseal::{Attempt, ByItself};
 
 pub use init::{InitError, InitRequest, Initialized, NewKeys};
+pub use lifecycle::SealListener;
 pub use rotation::{KeyStatus, RotationConfig};
 pub use status::SealStatus;
 pub use strongroom_seal::{KeyPartsWanted, RootKeySource, SealError};
@@ -66,6 +67,7 @@ pub struct SealState {
     unsealed: ArcSwapOption<UnsealedCluster>,
     token_salt: ArcSwapOption<hmac::Key>,
     by_itself: Mutex<ByItself>,
+    listeners: Mutex<Vec<Weak<dyn SealListener>>>,
 }
 
 /// The keys in memory besides the keyring, while unsealed.
@@ -99,6 +101,7 @@ impl SealState {
             unsealed: ArcSwapOption::empty(),
             token_salt: ArcSwapOption::empty(),
             by_itself: Mutex::default(),
+            listeners: Mutex::default(),
         }
     }
 
@@ -237,7 +240,7 @@ impl SealState {
     }
 
     /// Drops all keys and what was collected of them.
-    pub async fn forget_keys(&self, _turn: &Turn<'_>) {
+    async fn drop_keys(&self, _turn: &Turn<'_>) {
         *self.attempt.lock().await = None;
         *self.keys() = Keys::default();
         self.unsealed.store(None);

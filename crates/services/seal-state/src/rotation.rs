@@ -129,7 +129,7 @@ impl SealState {
     /// # Errors
     ///
     /// [`BarrierError`] where it cannot be read.
-    pub async fn take_over_keyring(&self) -> Result<bool, BarrierError> {
+    pub(crate) async fn take_over_keyring(&self) -> Result<bool, BarrierError> {
         let _turn = self.turn().await;
         let Ok(root_key) = self.root_key() else { return Ok(true) };
         let Some(wrapped) = self.barrier.bootstrap(KEYRING).await? else { return Ok(true) };

@@ -67,7 +67,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) struct ByItself {
     /// Somebody sealed the server, or something that an operator is to look at: it stays so until it is unsealed with key
     /// parts or started again.
-    held: bool,
+    pub(crate) held: bool,
     not_before: Moment,
 }
 
@@ -98,7 +98,11 @@ impl SealState {
     }
 
     /// Takes one key part. With enough of them, the root key.
-    pub async fn offer(&self, _turn: &Turn<'_>, part: KeyPart) -> Result<Option<RootKey>, UnsealError> {
+    pub(crate) async fn offer(
+        &self,
+        _turn: &Turn<'_>,
+        part: KeyPart,
+    ) -> Result<Option<RootKey>, UnsealError> {
         let Some(sources) = self.sources().await? else { return Err(UnsealError::NotInitialized) };
         if !self.barrier.is_sealed() {
             return Ok(None);
@@ -169,17 +173,12 @@ impl SealState {
         outcome
     }
 
-    fn by_itself(&self) -> MutexGuard<'_, ByItself> {
+    pub(crate) fn by_itself(&self) -> MutexGuard<'_, ByItself> {
         self.by_itself.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the server stay sealed until it is unsealed with key parts or started again: somebody has sealed it.
-    pub fn hold(&self) {
-        self.by_itself().held = true;
-    }
-
     /// True where the seals that need nobody are to be asked now; asked in vain, they are not asked again for a while.
-    pub fn is_due_by_itself(&self) -> bool {
+    pub(crate) fn is_due_by_itself(&self) -> bool {
         let now = self.environment.clock.now();
         let mut state = self.by_itself();
         let due = self.seals.has_auto() && self.barrier.is_sealed() && !state.held && now >= state.not_before;
@@ -190,7 +189,7 @@ impl SealState {
     }
 
     /// Opens storage with the root key and puts all keys in place.
-    pub async fn unseal(&self, _turn: &Turn<'_>, root_key: RootKey) -> Result<(), BarrierError> {
+    pub(crate) async fn unseal(&self, _turn: &Turn<'_>, root_key: RootKey) -> Result<(), BarrierError> {
         let record = self.record().await?.ok_or_else(|| absent(BOOTSTRAP_RECORD))?;
         let wrapped = self.barrier.bootstrap(KEYRING).await?.ok_or_else(|| absent(KEYRING))?;
         let keyring = Keyring::unwrap(root_key.expose(), &wrapped)?;

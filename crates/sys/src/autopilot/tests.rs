@@ -41,7 +41,7 @@ pub(crate) async fn on_raft() -> (Server, Arc<RaftStore>, TempDir) {
     options.cluster_address = "https://127.0.0.1:8201".to_owned();
     let store = RaftStore::open(options).await.unwrap();
     let mut server = Server::over(store.clone(), Settings::default());
-    server.core.set_cluster(ClusterNode::new(
+    server.core.node().set_cluster(ClusterNode::new(
         store.clone(),
         Arc::new(Network::default()),
         Identity::of(directory.path(), server.clock.clone()),
@@ -50,7 +50,7 @@ pub(crate) async fn on_raft() -> (Server, Arc<RaftStore>, TempDir) {
         String::new(),
     ));
     server.begin(1, 1).await;
-    server.core.offer_key_part(server.shares[0].clone()).await.unwrap();
+    server.core.seal_state().offer_key_part(server.shares[0].clone()).await.unwrap();
     (server, store, directory)
 }
 

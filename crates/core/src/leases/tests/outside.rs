@@ -223,7 +223,7 @@ impl Server {
         let core = core_over(&store, &clock, &outside);
         let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
         let share = made.key_parts[0].expose().clone();
-        core.offer_key_part(share.clone()).await.unwrap();
+        core.seal_state.offer_key_part(share.clone()).await.unwrap();
         let root = made.root_token.expose().clone();
         let server = Self { store, core, clock, outside, root, share };
         server.enable("db/").await;
@@ -234,11 +234,11 @@ impl Server {
     /// Another core over the same store, as after a crash.
     pub(super) async fn restart(&mut self) {
         self.core = core_over(&self.store, &self.clock, &self.outside);
-        self.core.offer_key_part(self.share.clone()).await.unwrap();
+        self.core.seal_state.offer_key_part(self.share.clone()).await.unwrap();
     }
 
     pub(super) async fn unseal(&self) {
-        self.core.offer_key_part(self.share.clone()).await.unwrap();
+        self.core.seal_state.offer_key_part(self.share.clone()).await.unwrap();
     }
 
     pub(super) async fn txn(&self) -> Txn {

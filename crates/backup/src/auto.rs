@@ -11,8 +11,8 @@ use super::bucket::Bucket;
 use super::local::{Folder, keep};
 use super::names::Taken;
 use super::remote::Shelf;
-use crate::Core;
-use crate::snapshots::{AUTO_SNAPSHOTS, AUTO_STATUS};
+use crate::Backup;
+use crate::{AUTO_SNAPSHOTS, AUTO_STATUS};
 
 /// How long after a failure it is tried again at first; twice as long after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(10);
@@ -143,7 +143,7 @@ impl AutoStatus {
     }
 }
 
-impl Core {
+impl Backup {
     /// The names of the configurations.
     ///
     /// # Errors
@@ -183,7 +183,7 @@ impl Core {
     ) -> Result<(AutoStatus, Option<Moment>), BarrierError> {
         let status = AUTO_STATUS.get(txn, name).await?;
         let status = status.map(|status| AutoStatus::clone(&status)).unwrap_or_default();
-        Ok((status, self.cluster().and_then(|node| node.auto_snapshots.since(name))))
+        Ok((status, self.under_way.since(name)))
     }
 
     /// Keeps a configuration, or none; what had become of one that goes is forgotten.
@@ -202,7 +202,7 @@ impl Core {
             AUTO_STATUS.delete(txn, name);
             return Ok(());
         };
-        if self.cluster().is_none() {
+        if self.node.cluster().is_none() {
             return Err(bad_request("raft storage is not in use"));
         }
         config.check()?;
@@ -211,21 +211,21 @@ impl Core {
     }
 
     /// Begins the snapshots that are due, each in a task of its own. Does nothing on another than the active node.
-    pub(crate) async fn take_due_snapshots(self: &Arc<Self>) -> Result<(), EngineError> {
-        let Some(node) = self.cluster() else { return Ok(()) };
+    pub async fn take_due_snapshots(self: &Arc<Self>) -> Result<(), EngineError> {
+        if self.node.cluster().is_none() {
+            return Ok(());
+        }
         let now = self.environment.clock.now();
         let view = self.barrier.view();
         for (name, config) in AUTO_SNAPSHOTS.scan(&view, "", None, MOST).await? {
             let status = AUTO_STATUS.get(&view, &name).await?.unwrap_or_default();
-            if status.next(&config, now) > now || !node.auto_snapshots.begin(&name, now) {
+            if status.next(&config, now) > now || !self.under_way.begin(&name, now) {
                 continue;
             }
-            let core = self.clone();
+            let backup = self.clone();
             tokio::spawn(async move {
-                core.take_auto(&name, &config, &status, now).await;
-                if let Some(node) = core.cluster() {
-                    node.auto_snapshots.end(&name);
-                }
+                backup.take_auto(&name, &config, &status, now).await;
+                backup.under_way.end(&name);
             });
         }
         Ok(())
@@ -278,7 +278,7 @@ impl Core {
         bucket: &Bucket,
         start: Moment,
     ) -> Result<Taken, String> {
-        let store = self.cluster().and_then(|node| node.objects.as_deref());
+        let store = self.objects.get().map(Arc::as_ref);
         let remote = Shelf {
             store: store.ok_or("this server was built without object storage")?,
             bucket,
@@ -311,7 +311,7 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshots::bucket::tests::bucket;
+    use crate::bucket::tests::bucket;
 
     const HOUR: Duration = Duration::from_hours(1);
 

@@ -6,8 +6,8 @@ use strongroom_engine_api::EngineError;
 use strongroom_raft::Sender;
 
 use super::ClusterNode;
-use crate::Core;
-use crate::cluster::AUTHORITY;
+use crate::AUTHORITY;
+use crate::Node;
 
 /// The authority as kept.
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
@@ -23,18 +23,18 @@ pub(super) fn unidentified(error: &IdentityError) -> EngineError {
     EngineError::Internal(error.to_string())
 }
 
-impl Core {
+impl Node {
     /// The version of the program on a member: empty where it has not told this node.
     pub fn version_of(&self, node: &ClusterNode, raft_id: u64) -> String {
         match node.network.version_of(raft_id) {
-            _ if raft_id == node.store.raft_id() => self.settings.version.clone(),
+            _ if raft_id == node.store.raft_id() => self.version.clone(),
             told => told.as_deref().unwrap_or_default().to_owned(),
         }
     }
 
     /// The cluster's authority. The active node makes it where there is none, and its successor once it is old; others
     /// take it as it is.
-    pub(crate) async fn authority(&self, cluster_id: &str) -> Result<Option<Authority>, EngineError> {
+    pub async fn authority(&self, cluster_id: &str) -> Result<Option<Authority>, EngineError> {
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
         let kept = AUTHORITY.get(&txn, "").await?.map(|kept| kept.0.clone());
         if !self.is_active() {
@@ -64,7 +64,7 @@ impl Core {
     /// Puts this cluster's own authority back, where a restored state has brought the one of its time or of another
     /// cluster: the nodes would not trust that for long. While sealed there is no way to, nor need: other keys come with
     /// another cluster's state only, which a node takes that is alone.
-    pub(crate) async fn put_authority_back(&self, own: Option<Authority>) -> Result<(), EngineError> {
+    pub async fn put_authority_back(&self, own: Option<Authority>) -> Result<(), EngineError> {
         match own.filter(|_| !self.barrier.is_sealed()) {
             Some(own) => self.keep_authority(&own).await,
             None => Ok(()),
@@ -117,7 +117,7 @@ impl Core {
     /// Sees to it that the active node's certificate is of the cluster's authority. A snapshot of another cluster
     /// brings that one's: a node that is alone makes a new authority then, since two clusters should not trust each
     /// other. Does nothing while sealed.
-    pub(crate) async fn settle_authority(&self) -> Result<(), EngineError> {
+    pub async fn settle_authority(&self) -> Result<(), EngineError> {
         let Some(node) = self.cluster().filter(|node| node.store.is_leader()) else { return Ok(()) };
         if self.barrier.is_sealed() {
             return Ok(());

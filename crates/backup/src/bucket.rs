@@ -134,7 +134,7 @@ impl Bucket {
 pub(super) mod tests {
     use super::*;
 
-    pub(in crate::snapshots) fn bucket() -> Bucket {
+    pub(crate) fn bucket() -> Bucket {
         Bucket {
             name: "backups".into(),
             region: "eu-central-1".into(),

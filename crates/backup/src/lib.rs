@@ -7,23 +7,24 @@ mod local;
 mod names;
 mod remote;
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use strongroom_barrier::{BOOTSTRAP_RECORD, BarrierError, CoreLocal, Keyring, Table, bootstrap_key, tables};
-use strongroom_engine_api::{EngineError, PipeReader, bad_request};
+use strongroom_barrier::{
+    BOOTSTRAP_RECORD, Barrier, BarrierError, CoreLocal, Keyring, Table, TableId, bootstrap_key, tables,
+};
+use strongroom_engine_api::{EngineError, Environment, Moment, PipeReader, bad_request};
 use strongroom_raft::{Saved, Spool, check_saved};
 use strongroom_seal::{BootstrapRecord, EARLIER_ENTRY, RecordError};
 use strongroom_snapshot::{Contents, Meta, Server, SnapshotError};
 use strongroom_stdx::{Entropy, PipeWriter, pipe};
 use strongroom_storage::{CommitError, StoreError};
 
-use crate::Core;
-
-use crate::cluster::ClusterNode;
 pub use auto::{AutoSnapshots, AutoStatus, Place};
 pub use bucket::{Bucket, Credentials, Encryption, ObjectStore};
-use strongroom_seal_state::KEYRING;
+use strongroom_node::{ClusterNode, Node};
+use strongroom_seal_state::{KEYRING, SealState};
 
 tables! {
     /// Automated snapshots by name.
@@ -52,11 +53,41 @@ fn broken(error: SnapshotError) -> EngineError {
     }
 }
 
-impl Core {
+/// What saves and restores the state of a server.
+pub struct Backup {
+    barrier: Arc<Barrier>,
+    environment: Environment,
+    seal_state: Arc<SealState>,
+    node: Arc<Node>,
+    /// The way to buckets that snapshots are kept in, where there is one.
+    objects: OnceLock<Arc<dyn ObjectStore>>,
+    /// Held while a snapshot is restored.
+    restoring: tokio::sync::Mutex<()>,
+    /// The automated snapshots under way.
+    under_way: UnderWay,
+}
+
+impl Backup {
+    /// For the state behind `barrier`, which `node` replicates.
+    pub fn new(
+        barrier: Arc<Barrier>,
+        environment: Environment,
+        seal_state: Arc<SealState>,
+        node: Arc<Node>,
+    ) -> Self {
+        let (objects, restoring) = (OnceLock::new(), tokio::sync::Mutex::default());
+        Self { barrier, environment, seal_state, node, objects, restoring, under_way: UnderWay::default() }
+    }
+
+    /// Has automated snapshots kept in buckets by `objects`. The first that is given stays.
+    pub fn keep_objects_by(&self, objects: Arc<dyn ObjectStore>) {
+        let _first = self.objects.set(objects);
+    }
+
     /// The node, where it is the active one.
     fn active_node(&self) -> Result<&ClusterNode, EngineError> {
-        let node = self.cluster().ok_or_else(|| bad_request("raft storage is not in use"))?;
-        if self.is_active() {
+        let node = self.node.cluster().ok_or_else(|| bad_request("raft storage is not in use"))?;
+        if self.node.is_active() {
             Ok(node)
         } else {
             Err(BarrierError::Commit(CommitError::NotLeader { leader: None }).into())
@@ -102,21 +133,21 @@ impl Core {
         archive: PipeReader,
         force: bool,
     ) -> Result<(), EngineError> {
-        let core = self.clone();
-        let restoring = tokio::spawn(async move { core.restore_now(archive, force).await });
+        let backup = self.clone();
+        let restoring = tokio::spawn(async move { backup.restore_now(archive, force).await });
         restoring.await.map_err(|error| EngineError::Internal(error.to_string()))?
     }
 
     async fn restore_now(self: Arc<Self>, archive: PipeReader, force: bool) -> Result<(), EngineError> {
         let node = self.active_node()?;
-        let Ok(_one_at_a_time) = node.restoring.try_lock() else {
+        let Ok(_one_at_a_time) = self.restoring.try_lock() else {
             return Err(bad_request("another snapshot is being restored"));
         };
         let spool = node.store.spool().map_err(stored)?;
         let received = tokio::task::spawn_blocking(move || receive(archive, spool));
         let received = received.await.map_err(|error| EngineError::Internal(error.to_string()))??;
         self.accept(node, &received, force)?;
-        let authority = self.authority(&node.store.cluster_id()).await?;
+        let authority = self.node.authority(&node.store.cluster_id()).await?;
         let id = u64::from_be_bytes(self.environment.entropy.bytes()?);
         let state = received.spool.read().map_err(stored)?;
         let index = node.store.restore(state, id).await.map_err(BarrierError::from)?;
@@ -127,11 +158,11 @@ impl Core {
             "a snapshot has taken the place of everything"
         );
         // It is done: what goes wrong from here on does not take it back.
-        if let Err(error) = self.renew_keyring().await {
+        if let Err(error) = self.seal_state.renew_keyring().await {
             tracing::error!(%error, "the keys of the restored state could not be taken over");
         }
-        let settled = self.put_authority_back(authority).await;
-        if let Err(error) = settled.and(self.settle_authority().await) {
+        let settled = self.node.put_authority_back(authority).await;
+        if let Err(error) = settled.and(self.node.settle_authority().await) {
             tracing::error!(%error, "this node cannot show its peers who it is");
         }
         Ok(())
@@ -154,6 +185,35 @@ impl Core {
             ));
         }
         Ok(())
+    }
+}
+
+/// What is being done, by name, and since when.
+#[derive(Default)]
+struct UnderWay(Mutex<HashMap<String, Moment>>);
+
+impl UnderWay {
+    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<String, Moment>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// False where it is under way already.
+    fn begin(&self, name: &str, now: Moment) -> bool {
+        let mut all = self.all();
+        let free = !all.contains_key(name);
+        if free {
+            all.insert(name.to_owned(), now);
+        }
+        free
+    }
+
+    fn end(&self, name: &str) {
+        self.all().remove(name);
+    }
+
+    /// Since when it is under way, if it is.
+    fn since(&self, name: &str) -> Option<Moment> {
+        self.all().get(name).copied()
     }
 }
 
@@ -198,4 +258,9 @@ fn archive(saved: &Saved, keyring: &Keyring, entropy: &Entropy, mut to: PipeWrit
     let seal = |sums: &[u8]| keyring.seal(entropy, SUMS_PLACE, sums).map_err(io::Error::other);
     strongroom_snapshot::write(&mut to, meta, state, seal)?;
     to.finish()
+}
+
+/// The tables that are kept here, for the registry of formats.
+pub const fn table_ids() -> &'static [TableId] {
+    TABLES
 }

@@ -3,9 +3,9 @@
 use strongroom_raft::Role;
 use strongroom_storage::ELECTION;
 
-use crate::Core;
+use crate::Node;
 
-impl Core {
+impl Node {
     /// Whether this node was taken out of its cluster. It is known a few seconds after the node was last heard.
     pub fn is_removed(&self) -> bool {
         self.cluster().is_some_and(|node| node.store.was_removed())
@@ -13,7 +13,7 @@ impl Core {
 
     /// Where this node hears nobody, sealed or not: asks the others whether it still belongs to them. One that does
     /// not is sealed: what it has is old, and never gets newer. It knows that after a restart, too.
-    pub(crate) async fn watch_removal(&self) {
+    pub async fn watch_removal(&self) {
         let Some(node) = self.cluster() else { return };
         let removed = match node.store.role() {
             Role::Leads | Role::Follows => false,
@@ -35,7 +35,7 @@ impl Core {
             );
         }
         if removed && !self.barrier.is_sealed() {
-            self.seal().await;
+            self.seal_state.seal().await;
         }
     }
 }

@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use strongroom_barrier::{BOOTSTRAP_RECORD, Barrier, unwrap_key, wrap_key};
 use strongroom_engine_api::{Clock, Engine, Entropy, Environment, Moment};
 use strongroom_seal::{
-    AutoSeal, BootstrapRecord, ConfiguredSeal, EARLIER_ENTRY, Seal, SealError, Seals, Unsealing, Wrapped,
-    root_key,
+    AutoSeal, BootstrapRecord, ConfiguredSeal, EARLIER_ENTRY, RootKey, Seal, SealError, Seals, Unsealing,
+    Wrapped, root_key,
 };
 use strongroom_seal_shamir::ShamirSeal;
+use strongroom_seal_state::UnsealError;
 use strongroom_storage::{Commit, InMemory, Store, Write};
 
 use super::*;
@@ -148,7 +149,7 @@ fn with_recovery(seals: Vec<ConfiguredSeal>) -> Seals {
 async fn a_seal_that_needs_nobody_unseals_by_itself() {
     let service = Service::new(1);
     let rig = Rig::new(with_recovery(vec![fake("kms", 1, &service)]));
-    assert!(!rig.core.unseal_by_itself().await.unwrap(), "there is nothing to unseal yet");
+    assert!(!rig.core.seal_state.unseal_by_itself().await.unwrap(), "there is nothing to unseal yet");
     let made = rig.core.initialize(InitRequest::key_parts(3, 2)).await.unwrap();
     assert!(made.for_recovery);
     assert_eq!(made.key_parts.len(), 3);
@@ -163,10 +164,10 @@ async fn a_seal_that_needs_nobody_unseals_by_itself() {
     assert!(status.initialized && status.sealed && status.recovery);
     assert_eq!((status.kind.as_str(), status.quorum.required, status.quorum.total), ("fake", 2, 3));
 
-    assert!(rig.core.unseal_by_itself().await.unwrap());
+    assert!(rig.core.seal_state.unseal_by_itself().await.unwrap());
     assert!(!rig.status().await.sealed);
     assert!(rig.core.mounts.router().await.is_ok(), "entries open");
-    assert!(!rig.core.unseal_by_itself().await.unwrap(), "it is unsealed");
+    assert!(!rig.core.seal_state.unseal_by_itself().await.unwrap(), "it is unsealed");
 }
 
 #[tokio::test]
@@ -176,21 +177,21 @@ async fn an_outage_of_the_service_is_waited_out_and_sealing_on_purpose_lasts() {
     rig.core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
     service.fails(SealError::Unavailable("no route to host".to_owned()));
     let asked = service.asked();
-    let told = rig.core.unseal_if_due().await.unwrap_err();
+    let told = rig.core.seal_state.unseal_if_due().await.unwrap_err();
     assert!(matches!(told, UnsealError::Seal(SealError::Unavailable(_))), "{told}");
-    rig.core.unseal_if_due().await.unwrap();
+    rig.core.seal_state.unseal_if_due().await.unwrap();
     assert_eq!(service.asked(), asked + 1, "not again at once");
     service.serves();
     rig.clock.advance(Duration::from_secs(5));
-    rig.core.unseal_if_due().await.unwrap();
+    rig.core.seal_state.unseal_if_due().await.unwrap();
     assert!(!rig.status().await.sealed);
 
-    rig.core.seal().await;
+    rig.core.seal_state.seal().await;
     rig.clock.advance(Duration::from_secs(3600));
-    rig.core.unseal_if_due().await.unwrap();
+    rig.core.seal_state.unseal_if_due().await.unwrap();
     assert!(rig.status().await.sealed, "who sealed it unseals it");
     let restarted = rig.restarted(with_recovery(vec![fake("kms", 1, &service)]));
-    restarted.core.unseal_if_due().await.unwrap();
+    restarted.core.seal_state.unseal_if_due().await.unwrap();
     assert!(!restarted.status().await.sealed);
 }
 
@@ -200,11 +201,11 @@ async fn recovery_keys_recover_where_the_service_is_gone() {
     let rig = Rig::new(with_recovery(vec![fake("kms", 1, &service)]));
     let made = rig.core.initialize(InitRequest::key_parts(3, 2)).await.unwrap();
     service.fails(SealError::Refused("the key was deleted".to_owned()));
-    let told = rig.core.unseal_by_itself().await.unwrap_err();
+    let told = rig.core.seal_state.unseal_by_itself().await.unwrap_err();
     assert!(matches!(told, UnsealError::Seal(SealError::Refused(_))), "{told}");
     for part in &made.key_parts[..2] {
         assert!(rig.status().await.sealed);
-        rig.core.offer_key_part(part.expose().clone()).await.unwrap();
+        rig.core.seal_state.offer_key_part(part.expose().clone()).await.unwrap();
     }
     assert!(!rig.status().await.sealed);
 }
@@ -215,7 +216,7 @@ async fn without_recovery_key_parts_are_refused_with_a_reason() {
     let rig = Rig::new(Seals::one(Arc::new(FakeSeal(service))));
     let made = rig.core.initialize(InitRequest::default()).await.unwrap();
     assert!(made.key_parts.is_empty() && !made.for_recovery);
-    let told = rig.core.offer_key_part(vec![1; 32]).await.unwrap_err();
+    let told = rig.core.seal_state.offer_key_part(vec![1; 32]).await.unwrap_err();
     assert_eq!(
         told.to_string(),
         "this server unseals by itself with seal type fake, and has no recovery keys"
@@ -234,18 +235,18 @@ async fn the_first_of_several_seals_that_answers_is_enough() {
     assert_eq!(record.root_key.len(), 2);
 
     let asked = (near.asked(), far.asked());
-    assert!(rig.core.unseal_by_itself().await.unwrap());
+    assert!(rig.core.seal_state.unseal_by_itself().await.unwrap());
     assert_eq!((near.asked(), far.asked()), (asked.0 + 1, asked.1), "the first is asked, and no other");
 
     near.fails(SealError::Unavailable("timed out".to_owned()));
     let restarted = rig.restarted(both());
-    assert!(restarted.core.unseal_by_itself().await.unwrap());
+    assert!(restarted.core.seal_state.unseal_by_itself().await.unwrap());
     // One that the configuration has disabled is not asked, and the other is enough.
     near.serves();
     let disabled = ConfiguredSeal { disabled: true, ..fake("near", 1, &near) };
     let restarted = rig.restarted(with_recovery(vec![disabled, fake("far", 2, &far)]));
     let asked = near.asked();
-    assert!(restarted.core.unseal_by_itself().await.unwrap());
+    assert!(restarted.core.seal_state.unseal_by_itself().await.unwrap());
     assert_eq!(near.asked(), asked);
 }
 
@@ -290,11 +291,11 @@ async fn people_and_a_service_can_each_unseal() {
     let rig = Rig::new(both());
     let made = rig.core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
     assert!(!made.for_recovery && rig.record().await.recovery.is_none());
-    assert!(rig.core.unseal_by_itself().await.unwrap());
+    assert!(rig.core.seal_state.unseal_by_itself().await.unwrap());
     service.fails(SealError::Unavailable("gone".to_owned()));
     let restarted = rig.restarted(both());
-    assert!(restarted.core.unseal_by_itself().await.is_err());
-    restarted.core.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
+    assert!(restarted.core.seal_state.unseal_by_itself().await.is_err());
+    restarted.core.seal_state.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
     assert!(!restarted.status().await.sealed);
 }
 
@@ -304,7 +305,7 @@ async fn a_node_that_joins_opens_the_challenge_of_the_seal() {
     let seals = || with_recovery(vec![fake("kms", 1, &service)]);
     let active = Rig::new(seals());
     active.core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
-    active.core.unseal_by_itself().await.unwrap();
+    active.core.seal_state.unseal_by_itself().await.unwrap();
     let shown = active.core.seal_state().join_challenges().await.unwrap();
     assert_ne!(
         shown[0].challenge,
@@ -334,7 +335,7 @@ async fn storage_that_the_configuration_has_no_seal_for_is_named() {
     let others = rig.restarted(Seals::one(Arc::new(ShamirSeal)));
     let text = "the cluster is sealed by \"kms\" of type \"fake\", and the configuration has no such seal";
     assert_eq!(others.core.seal_state().check_storage().await.unwrap_err(), text);
-    let told = others.core.offer_key_part(vec![1; 33]).await.unwrap_err();
+    let told = others.core.seal_state.offer_key_part(vec![1; 33]).await.unwrap_err();
     assert_eq!(told.to_string(), text);
     assert_eq!(others.status().await.kind, "fake", "what storage says counts");
 }
@@ -358,7 +359,9 @@ async fn storage_of_another_version_is_refused_and_left_alone() {
         assert!(state.status().await.unwrap_err().to_string().contains(text));
         let told = rig.core.initialize(InitRequest::key_parts(1, 1)).await.err().unwrap();
         assert!(told.to_string().contains(text), "nothing is put over it: {told}");
-        assert!(rig.core.offer_key_part(vec![1; 32]).await.unwrap_err().to_string().contains(text));
+        assert!(
+            rig.core.seal_state.offer_key_part(vec![1; 32]).await.unwrap_err().to_string().contains(text)
+        );
         let kept = rig.core.barrier().bootstrap(name).await.unwrap();
         assert_eq!(kept.as_deref(), Some(value.as_bytes()));
     }
@@ -369,7 +372,7 @@ async fn key_parts_given_for_one_wrapped_key_do_not_count_for_another() {
     let rig = Rig::new(Seals::one(Arc::new(ShamirSeal)));
     let made = rig.core.initialize(InitRequest::key_parts(3, 2)).await.unwrap();
     let offer = async |rig: &Rig, part: usize| {
-        rig.core.offer_key_part(made.key_parts[part].expose().clone()).await.unwrap();
+        rig.core.seal_state.offer_key_part(made.key_parts[part].expose().clone()).await.unwrap();
         rig.status().await.progress
     };
     let first = offer(&rig, 0).await;

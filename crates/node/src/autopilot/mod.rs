@@ -16,8 +16,8 @@ use strongroom_storage::CommitError;
 
 use super::ClusterNode;
 use super::joining::not_raft;
-use crate::Core;
-use crate::cluster::AUTOPILOT;
+use crate::AUTOPILOT;
+use crate::Node;
 
 pub use config::AutopilotConfig;
 use watch::Decision;
@@ -51,7 +51,7 @@ pub struct AutopilotServer {
     pub version: String,
 }
 
-impl Core {
+impl Node {
     /// What autopilot goes by.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl Core {
     }
 
     /// One round of autopilot. Does nothing on another than the active node. What fails is logged and tried again.
-    pub(crate) async fn run_autopilot(&self) -> Result<(), EngineError> {
+    pub async fn run_autopilot(&self) -> Result<(), EngineError> {
         let Some(node) = self.cluster() else { return Ok(()) };
         let Some(term) = node.store.leading() else { return Ok(()) };
         let config = self.autopilot_config(&self.barrier.view()).await?;

@@ -1,4 +1,8 @@
 //! This node as one of a cluster: whether it is the active one, where the active one is, and how nodes are admitted.
+//!
+//! [`Node`] has the barrier and the state of the seal, which tells it when the keys come and go; it knows nothing of requests,
+//! mounts and tokens. Storage replicates by itself (`strongroom-raft`), messages travel by themselves (`strongroom-cluster`):
+//! here is what a node does about either. What fails is logged and tried again.
 
 mod autopilot;
 mod coordination;
@@ -8,19 +12,18 @@ mod removal;
 mod renewal;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use strongroom_barrier::{CoreLocal, Table, tables};
+use strongroom_barrier::{Barrier, BarrierError, CoreLocal, Table, TableId, tables};
 use strongroom_cluster::{Identity, Network};
-use strongroom_engine_api::{Moment, Secret};
+use strongroom_engine_api::{Environment, Moment, Secret};
 use strongroom_raft::RaftStore;
+use strongroom_seal::RootKey;
+use strongroom_seal_state::{SealListener, SealState};
 use strongroom_storage::ELECTION;
-
-use crate::Core;
-use crate::snapshots::ObjectStore;
 
 pub use autopilot::{AutopilotConfig, AutopilotServer, AutopilotState};
 pub use coordination::Coordination;
@@ -139,42 +142,7 @@ pub struct ClusterNode {
     pub cluster_address: String,
     /// How it behaves where it does not lead.
     pub conduct: Conduct,
-    /// The way to buckets that snapshots are kept in, where there is one.
-    pub objects: Option<Arc<dyn ObjectStore>>,
-    /// Held while a snapshot is restored.
-    pub(crate) restoring: tokio::sync::Mutex<()>,
-    /// The automated snapshots under way.
-    pub(crate) auto_snapshots: UnderWay,
     state: Mutex<State>,
-}
-
-/// What is being done, by name, and since when.
-#[derive(Default)]
-pub(crate) struct UnderWay(Mutex<HashMap<String, Moment>>);
-
-impl UnderWay {
-    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<String, Moment>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// False where it is under way already.
-    pub(crate) fn begin(&self, name: &str, now: Moment) -> bool {
-        let mut all = self.all();
-        let free = !all.contains_key(name);
-        if free {
-            all.insert(name.to_owned(), now);
-        }
-        free
-    }
-
-    pub(crate) fn end(&self, name: &str) {
-        self.all().remove(name);
-    }
-
-    /// Since when it is under way, if it is.
-    pub(crate) fn since(&self, name: &str) -> Option<Moment> {
-        self.all().get(name).copied()
-    }
 }
 
 /// What passes.
@@ -212,9 +180,6 @@ impl ClusterNode {
             api_address,
             cluster_address,
             conduct: Conduct::default(),
-            objects: None,
-            restoring: tokio::sync::Mutex::default(),
-            auto_snapshots: UnderWay::default(),
             state: Mutex::default(),
         }
     }
@@ -224,7 +189,29 @@ impl ClusterNode {
     }
 }
 
-impl Core {
+/// This node: what it is in its cluster, and how it and others settle who decides.
+pub struct Node {
+    barrier: Arc<Barrier>,
+    environment: Environment,
+    seal_state: Arc<SealState>,
+    /// The version of the program.
+    version: String,
+    cluster: OnceLock<ClusterNode>,
+    coordination: OnceLock<Coordination>,
+}
+
+impl Node {
+    /// A node that is alone until it is told otherwise; `version` is the program's.
+    pub fn new(
+        barrier: Arc<Barrier>,
+        environment: Environment,
+        seal_state: Arc<SealState>,
+        version: String,
+    ) -> Self {
+        let (cluster, coordination) = (OnceLock::new(), OnceLock::new());
+        Self { barrier, environment, seal_state, version, cluster, coordination }
+    }
+
     /// Makes this node one of a cluster with integrated storage. Once.
     pub fn set_cluster(&self, node: ClusterNode) {
         self.set_coordination(Coordination::new(node.store.clone(), Some(node.network.clone())));
@@ -237,14 +224,14 @@ impl Core {
     }
 
     /// Says that the quorum is lost or back, and seals a node that has been without one for as long as configured.
-    pub(crate) async fn watch_quorum(&self) {
+    pub async fn watch_quorum(&self) {
         let Some(node) = self.cluster() else { return };
         let lost = self.without_quorum().filter(|since| *since >= ELECTION);
         let told = std::mem::replace(&mut node.state().quorum_lost, lost.is_some());
         match lost {
             Some(since) if node.conduct.seal_after.is_some_and(|limit| since >= limit) => {
                 tracing::error!(seconds = since.as_secs(), "sealing: no quorum for quorum_loss_seal_after");
-                self.seal().await;
+                self.seal_state.seal().await;
             }
             Some(_) if !told => {
                 let stale = !node.conduct.stale_reads_for.is_zero();
@@ -257,4 +244,30 @@ impl Core {
             _ => {}
         }
     }
+}
+
+#[async_trait]
+impl SealListener for Node {
+    async fn unsealing(&self, root_key: &RootKey) -> Result<(), BarrierError> {
+        self.finish_joining(root_key).await
+    }
+
+    async fn unsealed(&self) {
+        if let Err(error) = self.enter_cluster().await {
+            tracing::error!(%error, "this node cannot show its peers who it is");
+        }
+    }
+
+    async fn sealing(&self) {
+        if self.cluster().is_some() {
+            // In a shared database, giving up the lock is all there is to it.
+            self.step_down().await;
+        }
+        self.set_eligible(false);
+    }
+}
+
+/// The tables that are kept here, for the registry of formats.
+pub const fn table_ids() -> &'static [TableId] {
+    TABLES
 }

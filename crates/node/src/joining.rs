@@ -28,7 +28,7 @@ use strongroom_storage::CommitError;
 
 use super::membership::{unidentified, unsigned};
 use super::{ClusterNode, LeaderAddress, Whom};
-use crate::Core;
+use crate::Node;
 use strongroom_seal_state::KEYRING;
 
 /// How long a challenge is good.
@@ -145,7 +145,7 @@ impl Admission {
 }
 
 /// The active node's side.
-impl Core {
+impl Node {
     /// Challenges a node that wants to join.
     ///
     /// # Errors
@@ -245,7 +245,7 @@ fn decoded(text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// The new node's side.
-impl Core {
+impl Node {
     /// Asks a cluster's nodes to be let in, one after the other until one answers; being unsealed with a seal of that
     /// cluster does the rest.
     ///
@@ -276,7 +276,7 @@ impl Core {
         Ok(())
     }
 
-    /// As [`Core::join`], in the background, over and over until a node answers.
+    /// As [`Node::join`], in the background, over and over until a node answers.
     ///
     /// # Errors
     ///
@@ -287,16 +287,16 @@ impl Core {
         non_voter: bool,
     ) -> Result<(), EngineError> {
         self.check_unjoined().await?;
-        let core = Arc::downgrade(self);
+        let node = Arc::downgrade(self);
         let clock = self.environment.clock.clone();
         tokio::spawn(async move {
             loop {
                 for whom in &wanted {
-                    let Some(core) = core.upgrade() else { return };
-                    if core.check_unjoined().await.is_err() || core.seal_state.is_joining() {
+                    let Some(node) = node.upgrade() else { return };
+                    if node.check_unjoined().await.is_err() || node.seal_state.is_joining() {
                         return;
                     }
-                    match core.join(whom, non_voter).await {
+                    match node.join(whom, non_voter).await {
                         Ok(()) => return,
                         Err(error) => tracing::info!(%error, "joining is tried again"),
                     }

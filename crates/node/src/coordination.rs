@@ -8,7 +8,7 @@ use strongroom_engine_api::{EngineError, Moment};
 use strongroom_raft::Peer;
 use strongroom_storage::{Active, Coordinator, ELECTION, Role, SteppedDown};
 
-use crate::Core;
+use crate::Node;
 
 /// How this node and others settle who decides.
 pub struct Coordination {
@@ -38,7 +38,7 @@ impl Coordination {
     }
 }
 
-impl Core {
+impl Node {
     /// Makes this node one of several. Once.
     pub fn set_coordination(&self, coordination: Coordination) {
         let _ = self.coordination.set(coordination);
@@ -55,7 +55,7 @@ impl Core {
     }
 
     /// The term in which this node decides, 0 where there are no others; `None` for a node that does not.
-    pub(crate) fn leading(&self) -> Option<u64> {
+    pub fn leading(&self) -> Option<u64> {
         self.coordination().map_or(Some(0), |coordination| coordination.coordinator.leading())
     }
 
@@ -113,7 +113,7 @@ impl Core {
     }
 
     /// Whether this node may lead: it does not while it is sealed.
-    pub(crate) fn set_eligible(&self, eligible: bool) {
+    pub fn set_eligible(&self, eligible: bool) {
         if let Some(coordination) = self.coordination() {
             coordination.coordinator.set_eligible(eligible);
         }
@@ -122,7 +122,7 @@ impl Core {
     /// Sees to it that this node can show the others who it is, where that is not kept in a data directory: whoever
     /// is unsealed can read the cluster's authority, and signs its own certificate. The active node makes the
     /// authority where there is none.
-    pub(crate) async fn settle_passing_identity(&self) -> Result<(), EngineError> {
+    pub async fn settle_passing_identity(&self) -> Result<(), EngineError> {
         let Some(coordination) = self.coordination() else { return Ok(()) };
         let Some(network) = coordination.network.as_ref().filter(|_| self.cluster().is_none()) else {
             return Ok(());

@@ -66,7 +66,7 @@ mod tests {
     use strongroom_stdx::pipe;
 
     use super::*;
-    use crate::snapshots::bucket::tests::bucket;
+    use crate::bucket::tests::bucket;
 
     /// Names and sizes.
     struct InMemory(Mutex<BTreeMap<String, u64>>);

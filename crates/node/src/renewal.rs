@@ -14,30 +14,30 @@ use strongroom_raft::{Member, Peer, Role, Sender};
 
 use super::membership::unsigned;
 use super::{ClusterNode, joining::not_raft};
-use crate::Core;
+use crate::Node;
 
 /// Between two announcements while nobody has taken one.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Answers other members, where this node is the active one.
-pub struct Members(Weak<Core>);
+pub struct Members(Weak<Node>);
 
 impl Members {
     /// Those of the cluster that this node is one of.
-    pub fn new(core: &Arc<Core>) -> Self {
-        Self(Arc::downgrade(core))
+    pub fn new(node: &Arc<Node>) -> Self {
+        Self(Arc::downgrade(node))
     }
 }
 
 #[async_trait]
 impl Registrar for Members {
     async fn renew(&self, sender: Sender, key: PublicKey, told: Announcement) -> Result<Renewal, String> {
-        let core = self.0.upgrade().ok_or("this node is being stopped")?;
-        core.renew_member(&sender, &key, &told).await.map_err(|error| error.to_string())
+        let node = self.0.upgrade().ok_or("this node is being stopped")?;
+        node.renew_member(&sender, &key, &told).await.map_err(|error| error.to_string())
     }
 }
 
-impl Core {
+impl Node {
     async fn renew_member(
         &self,
         sender: &Sender,
@@ -67,7 +67,7 @@ impl Core {
     }
 
     /// Sees to it that the others know where this node is, and that it has a certificate though it is sealed.
-    pub(crate) async fn keep_in_touch(&self) {
+    pub async fn keep_in_touch(&self) {
         let Some(node) = self.cluster().filter(|node| !node.store.was_removed()) else { return };
         let Some(known) = node.member(node.store.raft_id()) else { return };
         let here = node.announcement();
