@@ -105,7 +105,7 @@ impl AddMount for Core {
     async fn add_mount_for_test(&self, path: &str, kind: &str, options: BTreeMap<String, String>) {
         let txn = self.barrier().transaction(self.barrier().view());
         let mount = NewMount { kind: kind.to_owned(), options, ..NewMount::default() };
-        self.add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, path, mount).await.unwrap();
+        self.mounts().add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, path, mount).await.unwrap();
         txn.commit().await.unwrap();
     }
 }
