@@ -9,6 +9,7 @@ mod deleted_namespaces;
 mod disabled_mounts;
 mod envelope;
 mod init;
+mod intents;
 mod jobs;
 mod leases;
 mod observing;
@@ -61,6 +62,7 @@ pub use tokens::{
 };
 pub use wrapping::{Wrapped, not_wrapping};
 
+use intents::Acts;
 use jobs::Wakes;
 use leases::Revoker;
 use pipeline::NewestIndex;
@@ -153,6 +155,7 @@ pub struct Core {
     jobs: Arc<Jobs>,
     wakes: RwLock<Wakes>,
     revoker: Revoker,
+    acts: Arc<Acts>,
     /// Told when another state has taken the place of everything: the keys are to be looked at anew.
     replaced: Arc<Notify>,
 }
@@ -246,6 +249,7 @@ impl Core {
             jobs: Arc::new(Jobs::new(environment_of_jobs.0, environment_of_jobs.1)),
             wakes: RwLock::default(),
             revoker: Revoker::default(),
+            acts: Arc::default(),
             replaced: Arc::default(),
         });
         core.barrier.store().observe(Arc::new(observing::CoreObserver::new(&core)));
