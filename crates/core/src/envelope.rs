@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use strongroom_engine_api::{EngineError, Json};
+use strongroom_expiry::HeldLease;
 
-use crate::{HeldLease, WrapGrant};
+use crate::WrapGrant;
 
 /// One answer's members.
 #[derive(Default, Clone)]

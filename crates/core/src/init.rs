@@ -9,8 +9,8 @@ use strongroom_barrier::{BarrierError, NamespaceId};
 use strongroom_engine_api::{Lifetimes, Secret};
 use strongroom_policy::ROOT_POLICY_NAME;
 use strongroom_seal_state::{InitError, InitRequest, Initialized, NewKeys};
+use strongroom_tokens::{NewToken, TokenEntry};
 
-use crate::tokens::{NewToken, TokenEntry};
 use crate::{Core, write_builtin};
 
 impl Core {
@@ -53,7 +53,7 @@ impl Core {
         let lifetimes =
             Lifetimes { default: self.settings.default_lease_ttl, max: self.settings.max_lease_ttl };
         let new = NewToken { entry, id: root_token, without_end: true, ..NewToken::default() };
-        let made = self.make_token(&txn, lifetimes, new).await?;
+        let made = self.tokens.make_token(&txn, lifetimes, new).await?;
         txn.commit().await?;
         Ok(made.token)
     }

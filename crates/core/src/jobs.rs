@@ -10,11 +10,10 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use strongroom_barrier::{BarrierError, KeyPlace, MountId, NamespaceId, TableId};
 use strongroom_engine_api::{self as engine, EngineError, Moment};
+use strongroom_expiry::REVOCATIONS;
 use strongroom_jobs::{Job, JobName, JobStatus, NextDue, Outcome, Schedule, Step, Work};
-use strongroom_mounts::{DELETED_NAMESPACES, DISABLED_MOUNTS};
+use strongroom_mounts::{DELETED_NAMESPACES, DISABLED_MOUNTS, Errand};
 
-use crate::leases::{PREFIX_REVOCATIONS, REVOCATIONS};
-use crate::tokens::{ORPHANING, REVOKING, TIDYING};
 use crate::{Core, Mounted};
 
 /// The longest that a step of a mount's job may take: it holds one of few places.
@@ -65,14 +64,16 @@ impl Wakes {
 fn own_jobs() -> [(&'static str, Schedule, OwnStep); 9] {
     let every = |secs| Schedule::Every(Duration::from_secs(secs));
     [
-        ("expiration", every(1), |core| Box::pin(async move { core.expire_due().await })),
-        ("intents", every(10), |core| Box::pin(async move { core.end_forgotten_intents().await })),
-        ("revocations", Schedule::OnWake, |core| Box::pin(async move { core.continue_revocations().await })),
+        ("expiration", every(1), |core| Box::pin(async move { core.revocation.expire_due().await })),
+        ("intents", every(10), |core| Box::pin(async move { core.leases.end_forgotten_intents().await })),
+        ("revocations", Schedule::OnWake, |core| {
+            Box::pin(async move { core.revocation.continue_revocations().await })
+        }),
         ("disabled-mounts", Schedule::OnWake, |core| {
-            Box::pin(async move { core.clear_disabled_mounts().await })
+            Box::pin(async move { core.revocation.clear_disabled_mounts().await })
         }),
         ("deleted-namespaces", Schedule::OnWake, |core| {
-            Box::pin(async move { core.clear_deleted_namespaces().await })
+            Box::pin(async move { core.revocation.clear_deleted_namespaces().await })
         }),
         ("key-rotation", every(10), |core| {
             Box::pin(async move { done(core.seal_state.rotate_if_due().await) })
@@ -147,7 +148,7 @@ impl Core {
     /// The server's own jobs.
     fn own_jobs(self: &Arc<Self>, wakes: &mut Wakes) -> Vec<Job> {
         let revocations = JobName::new("", "revocations");
-        for table in [REVOKING.id(), ORPHANING.id(), PREFIX_REVOCATIONS.id(), TIDYING.id()] {
+        for table in strongroom_tokens::WORK.into_iter().chain(strongroom_revocation::WORK) {
             wakes.add(None, table, &revocations, false);
         }
         // A disabled mount is cleared when its queue of revocations is empty.
@@ -158,7 +159,7 @@ impl Core {
         let mut jobs: Vec<Job> =
             own_jobs().into_iter().map(|(name, schedule, step)| self.own_job(name, schedule, step)).collect();
         jobs.push(self.own_job(REVOKER, Schedule::Due(self.next_revocation_due()), |core| {
-            Box::pin(core.revoke_queued())
+            Box::pin(core.revocation.clone().revoke_queued())
         }));
         jobs
     }
@@ -206,7 +207,7 @@ impl Core {
             let core = core.clone();
             Box::pin(async move {
                 let Some(core) = core.upgrade() else { return Ok(None) };
-                core.next_revocation().await.map_err(|error| error.to_string())
+                core.revocation.next_revocation().await.map_err(|error| error.to_string())
             })
         })
     }
@@ -229,7 +230,12 @@ impl Core {
         job: &engine::Job,
     ) -> Result<bool, EngineError> {
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
-        let call = self.internal_call(mounted, &txn, None);
+        let call = mounted.internal_call_with(
+            &txn,
+            &self.environment,
+            Errand::Job,
+            self.extensions_for(&mounted.engine),
+        );
         let more = tokio::select! {
             more = job.run(&call) => more?,
             () = self.environment.clock.sleep(STEP_TIMEOUT) => {

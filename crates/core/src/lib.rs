@@ -5,44 +5,39 @@
 //! and is rebuilt when a commit touches what it follows from, on whatever node.
 
 mod background;
-mod deleted_namespaces;
-mod disabled_mounts;
 mod envelope;
 mod init;
-mod intents;
 mod jobs;
-mod leases;
 mod observing;
 pub mod pipeline;
 mod server_reply;
 mod tables;
-mod tokens;
-mod wrapping;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use strongroom_barrier::{Barrier, TableId, Txn};
-use strongroom_engine_api::{
-    Call, Captures, Class, Engine, Environment, Extensions, LeaseInHand, Lifetimes, Moment, Operation, Peer,
-    RawTail, Redactions, Renewal, Request, RequestBody, ServerTxn,
-};
+use strongroom_barrier::{Barrier, TableId};
+use strongroom_engine_api::{Class, Engine, Environment, Extensions, Lifetimes, Moment};
 use strongroom_jobs::Jobs;
 use strongroom_policy::DenyMode;
 use strongroom_seal::Seals;
 use strongroom_seal_state::SealListener;
+use strongroom_storage::Leadership;
 use tokio::sync::{Notify, Semaphore};
 
 pub use envelope::Envelope;
-pub use leases::{IrrevocableLease, Lease, LeaseFacts, LeaseOwner, LeaseState, Revoking};
 pub use pipeline::{Answer, AnswerContent, Asked, Inbound, PolicyPath, Refused};
-pub use server_reply::{Ending, HeldLease, ServerPart, ServerReply, WrapGrant};
+pub use server_reply::{Ending, ServerPart, ServerReply};
 pub use strongroom_auditing::{AuditDevices, AuditEntry, AuditedHeader, Auditing, NewDevice};
 pub use strongroom_backup::{
     AutoSnapshots, AutoStatus, Backup, Bucket, Credentials, Encryption, ObjectStore, Place,
 };
+pub use strongroom_expiry::{HeldLease, Lease, LeaseOwner, LeaseState, Revoking};
 pub use strongroom_jobs::{JobName, JobStatus};
+pub use strongroom_leases::{IrrevocableLease, LeaseFacts, Leases};
 pub use strongroom_lockout::{LockoutRule, LockoutRules, Lockouts};
 pub use strongroom_mounts::{
     Catalog, ListingVisibility, MountEntry, MountTuning, Mounted, Mounts, Namespace, NewMount, Router,
@@ -52,19 +47,18 @@ pub use strongroom_node::{
     Coordination, Discovery, Introducer, LeaderAddress, Members, Node, Whom,
 };
 pub use strongroom_policies::{PasswordPolicy, Policies, write_builtin};
+pub use strongroom_revocation::Revocation;
 pub use strongroom_seal_state::{
     InitError, InitRequest, Initialized, KeyPartsWanted, KeyStatus, RootKeySource, RotationConfig, SealError,
     SealState, SealStatus, UnsealError, UnsealedCluster,
 };
-pub use tokens::{
+pub use strongroom_tokens::{
     Made, NewToken, OlderNames, Principal, RoleTokenType, Tidy, TokenEntry, TokenId, TokenKey, TokenRole,
-    with_default,
+    TokenStore, Wrapped, with_default,
 };
-pub use wrapping::{Wrapped, not_wrapping};
+pub use strongroom_wrapping::{WrapGrant, Wrapping, not_wrapping};
 
-use intents::Acts;
 use jobs::Wakes;
-use leases::Revoker;
 use pipeline::NewestIndex;
 
 /// The server's own tables, those of each owner, for the registry of formats.
@@ -154,8 +148,10 @@ pub struct Core {
     tasks: Arc<Semaphore>,
     jobs: Arc<Jobs>,
     wakes: RwLock<Wakes>,
-    revoker: Revoker,
-    acts: Arc<Acts>,
+    tokens: Arc<TokenStore>,
+    leases: Arc<Leases>,
+    revocation: Arc<Revocation>,
+    wrapping: Arc<Wrapping>,
     /// Told when another state has taken the place of everything: the keys are to be looked at anew.
     replaced: Arc<Notify>,
 }
@@ -205,14 +201,38 @@ impl Core {
         ));
         let lockouts =
             Arc::new(Lockouts::new(settings.lockout.clone(), environment.clock.clone(), mounts.clone()));
+        let leadership = Leadership::default();
         let node = Arc::new(Node::new(
             barrier.clone(),
             environment.clone(),
             seal_state.clone(),
             settings.version.clone(),
+            leadership.clone(),
         ));
         let backup =
             Arc::new(Backup::new(barrier.clone(), environment.clone(), seal_state.clone(), node.clone()));
+        let tokens = Arc::new(TokenStore::new(
+            barrier.clone(),
+            environment.clone(),
+            seal_state.clone(),
+            mounts.clone(),
+            leadership.clone(),
+        ));
+        let leases = Arc::new(Leases::new(
+            barrier.clone(),
+            environment.clone(),
+            mounts.clone(),
+            tokens.clone(),
+            leadership.clone(),
+        ));
+        let revocation = Arc::new(Revocation::new(
+            barrier.clone(),
+            environment.clone(),
+            mounts.clone(),
+            tokens.clone(),
+            leadership.clone(),
+        ));
+        let wrapping = Arc::new(Wrapping::new(tokens.clone(), settings.max_lease_ttl));
         seal_state.subscribe(&(node.clone() as Arc<dyn SealListener>));
         let in_memory: Arc<dyn SealListener> = Arc::new(InMemory {
             mounts: mounts.clone(),
@@ -229,7 +249,11 @@ impl Core {
             .with(audit_devices.clone())
             .with(lockouts.clone())
             .with(node.clone())
-            .with(backup.clone());
+            .with(backup.clone())
+            .with(tokens.clone())
+            .with(leases.clone())
+            .with(revocation.clone())
+            .with(wrapping.clone());
         let core = Arc::new(Self {
             started: environment.clock.now(),
             seal_state,
@@ -248,8 +272,10 @@ impl Core {
             tasks: Arc::new(Semaphore::new(MAX_TASKS)),
             jobs: Arc::new(Jobs::new(environment_of_jobs.0, environment_of_jobs.1)),
             wakes: RwLock::default(),
-            revoker: Revoker::default(),
-            acts: Arc::default(),
+            tokens,
+            leases,
+            revocation,
+            wrapping,
             replaced: Arc::default(),
         });
         core.barrier.store().observe(Arc::new(observing::CoreObserver::new(&core)));
@@ -306,64 +332,29 @@ impl Core {
         &self.backup
     }
 
+    /// The tokens.
+    pub const fn tokens(&self) -> &Arc<TokenStore> {
+        &self.tokens
+    }
+
+    /// The leases.
+    pub const fn leases(&self) -> &Arc<Leases> {
+        &self.leases
+    }
+
+    /// What ends tokens and leases.
+    pub const fn revocation(&self) -> &Arc<Revocation> {
+        &self.revocation
+    }
+
+    /// What wraps answers.
+    pub const fn wrapping(&self) -> &Arc<Wrapping> {
+        &self.wrapping
+    }
+
     /// When this core was made.
     pub const fn started(&self) -> Moment {
         self.started
-    }
-
-    /// A call that no client made: renewals and housekeeping.
-    pub(crate) fn internal_call(
-        self: &Arc<Self>,
-        mounted: &Mounted,
-        txn: &Txn,
-        renewal: Option<Renewal>,
-    ) -> Arc<Call> {
-        self.call_of_no_client(mounted, txn, renewal, None)
-    }
-
-    /// A call for a lease that is renewed or revoked.
-    pub(crate) fn lease_call(
-        self: &Arc<Self>,
-        mounted: &Mounted,
-        txn: &Txn,
-        lease: LeaseInHand,
-    ) -> Arc<Call> {
-        self.call_of_no_client(mounted, txn, None, Some(lease))
-    }
-
-    fn call_of_no_client(
-        self: &Arc<Self>,
-        mounted: &Mounted,
-        txn: &Txn,
-        renewal: Option<Renewal>,
-        lease: Option<LeaseInHand>,
-    ) -> Arc<Call> {
-        let request = Request {
-            id: Arc::from(""),
-            operation: Operation::Update,
-            path: Arc::from(""),
-            input: Arc::default(),
-            peer: Peer::default(),
-            headers: std::collections::BTreeMap::new(),
-            asker: None,
-            wrap_ttl: None,
-            body: RequestBody::default(),
-            raw_tail: RawTail::default(),
-            redactions: Redactions::default(),
-            upgrade: None,
-        };
-        Arc::new(Call {
-            request: Arc::new(request),
-            params: Captures::default(),
-            mount: mounted.mount.clone(),
-            txn: txn.mount(mounted.mount.place()),
-            server: server_txn(&mounted.engine, txn),
-            environment: self.environment.clone(),
-            extensions: self.extensions_for(&mounted.engine),
-            renewal,
-            lease,
-            warnings: Mutex::default(),
-        })
     }
 
     /// What an engine's handlers draw with `Extension`: its own, or for parts of the server the services.
@@ -374,9 +365,4 @@ impl Core {
             engine.extensions().clone()
         }
     }
-}
-
-/// The transaction as the server has it, for an engine that is part of the server.
-pub(crate) fn server_txn(engine: &Engine, txn: &Txn) -> ServerTxn {
-    if engine.class() == Class::System { ServerTxn::of(txn.clone()) } else { ServerTxn::default() }
 }

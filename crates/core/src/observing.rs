@@ -24,7 +24,7 @@ impl Observer for CoreObserver {
         for key in keys {
             let Some(place) = KeyPlace::of(key) else { continue };
             core.wake_jobs(place, key);
-            if core.revoker.observe(place) {
+            if core.revocation.observe(place) {
                 // On another node, the next term takes all jobs up.
                 if core.node.is_active() {
                     core.jobs.wake_all();

@@ -3,10 +3,10 @@
 //!
 //! It lives in the core, which engines do not see, so that no engine can pass off a token as made by the server or seal it.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use strongroom_engine_api::{EngineError, IntoReply, Json, Reply};
+use strongroom_expiry::HeldLease;
+use strongroom_wrapping::WrapGrant;
 
 /// A reply of a part of the server.
 #[derive(Default)]
@@ -74,33 +74,4 @@ pub enum Ending {
     /// Another state has taken the place of the one that the request was decided on: there is nothing to commit, and
     /// the caller's token may not exist any more.
     Replaced,
-}
-
-/// A lease as an answer names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldLease {
-    /// Its id.
-    pub id: String,
-    /// How long it lives from now.
-    pub ttl: Duration,
-    /// Whether it may be renewed.
-    pub renewable: bool,
-}
-
-/// A wrapping token as the answer shows it.
-#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
-pub struct WrapGrant {
-    /// The single-use token.
-    pub token: String,
-    /// Its accessor.
-    pub accessor: String,
-    /// Seconds until it ends.
-    pub ttl: u64,
-    /// When it was made (RFC 3339).
-    pub creation_time: String,
-    /// The path whose answer is wrapped.
-    pub creation_path: String,
-    /// The accessor of the token inside, when a login is wrapped.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub wrapped_accessor: String,
 }

@@ -8,8 +8,6 @@
 
 use strongroom_barrier::{TableId, assert_distinct};
 
-use crate::{leases, tokens, wrapping};
-
 /// The tables of each owner.
 pub(crate) const TABLES: &[&[TableId]] = &[
     strongroom_mounts::table_ids(),
@@ -18,9 +16,9 @@ pub(crate) const TABLES: &[&[TableId]] = &[
     strongroom_node::table_ids(),
     strongroom_backup::table_ids(),
     strongroom_seal_state::table_ids(),
-    tokens::TABLES,
-    leases::TABLES,
-    wrapping::TABLES,
+    strongroom_expiry::table_ids(),
+    strongroom_tokens::table_ids(),
+    strongroom_revocation::table_ids(),
 ];
 
 const _: () = assert_distinct(TABLES);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use strongroom_cluster::{Network, Passing};
 use strongroom_engine_api::{EngineError, Moment};
 use strongroom_raft::Peer;
-use strongroom_storage::{Active, Coordinator, ELECTION, Role, SteppedDown};
+use strongroom_storage::{Active, Coordinator, SteppedDown};
 
 use crate::Node;
 
@@ -41,6 +41,7 @@ impl Coordination {
 impl Node {
     /// Makes this node one of several. Once.
     pub fn set_coordination(&self, coordination: Coordination) {
+        self.leadership.settle_by(coordination.coordinator.clone());
         let _ = self.coordination.set(coordination);
     }
 
@@ -51,12 +52,12 @@ impl Node {
 
     /// Whether it is this node that decides: it leads, or there are no others.
     pub fn is_active(&self) -> bool {
-        self.leading().is_some()
+        self.leadership.is_active()
     }
 
     /// The term in which this node decides, 0 where there are no others; `None` for a node that does not.
     pub fn leading(&self) -> Option<u64> {
-        self.coordination().map_or(Some(0), |coordination| coordination.coordinator.leading())
+        self.leadership.term()
     }
 
     /// Whether another node decides, and this one answers what it can and hands on the rest.
@@ -67,10 +68,7 @@ impl Node {
     /// For how long this node has been without a leader or a majority: where that is longer than an election takes, or
     /// has been so since it was started.
     pub fn without_quorum(&self) -> Option<Duration> {
-        match self.coordination()?.coordinator.role() {
-            Role::Unheard { since } => Some(since),
-            role => role.without_quorum().filter(|since| *since >= ELECTION),
-        }
+        self.leadership.without_quorum()
     }
 
     /// The way to the active node; `None` while there is none, or it is this one.

@@ -23,7 +23,7 @@ use strongroom_engine_api::{Environment, Moment, Secret};
 use strongroom_raft::RaftStore;
 use strongroom_seal::RootKey;
 use strongroom_seal_state::{SealListener, SealState};
-use strongroom_storage::ELECTION;
+use strongroom_storage::{ELECTION, Leadership};
 
 pub use autopilot::{AutopilotConfig, AutopilotServer, AutopilotState};
 pub use coordination::Coordination;
@@ -196,20 +196,23 @@ pub struct Node {
     seal_state: Arc<SealState>,
     /// The version of the program.
     version: String,
+    leadership: Leadership,
     cluster: OnceLock<ClusterNode>,
     coordination: OnceLock<Coordination>,
 }
 
 impl Node {
-    /// A node that is alone until it is told otherwise; `version` is the program's.
+    /// A node that is alone until it is told otherwise; `version` is the program's. `leadership` tells others
+    /// from then on.
     pub fn new(
         barrier: Arc<Barrier>,
         environment: Environment,
         seal_state: Arc<SealState>,
         version: String,
+        leadership: Leadership,
     ) -> Self {
         let (cluster, coordination) = (OnceLock::new(), OnceLock::new());
-        Self { barrier, environment, seal_state, version, cluster, coordination }
+        Self { barrier, environment, seal_state, version, leadership, cluster, coordination }
     }
 
     /// Makes this node one of a cluster with integrated storage. Once.

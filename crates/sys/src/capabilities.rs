@@ -59,7 +59,7 @@ async fn of_token(
 ) -> Result<ServerReply, EngineError> {
     let token = input.token.map(|token| token.0).filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| bad_request("missing token"))?;
-    let found = core.principal_in(&view, mount.namespace, &token, clock.now()).await?;
+    let found = core.tokens().principal_in(&view, mount.namespace, &token, clock.now()).await?;
     let found = found.ok_or_else(|| bad_request(Refused::list(&["invalid token"])))?;
     told(&core, &mount, &view, (found.id.namespace, &found.entry.policies), input.paths, input.path).await
 }
@@ -83,8 +83,8 @@ async fn of_accessor(
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request("missing accessor"))?;
     let unknown = || bad_request(Refused::list(&["invalid accessor"]));
-    let id = core.token_of_accessor(&view, mount.namespace, &accessor).await?.ok_or_else(unknown)?;
-    let entry = core.token_at(&view, &id).await?.ok_or_else(unknown)?;
+    let id = core.tokens().token_of_accessor(&view, mount.namespace, &accessor).await?.ok_or_else(unknown)?;
+    let entry = core.tokens().token_at(&view, &id).await?.ok_or_else(unknown)?;
     told(&core, &mount, &view, (id.namespace, &entry.policies), input.paths, input.path).await
 }
 
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(told.data(), &json!({"capabilities": ["root"], "secret/a": ["root"]}));
         assert_eq!(told.body["capabilities"], json!(["root"]));
         let view = server.core.barrier().pinned_view().await.unwrap();
-        let found = server.core.principal(&view, &token, server.clock.now()).await.unwrap().unwrap();
+        let found = server.core.tokens().principal(&view, &token, server.clock.now()).await.unwrap().unwrap();
         let input = json!({"accessor": found.entry.accessor, "paths": "secret/a"});
         let told = server.write("sys/capabilities-accessor", input).await;
         assert_eq!(told.data()["secret/a"], json!(["list", "read"]));

@@ -167,7 +167,7 @@ async fn lookup(
     clock: Clock,
 ) -> Result<Data<LeaseFactsView>, EngineError> {
     let id = required(input.lease_id)?;
-    let facts = core.lease_facts(&view, mount.namespace, &id).await?;
+    let facts = core.leases().lease_facts(&view, mount.namespace, &id).await?;
     let facts = facts.ok_or_else(|| bad_request("invalid lease"))?;
     let revoking = facts.state.revoking();
     let is_tried = matches!(facts.state, LeaseState::Revoking(_));
@@ -200,8 +200,10 @@ async fn list(
     view: View,
 ) -> Result<Reply, EngineError> {
     let folder = if prefix.is_empty() || prefix.ends_with('/') { prefix } else { format!("{prefix}/") };
-    let names =
-        core.lease_children(&view, mount.namespace, &folder, paging.after.as_deref(), paging.limit).await?;
+    let names = core
+        .leases()
+        .lease_children(&view, mount.namespace, &folder, paging.after.as_deref(), paging.limit)
+        .await?;
     Reply::keys(&names)
 }
 
@@ -233,7 +235,7 @@ async fn extend(
     txn: &Txn,
 ) -> Result<ServerReply, EngineError> {
     let increment = increment.map(|increment| increment.0);
-    let (lease, warning) = core.renew_lease(txn, mount.namespace, id, increment).await?;
+    let (lease, warning) = core.leases().renew_lease(txn, mount.namespace, id, increment).await?;
     let part = ServerPart { lease: Some(lease), ..ServerPart::default() };
     Ok(ServerReply::of(part).warned(warning))
 }
@@ -260,9 +262,9 @@ async fn revoke_at(
 
 async fn end(core: &Core, mount: &Mount, id: &str, sync: Option<Flag>, txn: &Txn) -> Result<(), EngineError> {
     if sync.is_some_and(|sync| sync.0) {
-        return core.revoke_lease_now(mount.namespace, id).await;
+        return core.revocation().revoke_lease_now(mount.namespace, id).await;
     }
-    core.revoke_lease_id(txn, mount.namespace, id).await?;
+    core.revocation().revoke_lease_id(txn, mount.namespace, id).await?;
     Ok(())
 }
 
@@ -283,9 +285,9 @@ async fn revoke_prefix(
 ) -> Result<(), EngineError> {
     checked(&prefix)?;
     if input.sync.is_some_and(|sync| sync.0) {
-        return core.revoke_prefix_now(mount.namespace, &prefix, false).await;
+        return core.revocation().revoke_prefix_now(mount.namespace, &prefix, false).await;
     }
-    core.revoke_prefix(&txn, mount.namespace, &prefix, false).await?;
+    core.revocation().revoke_prefix(&txn, mount.namespace, &prefix, false).await?;
     Ok(())
 }
 
@@ -297,11 +299,11 @@ async fn revoke_force(
     _txn: Txn,
 ) -> Result<(), EngineError> {
     checked(&prefix)?;
-    core.revoke_prefix_now(mount.namespace, &prefix, true).await
+    core.revocation().revoke_prefix_now(mount.namespace, &prefix, true).await
 }
 
 async fn tidy(Extension(core): Extension<Core>, txn: Txn) -> Result<Reply, EngineError> {
-    let started = core.start_tidying(&txn, Tidy::Leases).await?;
+    let started = core.tokens().start_tidying(&txn, Tidy::Leases).await?;
     Ok(Reply::status(202).warned(if started {
         "Tidy operation successfully started. Any information from the operation will be printed to the server logs."
     } else {
@@ -321,7 +323,7 @@ async fn count(
     view: View,
 ) -> Result<Data<Counts>, EngineError> {
     check_type(input.kind.as_ref())?;
-    let found = core.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
+    let found = core.leases().irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for found in &found {
         let (_, accessor) = mount_of(&core, &view, mount.namespace, found.lease.mount).await?;
@@ -345,7 +347,7 @@ async fn irrevocable(
             text.parse().map_err(|_no_number| bad_request(format!("invalid 'limit' provided: {text:?}")))?
         }
     };
-    let found = core.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
+    let found = core.leases().irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
     let mut listed = Irrevocables { lease_count: found.len(), leases: Vec::new() };
     let cut = found.len() > limit;
     for IrrevocableLease { id, lease } in found.into_iter().take(limit) {
@@ -485,7 +487,7 @@ mod tests {
         let renew = async |id: &str| server.write("sys/leases/renew", json!({"lease_id": id})).await;
         assert_eq!(renew("nope").await.error(), (400, "lease not found"));
         let token = server.token(&["default"]).await;
-        let key = u128::from_be_bytes(server.core.token_id(&token).unwrap().key);
+        let key = u128::from_be_bytes(server.core.tokens().token_id(&token).unwrap().key);
         let told = renew(&format!("auth/token/create/h{key:032x}")).await;
         assert_eq!(told.error(), (400, "tokens cannot be renewed through this endpoint"));
         let id = lent(&server, "web").await;

@@ -107,7 +107,7 @@ async fn revoke_leases(
 ) -> Result<(), EngineError> {
     let mut after = None;
     for _ in 0..MOST_STEPS {
-        after = core.revoke_prefix_step(txn, namespace, from, after.as_deref()).await?;
+        after = core.revocation().revoke_prefix_step(txn, namespace, from, after.as_deref()).await?;
         if after.is_none() {
             return Ok(());
         }

@@ -196,7 +196,7 @@ impl Server {
         let lifetimes = Lifetimes { default: DEFAULT_LEASE_TTL, max: DEFAULT_LEASE_TTL };
         let txn = self.core.barrier().transaction(self.core.barrier().pinned_view().await.expect("a view"));
         let new = NewToken { entry, ttl: Duration::from_hours(1), ..NewToken::default() };
-        let made = self.core.make_token(&txn, lifetimes, new).await.expect("a token");
+        let made = self.core.tokens().make_token(&txn, lifetimes, new).await.expect("a token");
         txn.commit().await.expect("commits");
         made.token.expose().clone()
     }

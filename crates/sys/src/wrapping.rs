@@ -76,7 +76,7 @@ async fn lookup(
 ) -> Result<Data<Properties>, EngineError> {
     let token = input.token(request.caller().as_ref())?;
     check_namespace(&core, &mount, request.caller().as_ref(), &token)?;
-    let (_, wrapped) = core.wrapped(&view, &token).await?.ok_or_else(not_wrapping)?;
+    let (_, wrapped) = core.wrapping().wrapped(&view, &token).await?.ok_or_else(not_wrapping)?;
     Ok(Data(Properties {
         path: wrapped.creation_path.clone(),
         time: wrapped.creation_time.clone(),
@@ -93,7 +93,7 @@ async fn unwrap(
 ) -> Result<ServerReply, EngineError> {
     let token = input.token(request.caller().as_ref())?;
     check_namespace(&core, &mount, request.caller().as_ref(), &token)?;
-    let wrapped = core.unwrap(&txn, &token).await?;
+    let wrapped = core.wrapping().unwrap(&txn, &token).await?;
     check_policies(&core, mount.namespace, &request, &txn, &token).await?;
     restored(&wrapped)
 }
@@ -106,7 +106,11 @@ fn check_namespace(
     token: &str,
 ) -> Result<(), EngineError> {
     let asks = caller.is_some_and(|caller| caller.token.expose() == token);
-    if asks || core.token_id(token)?.namespace == mount.namespace { Ok(()) } else { Err(not_wrapping()) }
+    if asks || core.tokens().token_id(token)?.namespace == mount.namespace {
+        Ok(())
+    } else {
+        Err(not_wrapping())
+    }
 }
 
 /// Whether the caller may unwrap: the wrapping token itself may, any other token where its policies say so.
@@ -146,7 +150,7 @@ async fn rewrap(
 ) -> Result<ServerReply, EngineError> {
     let token = input.token(Some(&caller))?;
     check_namespace(&core, &mount, Some(&caller), &token)?;
-    let wrap = Some(core.rewrap(&txn, &token).await?);
+    let wrap = Some(core.wrapping().rewrap(&txn, &token).await?);
     Ok(ServerReply::of(ServerPart { wrap, ..ServerPart::default() }))
 }
 

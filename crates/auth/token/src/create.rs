@@ -84,7 +84,7 @@ async fn create_with_role(
     call: Arc<Call>,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
-    let role = core.token_role(&txn, call.mount.namespace, &role_name).await?;
+    let role = core.tokens().token_role(&txn, call.mount.namespace, &role_name).await?;
     let role = role.ok_or_else(|| bad_request(format!("unknown role {role_name}")))?;
     make(&core, &call, &txn, &caller, input, Some((&role_name, &role)), false).await
 }
@@ -147,7 +147,7 @@ async fn make(
         }
     }
     let new = NewToken { entry, ttl: asked.ttl, id: asked.id, without_end };
-    let made = core.make_token(txn, call.mount.lifetimes, new).await?;
+    let made = core.tokens().make_token(txn, call.mount.lifetimes, new).await?;
     let part = ServerPart { auth: Some(made.auth_member()?), is_new_token: true, ..ServerPart::default() };
     Ok(ServerReply::of(part).warned(made.warnings.clone()))
 }
@@ -157,7 +157,7 @@ async fn parent(core: &Arc<Core>, txn: &Txn, caller: &Caller) -> Result<Arc<Toke
     if caller.kind == TokenKind::Batch {
         return Err(bad_request("batch tokens cannot create more tokens"));
     }
-    let parent = core.token_at(txn, &TokenId::from(caller)).await?;
+    let parent = core.tokens().token_at(txn, &TokenId::from(caller)).await?;
     let parent = parent.ok_or_else(|| EngineError::Denied("permission denied".to_owned()))?;
     if parent.num_uses > 0 {
         return Err(bad_request("restricted use token cannot generate child tokens"));

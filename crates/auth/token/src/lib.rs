@@ -39,11 +39,13 @@ async fn accessors(
     paging: Paging,
     view: View,
 ) -> Result<Reply, EngineError> {
-    Reply::keys(&core.accessors(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?)
+    Reply::keys(
+        &core.tokens().accessors(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?,
+    )
 }
 
 async fn tidy(Extension(core): Extension<Core>, txn: Txn) -> Result<Reply, EngineError> {
-    let started = core.start_tidying(&txn, Tidy::Tokens).await?;
+    let started = core.tokens().start_tidying(&txn, Tidy::Tokens).await?;
     Ok(Reply::status(202).warned(if started {
         "Tidy operation successfully started. Any information from the operation will be printed to the server logs."
     } else {

@@ -162,7 +162,7 @@ async fn told(
     token: &str,
 ) -> Result<Data<TokenView>, EngineError> {
     let now = clock.now();
-    let found = core.principal_in(view, namespace, token, now).await?;
+    let found = core.tokens().principal_in(view, namespace, token, now).await?;
     let found = found.ok_or_else(|| EngineError::Denied("bad token".to_owned()))?;
     Ok(Data(TokenView::new(core, &found.entry, token, now)))
 }
@@ -176,10 +176,13 @@ async fn lookup_accessor(
 ) -> Result<Data<TokenView>, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
-    let Some(key) = core.token_of_accessor(&view, mount.namespace, &accessor).await? else {
+    let Some(key) = core.tokens().token_of_accessor(&view, mount.namespace, &accessor).await? else {
         return Err(bad_request(Refused::list(&["invalid accessor"])));
     };
-    let entry =
-        core.token_at(&view, &key).await?.ok_or_else(|| bad_request(Refused::list(&["invalid accessor"])))?;
+    let entry = core
+        .tokens()
+        .token_at(&view, &key)
+        .await?
+        .ok_or_else(|| bad_request(Refused::list(&["invalid accessor"])))?;
     Ok(Data(TokenView::new(&core, &entry, "", clock.now())))
 }

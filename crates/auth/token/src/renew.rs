@@ -53,7 +53,7 @@ async fn renew(
 ) -> Result<ServerReply, EngineError> {
     let token = input.token.map(|token| token.0).filter(|token| !token.is_empty());
     let token = Secret::new(token.ok_or_else(|| bad_request("missing token ID"))?);
-    let found = core.principal_in(txn.peek(), mount.namespace, token.expose(), clock.now()).await?;
+    let found = core.tokens().principal_in(txn.peek(), mount.namespace, token.expose(), clock.now()).await?;
     let found = found.ok_or_else(|| bad_request("token not found"))?;
     extend(&core, &txn, &found.id, found.entry.kind, token, input.increment).await
 }
@@ -76,7 +76,7 @@ async fn renew_accessor(
 ) -> Result<ServerReply, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
-    let key = core.token_of_accessor(&txn, mount.namespace, &accessor).await?;
+    let key = core.tokens().token_of_accessor(&txn, mount.namespace, &accessor).await?;
     let key = key.ok_or_else(|| bad_request(Refused::list(&["invalid accessor"])))?;
     extend(&core, &txn, &key, TokenKind::Service, Secret::default(), input.increment).await
 }
@@ -93,7 +93,7 @@ async fn extend(
         return Err(bad_request("batch tokens cannot be renewed"));
     }
     let increment: Option<Duration> = increment.map(|increment| increment.0);
-    let mut renewed = core.renew_token(txn, key, increment).await?;
+    let mut renewed = core.tokens().renew_token(txn, key, increment).await?;
     renewed.token = token;
     let part = ServerPart { auth: Some(renewed.auth_member()?), ..ServerPart::default() };
     Ok(ServerReply::of(part).warned(renewed.warnings.clone()))

@@ -48,7 +48,7 @@ impl RevokeInput {
     ) -> Result<Option<TokenId>, EngineError> {
         let token = self.token.map(|token| token.0).filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| bad_request("missing token ID"))?;
-        match core.principal_in(txn.peek(), mount.namespace, &token, clock.now()).await? {
+        match core.tokens().principal_in(txn.peek(), mount.namespace, &token, clock.now()).await? {
             Some(found) if found.entry.kind == TokenKind::Batch => {
                 Err(bad_request("batch tokens cannot be revoked"))
             }
@@ -65,7 +65,7 @@ async fn revoke(
     clock: Clock,
 ) -> Result<(), EngineError> {
     match input.key(&core, &txn, &mount, &clock).await? {
-        Some(key) => core.revoke_token(&txn, &key).await,
+        Some(key) => core.tokens().revoke_token(&txn, &key).await,
         None => Ok(()),
     }
 }
@@ -74,7 +74,7 @@ async fn revoke_self(Extension(core): Extension<Core>, caller: Caller, txn: Txn)
     if caller.kind == TokenKind::Batch {
         return Err(bad_request("batch tokens cannot be revoked"));
     }
-    core.revoke_token(&txn, &TokenId::from(&caller)).await
+    core.tokens().revoke_token(&txn, &TokenId::from(&caller)).await
 }
 
 async fn revoke_accessor(
@@ -85,10 +85,10 @@ async fn revoke_accessor(
 ) -> Result<Reply, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
-    let Some(key) = core.token_of_accessor(&txn, mount.namespace, &accessor).await? else {
+    let Some(key) = core.tokens().token_of_accessor(&txn, mount.namespace, &accessor).await? else {
         return Ok(Reply::default().warned("No token found with this accessor"));
     };
-    core.revoke_token(&txn, &key).await?;
+    core.tokens().revoke_token(&txn, &key).await?;
     Ok(Reply::default())
 }
 
@@ -103,5 +103,5 @@ async fn revoke_orphan(
         .key(&core, &txn, &mount, &clock)
         .await?
         .ok_or_else(|| bad_request("token to revoke not found"))?;
-    core.revoke_orphaning(&txn, &key).await
+    core.tokens().revoke_orphaning(&txn, &key).await
 }

@@ -145,7 +145,12 @@ async fn list(
     paging: Paging,
     view: View,
 ) -> Result<Reply, EngineError> {
-    Reply::keys(&core.token_role_names(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?)
+    Reply::keys(
+        &core
+            .tokens()
+            .token_role_names(&view, mount.namespace, paging.after.as_deref(), paging.limit)
+            .await?,
+    )
 }
 
 async fn read(
@@ -154,7 +159,7 @@ async fn read(
     Path(name): Path<String>,
     view: View,
 ) -> Result<Option<Data<RoleView>>, EngineError> {
-    let role = core.token_role(&view, mount.namespace, &name).await?;
+    let role = core.tokens().token_role(&view, mount.namespace, &name).await?;
     Ok(role.map(|role| Data(RoleView::new(name, &role))))
 }
 
@@ -164,7 +169,7 @@ async fn exists(
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<bool, EngineError> {
-    Ok(core.token_role(&txn, mount.namespace, &name).await?.is_some())
+    Ok(core.tokens().token_role(&txn, mount.namespace, &name).await?.is_some())
 }
 
 async fn write(
@@ -175,7 +180,7 @@ async fn write(
     txn: Txn,
 ) -> Result<(), EngineError> {
     let namespace = call.mount.namespace;
-    let kept = core.token_role(&txn, namespace, &name).await?;
+    let kept = core.tokens().token_role(&txn, namespace, &name).await?;
     let mut role = kept.map_or_else(TokenRole::default, |role| (*role).clone());
     apply(&mut role, input, &call)?;
     check(&role)?;
@@ -188,7 +193,7 @@ async fn write(
             max.as_secs()
         ));
     }
-    Ok(core.put_token_role(&txn, namespace, &name, role)?)
+    Ok(core.tokens().put_token_role(&txn, namespace, &name, role)?)
 }
 
 async fn delete(
@@ -197,7 +202,7 @@ async fn delete(
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    core.delete_token_role(&txn, mount.namespace, &name);
+    core.tokens().delete_token_role(&txn, mount.namespace, &name);
     Ok(())
 }
 

@@ -16,11 +16,12 @@ use strongroom_engine_api::{
     ActError, Asking, Call, Carried, Endpoint, EngineError, Found, Issuing, Json, Made, Payload, Planned,
     Reply, Settling, Work, format_duration,
 };
+use strongroom_expiry::ACT_TIMEOUT;
+use strongroom_leases::{Intended, Undo};
 
 use super::execute::{Done, LAST_USE, endpoint_of, passing, refused_by};
 use super::{Decided, Inbound, Refused};
 use crate::Core;
-use crate::intents::{ACT_TIMEOUT, Intended, Undo};
 use crate::server_reply::ServerPart;
 
 /// Commits tried for an outcome before it is left to the revoker.
@@ -130,7 +131,7 @@ impl Core {
                     ActError::Refused(_) => Undo::Once,
                     ActError::Unanswered(_) => Undo::Again,
                 };
-                self.undo_intended(&intended, None, undo).await;
+                self.leases.undo_intended(&intended, None, undo).await;
                 Err(refused_by(decided, acting.at.0, error.into_inner()))
             }
         };
@@ -160,9 +161,9 @@ impl Core {
         let planned = acting.steps.plan(call).await;
         let planned = planned.map_err(|error| refused_by(decided, acting.at.0, error))?;
         let (mounted, kind) = (&decided.resolved.mounted, acting.steps.kind());
-        let intended = self.intend(txn, mounted, &inbound.path, owner, kind, &planned).await?;
+        let intended = self.leases.intend(txn, mounted, &inbound.path, owner, kind, &planned).await?;
         if let Some(caller) = decided.caller.as_ref().filter(|caller| caller.is_limited()) {
-            self.use_token(txn, caller.id()).await?;
+            self.tokens.use_token(txn, caller.id()).await?;
         }
         Ok((intended, planned))
     }
@@ -176,7 +177,7 @@ impl Core {
         intended: &Intended,
         planned: Planned,
     ) -> Result<Outcome, ActError> {
-        let facts = self.intent_facts(intended);
+        let facts = self.leases.intent_facts(intended);
         // What the act reads is what is there now; nothing that it might write is committed.
         let txn = self.barrier.transaction(self.barrier.view());
         let call = self.call_of(inbound, &txn, decided, acting.at.0);
@@ -238,7 +239,7 @@ impl Core {
                 }
             }
         }
-        self.undo_intended(intended, outcome.payload(), Undo::Once).await;
+        self.leases.undo_intended(intended, outcome.payload(), Undo::Once).await;
         Err(refused)
     }
 
@@ -256,7 +257,7 @@ impl Core {
         let (reply, lent) = match (outcome, &acting.steps) {
             (Outcome::Issued { data, payload, warnings }, _) => {
                 let mounted = &decided.resolved.mounted;
-                let granted = self.grant_intended(txn, mounted, intended, payload.as_ref()).await?;
+                let granted = self.leases.grant_intended(txn, mounted, intended, payload.as_ref()).await?;
                 let Some((held, warning)) = granted else { return Ok(None) };
                 let id = held.id.clone();
                 let reply =
@@ -264,7 +265,7 @@ impl Core {
                 (reply.by_server(ServerPart { lease: Some(held), ..ServerPart::default() }), Some(id))
             }
             (Outcome::Settled(done), Steps::Settle(settling)) => {
-                if !self.settle_intended(txn, intended).await? {
+                if !self.leases.settle_intended(txn, intended).await? {
                     return Err(Refused::status(503, "it was settled meanwhile; read how it stands"));
                 }
                 let reply = settling.conclude(done, call).await;

@@ -127,11 +127,11 @@ impl Core {
         let auth = done.hidden.as_deref().unwrap_or(&done.envelope).auth.as_ref();
         let created = auth.filter(|_| done.is_new_token).map(|auth| token_of(auth).0);
         for token in made.into_iter().chain(wrapped).chain(created) {
-            self.revoke_token(&txn, &self.token_id(&token)?).await?;
+            self.tokens.revoke_token(&txn, &self.tokens.token_id(&token)?).await?;
         }
         let namespace = decided.resolved.mounted.mount.namespace;
         if let Some(lease) = &done.lent {
-            self.revoke_lease_id(&txn, namespace, lease).await?;
+            self.revocation.revoke_lease_id(&txn, namespace, lease).await?;
         }
         txn.commit().await?;
         Ok(())
@@ -219,11 +219,11 @@ impl Core {
 }
 
 /// The token that a login made, as its record shows it.
-fn issued(made: &crate::tokens::Made) -> audit::Auth<'_> {
+fn issued(made: &strongroom_tokens::Made) -> audit::Auth<'_> {
     audit::Auth { num_uses: u64::from(made.entry.num_uses), ..auth_of(&made.entry, made.token.expose()) }
 }
 
-fn auth_of<'a>(entry: &'a crate::tokens::TokenEntry, token: &'a str) -> audit::Auth<'a> {
+fn auth_of<'a>(entry: &'a strongroom_tokens::TokenEntry, token: &'a str) -> audit::Auth<'a> {
     audit::Auth {
         client_token: token,
         accessor: &entry.accessor,

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use strongroom_barrier::Txn;
 use strongroom_engine_api::{Asker, Caller, Secret, TokenKind};
+use strongroom_expiry::TokenId;
 use strongroom_mounts::Namespace;
 use strongroom_policy::CompiledAcl;
+use strongroom_tokens::Principal;
 
 use super::{Inbound, Refused};
 use crate::Core;
-use crate::tokens::{Principal, TokenId};
 
 /// A caller whose token is in force.
 #[derive(Clone)]
@@ -75,7 +76,7 @@ impl Core {
         };
         let now = self.environment.clock.now();
         // A token acts in its namespace and in those inside; elsewhere it is as unknown as one that was never made.
-        let found = self.principal(txn.peek(), token.expose(), now).await?;
+        let found = self.tokens.principal(txn.peek(), token.expose(), now).await?;
         let found = found.and_then(|found| {
             let home = self.mounts.namespace(found.id.namespace)?;
             inbound.place.is_within(&home).then_some((found, home))
@@ -112,7 +113,7 @@ impl Core {
     pub(super) async fn count_use(&self, txn: &Txn, caller: Option<&Authenticated>) -> Result<(), Refused> {
         let Some(caller) = caller.filter(|caller| caller.is_limited()) else { return Ok(()) };
         txn.discard();
-        Box::pin(self.use_token(txn, caller.id())).await?;
+        Box::pin(self.tokens.use_token(txn, caller.id())).await?;
         txn.clone().commit().await?;
         Ok(())
     }

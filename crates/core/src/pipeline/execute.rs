@@ -8,17 +8,17 @@ use http::{HeaderMap, HeaderValue};
 use strongroom_barrier::Txn;
 use strongroom_engine_api::{
     Asker, AuthGrant, Call, Captures, Carried, Content, Endpoint, EngineError, Found, Grant, Json,
-    LeaseGrant, Members, Operation, OperationDoc, RawBody, RawTail, Reply, Request, Upgrade, Work,
+    LeaseGrant, Members, Operation, OperationDoc, RawBody, RawTail, Reply, Request, Secret, Upgrade, Work,
 };
+use strongroom_tokens::Made;
 
 use super::acting::acting;
 use super::audit::Audited;
 use super::authenticate::Authenticated;
 use super::{Decided, Inbound, Place, Refused, Resolved};
+use crate::Core;
 use crate::envelope::Envelope;
 use crate::server_reply::{Ending, ServerPart};
-use crate::tokens::Made;
-use crate::{Core, server_txn};
 
 /// An answer that is committed and not yet sent.
 pub(crate) struct Done {
@@ -106,7 +106,7 @@ impl Core {
             params,
             mount: mounted.mount.clone(),
             txn: txn.mount(mounted.mount.place()),
-            server: server_txn(&mounted.engine, txn),
+            server: mounted.server_txn(txn),
             environment: self.environment.clone(),
             extensions: self.extensions_for(&mounted.engine),
             renewal: None,
@@ -133,7 +133,7 @@ impl Core {
             Ok(done) if done.ending == Ending::Replaced => Ok(done),
             Ok(mut done) => {
                 if let Some(caller) = decided.caller.as_ref().filter(|caller| caller.is_limited()) {
-                    Box::pin(self.use_token(txn, caller.id())).await?;
+                    Box::pin(self.tokens.use_token(txn, caller.id())).await?;
                 }
                 if !txn.is_empty() {
                     if place == Place::Request {
@@ -275,7 +275,7 @@ impl Core {
         envelope: &mut Envelope,
     ) -> Result<Made, Refused> {
         let mut made =
-            self.grant(txn, &decided.resolved.mounted, &inbound.path, inbound.place.id, grant).await?;
+            self.tokens.grant(txn, &decided.resolved.mounted, &inbound.path, inbound.place.id, grant).await?;
         envelope.warnings.append(&mut made.warnings);
         envelope.auth = Some(made.auth_member()?);
         Ok(made)
@@ -296,8 +296,10 @@ impl Core {
             // The token ends with this request, and the lease with the token.
             return Err(Refused::status(400, LAST_USE));
         }
-        let (held, warnings) =
-            self.make_lease(txn, &decided.resolved.mounted, &inbound.path, &caller.principal, grant).await?;
+        let (held, warnings) = self
+            .leases
+            .make_lease(txn, &decided.resolved.mounted, &inbound.path, &caller.principal, grant)
+            .await?;
         envelope.warnings.extend(warnings);
         envelope.name_lease(held);
         Ok(())
@@ -315,7 +317,10 @@ impl Core {
             (None, Some(auth)) => token_of(auth).1,
             (None, None) => String::new(),
         };
-        let grant = self.wrap(txn, inbound.place.id, &done.envelope, &inbound.path, ttl, &accessor).await?;
+        let grant = self
+            .wrapping
+            .wrap(txn, inbound.place.id, Secret::new(done.envelope.to_kept()?), &inbound.path, ttl, &accessor)
+            .await?;
         let hidden = std::mem::take(&mut done.envelope);
         done.envelope =
             Envelope { wrap: Some(grant), mount_type: hidden.mount_type.clone(), ..Envelope::default() };

@@ -6,6 +6,7 @@
 //!
 //! Where storage fails, a look fails: a router that is known to be old does not answer.
 
+mod call;
 mod catalog;
 mod disabled_mounts;
 mod mounts;
@@ -22,6 +23,7 @@ use strongroom_engine_api::{Entropy, Lifetimes};
 use strongroom_seal_state::SealState;
 use strongroom_storage::Index;
 
+pub use call::Errand;
 pub use catalog::Catalog;
 pub use disabled_mounts::DisabledMount;
 pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount};

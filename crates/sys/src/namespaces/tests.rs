@@ -272,7 +272,7 @@ async fn leases_accessors_and_wrapping_tokens_belong_to_their_namespace() {
 
     let token = token_in(&server, "a", NONE).await;
     let view = server.core.barrier().pinned_view().await.unwrap();
-    let found = server.core.principal(&view, &token, server.clock.now()).await.unwrap().unwrap();
+    let found = server.core.tokens().principal(&view, &token, server.clock.now()).await.unwrap().unwrap();
     let accessor = found.entry.accessor.clone();
     assert!(accessor.ends_with(&format!(".{id}")), "{accessor}");
     for (namespace, status) in [("a", 200), ("", 400), ("b", 400)] {

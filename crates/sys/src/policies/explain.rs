@@ -160,13 +160,13 @@ async fn entry(
     caller: &Caller,
 ) -> Result<Option<Arc<TokenEntry>>, EngineError> {
     if let Some(accessor) = input.accessor.as_deref().filter(|accessor| !accessor.is_empty()) {
-        let found = core.token_of_accessor(view, mount.namespace, accessor).await?;
+        let found = core.tokens().token_of_accessor(view, mount.namespace, accessor).await?;
         let Some(id) = found else { return Ok(None) };
-        return Ok(core.token_at(view, &id).await?);
+        return Ok(core.tokens().token_at(view, &id).await?);
     }
     let found = match input.token.as_deref().filter(|token| !token.is_empty()) {
-        Some(token) => core.principal_in(view, mount.namespace, token, now).await?,
-        None => core.principal(view, caller.token.expose(), now).await?,
+        Some(token) => core.tokens().principal_in(view, mount.namespace, token, now).await?,
+        None => core.tokens().principal(view, caller.token.expose(), now).await?,
     };
     Ok(found.map(|found| found.entry))
 }

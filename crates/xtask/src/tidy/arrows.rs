@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
 /// ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 39] = [
+const ARROWS: [(&str, &[&str]); 44] = [
     ("wipe", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -37,6 +37,11 @@ const ARROWS: [(&str, &[&str]); 39] = [
     ("policies", &["barrier", "engine-api", "hcl", "mounts", "policy", "stdx", "storage"]),
     ("lockout", &["barrier", "engine-api", "mounts", "stdx"]),
     ("auditing", &["audit", "barrier", "engine-api", "stdx", "storage"]),
+    ("expiry", &["barrier", "engine-api"]),
+    ("tokens", &["barrier", "engine-api", "expiry", "mounts", "policy", "seal-state", "stdx", "storage"]),
+    ("leases", &["barrier", "engine-api", "expiry", "mounts", "storage", "tokens"]),
+    ("revocation", &["barrier", "engine-api", "expiry", "mounts", "stdx", "storage", "tokens"]),
+    ("wrapping", &["barrier", "engine-api", "policy", "stdx", "tokens"]),
     ("node", &["barrier", "cluster", "engine-api", "raft", "seal", "seal-state", "storage"]),
     (
         "backup",
@@ -52,20 +57,25 @@ const ARROWS: [(&str, &[&str]); 39] = [
             "barrier",
             "cluster",
             "engine-api",
+            "expiry",
             "hcl",
             "jobs",
+            "leases",
             "lockout",
             "mounts",
             "node",
             "policies",
             "policy",
             "raft",
+            "revocation",
             "seal",
             "seal-state",
             "snapshot",
             "stdx",
             "storage",
+            "tokens",
             "wire",
+            "wrapping",
         ],
     ),
     ("token", &["barrier", "core", "engine-api", "policy"]),

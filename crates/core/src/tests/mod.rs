@@ -1,0 +1,4 @@
+//! Services in a whole core.
+
+mod leases;
+mod tokens;
