@@ -124,7 +124,7 @@ async fn server() -> Result<Arc<Edge>, Failure> {
         Seals::one(Arc::new(ShamirSeal)),
     );
     let request = InitRequest { root_token: Some(ROOT.to_owned()), ..InitRequest::key_parts(1, 1) };
-    let made = core.initialize(request).await?;
+    let made = core.initialization().initialize(request).await?;
     let part = made.key_parts.first().ok_or("no key part")?.expose().clone();
     core.seal_state().offer_key_part(part).await?;
     let options = BTreeMap::from([("version".to_owned(), "2".to_owned())]);

@@ -29,6 +29,7 @@ use strongroom_storage::Leadership;
 use tokio::sync::{Notify, Semaphore};
 
 pub use envelope::Envelope;
+pub use init::Initialization;
 pub use pipeline::{Answer, AnswerContent, Asked, Inbound, PolicyPath, Refused};
 pub use server_reply::{Ending, ServerPart, ServerReply};
 pub use strongroom_auditing::{AuditDevices, AuditEntry, AuditedHeader, Auditing, NewDevice};
@@ -123,6 +124,10 @@ impl Default for Settings {
     }
 }
 
+/// When a server was started.
+#[derive(Clone, Copy, Debug)]
+pub struct Started(pub Moment);
+
 /// Requests in tasks of their own at once; more are answered 503. One whose client has gone still counts.
 const MAX_TASKS: usize = 8192;
 
@@ -131,7 +136,8 @@ pub struct Core {
     barrier: Arc<Barrier>,
     environment: Environment,
     settings: Arc<Settings>,
-    started: Moment,
+    started: Arc<Started>,
+    initialization: Arc<Initialization>,
     seal_state: Arc<SealState>,
     mounts: Arc<Mounts>,
     policies: Arc<Policies>,
@@ -176,6 +182,17 @@ impl SealListener for InMemory {
 impl Core {
     /// A sealed core over `barrier`, with the engines of `catalog`, sealed by `seals`.
     pub fn new(
+        barrier: Arc<Barrier>,
+        environment: Environment,
+        settings: Settings,
+        catalog: Catalog,
+        seals: Seals,
+    ) -> Arc<Self> {
+        Self::wired(barrier, environment, settings, catalog, seals)
+    }
+
+    #[allow(clippy::too_many_lines, reason = "one service after the other, each from those above it")]
+    fn wired(
         barrier: Arc<Barrier>,
         environment: Environment,
         settings: Settings,
@@ -241,7 +258,20 @@ impl Core {
             lockouts: lockouts.clone(),
         });
         seal_state.subscribe(&in_memory);
+        let started = Arc::new(Started(environment.clock.now()));
+        let jobs = Arc::new(Jobs::new(environment_of_jobs.0, environment_of_jobs.1));
+        let initialization = Arc::new(Initialization::new(
+            barrier.clone(),
+            seal_state.clone(),
+            tokens.clone(),
+            settings.cluster_name.clone(),
+            mounts.lifetimes(),
+        ));
         let services = Extensions::default()
+            .with(barrier.clone())
+            .with(started.clone())
+            .with(jobs.clone())
+            .with(initialization.clone())
             .with(settings.clone())
             .with(seal_state.clone())
             .with(mounts.clone())
@@ -255,7 +285,8 @@ impl Core {
             .with(revocation.clone())
             .with(wrapping.clone());
         let core = Arc::new(Self {
-            started: environment.clock.now(),
+            started,
+            initialization,
             seal_state,
             services,
             barrier,
@@ -270,7 +301,7 @@ impl Core {
             _in_memory: in_memory,
             newest_index: NewestIndex::default(),
             tasks: Arc::new(Semaphore::new(MAX_TASKS)),
-            jobs: Arc::new(Jobs::new(environment_of_jobs.0, environment_of_jobs.1)),
+            jobs,
             wakes: RwLock::default(),
             tokens,
             leases,
@@ -353,14 +384,19 @@ impl Core {
     }
 
     /// When this core was made.
-    pub const fn started(&self) -> Moment {
-        self.started
+    pub fn started(&self) -> Moment {
+        self.started.0
+    }
+
+    /// What makes a new cluster.
+    pub const fn initialization(&self) -> &Arc<Initialization> {
+        &self.initialization
     }
 
     /// What an engine's handlers draw with `Extension`: its own, or for parts of the server the services.
-    pub(crate) fn extensions_for(self: &Arc<Self>, engine: &Engine) -> Extensions {
+    pub(crate) fn extensions_for(&self, engine: &Engine) -> Extensions {
         if engine.class() == Class::System {
-            self.services.with(self.clone())
+            self.services.clone()
         } else {
             engine.extensions().clone()
         }

@@ -191,3 +191,15 @@ impl<T: Any + Send + Sync> Extract for Extension<T> {
         call.extensions.get().map(Self).ok_or_else(missing)
     }
 }
+
+/// Two arguments as one: a handler that draws several services has them side by side.
+impl<A: Extract, B: Extract> Extract for (A, B) {
+    fn document(doc: &mut OperationDoc) {
+        A::document(doc);
+        B::document(doc);
+    }
+
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        Ok((A::extract(call)?, B::extract(call)?))
+    }
+}

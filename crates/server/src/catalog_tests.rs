@@ -35,7 +35,7 @@ impl Rig {
         };
         let barrier = Barrier::new(Arc::new(InMemory::new()), environment.entropy.clone(), 1 << 20);
         let core = Core::new(barrier, environment, Settings::default(), catalog(), seals());
-        let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+        let made = core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
         core.seal_state().offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         for engine in core.mounts().catalog().engines().cloned().collect::<Vec<_>>() {
             if engine.class() != Class::System {

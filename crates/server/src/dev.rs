@@ -138,7 +138,7 @@ impl Development {
         let (first, others) = nodes.split_first().context("there is a development server")?;
         let core = &first.core;
         let request = InitRequest { root_token: dev.root_token.clone(), ..InitRequest::key_parts(1, 1) };
-        let made = core.initialize(request).await?;
+        let made = core.initialization().initialize(request).await?;
         let key = made.key_parts.first().context("initialising makes a key part")?;
         core.seal_state().offer_key_part(key.expose().clone()).await?;
         if !dev.no_kv {

@@ -8,11 +8,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use strongroom_barrier::{MountId, NamespaceId, Txn, View};
-use strongroom_core::{Core, IrrevocableLease, LeaseState, ServerPart, ServerReply, Tidy};
+use strongroom_core::{ServerPart, ServerReply};
 use strongroom_engine_api::lenient::{Flag, Text, Ttl};
 use strongroom_engine_api::{
     Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply, bad_request,
 };
+use strongroom_expiry::LeaseState;
+use strongroom_leases::{IrrevocableLease, Leases};
+use strongroom_mounts::Mounts;
+use strongroom_revocation::Revocation;
+use strongroom_tokens::{Tidy, TokenStore};
 
 /// Irrevocable leases that are listed where nothing else is asked for.
 const LISTED: usize = 10_000;
@@ -160,14 +165,14 @@ fn required(lease_id: Option<Text>) -> Result<String, EngineError> {
 }
 
 async fn lookup(
-    Extension(core): Extension<Core>,
+    Extension(leases): Extension<Leases>,
     mount: Arc<Mount>,
     Input(input): Input<LeaseInput>,
     view: View,
     clock: Clock,
 ) -> Result<Data<LeaseFactsView>, EngineError> {
     let id = required(input.lease_id)?;
-    let facts = core.leases().lease_facts(&view, mount.namespace, &id).await?;
+    let facts = leases.lease_facts(&view, mount.namespace, &id).await?;
     let facts = facts.ok_or_else(|| bad_request("invalid lease"))?;
     let revoking = facts.state.revoking();
     let is_tried = matches!(facts.state, LeaseState::Revoking(_));
@@ -193,78 +198,82 @@ fn granted_at(id: &str) -> String {
 }
 
 async fn list(
-    Extension(core): Extension<Core>,
+    Extension(leases): Extension<Leases>,
     mount: Arc<Mount>,
     Path(prefix): Path<String>,
     paging: Paging,
     view: View,
 ) -> Result<Reply, EngineError> {
     let folder = if prefix.is_empty() || prefix.ends_with('/') { prefix } else { format!("{prefix}/") };
-    let names = core
-        .leases()
-        .lease_children(&view, mount.namespace, &folder, paging.after.as_deref(), paging.limit)
-        .await?;
+    let names =
+        leases.lease_children(&view, mount.namespace, &folder, paging.after.as_deref(), paging.limit).await?;
     Reply::keys(&names)
 }
 
 async fn renew(
-    Extension(core): Extension<Core>,
+    Extension(leases): Extension<Leases>,
     mount: Arc<Mount>,
     Input(input): Input<RenewInput>,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
-    extend(&core, &mount, &required(input.lease_id)?, input.increment, &txn).await
+    extend(&leases, &mount, &required(input.lease_id)?, input.increment, &txn).await
 }
 
 async fn renew_at(
-    Extension(core): Extension<Core>,
+    Extension(leases): Extension<Leases>,
     mount: Arc<Mount>,
     Path(url_lease_id): Path<String>,
     Input(input): Input<RenewInput>,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
     let id = required(input.lease_id.filter(|id| !id.is_empty()).or(Some(Text(url_lease_id))))?;
-    extend(&core, &mount, &id, input.increment, &txn).await
+    extend(&leases, &mount, &id, input.increment, &txn).await
 }
 
 async fn extend(
-    core: &Arc<Core>,
+    leases: &Arc<Leases>,
     mount: &Mount,
     id: &str,
     increment: Option<Ttl>,
     txn: &Txn,
 ) -> Result<ServerReply, EngineError> {
     let increment = increment.map(|increment| increment.0);
-    let (lease, warning) = core.leases().renew_lease(txn, mount.namespace, id, increment).await?;
+    let (lease, warning) = leases.renew_lease(txn, mount.namespace, id, increment).await?;
     let part = ServerPart { lease: Some(lease), ..ServerPart::default() };
     Ok(ServerReply::of(part).warned(warning))
 }
 
 async fn revoke(
-    Extension(core): Extension<Core>,
+    Extension(revocation): Extension<Revocation>,
     mount: Arc<Mount>,
     Input(input): Input<RevokeInput>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    end(&core, &mount, &required(input.lease_id)?, input.sync, &txn).await
+    end(&revocation, &mount, &required(input.lease_id)?, input.sync, &txn).await
 }
 
 async fn revoke_at(
-    Extension(core): Extension<Core>,
+    Extension(revocation): Extension<Revocation>,
     mount: Arc<Mount>,
     Path(url_lease_id): Path<String>,
     Input(input): Input<RevokeInput>,
     txn: Txn,
 ) -> Result<(), EngineError> {
     let id = required(input.lease_id.filter(|id| !id.is_empty()).or(Some(Text(url_lease_id))))?;
-    end(&core, &mount, &id, input.sync, &txn).await
+    end(&revocation, &mount, &id, input.sync, &txn).await
 }
 
-async fn end(core: &Core, mount: &Mount, id: &str, sync: Option<Flag>, txn: &Txn) -> Result<(), EngineError> {
+async fn end(
+    revocation: &Revocation,
+    mount: &Mount,
+    id: &str,
+    sync: Option<Flag>,
+    txn: &Txn,
+) -> Result<(), EngineError> {
     if sync.is_some_and(|sync| sync.0) {
-        return core.revocation().revoke_lease_now(mount.namespace, id).await;
+        return revocation.revoke_lease_now(mount.namespace, id).await;
     }
-    core.revocation().revoke_lease_id(txn, mount.namespace, id).await?;
+    revocation.revoke_lease_id(txn, mount.namespace, id).await?;
     Ok(())
 }
 
@@ -277,7 +286,7 @@ fn checked(prefix: &str) -> Result<(), EngineError> {
 }
 
 async fn revoke_prefix(
-    Extension(core): Extension<Core>,
+    Extension(revocation): Extension<Revocation>,
     mount: Arc<Mount>,
     Path(prefix): Path<String>,
     Input(input): Input<PrefixInput>,
@@ -285,25 +294,25 @@ async fn revoke_prefix(
 ) -> Result<(), EngineError> {
     checked(&prefix)?;
     if input.sync.is_some_and(|sync| sync.0) {
-        return core.revocation().revoke_prefix_now(mount.namespace, &prefix, false).await;
+        return revocation.revoke_prefix_now(mount.namespace, &prefix, false).await;
     }
-    core.revocation().revoke_prefix(&txn, mount.namespace, &prefix, false).await?;
+    revocation.revoke_prefix(&txn, mount.namespace, &prefix, false).await?;
     Ok(())
 }
 
 async fn revoke_force(
-    Extension(core): Extension<Core>,
+    Extension(revocation): Extension<Revocation>,
     mount: Arc<Mount>,
     Path(prefix): Path<String>,
     // Drawn so that the operation is known to write.
     _txn: Txn,
 ) -> Result<(), EngineError> {
     checked(&prefix)?;
-    core.revocation().revoke_prefix_now(mount.namespace, &prefix, true).await
+    revocation.revoke_prefix_now(mount.namespace, &prefix, true).await
 }
 
-async fn tidy(Extension(core): Extension<Core>, txn: Txn) -> Result<Reply, EngineError> {
-    let started = core.tokens().start_tidying(&txn, Tidy::Leases).await?;
+async fn tidy(Extension(tokens): Extension<TokenStore>, txn: Txn) -> Result<Reply, EngineError> {
+    let started = tokens.start_tidying(&txn, Tidy::Leases).await?;
     Ok(Reply::status(202).warned(if started {
         "Tidy operation successfully started. Any information from the operation will be printed to the server logs."
     } else {
@@ -317,16 +326,17 @@ fn check_type(kind: Option<&Text>) -> Result<(), EngineError> {
 }
 
 async fn count(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
+    Extension(leases): Extension<Leases>,
     mount: Arc<Mount>,
     Input(input): Input<IrrevocableInput>,
     view: View,
 ) -> Result<Data<Counts>, EngineError> {
     check_type(input.kind.as_ref())?;
-    let found = core.leases().irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
+    let found = leases.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for found in &found {
-        let (_, accessor) = mount_of(&core, &view, mount.namespace, found.lease.mount).await?;
+        let (_, accessor) = mount_of(&mounts, &view, mount.namespace, found.lease.mount).await?;
         let count = counts.entry(accessor).or_default();
         *count = count.saturating_add(1);
     }
@@ -334,7 +344,8 @@ async fn count(
 }
 
 async fn irrevocable(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
+    Extension(held_leases): Extension<Leases>,
     mount: Arc<Mount>,
     Input(input): Input<IrrevocableInput>,
     view: View,
@@ -347,11 +358,11 @@ async fn irrevocable(
             text.parse().map_err(|_no_number| bad_request(format!("invalid 'limit' provided: {text:?}")))?
         }
     };
-    let found = core.leases().irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
+    let found = held_leases.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
     let mut listed = Irrevocables { lease_count: found.len(), leases: Vec::new() };
     let cut = found.len() > limit;
     for IrrevocableLease { id, lease } in found.into_iter().take(limit) {
-        let (mount_path, mount_accessor) = mount_of(&core, &view, mount.namespace, lease.mount).await?;
+        let (mount_path, mount_accessor) = mount_of(&mounts, &view, mount.namespace, lease.mount).await?;
         let Some(revoking) = lease.state.revoking() else { continue };
         listed.leases.push(IrrevocableView {
             attempts: revoking.attempts,
@@ -372,12 +383,12 @@ async fn irrevocable(
 
 /// The path and accessor of the mount with this number; empty where it is gone.
 async fn mount_of(
-    core: &Core,
+    mounts: &Mounts,
     view: &View,
     namespace: NamespaceId,
     mount: MountId,
 ) -> Result<(String, String), EngineError> {
-    Ok(core.mounts().origin_of_lease(view, namespace, mount).await?.unwrap_or_default())
+    Ok(mounts.origin_of_lease(view, namespace, mount).await?.unwrap_or_default())
 }
 
 #[cfg(test)]

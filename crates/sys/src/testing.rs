@@ -75,8 +75,12 @@ impl Server {
 
     /// Initialises it; it stays sealed.
     pub(crate) async fn begin(&mut self, shares: u8, threshold: u8) {
-        let made =
-            self.core.initialize(InitRequest::key_parts(shares, threshold)).await.expect("initialises");
+        let made = self
+            .core
+            .initialization()
+            .initialize(InitRequest::key_parts(shares, threshold))
+            .await
+            .expect("initialises");
         self.root = made.root_token.expose().clone();
         self.shares = made.key_parts.iter().map(|share| share.expose().clone()).collect();
     }

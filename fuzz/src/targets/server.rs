@@ -129,7 +129,7 @@ fn server(store: Arc<dyn Store>, chance: Chance) -> Arc<Core> {
 async fn new_server(store: Arc<dyn Store>, chance: Chance) -> (Arc<Core>, Vec<u8>) {
     let core = server(store, chance);
     let request = InitRequest { root_token: Some(ROOT.to_owned()), ..InitRequest::key_parts(1, 1) };
-    let made = core.initialize(request).await.expect("initialises");
+    let made = core.initialization().initialize(request).await.expect("initialises");
     let share = made.key_parts[0].expose().clone();
     core.seal_state().offer_key_part(share.clone()).await.expect("unseals");
     for (path, version) in [("kv/", "1"), ("secret/", "2")] {

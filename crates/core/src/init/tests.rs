@@ -150,7 +150,7 @@ async fn a_seal_that_needs_nobody_unseals_by_itself() {
     let service = Service::new(1);
     let rig = Rig::new(with_recovery(vec![fake("kms", 1, &service)]));
     assert!(!rig.core.seal_state.unseal_by_itself().await.unwrap(), "there is nothing to unseal yet");
-    let made = rig.core.initialize(InitRequest::key_parts(3, 2)).await.unwrap();
+    let made = rig.core.initialization().initialize(InitRequest::key_parts(3, 2)).await.unwrap();
     assert!(made.for_recovery);
     assert_eq!(made.key_parts.len(), 3);
     let record = rig.record().await;
@@ -174,7 +174,7 @@ async fn a_seal_that_needs_nobody_unseals_by_itself() {
 async fn an_outage_of_the_service_is_waited_out_and_sealing_on_purpose_lasts() {
     let service = Service::new(1);
     let rig = Rig::new(with_recovery(vec![fake("kms", 1, &service)]));
-    rig.core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+    rig.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
     service.fails(SealError::Unavailable("no route to host".to_owned()));
     let asked = service.asked();
     let told = rig.core.seal_state.unseal_if_due().await.unwrap_err();
@@ -199,7 +199,7 @@ async fn an_outage_of_the_service_is_waited_out_and_sealing_on_purpose_lasts() {
 async fn recovery_keys_recover_where_the_service_is_gone() {
     let service = Service::new(1);
     let rig = Rig::new(with_recovery(vec![fake("kms", 1, &service)]));
-    let made = rig.core.initialize(InitRequest::key_parts(3, 2)).await.unwrap();
+    let made = rig.core.initialization().initialize(InitRequest::key_parts(3, 2)).await.unwrap();
     service.fails(SealError::Refused("the key was deleted".to_owned()));
     let told = rig.core.seal_state.unseal_by_itself().await.unwrap_err();
     assert!(matches!(told, UnsealError::Seal(SealError::Refused(_))), "{told}");
@@ -214,7 +214,7 @@ async fn recovery_keys_recover_where_the_service_is_gone() {
 async fn without_recovery_key_parts_are_refused_with_a_reason() {
     let service = Service::new(1);
     let rig = Rig::new(Seals::one(Arc::new(FakeSeal(service))));
-    let made = rig.core.initialize(InitRequest::default()).await.unwrap();
+    let made = rig.core.initialization().initialize(InitRequest::default()).await.unwrap();
     assert!(made.key_parts.is_empty() && !made.for_recovery);
     let told = rig.core.seal_state.offer_key_part(vec![1; 32]).await.unwrap_err();
     assert_eq!(
@@ -228,7 +228,7 @@ async fn the_first_of_several_seals_that_answers_is_enough() {
     let (near, far) = (Service::new(1), Service::new(2));
     let both = || with_recovery(vec![fake("far", 2, &far), fake("near", 1, &near)]);
     let rig = Rig::new(both());
-    rig.core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+    rig.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
     let record = rig.record().await;
     let order: Vec<(&str, u32)> = record.seals.iter().map(|seal| (seal.id.as_str(), seal.priority)).collect();
     assert_eq!(order, [("near", 1), ("far", 2)]);
@@ -255,12 +255,12 @@ async fn a_seal_that_does_not_answer_is_none_to_begin_with() {
     let (near, far) = (Service::new(1), Service::new(2));
     far.fails(SealError::Unavailable("no route to host".to_owned()));
     let rig = Rig::new(with_recovery(vec![fake("near", 1, &near), fake("far", 2, &far)]));
-    let told = rig.core.initialize(InitRequest::key_parts(1, 1)).await.err().unwrap();
+    let told = rig.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.err().unwrap();
     assert!(matches!(told, InitError::Seal(SealError::Unavailable(_))), "{told}");
     let status = rig.status().await;
     assert!(!status.initialized && status.sealed);
     far.serves();
-    rig.core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+    rig.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
 }
 
 #[tokio::test]
@@ -289,7 +289,7 @@ async fn people_and_a_service_can_each_unseal() {
         ConfiguredSeal { priority: 2, ..Seals::one(Arc::new(ShamirSeal)).enabled().next().unwrap().clone() };
     let both = || with_recovery(vec![fake("kms", 1, &service), people.clone()]);
     let rig = Rig::new(both());
-    let made = rig.core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+    let made = rig.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
     assert!(!made.for_recovery && rig.record().await.recovery.is_none());
     assert!(rig.core.seal_state.unseal_by_itself().await.unwrap());
     service.fails(SealError::Unavailable("gone".to_owned()));
@@ -304,7 +304,7 @@ async fn a_node_that_joins_opens_the_challenge_of_the_seal() {
     let service = Service::new(1);
     let seals = || with_recovery(vec![fake("kms", 1, &service)]);
     let active = Rig::new(seals());
-    active.core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+    active.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
     active.core.seal_state.unseal_by_itself().await.unwrap();
     let shown = active.core.seal_state().join_challenges().await.unwrap();
     assert_ne!(
@@ -330,7 +330,7 @@ async fn storage_that_the_configuration_has_no_seal_for_is_named() {
     let service = Service::new(1);
     let rig = Rig::new(with_recovery(vec![fake("kms", 1, &service)]));
     rig.core.seal_state().check_storage().await.unwrap();
-    rig.core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+    rig.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
     rig.core.seal_state().check_storage().await.unwrap();
     let others = rig.restarted(Seals::one(Arc::new(ShamirSeal)));
     let text = "the cluster is sealed by \"kms\" of type \"fake\", and the configuration has no such seal";
@@ -357,7 +357,7 @@ async fn storage_of_another_version_is_refused_and_left_alone() {
         let told = state.check_storage().await.unwrap_err();
         assert!(told.contains(text), "{told}");
         assert!(state.status().await.unwrap_err().to_string().contains(text));
-        let told = rig.core.initialize(InitRequest::key_parts(1, 1)).await.err().unwrap();
+        let told = rig.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.err().unwrap();
         assert!(told.to_string().contains(text), "nothing is put over it: {told}");
         assert!(
             rig.core.seal_state.offer_key_part(vec![1; 32]).await.unwrap_err().to_string().contains(text)
@@ -370,7 +370,7 @@ async fn storage_of_another_version_is_refused_and_left_alone() {
 #[tokio::test]
 async fn key_parts_given_for_one_wrapped_key_do_not_count_for_another() {
     let rig = Rig::new(Seals::one(Arc::new(ShamirSeal)));
-    let made = rig.core.initialize(InitRequest::key_parts(3, 2)).await.unwrap();
+    let made = rig.core.initialization().initialize(InitRequest::key_parts(3, 2)).await.unwrap();
     let offer = async |rig: &Rig, part: usize| {
         rig.core.seal_state.offer_key_part(made.key_parts[part].expose().clone()).await.unwrap();
         rig.status().await.progress

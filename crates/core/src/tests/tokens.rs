@@ -66,7 +66,7 @@ impl Server {
             catalog,
             seals,
         );
-        let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+        let made = core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
         core.seal_state.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         Self { store, core, clock, root: made.root_token.expose().clone() }
     }

@@ -40,7 +40,7 @@ impl Server {
         let catalog = parts.into_iter().fold(Catalog::new().with(engine), Catalog::with);
         let core =
             Core::new(barrier, environment, Settings::default(), catalog, Seals::one(Arc::new(ShamirSeal)));
-        let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+        let made = core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
         core.seal_state().offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         let txn = core.barrier().transaction(core.barrier().view());
         let mount = NewMount { kind: kind.to_owned(), options: BTreeMap::new(), ..NewMount::default() };

@@ -221,7 +221,7 @@ impl Server {
         let clock = Clock::stepped(Moment::from_secs(1_700_000_000));
         let (store, outside) = (Arc::new(InMemory::new()), Arc::new(Outside::default()));
         let core = core_over(&store, &clock, &outside);
-        let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+        let made = core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
         let share = made.key_parts[0].expose().clone();
         core.seal_state.offer_key_part(share.clone()).await.unwrap();
         let root = made.root_token.expose().clone();
