@@ -152,8 +152,9 @@ mod tests {
         let told = server.write("sys/capabilities-self", json!({"path": "secret/a"})).await;
         assert_eq!(told.data(), &json!({"capabilities": ["root"], "secret/a": ["root"]}));
         assert_eq!(told.body["capabilities"], json!(["root"]));
-        let view = server.core.barrier().pinned_view().await.unwrap();
-        let found = server.core.tokens().principal(&view, &token, server.clock.now()).await.unwrap().unwrap();
+        let view = server.core.services.barrier.pinned_view().await.unwrap();
+        let found =
+            server.core.services.tokens.principal(&view, &token, server.clock.now()).await.unwrap().unwrap();
         let input = json!({"accessor": found.entry.accessor, "paths": "secret/a"});
         let told = server.write("sys/capabilities-accessor", input).await;
         assert_eq!(told.data()["secret/a"], json!(["list", "read"]));

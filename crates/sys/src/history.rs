@@ -126,7 +126,7 @@ mod tests {
         });
         assert_eq!(server.list("sys/version-history").await.data(), &expected, "before housekeeping");
         server.clock.advance(Duration::from_mins(1));
-        server.core.run_jobs_once(true).await.unwrap();
+        server.core.background.run_jobs_once(true).await.unwrap();
         assert_eq!(server.list("sys/version-history").await.data(), &expected, "and after");
     }
 }

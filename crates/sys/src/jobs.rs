@@ -77,7 +77,7 @@ mod tests {
     #[tokio::test]
     async fn jobs_of_the_server_and_of_mounts_are_listed() {
         let server = Server::new().await;
-        server.core.run_jobs_once(true).await.unwrap();
+        server.core.background.run_jobs_once(true).await.unwrap();
         let told = server.read("sys/jobs").await;
         let keys = told.data()["keys"].as_array().unwrap();
         for name in ["expiration", "revocations", "sys/version-history"] {

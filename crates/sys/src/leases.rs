@@ -498,7 +498,7 @@ mod tests {
         let renew = async |id: &str| server.write("sys/leases/renew", json!({"lease_id": id})).await;
         assert_eq!(renew("nope").await.error(), (400, "lease not found"));
         let token = server.token(&["default"]).await;
-        let key = u128::from_be_bytes(server.core.tokens().token_id(&token).unwrap().key);
+        let key = u128::from_be_bytes(server.core.services.tokens.token_id(&token).unwrap().key);
         let told = renew(&format!("auth/token/create/h{key:032x}")).await;
         assert_eq!(told.error(), (400, "tokens cannot be renewed through this endpoint"));
         let id = lent(&server, "web").await;
@@ -539,7 +539,7 @@ mod tests {
                 lent(&server, "web").await;
             }
             assert_eq!(server.write(&format!("{path}/loans/creds/web"), input.clone()).await.status, 204);
-            server.core.run_jobs_once(false).await.unwrap();
+            server.core.background.run_jobs_once(false).await.unwrap();
             let (_, name) = stays.rsplit_once('/').unwrap();
             assert_eq!(
                 server.list("sys/leases/lookup/loans/creds/website").await.data()["keys"],
@@ -559,7 +559,7 @@ mod tests {
             tokio::select! {
                 biased;
                 told = &mut asked => return told,
-                () = tokio::task::yield_now() => server.core.run_jobs_once(false).await.unwrap(),
+                () = tokio::task::yield_now() => server.core.background.run_jobs_once(false).await.unwrap(),
             }
         }
     }
@@ -576,7 +576,7 @@ mod tests {
         let told = look().await;
         assert_eq!((&told["state"], &told["attempts"]), (&json!("revoking"), &json!(0)));
         assert_eq!((&told["path"], &told["renewable"]), (&json!("outside/creds/refused"), &json!(false)));
-        server.core.run_jobs_once(false).await.unwrap();
+        server.core.background.run_jobs_once(false).await.unwrap();
         let told = look().await;
         assert_eq!((&told["attempts"], &told["error"]), (&json!(1), &json!("no such privilege")));
         assert!(told["next_attempt"].as_str().unwrap().starts_with("2023-11-14T22:13:"), "{told}");
@@ -591,7 +591,7 @@ mod tests {
         }
         for _ in 0..6 {
             server.clock.advance(Duration::from_mins(10));
-            server.core.run_jobs_once(false).await.unwrap();
+            server.core.background.run_jobs_once(false).await.unwrap();
         }
         assert_eq!(look().await["state"], "irrevocable");
         let accessor = server.read("sys/mounts/outside").await.data()["accessor"].clone();
@@ -605,7 +605,7 @@ mod tests {
         assert_eq!(ask("sys/leases/count").await.data(), &counts);
         // Its mount goes, and it is still known.
         assert_eq!(server.delete("sys/mounts/outside").await.status, 204);
-        server.core.run_jobs_once(false).await.unwrap();
+        server.core.background.run_jobs_once(false).await.unwrap();
         assert_eq!(ask("sys/leases").await.data()["leases"][0]["mount_path"], "outside/");
         let told = with_jobs(&server, server.write("sys/leases/revoke-force/outside", json!({}))).await;
         assert_eq!(told.status, 204);
@@ -623,7 +623,7 @@ mod tests {
         assert!(told.status < 300, "{}", told.body);
         let told = server.write("sys/leases/lookup", json!({"lease_id": id})).await;
         assert_eq!(told.data()["state"], "revoking");
-        server.core.run_jobs_once(false).await.unwrap();
+        server.core.background.run_jobs_once(false).await.unwrap();
         assert_eq!(server.write("sys/leases/lookup", json!({"lease_id": id})).await.status, 400);
         let told = server.read("inside/creds/web").await;
         assert!(told.body["lease_id"].as_str().unwrap().starts_with("inside/creds/web/"), "{}", told.body);

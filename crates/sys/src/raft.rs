@@ -330,18 +330,18 @@ mod tests {
         let days = |days: u64| server.clock.advance(Duration::from_secs(days * 24 * 3600));
         let hours = |hours: u64| server.clock.advance(Duration::from_secs(hours * 3600));
         hours(7);
-        server.core.node().renew_certificate().await.unwrap();
+        server.core.services.node.renew_certificate().await.unwrap();
         assert_eq!(certificate(), first);
         hours(1);
-        server.core.node().renew_certificate().await.unwrap();
+        server.core.services.node.renew_certificate().await.unwrap();
         let second = certificate();
         assert_ne!(second, first);
         // It is away for longer than any certificate holds; by being unsealed it comes back.
-        server.core.seal_state().seal().await;
+        server.core.services.seal_state.seal().await;
         days(400);
-        server.core.node().renew_certificate().await.unwrap();
+        server.core.services.node.renew_certificate().await.unwrap();
         assert_eq!(certificate(), second, "without the authority's key there is none");
-        server.core.seal_state().offer_key_part(server.shares[0].clone()).await.unwrap();
+        server.core.services.seal_state.offer_key_part(server.shares[0].clone()).await.unwrap();
         assert_ne!(certificate(), second);
         // The authority has had a successor meanwhile: it is believed beside that.
         let trusted = fs::read_to_string(kept.with_file_name("ca.crt")).unwrap();

@@ -185,7 +185,7 @@ mod tests {
         let info = json!({ "source_mount": "loans/", "target_mount": "x/moved/", "status": "success" });
         assert_eq!(status.data()["migration_info"], info);
         server.clock.advance(REMEMBERED);
-        server.core.run_jobs_once(true).await.unwrap();
+        server.core.background.run_jobs_once(true).await.unwrap();
         assert_eq!(server.read(&format!("sys/remount/status/{id}")).await.status, 404);
     }
 

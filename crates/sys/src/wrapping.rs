@@ -202,10 +202,15 @@ mod tests {
         let server = Server::new().await;
         let token = wrap(&server).await;
         let without = server.token_with("path \"secret/*\" { capabilities = [\"read\"] }").await;
-        let txn = server.core.barrier().transaction(server.core.barrier().pinned_view().await.unwrap());
+        let txn = server
+            .core
+            .services
+            .barrier
+            .transaction(server.core.services.barrier.pinned_view().await.unwrap());
         server
             .core
-            .policies()
+            .services
+            .policies
             .write_policy(&txn, strongroom_barrier::NamespaceId::ROOT, "default", "")
             .unwrap();
         txn.commit().await.unwrap();

@@ -16,7 +16,7 @@ use strongroom_seal_state::UnsealError;
 use strongroom_storage::{Commit, InMemory, Store, Write};
 
 use super::*;
-use crate::{Catalog, Core, SealStatus, Settings};
+use crate::{Assembly, Catalog, SealStatus, Settings};
 
 /// A key service outside: it can fail, and counts how often it is asked.
 struct Service {
@@ -101,7 +101,7 @@ fn fake(id: &str, priority: u32, service: &Arc<Service>) -> ConfiguredSeal {
 struct Rig {
     store: Arc<InMemory>,
     clock: Clock,
-    core: Arc<Core>,
+    core: Arc<Assembly>,
 }
 
 impl Rig {
@@ -113,7 +113,7 @@ impl Rig {
             .into_iter()
             .fold(Catalog::new(), |catalog, kind| catalog.with(Engine::system(kind, "A stand-in.")));
         let environment = Environment { clock: clock.clone(), entropy };
-        let core = Core::new(barrier, environment, Settings::default(), catalog, seals);
+        let core = Assembly::new(barrier, environment, Settings::default(), catalog, seals);
         Self { store, clock, core }
     }
 
@@ -133,11 +133,11 @@ impl Rig {
     }
 
     async fn status(&self) -> SealStatus {
-        self.core.seal_state().status().await.unwrap()
+        self.core.services.seal_state.status().await.unwrap()
     }
 
     async fn record(&self) -> BootstrapRecord {
-        self.core.seal_state().record().await.unwrap().unwrap()
+        self.core.services.seal_state.record().await.unwrap().unwrap()
     }
 }
 
@@ -149,8 +149,11 @@ fn with_recovery(seals: Vec<ConfiguredSeal>) -> Seals {
 async fn a_seal_that_needs_nobody_unseals_by_itself() {
     let service = Service::new(1);
     let rig = Rig::new(with_recovery(vec![fake("kms", 1, &service)]));
-    assert!(!rig.core.seal_state.unseal_by_itself().await.unwrap(), "there is nothing to unseal yet");
-    let made = rig.core.initialization().initialize(InitRequest::key_parts(3, 2)).await.unwrap();
+    assert!(
+        !rig.core.services.seal_state.unseal_by_itself().await.unwrap(),
+        "there is nothing to unseal yet"
+    );
+    let made = rig.core.services.initialization.initialize(InitRequest::key_parts(3, 2)).await.unwrap();
     assert!(made.for_recovery);
     assert_eq!(made.key_parts.len(), 3);
     let record = rig.record().await;
@@ -164,34 +167,34 @@ async fn a_seal_that_needs_nobody_unseals_by_itself() {
     assert!(status.initialized && status.sealed && status.recovery);
     assert_eq!((status.kind.as_str(), status.quorum.required, status.quorum.total), ("fake", 2, 3));
 
-    assert!(rig.core.seal_state.unseal_by_itself().await.unwrap());
+    assert!(rig.core.services.seal_state.unseal_by_itself().await.unwrap());
     assert!(!rig.status().await.sealed);
-    assert!(rig.core.mounts.router().await.is_ok(), "entries open");
-    assert!(!rig.core.seal_state.unseal_by_itself().await.unwrap(), "it is unsealed");
+    assert!(rig.core.services.mounts.router().await.is_ok(), "entries open");
+    assert!(!rig.core.services.seal_state.unseal_by_itself().await.unwrap(), "it is unsealed");
 }
 
 #[tokio::test]
 async fn an_outage_of_the_service_is_waited_out_and_sealing_on_purpose_lasts() {
     let service = Service::new(1);
     let rig = Rig::new(with_recovery(vec![fake("kms", 1, &service)]));
-    rig.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+    rig.core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
     service.fails(SealError::Unavailable("no route to host".to_owned()));
     let asked = service.asked();
-    let told = rig.core.seal_state.unseal_if_due().await.unwrap_err();
+    let told = rig.core.services.seal_state.unseal_if_due().await.unwrap_err();
     assert!(matches!(told, UnsealError::Seal(SealError::Unavailable(_))), "{told}");
-    rig.core.seal_state.unseal_if_due().await.unwrap();
+    rig.core.services.seal_state.unseal_if_due().await.unwrap();
     assert_eq!(service.asked(), asked + 1, "not again at once");
     service.serves();
     rig.clock.advance(Duration::from_secs(5));
-    rig.core.seal_state.unseal_if_due().await.unwrap();
+    rig.core.services.seal_state.unseal_if_due().await.unwrap();
     assert!(!rig.status().await.sealed);
 
-    rig.core.seal_state.seal().await;
+    rig.core.services.seal_state.seal().await;
     rig.clock.advance(Duration::from_secs(3600));
-    rig.core.seal_state.unseal_if_due().await.unwrap();
+    rig.core.services.seal_state.unseal_if_due().await.unwrap();
     assert!(rig.status().await.sealed, "who sealed it unseals it");
     let restarted = rig.restarted(with_recovery(vec![fake("kms", 1, &service)]));
-    restarted.core.seal_state.unseal_if_due().await.unwrap();
+    restarted.core.services.seal_state.unseal_if_due().await.unwrap();
     assert!(!restarted.status().await.sealed);
 }
 
@@ -199,13 +202,13 @@ async fn an_outage_of_the_service_is_waited_out_and_sealing_on_purpose_lasts() {
 async fn recovery_keys_recover_where_the_service_is_gone() {
     let service = Service::new(1);
     let rig = Rig::new(with_recovery(vec![fake("kms", 1, &service)]));
-    let made = rig.core.initialization().initialize(InitRequest::key_parts(3, 2)).await.unwrap();
+    let made = rig.core.services.initialization.initialize(InitRequest::key_parts(3, 2)).await.unwrap();
     service.fails(SealError::Refused("the key was deleted".to_owned()));
-    let told = rig.core.seal_state.unseal_by_itself().await.unwrap_err();
+    let told = rig.core.services.seal_state.unseal_by_itself().await.unwrap_err();
     assert!(matches!(told, UnsealError::Seal(SealError::Refused(_))), "{told}");
     for part in &made.key_parts[..2] {
         assert!(rig.status().await.sealed);
-        rig.core.seal_state.offer_key_part(part.expose().clone()).await.unwrap();
+        rig.core.services.seal_state.offer_key_part(part.expose().clone()).await.unwrap();
     }
     assert!(!rig.status().await.sealed);
 }
@@ -214,9 +217,9 @@ async fn recovery_keys_recover_where_the_service_is_gone() {
 async fn without_recovery_key_parts_are_refused_with_a_reason() {
     let service = Service::new(1);
     let rig = Rig::new(Seals::one(Arc::new(FakeSeal(service))));
-    let made = rig.core.initialization().initialize(InitRequest::default()).await.unwrap();
+    let made = rig.core.services.initialization.initialize(InitRequest::default()).await.unwrap();
     assert!(made.key_parts.is_empty() && !made.for_recovery);
-    let told = rig.core.seal_state.offer_key_part(vec![1; 32]).await.unwrap_err();
+    let told = rig.core.services.seal_state.offer_key_part(vec![1; 32]).await.unwrap_err();
     assert_eq!(
         told.to_string(),
         "this server unseals by itself with seal type fake, and has no recovery keys"
@@ -228,25 +231,25 @@ async fn the_first_of_several_seals_that_answers_is_enough() {
     let (near, far) = (Service::new(1), Service::new(2));
     let both = || with_recovery(vec![fake("far", 2, &far), fake("near", 1, &near)]);
     let rig = Rig::new(both());
-    rig.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+    rig.core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
     let record = rig.record().await;
     let order: Vec<(&str, u32)> = record.seals.iter().map(|seal| (seal.id.as_str(), seal.priority)).collect();
     assert_eq!(order, [("near", 1), ("far", 2)]);
     assert_eq!(record.root_key.len(), 2);
 
     let asked = (near.asked(), far.asked());
-    assert!(rig.core.seal_state.unseal_by_itself().await.unwrap());
+    assert!(rig.core.services.seal_state.unseal_by_itself().await.unwrap());
     assert_eq!((near.asked(), far.asked()), (asked.0 + 1, asked.1), "the first is asked, and no other");
 
     near.fails(SealError::Unavailable("timed out".to_owned()));
     let restarted = rig.restarted(both());
-    assert!(restarted.core.seal_state.unseal_by_itself().await.unwrap());
+    assert!(restarted.core.services.seal_state.unseal_by_itself().await.unwrap());
     // One that the configuration has disabled is not asked, and the other is enough.
     near.serves();
     let disabled = ConfiguredSeal { disabled: true, ..fake("near", 1, &near) };
     let restarted = rig.restarted(with_recovery(vec![disabled, fake("far", 2, &far)]));
     let asked = near.asked();
-    assert!(restarted.core.seal_state.unseal_by_itself().await.unwrap());
+    assert!(restarted.core.services.seal_state.unseal_by_itself().await.unwrap());
     assert_eq!(near.asked(), asked);
 }
 
@@ -255,12 +258,12 @@ async fn a_seal_that_does_not_answer_is_none_to_begin_with() {
     let (near, far) = (Service::new(1), Service::new(2));
     far.fails(SealError::Unavailable("no route to host".to_owned()));
     let rig = Rig::new(with_recovery(vec![fake("near", 1, &near), fake("far", 2, &far)]));
-    let told = rig.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.err().unwrap();
+    let told = rig.core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.err().unwrap();
     assert!(matches!(told, InitError::Seal(SealError::Unavailable(_))), "{told}");
     let status = rig.status().await;
     assert!(!status.initialized && status.sealed);
     far.serves();
-    rig.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+    rig.core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
 }
 
 #[tokio::test]
@@ -289,13 +292,13 @@ async fn people_and_a_service_can_each_unseal() {
         ConfiguredSeal { priority: 2, ..Seals::one(Arc::new(ShamirSeal)).enabled().next().unwrap().clone() };
     let both = || with_recovery(vec![fake("kms", 1, &service), people.clone()]);
     let rig = Rig::new(both());
-    let made = rig.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+    let made = rig.core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
     assert!(!made.for_recovery && rig.record().await.recovery.is_none());
-    assert!(rig.core.seal_state.unseal_by_itself().await.unwrap());
+    assert!(rig.core.services.seal_state.unseal_by_itself().await.unwrap());
     service.fails(SealError::Unavailable("gone".to_owned()));
     let restarted = rig.restarted(both());
-    assert!(restarted.core.seal_state.unseal_by_itself().await.is_err());
-    restarted.core.seal_state.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
+    assert!(restarted.core.services.seal_state.unseal_by_itself().await.is_err());
+    restarted.core.services.seal_state.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
     assert!(!restarted.status().await.sealed);
 }
 
@@ -304,9 +307,9 @@ async fn a_node_that_joins_opens_the_challenge_of_the_seal() {
     let service = Service::new(1);
     let seals = || with_recovery(vec![fake("kms", 1, &service)]);
     let active = Rig::new(seals());
-    active.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
-    active.core.seal_state.unseal_by_itself().await.unwrap();
-    let shown = active.core.seal_state().join_challenges().await.unwrap();
+    active.core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+    active.core.services.seal_state.unseal_by_itself().await.unwrap();
+    let shown = active.core.services.seal_state.join_challenges().await.unwrap();
     assert_ne!(
         shown[0].challenge,
         active.record().await.root_key[0].blob,
@@ -315,27 +318,27 @@ async fn a_node_that_joins_opens_the_challenge_of_the_seal() {
 
     let joining = Rig::new(seals());
     let others = Rig::new(Seals::one(Arc::new(ShamirSeal)));
-    let told = others.core.seal_state().begin_joining(shown.clone()).unwrap_err();
+    let told = others.core.services.seal_state.begin_joining(shown.clone()).unwrap_err();
     assert!(told.contains("is sealed by \"kms\" of type \"fake\""), "{told}");
     assert!(!others.status().await.initialized);
-    joining.core.seal_state().begin_joining(shown).unwrap();
+    joining.core.services.seal_state.begin_joining(shown).unwrap();
     assert!(joining.status().await.initialized);
-    let turn = joining.core.seal_state().turn().await;
-    let found = joining.core.seal_state().unwrap_by_itself(&turn).await.unwrap().unwrap();
-    assert_eq!(found, active.core.seal_state().root_key().unwrap());
+    let turn = joining.core.services.seal_state.turn().await;
+    let found = joining.core.services.seal_state.unwrap_by_itself(&turn).await.unwrap().unwrap();
+    assert_eq!(found, active.core.services.seal_state.root_key().unwrap());
 }
 
 #[tokio::test]
 async fn storage_that_the_configuration_has_no_seal_for_is_named() {
     let service = Service::new(1);
     let rig = Rig::new(with_recovery(vec![fake("kms", 1, &service)]));
-    rig.core.seal_state().check_storage().await.unwrap();
-    rig.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
-    rig.core.seal_state().check_storage().await.unwrap();
+    rig.core.services.seal_state.check_storage().await.unwrap();
+    rig.core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+    rig.core.services.seal_state.check_storage().await.unwrap();
     let others = rig.restarted(Seals::one(Arc::new(ShamirSeal)));
     let text = "the cluster is sealed by \"kms\" of type \"fake\", and the configuration has no such seal";
-    assert_eq!(others.core.seal_state().check_storage().await.unwrap_err(), text);
-    let told = others.core.seal_state.offer_key_part(vec![1; 33]).await.unwrap_err();
+    assert_eq!(others.core.services.seal_state.check_storage().await.unwrap_err(), text);
+    let told = others.core.services.seal_state.offer_key_part(vec![1; 33]).await.unwrap_err();
     assert_eq!(told.to_string(), text);
     assert_eq!(others.status().await.kind, "fake", "what storage says counts");
 }
@@ -353,16 +356,24 @@ async fn storage_of_another_version_is_refused_and_left_alone() {
     ] {
         let rig = Rig::new(Seals::one(Arc::new(ShamirSeal)));
         rig.put(name, value.as_bytes()).await;
-        let state = rig.core.seal_state();
+        let state = &rig.core.services.seal_state;
         let told = state.check_storage().await.unwrap_err();
         assert!(told.contains(text), "{told}");
         assert!(state.status().await.unwrap_err().to_string().contains(text));
-        let told = rig.core.initialization().initialize(InitRequest::key_parts(1, 1)).await.err().unwrap();
+        let told =
+            rig.core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.err().unwrap();
         assert!(told.to_string().contains(text), "nothing is put over it: {told}");
         assert!(
-            rig.core.seal_state.offer_key_part(vec![1; 32]).await.unwrap_err().to_string().contains(text)
+            rig.core
+                .services
+                .seal_state
+                .offer_key_part(vec![1; 32])
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains(text)
         );
-        let kept = rig.core.barrier().bootstrap(name).await.unwrap();
+        let kept = rig.core.services.barrier.bootstrap(name).await.unwrap();
         assert_eq!(kept.as_deref(), Some(value.as_bytes()));
     }
 }
@@ -370,14 +381,14 @@ async fn storage_of_another_version_is_refused_and_left_alone() {
 #[tokio::test]
 async fn key_parts_given_for_one_wrapped_key_do_not_count_for_another() {
     let rig = Rig::new(Seals::one(Arc::new(ShamirSeal)));
-    let made = rig.core.initialization().initialize(InitRequest::key_parts(3, 2)).await.unwrap();
+    let made = rig.core.services.initialization.initialize(InitRequest::key_parts(3, 2)).await.unwrap();
     let offer = async |rig: &Rig, part: usize| {
-        rig.core.seal_state.offer_key_part(made.key_parts[part].expose().clone()).await.unwrap();
+        rig.core.services.seal_state.offer_key_part(made.key_parts[part].expose().clone()).await.unwrap();
         rig.status().await.progress
     };
     let first = offer(&rig, 0).await;
     assert_eq!((first.given, first.nonce.is_empty()), (1, false));
-    let kept = rig.core.barrier().bootstrap(BOOTSTRAP_RECORD).await.unwrap().unwrap();
+    let kept = rig.core.services.barrier.bootstrap(BOOTSTRAP_RECORD).await.unwrap().unwrap();
     let mut record = rig.record().await;
     record.generation = 2;
     record.root_key[0].blob[20] ^= 1;

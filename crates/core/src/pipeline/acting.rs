@@ -20,8 +20,7 @@ use strongroom_expiry::ACT_TIMEOUT;
 use strongroom_leases::{Intended, Undo};
 
 use super::execute::{Done, LAST_USE, endpoint_of, passing, refused_by};
-use super::{Decided, Inbound, Refused};
-use crate::Core;
+use super::{Decided, Inbound, Pipeline, Refused};
 use crate::server_reply::ServerPart;
 
 /// Commits tried for an outcome before it is left to the revoker.
@@ -85,7 +84,7 @@ impl Steps<'_> {
     }
 }
 
-impl Core {
+impl Pipeline {
     /// Asks outside; the reply where that was done before, and its answer is at hand.
     pub(super) async fn ask_outside(
         &self,
@@ -100,7 +99,7 @@ impl Core {
         let asked = AssertUnwindSafe(asking.ask(question, call)).catch_unwind();
         *answer = Some(tokio::select! {
             asked = asked => asked.unwrap_or_else(|_panic| Err(panicked()))?,
-            () = self.environment.clock.sleep(ACT_TIMEOUT) => return Err(no_answer()),
+            () = self.services.environment.clock.sleep(ACT_TIMEOUT) => return Err(no_answer()),
         });
         Ok(None)
     }
@@ -131,7 +130,7 @@ impl Core {
                     ActError::Refused(_) => Undo::Once,
                     ActError::Unanswered(_) => Undo::Again,
                 };
-                self.leases.undo_intended(&intended, None, undo).await;
+                self.services.leases.undo_intended(&intended, None, undo).await;
                 Err(refused_by(decided, acting.at.0, error.into_inner()))
             }
         };
@@ -161,9 +160,10 @@ impl Core {
         let planned = acting.steps.plan(call).await;
         let planned = planned.map_err(|error| refused_by(decided, acting.at.0, error))?;
         let (mounted, kind) = (&decided.resolved.mounted, acting.steps.kind());
-        let intended = self.leases.intend(txn, mounted, &inbound.path, owner, kind, &planned).await?;
+        let intended =
+            self.services.leases.intend(txn, mounted, &inbound.path, owner, kind, &planned).await?;
         if let Some(caller) = decided.caller.as_ref().filter(|caller| caller.is_limited()) {
-            self.tokens.use_token(txn, caller.id()).await?;
+            self.services.tokens.use_token(txn, caller.id()).await?;
         }
         Ok((intended, planned))
     }
@@ -177,9 +177,9 @@ impl Core {
         intended: &Intended,
         planned: Planned,
     ) -> Result<Outcome, ActError> {
-        let facts = self.leases.intent_facts(intended);
+        let facts = self.services.leases.intent_facts(intended);
         // What the act reads is what is there now; nothing that it might write is committed.
-        let txn = self.barrier.transaction(self.barrier.view());
+        let txn = self.services.barrier.transaction(self.services.barrier.view());
         let call = self.call_of(inbound, &txn, decided, acting.at.0);
         let act = async {
             match acting.steps {
@@ -196,7 +196,7 @@ impl Core {
             outcome = AssertUnwindSafe(act).catch_unwind() => {
                 outcome.unwrap_or_else(|_panic| Err(ActError::Unanswered(panicked())))
             }
-            () = self.environment.clock.sleep(ACT_TIMEOUT) => Err(ActError::Unanswered(no_answer())),
+            () = self.services.environment.clock.sleep(ACT_TIMEOUT) => Err(ActError::Unanswered(no_answer())),
         }
     }
 
@@ -213,7 +213,7 @@ impl Core {
         let planning = std::mem::take(&mut *planning.warnings.lock().unwrap_or_else(PoisonError::into_inner));
         let mut refused = Refused::status(503, CHANGING);
         for _ in 0..MAX_CONFLICTS {
-            let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
+            let txn = self.services.barrier.transaction(self.services.barrier.pinned_view().await?);
             let call = self.call_of(inbound, &txn, decided, acting.at.0);
             call.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&planning);
             let concluded = self.conclude_once(inbound, (decided, acting), intended, &txn, &call, &outcome);
@@ -239,7 +239,7 @@ impl Core {
                 }
             }
         }
-        self.leases.undo_intended(intended, outcome.payload(), Undo::Once).await;
+        self.services.leases.undo_intended(intended, outcome.payload(), Undo::Once).await;
         Err(refused)
     }
 
@@ -257,7 +257,8 @@ impl Core {
         let (reply, lent) = match (outcome, &acting.steps) {
             (Outcome::Issued { data, payload, warnings }, _) => {
                 let mounted = &decided.resolved.mounted;
-                let granted = self.leases.grant_intended(txn, mounted, intended, payload.as_ref()).await?;
+                let granted =
+                    self.services.leases.grant_intended(txn, mounted, intended, payload.as_ref()).await?;
                 let Some((held, warning)) = granted else { return Ok(None) };
                 let id = held.id.clone();
                 let reply =
@@ -265,7 +266,7 @@ impl Core {
                 (reply.by_server(ServerPart { lease: Some(held), ..ServerPart::default() }), Some(id))
             }
             (Outcome::Settled(done), Steps::Settle(settling)) => {
-                if !self.leases.settle_intended(txn, intended).await? {
+                if !self.services.leases.settle_intended(txn, intended).await? {
                     return Err(Refused::status(503, "it was settled meanwhile; read how it stands"));
                 }
                 let reply = settling.conclude(done, call).await;

@@ -10,8 +10,8 @@ use strongroom_mounts::Mounted;
 
 use super::authenticate::Authenticated;
 use super::execute::{Done, Instead, token_of};
-use super::{Answer, Decided, Inbound, Refused, Resolved};
-use crate::{Core, Envelope};
+use super::{Answer, Decided, Inbound, Pipeline, Refused, Resolved};
+use crate::Envelope;
 
 /// Attempts at revoking what an unrecorded response granted.
 const WITHDRAWALS: usize = 16;
@@ -28,7 +28,7 @@ impl Audited {
     }
 }
 
-impl Core {
+impl Pipeline {
     /// Puts the request on record, on at least one device where there is any; else it is not answered.
     pub(super) async fn audit_request(
         &self,
@@ -38,13 +38,13 @@ impl Core {
         operation: Option<Operation>,
         error: &str,
     ) -> Result<Audited, Refused> {
-        let auditing = self.audit_devices.auditing().await?;
+        let auditing = self.services.audit_devices.auditing().await?;
         if auditing.broker.is_enabled() {
             let facts = Facts::new(inbound, resolved, caller, operation, &auditing);
             let granting = facts.granting();
             let headers = facts.headers();
             let record = audit::RequestRecord {
-                time: self.environment.clock.now(),
+                time: self.services.environment.clock.now(),
                 auth: &facts.auth(&granting, error.is_empty()),
                 request: &facts.request(&headers),
                 error,
@@ -121,17 +121,17 @@ impl Core {
     }
 
     async fn withdraw_once(&self, decided: &Decided<'_>, done: &Done) -> Result<(), EngineError> {
-        let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
+        let txn = self.services.barrier.transaction(self.services.barrier.pinned_view().await?);
         let made = done.made.as_ref().map(|made| made.token.expose().clone());
         let wrapped = done.envelope.wrap.as_ref().map(|wrap| wrap.token.clone());
         let auth = done.hidden.as_deref().unwrap_or(&done.envelope).auth.as_ref();
         let created = auth.filter(|_| done.is_new_token).map(|auth| token_of(auth).0);
         for token in made.into_iter().chain(wrapped).chain(created) {
-            self.tokens.revoke_token(&txn, &self.tokens.token_id(&token)?).await?;
+            self.services.tokens.revoke_token(&txn, &self.services.tokens.token_id(&token)?).await?;
         }
         let namespace = decided.resolved.mounted.mount.namespace;
         if let Some(lease) = &done.lent {
-            self.revocation.revoke_lease_id(&txn, namespace, lease).await?;
+            self.services.revocation.revoke_lease_id(&txn, namespace, lease).await?;
         }
         txn.commit().await?;
         Ok(())
@@ -207,7 +207,7 @@ impl Core {
             ..audit::Response::default()
         };
         let record = audit::ResponseRecord {
-            time: self.environment.clock.now(),
+            time: self.services.environment.clock.now(),
             auth: login.as_ref().unwrap_or(&auth),
             request: &request,
             response: &response,

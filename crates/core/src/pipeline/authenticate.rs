@@ -9,8 +9,7 @@ use strongroom_mounts::Namespace;
 use strongroom_policy::CompiledAcl;
 use strongroom_tokens::Principal;
 
-use super::{Inbound, Refused};
-use crate::Core;
+use super::{Inbound, Pipeline, Refused};
 
 /// A caller whose token is in force.
 #[derive(Clone)]
@@ -64,7 +63,7 @@ impl Asker for Authenticated {
     }
 }
 
-impl Core {
+impl Pipeline {
     /// Who asks: `None` without a token.
     pub(super) async fn authenticate(
         &self,
@@ -74,15 +73,15 @@ impl Core {
         let Some(token) = &inbound.token else {
             return Err(Refused::Unauthenticated("missing client token".to_owned()));
         };
-        let now = self.environment.clock.now();
+        let now = self.services.environment.clock.now();
         // A token acts in its namespace and in those inside; elsewhere it is as unknown as one that was never made.
-        let found = self.tokens.principal(txn.peek(), token.expose(), now).await?;
+        let found = self.services.tokens.principal(txn.peek(), token.expose(), now).await?;
         let found = found.and_then(|found| {
-            let home = self.mounts.namespace(found.id.namespace)?;
+            let home = self.services.mounts.namespace(found.id.namespace)?;
             inbound.place.is_within(&home).then_some((found, home))
         });
         let Some((principal, home)) = found else {
-            if self.node.is_standby() && self.node.without_quorum().is_none() {
+            if self.services.node.is_standby() && self.services.node.without_quorum().is_none() {
                 // It may have been made a moment ago: the active node knows.
                 return Err(Refused::not_leader());
             }
@@ -96,7 +95,8 @@ impl Core {
                 "the address is outside the token's bound CIDRs".to_owned(),
             ));
         }
-        let acl = self.policies.acl(txn.peek(), principal.id.namespace, &principal.entry.policies).await?;
+        let acl =
+            self.services.policies.acl(txn.peek(), principal.id.namespace, &principal.entry.policies).await?;
         let token = token.clone();
         Ok(Some(Authenticated {
             token,
@@ -113,7 +113,7 @@ impl Core {
     pub(super) async fn count_use(&self, txn: &Txn, caller: Option<&Authenticated>) -> Result<(), Refused> {
         let Some(caller) = caller.filter(|caller| caller.is_limited()) else { return Ok(()) };
         txn.discard();
-        Box::pin(self.tokens.use_token(txn, caller.id())).await?;
+        Box::pin(self.services.tokens.use_token(txn, caller.id())).await?;
         txn.clone().commit().await?;
         Ok(())
     }

@@ -7,8 +7,7 @@ use strongroom_engine_api::{Access, Operation};
 use strongroom_policy::Operation as PolicyOperation;
 
 use super::authenticate::Authenticated;
-use super::{Asked, Decided, Inbound, Refused, Resolved};
-use crate::Core;
+use super::{Asked, Decided, Inbound, Pipeline, Refused, Resolved};
 
 /// The policy crate's name for an operation.
 pub(crate) const fn policy_operation(operation: Operation) -> PolicyOperation {
@@ -27,7 +26,7 @@ pub(crate) const fn policy_operation(operation: Operation) -> PolicyOperation {
 /// A refusal, and the caller it is for: boxed, since it is rare and large.
 pub(super) type RefusedCaller = Box<(Refused, Option<Authenticated>)>;
 
-impl Core {
+impl Pipeline {
     /// Decides. A refusal comes with the caller, whose token may have a use to count.
     pub(super) async fn authorize<'a>(
         self: &Arc<Self>,

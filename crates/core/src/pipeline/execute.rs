@@ -15,9 +15,9 @@ use strongroom_tokens::Made;
 use super::acting::acting;
 use super::audit::Audited;
 use super::authenticate::Authenticated;
-use super::{Decided, Inbound, Place, Refused, Resolved};
-use crate::Core;
+use super::{Decided, Inbound, Pipeline, Place, Refused, Resolved};
 use crate::envelope::Envelope;
+use crate::extensions_for;
 use crate::server_reply::{Ending, ServerPart};
 
 /// An answer that is committed and not yet sent.
@@ -85,7 +85,7 @@ fn passed(headers: &HeaderMap, names: &[String]) -> BTreeMap<String, Vec<String>
     names.iter().filter_map(values).collect()
 }
 
-impl Core {
+impl Pipeline {
     /// The call that a handler draws from.
     pub(super) fn call(
         self: &Arc<Self>,
@@ -107,8 +107,8 @@ impl Core {
             mount: mounted.mount.clone(),
             txn: txn.mount(mounted.mount.place()),
             server: mounted.server_txn(txn),
-            environment: self.environment.clone(),
-            extensions: self.extensions_for(&mounted.engine),
+            environment: self.services.environment.clone(),
+            extensions: extensions_for(&self.extensions, &mounted.engine),
             renewal: None,
             lease: None,
             warnings: Mutex::default(),
@@ -133,7 +133,7 @@ impl Core {
             Ok(done) if done.ending == Ending::Replaced => Ok(done),
             Ok(mut done) => {
                 if let Some(caller) = decided.caller.as_ref().filter(|caller| caller.is_limited()) {
-                    Box::pin(self.tokens.use_token(txn, caller.id())).await?;
+                    Box::pin(self.services.tokens.use_token(txn, caller.id())).await?;
                 }
                 if !txn.is_empty() {
                     if place == Place::Request {
@@ -143,7 +143,7 @@ impl Core {
                     done.headers.extend(self.index_header(index));
                 }
                 if done.ending == Ending::Seal {
-                    self.seal_state.seal().await;
+                    self.services.seal_state.seal().await;
                 }
                 Ok(done)
             }
@@ -169,7 +169,7 @@ impl Core {
         let (found, endpoint) = endpoint_of(inbound, decided)?;
         let call = self.call_of(inbound, txn, decided, found);
         let login = found.route.login_name(&call);
-        if login.as_ref().is_some_and(|name| self.lockouts.is_locked_out(&resolved.mounted, name)) {
+        if login.as_ref().is_some_and(|name| self.services.lockouts.is_locked_out(&resolved.mounted, name)) {
             return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
         }
         let outcome = match &endpoint.work {
@@ -184,11 +184,11 @@ impl Core {
             }
         };
         // Others may have failed meanwhile: of those who ask at once, no more are judged than one after the other.
-        if login.as_ref().is_some_and(|name| self.lockouts.is_locked_out(&resolved.mounted, name)) {
+        if login.as_ref().is_some_and(|name| self.services.lockouts.is_locked_out(&resolved.mounted, name)) {
             return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
         }
         if let Some(name) = login {
-            self.lockouts.note_login(&resolved.mounted, &name, &outcome);
+            self.services.lockouts.note_login(&resolved.mounted, &name, &outcome);
         }
         let reply = outcome.map_err(|error| refused_by(decided, found, error))?;
         let reply = passing(inbound, decided, (found, endpoint), &call, reply);
@@ -274,8 +274,11 @@ impl Core {
         grant: AuthGrant,
         envelope: &mut Envelope,
     ) -> Result<Made, Refused> {
-        let mut made =
-            self.tokens.grant(txn, &decided.resolved.mounted, &inbound.path, inbound.place.id, grant).await?;
+        let mut made = self
+            .services
+            .tokens
+            .grant(txn, &decided.resolved.mounted, &inbound.path, inbound.place.id, grant)
+            .await?;
         envelope.warnings.append(&mut made.warnings);
         envelope.auth = Some(made.auth_member()?);
         Ok(made)
@@ -297,6 +300,7 @@ impl Core {
             return Err(Refused::status(400, LAST_USE));
         }
         let (held, warnings) = self
+            .services
             .leases
             .make_lease(txn, &decided.resolved.mounted, &inbound.path, &caller.principal, grant)
             .await?;
@@ -318,6 +322,7 @@ impl Core {
             (None, None) => String::new(),
         };
         let grant = self
+            .services
             .wrapping
             .wrap(txn, inbound.place.id, Secret::new(done.envelope.to_kept()?), &inbound.path, ttl, &accessor)
             .await?;

@@ -16,8 +16,7 @@ use strongroom_raft::Role;
 use strongroom_stdx::{same_bytes, to_hex};
 use strongroom_storage::{ELECTION, Index, Store as _};
 
-use super::{Answer, Refused};
-use crate::Core;
+use super::{Answer, Pipeline, Refused};
 
 /// The header of the index.
 pub(crate) const INDEX: &str = "X-Vault-Index";
@@ -65,10 +64,10 @@ impl NewestIndex {
     }
 }
 
-impl Core {
+impl Pipeline {
     /// Whether this standby may answer a read by itself, as far as its cluster goes.
     pub(crate) fn freshness(&self) -> Freshness {
-        let Some(node) = self.node.cluster() else { return Freshness::Fresh };
+        let Some(node) = self.services.node.cluster() else { return Freshness::Fresh };
         let (role, stale_for) = (node.store.role(), node.conduct.stale_reads_for);
         if role == Role::Leads {
             return Freshness::Fresh;
@@ -90,8 +89,8 @@ impl Core {
 
     /// The index as clients present it; `None` where there is no cluster.
     pub(crate) fn index_header(&self, index: Index) -> Option<(String, String)> {
-        let node = self.node.cluster()?;
-        let salt = self.seal_state.token_salt()?;
+        let node = self.services.node.cluster()?;
+        let salt = self.services.seal_state.token_salt()?;
         let header = self.newest_index.header(&salt, index, || {
             STANDARD.encode(signed(&salt, &format!("v1:{}:{index}:0", node.store.cluster_id())))
         });
@@ -105,7 +104,9 @@ impl Core {
 
     /// The newest index of this cluster that the client presents; 0 for none.
     fn presented(&self, headers: &HeaderMap) -> Result<Index, Refused> {
-        let (Some(node), salt) = (self.node.cluster(), self.seal_state.token_salt()) else { return Ok(0) };
+        let (Some(node), salt) = (self.services.node.cluster(), self.services.seal_state.token_salt()) else {
+            return Ok(0);
+        };
         let Some(salt) = salt.as_deref() else { return Ok(0) };
         let malformed = || Refused::status(400, format!("{INDEX} is malformed"));
         let mut newest = 0;
@@ -136,7 +137,7 @@ impl Core {
     /// [`Refused`]: a 400 for what is no index, and Vault's 412 where the client would rather hear of it.
     pub(crate) async fn catches_up_with(&self, headers: &HeaderMap) -> Result<bool, Refused> {
         let index = self.presented(headers)?;
-        let Some(node) = self.node.cluster().filter(|node| index > node.store.applied()) else {
+        let Some(node) = self.services.node.cluster().filter(|node| index > node.store.applied()) else {
             return Ok(true);
         };
         match headers.get(INCONSISTENT).map(http::HeaderValue::as_bytes) {

@@ -24,19 +24,23 @@ mod standby;
 use std::sync::Arc;
 
 use strongroom_barrier::{BarrierError, Txn};
-use strongroom_engine_api::{Carried, EngineError, Operation};
+use strongroom_engine_api::{Carried, EngineError, Extensions, Operation};
 
 pub use answer::{Answer, AnswerContent};
-pub(crate) use freshness::NewestIndex;
 pub use inbound::{Asked, Inbound};
 pub use refused::Refused;
 pub use resolve::PolicyPath;
 
-use crate::Core;
 use audit::Audited;
+use freshness::NewestIndex;
 use help::help_of;
 use resolve::Resolved;
+use tokio::sync::Semaphore;
 
+use crate::Services;
+
+/// Requests in tasks of their own at once; more are answered 503. One whose client has gone still counts.
+const MAX_TASKS: usize = 8192;
 /// Attempts at a request whose ground keeps moving before it is given up.
 const MOST_ATTEMPTS: usize = 256;
 
@@ -65,7 +69,23 @@ pub(crate) enum Place {
     Task,
 }
 
-impl Core {
+/// The way of requests through a server's services.
+pub struct Pipeline {
+    services: Services,
+    /// What parts of the server can draw.
+    extensions: Extensions,
+    newest_index: NewestIndex,
+    /// Room for requests that run in tasks of their own.
+    tasks: Arc<Semaphore>,
+}
+
+impl Pipeline {
+    /// Through `services`; `extensions` are what parts of the server can draw of them.
+    pub fn new(services: Services, extensions: Extensions) -> Self {
+        let (newest_index, tasks) = (NewestIndex::default(), Arc::new(Semaphore::new(MAX_TASKS)));
+        Self { services, extensions, newest_index, tasks }
+    }
+
     /// Answers a request. What writes runs in a task of its own; dropping the future leaves that task alone.
     pub async fn handle(self: &Arc<Self>, inbound: Inbound) -> Answer {
         let inbound = match self.locate(inbound).await {
@@ -74,11 +94,11 @@ impl Core {
         };
         let mut progress = Progress::default();
         if inbound.reads() {
-            let term = self.node.leading();
+            let term = self.services.node.leading();
             match self.serve(&inbound, &mut progress, Place::Request).await {
                 Err(Refused::NeedsTask) => {}
                 // What was read while another node may have been elected may be old.
-                Ok(answer) if self.node.leading() != term && !self.is_always_answered(&inbound) => {
+                Ok(answer) if self.services.node.leading() != term && !self.is_always_answered(&inbound) => {
                     drop(answer);
                     let refused = Refused::status(503, "the active node has changed; try again");
                     return Answer::refusal(&inbound, &refused);
@@ -94,9 +114,9 @@ impl Core {
             let refused = Refused::status(503, "too many requests are under way; try again");
             return Answer::refusal(&inbound, &refused);
         };
-        let (core, request) = (self.clone(), inbound.clone());
+        let (pipeline, request) = (self.clone(), inbound.clone());
         let task = tokio::spawn(async move {
-            let outcome = core.serve(&request, &mut progress, Place::Task).await;
+            let outcome = pipeline.serve(&request, &mut progress, Place::Task).await;
             drop(room);
             answered(&request, outcome)
         });
@@ -121,12 +141,16 @@ impl Core {
         {
             return Ok(answer);
         }
-        if self.barrier.is_sealed() {
+        if self.services.barrier.is_sealed() {
             return Err(Refused::sealed());
         }
         for attempt in 0..MOST_ATTEMPTS {
-            let view = if attempt == 0 { self.barrier.view() } else { self.barrier.pinned_view().await? };
-            let txn = self.barrier.transaction(view);
+            let view = if attempt == 0 {
+                self.services.barrier.view()
+            } else {
+                self.services.barrier.pinned_view().await?
+            };
+            let txn = self.services.barrier.transaction(view);
             match self.attempt(inbound, &txn, progress, place).await {
                 Err(Refused::Engine(EngineError::Barrier(BarrierError::Conflict))) => {
                     tokio::task::yield_now().await;
@@ -158,14 +182,16 @@ impl Core {
         if place == Place::Request && may_write {
             return Err(Refused::NeedsTask);
         }
-        if !self.mounts.hold_namespace(txn, &inbound.place).await? {
+        if !self.services.mounts.hold_namespace(txn, &inbound.place).await? {
             return Err(Refused::status(404, "the namespace was deleted"));
         }
         let (resolved, caller) = match (resolved, authenticated) {
             (Ok(resolved), Ok(caller)) => (resolved, caller),
             // Open routes need no token, so a token that is not good is no obstacle.
             (Ok(resolved), Err(_)) if resolved.is_open() => (resolved, None),
-            (_, Err(refused)) if refused.needs_active() && self.node.is_standby() => return Err(refused),
+            (_, Err(refused)) if refused.needs_active() && self.services.node.is_standby() => {
+                return Err(refused);
+            }
             (resolved, Err(refused)) => {
                 let (resolved, audited) = (resolved.ok(), &mut progress.audited);
                 return Box::pin(self.audit_refusal(inbound, resolved.as_ref(), None, refused, audited))

@@ -1,7 +1,7 @@
 //! From a header and a path to a namespace, a mount and a route. Nothing else knows how they lead there.
 //!
 //! A namespace can be named by the header, at the beginning of the path, or half by each: all come to the same request.
-//! After [`Core::locate`] the path is the rest within the namespace, and nobody can tell how it was said.
+//! After [`Pipeline::locate`] the path is the rest within the namespace, and nobody can tell how it was said.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -16,8 +16,8 @@ use strongroom_engine_api::{
 use strongroom_mounts::{Mounted, Namespace};
 use strongroom_policy::RequestPath;
 
-use super::{Answer, Asked, Inbound, Refused};
-use crate::{Core, Envelope};
+use super::{Answer, Asked, Inbound, Pipeline, Refused};
+use crate::{Envelope, extensions_for};
 
 /// Where a request leads.
 pub(crate) struct Resolved {
@@ -129,9 +129,9 @@ impl<'a> PolicyPath<'a> {
     }
 }
 
-impl Core {
+impl Pipeline {
     pub(super) async fn resolve(&self, inbound: &Inbound) -> Result<Resolved, Refused> {
-        let router = self.mounts.router().await?;
+        let router = self.services.mounts.router().await?;
         let found = router.route(inbound.place.id, &inbound.path).filter(|_| !inbound.is_nowhere);
         let Some((mounted, rest)) = found else {
             let path = inbound.place.full(&inbound.path);
@@ -151,7 +151,7 @@ impl Core {
             // The system engine is the same in every namespace.
             self.make_canonical(&mut inbound).await;
         }
-        if self.barrier.is_sealed() || self.is_always_answered(&inbound) {
+        if self.services.barrier.is_sealed() || self.is_always_answered(&inbound) {
             return Ok(inbound);
         }
         match self.descend(&inbound.namespace, &inbound.path).await {
@@ -169,7 +169,7 @@ impl Core {
 
     /// The namespace that header and path lead to together. `None`: there are no namespaces, for the server is being sealed.
     async fn descend<'a>(&self, header: &str, path: &'a str) -> Result<Option<Located<'a>>, BarrierError> {
-        let router = self.mounts.router().await?;
+        let router = self.services.mounts.router().await?;
         let header = if header == "root" { "" } else { header };
         let Some((named, beyond)) = router.descend(NamespaceId::ROOT, header) else { return Ok(None) };
         if !beyond.is_empty() {
@@ -181,7 +181,7 @@ impl Core {
     }
 
     fn system_engine(&self) -> Option<Arc<Engine>> {
-        self.mounts.catalog().engine(Class::System, "system", &std::collections::BTreeMap::new())
+        self.services.mounts.catalog().engine(Class::System, "system", &std::collections::BTreeMap::new())
     }
 
     /// Brings a path into its one form, which is routed, decided on by policies and put on record: without a slash at the
@@ -216,7 +216,7 @@ impl Core {
             // Some of it is served sealed.
             return Some((self.system_engine()?, rest.to_owned()));
         }
-        let router = self.mounts.router().await.ok()?;
+        let router = self.services.mounts.router().await.ok()?;
         let (mounted, rest) = router.route(namespace, path)?;
         Some((mounted.engine.clone(), rest.to_owned()))
     }
@@ -249,7 +249,7 @@ impl Core {
         let Some(rest) = inbound.path.strip_prefix("sys/") else { return Ok(None) };
         let Some(engine) = self.system_engine() else { return Ok(None) };
         let Some((endpoint, params)) = always_answered(&engine, rest, inbound.asked) else { return Ok(None) };
-        let txn = self.barrier.transaction(self.barrier.view());
+        let txn = self.services.barrier.transaction(self.services.barrier.view());
         let mount = Arc::new(strongroom_engine_api::Mount {
             id: MountId::NONE,
             path: "sys/".to_owned(),
@@ -257,8 +257,8 @@ impl Core {
             kind: "system".to_owned(),
             options: std::collections::BTreeMap::new(),
             lifetimes: strongroom_engine_api::Lifetimes {
-                default: self.settings.default_lease_ttl,
-                max: self.settings.max_lease_ttl,
+                default: self.services.settings.default_lease_ttl,
+                max: self.services.settings.max_lease_ttl,
             },
             namespace: NamespaceId::ROOT,
             local: false,
@@ -275,8 +275,8 @@ impl Core {
             txn: txn.mount(mount.place()),
             mount,
             server: ServerTxn::of(txn),
-            environment: self.environment.clone(),
-            extensions: self.extensions_for(&engine),
+            environment: self.services.environment.clone(),
+            extensions: extensions_for(&self.extensions, &engine),
             renewal: None,
             lease: None,
             warnings: std::sync::Mutex::default(),

@@ -10,13 +10,12 @@ use strongroom_engine_api::EngineError;
 use strongroom_storage::CommitError;
 
 use super::freshness::Freshness;
-use super::{Answer, Asked, Inbound, Place, Progress, Refused};
-use crate::Core;
+use super::{Answer, Asked, Inbound, Pipeline, Place, Progress, Refused};
 
 /// A client's way of asking for the active node.
 const FORWARD: &str = "x-vault-forward";
 
-impl Core {
+impl Pipeline {
     /// Answers a request that this standby can answer by itself; `None` for what the active node is to answer.
     ///
     /// An operation that may write goes to the active node before anything has run: its handler's types say so. A read
@@ -50,7 +49,7 @@ impl Core {
         if inbound.path.starts_with("sys/") && self.is_always_answered(inbound) {
             return Ok(Freshness::Fresh);
         }
-        let answers = self.node.cluster().is_some_and(|node| node.conduct.answers_reads);
+        let answers = self.services.node.cluster().is_some_and(|node| node.conduct.answers_reads);
         let forwards = inbound.headers.get(FORWARD).is_some_and(|value| value == "active-node");
         if !answers || !inbound.reads() || inbound.wraps() || forwards || self.may_write(inbound).await {
             return Ok(Freshness::Unknown);
@@ -64,7 +63,7 @@ impl Core {
     }
 }
 
-impl Core {
+impl Pipeline {
     /// Whether the operation's handler may write. A path that leads nowhere is refused here as well as anywhere.
     async fn may_write(&self, inbound: &Inbound) -> bool {
         let resolved = self.resolve(inbound).await;

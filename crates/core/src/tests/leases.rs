@@ -19,7 +19,8 @@ async fn what_stands_outside_ends_with_its_lease_whatever_ends_that() {
     for way in ["id", "token", "tree", "prefix", "prefix-now", "force", "expiry", "token-expiry", "disable"] {
         let server = Server::new().await;
         let top = server.token(None, TokenKind::Service).await;
-        let child = server.token(Some(server.core.tokens.token_id(&top).unwrap()), TokenKind::Service).await;
+        let child =
+            server.token(Some(server.core.services.tokens.token_id(&top).unwrap()), TokenKind::Service).await;
         let ids = [server.lend(&child, "db/").await, server.lend(&child, "db/").await];
         let stays = server.lend(&server.root, "other/").await;
         server.check(true).await;
@@ -33,16 +34,17 @@ async fn what_stands_outside_ends_with_its_lease_whatever_ends_that() {
             "tree" => server.revoke_token(&top).await,
             "prefix" => {
                 let txn = server.txn().await;
-                server.core.revocation.revoke_prefix(&txn, ROOT, "db/creds", false).await.unwrap();
+                server.core.services.revocation.revoke_prefix(&txn, ROOT, "db/creds", false).await.unwrap();
                 txn.commit().await.unwrap();
             }
             "prefix-now" | "force" => {
                 let core = server.core.clone();
                 let forced = way == "force";
-                let asked =
-                    tokio::spawn(async move { core.revocation.revoke_prefix_now(ROOT, "db", forced).await });
+                let asked = tokio::spawn(async move {
+                    core.services.revocation.revoke_prefix_now(ROOT, "db", forced).await
+                });
                 while !asked.is_finished() {
-                    server.core.run_jobs_once(false).await.unwrap();
+                    server.core.background.run_jobs_once(false).await.unwrap();
                     tokio::task::yield_now().await;
                 }
                 asked.await.unwrap().unwrap();
@@ -150,8 +152,8 @@ async fn a_refusal_is_tried_six_times_and_then_left_to_an_operator() {
     server.check(false).await;
     server.pass(5 * HOUR, HOUR).await;
     assert_eq!(server.outside.calls("db/"), 6, "nobody tries again by itself");
-    let view = server.core.barrier.pinned_view().await.unwrap();
-    let listed = server.core.leases.irrevocable_leases(&view, ROOT, 10).await.unwrap();
+    let view = server.core.services.barrier.pinned_view().await.unwrap();
+    let listed = server.core.services.leases.irrevocable_leases(&view, ROOT, 10).await.unwrap();
     assert_eq!(listed.iter().map(|found| found.id.as_str()).collect::<Vec<_>>(), [id.as_str()]);
     // By an operator, and refused again; then by a change of the mount's configuration.
     server.revoke(&id).await;
@@ -182,7 +184,7 @@ async fn a_panic_is_a_refusal_and_a_silence_an_outage() {
     server.outside.set("db/", Mood::Hanging);
     server.clock.advance(MINUTE);
     let (core, other) = (server.core.clone(), server.lend(&server.root, "other/").await);
-    let running = tokio::spawn(async move { core.run_jobs_once(false).await });
+    let running = tokio::spawn(async move { core.background.run_jobs_once(false).await });
     yields().await;
     // Another mount's leases are revoked while this one's attempt hangs.
     server.revoke(&other).await;
@@ -221,7 +223,7 @@ async fn a_crash_at_any_point_forgets_nothing() {
             "under way" => {
                 server.outside.set("db/", Mood::Slow(MINUTE / 2));
                 let core = server.core.clone();
-                let running = tokio::spawn(async move { core.run_jobs_once(false).await });
+                let running = tokio::spawn(async move { core.background.run_jobs_once(false).await });
                 yields().await;
                 assert!(server.outside.calls("db/") >= 8);
                 running.abort();
@@ -229,7 +231,7 @@ async fn a_crash_at_any_point_forgets_nothing() {
                 server.outside.set("db/", Mood::Fine);
             }
             "sealed" => {
-                server.core.seal_state.seal().await;
+                server.core.services.seal_state.seal().await;
                 server.unseal().await;
             }
             _ => server.outside.forget(),
@@ -271,11 +273,11 @@ async fn a_disabled_mount_drains_while_its_path_is_another_mounts() {
 #[tokio::test]
 async fn a_grant_on_its_way_does_not_outlive_its_mount() {
     let server = Server::new().await;
-    let mounted = server.core.mounts.router().await.unwrap().at(ROOT, "db/").unwrap().clone();
+    let mounted = server.core.services.mounts.router().await.unwrap().at(ROOT, "db/").unwrap().clone();
     let owner = server.principal(&server.root).await;
     let txn = server.txn().await;
     let grant = LeaseGrant::of_kind("creds", &User { name: "late".to_owned() }).unwrap();
-    server.core.leases.make_lease(&txn, &mounted, "db/creds/web", &owner, grant).await.unwrap();
+    server.core.services.leases.make_lease(&txn, &mounted, "db/creds/web", &owner, grant).await.unwrap();
     server.disable("db/").await;
     assert!(txn.commit().await.is_err(), "it is decided anew, and finds no mount");
 }
@@ -287,7 +289,7 @@ async fn waited(
 ) -> Result<(), String> {
     let asked = tokio::spawn(asked);
     while !asked.is_finished() {
-        server.core.run_jobs_once(false).await.unwrap();
+        server.core.background.run_jobs_once(false).await.unwrap();
         tokio::task::yield_now().await;
     }
     asked.await.unwrap().map_err(|error| error.to_string())
@@ -298,11 +300,11 @@ async fn whoever_waits_is_told_what_the_outside_says() {
     let server = Server::new().await;
     let now = |id: &str| {
         let (core, id) = (server.core.clone(), id.to_owned());
-        async move { core.revocation.revoke_lease_now(ROOT, &id).await }
+        async move { core.services.revocation.revoke_lease_now(ROOT, &id).await }
     };
     let prefix = |forced: bool| {
         let core = server.core.clone();
-        async move { core.revocation.revoke_prefix_now(ROOT, "db/creds", forced).await }
+        async move { core.services.revocation.revoke_prefix_now(ROOT, "db/creds", forced).await }
     };
     let id = server.lend(&server.root, "db/").await;
     server.outside.set("db/", Mood::Down);
@@ -335,7 +337,8 @@ async fn whoever_waits_is_told_what_the_outside_says() {
 async fn leases_of_batch_tokens_end_with_the_parent_or_the_tokens_end() {
     let server = Server::new().await;
     let parent = server.token(None, TokenKind::Service).await;
-    let held = server.token(Some(server.core.tokens.token_id(&parent).unwrap()), TokenKind::Batch).await;
+    let held =
+        server.token(Some(server.core.services.tokens.token_id(&parent).unwrap()), TokenKind::Batch).await;
     let orphan = server.token(None, TokenKind::Batch).await;
     let of_held = server.lend(&held, "db/").await;
     server.clock.advance(90 * MINUTE);
@@ -343,7 +346,8 @@ async fn leases_of_batch_tokens_end_with_the_parent_or_the_tokens_end() {
     let end = server.principal(&orphan).await.entry.expires.unwrap();
     assert_eq!(server.lease(&of_orphan).await.unwrap().expires, end, "30 minutes, not the hour of the grant");
     let txn = server.txn().await;
-    let (renewed, _) = server.core.leases.renew_lease(&txn, ROOT, &of_orphan, Some(10 * HOUR)).await.unwrap();
+    let (renewed, _) =
+        server.core.services.leases.renew_lease(&txn, ROOT, &of_orphan, Some(10 * HOUR)).await.unwrap();
     txn.commit().await.unwrap();
     assert_eq!(renewed.ttl, 30 * MINUTE, "no renewal goes beyond it");
     assert_eq!(server.outside.until(&format!("db/{}", "user-2")), end);
@@ -366,8 +370,13 @@ async fn the_engine_has_a_say_in_renewals() {
     let id = server.lend(&server.root, "db/").await;
     let renew = async |increment: Duration| {
         let txn = server.txn().await;
-        let held =
-            server.core.leases.renew_lease(&txn, ROOT, &id, Some(increment)).await.map(|(held, _)| held.ttl);
+        let held = server
+            .core
+            .services
+            .leases
+            .renew_lease(&txn, ROOT, &id, Some(increment))
+            .await
+            .map(|(held, _)| held.ttl);
         txn.commit().await.unwrap();
         held.map_err(|error| error.to_string())
     };
@@ -399,13 +408,19 @@ async fn twenty_thousand_leases_go_while_another_mounts_requests_go_on() {
     let server = Server::new().await;
     let token = server.token(None, TokenKind::Service).await;
     let owner = server.principal(&token).await;
-    let mounted = server.core.mounts.router().await.unwrap().at(ROOT, "db/").unwrap().clone();
+    let mounted = server.core.services.mounts.router().await.unwrap().at(ROOT, "db/").unwrap().clone();
     for _ in 0..LEASES / 500 {
         let txn = server.txn().await;
         for _ in 0..500 {
             let name = server.outside.make("db/", server.clock.now());
             let grant = LeaseGrant::of_kind("creds", &User { name }).unwrap();
-            server.core.leases.make_lease(&txn, &mounted, "db/creds/web", &owner, grant).await.unwrap();
+            server
+                .core
+                .services
+                .leases
+                .make_lease(&txn, &mounted, "db/creds/web", &owner, grant)
+                .await
+                .unwrap();
         }
         txn.commit().await.unwrap();
     }
@@ -413,7 +428,7 @@ async fn twenty_thousand_leases_go_while_another_mounts_requests_go_on() {
     server.revoke_token(&token).await;
     let core = server.core.clone();
     let running = tokio::spawn(async move {
-        while core.run_jobs_once(false).await.is_ok() {
+        while core.background.run_jobs_once(false).await.is_ok() {
             tokio::task::yield_now().await;
         }
     });

@@ -22,7 +22,7 @@ use strongroom_tokens::{NewToken, Principal, TokenEntry};
 
 use crate::pipeline::{Asked, Inbound};
 use crate::{
-    Catalog, Core, DEFAULT_LEASE_TTL, Envelope, InitRequest, MountEntry, MountTuning, Settings, Tidy,
+    Assembly, Catalog, DEFAULT_LEASE_TTL, Envelope, InitRequest, MountEntry, MountTuning, Settings, Tidy,
     TokenRole,
 };
 
@@ -37,7 +37,7 @@ tables! {
 
 struct Server {
     store: Arc<InMemory>,
-    core: Arc<Core>,
+    core: Arc<Assembly>,
     clock: Clock,
     root: String,
 }
@@ -59,20 +59,20 @@ impl Server {
                 Engine::system("token", "A stand-in.").route("lookup-self", |r| r.read("Look up", nothing)),
             );
         let seals = Seals::one(Arc::new(ShamirSeal));
-        let core = Core::new(
+        let core = Assembly::new(
             barrier,
             Environment { clock: clock.clone(), entropy },
             Settings::default(),
             catalog,
             seals,
         );
-        let made = core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
-        core.seal_state.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
+        let made = core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+        core.services.seal_state.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         Self { store, core, clock, root: made.root_token.expose().clone() }
     }
 
     async fn txn(&self) -> Txn {
-        self.core.barrier.transaction(self.core.barrier.pinned_view().await.unwrap())
+        self.core.services.barrier.transaction(self.core.services.barrier.pinned_view().await.unwrap())
     }
 
     /// A service token with an end.
@@ -81,12 +81,13 @@ impl Server {
         let entry = TokenEntry { path: "auth/token/create".to_owned(), renewable: true, ..entry };
         let made = self
             .core
+            .services
             .tokens
             .make_token(&txn, LIFETIMES, NewToken { entry, ..NewToken::default() })
             .await
             .unwrap();
         txn.commit().await.unwrap();
-        let key = self.core.tokens.token_id(made.token.expose()).unwrap();
+        let key = self.core.services.tokens.token_id(made.token.expose()).unwrap();
         (made.token.expose().clone(), key)
     }
 
@@ -96,18 +97,36 @@ impl Server {
 
     async fn lease(&self, owner: TokenId, path: &str) -> String {
         let txn = self.txn().await;
-        let mounted =
-            self.core.mounts.router().await.unwrap().at(NamespaceId::ROOT, "cubbyhole/").unwrap().clone();
+        let mounted = self
+            .core
+            .services
+            .mounts
+            .router()
+            .await
+            .unwrap()
+            .at(NamespaceId::ROOT, "cubbyhole/")
+            .unwrap()
+            .clone();
         let grant = LeaseGrant { ttl: HOUR, renewable: true, ..LeaseGrant::default() };
         let entry = TOKENS.get(&txn, &owner.at()).await.unwrap().unwrap();
         let owner = Principal { id: owner, entry };
-        let (lease, _) = self.core.leases.make_lease(&txn, &mounted, path, &owner, grant).await.unwrap();
+        let (lease, _) =
+            self.core.services.leases.make_lease(&txn, &mounted, path, &owner, grant).await.unwrap();
         txn.commit().await.unwrap();
         lease.id
     }
 
     async fn hole(&self) -> MountPlace {
-        self.core.mounts.router().await.unwrap().at(NamespaceId::ROOT, "cubbyhole/").unwrap().mount.place()
+        self.core
+            .services
+            .mounts
+            .router()
+            .await
+            .unwrap()
+            .at(NamespaceId::ROOT, "cubbyhole/")
+            .unwrap()
+            .mount
+            .place()
     }
 
     async fn hide(&self, id: TokenId, names: usize) {
@@ -120,24 +139,24 @@ impl Server {
     }
 
     async fn hidden(&self) -> BTreeSet<TokenId> {
-        let view = self.core.barrier.pinned_view().await.unwrap().mount(self.hole().await);
+        let view = self.core.services.barrier.pinned_view().await.unwrap().mount(self.hole().await);
         let found = HOLE.keys(&view, &(), None, usize::MAX).await.unwrap();
         found.into_iter().map(|(key, _)| TokenId { key, ..TokenId::default() }).collect()
     }
 
     async fn revoke(&self, key: &TokenId) {
         let txn = self.txn().await;
-        self.core.tokens.revoke_token(&txn, key).await.unwrap();
+        self.core.services.tokens.revoke_token(&txn, key).await.unwrap();
         txn.commit().await.unwrap();
     }
 
     /// Housekeeping until there is nothing left to do.
     async fn settle(&self) -> usize {
         let mut steps = 0usize;
-        while self.core.revocation.continue_revocations().await.unwrap() {
+        while self.core.services.revocation.continue_revocations().await.unwrap() {
             steps = steps.saturating_add(1);
         }
-        while self.core.revocation.expire_due().await.unwrap() {}
+        while self.core.services.revocation.expire_due().await.unwrap() {}
         steps
     }
 
@@ -147,11 +166,11 @@ impl Server {
             peer: Peer::at(([127, 0, 0, 1], 1)),
             ..Inbound::new("a-request", Asked::Read, path)
         };
-        self.core.handle(inbound).await.status
+        self.core.pipeline.handle(inbound).await.status
     }
 
     fn root_key(&self) -> TokenId {
-        self.core.tokens.token_id(&self.root).unwrap()
+        self.core.services.tokens.token_id(&self.root).unwrap()
     }
 }
 
@@ -171,7 +190,7 @@ struct Records {
 
 impl Server {
     async fn records(&self) -> Records {
-        let view = self.core.barrier.pinned_view().await.unwrap();
+        let view = self.core.services.barrier.pinned_view().await.unwrap();
         let all = usize::MAX;
         let mut token_leases = BTreeSet::new();
         let mut leases = BTreeSet::new();
@@ -282,7 +301,7 @@ proptest! {
             let top = *top.get(&keys);
             let gone = if orphaning {
                 let txn = server.txn().await;
-                server.core.tokens.revoke_orphaning(&txn, &top).await.unwrap();
+                server.core.services.tokens.revoke_orphaning(&txn, &top).await.unwrap();
                 txn.commit().await.unwrap();
                 for parent in tokens.values_mut().filter(|parent| **parent == Some(top)) {
                     *parent = None;
@@ -342,10 +361,14 @@ async fn the_trees_of_a_mount_that_is_gone_go_in_steps() {
     for _ in 0..40 {
         let txn = server.txn().await;
         let entry = TokenEntry { path: "auth/gone/login".to_owned(), mount: GONE, ..TokenEntry::default() };
-        let made =
-            server.core.tokens.make_token(&txn, LIFETIMES, NewToken { entry, ..NewToken::default() }).await;
+        let made = server
+            .core
+            .services
+            .tokens
+            .make_token(&txn, LIFETIMES, NewToken { entry, ..NewToken::default() })
+            .await;
         txn.commit().await.unwrap();
-        let key = server.core.tokens.token_id(made.unwrap().token.expose()).unwrap();
+        let key = server.core.services.tokens.token_id(made.unwrap().token.expose()).unwrap();
         for _ in 0..40 {
             server.child(Some(key)).await;
         }
@@ -368,7 +391,7 @@ async fn the_trees_of_a_mount_that_is_gone_go_in_steps() {
     let gone = DisabledMount::new(ROOT, "auth/gone/", entry);
     DISABLED_MOUNTS.put(&txn, &GONE, gone).unwrap();
     txn.commit().await.unwrap();
-    while server.core.revocation.clear_disabled_mounts().await.unwrap() {}
+    while server.core.services.revocation.clear_disabled_mounts().await.unwrap() {}
     server.settle().await;
     assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]));
     let largest = largest.0.load(Ordering::Relaxed);
@@ -384,7 +407,7 @@ async fn many_children_become_orphans_in_steps() {
         tokens.insert(server.child(Some(top)).await, None);
     }
     let txn = server.txn().await;
-    server.core.tokens.revoke_orphaning(&txn, &top).await.unwrap();
+    server.core.services.tokens.revoke_orphaning(&txn, &top).await.unwrap();
     txn.commit().await.unwrap();
     assert!(server.settle().await > 1);
     assert_eq!(server.records().await, server.expected(&tokens, &[]));
@@ -400,11 +423,17 @@ async fn a_prefix_is_a_folder_and_goes_in_steps() {
         }
         let other = server.lease(owner, "loans/creds/website").await;
         if at_once {
-            server.core.revocation.revoke_prefix_now(ROOT, "loans/creds/web", false).await.unwrap();
+            server.core.services.revocation.revoke_prefix_now(ROOT, "loans/creds/web", false).await.unwrap();
         } else {
             let txn = server.txn().await;
             assert!(
-                server.core.revocation.revoke_prefix(&txn, ROOT, "loans/creds/web", false).await.unwrap()
+                server
+                    .core
+                    .services
+                    .revocation
+                    .revoke_prefix(&txn, ROOT, "loans/creds/web", false)
+                    .await
+                    .unwrap()
             );
             txn.commit().await.unwrap();
             assert!(server.settle().await > 1);
@@ -421,8 +450,10 @@ async fn revoking_a_tokens_lease_revokes_the_token() {
     server.child(Some(parent)).await;
     let txn = server.txn().await;
     let id = format!("auth/token/create/h{:032x}", u128::from_be_bytes(parent.key));
-    assert!(server.core.revocation.revoke_lease_id(&txn, ROOT, &id).await.unwrap());
-    assert!(!server.core.revocation.revoke_lease_id(&txn, ROOT, "auth/token/create/hx").await.unwrap());
+    assert!(server.core.services.revocation.revoke_lease_id(&txn, ROOT, &id).await.unwrap());
+    assert!(
+        !server.core.services.revocation.revoke_lease_id(&txn, ROOT, "auth/token/create/hx").await.unwrap()
+    );
     txn.commit().await.unwrap();
     assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]));
 }
@@ -436,9 +467,9 @@ async fn listing_passes_over_folders() {
     }
     server.lease(owner, "a/other").await;
     server.lease(owner, "b/creds/web").await;
-    let view = server.core.barrier.pinned_view().await.unwrap();
+    let view = server.core.services.barrier.pinned_view().await.unwrap();
     let list = async |folder, after, limit| {
-        server.core.leases.lease_children(&view, ROOT, folder, after, limit).await.unwrap()
+        server.core.services.leases.lease_children(&view, ROOT, folder, after, limit).await.unwrap()
     };
     assert_eq!(list("", None, 10).await, ["a/", "auth/", "b/"]);
     assert_eq!(list("", Some("a/"), 1).await, ["auth/"]);
@@ -456,8 +487,8 @@ async fn what_is_due_ends_and_what_was_renewed_does_not() {
     let lease = server.lease(renewed, "loans/creds/x").await;
     server.clock.advance(HOUR / 2);
     let txn = server.txn().await;
-    server.core.tokens.renew_token(&txn, &renewed, None).await.unwrap();
-    let view = server.core.leases.renew_lease(&txn, ROOT, &lease, Some(HOUR)).await.unwrap();
+    server.core.services.tokens.renew_token(&txn, &renewed, None).await.unwrap();
+    let view = server.core.services.leases.renew_lease(&txn, ROOT, &lease, Some(HOUR)).await.unwrap();
     assert_eq!(view.0.ttl, HOUR);
     txn.commit().await.unwrap();
     server.clock.advance(HOUR / 2);
@@ -477,11 +508,11 @@ async fn a_renewal_follows_the_role() {
     let entry = TokenEntry { role: "web".to_owned(), ..TokenEntry::default() };
     let (_, key) = server.token(entry).await;
     let txn = server.txn().await;
-    let error = server.core.tokens.renew_token(&txn, &key, None).await.err().unwrap();
+    let error = server.core.services.tokens.renew_token(&txn, &key, None).await.err().unwrap();
     assert_eq!(error.to_string(), "original token role \"web\" could not be found, not renewing");
     let role = TokenRole { period: HOUR * 3, ..TokenRole::default() };
-    server.core.tokens.put_token_role(&txn, ROOT, "web", role).unwrap();
-    assert_eq!(server.core.tokens.renew_token(&txn, &key, Some(HOUR)).await.unwrap().ttl, HOUR * 3);
+    server.core.services.tokens.put_token_role(&txn, ROOT, "web", role).unwrap();
+    assert_eq!(server.core.services.tokens.renew_token(&txn, &key, Some(HOUR)).await.unwrap().ttl, HOUR * 3);
 }
 
 #[tokio::test]
@@ -492,14 +523,22 @@ async fn batch_tokens_end_with_their_parent() {
     let entry = TokenEntry { parent: Some(parent), kind: TokenKind::Batch, ..TokenEntry::default() };
     let made = server
         .core
+        .services
         .tokens
         .make_token(&txn, LIFETIMES, NewToken { entry, ..NewToken::default() })
         .await
         .unwrap();
     assert!(txn.is_empty(), "nothing is written for a batch token");
     let found = async || {
-        let view = server.core.barrier.pinned_view().await.unwrap();
-        server.core.tokens.principal(&view, made.token.expose(), server.clock.now()).await.unwrap().is_some()
+        let view = server.core.services.barrier.pinned_view().await.unwrap();
+        server
+            .core
+            .services
+            .tokens
+            .principal(&view, made.token.expose(), server.clock.now())
+            .await
+            .unwrap()
+            .is_some()
     };
     assert!(found().await);
     server.revoke(&parent).await;
@@ -543,6 +582,7 @@ async fn a_wrapped_answer_is_handed_out_once() {
     let envelope = Envelope { data: Some(Json::of(&json!({"a": 1})).unwrap()), ..Envelope::default() };
     let grant = server
         .core
+        .services
         .wrapping
         .wrap(&txn, NamespaceId::ROOT, Secret::new(envelope.to_kept().unwrap()), "secret/x", HOUR, "")
         .await
@@ -554,7 +594,7 @@ async fn a_wrapped_answer_is_handed_out_once() {
             let (server, token) = (server.clone(), grant.token.clone());
             tokio::spawn(async move {
                 let txn = server.txn().await;
-                server.core.wrapping.unwrap(&txn, &token).await.is_ok() && txn.commit().await.is_ok()
+                server.core.services.wrapping.unwrap(&txn, &token).await.is_ok() && txn.commit().await.is_ok()
             })
         })
         .collect();
@@ -580,9 +620,9 @@ async fn tidying_removes_what_leads_nowhere() {
     LEASES.delete(&txn, &(ROOT, &lease));
     txn.commit().await.unwrap();
     let txn = server.txn().await;
-    assert!(server.core.tokens.start_tidying(&txn, Tidy::Tokens).await.unwrap());
-    assert!(!server.core.tokens.start_tidying(&txn, Tidy::Tokens).await.unwrap(), "it is under way");
-    assert!(server.core.tokens.start_tidying(&txn, Tidy::Leases).await.unwrap());
+    assert!(server.core.services.tokens.start_tidying(&txn, Tidy::Tokens).await.unwrap());
+    assert!(!server.core.services.tokens.start_tidying(&txn, Tidy::Tokens).await.unwrap(), "it is under way");
+    assert!(server.core.services.tokens.start_tidying(&txn, Tidy::Leases).await.unwrap());
     txn.commit().await.unwrap();
     assert!(server.settle().await > 2);
     server.clock.advance(Duration::ZERO);

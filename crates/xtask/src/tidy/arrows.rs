@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
 /// ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 44] = [
+const ARROWS: [(&str, &[&str]); 45] = [
     ("wipe", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -112,6 +112,8 @@ const ARROWS: [(&str, &[&str]); 44] = [
     ("client", &["outbound", "stdx"]),
     ("cli", &["client", "hcl", "snapshot", "stdx"]),
     ("xtask", &[]),
+    // A whole server for tests.
+    ("testkit", EVERYTHING),
     ("server", EVERYTHING),
     // A server in one thread, for counting: bench/ratchet.
     ("ratchet", EVERYTHING),

@@ -19,7 +19,7 @@ use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::InMemory;
 use strongroom_tokens::{NewToken, Principal, TokenEntry};
 
-use crate::{Asked, Catalog, Core, Inbound, InitRequest, NewMount, Settings};
+use crate::{Asked, Assembly, Catalog, Inbound, InitRequest, NewMount, Settings};
 
 pub(super) const ROOT: NamespaceId = NamespaceId::ROOT;
 
@@ -196,14 +196,14 @@ pub(super) struct Told {
 
 pub(super) struct Server {
     store: Arc<InMemory>,
-    pub(super) core: Arc<Core>,
+    pub(super) core: Arc<Assembly>,
     pub(super) clock: Clock,
     pub(super) outside: Arc<Outside>,
     pub(super) root: String,
     share: Vec<u8>,
 }
 
-fn core_over(store: &Arc<InMemory>, clock: &Clock, outside: &Arc<Outside>) -> Arc<Core> {
+fn core_over(store: &Arc<InMemory>, clock: &Clock, outside: &Arc<Outside>) -> Arc<Assembly> {
     let entropy = Entropy::system();
     let barrier = Barrier::new(store.clone(), entropy.clone(), 1 << 20);
     let catalog = Catalog::new()
@@ -212,7 +212,7 @@ fn core_over(store: &Arc<InMemory>, clock: &Clock, outside: &Arc<Outside>) -> Ar
         .with(Engine::system("token", "A stand-in."))
         .with(engine(outside));
     let environment = Environment { clock: clock.clone(), entropy };
-    Core::new(barrier, environment, Settings::default(), catalog, Seals::one(Arc::new(ShamirSeal)))
+    Assembly::new(barrier, environment, Settings::default(), catalog, Seals::one(Arc::new(ShamirSeal)))
 }
 
 impl Server {
@@ -221,9 +221,9 @@ impl Server {
         let clock = Clock::stepped(Moment::from_secs(1_700_000_000));
         let (store, outside) = (Arc::new(InMemory::new()), Arc::new(Outside::default()));
         let core = core_over(&store, &clock, &outside);
-        let made = core.initialization().initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+        let made = core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
         let share = made.key_parts[0].expose().clone();
-        core.seal_state.offer_key_part(share.clone()).await.unwrap();
+        core.services.seal_state.offer_key_part(share.clone()).await.unwrap();
         let root = made.root_token.expose().clone();
         let server = Self { store, core, clock, outside, root, share };
         server.enable("db/").await;
@@ -234,28 +234,28 @@ impl Server {
     /// Another core over the same store, as after a crash.
     pub(super) async fn restart(&mut self) {
         self.core = core_over(&self.store, &self.clock, &self.outside);
-        self.core.seal_state.offer_key_part(self.share.clone()).await.unwrap();
+        self.core.services.seal_state.offer_key_part(self.share.clone()).await.unwrap();
     }
 
     pub(super) async fn unseal(&self) {
-        self.core.seal_state.offer_key_part(self.share.clone()).await.unwrap();
+        self.core.services.seal_state.offer_key_part(self.share.clone()).await.unwrap();
     }
 
     pub(super) async fn txn(&self) -> Txn {
-        self.core.barrier.transaction(self.core.barrier.pinned_view().await.unwrap())
+        self.core.services.barrier.transaction(self.core.services.barrier.pinned_view().await.unwrap())
     }
 
     pub(super) async fn enable(&self, path: &str) -> MountId {
         let txn = self.txn().await;
         let new = NewMount { kind: "outside".to_owned(), ..NewMount::default() };
-        let entry = self.core.mounts.add_mount(&txn, NamespaceId::ROOT, path, new).await.unwrap();
+        let entry = self.core.services.mounts.add_mount(&txn, NamespaceId::ROOT, path, new).await.unwrap();
         txn.commit().await.unwrap();
         entry.id
     }
 
     pub(super) async fn disable(&self, path: &str) {
         let txn = self.txn().await;
-        self.core.mounts.remove_mount(&txn, NamespaceId::ROOT, path).await.unwrap().unwrap();
+        self.core.services.mounts.remove_mount(&txn, NamespaceId::ROOT, path).await.unwrap().unwrap();
         txn.commit().await.unwrap();
     }
 
@@ -275,6 +275,7 @@ impl Server {
         };
         let made = self
             .core
+            .services
             .tokens
             .make_token(&txn, lifetimes, NewToken { entry, ..NewToken::default() })
             .await
@@ -284,8 +285,8 @@ impl Server {
     }
 
     pub(super) async fn principal(&self, token: &str) -> Principal {
-        let view = self.core.barrier.pinned_view().await.unwrap();
-        self.core.tokens.principal(&view, token, self.clock.now()).await.unwrap().unwrap()
+        let view = self.core.services.barrier.pinned_view().await.unwrap();
+        self.core.services.tokens.principal(&view, token, self.clock.now()).await.unwrap().unwrap()
     }
 
     pub(super) async fn write(&self, token: &str, path: &str) -> Told {
@@ -294,7 +295,7 @@ impl Server {
             peer: Peer::at(([127, 0, 0, 1], 1)),
             ..Inbound::new("a-request", Asked::Write, path)
         };
-        let answer = self.core.handle(inbound).await;
+        let answer = self.core.pipeline.handle(inbound).await;
         let body = answer.body.at_hand();
         let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(body).unwrap() };
         Told { status: answer.status, body }
@@ -309,20 +310,25 @@ impl Server {
 
     pub(super) async fn revoke(&self, id: &str) {
         let txn = self.txn().await;
-        assert!(self.core.revocation.revoke_lease_id(&txn, ROOT, id).await.unwrap());
+        assert!(self.core.services.revocation.revoke_lease_id(&txn, ROOT, id).await.unwrap());
         txn.commit().await.unwrap();
     }
 
     pub(super) async fn revoke_token(&self, token: &str) {
         let txn = self.txn().await;
-        self.core.tokens.revoke_token(&txn, &self.core.tokens.token_id(token).unwrap()).await.unwrap();
+        self.core
+            .services
+            .tokens
+            .revoke_token(&txn, &self.core.services.tokens.token_id(token).unwrap())
+            .await
+            .unwrap();
         txn.commit().await.unwrap();
     }
 
     /// All jobs until there is nothing more to do now.
     pub(super) async fn settle(&self) {
         for _ in 0..3 {
-            self.core.run_jobs_once(false).await.unwrap();
+            self.core.background.run_jobs_once(false).await.unwrap();
         }
     }
 
@@ -336,14 +342,14 @@ impl Server {
     }
 
     pub(super) async fn lease(&self, id: &str) -> Option<Lease> {
-        let view = self.core.barrier.pinned_view().await.unwrap();
+        let view = self.core.services.barrier.pinned_view().await.unwrap();
         LEASES.get(&view, &(ROOT, id)).await.unwrap().map(|lease| (*lease).clone())
     }
 
     /// The invariant, whatever has happened: what exists outside is a lease, and equal when all is quiet. And every
     /// lease stands where its state says, and nothing else does.
     pub(super) async fn check(&self, quiet: bool) {
-        let view = self.core.barrier.pinned_view().await.unwrap();
+        let view = self.core.services.barrier.pinned_view().await.unwrap();
         let all = usize::MAX;
         let mut recorded = BTreeSet::new();
         let (mut ends, mut owned, mut queued, mut irrevocable) =
@@ -384,14 +390,20 @@ impl Server {
 
     async fn name_of(&self, lease: &Lease) -> String {
         let user: User = lease.payload.read().unwrap();
-        let view = self.core.barrier.pinned_view().await.unwrap();
-        let (path, _) =
-            self.core.mounts.origin_of_lease(&view, NamespaceId::ROOT, lease.mount).await.unwrap().unwrap();
+        let view = self.core.services.barrier.pinned_view().await.unwrap();
+        let (path, _) = self
+            .core
+            .services
+            .mounts
+            .origin_of_lease(&view, NamespaceId::ROOT, lease.mount)
+            .await
+            .unwrap()
+            .unwrap();
         format!("{path}{}", user.name)
     }
 
     pub(super) async fn draining(&self) -> usize {
-        let view = self.core.barrier.pinned_view().await.unwrap();
+        let view = self.core.services.barrier.pinned_view().await.unwrap();
         DISABLED_MOUNTS.keys(&view, &(), None, usize::MAX).await.unwrap().len()
     }
 }
