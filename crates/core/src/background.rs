@@ -10,10 +10,10 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use strongroom_engine_api::Extensions;
+use strongroom_pipeline::Services;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::Services;
 use crate::jobs::Wakes;
 use crate::observing::CommitObserver;
 

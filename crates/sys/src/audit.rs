@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_auditing::{AuditDevices, AuditedHeader, NewDevice};
 use strongroom_barrier::{Txn, View};
-use strongroom_core::ServerReply;
 use strongroom_engine_api::lenient::{Flag, Pairs, Text};
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, Path, Request, bad_request};
+use strongroom_pipeline::ServerReply;
 
 use crate::bare::AtTop;
 use crate::mounts::as_kept;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use strongroom_barrier::Txn;
-use strongroom_core::{ServerReply, Settings};
 use strongroom_engine_api::{Call, Class, Engine, EngineError, Extension, Input, Mount, Path, bad_request};
 use strongroom_mounts::Mounts;
+use strongroom_pipeline::{ServerReply, Settings};
 
 use crate::bare::AtTop;
 use crate::mounts::{AUTH, EnableInput, MountView, TOKEN, as_kept, asked_for, mounted_at, table};

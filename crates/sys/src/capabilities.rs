@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, json};
 use strongroom_barrier::{NamespaceId, View};
-use strongroom_core::{Refused, ServerReply};
 use strongroom_engine_api::lenient::{List, Text};
 use strongroom_engine_api::{Caller, Clock, Engine, EngineError, Extension, Input, Mount, bad_request};
 use strongroom_mounts::Mounts;
+use strongroom_pipeline::{Refused, ServerReply};
 use strongroom_policies::Policies;
 use strongroom_tokens::TokenStore;
 

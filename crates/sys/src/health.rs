@@ -10,8 +10,8 @@ use strongroom_engine_api::{
     Clock, Engine, EngineError, Extension, Input, IntoReply, OperationDoc, Redactions, Reply, bad_request,
 };
 
-use strongroom_core::Settings;
 use strongroom_node::{Coordination, Node};
+use strongroom_pipeline::Settings;
 use strongroom_raft::Member;
 use strongroom_seal_state::{SealState, SealStatus};
 use strongroom_storage::{Active, CommitError, SteppedDown};

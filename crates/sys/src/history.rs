@@ -7,8 +7,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{Reads, Stored, Txn, View};
-use strongroom_core::{Settings, Started};
 use strongroom_engine_api::{Engine, EngineError, Extension, Moment, Paging, Reply, Schedule};
+use strongroom_pipeline::{Settings, Started};
 
 use crate::tables::VERSIONS;
 

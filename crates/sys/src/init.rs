@@ -8,7 +8,7 @@ use strongroom_engine_api::lenient::{Int, List, Text};
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, bad_request};
 
 use crate::bare::Bare;
-use strongroom_core::Initialization;
+use strongroom_initialization::Initialization;
 use strongroom_seal_state::{InitError, InitRequest, Initialized, KeyPartsWanted, SealError, SealState};
 use strongroom_stdx::to_hex;
 

@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use strongroom_barrier::{NamespaceId, View};
-use strongroom_core::Settings;
 use strongroom_engine_api::{Call, Caller, Data, Engine, EngineError, Extension, Path, Reply, bad_request};
 use strongroom_mounts::{ListingVisibility, Mounted, Mounts};
+use strongroom_pipeline::Settings;
 use strongroom_policies::Policies;
 use strongroom_policy::CompiledAcl;
 

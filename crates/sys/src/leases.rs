@@ -8,7 +8,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use strongroom_barrier::{MountId, NamespaceId, Txn, View};
-use strongroom_core::{ServerPart, ServerReply};
 use strongroom_engine_api::lenient::{Flag, Text, Ttl};
 use strongroom_engine_api::{
     Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply, bad_request,
@@ -16,6 +15,7 @@ use strongroom_engine_api::{
 use strongroom_expiry::LeaseState;
 use strongroom_leases::{IrrevocableLease, Leases};
 use strongroom_mounts::Mounts;
+use strongroom_pipeline::{ServerPart, ServerReply};
 use strongroom_revocation::Revocation;
 use strongroom_tokens::{Tidy, TokenStore};
 

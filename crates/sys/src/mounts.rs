@@ -6,12 +6,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Txn};
-use strongroom_core::{ServerReply, Settings};
 use strongroom_engine_api::lenient::{Flag, Pairs, Text};
 use strongroom_engine_api::{
     Call, Class, Engine, EngineError, Extension, Input, Mount, Path, bad_request, fields_of,
 };
 use strongroom_mounts::{Mounted, Mounts, NewMount};
+use strongroom_pipeline::{ServerReply, Settings};
 
 use crate::bare::AtTop;
 use crate::tuning::{self, ConfigInput, ConfigView, TuneInput, TuneView};

@@ -127,7 +127,7 @@ async fn create(
     check_metadata(&metadata)?;
     let (made, is_new) = mounts.create_namespace(&txn, &*here(&mounts, &mount)?, &path, metadata).await?;
     if is_new {
-        strongroom_core::write_builtin(&txn, made.id)?;
+        strongroom_policies::write_builtin(&txn, made.id)?;
     }
     Ok(Data((&made).into()))
 }

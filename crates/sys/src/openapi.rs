@@ -16,8 +16,8 @@ use strongroom_engine_api::{Call, Class, Engine, EngineError, Extension, Input, 
 
 use crate::internal::acl_of;
 use paths::{Document, Place};
-use strongroom_core::Settings;
 use strongroom_mounts::{Mounted, Mounts};
+use strongroom_pipeline::Settings;
 use strongroom_policies::Policies;
 
 pub(crate) fn routes(engine: Engine) -> Engine {

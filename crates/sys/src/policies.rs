@@ -10,11 +10,11 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{Txn, View};
-use strongroom_core::Refused;
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Call, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, bad_request,
 };
+use strongroom_pipeline::Refused;
 use strongroom_policies::Policies;
 
 use crate::bare::AtTop;

@@ -15,7 +15,7 @@ use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Paging,
 use strongroom_storage::{Commit, KeyRange, STAGED, Snapshot, Store, StoreError, Write};
 use zeroize::Zeroizing;
 
-use strongroom_core::Settings;
+use strongroom_pipeline::Settings;
 use strongroom_stdx::to_hex;
 
 use crate::seal::from_hex;

@@ -5,10 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::Barrier;
-use strongroom_core::{Ending, ServerPart, ServerReply, Settings};
 use strongroom_engine_api::lenient::{Flag, Text};
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, Redactions, bad_request};
 use strongroom_node::Node;
+use strongroom_pipeline::{Ending, ServerPart, ServerReply, Settings};
 use strongroom_seal_state::{SealError, SealState, UnsealError};
 use zeroize::Zeroizing;
 

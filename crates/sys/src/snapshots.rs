@@ -1,8 +1,8 @@
 //! `sys/storage/raft/snapshot*`: saving and restoring the state. Source: Vault's API page `sys/storage/raft`.
 
 use strongroom_backup::Backup;
-use strongroom_core::{Ending, ServerPart, ServerReply};
 use strongroom_engine_api::{Engine, EngineError, Extension, Reply, Upload, bad_request};
+use strongroom_pipeline::{Ending, ServerPart, ServerReply};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Txn, View};
-use strongroom_core::{Envelope, ServerPart, ServerReply};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Body, Caller, Data, Engine, EngineError, Extension, Input, Members, Mount, Reply, Request, bad_request,
 };
 use strongroom_mounts::Mounts;
+use strongroom_pipeline::{Envelope, ServerPart, ServerReply};
 use strongroom_policies::Policies;
 use strongroom_policy::Operation as PolicyOperation;
 use strongroom_tokens::{TokenStore, Wrapped};

@@ -6,11 +6,11 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use strongroom_barrier::Txn;
-use strongroom_core::{ServerPart, ServerReply};
 use strongroom_engine_api::lenient::{Flag, Int, List, Pairs, Text};
 use strongroom_engine_api::{
     Call, Caller, Engine, EngineError, Extension, Input, Path, TokenKind, bad_request, parse_duration,
 };
+use strongroom_pipeline::{ServerPart, ServerReply};
 use strongroom_policies::Policies;
 use strongroom_policy::ROOT_POLICY_NAME;
 use strongroom_tokens::{NewToken, TokenEntry, TokenId, TokenRole, TokenStore};

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, View};
-use strongroom_core::Refused;
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, TokenSettings, bad_request,
 };
 use strongroom_mounts::Mounts;
+use strongroom_pipeline::Refused;
 use strongroom_tokens::{TokenEntry, TokenStore};
 
 pub(crate) fn routes(engine: Engine) -> Engine {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use strongroom_barrier::Txn;
-use strongroom_core::{Refused, ServerPart, ServerReply};
 use strongroom_engine_api::lenient::{Text, Ttl};
 use strongroom_engine_api::{
     Caller, Clock, Engine, EngineError, Extension, Input, Mount, Secret, TokenKind, bad_request,
 };
+use strongroom_pipeline::{Refused, ServerPart, ServerReply};
 use strongroom_tokens::{TokenId, TokenStore};
 
 pub(crate) fn routes(engine: Engine) -> Engine {

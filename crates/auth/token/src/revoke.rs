@@ -5,11 +5,11 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use strongroom_barrier::Txn;
-use strongroom_core::Refused;
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Caller, Clock, Engine, EngineError, Extension, Input, Mount, Reply, TokenKind, bad_request,
 };
+use strongroom_pipeline::Refused;
 use strongroom_tokens::{TokenId, TokenStore};
 
 pub(crate) fn routes(engine: Engine) -> Engine {

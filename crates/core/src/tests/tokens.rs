@@ -20,11 +20,11 @@ use strongroom_storage::{InMemory, Index, Observer, Store};
 use strongroom_tokens::tables::{ACCESSORS, CHILDREN, REVOKING, TOKENS, WRAPPED};
 use strongroom_tokens::{NewToken, Principal, TokenEntry};
 
-use crate::pipeline::{Asked, Inbound};
 use crate::{
     Assembly, Catalog, DEFAULT_LEASE_TTL, Envelope, InitRequest, MountEntry, MountTuning, Settings, Tidy,
     TokenRole,
 };
+use strongroom_pipeline::{Asked, Inbound};
 
 const ROOT: NamespaceId = NamespaceId::ROOT;
 const HOUR: Duration = Duration::from_hours(1);

@@ -9,12 +9,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_barrier::View;
-use strongroom_core::PolicyPath;
 use strongroom_engine_api::lenient::{Text, Ttl};
 use strongroom_engine_api::{
     Access, Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Operation, bad_request,
 };
 use strongroom_mounts::Mounts;
+use strongroom_pipeline::PolicyPath;
 use strongroom_policies::Policies;
 use strongroom_policy::{CompiledAcl, CompiledRule, Denial, Operation as Asked};
 use strongroom_tokens::{TokenEntry, TokenStore};

@@ -1,17 +1,16 @@
 //! What a new cluster begins with.
 //!
-//! The keys are the seal's affair ([`SealState`](crate::SealState)), which knows nothing of policies and tokens: here both come
+//! The keys are the seal's affair ([`SealState`]), which knows nothing of policies and tokens: here both come
 //! into one commit. A step that fails leaves storage as it was.
 
 use std::sync::Arc;
 
 use strongroom_barrier::{Barrier, BarrierError, NamespaceId};
 use strongroom_engine_api::{Lifetimes, Secret};
+use strongroom_policies::write_builtin;
 use strongroom_policy::ROOT_POLICY_NAME;
-use strongroom_seal_state::{InitError, InitRequest, Initialized, NewKeys};
-use strongroom_tokens::{NewToken, TokenEntry};
-
-use crate::{SealState, TokenStore, write_builtin};
+use strongroom_seal_state::{InitError, InitRequest, Initialized, NewKeys, SealState};
+use strongroom_tokens::{NewToken, TokenEntry, TokenStore};
 
 /// What makes a new cluster.
 pub struct Initialization {
@@ -78,6 +77,3 @@ impl Initialization {
         Ok(made.token)
     }
 }
-
-#[cfg(test)]
-mod tests;

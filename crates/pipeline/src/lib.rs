@@ -13,31 +13,37 @@ mod answer;
 mod audit;
 mod authenticate;
 mod authorize;
+mod envelope;
 mod execute;
 mod freshness;
 mod help;
 mod inbound;
 mod refused;
 mod resolve;
+mod server_reply;
+mod services;
+mod settings;
 mod standby;
 
 use std::sync::Arc;
 
 use strongroom_barrier::{BarrierError, Txn};
-use strongroom_engine_api::{Carried, EngineError, Extensions, Operation};
+use strongroom_engine_api::{Carried, Class, Engine, EngineError, Extensions, Operation};
 
 pub use answer::{Answer, AnswerContent};
+pub use envelope::Envelope;
 pub use inbound::{Asked, Inbound};
 pub use refused::Refused;
 pub use resolve::PolicyPath;
+pub use server_reply::{Ending, ServerPart, ServerReply};
+pub use services::Services;
+pub use settings::{DEFAULT_LEASE_TTL, Settings, Started};
 
 use audit::Audited;
 use freshness::NewestIndex;
 use help::help_of;
 use resolve::Resolved;
 use tokio::sync::Semaphore;
-
-use crate::Services;
 
 /// Requests in tasks of their own at once; more are answered 503. One whose client has gone still counts.
 const MAX_TASKS: usize = 8192;
@@ -250,4 +256,10 @@ fn answered(inbound: &Inbound, outcome: Result<Answer, Refused>) -> Answer {
         refused.log(inbound);
         Answer::refusal(inbound, &refused)
     })
+}
+
+/// What an engine's handlers draw with `Extension`: its own, or for parts of the server the services.
+pub fn extensions_for(services: &Extensions, engine: &Engine) -> Extensions {
+    let source = if engine.class() == Class::System { services } else { engine.extensions() };
+    source.clone()
 }

@@ -9,6 +9,7 @@ use strongroom_auditing::AuditDevices;
 use strongroom_backup::Backup;
 use strongroom_barrier::Barrier;
 use strongroom_engine_api::{Environment, Extensions, Lifetimes};
+use strongroom_initialization::Initialization;
 use strongroom_jobs::Jobs;
 use strongroom_leases::Leases;
 use strongroom_lockout::Lockouts;
@@ -22,7 +23,7 @@ use strongroom_storage::Leadership;
 use strongroom_tokens::TokenStore;
 use strongroom_wrapping::Wrapping;
 
-use crate::{Initialization, Settings, Started};
+use crate::{Settings, Started};
 
 /// The services of a server.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! Seals of another kind than Shamir's, several of them, and storage that is not this program's.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,10 +12,9 @@ use strongroom_seal::{
     Wrapped, root_key,
 };
 use strongroom_seal_shamir::ShamirSeal;
-use strongroom_seal_state::UnsealError;
+use strongroom_seal_state::{InitError, InitRequest, UnsealError};
 use strongroom_storage::{Commit, InMemory, Store, Write};
 
-use super::*;
 use crate::{Assembly, Catalog, SealStatus, Settings};
 
 /// A key service outside: it can fail, and counts how often it is asked.

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use strongroom_engine_api::{EngineError, Json};
 use strongroom_expiry::HeldLease;
-
-use crate::WrapGrant;
+use strongroom_wrapping::WrapGrant;
 
 /// One answer's members.
 #[derive(Default, Clone)]
