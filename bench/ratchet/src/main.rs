@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 use strongroom_barrier::Barrier;
-use strongroom_core::{Catalog, Core, InitRequest, NewMount, Settings};
+use strongroom_core::{Assembly, Catalog, InitRequest, NewMount, Settings};
 use strongroom_engine_api::{Environment, Peer};
 use strongroom_http::{Edge, EdgeSettings};
 use strongroom_seal::Seals;
@@ -116,7 +116,7 @@ async fn server() -> Result<Arc<Edge>, Failure> {
     let entropy = seeded();
     let clock = Clock::stepped(Moment::from_secs(1_700_000_000));
     let barrier = Barrier::new(Arc::new(InMemory::new()), entropy.clone(), CACHE_BYTES);
-    let core = Core::new(
+    let core = Assembly::new(
         barrier,
         Environment { clock, entropy },
         Settings::default(),
@@ -124,18 +124,20 @@ async fn server() -> Result<Arc<Edge>, Failure> {
         Seals::one(Arc::new(ShamirSeal)),
     );
     let request = InitRequest { root_token: Some(ROOT.to_owned()), ..InitRequest::key_parts(1, 1) };
-    let made = core.initialize(request).await?;
+    let made = core.services.initialization.initialize(request).await?;
     let part = made.key_parts.first().ok_or("no key part")?.expose().clone();
-    core.offer_key_part(part).await?;
+    core.services.seal_state.offer_key_part(part).await?;
     let options = BTreeMap::from([("version".to_owned(), "2".to_owned())]);
-    let txn = core.barrier().transaction(core.barrier().view());
-    core.add_mount(
-        &txn,
-        strongroom_barrier::NamespaceId::ROOT,
-        "secret/",
-        NewMount { kind: "kv".to_owned(), options, ..NewMount::default() },
-    )
-    .await?;
+    let txn = core.services.barrier.transaction(core.services.barrier.view());
+    core.services
+        .mounts
+        .add_mount(
+            &txn,
+            strongroom_barrier::NamespaceId::ROOT,
+            "secret/",
+            NewMount { kind: "kv".to_owned(), options, ..NewMount::default() },
+        )
+        .await?;
     txn.commit().await?;
     Ok(Arc::new(Edge::new(core, EdgeSettings::default(), Arc::default())))
 }

@@ -12,9 +12,9 @@ use strongroom_barrier::{Stored, TableId};
 use strongroom_wire::Operation;
 
 use crate::{
-    ActError, Asking, AuthGrant, BodyMode, Call, Captures, EngineError, Handler, Intent, IntoReply, Issued,
-    Issuing, Job, LeaseKind, Mode, OperationDoc, Pattern, Plan, ReadStep, Reply, RevokeHandler, Schedule,
-    Segment, Settling, View, WriteStep,
+    ActError, Asking, AuthGrant, BodyMode, Call, Captures, EngineError, Extensions, Handler, Intent,
+    IntoReply, Issued, Issuing, Job, LeaseKind, Mode, OperationDoc, Pattern, Plan, ReadStep, Reply,
+    RevokeHandler, Schedule, Segment, Settling, View, WriteStep,
 };
 
 /// Says what is wrong with a mount's options.
@@ -481,7 +481,7 @@ pub struct Engine {
     routes: Vec<Arc<Route>>,
     /// Whether some operation reads its body otherwise than as JSON.
     reads_bytes: bool,
-    extension: Option<Arc<dyn Any + Send + Sync>>,
+    extensions: Extensions,
     renew: Option<Run<AuthGrant>>,
     jobs: Vec<Job>,
     leases: BTreeMap<&'static str, LeaseKind>,
@@ -501,7 +501,7 @@ impl Engine {
             help,
             routes: Vec::new(),
             reads_bytes: false,
-            extension: None,
+            extensions: Extensions::default(),
             renew: None,
             jobs: Vec::new(),
             leases: BTreeMap::new(),
@@ -575,10 +575,10 @@ impl Engine {
         endpoint.map_or(BodyMode::Json, |endpoint| endpoint.doc.body)
     }
 
-    /// What handlers can draw with [`crate::Extension`].
+    /// Adds what handlers can draw with [`crate::Extension`], one of each type.
     #[must_use]
     pub fn extension<T: Any + Send + Sync>(mut self, extension: Arc<T>) -> Self {
-        self.extension = Some(extension);
+        self.extensions = self.extensions.with(extension);
         self
     }
 
@@ -671,8 +671,8 @@ impl Engine {
     }
 
     /// What handlers can draw with [`crate::Extension`].
-    pub fn extension_handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.extension.clone()
+    pub const fn extensions(&self) -> &Extensions {
+        &self.extensions
     }
 
     /// The route for a path (relative to the mount) that has one of `operations`; where several match, the most

@@ -207,7 +207,7 @@ impl Harness {
             mount: Arc::new(self.mount.clone()),
             txn: txn.mount(self.mount.place()),
             environment: Environment { clock: self.clock.clone(), entropy: Entropy::system() },
-            extension: self.engine.extension_handle(),
+            extensions: self.engine.extensions().clone(),
             server: ServerTxn::default(),
             renewal,
             lease: None,

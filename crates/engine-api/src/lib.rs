@@ -10,6 +10,7 @@ mod captures;
 mod doc;
 mod engine;
 mod error;
+mod extensions;
 mod extract;
 mod handler;
 #[cfg(feature = "harness")]
@@ -30,6 +31,7 @@ pub use captures::{Captures, Named, Path, RawTail};
 pub use doc::{Field, Mode, OperationDoc, fields_of};
 pub use engine::{Access, Class, Endpoint, Engine, Found, HandlerRun, Refusal, Route, Work};
 pub use error::{EngineError, RawError, bad_request};
+pub use extensions::Extensions;
 pub use extract::{Body, Extension, Extract, Input, Paging};
 pub use handler::Handler;
 pub use job::{Job, Schedule};
