@@ -112,6 +112,39 @@ const ATTEMPTS: &[(&str, &str, &str)] = &[
         "E0616",
     ),
     (
+        "writing in a step that runs once, outside of any transaction",
+        r#"use std::sync::Arc;
+        use strongroom_engine_api::{EngineError, Engine, Txn, View};
+        async fn prepare(_view: View) -> Result<u8, EngineError> { Ok(1) }
+        async fn ask(question: u8, _txn: Txn) -> Result<u8, EngineError> { Ok(question) }
+        async fn conclude(_answer: Arc<u8>) -> Result<(), EngineError> { Ok(()) }
+        pub fn engine() -> Engine {
+            Engine::new("x", "X.").route("a", |r| r.ask("A.", prepare, ask, conclude))
+        }"#,
+        "E0277",
+    ),
+    (
+        "an act that draws the whole call, and with it the transaction",
+        r#"use std::sync::Arc;
+        use strongroom_engine_api::{ActError, Call, Engine, EngineError, Intent, Issued, Plan};
+        async fn plan() -> Result<Plan<String>, EngineError> { Ok(Plan::new(String::new())) }
+        async fn act(_intent: Intent<String>, _call: Arc<Call>) -> Result<Issued<u8>, ActError> { Ok(Issued::new(1)) }
+        pub fn engine() -> Engine {
+            Engine::new("x", "X.").route("a", |r| r.issue("k", "A.", plan, act))
+        }"#,
+        "E0277",
+    ),
+    (
+        "an act for another plan",
+        r#"use strongroom_engine_api::{ActError, Engine, EngineError, Intent, Issued, Plan};
+        async fn plan() -> Result<Plan<String>, EngineError> { Ok(Plan::new(String::new())) }
+        async fn act(_intent: Intent<u8>) -> Result<Issued<u8>, ActError> { Ok(Issued::new(1)) }
+        pub fn engine() -> Engine {
+            Engine::new("x", "X.").route("a", |r| r.issue("k", "A.", plan, act))
+        }"#,
+        "E0277",
+    ),
+    (
         "drawing the server's transaction without its name",
         r#"use strongroom_engine_api::{Call, Extract};
         pub fn server(call: &std::sync::Arc<Call>) {
