@@ -287,7 +287,7 @@ impl Core {
         }
         let granted = ttl::lease_ttl(now, wanted, within_owner(now, max, now, holder), now);
         let ttl = granted.ttl;
-        if !grant.kind.is_empty() && mounted.engine.lease_kind(grant.kind).is_none() {
+        if !grant.kind.is_empty() && mounted.engine.lease_kind(&grant.kind).is_none() {
             return Err(EngineError::Internal(format!("the engine has no leases of kind {:?}", grant.kind)));
         }
         if let Some(token) = holder.holder()
@@ -301,7 +301,7 @@ impl Core {
             owner: Some(holder),
             entity_id: owner.entry.entity_id.clone(),
             mount: mounted.mount.id,
-            kind: grant.kind.to_owned(),
+            kind: grant.kind.into_owned(),
             issued: now,
             expires: now.after(ttl),
             ttl,
@@ -499,7 +499,10 @@ impl Core {
             increment,
         };
         let call = self.internal_call(&mounted, txn, Some(renewal));
-        mounted.engine.renew(&call).await.transpose()
+        match mounted.engine.renewal(&call) {
+            Some(renewal) => renewal.await.map(Some),
+            None => Ok(None),
+        }
     }
 }
 

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use strongroom_barrier::{Barrier, TableId, Txn};
 use strongroom_engine_api::{
-    Call, Captures, Class, Engine, Environment, LeaseInHand, Moment, Operation, Peer, RawTail, Redactions,
+    Backend, Call, Captures, Class, Environment, LeaseInHand, Moment, Operation, Peer, RawTail, Redactions,
     Renewal, Request, RequestBody, ServerTxn,
 };
 use strongroom_jobs::Jobs;
@@ -278,9 +278,9 @@ impl Core {
             params: Captures::default(),
             mount: mounted.mount.clone(),
             txn: txn.mount(mounted.mount.place()),
-            server: server_txn(&mounted.engine, txn),
+            server: server_txn(&*mounted.engine, txn),
             environment: self.environment.clone(),
-            extension: self.extension_for(&mounted.engine),
+            extension: self.extension_for(&*mounted.engine),
             renewal,
             lease,
             warnings: Mutex::default(),
@@ -290,7 +290,7 @@ impl Core {
     /// What an engine's handlers draw with `Extension`: its own, or for parts of the server the core itself.
     pub(crate) fn extension_for(
         self: &Arc<Self>,
-        engine: &Engine,
+        engine: &dyn Backend,
     ) -> Option<Arc<dyn std::any::Any + Send + Sync>> {
         engine.extension_handle().or_else(|| {
             (engine.class() == Class::System).then(|| self.clone() as Arc<dyn std::any::Any + Send + Sync>)
@@ -299,6 +299,6 @@ impl Core {
 }
 
 /// The transaction as the server has it, for an engine that is part of the server.
-pub(crate) fn server_txn(engine: &Engine, txn: &Txn) -> ServerTxn {
+pub(crate) fn server_txn(engine: &dyn Backend, txn: &Txn) -> ServerTxn {
     if engine.class() == Class::System { ServerTxn::of(txn.clone()) } else { ServerTxn::default() }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BarrierError, MountId, MountPlace, NamespaceId, Reads, Stored, Txn};
-use strongroom_engine_api::{Class, Engine, EngineError, Mount, TokenKind, bad_request};
+use strongroom_engine_api::{Backend, Class, EngineError, Mount, TokenKind, bad_request};
 
 use crate::Core;
 use crate::disabled_mounts::DisabledMount;
@@ -166,7 +166,7 @@ pub struct Mounted {
     /// Its entry.
     pub entry: MountEntry,
     /// Its engine.
-    pub engine: Arc<Engine>,
+    pub engine: Arc<dyn Backend>,
     /// The entry's type, as answers carry it.
     pub kind: Arc<str>,
 }

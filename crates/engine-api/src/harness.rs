@@ -14,9 +14,9 @@ use strongroom_storage::InMemory;
 use strongroom_wire::Operation;
 
 use crate::{
-    AuthGrant, BarrierError, Call, Caller, Captures, CertificateChain, Engine, EngineError, Environment,
-    Lifetimes, Mount, Peer, RawTail, Redactions, Refusal, Renewal, Reply, Request, RequestBody, ServerTxn,
-    TokenKind,
+    AuthGrant, Backend as _, BarrierError, Call, Caller, Captures, CertificateChain, Engine, EngineError,
+    Environment, Lifetimes, Mount, Peer, RawTail, Redactions, Refusal, Renewal, Reply, Request, RequestBody,
+    ServerTxn, TokenKind,
 };
 
 /// An engine, its mount, and a clock to step.
@@ -110,7 +110,7 @@ impl Harness {
     pub async fn renew(&self, renewal: Renewal) -> Result<AuthGrant, EngineError> {
         let (txn, call) =
             self.prepare(Operation::Update, "", &Value::Null, Captures::default(), Some(renewal));
-        let grant = self.engine.renew(&call).await.expect("the method has a say in renewals")?;
+        let grant = self.engine.renewal(&call).expect("the method has a say in renewals").await?;
         txn.commit().await?;
         Ok(grant)
     }

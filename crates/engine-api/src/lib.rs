@@ -3,6 +3,7 @@
 //!
 //! Secrets engines, auth methods and `sys` itself are written against this crate alone.
 
+mod backend;
 mod body;
 mod call;
 mod captures;
@@ -10,6 +11,7 @@ mod doc;
 mod engine;
 mod error;
 mod extract;
+mod facts;
 mod handler;
 #[cfg(feature = "harness")]
 pub mod harness;
@@ -18,16 +20,19 @@ mod lease;
 mod pattern;
 mod peer;
 mod reply;
+mod route_table;
 mod token_settings;
 mod upgrade;
 
+pub use backend::Backend;
 pub use body::{Binary, BodyMode, RequestBody, Upload};
 pub use call::{Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, ServerTxn, TokenKind};
 pub use captures::{Captures, Named, Path, RawTail};
 pub use doc::{Field, Mode, OperationDoc, fields_of};
-pub use engine::{Access, Class, Endpoint, Engine, Found, Refusal, Route};
+pub use engine::{Access, Endpoint, Engine, Route};
 pub use error::{EngineError, RawError, bad_request};
 pub use extract::{Body, Extension, Extract, Input, Paging};
+pub use facts::{Alias, Class, Facts, MountOption, Name};
 pub use handler::Handler;
 pub use job::{Job, Schedule};
 pub use lease::{LeaseInHand, LeaseKind, LeaseTerms, Leased, Payload, RevokeError, RevokeHandler};
@@ -36,6 +41,7 @@ pub use peer::{CertificateChain, Outline, Peer, Redactions};
 pub use reply::{
     AuthGrant, Body as ReplyBody, Content, Data, Grant, IntoReply, LeaseGrant, Members, RawBody, Reply,
 };
+pub use route_table::{Found, Refusal, RouteTable};
 pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};
 pub use upgrade::{Upgradable, Upgrade, UpgradeOffer, Upgraded};
 

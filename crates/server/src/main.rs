@@ -1,6 +1,5 @@
 //! The program: server, command line and, behind a link named `vault`, the same under that name.
 
-mod catalog;
 #[cfg(test)]
 mod catalog_tests;
 mod client_certificates;

@@ -13,7 +13,6 @@ use strongroom_stdx::Moment;
 use strongroom_storage::Store;
 use tokio::task::JoinHandle;
 
-use crate::catalog;
 use crate::cluster::{self, ClusterPort, Together};
 use crate::listen::Listeners;
 use crate::store::{self, Addresses, Sharing};
@@ -51,8 +50,13 @@ impl Node {
             config.cache_size.map_or(CACHE_BYTES, |entries| entries.saturating_mul(ENTRY_BYTES))
         };
         let barrier = Barrier::new(opened.store.clone(), environment.entropy.clone(), cache);
-        let core =
-            Core::new(barrier, environment, settings(config, cache), catalog::catalog(), catalog::seals());
+        let core = Core::new(
+            barrier,
+            environment,
+            settings(config, cache),
+            strongroom_catalog::catalog(),
+            strongroom_catalog::seals(),
+        );
         core.seal_state().check_storage().await.map_err(anyhow::Error::msg)?;
         let cluster = match opened.together {
             Together::Alone => None,

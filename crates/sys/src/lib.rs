@@ -40,7 +40,8 @@ pub const fn tables() -> &'static [TableId] {
 
 /// The engine that every server mounts at `sys/`.
 pub fn engine() -> Engine {
-    let engine = Engine::system("system", "The system backend: seal, mounts, policies, leases, audit.");
+    let engine = Engine::system("system", "The system backend: seal, mounts, policies, leases, audit.")
+        .docs_page("api.md");
     let of_the_server = [
         audit::routes,
         auto_snapshots::routes,

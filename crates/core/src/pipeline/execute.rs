@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use strongroom_barrier::Txn;
 use strongroom_engine_api::{
-    Asker, AuthGrant, Call, Captures, Content, EngineError, Found, Grant, Json, LeaseGrant, Members,
+    Asker, AuthGrant, Call, Captures, Content, EngineError, Found, Grant, Json, LeaseGrant, Members, Name,
     Operation, OperationDoc, RawBody, RawTail, Reply, Request, Upgrade,
 };
 
@@ -105,9 +105,9 @@ impl Core {
             params,
             mount: mounted.mount.clone(),
             txn: txn.mount(mounted.mount.place()),
-            server: server_txn(&mounted.engine, txn),
+            server: server_txn(&*mounted.engine, txn),
             environment: self.environment.clone(),
-            extension: self.extension_for(&mounted.engine),
+            extension: self.extension_for(&*mounted.engine),
             renewal: None,
             lease: None,
             warnings: Mutex::default(),
@@ -361,7 +361,7 @@ const FRAMING: [&str; 9] = [
 /// Those of a handler's headers that reach the client: what its route owns and what the mount's tuning allows.
 fn passing_headers(
     headers: Vec<(String, String)>,
-    owned: &[&str],
+    owned: &[Name],
     allowed: &[String],
 ) -> Vec<(String, String)> {
     let passes = |name: &str| {
@@ -381,7 +381,7 @@ pub(crate) fn token_of(auth: &Json) -> (String, String) {
 
 /// `path-help`: what a path is for.
 fn help(resolved: &Resolved) -> Result<Done, Refused> {
-    let help = super::help_of(&resolved.mounted.engine, &resolved.rest)?;
+    let help = super::help_of(&*resolved.mounted.engine, &resolved.rest)?;
     let body = serde_json::json!({ "help": help, "see_also": [], "openapi": null });
     Ok(Done {
         envelope: Envelope::default(),

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use strongroom_engine_api::{Characters, Engine, Field, Operation, Pattern, Refusal, Route, Segment};
+use strongroom_engine_api::{Backend, Characters, Field, Operation, Pattern, Refusal, Route, Segment};
 
 use super::Refused;
 
 /// The help of a path below a mount, or of the mount itself.
-pub(crate) fn help_of(engine: &Engine, path: &str) -> Result<String, Refused> {
+pub(crate) fn help_of(engine: &dyn Backend, path: &str) -> Result<String, Refused> {
     if path.is_empty() {
         return Ok(help_of_engine(engine));
     }
@@ -17,7 +17,7 @@ pub(crate) fn help_of(engine: &Engine, path: &str) -> Result<String, Refused> {
 }
 
 /// The help of a mount: what it is, and its paths.
-fn help_of_engine(engine: &Engine) -> String {
+fn help_of_engine(engine: &dyn Backend) -> String {
     let mut paths: Vec<_> =
         engine.routes().iter().map(|route| (expression(route.pattern()), synopsis(route))).collect();
     paths.sort_unstable();
@@ -64,15 +64,15 @@ fn indented(text: &str) -> String {
     lines.join("\n")
 }
 
-fn synopsis(route: &Route) -> &'static str {
-    route.operations().next().map_or("", |(_, endpoint)| endpoint.doc.summary)
+fn synopsis(route: &Route) -> &str {
+    route.operations().next().map_or("", |(_, endpoint)| &endpoint.doc.summary)
 }
 
 /// What each operation does. A creation that says the same as an update is named with it.
-fn summaries(route: &Route) -> Vec<(String, &'static str)> {
-    let mut summaries: Vec<(String, &'static str)> = Vec::new();
+fn summaries(route: &Route) -> Vec<(String, &str)> {
+    let mut summaries: Vec<(String, &str)> = Vec::new();
     for (operation, endpoint) in route.operations() {
-        let summary = endpoint.doc.summary;
+        let summary = &*endpoint.doc.summary;
         match summaries.iter_mut().find(|(_, other)| operation == Operation::Update && *other == summary) {
             Some((operations, _)) => append(operations, format_args!(", {operation}")),
             None => summaries.push((operation.to_string(), summary)),
@@ -152,7 +152,7 @@ fn expression(pattern: &Pattern) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use strongroom_engine_api::{EngineError, Paging, Path};
+    use strongroom_engine_api::{Engine, EngineError, Paging, Path};
 
     use super::*;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use strongroom_barrier::{BarrierError, MountId, NamespaceId};
 use strongroom_engine_api::{
-    Access, BodyMode, Call, Captures, Class, Content, Endpoint, Engine, Found, Mode, RawTail, Refusal,
+    Access, Backend, BodyMode, Call, Captures, Class, Content, Endpoint, Found, Mode, RawTail, Refusal,
     ServerTxn,
 };
 
@@ -181,7 +181,7 @@ impl Core {
         Ok(found.map(|(place, rest)| Located { place, rest: Cow::Borrowed(rest), is_nowhere: false }))
     }
 
-    fn system_engine(&self) -> Option<Arc<Engine>> {
+    fn system_engine(&self) -> Option<Arc<dyn Backend>> {
         self.catalog.engine(Class::System, "system", &std::collections::BTreeMap::new())
     }
 
@@ -212,7 +212,7 @@ impl Core {
     }
 
     /// The engine that a path of a namespace leads to, and the rest of the path.
-    async fn engine_in(&self, namespace: NamespaceId, path: &str) -> Option<(Arc<Engine>, String)> {
+    async fn engine_in(&self, namespace: NamespaceId, path: &str) -> Option<(Arc<dyn Backend>, String)> {
         if let Some(rest) = path.strip_prefix("sys/") {
             // Some of it is served sealed.
             return Some((self.system_engine()?, rest.to_owned()));
@@ -238,7 +238,7 @@ impl Core {
     /// Whether a request is for an endpoint that answers in every state of the server.
     pub(super) fn is_always_answered(&self, inbound: &Inbound) -> bool {
         let Some(rest) = inbound.path.strip_prefix("sys/") else { return false };
-        self.system_engine().is_some_and(|engine| always_answered(&engine, rest, inbound.asked).is_some())
+        self.system_engine().is_some_and(|engine| always_answered(&*engine, rest, inbound.asked).is_some())
     }
 
     /// Answers what is answered whether sealed or not, before tokens and audit: `sys/seal-status`, `sys/health` and
@@ -249,7 +249,9 @@ impl Core {
     ) -> Result<Option<Answer>, Refused> {
         let Some(rest) = inbound.path.strip_prefix("sys/") else { return Ok(None) };
         let Some(engine) = self.system_engine() else { return Ok(None) };
-        let Some((endpoint, params)) = always_answered(&engine, rest, inbound.asked) else { return Ok(None) };
+        let Some((endpoint, params)) = always_answered(&*engine, rest, inbound.asked) else {
+            return Ok(None);
+        };
         let txn = self.barrier.transaction(self.barrier.view());
         let mount = Arc::new(strongroom_engine_api::Mount {
             id: MountId::NONE,
@@ -277,7 +279,7 @@ impl Core {
             mount,
             server: ServerTxn::of(txn),
             environment: self.environment.clone(),
-            extension: self.extension_for(&engine),
+            extension: self.extension_for(&*engine),
             renewal: None,
             lease: None,
             warnings: std::sync::Mutex::default(),
@@ -295,7 +297,7 @@ impl Core {
     }
 }
 
-fn always_answered(engine: &Engine, rest: &str, asked: Asked) -> Option<(Endpoint, Captures)> {
+fn always_answered(engine: &dyn Backend, rest: &str, asked: Asked) -> Option<(Endpoint, Captures)> {
     let found = engine.find(rest, asked.operations()).ok()?;
     let endpoint = asked.operations().iter().find_map(|operation| found.endpoint(*operation).ok())?;
     endpoint.while_sealed.then(|| (endpoint.clone(), found.params.clone()))
