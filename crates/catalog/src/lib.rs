@@ -47,4 +47,6 @@ pub fn seals() -> Seals {
 }
 
 #[cfg(test)]
+mod formats_tests;
+#[cfg(test)]
 mod tests;

@@ -6,8 +6,6 @@ mod client_certificates;
 mod cluster;
 mod dev;
 mod discovery;
-#[cfg(test)]
-mod formats_tests;
 mod listen;
 mod logs;
 mod migrate;

@@ -26,6 +26,8 @@ mod snapshots;
 mod tables;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod told_backend_tests;
 mod tools;
 mod tuning;
 mod wrapping;

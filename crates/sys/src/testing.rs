@@ -64,12 +64,17 @@ impl Server {
 
     /// Over this storage; not initialised.
     pub(crate) fn over(store: Arc<dyn Store>, settings: Settings) -> Self {
+        Self::of(store, settings, catalog())
+    }
+
+    /// With these engines; not initialised.
+    pub(crate) fn of(store: Arc<dyn Store>, settings: Settings, catalog: Catalog) -> Self {
         let clock = Clock::stepped(START);
         let entropy = Entropy::system();
         let barrier = Barrier::new(store, entropy.clone(), 1 << 20);
         let seals = Seals::one(Arc::new(ShamirSeal));
         let core =
-            Core::new(barrier, Environment { clock: clock.clone(), entropy }, settings, catalog(), seals);
+            Core::new(barrier, Environment { clock: clock.clone(), entropy }, settings, catalog, seals);
         Self { core, clock, root: String::new(), shares: Vec::new() }
     }
 
@@ -247,6 +252,7 @@ fn values() -> Engine {
     Engine::new("kv", "A stand-in for key and value.")
         .generic_name("kv_v1")
         .alias("kv-v1", "version", "1")
+        .alias("generic", "version", "1")
         .check_change(check_upgrade)
         .check_options(check_version)
         .route("{path..}", |r| {
@@ -267,10 +273,11 @@ fn check_version(options: &Options) -> Result<(), String> {
 }
 
 fn check_upgrade(before: &Options, given: &Options) -> Result<(), String> {
-    let version = |options: &Options| options.get("version").map_or("1", String::as_str).to_owned();
-    match (version(before).as_str(), version(given).as_str()) {
+    let Some(version) = given.get("version") else { return Ok(()) };
+    match (before.get("version").map_or("1", String::as_str), version.as_str()) {
         ("2", "1" | "") => Err("cannot downgrade mount from version 2".to_owned()),
-        _ => Ok(()),
+        (_, "1" | "2" | "") => Ok(()),
+        (_, other) => Err(format!("invalid version provided: {other}")),
     }
 }
 

@@ -4,10 +4,11 @@
 //! and needs a reason in its commit.
 
 use strongroom_barrier::{TableId, assert_distinct};
-use strongroom_catalog::catalog;
 use strongroom_engine_api::Backend;
 
-const FROZEN: &str = include_str!("../tests/formats/tables.txt");
+use super::catalog;
+
+const FROZEN: &str = include_str!("../../server/tests/formats/tables.txt");
 
 const _: () = assert_distinct(&[strongroom_core::tables(), strongroom_sys::tables()]);
 
