@@ -6,12 +6,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use strongroom_barrier::TableId;
+use schemars::JsonSchema;
+use serde::Serialize;
+use strongroom_barrier::{Stored, TableId};
 use strongroom_wire::Operation;
 
 use crate::{
-    Alias, AuthGrant, Backend, Call, Captures, Class, EngineError, Facts, Handler, IntoReply, Job, LeaseKind,
-    MountOption, Name, OperationDoc, Pattern, Reply, RouteTable, Schedule,
+    ActError, Alias, Asking, AuthGrant, Backend, Call, Captures, Class, EngineError, Facts, Handler, Intent,
+    IntoReply, Issued, Issuing, Job, LeaseKind, Mode, MountOption, Name, OperationDoc, Pattern, Plan,
+    ReadStep, Reply, RevokeHandler, RouteTable, Schedule, Settling, View, WriteStep,
 };
 
 type Options = BTreeMap<String, String>;
@@ -48,13 +51,31 @@ pub struct Endpoint {
     pub access: Access,
     /// Whether it answers while sealed.
     pub while_sealed: bool,
-    run: Run<Reply>,
+    /// How it is done.
+    pub work: Work,
 }
 
-impl Endpoint {
+/// How an operation is done.
+#[derive(Clone)]
+pub enum Work {
+    /// By a handler, in one transaction.
+    Handler(HandlerRun),
+    /// By asking outside, and writing then.
+    Ask(Asking),
+    /// By making something outside that a lease ends.
+    Issue(Issuing),
+    /// By changing something outside of which it must be known how it stands.
+    Settle(Settling),
+}
+
+/// A handler without its types.
+#[derive(Clone)]
+pub struct HandlerRun(Run<Reply>);
+
+impl HandlerRun {
     /// Runs the handler once.
     pub async fn run(&self, call: &Arc<Call>) -> Result<Reply, EngineError> {
-        (self.run)(call).await
+        (self.0)(call).await
     }
 }
 
@@ -227,16 +248,14 @@ impl Route {
         exists: impl Handler<B, bool>,
         handler: impl Handler<A, O>,
     ) -> Self {
-        self.exists(exists).on(Operation::Create, summary, handler.clone()).on(
-            Operation::Update,
-            summary,
-            handler,
-        )
+        let route = self.existing(exists).on(Operation::Create, summary, handler.clone());
+        route.on(Operation::Update, summary, handler)
     }
 
-    /// Tells a creation from an update by whether something exists.
+    /// Has POST and PUT tell a creation from an update, for operations in several steps: policies may grant one and not the
+    /// other. Each is then declared by itself ([`Route::ask_on`]).
     #[must_use]
-    pub fn exists<B>(mut self, exists: impl Handler<B, bool>) -> Self {
+    pub fn existing<B>(mut self, exists: impl Handler<B, bool>) -> Self {
         self.exists = Some(Arc::new(move |call: &Arc<Call>| exists.call(call)));
         self
     }
@@ -281,7 +300,7 @@ impl Route {
         self.on(Operation::Patch, summary, handler)
     }
 
-    fn on<A, O, H>(self, operation: Operation, summary: &'static str, handler: H) -> Self
+    fn on<A, O, H>(mut self, operation: Operation, summary: &'static str, handler: H) -> Self
     where
         O: IntoReply + Send + 'static,
         H: Handler<A, O>,
@@ -289,26 +308,151 @@ impl Route {
         let mut doc = OperationDoc { summary: summary.into(), ..OperationDoc::default() };
         H::document(&mut doc);
         O::document(&mut doc);
-        self.documented(operation, doc, handler)
-    }
-
-    /// An operation that is documented by what was read at run time and not by the types of its handler.
-    #[must_use]
-    pub fn documented<A, O>(
-        mut self,
-        operation: Operation,
-        doc: OperationDoc,
-        handler: impl Handler<A, O>,
-    ) -> Self
-    where
-        O: IntoReply + Send + 'static,
-    {
         let run: Run<Reply> = Arc::new(move |call: &Arc<Call>| {
             let answer = handler.call(call);
             Box::pin(async move { answer.await?.into_reply() })
         });
-        let endpoint = Endpoint { doc, access: self.access, while_sealed: self.while_sealed, run };
+        self.insert(operation, doc, Work::Handler(HandlerRun(run)));
+        self
+    }
+
+    /// Says of an operation what was read at run time, in place of what the types of its steps say. The way it runs is `doc`'s
+    /// where these do not settle it.
+    #[must_use]
+    pub fn described(mut self, operation: Operation, doc: OperationDoc) -> Self {
+        if let Some(endpoint) = self.operations.get_mut(&operation) {
+            let settled = endpoint.doc.mode;
+            let mode = if settled.only_reads() { doc.mode } else { settled };
+            endpoint.doc = OperationDoc { mode, ..doc };
+        }
+        self
+    }
+
+    fn insert(&mut self, operation: Operation, doc: OperationDoc, work: Work) {
+        let endpoint = Endpoint { doc, access: self.access, while_sealed: self.while_sealed, work };
         self.operations.insert(operation, endpoint);
+    }
+
+    /// POST and PUT that ask outside or compute for long, and then write. `prepare` reads what the question needs, `ask`
+    /// runs once and in no transaction, `conclude` writes what came of it and answers.
+    #[must_use]
+    pub fn ask<A, B, C, Q, R, O, P, H, K>(
+        self,
+        summary: &'static str,
+        prepare: P,
+        ask: H,
+        conclude: K,
+    ) -> Self
+    where
+        P: ReadStep<View, A, Q, EngineError>,
+        H: ReadStep<Q, B, R, EngineError>,
+        K: WriteStep<Arc<R>, C, O, EngineError>,
+        Q: Send + Sync + 'static,
+        R: Send + Sync + 'static,
+        O: IntoReply + Send + 'static,
+    {
+        self.ask_on(Operation::Update, summary, prepare, ask, conclude)
+    }
+
+    /// As [`Route::ask`], for any operation.
+    #[must_use]
+    pub fn ask_on<A, B, C, Q, R, O, P, H, K>(
+        mut self,
+        operation: Operation,
+        summary: &'static str,
+        prepare: P,
+        ask: H,
+        conclude: K,
+    ) -> Self
+    where
+        P: ReadStep<View, A, Q, EngineError>,
+        H: ReadStep<Q, B, R, EngineError>,
+        K: WriteStep<Arc<R>, C, O, EngineError>,
+        Q: Send + Sync + 'static,
+        R: Send + Sync + 'static,
+        O: IntoReply + Send + 'static,
+    {
+        let mut doc = OperationDoc { summary: summary.into(), ..OperationDoc::default() };
+        P::document(&mut doc);
+        H::document(&mut doc);
+        K::document(&mut doc);
+        O::document(&mut doc);
+        doc.settle(Mode::Ask);
+        self.insert(operation, doc, Work::Ask(Asking::new(prepare, ask, conclude)));
+        self
+    }
+
+    /// GET that makes something outside which a lease of `kind` ends ([`Engine::lease`]): Vault's way of asking for a
+    /// credential. `plan` says what is to be made and is committed as an intent, `act` makes it, once.
+    #[must_use]
+    pub fn issue<A, B, T, S, P, H>(
+        self,
+        kind: impl Into<Name>,
+        summary: &'static str,
+        plan: P,
+        act: H,
+    ) -> Self
+    where
+        P: Handler<A, Plan<T>>,
+        H: ReadStep<Intent<T>, B, Issued<S>, ActError>,
+        T: Stored + Send + Sync + 'static,
+        S: Serialize + JsonSchema + Send + 'static,
+    {
+        self.issue_on(Operation::Read, kind, summary, plan, act)
+    }
+
+    /// As [`Route::issue`], for any operation.
+    #[must_use]
+    pub fn issue_on<A, B, T, S, P, H>(
+        mut self,
+        operation: Operation,
+        kind: impl Into<Name>,
+        summary: &'static str,
+        plan: P,
+        act: H,
+    ) -> Self
+    where
+        P: Handler<A, Plan<T>>,
+        H: ReadStep<Intent<T>, B, Issued<S>, ActError>,
+        T: Stored + Send + Sync + 'static,
+        S: Serialize + JsonSchema + Send + 'static,
+    {
+        let mut doc = OperationDoc { summary: summary.into(), ..OperationDoc::default() };
+        P::document(&mut doc);
+        H::document(&mut doc);
+        doc.answers::<S>();
+        doc.settle(Mode::Issue);
+        self.insert(operation, doc, Work::Issue(Issuing::new(kind.into(), plan, act)));
+        self
+    }
+
+    /// POST and PUT that change something outside of which it must be known how it stands: a rotation. `plan` answers what
+    /// the engine's settlement of `kind` ([`Engine::settlement`]) needs to find that out, every value that may hold
+    /// included, and is committed as an intent; `act` changes it, once; `conclude` writes the outcome and answers.
+    #[must_use]
+    pub fn settle<A, B, C, T, R, O, P, H, K>(
+        mut self,
+        kind: impl Into<Name>,
+        summary: &'static str,
+        plan: P,
+        act: H,
+        conclude: K,
+    ) -> Self
+    where
+        P: Handler<A, T>,
+        H: ReadStep<Intent<T>, B, R, ActError>,
+        K: WriteStep<Arc<R>, C, O, EngineError>,
+        T: Stored + Send + Sync + 'static,
+        R: Send + Sync + 'static,
+        O: IntoReply + Send + 'static,
+    {
+        let mut doc = OperationDoc { summary: summary.into(), ..OperationDoc::default() };
+        P::document(&mut doc);
+        H::document(&mut doc);
+        K::document(&mut doc);
+        O::document(&mut doc);
+        doc.settle(Mode::Issue);
+        self.insert(Operation::Update, doc, Work::Settle(Settling::new(kind.into(), plan, act, conclude)));
         self
     }
 }
@@ -453,6 +597,17 @@ impl Engine {
     #[must_use]
     pub fn lease(mut self, kind: impl Into<Name>, build: impl FnOnce(LeaseKind) -> LeaseKind) -> Self {
         self.leases.insert(kind.into(), build(LeaseKind::default()));
+        self
+    }
+
+    /// Adds a way to find out how something stands outside, after an operation that changes it ([`Route::settle`]) has left
+    /// it open: `.settlement("root", settle_root)`. The handler draws [`Leased`](crate::Leased) with what the plan made; what it
+    /// writes is committed with the intent's end. It runs at once, and again after the longest time for which something that
+    /// was sent can still arrive, so it is idempotent and gives up no value that may still come to hold before that
+    /// ([`Leased::is_last`](crate::Leased)).
+    #[must_use]
+    pub fn settlement<A>(mut self, kind: impl Into<Name>, handler: impl RevokeHandler<A>) -> Self {
+        self.leases.insert(kind.into(), LeaseKind::default().revoke(handler));
         self
     }
 

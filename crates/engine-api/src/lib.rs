@@ -3,6 +3,7 @@
 //!
 //! Secrets engines, auth methods and `sys` itself are written against this crate alone.
 
+mod act;
 mod backend;
 mod body;
 mod call;
@@ -21,15 +22,17 @@ mod pattern;
 mod peer;
 mod reply;
 mod route_table;
+mod steps;
 mod token_settings;
 mod upgrade;
 
+pub use act::{ActError, InForce, Intent, IntentFacts, Issued, Issuing, Made, Plan, Planned, Settling};
 pub use backend::Backend;
 pub use body::{Binary, BodyMode, RequestBody, Upload};
 pub use call::{Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, ServerTxn, TokenKind};
 pub use captures::{Captures, Named, Path, RawTail};
 pub use doc::{Field, Mode, OperationDoc, fields_of};
-pub use engine::{Access, Endpoint, Engine, Route};
+pub use engine::{Access, Endpoint, Engine, HandlerRun, Route, Work};
 pub use error::{EngineError, RawError, bad_request};
 pub use extract::{Body, Extension, Extract, Input, Paging};
 pub use facts::{Alias, Class, Facts, MountOption, Name};
@@ -42,6 +45,7 @@ pub use reply::{
     AuthGrant, Body as ReplyBody, Content, Data, Grant, IntoReply, LeaseGrant, Members, RawBody, Reply,
 };
 pub use route_table::{Found, Refusal, RouteTable};
+pub use steps::{Asking, Carried, ReadOnly, ReadStep, WriteStep};
 pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};
 pub use upgrade::{Upgradable, Upgrade, UpgradeOffer, Upgraded};
 

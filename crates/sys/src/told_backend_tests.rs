@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use strongroom_barrier::TableId;
 use strongroom_core::{Asked, Settings};
 use strongroom_engine_api::{
-    Backend, Call, Class, EngineError, Facts, Field, Job, LeaseGrant, LeaseKind, Leased, Mode, Operation,
-    OperationDoc, Reply, RevokeError, Route, RouteTable, Schedule, Stored, Table,
+    ActError, Backend, Call, Class, EngineError, Facts, Field, Intent, Issued, Job, LeaseKind, Leased, Mode,
+    Operation, OperationDoc, Plan, Reply, Request, RevokeError, Route, RouteTable, Schedule, Stored, Table,
 };
 use strongroom_storage::InMemory;
 use tokio::sync::{mpsc, oneshot};
@@ -25,12 +25,11 @@ const GREETING: &str = r#"{
   "jobs": ["sweep"],
   "routes": [
     {"pattern": "config", "operations": {
-      "update": {"summary": "Set the region.", "writes": true, "fields": {"region": "Where accounts are made."}},
-      "create": {"summary": "Set the region.", "writes": true, "fields": {"region": "Where accounts are made."}},
+      "write": {"summary": "Set the region.", "fields": {"region": "Where accounts are made."}},
       "read": {"summary": "Read the region."}
     }},
     {"pattern": "account/{name}", "help": "An account lives as long as its lease.", "operations": {
-      "read": {"summary": "Make an account.", "writes": true}
+      "read": {"summary": "Make an account.", "makes": "account"}
     }}
   ]
 }"#;
@@ -55,8 +54,8 @@ struct ToldRoute {
 #[derive(Deserialize)]
 struct ToldOperation {
     summary: String,
-    #[serde(default)]
-    writes: bool,
+    /// The kind of lease of what it makes outside.
+    makes: Option<String>,
     #[serde(default)]
     fields: BTreeMap<String, String>,
 }
@@ -87,11 +86,10 @@ impl Line {
 async fn process(mut questions: mpsc::Receiver<Question>) {
     let mut accounts = BTreeSet::new();
     while let Some(question) = questions.recv().await {
-        let name = question.path.rsplit('/').next().unwrap_or_default().to_owned();
         let answer = match question.what.as_str() {
-            "read" if question.path.starts_with("account/") => {
-                accounts.insert(name.clone());
-                json!({ "data": { "account": name, "given": question.input }, "lease": "account" })
+            "make account" => {
+                accounts.insert(question.path.clone());
+                json!({ "account": question.path, "given": question.input })
             }
             "revoke account" => {
                 accounts.remove(&question.path);
@@ -159,9 +157,7 @@ impl Backend for Told {
 fn told(greeting: &str, line: &Line) -> Told {
     let greeting: Greeting = serde_json::from_str(greeting).unwrap();
     let route = |route: ToldRoute| {
-        let mut made = Route::new(&route.pattern).explain(route.help).exists(|call: Arc<Call>| async move {
-            Ok::<_, EngineError>(REGION.get(&call.txn, &()).await?.is_some())
-        });
+        let mut made = Route::new(&route.pattern).explain(route.help);
         for (name, operation) in route.operations {
             made = add(made, &name, operation, line.clone());
         }
@@ -196,11 +192,6 @@ fn told(greeting: &str, line: &Line) -> Told {
 }
 
 fn add(route: Route, name: &str, told: ToldOperation, line: Line) -> Route {
-    let operation = match name {
-        "read" => Operation::Read,
-        "create" => Operation::Create,
-        _ => Operation::Update,
-    };
     let field = |(name, description)| Field {
         name,
         schema: json!({ "type": "string" }),
@@ -210,32 +201,53 @@ fn add(route: Route, name: &str, told: ToldOperation, line: Line) -> Route {
     let doc = OperationDoc {
         summary: told.summary.into(),
         fields: told.fields.into_iter().map(field).collect(),
-        mode: if told.writes { Mode::Write } else { Mode::Read },
+        mode: if name == "read" { Mode::Read } else { Mode::Write },
         ..OperationDoc::default()
     };
-    let what = name.to_owned();
-    route.documented(operation, doc, move |call: Arc<Call>| answer(what.clone(), call, line.clone()))
+    match (name, told.makes) {
+        ("read", Some(kind)) => {
+            let what = format!("make {kind}");
+            let act = move |intent: Intent<Account>, request: Arc<Request>| {
+                make(what.clone(), line.clone(), intent, request)
+            };
+            route.issue(kind, "", plan, act).described(Operation::Read, doc)
+        }
+        ("read", None) => route.read("", read).described(Operation::Read, doc),
+        _ => {
+            let route = route.upsert("", exists, write).described(Operation::Create, doc.clone());
+            route.described(Operation::Update, doc)
+        }
+    }
 }
 
-async fn answer(what: String, call: Arc<Call>, line: Line) -> Result<Reply, EngineError> {
-    let request = &call.request;
-    if &*request.path == "config" {
-        if what == "read" {
-            let region = REGION.get(&call.txn, &()).await?.ok_or(EngineError::NotFound)?;
-            return Reply::data(
-                &json!({ "region": region.0, "swept": SWEPT.get(&call.txn, "sweep").await?.is_some() }),
-            );
-        }
-        let region = request.input.get("region").and_then(Value::as_str).unwrap_or_default();
-        REGION.put(&call.txn, &(), Region(region.to_owned()))?;
-        return Ok(Reply::default());
-    }
-    let answer =
-        line.ask(&what, &request.path, Map::clone(&request.input)).await.map_err(EngineError::Internal)?;
-    let reply = Reply::data(&answer["data"])?;
-    let Some(kind) = answer["lease"].as_str() else { return Ok(reply) };
-    let name = call.params.first().cloned().unwrap_or_default();
-    Ok(reply.lent(LeaseGrant::of_kind(kind.to_owned(), &Account(name))?))
+async fn exists(call: Arc<Call>) -> Result<bool, EngineError> {
+    Ok(REGION.get(&call.txn, &()).await?.is_some())
+}
+
+async fn read(call: Arc<Call>) -> Result<Reply, EngineError> {
+    let region = REGION.get(&call.txn, &()).await?.ok_or(EngineError::NotFound)?;
+    let swept = SWEPT.get(&call.txn, "sweep").await?.is_some();
+    Reply::data(&json!({ "region": region.0, "swept": swept }))
+}
+
+async fn write(call: Arc<Call>) -> Result<(), EngineError> {
+    let region = call.request.input.get("region").and_then(Value::as_str).unwrap_or_default();
+    Ok(REGION.put(&call.txn, &(), Region(region.to_owned()))?)
+}
+
+async fn plan(call: Arc<Call>) -> Result<Plan<Account>, EngineError> {
+    Ok(Plan::new(Account(call.params.first().cloned().unwrap_or_default())))
+}
+
+async fn make(
+    what: String,
+    line: Line,
+    intent: Intent<Account>,
+    request: Arc<Request>,
+) -> Result<Issued<Value>, ActError> {
+    intent.check()?;
+    let made = line.ask(&what, &intent.payload.0, Map::clone(&request.input)).await;
+    made.map(Issued::new).map_err(|error| ActError::Unanswered(EngineError::Internal(error)))
 }
 
 /// A server with the backend at `mine/`, and the way to its process.
@@ -316,8 +328,9 @@ async fn its_jobs_run_and_its_leases_end_outside() {
     let first = first.body["lease_id"].clone();
     assert!(first.as_str().unwrap().starts_with("mine/account/a/"), "{first}");
     assert_eq!(accounts(&line).await, json!(["a", "b"]));
-    let told = server.write("sys/leases/revoke", json!({ "lease_id": first, "sync": true })).await;
-    assert_eq!(told.status, 204, "{}", told.body);
+    let told = server.write("sys/leases/revoke", json!({ "lease_id": first })).await;
+    assert!(told.status < 300, "{}", told.body);
+    server.core.run_jobs_once(true).await.unwrap();
     assert_eq!(accounts(&line).await, json!(["b"]));
     assert!(second.as_str().unwrap().starts_with("mine/account/b/"), "{second}");
 

@@ -111,7 +111,7 @@ pub(super) fn is_test(name: &str) -> bool {
 
 /// A file's text up to its tests, which stand at its end.
 pub(super) fn production(text: &str) -> &str {
-    text.split_once("#[cfg(test)]\nmod tests").map_or(text, |(before, _)| before)
+    text.split_once("#[cfg(test)]\nmod tests {").map_or(text, |(before, _)| before)
 }
 
 #[cfg(test)]
