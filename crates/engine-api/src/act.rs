@@ -15,7 +15,7 @@ use strongroom_barrier::{BarrierError, Stored};
 use strongroom_stdx::{EntropyError, Moment};
 use strongroom_wire::Json;
 
-use crate::engine::Run;
+use crate::route::Run;
 use crate::steps::{RunConclusion, conclusion, first_step};
 use crate::{Call, Carried, EngineError, Handler, IntoReply, Name, Payload, ReadStep, Reply, WriteStep};
 

@@ -104,7 +104,7 @@ impl Harness {
                         ttl: planned.ttl,
                         max_ttl: planned.max_ttl,
                         renewable: planned.renewable,
-                        kind: issuing.kind(),
+                        kind: issuing.kind().to_owned().into(),
                         payload: made.payload.unwrap_or(planned.payload),
                         hint_only: false,
                     };

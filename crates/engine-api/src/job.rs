@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use strongroom_barrier::TableId;
 
-use crate::engine::Run;
+use crate::route::Run;
 use crate::{Call, EngineError, Handler, Name};
 
 /// The times at which a job runs. Every job also runs when a node becomes active.

@@ -21,6 +21,7 @@ mod lease;
 mod pattern;
 mod peer;
 mod reply;
+mod route;
 mod route_table;
 mod steps;
 mod token_settings;
@@ -32,7 +33,7 @@ pub use body::{Binary, BodyMode, RequestBody, Upload};
 pub use call::{Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, ServerTxn, TokenKind};
 pub use captures::{Captures, Named, Path, RawTail};
 pub use doc::{Field, Mode, OperationDoc, fields_of};
-pub use engine::{Access, Endpoint, Engine, HandlerRun, Route, Work};
+pub use engine::Engine;
 pub use error::{EngineError, RawError, bad_request};
 pub use extract::{Body, Extension, Extract, Input, Paging};
 pub use facts::{Alias, Class, Facts, MountOption, Name};
@@ -44,6 +45,7 @@ pub use peer::{CertificateChain, Outline, Peer, Redactions};
 pub use reply::{
     AuthGrant, Body as ReplyBody, Content, Data, Grant, IntoReply, LeaseGrant, Members, RawBody, Reply,
 };
+pub use route::{Access, Endpoint, HandlerRun, Route, Work};
 pub use route_table::{Found, Refusal, RouteTable};
 pub use steps::{Asking, Carried, ReadOnly, ReadStep, WriteStep};
 pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};

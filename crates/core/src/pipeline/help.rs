@@ -21,10 +21,17 @@ fn help_of_engine(engine: &dyn Backend) -> String {
     let mut paths: Vec<_> =
         engine.routes().iter().map(|route| (expression(route.pattern()), synopsis(route))).collect();
     paths.sort_unstable();
-    let mut text = format!(
-        "## DESCRIPTION\n\n{}\n\n## PATHS\n\nAsk for the help of any path that matches one of these patterns to \
-         learn more.\nWhat a token may do there is up to its policies.",
-        engine.help()
+    let mut text = format!("## DESCRIPTION\n\n{}\n\n", engine.help());
+    let options = &engine.facts().options;
+    if !options.is_empty() {
+        text.push_str("## OPTIONS\n\n");
+        for option in options {
+            append(&mut text, format_args!("    {}\n        {}\n\n", option.name, option.description));
+        }
+    }
+    text.push_str(
+        "## PATHS\n\nAsk for the help of any path that matches one of these patterns to learn more.\nWhat a token may do \
+         there is up to its policies.",
     );
     for (path, synopsis) in paths {
         append(&mut text, format_args!("\n\n    {path}\n        {synopsis}"));
@@ -268,5 +275,9 @@ list: List the shelves.";
         List the shelves.";
         assert_eq!(paths, expected);
         assert_eq!(help_of(&engine(), "nowhere").unwrap_err().for_client().0, 404);
+        let text = help_of(&engine().option("depth", "How deep shelves are."), "").unwrap();
+        let options =
+            "Keeps shelves.\n\n## OPTIONS\n\n    depth\n        How deep shelves are.\n\n## PATHS\n\n";
+        assert!(text.contains(options), "{text}");
     }
 }

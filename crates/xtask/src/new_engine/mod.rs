@@ -16,7 +16,7 @@ pub(crate) const HELP: &str = "\
 Usage: cargo xtask new-engine NAME [--auth]
        cargo xtask new-engine --check
 
-    NAME       The engine's type, as mounts are enabled by it: a letter, then letters and digits, all small
+    NAME       The engine's type, as mounts are enabled by it: a letter, then letters and digits, all small, 20 at most
     --auth     An auth method (crates/auth/NAME) and not a secrets engine (crates/engines/NAME)
     --check    Make one of each in a copy of the workspace, and run their tests there
 ";
@@ -158,7 +158,7 @@ fn check_name(name: &str) -> anyhow::Result<()> {
         "fn", "generic", "impl", "macro", "move", "plugin", "ref", "server", "system", "type",
     ];
     let well_formed = name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.len() <= 32
+        && name.len() <= 20
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     ensure!(well_formed && !TAKEN.contains(&name), "{name:?} cannot be the name of an engine\n\n{HELP}");
     Ok(())
@@ -262,7 +262,20 @@ mod tests {
 
     #[test]
     fn names_that_are_taken_or_make_no_crate_are_refused() {
-        for name in ["kv", "userpass", "core", "sys", "type", "Ledger", "a-b", "a_b", "1a", "", "../x"] {
+        for name in [
+            "kv",
+            "userpass",
+            "core",
+            "sys",
+            "type",
+            "Ledger",
+            "a-b",
+            "a_b",
+            "1a",
+            "",
+            "../x",
+            "toolongtobeatypeofours",
+        ] {
             assert!(make(&repository(), name, Class::Secrets).is_err(), "{name}");
         }
         assert!(run(&["one", "two"], &repository()).is_err());
