@@ -13,8 +13,13 @@ use anyhow::{Context as _, ensure};
 use super::{Class, make};
 use crate::say;
 
-/// The engines that are made.
-const MADE: [(&str, Class); 2] = [("scratchengine", Class::Secrets), ("scratchmethod", Class::Auth)];
+/// The engines that are made. Their names are as short and as long as may be: what is made is formatted for all.
+const MADE: [(&str, Class); 4] = [
+    ("s", Class::Secrets),
+    ("scratchengineofxtask", Class::Secrets),
+    ("m", Class::Auth),
+    ("scratchmethodofxtask", Class::Auth),
+];
 
 /// Folders of the workspace that its manifests name, or that the engines' own tests read.
 const COPIED: [&str; 8] =
