@@ -52,6 +52,16 @@ pub struct Endpoint {
     pub work: Work,
 }
 
+impl Endpoint {
+    /// Runs a handler once. Operations in several steps are run step by step.
+    pub async fn run(&self, call: &Arc<Call>) -> Result<Reply, EngineError> {
+        match &self.work {
+            Work::Handler(handler) => handler.run(call).await,
+            _ => Err(EngineError::Internal("the operation has several steps".to_owned())),
+        }
+    }
+}
+
 /// How an operation is done.
 #[derive(Clone)]
 pub enum Work {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use strongroom_barrier::{BarrierError, MountId, NamespaceId};
 use strongroom_engine_api::{
-    Access, Backend, BodyMode, Call, Captures, Class, Content, Endpoint, EngineError, Found, Mode, RawTail,
-    Refusal, ServerTxn, Work,
+    Access, Backend, BodyMode, Call, Captures, Class, Content, Endpoint, Found, Mode, RawTail, Refusal,
+    ServerTxn,
 };
 
 use strongroom_policy::RequestPath;
@@ -284,10 +284,7 @@ impl Core {
             lease: None,
             warnings: std::sync::Mutex::default(),
         });
-        let Work::Handler(handler) = &endpoint.work else {
-            return Err(EngineError::Internal("answered while sealed, and asks outside".to_owned()).into());
-        };
-        let reply = handler.run(&call).await?;
+        let reply = endpoint.run(&call).await?;
         Ok(Some(match reply.content {
             Content::Raw(raw) => Answer::raw(raw, reply.status),
             Content::Upgrade(upgrade) => Answer::upgrade(upgrade),
