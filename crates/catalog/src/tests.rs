@@ -1,4 +1,4 @@
-//! What every engine of the list keeps to, whichever it is.
+//! Tests of what every engine of the list keeps to, whichever it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -53,7 +53,7 @@ impl Catalog {
         self.kinds.iter().flatten()
     }
 
-    /// Whether failed logins lock users out at mounts of this type.
+    /// Tells whether failed logins lock users out at mounts of this type.
     pub fn locks_users_out(&self, class: Class, kind: &str) -> bool {
         let engine = self.engine(class, kind, &BTreeMap::new());
         engine.is_some_and(|engine| engine.facts().locks_users_out)

@@ -1,11 +1,11 @@
-//! The seam between the server and whatever answers for a mount.
+//! The seam between the server and what answers for a mount.
 //!
 //! Router, pipeline, help, OpenAPI, leases and jobs know a [`Backend`] and not how it came about. [`Engine`] is the one that
 //! is written in this program, with typed handlers. Another can be made while the server runs, of names and routes that are
 //! told to it by somebody else: a process of its own, for instance. Nothing here says how such a process is started or
 //! spoken to. A backend does not change while it is mounted; one with other routes is another backend.
 //!
-//! What a backend cannot do it answers as an [`EngineError`] or a [`RevokeError`](crate::RevokeError) of the call in hand;
+//! A failure is an [`EngineError`] or a [`RevokeError`](crate::RevokeError) of the call in hand;
 //! looking up routes, facts and hooks cannot fail and waits for nothing.
 
 use std::any::Any;
@@ -25,7 +25,7 @@ use crate::{
 #[cfg(doc)]
 use crate::Engine;
 
-/// Whatever answers for a mount: a secrets engine, an auth method, or a part of the server.
+/// Answers for a mount: a secrets engine, an auth method, or a part of the server.
 pub trait Backend: Send + Sync + 'static {
     /// All that is known of it beside its routes.
     fn facts(&self) -> &Facts;
@@ -59,7 +59,7 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
-    /// What handlers can draw with [`crate::Extension`].
+    /// The value that handlers can draw with [`crate::Extension`].
     fn extension_handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         None
     }
@@ -118,7 +118,7 @@ pub trait Backend: Send + Sync + 'static {
         endpoint.map_or(BodyMode::Json, |endpoint| endpoint.doc.body)
     }
 
-    /// Whether a slash at the end of `path` (relative to the mount) says nothing for `operations`.
+    /// Tells whether a slash at the end of `path` (relative to the mount) says nothing for `operations`.
     fn ignores_trailing_slash(&self, path: &str, operations: &[Operation]) -> bool {
         let Ok(found) = self.find(path, operations) else { return true };
         match found.route.pattern().segments().last() {
@@ -128,7 +128,7 @@ pub trait Backend: Send + Sync + 'static {
         }
     }
 
-    /// Whether the route of `path` reads the end of it as it was sent.
+    /// Tells whether the route of `path` reads the end of it as it was sent.
     fn owns_raw_tail(&self, path: &str, operations: &[Operation]) -> bool {
         self.find(path, operations).is_ok_and(|found| found.route.pattern().has_raw_tail())
     }

@@ -86,7 +86,7 @@ impl Facts {
         self.generic_name.as_ref().unwrap_or(&self.kind)
     }
 
-    /// Whether a mount with these options is served by this variant of the type.
+    /// Tells whether a mount with these options is served by this variant of the type.
     pub fn serves(&self, options: &BTreeMap<String, String>) -> bool {
         self.variant
             .as_ref()

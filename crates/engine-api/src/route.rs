@@ -165,7 +165,7 @@ impl Route {
         Captures::new(self.names.clone(), parts)
     }
 
-    /// Whether what the call's path names exists; `true` where the route cannot tell.
+    /// Tells whether the call's path names something that exists; `true` where the route cannot tell.
     pub(crate) async fn exists_for(&self, call: &Arc<Call>) -> Result<bool, EngineError> {
         match &self.exists {
             Some(exists) => exists(call).await,

@@ -6,7 +6,7 @@ use strongroom_wire::Operation;
 
 use crate::{BodyMode, Captures, Endpoint, EngineError, Pattern, Route};
 
-/// Why a path leads nowhere in an engine.
+/// The reason for which a path leads nowhere in an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// No route matches the path.
@@ -20,12 +20,12 @@ pub enum Refusal {
 pub struct Found {
     /// The route.
     pub route: Arc<Route>,
-    /// What the pattern captured.
+    /// The parts that the pattern captured.
     pub params: Captures,
 }
 
 impl Found {
-    /// Whether what the path names exists, where the route can tell; `true` where it cannot.
+    /// Tells whether the path names something that exists; `true` where the route cannot tell.
     pub async fn exists(&self, call: &Arc<crate::Call>) -> Result<bool, EngineError> {
         self.route.exists_for(call).await
     }
@@ -46,7 +46,7 @@ impl Found {
 #[derive(Clone, Default)]
 pub struct RouteTable {
     routes: Vec<Arc<Route>>,
-    /// Whether some operation reads its body otherwise than as JSON.
+    /// Some operation reads its body otherwise than as JSON.
     reads_bytes: bool,
 }
 
@@ -75,7 +75,7 @@ impl RouteTable {
         self.routes
     }
 
-    /// Whether some operation reads its body otherwise than as JSON.
+    /// Tells whether some operation reads its body otherwise than as JSON.
     pub const fn reads_bytes(&self) -> bool {
         self.reads_bytes
     }

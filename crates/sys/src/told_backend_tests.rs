@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::testing::{Server, catalog};
 
-/// What the process says of itself when it is started.
+/// The words with which the process begins.
 const GREETING: &str = r#"{
   "kind": "cloud",
   "help": "Accounts at a cloud.",
@@ -60,7 +60,7 @@ struct ToldOperation {
     fields: BTreeMap<String, String>,
 }
 
-/// What is asked of the process, and the way back.
+/// A question to the process, and the way back.
 struct Question {
     what: String,
     path: String,
@@ -114,9 +114,9 @@ struct Account(String);
 impl Stored for Account {}
 
 strongroom_barrier::tables! {
-    /// What the backend keeps for the process.
+    /// The region that the backend keeps for the process.
     REGION: Table<(), Region> = 1;
-    /// How often the job has run.
+    /// Marks of the job's runs.
     SWEPT: Table<str, Region> = 2;
 }
 

@@ -32,7 +32,7 @@ const VERSION: &str = "version";
 
 type Options = BTreeMap<String, String>;
 
-/// What is the same of both.
+/// The facts and checks of both.
 fn common(engine: Engine) -> Engine {
     engine
         .keeps_trailing_slash()

@@ -145,7 +145,7 @@ fn chosen_units(tests: Vec<Task>, only: &[String]) -> anyhow::Result<Vec<Task>> 
     Ok(tests.into_iter().filter(|task| only.is_empty() || is_meant(task, only)).collect())
 }
 
-/// Whether a name is that of tests of crates, which are known once they are built.
+/// Tells whether a name is that of tests of crates, which are known once they are built.
 fn is_of_units(name: &str) -> bool {
     name == "unit" || name.starts_with("unit/")
 }

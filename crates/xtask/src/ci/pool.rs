@@ -56,7 +56,7 @@ impl Running {
         i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
     }
 
-    /// Whether it has ended. Its number, and so that of its group, stays its own until it is waited for.
+    /// Tells whether it has ended. Its number, and so that of its group, stays its own until it is waited for.
     fn has_ended(&self) -> anyhow::Result<bool> {
         let Some(id) = self.id() else { return Ok(true) };
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;

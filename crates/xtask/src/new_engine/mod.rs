@@ -108,8 +108,8 @@ pub(crate) fn run(words: &[&str], root: &Path) -> anyhow::Result<String> {
     }
     let paths: Vec<String> = files.iter().map(|(path, _)| format!("    {}\n", path.display())).collect();
     Ok(format!(
-        "Written:\n{}Next: cargo test -p strongroom-{name}; then name it in ARCHITECTURE.md and CHANGELOG.md. What it keeps is frozen\n\
-         in {TABLES} once it is released.\n",
+        "Written:\n{}Next: cargo test -p strongroom-{name}; then name it in ARCHITECTURE.md and CHANGELOG.md. Its tables are frozen\n\
+         in {TABLES} once they are released.\n",
         paths.concat()
     ))
 }
@@ -227,24 +227,40 @@ mod tests {
         &files.iter().find(|(other, _)| other == Path::new(path)).unwrap_or_else(|| panic!("{path}")).1
     }
 
+    /// The text below a heading, up to the next.
+    fn section<'a>(text: &'a str, head: &str) -> &'a str {
+        let inside = text.split_once(head).unwrap().1;
+        inside.split_once("## ").map_or(inside, |(inside, _)| inside)
+    }
+
     #[test]
     fn every_place_that_knows_engines_gets_its_line() {
-        let files = make(&repository(), "ledger", Class::Secrets).unwrap();
-        assert!(text(&files, "crates/engines/ledger/src/lib.rs").contains("Engine::new(\"ledger\", "));
-        let workspace = text(&files, "Cargo.toml");
-        assert!(workspace.contains("\nstrongroom-ledger = { path = \"crates/engines/ledger\" }\n"));
-        let catalog = text(&files, "crates/catalog/src/lib.rs");
-        assert!(catalog.contains("::engine())\n        .with(strongroom_ledger::engine())\n}"), "{catalog}");
-        let manifest = text(&files, "crates/catalog/Cargo.toml");
-        assert!(manifest.contains("strongroom-kv.workspace = true\nstrongroom-ledger.workspace = true\n"));
-        let contents = text(&files, "docs/README.md");
-        assert!(contents.contains("private place\n- [Ledger](ledger.md)\n\n## Interfaces"), "{contents}");
-        let tables = text(&files, TABLES);
+        let files = make(&repository(), "trialengine", Class::Secrets).unwrap();
         assert!(
-            tables.contains("VersionData>\nledger space 2 table   1 CONFIG Table<(),Config>\n"),
-            "{tables}"
+            text(&files, "crates/engines/trialengine/src/lib.rs").contains("Engine::new(\"trialengine\", ")
         );
-        assert!(text(&files, OPERATIONS).ends_with("DELETE /{ledger_mount_path}/roles/{name}\n"));
+        let workspace = text(&files, "Cargo.toml");
+        assert!(workspace.contains("\nstrongroom-trialengine = { path = \"crates/engines/trialengine\" }\n"));
+        let catalog = text(&files, "crates/catalog/src/lib.rs");
+        assert!(
+            catalog.contains("::engine())\n        .with(strongroom_trialengine::engine())\n}"),
+            "{catalog}"
+        );
+        let manifest = text(&files, "crates/catalog/Cargo.toml");
+        let dependencies = manifest.split("[dependencies]\n").nth(1).unwrap();
+        let ours: Vec<&str> =
+            dependencies.lines().take_while(|line| line.starts_with("strongroom-")).collect();
+        assert!(ours.is_sorted() && ours.contains(&"strongroom-trialengine.workspace = true"), "{manifest}");
+        let contents = text(&files, "docs/README.md");
+        assert!(
+            section(contents, "## Secrets").ends_with("\n- [Trialengine](trialengine.md)\n\n"),
+            "{contents}"
+        );
+        let tables = text(&files, TABLES);
+        assert!(tables.contains("\ntrialengine space 2 table   1 CONFIG Table<(),Config>\n"), "{tables}");
+        let owners = tables.lines().map(|line| line.split(' ').next().unwrap());
+        assert!(owners.skip_while(|owner| *owner == "server").is_sorted(), "{tables}");
+        assert!(text(&files, OPERATIONS).ends_with("DELETE /{trialengine_mount_path}/roles/{name}\n"));
         for (path, text) in &files {
             assert!(!text.contains("@NAME@") && !text.contains("@Name@"), "{}", path.display());
         }
@@ -252,11 +268,18 @@ mod tests {
 
     #[test]
     fn a_method_stands_under_auth() {
-        let files = make(&repository(), "badge", Class::Auth).unwrap();
-        assert!(text(&files, "crates/auth/badge/src/lib.rs").contains("Engine::auth(\"badge\", "));
-        assert!(text(&files, "docs/README.md").contains("- [Badge](badge.md)\n\n## Secrets"));
+        let files = make(&repository(), "trialmethod", Class::Auth).unwrap();
         assert!(
-            text(&files, OPERATIONS).contains("\n# auth/badge\nGET    /auth/{badge_mount_path}/config\n")
+            text(&files, "crates/auth/trialmethod/src/lib.rs").contains("Engine::auth(\"trialmethod\", ")
+        );
+        let contents = text(&files, "docs/README.md");
+        assert!(
+            section(contents, "## Access").ends_with("\n- [Trialmethod](trialmethod.md)\n\n"),
+            "{contents}"
+        );
+        assert!(
+            text(&files, OPERATIONS)
+                .contains("\n# auth/trialmethod\nGET    /auth/{trialmethod_mount_path}/config\n")
         );
     }
 
@@ -268,7 +291,7 @@ mod tests {
             "core",
             "sys",
             "type",
-            "Ledger",
+            "Trialengine",
             "a-b",
             "a_b",
             "1a",

@@ -1,8 +1,10 @@
 //! Engines are named by themselves and by the catalogue, and by nobody else.
 //!
-//! A part of the server that knows an engine by its type is a special case that the next engine does not get. What the server has
-//! to know of an engine stands on the engine, as a fact. The types are read from the sources of the engines: what an engine is
-//! made with and its aliases. Tests may name whatever they need.
+//! A part of the server that knows an engine by its type is a special case that the next engine does not get. A fact that the
+//! server needs stands on the engine. The types are read from the sources of the engines: the names that they are made with, and
+//! their aliases. Tests may name whatever they need.
+//!
+//! Only literals are seen: a name that is put together escapes. An engine whose type cannot be read is an error.
 
 use std::fs;
 use std::path::Path;
