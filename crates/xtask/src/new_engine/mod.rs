@@ -182,7 +182,9 @@ fn in_order(text: &str, prefix: &str, line: &str) -> Option<String> {
     let mut lines: Vec<&str> = text.lines().collect();
     let first = lines.iter().position(|other| other.starts_with("[dependencies]"))?.saturating_add(1);
     let several = lines.iter().skip(first).take_while(|other| other.starts_with(prefix));
-    let before = several.take_while(|other| **other < line).count();
+    // By the name before the first dot: `seal` comes before `seal-shamir`.
+    let name = |line: &str| line.split('.').next().unwrap_or_default().to_owned();
+    let before = several.take_while(|other| name(other) < name(line)).count();
     lines.insert(first.saturating_add(before), line);
     Some(joined(&lines))
 }
@@ -248,9 +250,9 @@ mod tests {
         );
         let manifest = text(&files, "crates/catalog/Cargo.toml");
         let dependencies = manifest.split("[dependencies]\n").nth(1).unwrap();
-        let ours: Vec<&str> =
-            dependencies.lines().take_while(|line| line.starts_with("strongroom-")).collect();
-        assert!(ours.is_sorted() && ours.contains(&"strongroom-trialengine.workspace = true"), "{manifest}");
+        let ours = dependencies.lines().take_while(|line| line.starts_with("strongroom-"));
+        let ours: Vec<&str> = ours.map(|line| line.split_once('.').unwrap().0).collect();
+        assert!(ours.is_sorted() && ours.contains(&"strongroom-trialengine"), "{manifest}");
         let contents = text(&files, "docs/README.md");
         assert!(
             section(contents, "## Secrets").ends_with("\n- [Trialengine](trialengine.md)\n\n"),
