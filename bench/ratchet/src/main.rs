@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 use strongroom_barrier::Barrier;
-use strongroom_core::{Core, InitRequest, Settings};
+use strongroom_core::{Assembly, InitRequest, Settings};
 use strongroom_engine_api::{Environment, Peer};
 use strongroom_http::{Edge, EdgeSettings};
 use strongroom_stdx::{Clock, Entropy, Moment};
@@ -101,7 +101,7 @@ async fn server() -> Result<Arc<Edge>, Failure> {
     let entropy = seeded();
     let clock = Clock::stepped(Moment::from_secs(1_700_000_000));
     let barrier = Barrier::new(Arc::new(InMemory::new()), entropy.clone(), CACHE_BYTES);
-    let core = Core::new(
+    let core = Assembly::new(
         barrier,
         Environment { clock, entropy },
         Settings::default(),
@@ -109,17 +109,12 @@ async fn server() -> Result<Arc<Edge>, Failure> {
         strongroom_catalog::seals(),
     );
     let request = InitRequest { root_token: Some(ROOT.to_owned()), ..InitRequest::key_parts(1, 1) };
-    let made = core.initialize(request).await?;
+    let made = core.services.initialization.initialize(request).await?;
     let part = made.key_parts.first().ok_or("no key part")?.expose().clone();
-    core.offer_key_part(part).await?;
-    let txn = core.barrier().transaction(core.barrier().view());
-    core.add_mount(
-        &txn,
-        strongroom_barrier::NamespaceId::ROOT,
-        "secret/",
-        strongroom_catalog::development_mount(false),
-    )
-    .await?;
+    core.services.seal_state.offer_key_part(part).await?;
+    let mount = strongroom_catalog::development_mount(false);
+    let txn = core.services.barrier.transaction(core.services.barrier.view());
+    core.services.mounts.add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, "secret/", mount).await?;
     txn.commit().await?;
     Ok(Arc::new(Edge::new(core, EdgeSettings::default(), Arc::default())))
 }

@@ -10,6 +10,7 @@
 
 mod cache;
 mod codec;
+mod derived;
 mod id;
 mod key;
 mod keyring;
@@ -26,6 +27,7 @@ use strongroom_stdx::Entropy;
 use strongroom_storage::{CommitError, Index, Observer, Store, StoreError};
 
 pub use codec::{Stored, from_bytes, to_bytes};
+pub use derived::Derived;
 pub use id::{MountId, NamespaceId};
 pub use key::{BOOTSTRAP_RECORD, ByNamespace, Plain, TableKey};
 pub use keyring::{Keyring, KeyringError, MOST_OPERATIONS, Term, TermInfo, unwrap_key, wrap_key};

@@ -17,7 +17,7 @@
 //! [`MountView`](crate::MountView) and [`MountTxn`](crate::MountTxn). A mount's cannot be turned into the server's or
 //! into another mount's.
 
-use crate::{MountId, NamespaceId};
+use crate::{MountId, NamespaceId, TableId};
 
 /// The first byte of entries that are needed before there are keys; they are not sealed by the barrier.
 pub const BOOTSTRAP: u8 = 0;
@@ -172,6 +172,17 @@ impl KeyPlace {
         let table = *rest.first()?;
         let (namespace, mount) = (NamespaceId::new(namespace), MountId::new(mount));
         Some(Self { space: *space, namespace, mount, table })
+    }
+
+    /// Whether it is in a table of the server's own.
+    pub fn is_of(&self, table: TableId) -> bool {
+        self.space == table.space && self.table == table.number
+    }
+
+    /// The part of the key at this place that follows the table.
+    pub fn within_table<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+        let head = if self.mount.is_none() { 6 } else { 10 };
+        key.get(head..).unwrap_or_default()
     }
 }
 

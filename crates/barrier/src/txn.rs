@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 
 use crate::codec::{self, Stored};
 use crate::key::BOOTSTRAP_RECORD;
-use crate::space::{BOOTSTRAP, MountPlace, OfMount, Server};
+use crate::space::{BOOTSTRAP, CoreSpace, MountPlace, OfMount, Server, Space as _};
 use crate::view::{Found, FullKey, FullRange};
-use crate::{BarrierError, KeyringError, MountView, Reads, TableId, View};
+use crate::{BarrierError, KeyringError, MountView, NamespaceId, Reads, TableId, View};
 
 /// A view and the writes decided on it, for the server's own tables. Cheap to clone; clones share the writes. Its own
 /// writes are seen by its reads.
@@ -104,6 +104,18 @@ impl Txn {
             deleted = deleted.saturating_add(self.delete_range(&KeyRange::prefix(&prefix), left).await?);
         }
         Ok(deleted)
+    }
+
+    /// Deletes up to `limit` entries of a namespace from the server's replicated tables, whatever table they are in; answers
+    /// how many there were.
+    pub async fn delete_of_namespace(
+        &self,
+        namespace: NamespaceId,
+        limit: usize,
+    ) -> Result<usize, BarrierError> {
+        let mut prefix = Vec::with_capacity(5);
+        CoreSpace::begin(&mut prefix, (), namespace);
+        self.delete_range(&KeyRange::prefix(&prefix), limit).await
     }
 
     /// Deletes up to `limit` entries of a mount's table whose keys begin with `prefix`; answers how many there were.

@@ -6,12 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use strongroom_engine_api::Extensions;
+use strongroom_pipeline::Services;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::Core;
+use crate::jobs::Wakes;
+use crate::observing::CommitObserver;
 
 const KEYS: &str = "the keys in storage could not be taken over";
 const UNSEALING: &str = "no seal unwrapped the root key";
@@ -22,11 +26,31 @@ const JOBS: &str = "the mounts could not be read for their background jobs";
 /// The time between two looks at the state of the node.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-impl Core {
-    /// Works until the core is dropped. While sealed, looks for the keys only, and whether this node was removed.
+/// The upkeep of the node, and the jobs of the active one.
+pub struct Background {
+    pub(crate) services: Services,
+    /// What parts of the server can draw.
+    pub(crate) extensions: Extensions,
+    pub(crate) wakes: RwLock<Wakes>,
+    /// Told when another state has taken the place of everything: the keys are to be looked at anew.
+    pub(crate) replaced: Arc<Notify>,
+}
+
+impl Background {
+    /// For `services`; `extensions` are what parts of the server can draw of them.
+    pub fn new(services: Services, extensions: Extensions) -> Self {
+        Self { services, extensions, wakes: RwLock::default(), replaced: Arc::default() }
+    }
+
+    /// Hears of commits from now on.
+    pub fn observe_commits(self: &Arc<Self>) {
+        self.services.barrier.store().observe(Arc::new(CommitObserver::new(self)));
+    }
+
+    /// Works until the background is dropped. While sealed, looks for the keys only, and whether this node was removed.
     pub async fn run_background(self: Arc<Self>) {
-        let clock = self.environment.clock.clone();
-        let (core, replaced) = (Arc::downgrade(&self), self.replaced.clone());
+        let clock = self.services.environment.clock.clone();
+        let (background, replaced) = (Arc::downgrade(&self), self.replaced.clone());
         drop(self);
         let mut errors = ErrorOnce::default();
         let mut term = Term::default();
@@ -35,28 +59,28 @@ impl Core {
                 () = clock.sleep(UPKEEP_INTERVAL) => false,
                 () = replaced.notified() => true,
             };
-            let Some(core) = core.upgrade() else { return };
-            if is_replaced || core.barrier.is_sealed() {
+            let Some(background) = background.upgrade() else { return };
+            if is_replaced || background.services.barrier.is_sealed() {
                 // A node that lacks only the keyring has lost it to another state, and looks until it has read it.
-                errors.note(KEYS, core.renew_keyring().await);
+                errors.note(KEYS, background.services.seal_state.renew_keyring().await);
             }
-            errors.note(UNSEALING, core.unseal_if_due().await);
-            core.watch_removal().await;
-            core.keep_in_touch().await;
-            if core.barrier.is_sealed() {
+            errors.note(UNSEALING, background.services.seal_state.unseal_if_due().await);
+            background.services.node.watch_removal().await;
+            background.services.node.keep_in_touch().await;
+            if background.services.barrier.is_sealed() {
                 term.end();
                 continue;
             }
-            core.watch_quorum().await;
-            errors.note(IDENTITY, core.settle_passing_identity().await);
-            errors.note(CERTIFICATE, core.renew_certificate().await);
-            if !core.is_active() {
+            background.services.node.watch_quorum().await;
+            errors.note(IDENTITY, background.services.node.settle_passing_identity().await);
+            errors.note(CERTIFICATE, background.services.node.renew_certificate().await);
+            if !background.services.node.is_active() {
                 term.end();
-                errors.note(KEYS, core.renew_keyring().await);
+                errors.note(KEYS, background.services.seal_state.renew_keyring().await);
                 continue;
             }
-            errors.note(JOBS, core.refresh_jobs().await);
-            term.begin(&core);
+            errors.note(JOBS, background.refresh_jobs().await);
+            term.begin(&background);
         }
     }
 }
@@ -66,9 +90,9 @@ impl Core {
 struct Term(Option<JoinHandle<()>>);
 
 impl Term {
-    fn begin(&mut self, core: &Arc<Core>) {
+    fn begin(&mut self, background: &Arc<Background>) {
         if self.0.as_ref().is_none_or(JoinHandle::is_finished) {
-            let jobs = core.jobs.clone();
+            let jobs = background.services.jobs.clone();
             self.0 = Some(tokio::spawn(async move { jobs.run().await }));
         }
     }

@@ -10,12 +10,12 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use strongroom_barrier::{BarrierError, KeyPlace, MountId, NamespaceId, TableId};
 use strongroom_engine_api::{self as engine, EngineError, Moment};
+use strongroom_expiry::REVOCATIONS;
 use strongroom_jobs::{Job, JobName, JobStatus, NextDue, Outcome, Schedule, Step, Work};
+use strongroom_mounts::{DELETED_NAMESPACES, DISABLED_MOUNTS, Errand};
+use strongroom_pipeline::extensions_for;
 
-use crate::tables::{
-    DELETED_NAMESPACES, DISABLED_MOUNTS, ORPHANING, PREFIX_REVOCATIONS, REVOCATIONS, REVOKING, TIDYING,
-};
-use crate::{Core, Mounted};
+use crate::{Background, Mounted};
 
 /// The longest that a step of a mount's job may take: it holds one of few places.
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ const MAX_STEPS: usize = 64;
 const REVOKER: &str = "lease-revocation";
 
 /// One step of the server's own work; answers whether there is more.
-type OwnStep = fn(Arc<Core>) -> BoxFuture<'static, Result<bool, EngineError>>;
+type OwnStep = fn(Arc<Background>) -> BoxFuture<'static, Result<bool, EngineError>>;
 
 /// The jobs that commits to a table make due. The server's own tables are those of no mount.
 #[derive(Default)]
@@ -65,23 +65,33 @@ impl Wakes {
 fn own_jobs() -> [(&'static str, Schedule, OwnStep); 9] {
     let every = |secs| Schedule::Every(Duration::from_secs(secs));
     [
-        ("expiration", every(1), |core| Box::pin(async move { core.expire_due().await })),
-        ("intents", every(10), |core| Box::pin(async move { core.end_forgotten_intents().await })),
-        ("revocations", Schedule::OnWake, |core| Box::pin(async move { core.continue_revocations().await })),
-        ("disabled-mounts", Schedule::OnWake, |core| {
-            Box::pin(async move { core.clear_disabled_mounts().await })
+        ("expiration", every(1), |background| {
+            Box::pin(async move { background.services.revocation.expire_due().await })
         }),
-        ("deleted-namespaces", Schedule::OnWake, |core| {
-            Box::pin(async move { core.clear_deleted_namespaces().await })
+        ("intents", every(10), |background| {
+            Box::pin(async move { background.services.leases.end_forgotten_intents().await })
         }),
-        ("key-rotation", every(10), |core| {
-            Box::pin(async move { done(core.seal_state.rotate_if_due().await) })
+        ("revocations", Schedule::OnWake, |background| {
+            Box::pin(async move { background.services.revocation.continue_revocations().await })
         }),
-        ("autopilot", every(1), |core| Box::pin(async move { done(core.run_autopilot().await) })),
-        ("automated-snapshots", every(1), |core| {
-            Box::pin(async move { done(core.take_due_snapshots().await) })
+        ("disabled-mounts", Schedule::OnWake, |background| {
+            Box::pin(async move { background.services.revocation.clear_disabled_mounts().await })
         }),
-        ("broken-restore", every(60), |core| Box::pin(async move { core.clear_broken_restore().await })),
+        ("deleted-namespaces", Schedule::OnWake, |background| {
+            Box::pin(async move { background.services.revocation.clear_deleted_namespaces().await })
+        }),
+        ("key-rotation", every(10), |background| {
+            Box::pin(async move { done(background.services.seal_state.rotate_if_due().await) })
+        }),
+        ("autopilot", every(1), |background| {
+            Box::pin(async move { done(background.services.node.run_autopilot().await) })
+        }),
+        ("automated-snapshots", every(1), |background| {
+            Box::pin(async move { done(background.services.backup.take_due_snapshots().await) })
+        }),
+        ("broken-restore", every(60), |background| {
+            Box::pin(async move { background.clear_broken_restore().await })
+        }),
     ]
 }
 
@@ -89,10 +99,10 @@ fn done(outcome: Result<(), EngineError>) -> Result<bool, EngineError> {
     outcome.map(|()| false)
 }
 
-impl Core {
+impl Background {
     /// The state of every job of this node.
     pub fn job_status(&self) -> Vec<JobStatus> {
-        self.jobs.status()
+        self.services.jobs.status()
     }
 
     /// Runs the server's own jobs once, and with `engines` those of mounts: for tests that step the clock.
@@ -102,7 +112,7 @@ impl Core {
     /// The first failure of a job.
     pub async fn run_jobs_once(self: &Arc<Self>, engines: bool) -> Result<(), EngineError> {
         self.refresh_jobs().await?;
-        let failures = self.jobs.run_once(|name| engines || name.owner.is_empty()).await;
+        let failures = self.services.jobs.run_once(|name| engines || name.owner.is_empty()).await;
         failures.into_iter().next().map_or(Ok(()), |(job, error)| {
             Err(EngineError::Internal(format!("the job {job} failed: {error}")))
         })
@@ -110,7 +120,7 @@ impl Core {
 
     /// Names the jobs of mounts that came, and forgets those of mounts that went.
     pub(crate) async fn refresh_jobs(self: &Arc<Self>) -> Result<(), BarrierError> {
-        let changes = self.router().await?.take_job_changes();
+        let changes = self.services.mounts.router().await?.take_job_changes();
         if !changes.all && changes.gone.is_empty() && changes.new.is_empty() {
             return Ok(());
         }
@@ -131,7 +141,7 @@ impl Core {
             }
         }
         if changes.all {
-            self.jobs.set(jobs);
+            self.services.jobs.set(jobs);
             return Ok(());
         }
         let names = |mounted: &Arc<Mounted>| {
@@ -140,14 +150,14 @@ impl Core {
             names.collect::<Vec<_>>()
         };
         let gone: Vec<JobName> = changes.gone.iter().flat_map(names).collect();
-        self.jobs.change(&gone, jobs);
+        self.services.jobs.change(&gone, jobs);
         Ok(())
     }
 
     /// The server's own jobs.
     fn own_jobs(self: &Arc<Self>, wakes: &mut Wakes) -> Vec<Job> {
         let revocations = JobName::new("", "revocations");
-        for table in [REVOKING.id(), ORPHANING.id(), PREFIX_REVOCATIONS.id(), TIDYING.id()] {
+        for table in strongroom_tokens::WORK.into_iter().chain(strongroom_revocation::WORK) {
             wakes.add(None, table, &revocations, false);
         }
         // A disabled mount is cleared when its queue of revocations is empty.
@@ -157,24 +167,24 @@ impl Core {
         wakes.add(None, DELETED_NAMESPACES.id(), &JobName::new("", "deleted-namespaces"), false);
         let mut jobs: Vec<Job> =
             own_jobs().into_iter().map(|(name, schedule, step)| self.own_job(name, schedule, step)).collect();
-        jobs.push(self.own_job(REVOKER, Schedule::Due(self.next_revocation_due()), |core| {
-            Box::pin(core.revoke_queued())
+        jobs.push(self.own_job(REVOKER, Schedule::Due(self.next_revocation_due()), |background| {
+            Box::pin(background.services.revocation.clone().revoke_queued())
         }));
         jobs
     }
 
     fn own_job(self: &Arc<Self>, name: &'static str, schedule: Schedule, step: OwnStep) -> Job {
-        let core = Arc::downgrade(self);
+        let background = Arc::downgrade(self);
         let work: Work = Arc::new(move || {
-            let core = core.clone();
-            Box::pin(async move { steps(&core, step).await })
+            let background = background.clone();
+            Box::pin(async move { steps(&background, step).await })
         });
         Job { name: JobName::new("", name), schedule, work }
     }
 
     fn mount_job(self: &Arc<Self>, mounted: &Arc<Mounted>, job: &engine::Job, wakes: &mut Wakes) -> Job {
         let name = JobName::new(mounted.full_path(), job.name());
-        let core = Arc::downgrade(self);
+        let background = Arc::downgrade(self);
         let schedule = match job.schedule() {
             engine::Schedule::Every(span) => Schedule::Every(span),
             engine::Schedule::OnCommit(table) => {
@@ -183,16 +193,16 @@ impl Core {
             }
             engine::Schedule::Due(table) => {
                 wakes.add(Some(mounted), table, &name, true);
-                Schedule::Due(next_due(core.clone(), mounted.clone(), table))
+                Schedule::Due(next_due(background.clone(), mounted.clone(), table))
             }
         };
         let (mounted, job) = (mounted.clone(), job.clone());
         let work: Work = Arc::new(move || {
-            let (core, mounted, job) = (core.clone(), mounted.clone(), job.clone());
+            let (background, mounted, job) = (background.clone(), mounted.clone(), job.clone());
             Box::pin(async move {
-                steps(&core, |core| {
+                steps(&background, |background| {
                     let (mounted, job) = (mounted.clone(), job.clone());
-                    Box::pin(async move { core.run_mount_job(&mounted, &job).await })
+                    Box::pin(async move { background.run_mount_job(&mounted, &job).await })
                 })
                 .await
             })
@@ -201,23 +211,23 @@ impl Core {
     }
 
     fn next_revocation_due(self: &Arc<Self>) -> NextDue {
-        let core = Arc::downgrade(self);
+        let background = Arc::downgrade(self);
         Arc::new(move || {
-            let core = core.clone();
+            let background = background.clone();
             Box::pin(async move {
-                let Some(core) = core.upgrade() else { return Ok(None) };
-                core.next_revocation().await.map_err(|error| error.to_string())
+                let Some(background) = background.upgrade() else { return Ok(None) };
+                background.services.revocation.next_revocation().await.map_err(|error| error.to_string())
             })
         })
     }
 
     /// Has the queues of leases to be revoked looked at.
     pub(crate) fn wake_revoker(&self) {
-        self.jobs.wake(&JobName::new("", REVOKER));
+        self.services.jobs.wake(&JobName::new("", REVOKER));
     }
 
     async fn clear_broken_restore(&self) -> Result<bool, EngineError> {
-        if let Some(node) = self.cluster() {
+        if let Some(node) = self.services.node.cluster() {
             node.store.clear_broken_restore().await.map_err(BarrierError::from)?;
         }
         Ok(false)
@@ -228,11 +238,16 @@ impl Core {
         mounted: &Mounted,
         job: &engine::Job,
     ) -> Result<bool, EngineError> {
-        let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
-        let call = self.internal_call(mounted, &txn, None);
+        let txn = self.services.barrier.transaction(self.services.barrier.pinned_view().await?);
+        let call = mounted.internal_call_with(
+            &txn,
+            &self.services.environment,
+            Errand::Job,
+            extensions_for(&self.extensions, &*mounted.engine),
+        );
         let more = tokio::select! {
             more = job.run(&call) => more?,
-            () = self.environment.clock.sleep(STEP_TIMEOUT) => {
+            () = self.services.environment.clock.sleep(STEP_TIMEOUT) => {
                 return Err(EngineError::Internal("a step took too long".to_owned()));
             }
         };
@@ -247,8 +262,8 @@ impl Core {
         let Some(wakes) = wakes.0.get(&(namespace, place.mount, place.table)) else { return };
         for wake in wakes {
             match second_of(place, key).filter(|_| wake.by_second) {
-                Some(second) => self.jobs.wake_at(&wake.job, end_of(second)),
-                None => self.jobs.wake(&wake.job),
+                Some(second) => self.services.jobs.wake_at(&wake.job, end_of(second)),
+                None => self.services.jobs.wake(&wake.job),
             }
         }
     }
@@ -267,12 +282,12 @@ fn end_of(second: u64) -> Moment {
 }
 
 /// Asks a mount's table for the moment of its first entry.
-fn next_due(core: Weak<Core>, mounted: Arc<Mounted>, table: TableId) -> NextDue {
+fn next_due(background: Weak<Background>, mounted: Arc<Mounted>, table: TableId) -> NextDue {
     Arc::new(move || {
-        let (core, mounted) = (core.clone(), mounted.clone());
+        let (background, mounted) = (background.clone(), mounted.clone());
         Box::pin(async move {
-            let Some(core) = core.upgrade() else { return Ok(None) };
-            let view = core.barrier.view();
+            let Some(background) = background.upgrade() else { return Ok(None) };
+            let view = background.services.barrier.view();
             let first = view.first_second(mounted.mount.place(), table).await;
             first.map(|second| second.map(end_of)).map_err(|error| error.to_string())
         })
@@ -281,19 +296,21 @@ fn next_due(core: Weak<Core>, mounted: Arc<Mounted>, table: TableId) -> NextDue 
 
 /// Repeats `step` while it has more to do, within bounds. A conflict with a client's request is tried again. Nothing is
 /// done by a node that is not the active one.
-async fn steps<F>(core: &Weak<Core>, step: F) -> Outcome
+async fn steps<F>(background: &Weak<Background>, step: F) -> Outcome
 where
-    F: Fn(Arc<Core>) -> BoxFuture<'static, Result<bool, EngineError>>,
+    F: Fn(Arc<Background>) -> BoxFuture<'static, Result<bool, EngineError>>,
 {
     for _ in 0..MAX_STEPS {
-        let Some(core) = core.upgrade().filter(|core| core.is_active() && !core.barrier.is_sealed()) else {
+        let Some(background) = background.upgrade().filter(|background| {
+            background.services.node.is_active() && !background.services.barrier.is_sealed()
+        }) else {
             return Ok(Step::Later);
         };
-        match step(core.clone()).await {
+        match step(background.clone()).await {
             Ok(true) | Err(EngineError::Barrier(BarrierError::Conflict)) => tokio::task::yield_now().await,
             Ok(false) => return Ok(Step::Done),
             // The keys went while the step was under way: there is nothing to tell anybody.
-            Err(_) if core.barrier.is_sealed() => return Ok(Step::Later),
+            Err(_) if background.services.barrier.is_sealed() => return Ok(Step::Later),
             Err(error) => return Err(error.to_string()),
         }
     }

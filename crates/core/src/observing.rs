@@ -2,74 +2,56 @@
 
 use std::sync::{Arc, Weak};
 
-use strongroom_barrier::{KeyPlace, TableId};
+use crate::Background;
+use strongroom_barrier::KeyPlace;
 use strongroom_storage::{Index, Observer};
 
-use crate::Core;
-use crate::tables::{AUDIT_DEVICES, AUDITED_HEADERS, MOUNTS, NAMESPACES, POLICIES};
-
-/// Tells the core's derived state which commits outdate it.
-pub(crate) struct CoreObserver {
-    core: Weak<Core>,
+/// Tells the background's derived state which commits outdate it.
+pub(crate) struct CommitObserver {
+    background: Weak<Background>,
 }
 
-impl CoreObserver {
-    pub(crate) fn new(core: &Arc<Core>) -> Self {
-        Self { core: Arc::downgrade(core) }
+impl CommitObserver {
+    pub(crate) fn new(background: &Arc<Background>) -> Self {
+        Self { background: Arc::downgrade(background) }
     }
 }
 
-/// Whether a key is one of a table of the server's own.
-fn is_of(place: KeyPlace, table: TableId) -> bool {
-    place.space == table.space && place.table == table.number
-}
-
-/// The part of a key of the server's own that follows space, namespace and table.
-fn within_table(key: &[u8]) -> &[u8] {
-    key.get(6..).unwrap_or_default()
-}
-
-impl Observer for CoreObserver {
+impl Observer for CommitObserver {
     fn applied(&self, index: Index, keys: &[&[u8]]) {
-        let Some(core) = self.core.upgrade() else { return };
+        let Some(background) = self.background.upgrade() else { return };
         for key in keys {
             let Some(place) = KeyPlace::of(key) else { continue };
-            core.wake_jobs(place, key);
-            if core.revoker.observe(place) {
+            background.wake_jobs(place, key);
+            if background.services.revocation.observe(place) {
                 // On another node, the next term takes all jobs up.
-                if core.is_active() {
-                    core.jobs.wake_all();
+                if background.services.node.is_active() {
+                    background.services.jobs.wake_all();
                 }
-                core.wake_revoker();
+                background.wake_revoker();
             }
-            if is_of(place, MOUNTS.id()) {
-                core.router.outdate_mount(place.namespace, within_table(key), index);
-            } else if is_of(place, NAMESPACES.id()) {
-                core.router.outdate_namespace(place.namespace, within_table(key), index);
-            } else if is_of(place, POLICIES.id()) {
-                core.policies.outdate(index);
-            } else if is_of(place, AUDIT_DEVICES.id()) || is_of(place, AUDITED_HEADERS.id()) {
-                core.auditing.outdate(index);
-            }
+            background.services.mounts.observe(place, key, index);
+            background.services.policies.observe(place, index);
+            background.services.audit_devices.observe(place, index);
         }
     }
 
     fn replaced(&self, index: Index) {
         self.outdated(index);
-        if let Some(core) = self.core.upgrade() {
-            core.replaced.notify_one();
+        if let Some(background) = self.background.upgrade() {
+            background.replaced.notify_one();
         }
     }
 
     fn outdated(&self, index: Index) {
-        let Some(core) = self.core.upgrade() else { return };
-        core.router.outdate_all(index);
-        core.policies.outdate(index);
-        core.auditing.outdate(index);
+        let Some(background) = self.background.upgrade() else { return };
+        background.services.mounts.outdate(index);
+        background.services.policies.outdate(index);
+        background.services.audit_devices.outdate(index);
         // On another node, the next term takes all jobs up.
-        if core.is_active() {
-            core.jobs.wake_all();
+        if background.services.node.is_active() {
+            background.services.jobs.wake_all();
         }
-        core.wake_revoker();
+        background.wake_revoker();
     }
 }

@@ -8,7 +8,6 @@
 //! A failure is an [`EngineError`] or a [`RevokeError`](crate::RevokeError) of the call in hand;
 //! looking up routes, facts and hooks cannot fail and waits for nothing.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -18,8 +17,8 @@ use strongroom_barrier::TableId;
 use strongroom_wire::Operation;
 
 use crate::{
-    AuthGrant, BodyMode, Call, Class, EngineError, Facts, Found, Job, LeaseKind, Refusal, Route, RouteTable,
-    Segment,
+    AuthGrant, BodyMode, Call, Class, EngineError, Extensions, Facts, Found, Job, LeaseKind, Refusal, Route,
+    RouteTable, Segment,
 };
 
 #[cfg(doc)]
@@ -59,9 +58,9 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
-    /// The value that handlers can draw with [`crate::Extension`].
-    fn extension_handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        None
+    /// The values that handlers can draw with [`crate::Extension`].
+    fn extensions(&self) -> Extensions {
+        Extensions::default()
     }
 
     /// Checks the options of a mount before it is enabled or tuned; the text says what is wrong.

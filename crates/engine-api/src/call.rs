@@ -1,6 +1,5 @@
 //! One request as a handler sees it.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +10,7 @@ use strongroom_barrier::{MountId, MountPlace, MountTxn, NamespaceId, Txn};
 use strongroom_stdx::{Clock, Entropy, Secret};
 use strongroom_wire::Operation;
 
-use crate::{Captures, EngineError, Peer, RawTail, Redactions, RequestBody, UpgradeOffer};
+use crate::{Captures, EngineError, Extensions, Peer, RawTail, Redactions, RequestBody, UpgradeOffer};
 
 /// What all engines share: time and randomness.
 #[derive(Clone)]
@@ -189,8 +188,8 @@ pub struct Call {
     pub txn: MountTxn,
     /// Time and randomness.
     pub environment: Environment,
-    /// What the engine was built with ([`Engine::extension`](crate::Engine)).
-    pub extension: Option<Arc<dyn Any + Send + Sync>>,
+    /// What the engine was built with ([`Engine::extension`](crate::Engine)), or the services of the server for its parts.
+    pub extensions: Extensions,
     /// The transaction as the server has it, for parts of the server.
     pub server: ServerTxn,
     /// Set when a grant is being renewed.

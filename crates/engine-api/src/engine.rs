@@ -10,8 +10,8 @@ use strongroom_barrier::TableId;
 
 use crate::route::Run;
 use crate::{
-    Alias, AuthGrant, Backend, Call, Class, EngineError, Facts, Handler, Job, LeaseKind, MountOption, Name,
-    RevokeHandler, Route, RouteTable, Schedule,
+    Alias, AuthGrant, Backend, Call, Class, EngineError, Extensions, Facts, Handler, Job, LeaseKind,
+    MountOption, Name, RevokeHandler, Route, RouteTable, Schedule,
 };
 
 type Options = BTreeMap<String, String>;
@@ -27,7 +27,7 @@ type CheckChange = fn(&Options, &Options) -> Result<(), String>;
 pub struct Engine {
     facts: Facts,
     routes: RouteTable,
-    extension: Option<Arc<dyn Any + Send + Sync>>,
+    extensions: Extensions,
     renew: Option<Run<AuthGrant>>,
     jobs: Vec<Job>,
     leases: BTreeMap<Name, LeaseKind>,
@@ -57,7 +57,7 @@ impl Engine {
         Self {
             facts,
             routes: RouteTable::default(),
-            extension: None,
+            extensions: Extensions::default(),
             renew: None,
             jobs: Vec::new(),
             leases: BTreeMap::new(),
@@ -131,10 +131,10 @@ impl Engine {
         built
     }
 
-    /// What handlers can draw with [`crate::Extension`].
+    /// Adds what handlers can draw with [`crate::Extension`], one of each type.
     #[must_use]
     pub fn extension<T: Any + Send + Sync>(mut self, extension: Arc<T>) -> Self {
-        self.extension = Some(extension);
+        self.extensions = self.extensions.with(extension);
         self
     }
 
@@ -238,8 +238,8 @@ impl Backend for Engine {
         self.kept_by_token
     }
 
-    fn extension_handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.extension.clone()
+    fn extensions(&self) -> Extensions {
+        self.extensions.clone()
     }
 
     fn validate_options(&self, options: &Options) -> Result<(), String> {

@@ -187,10 +187,19 @@ pub struct Extension<T>(pub Arc<T>);
 
 impl<T: Any + Send + Sync> Extract for Extension<T> {
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
-        call.extension
-            .clone()
-            .and_then(|extension| extension.downcast().ok())
-            .map(Self)
-            .ok_or_else(|| EngineError::Internal("the engine was built without this extension".to_owned()))
+        let missing = || EngineError::Internal("the engine was built without this extension".to_owned());
+        call.extensions.get().map(Self).ok_or_else(missing)
+    }
+}
+
+/// Two arguments as one: a handler that draws several services has them side by side.
+impl<A: Extract, B: Extract> Extract for (A, B) {
+    fn document(doc: &mut OperationDoc) {
+        A::document(doc);
+        B::document(doc);
+    }
+
+    fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
+        Ok((A::extract(call)?, B::extract(call)?))
     }
 }

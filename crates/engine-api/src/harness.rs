@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use strongroom_barrier::{Barrier, Keyring, MountId, NamespaceId, Txn};
 use strongroom_stdx::{Clock, Entropy, Moment, Secret};
@@ -94,7 +95,11 @@ impl Harness {
                     let question = asking.prepare(&call).await?;
                     let answer = asking.ask(question, &call).await?;
                     let conclude = || self.prepare(operation, path, &input, found.params.clone(), None);
-                    concluded(conclude, async |call| asking.conclude(&answer, call).await).await
+                    let answer = &answer;
+                    let run = |call: Arc<Call>| -> BoxFuture<'_, _> {
+                        Box::pin(async move { asking.conclude(answer, &call).await })
+                    };
+                    concluded(conclude, run).await
                 }
                 Work::Issue(issuing) => {
                     let planned = committed(&txn, issuing.plan(&call).await).await?;
@@ -116,7 +121,11 @@ impl Harness {
                     let done = settling.act(planned.carried, self.intent(), &call).await;
                     let done = done.map_err(ActError::into_inner)?;
                     let conclude = || self.prepare(operation, path, &input, found.params.clone(), None);
-                    concluded(conclude, async |call| settling.conclude(&done, call).await).await
+                    let done = &done;
+                    let run = |call: Arc<Call>| -> BoxFuture<'_, _> {
+                        Box::pin(async move { settling.conclude(done, &call).await })
+                    };
+                    concluded(conclude, run).await
                 }
             };
             if !matches!(outcome, Err(EngineError::Barrier(BarrierError::Conflict))) {
@@ -207,7 +216,7 @@ impl Harness {
             mount: Arc::new(self.mount.clone()),
             txn: txn.mount(self.mount.place()),
             environment: Environment { clock: self.clock.clone(), entropy: Entropy::system() },
-            extension: self.engine.extension_handle(),
+            extensions: self.engine.extensions(),
             server: ServerTxn::default(),
             renewal,
             lease: None,
@@ -224,14 +233,14 @@ async fn committed<T>(txn: &Txn, outcome: Result<T, EngineError>) -> Result<T, E
     Ok(made)
 }
 
-/// Runs the last step until it commits.
-async fn concluded(
+/// Runs the last step until it commits. Boxed, so that tests can run whole calls in tasks of their own.
+async fn concluded<'a>(
     begin: impl Fn() -> (Txn, Arc<Call>),
-    run: impl AsyncFn(&Arc<Call>) -> Result<Reply, EngineError>,
+    run: impl Fn(Arc<Call>) -> BoxFuture<'a, Result<Reply, EngineError>>,
 ) -> Result<Reply, EngineError> {
     loop {
         let (txn, call) = begin();
-        let outcome = run(&call).await;
+        let outcome = run(call.clone()).await;
         match committed(&txn, outcome).await {
             Err(EngineError::Barrier(BarrierError::Conflict)) => {}
             outcome => return outcome.map(|reply| warned(&call, reply)),

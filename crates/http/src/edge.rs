@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use strongroom_cluster::{AnswerBody, Origin, feed};
-use strongroom_core::{Answer, AnswerContent, Core, Inbound};
+use strongroom_core::{Answer, AnswerContent, Assembly, Inbound};
 use strongroom_engine_api::{BodyMode, Peer, Redactions, Upgrade, UpgradeOffer, Upload};
 use strongroom_stdx::pipe;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -129,7 +129,7 @@ impl EdgeSettings {
 
 /// One listener's edge.
 pub struct Edge {
-    core: Arc<Core>,
+    core: Arc<Assembly>,
     settings: EdgeSettings,
     in_flight: Arc<AtomicU64>,
 }
@@ -158,7 +158,7 @@ impl Source {
 
 impl Edge {
     /// An edge over `core`; `in_flight` counts requests over all listeners.
-    pub const fn new(core: Arc<Core>, settings: EdgeSettings, in_flight: Arc<AtomicU64>) -> Self {
+    pub const fn new(core: Arc<Assembly>, settings: EdgeSettings, in_flight: Arc<AtomicU64>) -> Self {
         Self { core, settings, in_flight }
     }
 
@@ -218,7 +218,7 @@ impl Edge {
         }
     }
 
-    pub(crate) const fn core(&self) -> &Arc<Core> {
+    pub(crate) const fn core(&self) -> &Arc<Assembly> {
         &self.core
     }
 
@@ -231,7 +231,7 @@ impl Edge {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         let head = request.method() == Method::HEAD;
         let may_leave_a_body = request.version() <= Version::HTTP_11 && request::reads_body(request.method());
-        let (clock, peer) = (&self.core.environment().clock, source.address());
+        let (clock, peer) = (&self.core.services.environment.clock, source.address());
         let offered = if source.is_handed_on() { None } else { upgrade::offered(&mut request) };
         let (offer, connection) = offered.map(|offered| (offered.offer, offered.connection)).unzip();
         let logged = self.settings.request_log.begin(&request, clock).map(|begun| {
@@ -271,15 +271,15 @@ impl Edge {
         let is_handed_on = source.is_handed_on();
         let context = self.context(source, &mut parts)?;
         if let Some(canonical) = request::canonical(&line.path)
-            && !self.core.owns_raw_tail(line.asked, &context.namespace, &line.path).await
+            && !self.core.pipeline.owns_raw_tail(line.asked, &context.namespace, &line.path).await
         {
             return Ok(moved(&canonical, parts.uri.query(), request::reads_body(&parts.method)));
         }
-        if is_handed_on && self.core.is_standby() {
+        if is_handed_on && self.core.services.node.is_standby() {
             return Ok(not_active());
         }
         let mode = if request::reads_body(&parts.method) {
-            self.core.body_mode(line.asked, &context.namespace, &line.path).await
+            self.core.pipeline.body_mode(line.asked, &context.namespace, &line.path).await
         } else {
             Some(BodyMode::Json)
         };
@@ -323,12 +323,12 @@ impl Edge {
             Some(BodyMode::Json) => Received::Json(bytes.clone()),
             Some(BodyMode::Bytes { .. } | BodyMode::Stream) | None => Received::Bytes(bytes.clone()),
         };
-        if !self.core.is_standby() {
+        if !self.core.services.node.is_standby() {
             let inbound = self.inbound(line, parts, received, &context, offer)?;
-            return Ok(self.core.handle(inbound).await);
+            return Ok(self.core.pipeline.handle(inbound).await);
         }
         let inbound = self.inbound(line, parts.clone(), received, &context, offer)?;
-        match self.core.handle_as_standby(inbound).await {
+        match self.core.pipeline.handle_as_standby(inbound).await {
             Some(answer) => Ok(answer),
             None => Box::pin(self.forward(parts, Payload::Whole(bytes), context)).await,
         }
@@ -370,11 +370,11 @@ impl Edge {
         let patience = Some(self.settings.read_timeout).filter(|patience| !patience.is_zero());
         tokio::spawn(feed(incoming, writer, patience));
         let (upload, version) = (Upload::new(reader), parts.version);
-        let mut answer = if self.core.is_standby() {
+        let mut answer = if self.core.services.node.is_standby() {
             self.forward(parts, Payload::Upload(upload), context).await?
         } else {
             let inbound = self.inbound(line, parts, Received::Stream(upload), &context, None)?;
-            self.core.handle(inbound).await
+            self.core.pipeline.handle(inbound).await
         };
         if version <= Version::HTTP_11 && answer.status >= 400 {
             answer.headers.push(closing());
@@ -391,7 +391,7 @@ impl Edge {
         context: &Context,
         offer: Option<Arc<UpgradeOffer>>,
     ) -> Result<Inbound, Refusal> {
-        let id = self.core.environment().entropy.public_uuid();
+        let id = self.core.services.environment.entropy.public_uuid();
         let id = id.map_err(|error| Refusal(500, error.to_string()))?.into();
         request::inbound(line, parts, received, id, context, offer)
     }

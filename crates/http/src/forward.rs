@@ -43,14 +43,14 @@ impl Edge {
     ) -> Result<Answer, Refusal> {
         let origin = context.to_origin()?;
         let core = self.core();
-        let clock = &core.environment().clock;
+        let clock = &core.services.environment.clock;
         let began = clock.now();
         loop {
-            if !core.is_standby() {
+            if !core.services.node.is_standby() {
                 // It is this node now, or it was sealed meanwhile.
                 return self.handle_here(parts, payload, &context).await;
             }
-            if let Some((peer, network)) = core.way_to_active() {
+            if let Some((peer, network)) = core.services.node.way_to_active() {
                 let request = Request::from_parts(parts.clone(), payload.body()?);
                 let request = origin.attach(request).map_err(|error| Refusal(400, error.to_string()))?;
                 match network.send(&peer, request).await {
@@ -65,7 +65,8 @@ impl Edge {
                 }
             }
             // Who has been waited for long enough by others is not waited for again.
-            let waited = core.without_quorum().unwrap_or_default().max(clock.now().since(began));
+            let waited =
+                core.services.node.without_quorum().unwrap_or_default().max(clock.now().since(began));
             if waited >= PATIENCE {
                 let text = "local node not active but active cluster node not found";
                 return Err(Refusal(500, text.to_owned()));
@@ -85,14 +86,14 @@ impl Edge {
             Payload::Upload(upload) => Received::Stream(upload),
             Payload::Whole(bytes) if !request::reads_body(&parts.method) => Received::Json(bytes),
             Payload::Whole(bytes) => {
-                match self.core().body_mode(line.asked, &context.namespace, &line.path).await {
+                match self.core().pipeline.body_mode(line.asked, &context.namespace, &line.path).await {
                     Some(BodyMode::Json) => Received::Json(bytes),
                     _ => Received::Bytes(bytes),
                 }
             }
         };
         let inbound = self.inbound(line, parts, received, context, None)?;
-        Ok(self.core().handle(inbound).await)
+        Ok(self.core().pipeline.handle(inbound).await)
     }
 }
 

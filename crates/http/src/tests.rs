@@ -125,7 +125,7 @@ async fn a_route_reads_its_body_as_it_declares() {
 #[tokio::test]
 async fn a_sealed_server_says_so_whatever_the_body_is() {
     let server = server().await;
-    server.core.seal().await;
+    server.core.services.seal_state.seal().await;
     let told = server.post("/v1/edges/binary", &[], &[0xff]).await;
     assert_eq!((told.status, told.errors()), (503, "Vault is sealed".to_owned()));
 }

@@ -20,7 +20,7 @@ mod url;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use strongroom_core::{Bucket, Credentials, ObjectStore};
+use strongroom_backup::{Bucket, Credentials, ObjectStore};
 use strongroom_outbound::Outbound;
 use strongroom_stdx::{Clock, Entropy, PipeReader, Secret};
 

@@ -11,7 +11,7 @@ use aws_sigv4::sign::v4::SigningParams;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use strongroom_core::{Bucket, Credentials};
+use strongroom_backup::{Bucket, Credentials};
 use strongroom_outbound::{Body, Error, Reason};
 
 use crate::S3;

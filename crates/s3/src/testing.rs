@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use strongroom_core::{Bucket, Credentials, Encryption};
+use strongroom_backup::{Bucket, Credentials, Encryption};
 use strongroom_outbound::{Outbound, Settings};
 use strongroom_stdx::{Clock, Entropy, Moment, Secret};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use strongroom_core::{Bucket, Credentials, Encryption, ObjectStore as _};
+use strongroom_backup::{Bucket, Credentials, Encryption, ObjectStore as _};
 use strongroom_stdx::{Moment, PipeReader, Secret, pipe};
 
 use crate::request::Failure;

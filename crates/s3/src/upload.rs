@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use strongroom_core::Encryption;
+use strongroom_backup::Encryption;
 use strongroom_stdx::PipeReader;
 
 use crate::answers::{Begun, completion};

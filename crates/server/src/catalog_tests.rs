@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use strongroom_barrier::Barrier;
-use strongroom_core::{Answer, Asked, Core, Inbound, InitRequest, NewMount, Settings};
+use strongroom_core::{Answer, Asked, Assembly, Inbound, InitRequest, NewMount, Settings};
 use strongroom_engine_api::{Access, Backend, Class, Endpoint, Environment, Operation, Peer, Route, Secret};
 use strongroom_stdx::{Clock, Entropy, Moment};
 use strongroom_storage::InMemory;
@@ -14,7 +14,7 @@ use strongroom_storage::InMemory;
 use strongroom_catalog::{catalog, seals};
 
 struct Rig {
-    core: Arc<Core>,
+    core: Arc<Assembly>,
     root: String,
 }
 
@@ -34,10 +34,10 @@ impl Rig {
             entropy: Entropy::system(),
         };
         let barrier = Barrier::new(Arc::new(InMemory::new()), environment.entropy.clone(), 1 << 20);
-        let core = Core::new(barrier, environment, Settings::default(), catalog(), seals());
-        let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
-        core.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
-        for engine in core.catalog().engines().cloned().collect::<Vec<_>>() {
+        let core = Assembly::new(barrier, environment, Settings::default(), catalog(), seals());
+        let made = core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+        core.services.seal_state.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
+        for engine in core.services.mounts.catalog().engines().cloned().collect::<Vec<_>>() {
             if engine.class() != Class::System {
                 core.add_mount_for_test(
                     &mount_path(&*engine),
@@ -56,6 +56,7 @@ impl Rig {
 
     async fn request(&self, asked: Asked, path: &str, token: Option<&str>, input: Value) -> Answer {
         self.core
+            .pipeline
             .handle(Inbound {
                 input: Arc::new(input.as_object().cloned().unwrap_or_default()),
                 token: token.map(|token| Arc::new(Secret::new(token.to_owned()))),
@@ -68,7 +69,7 @@ impl Rig {
     /// Every operation of every mounted engine.
     fn cases(&self) -> Vec<Case> {
         let mut cases = Vec::new();
-        for engine in self.core.catalog().engines() {
+        for engine in self.core.services.mounts.catalog().engines() {
             for route in engine.routes() {
                 for (operation, endpoint) in route.operations() {
                     let (asked, rest) = (asked(operation), concrete(route));
@@ -98,7 +99,7 @@ impl Rig {
     }
 
     fn applied(&self) -> u64 {
-        self.core.barrier().store().applied()
+        self.core.services.barrier.store().applied()
     }
 }
 
@@ -106,11 +107,15 @@ trait AddMount {
     async fn add_mount_for_test(&self, path: &str, kind: &str, options: BTreeMap<String, String>);
 }
 
-impl AddMount for Core {
+impl AddMount for Assembly {
     async fn add_mount_for_test(&self, path: &str, kind: &str, options: BTreeMap<String, String>) {
-        let txn = self.barrier().transaction(self.barrier().view());
+        let txn = self.services.barrier.transaction(self.services.barrier.view());
         let mount = NewMount { kind: kind.to_owned(), options, ..NewMount::default() };
-        self.add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, path, mount).await.unwrap();
+        self.services
+            .mounts
+            .add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, path, mount)
+            .await
+            .unwrap();
         txn.commit().await.unwrap();
     }
 }
@@ -190,7 +195,7 @@ async fn a_token_without_a_policy_gets_nothing() {
 async fn sealed_nothing_but_the_always_answered_answers() {
     let rig = Rig::new().await;
     let cases = rig.cases();
-    rig.core.seal().await;
+    rig.core.services.seal_state.seal().await;
     for case in cases.iter().filter(|case| !case.endpoint.while_sealed) {
         let answer = rig.ask(case, Some(&rig.root), json!({})).await;
         assert_eq!(answer.status, 503, "{}", name(case));

@@ -9,7 +9,7 @@ use strongroom_client::{Client, Config as ClientConfig, Request};
 use strongroom_cluster::{Identity, Network, Port, Registrar};
 use strongroom_config::{Address, Config, Join, JoinTls, Listener, Pem, Raft, Storage};
 use strongroom_core::{
-    ClusterNode, Coordination, Core, Discovery, Introducer, LeaderAddress, Members, ObjectStore, Whom,
+    Assembly, ClusterNode, Coordination, Discovery, Introducer, LeaderAddress, Members, ObjectStore, Whom,
 };
 use strongroom_http::{Edge, EdgeSettings};
 use strongroom_raft::RaftStore;
@@ -47,13 +47,13 @@ pub(crate) struct ClusterPort {
 impl ClusterPort {
     /// Makes the core one of a cluster, and listens for its peers.
     pub(crate) async fn start(
-        core: &Arc<Core>,
+        core: &Arc<Assembly>,
         config: &Config,
         peering: Peering,
         objects: Arc<dyn ObjectStore>,
     ) -> Result<Self> {
         let Peering { store, network, path } = peering;
-        let identity = Identity::of(&path, core.environment().clock.clone());
+        let identity = Identity::of(&path, core.services.environment.clock.clone());
         if let Some(credentials) = identity.credentials(&store.cluster_id(), store.raft_id())? {
             network.set_credentials(credentials);
         }
@@ -72,14 +72,14 @@ impl ClusterPort {
             node.conduct.stale_reads_for = raft.quorum_loss_read_only;
             node.conduct.seal_after = Some(raft.quorum_loss_seal_after).filter(|limit| !limit.is_zero());
         }
-        node.objects = Some(objects);
-        core.set_cluster(node);
+        core.services.backup.keep_objects_by(objects);
+        core.services.node.set_cluster(node);
         Self::listen(core, config, Some(store), network).await
     }
 
     /// Makes the core one of several that share a database, and listens for the others where there may be any.
     pub(crate) async fn share(
-        core: &Arc<Core>,
+        core: &Arc<Assembly>,
         config: &Config,
         store: Arc<SharedStore>,
         ha_enabled: bool,
@@ -87,7 +87,7 @@ impl ClusterPort {
         // Until it is unsealed it could not serve, and leaves leading to others.
         store.set_eligible(false);
         let network = ha_enabled.then(Arc::<Network>::default);
-        core.set_coordination(Coordination::new(store, network.clone()));
+        core.services.node.set_coordination(Coordination::new(store, network.clone()));
         match network {
             Some(network) => Self::listen(core, config, None, network).await.map(Some),
             None => Ok(None),
@@ -95,15 +95,15 @@ impl ClusterPort {
     }
 
     async fn listen(
-        core: &Arc<Core>,
+        core: &Arc<Assembly>,
         config: &Config,
         store: Option<Arc<RaftStore>>,
         network: Arc<Network>,
     ) -> Result<Self> {
         let edge = Edge::new(core.clone(), EdgeSettings::default(), Arc::default());
-        let version = core.settings().version.parse().context("the version is no header field")?;
+        let version = core.services.settings.version.parse().context("the version is no header field")?;
         let registrar: Option<Arc<dyn Registrar>> = match &store {
-            Some(_) => Some(Arc::new(Members::new(core))),
+            Some(_) => Some(Arc::new(Members::new(&core.services.node))),
             None => None,
         };
         let port = Arc::new(Port { store, network, forwarded: Arc::new(edge), registrar, version });
@@ -128,7 +128,7 @@ async fn bind(address: &Address) -> Result<TcpListener> {
 }
 
 /// Begins to join what the configuration names, on a node that belongs to no cluster.
-pub(crate) async fn retry_join(core: &Arc<Core>, config: &Config) -> Result<()> {
+pub(crate) async fn retry_join(core: &Arc<Assembly>, config: &Config) -> Result<()> {
     let Some(Storage::Raft(raft)) = &config.storage else { return Ok(()) };
     let Raft { retry_join, retry_join_as_non_voter, .. } = &**raft;
     let mut wanted = Vec::new();
@@ -141,7 +141,7 @@ pub(crate) async fn retry_join(core: &Arc<Core>, config: &Config) -> Result<()> 
         });
     }
     if !wanted.is_empty()
-        && let Err(error) = core.join_with_patience(wanted, *retry_join_as_non_voter).await
+        && let Err(error) = core.services.node.join_with_patience(wanted, *retry_join_as_non_voter).await
     {
         tracing::debug!(%error, "nothing to join");
     }

@@ -137,13 +137,16 @@ impl Development {
         let (first, others) = nodes.split_first().context("there is a development server")?;
         let core = &first.core;
         let request = InitRequest { root_token: dev.root_token.clone(), ..InitRequest::key_parts(1, 1) };
-        let made = core.initialize(request).await?;
+        let made = core.services.initialization.initialize(request).await?;
         let key = made.key_parts.first().context("initialising makes a key part")?;
-        core.offer_key_part(key.expose().clone()).await?;
+        core.services.seal_state.offer_key_part(key.expose().clone()).await?;
         if !dev.no_kv {
             let mount = strongroom_catalog::development_mount(dev.kv_v1);
-            let txn = core.barrier().transaction(core.barrier().view());
-            core.add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, "secret/", mount).await?;
+            let txn = core.services.barrier.transaction(core.services.barrier.view());
+            core.services
+                .mounts
+                .add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, "secret/", mount)
+                .await?;
             txn.commit().await?;
         }
         for other in others {
@@ -164,17 +167,17 @@ impl Development {
     }
 
     async fn join(&self, node: &Node, first: &Node, key: &[u8]) -> Result<()> {
-        let cluster = first.core.cluster().context("the nodes have storage for a cluster")?;
+        let cluster = first.core.services.node.cluster().context("the nodes have storage for a cluster")?;
         let ca = self.certificates.as_ref().map(|made| std::fs::read_to_string(&made.ca));
         let leader = LeaderAddress {
             api_addr: cluster.api_address.clone(),
             ca_cert: ca.transpose()?.unwrap_or_default(),
             ..LeaderAddress::default()
         };
-        node.core.join(&Whom::Known(leader), false).await?;
-        node.core.offer_key_part(key.to_vec()).await?;
+        node.core.services.node.join(&Whom::Known(leader), false).await?;
+        node.core.services.seal_state.offer_key_part(key.to_vec()).await?;
         // There is no need to wait until it has been healthy for a while.
-        let name = node.core.cluster().map_or("", |joined| joined.store.node_id());
+        let name = node.core.services.node.cluster().map_or("", |joined| joined.store.node_id());
         cluster.store.promote(name).await?;
         Ok(())
     }

@@ -15,7 +15,7 @@ use rustls::ServerConfig;
 use strongroom_config::{
     self as config, Config, Listener, Owner, ProxyProtocol, ResponseHeaders, Shared, Tls, UnixListener,
 };
-use strongroom_core::Core;
+use strongroom_core::Assembly;
 use strongroom_engine_api::{Peer, Redactions};
 use strongroom_http::{
     CertificateDecoder, CertificateHeader, Edge, EdgeSettings, ForwardedFor, JsonLimits, RequestLog,
@@ -58,7 +58,7 @@ pub(crate) struct Listeners {
 
 impl Listeners {
     /// Opens every listener of the configuration and serves it.
-    pub(crate) async fn start(core: &Arc<Core>, config: &Config, node_id: Option<&str>) -> Result<Self> {
+    pub(crate) async fn start(core: &Arc<Assembly>, config: &Config, node_id: Option<&str>) -> Result<Self> {
         let (draining, _) = watch::channel(false);
         let mut listeners = Self {
             addresses: Vec::new(),

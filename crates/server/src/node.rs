@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use strongroom_barrier::Barrier;
 use strongroom_config::{Config, PolicyDeny, UserLockout};
-use strongroom_core::{Core, LockoutRule, ObjectStore, Settings};
+use strongroom_core::{Assembly, LockoutRule, ObjectStore, Settings};
 use strongroom_engine_api::Environment;
 use strongroom_policy::DenyMode;
 use strongroom_stdx::Moment;
@@ -28,7 +28,7 @@ const ENTRY_BYTES: u64 = 512;
 
 /// A node that serves.
 pub(crate) struct Node {
-    pub(crate) core: Arc<Core>,
+    pub(crate) core: Arc<Assembly>,
     pub(crate) listeners: Listeners,
     pub(crate) store: Arc<dyn Store>,
     cluster: Option<ClusterPort>,
@@ -50,14 +50,14 @@ impl Node {
             config.cache_size.map_or(CACHE_BYTES, |entries| entries.saturating_mul(ENTRY_BYTES))
         };
         let barrier = Barrier::new(opened.store.clone(), environment.entropy.clone(), cache);
-        let core = Core::new(
+        let core = Assembly::new(
             barrier,
             environment,
             settings(config, cache),
             strongroom_catalog::catalog(),
             strongroom_catalog::seals(),
         );
-        core.seal_state().check_storage().await.map_err(anyhow::Error::msg)?;
+        core.services.seal_state.check_storage().await.map_err(anyhow::Error::msg)?;
         let cluster = match opened.together {
             Together::Alone => None,
             Together::Peers(peering) => Some(ClusterPort::start(&core, config, peering, objects).await?),
@@ -67,7 +67,7 @@ impl Node {
         };
         let listeners = Listeners::start(&core, config, opened.node_id.as_deref()).await?;
         cluster::retry_join(&core, config).await?;
-        let background = tokio::spawn(core.clone().run_background());
+        let background = tokio::spawn(core.background.clone().run_background());
         Ok(Self { core, listeners, store: opened.store, cluster, background })
     }
 
@@ -75,7 +75,7 @@ impl Node {
     pub(crate) async fn stop(self) {
         self.listeners.drain(PATIENCE).await;
         self.background.abort();
-        self.core.seal().await;
+        self.core.services.seal_state.seal().await;
         drop(self.cluster);
         self.store.close().await;
     }

@@ -199,8 +199,8 @@ async fn reload(options: &Options, nodes: &[Node], logs: &Logs) {
         if let Ok(config) = &config {
             node.listeners.reconfigure(config);
         }
-        if !node.core.barrier().is_sealed() {
-            match node.core.auditing().await {
+        if !node.core.services.barrier.is_sealed() {
+            match node.core.services.audit_devices.auditing().await {
                 Ok(auditing) => {
                     if let Err(error) = auditing.broker.reload().await {
                         tracing::error!(%error, "an audit device was not reloaded");

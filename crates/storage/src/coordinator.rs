@@ -1,10 +1,13 @@
 //! Which of several nodes decides.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+
+/// How long a node may be without a leader, as in an election, before its answers are called stale.
+pub const ELECTION: Duration = Duration::from_secs(5);
 
 /// Where a node stands towards its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,4 +90,41 @@ pub trait Coordinator: Send + Sync + 'static {
 
     /// Lets another node lead, if one can. Where none can, this one goes on.
     async fn step_down(&self) -> SteppedDown;
+}
+
+/// Whether this node decides, for those who need not know how nodes settle that. Clones tell the same.
+///
+/// A node that is alone decides, until it is told how it and others settle it.
+#[derive(Clone, Default)]
+pub struct Leadership(Arc<OnceLock<Arc<dyn Coordinator>>>);
+
+impl Leadership {
+    /// Goes by `coordinator` from now on. Once.
+    pub fn settle_by(&self, coordinator: Arc<dyn Coordinator>) {
+        let _first = self.0.set(coordinator);
+    }
+
+    /// The term in which this node decides, 0 where there are no others; `None` for a node that does not.
+    pub fn term(&self) -> Option<u64> {
+        self.0.get().map_or(Some(0), |coordinator| coordinator.leading())
+    }
+
+    /// Whether it is this node that decides: it leads, or there are no others.
+    pub fn is_active(&self) -> bool {
+        self.term().is_some()
+    }
+
+    /// For how long this node has been without a leader or a majority: where that is longer than an election takes, or
+    /// has been so since it was started.
+    pub fn without_quorum(&self) -> Option<Duration> {
+        match self.0.get()?.role() {
+            Role::Unheard { since } => Some(since),
+            role => role.without_quorum().filter(|since| *since >= ELECTION),
+        }
+    }
+
+    /// Whether another node decides and can be asked: what only the active node's clock can judge is for that one.
+    pub fn is_with_another(&self) -> bool {
+        !self.is_active() && self.without_quorum().is_none()
+    }
 }

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use commit::{Commit, KeyRange, Lookup, PointRead, RangeRead, Write, still_valid};
-pub use coordinator::{Active, Coordinator, Role, SteppedDown};
+pub use coordinator::{Active, Coordinator, ELECTION, Leadership, Role, SteppedDown};
 pub use inmem::InMemory;
 pub use migrating::MIGRATING;
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strongroom_auditing::{AuditDevices, AuditedHeader, NewDevice};
 use strongroom_barrier::{Txn, View};
-use strongroom_core::{AuditedHeader, Core, NewDevice, ServerReply};
 use strongroom_engine_api::lenient::{Flag, Pairs, Text};
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, Path, Request, bad_request};
+use strongroom_pipeline::ServerReply;
 
 use crate::bare::AtTop;
 use crate::mounts::as_kept;
@@ -51,9 +52,12 @@ struct Device {
     kind: String,
 }
 
-async fn list(Extension(core): Extension<Core>, view: View) -> Result<ServerReply, EngineError> {
+async fn list(
+    Extension(audit_devices): Extension<AuditDevices>,
+    view: View,
+) -> Result<ServerReply, EngineError> {
     let mut devices = BTreeMap::new();
-    for (path, entry) in core.audit_entries(&view).await? {
+    for (path, entry) in audit_devices.audit_entries(&view).await? {
         let device = Device {
             description: entry.description.clone(),
             local: entry.local,
@@ -81,7 +85,7 @@ struct EnableInput {
 }
 
 async fn enable(
-    Extension(core): Extension<Core>,
+    Extension(audit_devices): Extension<AuditDevices>,
     txn: Txn,
     request: Arc<Request>,
     Path(path): Path<String>,
@@ -89,7 +93,7 @@ async fn enable(
 ) -> Result<(), EngineError> {
     let path = as_kept(&path)?;
     let text = |text: Option<Text>| text.map(|text| text.0).unwrap_or_default();
-    let taken = core.audit_entries(txn.peek()).await?;
+    let taken = audit_devices.audit_entries(txn.peek()).await?;
     if taken.iter().any(|(other, _)| other.starts_with(&path) || path.starts_with(other.as_str())) {
         return Err(bad_request("path already in use"));
     }
@@ -99,15 +103,15 @@ async fn enable(
         options: input.options.map(|options| options.0).unwrap_or_default(),
         local: input.local.is_some_and(|local| local.0),
     };
-    core.enable_audit(&txn, &path, device, &request.id).await
+    audit_devices.enable_audit(&txn, &path, device, &request.id).await
 }
 
 async fn disable(
-    Extension(core): Extension<Core>,
+    Extension(audit_devices): Extension<AuditDevices>,
     txn: Txn,
     Path(path): Path<String>,
 ) -> Result<(), EngineError> {
-    core.disable_audit(&txn, &as_kept(&path)?).await?;
+    audit_devices.disable_audit(&txn, &as_kept(&path)?).await?;
     Ok(())
 }
 
@@ -126,7 +130,7 @@ struct Hash {
 }
 
 async fn hash(
-    Extension(core): Extension<Core>,
+    Extension(audit_devices): Extension<AuditDevices>,
     Path(path): Path<String>,
     Input(input): Input<HashInput>,
 ) -> Result<AtTop<Hash>, EngineError> {
@@ -134,7 +138,7 @@ async fn hash(
     let Some(text) = input.input.filter(|text| !text.is_empty()) else {
         return Err(bad_request("the \"input\" parameter is empty"));
     };
-    match core.auditing().await?.broker.get(&path) {
+    match audit_devices.auditing().await?.broker.get(&path) {
         Some(device) => Ok(AtTop(Hash { hash: device.hash(&text) })),
         None => Err(bad_request(format!("unknown audit backend {path:?}"))),
     }
@@ -154,18 +158,21 @@ struct Headers {
     headers: BTreeMap<String, Header>,
 }
 
-async fn read_headers(Extension(core): Extension<Core>, view: View) -> Result<AtTop<Headers>, EngineError> {
-    let headers = core.audited_headers(&view).await?;
+async fn read_headers(
+    Extension(audit_devices): Extension<AuditDevices>,
+    view: View,
+) -> Result<AtTop<Headers>, EngineError> {
+    let headers = audit_devices.audited_headers(&view).await?;
     let headers = headers.into_iter().map(|(name, hmac)| (name, Header { hmac })).collect();
     Ok(AtTop(Headers { headers }))
 }
 
 async fn read_header(
-    Extension(core): Extension<Core>,
+    Extension(audit_devices): Extension<AuditDevices>,
     view: View,
     Path(header): Path<String>,
 ) -> Result<ServerReply, EngineError> {
-    let headers = core.audited_headers(&view).await?;
+    let headers = audit_devices.audited_headers(&view).await?;
     let Some(hmac) = headers.get(&header.to_lowercase()) else {
         return Err(bad_request("Could not find header in config"));
     };
@@ -181,21 +188,21 @@ struct HeaderInput {
 }
 
 async fn write_header(
-    Extension(core): Extension<Core>,
+    Extension(audit_devices): Extension<AuditDevices>,
     txn: Txn,
     Path(header): Path<String>,
     Input(input): Input<HeaderInput>,
 ) -> Result<(), EngineError> {
     let hmac = input.hmac.is_some_and(|hmac| hmac.0);
-    Ok(core.set_audited_header(&txn, &header, Some(AuditedHeader { hmac }))?)
+    Ok(audit_devices.set_audited_header(&txn, &header, Some(AuditedHeader { hmac }))?)
 }
 
 async fn delete_header(
-    Extension(core): Extension<Core>,
+    Extension(audit_devices): Extension<AuditDevices>,
     txn: Txn,
     Path(header): Path<String>,
 ) -> Result<(), EngineError> {
-    Ok(core.set_audited_header(&txn, &header, None)?)
+    Ok(audit_devices.set_audited_header(&txn, &header, None)?)
 }
 
 #[cfg(test)]

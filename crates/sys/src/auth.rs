@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use strongroom_barrier::Txn;
-use strongroom_core::{Core, ServerReply};
 use strongroom_engine_api::{Call, Class, Engine, EngineError, Extension, Input, Mount, Path, bad_request};
+use strongroom_mounts::Mounts;
+use strongroom_pipeline::{ServerReply, Settings};
 
 use crate::bare::AtTop;
 use crate::mounts::{AUTH, EnableInput, MountView, TOKEN, as_kept, asked_for, mounted_at, table};
@@ -26,40 +27,46 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         })
 }
 
-async fn list(Extension(core): Extension<Core>, mount: Arc<Mount>) -> Result<ServerReply, EngineError> {
-    ServerReply::at_top(&table(&core, mount.namespace, Class::Auth).await?)
+async fn list(
+    Extension(settings): Extension<Settings>,
+    Extension(mounts): Extension<Mounts>,
+    mount: Arc<Mount>,
+) -> Result<ServerReply, EngineError> {
+    ServerReply::at_top(&table(&settings, &mounts, mount.namespace, Class::Auth).await?)
 }
 
 async fn read(
-    Extension(core): Extension<Core>,
+    Extension(settings): Extension<Settings>,
+    Extension(mounts): Extension<Mounts>,
     mount: Arc<Mount>,
     Path(path): Path<String>,
 ) -> Result<AtTop<MountView>, EngineError> {
     let path = as_kept(&path)?;
-    match mounted_at(&core, mount.namespace, &format!("{AUTH}{path}")).await? {
-        Some(mounted) => Ok(AtTop(MountView::of(&core, &mounted))),
+    match mounted_at(&mounts, mount.namespace, &format!("{AUTH}{path}")).await? {
+        Some(mounted) => Ok(AtTop(MountView::of(&settings, &mounted))),
         None => Err(bad_request(format!("No auth engine at {path}"))),
     }
 }
 
 async fn enable(
-    Extension(core): Extension<Core>,
+    Extension(settings): Extension<Settings>,
+    Extension(mounts): Extension<Mounts>,
     txn: Txn,
     call: Arc<Call>,
     Path(path): Path<String>,
     Input(input): Input<EnableInput>,
 ) -> Result<(), EngineError> {
     let path = format!("{AUTH}{}", as_kept(&path)?);
-    let mount = asked_for(&core, &call, input, Class::Auth)?;
+    let mount = asked_for(&settings, &mounts, &call, input, Class::Auth)?;
     if mount.kind == "token" {
         return Err(bad_request("token credential backend cannot be instantiated"));
     }
-    core.add_mount(&txn, call.mount.namespace, &path, mount).await?;
+    mounts.add_mount(&txn, call.mount.namespace, &path, mount).await?;
     Ok(())
 }
 
 async fn disable(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
     txn: Txn,
     mount: Arc<Mount>,
     Path(path): Path<String>,
@@ -68,25 +75,25 @@ async fn disable(
     if path == TOKEN {
         return Err(bad_request("token credential backend cannot be disabled"));
     }
-    core.remove_mount(&txn, mount.namespace, &path).await?;
+    mounts.remove_mount(&txn, mount.namespace, &path).await?;
     Ok(())
 }
 
 async fn read_tuning(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
     mount: Arc<Mount>,
     Path(path): Path<String>,
 ) -> Result<AtTop<TuneView>, EngineError> {
-    tuning::read(&core, mount.namespace, &format!("{AUTH}{}", as_kept(&path)?)).await
+    tuning::read(&mounts, mount.namespace, &format!("{AUTH}{}", as_kept(&path)?)).await
 }
 
 async fn tune(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
     txn: Txn,
     call: Arc<Call>,
     Path(path): Path<String>,
     Input(config): Input<ConfigInput>,
     Input(input): Input<TuneInput>,
 ) -> Result<(), EngineError> {
-    tuning::tune(&core, &txn, &call, &format!("{AUTH}{}", as_kept(&path)?), config, input).await
+    tuning::tune(&mounts, &txn, &call, &format!("{AUTH}{}", as_kept(&path)?), config, input).await
 }

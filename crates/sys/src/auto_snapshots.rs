@@ -6,13 +6,13 @@ mod bucket;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{Txn, View};
-use strongroom_core::{AutoSnapshots, Core, Place};
 use strongroom_engine_api::lenient::{Flag, Int, Text, Ttl};
 use strongroom_engine_api::{
     Clock, Data, Engine, EngineError, Extension, Input, Moment, Paging, Path, Reply, bad_request,
 };
 
 use bucket::{BucketInput, BucketView};
+use strongroom_backup::{AutoSnapshots, Backup, Place};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -105,17 +105,21 @@ impl StorageType {
     }
 }
 
-async fn list(Extension(core): Extension<Core>, view: View, paging: Paging) -> Result<Reply, EngineError> {
-    let names = core.auto_snapshot_names(&view, paging.after.as_deref(), paging.limit).await?;
+async fn list(
+    Extension(backup): Extension<Backup>,
+    view: View,
+    paging: Paging,
+) -> Result<Reply, EngineError> {
+    let names = backup.auto_snapshot_names(&view, paging.after.as_deref(), paging.limit).await?;
     Reply::keys(&names)
 }
 
 async fn read(
-    Extension(core): Extension<Core>,
+    Extension(backup): Extension<Backup>,
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<Option<Data<Configuration>>, EngineError> {
-    let Some(config) = core.auto_snapshots(&txn, &name).await? else { return Ok(None) };
+    let Some(config) = backup.auto_snapshots(&txn, &name).await? else { return Ok(None) };
     let AutoSnapshots { interval, retain, path_prefix, file_prefix, place } = AutoSnapshots::clone(&config);
     let storage_type = StorageType::of(&place).name();
     let (local_max_space, bucket) = match place {
@@ -140,14 +144,14 @@ fn count(given: Option<Int>, name: &str) -> Result<Option<u64>, EngineError> {
 }
 
 async fn write(
-    Extension(core): Extension<Core>,
+    Extension(backup): Extension<Backup>,
     Path(name): Path<String>,
     txn: Txn,
     Input(input): Input<WriteInput>,
     Input(bucket): Input<BucketInput>,
 ) -> Result<(), EngineError> {
-    let before = core.auto_snapshots(&txn, &name).await?;
-    core.set_auto_snapshots(&txn, &name, Some(merged(input, bucket, before.as_deref())?))
+    let before = backup.auto_snapshots(&txn, &name).await?;
+    backup.set_auto_snapshots(&txn, &name, Some(merged(input, bucket, before.as_deref())?))
 }
 
 /// The configuration as asked for; what is not given is as before.
@@ -211,11 +215,11 @@ fn place(
 }
 
 async fn delete(
-    Extension(core): Extension<Core>,
+    Extension(backup): Extension<Backup>,
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    core.set_auto_snapshots(&txn, &name, None)
+    backup.set_auto_snapshots(&txn, &name, None)
 }
 
 /// What has become of a configuration's snapshots. Times that have not been are Go's zero time.
@@ -244,13 +248,13 @@ fn when(moment: Option<Moment>) -> String {
 }
 
 async fn status(
-    Extension(core): Extension<Core>,
+    Extension(backup): Extension<Backup>,
     Path(name): Path<String>,
     txn: Txn,
     clock: Clock,
 ) -> Result<Option<Data<Status>>, EngineError> {
-    let Some(config) = core.auto_snapshots(&txn, &name).await? else { return Ok(None) };
-    let (status, under_way) = core.auto_status(&txn, &name).await?;
+    let Some(config) = backup.auto_snapshots(&txn, &name).await? else { return Ok(None) };
+    let (status, under_way) = backup.auto_status(&txn, &name).await?;
     Ok(Some(Data(Status {
         consecutive_errors: status.consecutive_errors,
         last_snapshot_end: when(status.last_end),

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{Txn, View};
-use strongroom_core::{AutopilotServer, Core};
 use strongroom_engine_api::lenient::{Flag, Int, Ttl};
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, bad_request, format_duration};
+use strongroom_node::{AutopilotServer, Node};
 
 use crate::bare::AtTop;
-use crate::raft::{node, without_scheme};
+use crate::raft::{member, without_scheme};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -100,8 +100,8 @@ impl From<&AutopilotServer> for Server {
     }
 }
 
-async fn state(Extension(core): Extension<Core>, view: View) -> Result<AtTop<State>, EngineError> {
-    let seen = core.autopilot_state(&view).await?;
+async fn state(Extension(node): Extension<Node>, view: View) -> Result<AtTop<State>, EngineError> {
+    let seen = node.autopilot_state(&view).await?;
     let names = |wanted: &dyn Fn(&AutopilotServer) -> bool| {
         let servers = seen.servers.iter().filter(|server| wanted(server));
         servers.map(|server| server.status.member.node_id.clone()).collect::<Vec<_>>()
@@ -139,9 +139,9 @@ struct Config {
     server_stabilization_time: String,
 }
 
-async fn read_config(Extension(core): Extension<Core>, view: View) -> Result<AtTop<Config>, EngineError> {
-    node(&core)?;
-    let config = core.autopilot_config(&view).await?;
+async fn read_config(Extension(node): Extension<Node>, view: View) -> Result<AtTop<Config>, EngineError> {
+    member(&node)?;
+    let config = node.autopilot_config(&view).await?;
     Ok(AtTop(Config {
         cleanup_dead_servers: config.cleanup_dead_servers,
         dead_server_last_contact_threshold: format_duration(config.dead_server_last_contact_threshold),
@@ -176,15 +176,15 @@ struct ConfigInput {
 }
 
 async fn write_config(
-    Extension(core): Extension<Core>,
+    Extension(node): Extension<Node>,
     txn: Txn,
     Input(input): Input<ConfigInput>,
 ) -> Result<(), EngineError> {
-    node(&core)?;
+    member(&node)?;
     let count = |name: &str, given: &Int| {
         u64::try_from(given.0).map_err(|_error| bad_request(format!("{name} must not be negative")))
     };
-    core.configure_autopilot(&txn, |config| {
+    node.configure_autopilot(&txn, |config| {
         if let Some(given) = &input.max_trailing_logs {
             config.max_trailing_logs = count("max_trailing_logs", given)?;
         }

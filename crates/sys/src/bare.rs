@@ -2,8 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use strongroom_core::ServerReply;
 use strongroom_engine_api::{EngineError, IntoReply, OperationDoc, Reply};
+use strongroom_pipeline::ServerReply;
 
 /// A status and a body without an envelope, as endpoints answer that do so whether sealed or not.
 pub(crate) struct Bare<T>(pub(crate) u16, pub(crate) T);

@@ -6,9 +6,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, json};
 use strongroom_barrier::{NamespaceId, View};
-use strongroom_core::{Core, Refused, ServerReply};
 use strongroom_engine_api::lenient::{List, Text};
 use strongroom_engine_api::{Caller, Clock, Engine, EngineError, Extension, Input, Mount, bad_request};
+use strongroom_mounts::Mounts;
+use strongroom_pipeline::{Refused, ServerReply};
+use strongroom_policies::Policies;
+use strongroom_tokens::TokenStore;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -51,7 +54,9 @@ struct AccessorInput {
 }
 
 async fn of_token(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
+    Extension(policies): Extension<Policies>,
+    Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     Input(input): Input<TokenInput>,
     view: View,
@@ -59,23 +64,36 @@ async fn of_token(
 ) -> Result<ServerReply, EngineError> {
     let token = input.token.map(|token| token.0).filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| bad_request("missing token"))?;
-    let found = core.principal_in(&view, mount.namespace, &token, clock.now()).await?;
+    let found = tokens.principal_in(&view, mount.namespace, &token, clock.now()).await?;
     let found = found.ok_or_else(|| bad_request(Refused::list(&["invalid token"])))?;
-    told(&core, &mount, &view, (found.id.namespace, &found.entry.policies), input.paths, input.path).await
+    told(
+        &mounts,
+        &policies,
+        &mount,
+        &view,
+        (found.id.namespace, &found.entry.policies),
+        input.paths,
+        input.path,
+    )
+    .await
 }
 
 async fn of_self(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
+    Extension(policies): Extension<Policies>,
     mount: Arc<Mount>,
     Input(input): Input<SelfInput>,
     caller: Caller,
     view: View,
 ) -> Result<ServerReply, EngineError> {
-    told(&core, &mount, &view, (caller.namespace, &caller.policies), input.paths, input.path).await
+    told(&mounts, &policies, &mount, &view, (caller.namespace, &caller.policies), input.paths, input.path)
+        .await
 }
 
 async fn of_accessor(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
+    Extension(policies): Extension<Policies>,
+    Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     Input(input): Input<AccessorInput>,
     view: View,
@@ -83,14 +101,15 @@ async fn of_accessor(
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request("missing accessor"))?;
     let unknown = || bad_request(Refused::list(&["invalid accessor"]));
-    let id = core.token_of_accessor(&view, mount.namespace, &accessor).await?.ok_or_else(unknown)?;
-    let entry = core.token_at(&view, &id).await?.ok_or_else(unknown)?;
-    told(&core, &mount, &view, (id.namespace, &entry.policies), input.paths, input.path).await
+    let id = tokens.token_of_accessor(&view, mount.namespace, &accessor).await?.ok_or_else(unknown)?;
+    let entry = tokens.token_at(&view, &id).await?.ok_or_else(unknown)?;
+    told(&mounts, &policies, &mount, &view, (id.namespace, &entry.policies), input.paths, input.path).await
 }
 
 /// Every path with what these policies grant there; of a single path also as `capabilities`, as older clients read it.
 async fn told(
-    core: &Core,
+    mounts: &Mounts,
+    policy_store: &Policies,
     mount: &Mount,
     view: &View,
     (home, policies): (NamespaceId, &[String]),
@@ -99,8 +118,8 @@ async fn told(
 ) -> Result<ServerReply, EngineError> {
     let given = |paths: Option<List>| paths.map(|paths| paths.0).filter(|paths| !paths.is_empty());
     let paths = given(paths).or_else(|| given(older)).ok_or_else(|| bad_request("paths must be supplied"))?;
-    let acl = core.acl(view, home, policies).await?;
-    let namespace = core.namespace(mount.namespace).ok_or(EngineError::NotFound)?;
+    let acl = policy_store.acl(view, home, policies).await?;
+    let namespace = mounts.namespace(mount.namespace).ok_or(EngineError::NotFound)?;
     let mut members = Map::new();
     for path in &paths {
         let full = namespace.full(path);
@@ -133,8 +152,9 @@ mod tests {
         let told = server.write("sys/capabilities-self", json!({"path": "secret/a"})).await;
         assert_eq!(told.data(), &json!({"capabilities": ["root"], "secret/a": ["root"]}));
         assert_eq!(told.body["capabilities"], json!(["root"]));
-        let view = server.core.barrier().pinned_view().await.unwrap();
-        let found = server.core.principal(&view, &token, server.clock.now()).await.unwrap().unwrap();
+        let view = server.core.services.barrier.pinned_view().await.unwrap();
+        let found =
+            server.core.services.tokens.principal(&view, &token, server.clock.now()).await.unwrap().unwrap();
         let input = json!({"accessor": found.entry.accessor, "paths": "secret/a"});
         let told = server.write("sys/capabilities-accessor", input).await;
         assert_eq!(told.data()["secret/a"], json!(["list", "read"]));

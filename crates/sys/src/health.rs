@@ -4,14 +4,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use strongroom_barrier::BarrierError;
-use strongroom_core::{Coordination, Core, SealStatus};
+use strongroom_barrier::{Barrier, BarrierError};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Engine, EngineError, Extension, Input, IntoReply, OperationDoc, Redactions, Reply, bad_request,
+    Clock, Engine, EngineError, Extension, Input, IntoReply, OperationDoc, Redactions, Reply, bad_request,
 };
 
+use strongroom_node::{Coordination, Node};
+use strongroom_pipeline::Settings;
 use strongroom_raft::Member;
+use strongroom_seal_state::{SealState, SealStatus};
 use strongroom_storage::{Active, CommitError, SteppedDown};
 
 use crate::bare::{AtTop, Bare};
@@ -118,11 +120,14 @@ fn chosen(given: Option<&Text>, usual: u16) -> Result<u16, EngineError> {
 }
 
 async fn health(
-    Extension(core): Extension<Core>,
+    Extension(settings): Extension<Settings>,
+    Extension(seal_state): Extension<SealState>,
+    Extension(node): Extension<Node>,
+    clock: Clock,
     redactions: Redactions,
     Input(input): Input<HealthInput>,
 ) -> Result<HealthAnswer, EngineError> {
-    let status = core.seal_state().status().await?;
+    let status = seal_state.status().await?;
     let codes = [
         chosen(input.uninitcode.as_ref(), 501)?,
         chosen(input.sealedcode.as_ref(), 503)?,
@@ -136,14 +141,14 @@ async fn health(
         chosen(given.as_ref(), usual)?;
     }
     let [uninitialized, sealed, active, standby, unhealthy, removed] = codes;
-    let stands_by = core.is_standby();
+    let stands_by = node.is_standby();
     // As in Vault: naming the parameter is enough, but for a plain no.
     let standby_ok = input.standbyok.as_ref().is_some_and(|given| given.0 != "false");
     let answered = match &status {
         SealStatus { initialized: false, .. } => uninitialized,
-        _ if core.is_removed() => removed,
+        _ if node.is_removed() => removed,
         SealStatus { sealed: true, .. } => sealed,
-        _ if stands_by && core.without_quorum().is_some() => unhealthy,
+        _ if stands_by && node.without_quorum().is_some() => unhealthy,
         _ if stands_by && !standby_ok => standby,
         _ => active,
     };
@@ -156,15 +161,15 @@ async fn health(
         performance_standby: false,
         replication_performance_mode: replication,
         replication_dr_mode: replication,
-        server_time_utc: core.environment().clock.now().as_secs(),
-        version: shown(core.settings().version.clone(), redactions.version),
+        server_time_utc: clock.now().as_secs(),
+        version: shown(settings.version.clone(), redactions.version),
         enterprise: false,
         cluster_name: shown(status.cluster_name, redactions.cluster_name),
         cluster_id: status.cluster_id,
         echo_duration_ms: 0,
         clock_skew_ms: 0,
         replication_primary_canary_age_ms: 0,
-        removed_from_cluster: core.cluster().map(|_| core.is_removed()),
+        removed_from_cluster: node.cluster().map(|_| node.is_removed()),
     };
     Ok(HealthAnswer(answered, health))
 }
@@ -199,16 +204,17 @@ struct Leader {
 }
 
 async fn leader(
-    Extension(core): Extension<Core>,
+    Extension(barrier): Extension<Barrier>,
+    Extension(this_node): Extension<Node>,
     redactions: Redactions,
 ) -> Result<Bare<Leader>, EngineError> {
-    let others = core.coordination().filter(|coordination| coordination.has_others());
-    let node = others.filter(|_| !core.barrier().is_sealed());
-    let since = core.active_since().filter(|_| node.is_some());
+    let others = this_node.coordination().filter(|coordination| coordination.has_others());
+    let node = others.filter(|_| !barrier.is_sealed());
+    let since = this_node.active_since().filter(|_| node.is_some());
     let leading = node.and_then(Coordination::active).filter(|_| !redactions.addresses);
     let address =
         |of: fn(&Active) -> &String| leading.as_ref().map_or_else(String::new, |leader| of(leader).clone());
-    let status = core.cluster().map(|node| node.store.status());
+    let status = this_node.cluster().map(|node| node.store.status());
     Ok(Bare(
         200,
         Leader {
@@ -229,13 +235,13 @@ async fn leader(
 #[derive(Serialize, JsonSchema)]
 struct Nodes {
     /// Each with its addresses.
-    nodes: Vec<Node>,
+    nodes: Vec<NodeView>,
 }
 
 /// A node.
 #[derive(Serialize, JsonSchema)]
 #[allow(clippy::struct_field_names, reason = "the members that Vault answers")]
-struct Node {
+struct NodeView {
     /// The name of its machine.
     hostname: String,
     /// Where clients reach it.
@@ -260,16 +266,19 @@ struct Node {
 
 /// Only the active node has heard of all the others: another hands the question on, and answers what it knows itself
 /// where there is none.
-async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, EngineError> {
-    if let Some(cluster) = core.cluster()
-        && core.way_to_active().is_some()
+async fn ha_status(
+    Extension(settings): Extension<Settings>,
+    Extension(this_node): Extension<Node>,
+    clock: Clock,
+) -> Result<AtTop<Nodes>, EngineError> {
+    if let Some(cluster) = this_node.cluster()
+        && this_node.way_to_active().is_some()
     {
         let leader = cluster.store.leader_address();
         return Err(BarrierError::Commit(CommitError::NotLeader { leader }).into());
     }
-    let settings = core.settings();
     let this = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let node = |hostname, api_address: &String, cluster_address: &String, active_node| Node {
+    let node = |hostname, api_address: &String, cluster_address: &String, active_node| NodeView {
         hostname,
         api_address: api_address.clone(),
         cluster_address: cluster_address.clone(),
@@ -281,10 +290,11 @@ async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, Eng
         upgrade_version: settings.version.clone(),
         redundancy_zone: String::new(),
     };
-    let Some(cluster) = core.cluster() else {
-        let mut nodes = vec![node(this(), &settings.api_addr, &settings.cluster_addr, core.is_active())];
+    let Some(cluster) = this_node.cluster() else {
+        let mut nodes = vec![node(this(), &settings.api_addr, &settings.cluster_addr, this_node.is_active())];
         // Where nodes share a database, they know of the one that is active.
-        let active = core.coordination().and_then(Coordination::active).filter(|_| !core.is_active());
+        let active =
+            this_node.coordination().and_then(Coordination::active).filter(|_| !this_node.is_active());
         nodes.extend(
             active.map(|active| {
                 node(active.node_id.clone(), &active.api_address, &active.cluster_address, true)
@@ -292,14 +302,14 @@ async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, Eng
         );
         return Ok(AtTop(Nodes { nodes }));
     };
-    let now = core.environment().clock.now();
+    let now = clock.now();
     let members = cluster.store.members().into_iter().map(|status| {
         let Member { raft_id, node_id, api_address, cluster_address, .. } = status.member;
         // The name of another node's machine is not known here; that of the node is.
         let hostname = if raft_id == cluster.store.raft_id() { this() } else { node_id };
         let heard = status.silence.filter(|_| !status.leader);
-        let version = core.version_of(cluster, raft_id);
-        Node {
+        let version = this_node.version_of(cluster, raft_id);
+        NodeView {
             last_echo: heard.map(|silence| now.before(silence).rfc3339()),
             version: version.clone(),
             upgrade_version: version,
@@ -310,8 +320,8 @@ async fn ha_status(Extension(core): Extension<Core>) -> Result<AtTop<Nodes>, Eng
 }
 
 /// With no other node there is nobody to hand over to: as in Vault, nothing happens.
-async fn step_down(Extension(core): Extension<Core>) -> Result<(), EngineError> {
-    match core.step_down().await {
+async fn step_down(Extension(node): Extension<Node>) -> Result<(), EngineError> {
+    match node.step_down().await {
         SteppedDown::Nothing | SteppedDown::HandedOver => Ok(()),
         SteppedDown::NobodyReady => {
             let reason = "no other node can take over: each is sealed, not reached or out of space; this node stays active";
@@ -320,8 +330,8 @@ async fn step_down(Extension(core): Extension<Core>) -> Result<(), EngineError> 
     }
 }
 
-async fn sanitized(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {
-    match &core.settings().sanitized {
+async fn sanitized(Extension(settings): Extension<Settings>) -> Result<Reply, EngineError> {
+    match &settings.sanitized {
         Value::Null => Reply::data(&json!({})),
         sanitized => Reply::data(sanitized),
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{Reads, Stored, Txn, View};
-use strongroom_core::Core;
 use strongroom_engine_api::{Engine, EngineError, Extension, Moment, Paging, Reply, Schedule};
+use strongroom_pipeline::{Settings, Started};
 
 use crate::tables::VERSIONS;
 
@@ -30,16 +30,20 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 }
 
 /// Puts this version on record.
-async fn record(Extension(core): Extension<Core>, txn: Txn) -> Result<bool, EngineError> {
-    let version = &core.settings().version;
+async fn record(
+    Extension(settings): Extension<Settings>,
+    Extension(started): Extension<Started>,
+    txn: Txn,
+) -> Result<bool, EngineError> {
+    let version = &settings.version;
     if VERSIONS.get(&txn, version.as_str()).await?.is_none() {
-        VERSIONS.put(&txn, version.as_str(), this_version(&core))?;
+        VERSIONS.put(&txn, version.as_str(), this_version(&settings, *started))?;
     }
     Ok(false)
 }
 
-fn this_version(core: &Core) -> Installed {
-    Installed { at: core.started(), built: core.settings().build_date.clone() }
+fn this_version(settings: &Settings, started: Started) -> Installed {
+    Installed { at: started.0, built: settings.build_date.clone() }
 }
 
 /// What is known of a version.
@@ -53,8 +57,13 @@ struct Shown {
     timestamp_installed: String,
 }
 
-async fn list(Extension(core): Extension<Core>, view: View, paging: Paging) -> Result<Reply, EngineError> {
-    let history = history(&core, &view).await?;
+async fn list(
+    Extension(settings): Extension<Settings>,
+    Extension(started): Extension<Started>,
+    view: View,
+    paging: Paging,
+) -> Result<Reply, EngineError> {
+    let history = history(&settings, *started, &view).await?;
     let mut info = BTreeMap::new();
     let mut keys = Vec::new();
     let mut previous = None;
@@ -76,13 +85,17 @@ async fn list(Extension(core): Extension<Core>, view: View, paging: Paging) -> R
 }
 
 /// Versions in the order they came, this one included if housekeeping has not been there yet.
-async fn history(core: &Core, reads: &impl Reads) -> Result<Vec<(String, Installed)>, EngineError> {
+async fn history(
+    settings: &Settings,
+    started: Started,
+    reads: &impl Reads,
+) -> Result<Vec<(String, Installed)>, EngineError> {
     let kept = VERSIONS.scan(reads, "", None, usize::MAX).await?;
     let mut history: Vec<(String, Installed)> =
         kept.into_iter().map(|(version, installed)| (version, (*installed).clone())).collect();
-    let version = &core.settings().version;
+    let version = &settings.version;
     if !history.iter().any(|(known, _)| known == version) {
-        history.push((version.clone(), this_version(core)));
+        history.push((version.clone(), this_version(settings, started)));
     }
     history.sort_by_key(|(_, installed)| installed.at);
     Ok(history)
@@ -113,7 +126,7 @@ mod tests {
         });
         assert_eq!(server.list("sys/version-history").await.data(), &expected, "before housekeeping");
         server.clock.advance(Duration::from_mins(1));
-        server.core.run_jobs_once(true).await.unwrap();
+        server.core.background.run_jobs_once(true).await.unwrap();
         assert_eq!(server.list("sys/version-history").await.data(), &expected, "and after");
     }
 }

@@ -4,11 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_core::{Core, InitError, InitRequest, Initialized, KeyPartsWanted, SealError};
 use strongroom_engine_api::lenient::{Int, List, Text};
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, bad_request};
 
 use crate::bare::Bare;
+use strongroom_initialization::Initialization;
+use strongroom_seal_state::{InitError, InitRequest, Initialized, KeyPartsWanted, SealError, SealState};
 use strongroom_stdx::to_hex;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -77,20 +78,22 @@ impl Drop for Made {
     }
 }
 
-async fn is_initialized(Extension(core): Extension<Core>) -> Result<Bare<Status>, EngineError> {
-    Ok(Bare(200, Status { initialized: core.seal_state().is_initialized().await? }))
+async fn is_initialized(Extension(seal_state): Extension<SealState>) -> Result<Bare<Status>, EngineError> {
+    Ok(Bare(200, Status { initialized: seal_state.is_initialized().await? }))
 }
 
 async fn initialize(
-    Extension(core): Extension<Core>,
+    Extension(initialization): Extension<Initialization>,
+    Extension(seal_state): Extension<SealState>,
     Input(input): Input<InitInput>,
 ) -> Result<Bare<Made>, EngineError> {
-    if core.seal_state().is_initialized().await? {
+    if seal_state.is_initialized().await? {
         return Err(bad_request(InitError::AlreadyInitialized.to_string()));
     }
-    let state = core.seal_state();
+    let state = seal_state;
     let key_parts = check(&input, state.kind(), state.unseals_by_itself()).map_err(bad_request)?;
-    let made = core.initialize(InitRequest { key_parts, root_token: None }).await.map_err(refused)?;
+    let made =
+        initialization.initialize(InitRequest { key_parts, root_token: None }).await.map_err(refused)?;
     Ok(Bare(200, shown(&made)))
 }
 

@@ -8,8 +8,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use strongroom_barrier::{NamespaceId, View};
-use strongroom_core::{Core, ListingVisibility, Mounted};
 use strongroom_engine_api::{Call, Caller, Data, Engine, EngineError, Extension, Path, Reply, bad_request};
+use strongroom_mounts::{ListingVisibility, Mounted, Mounts};
+use strongroom_pipeline::Settings;
+use strongroom_policies::Policies;
 use strongroom_policy::CompiledAcl;
 
 use crate::bare::Bare;
@@ -42,26 +44,28 @@ pub(crate) fn server_routes(engine: Engine) -> Engine {
 
 /// What a caller may do; `None` without a good token.
 pub(crate) async fn acl_of(
-    core: &Core,
+    policies: &Policies,
     call: &Call,
     view: &View,
 ) -> Result<Option<Arc<CompiledAcl>>, EngineError> {
     let Some(caller) = call.request.caller() else { return Ok(None) };
-    Ok(Some(core.acl(view, caller.namespace, &caller.policies).await?))
+    Ok(Some(policies.acl(view, caller.namespace, &caller.policies).await?))
 }
 
 /// The mounts that the caller may use, or without a token those that are shown to everyone.
 async fn visible_mounts(
-    Extension(core): Extension<Core>,
+    Extension(settings): Extension<Settings>,
+    Extension(mounts): Extension<Mounts>,
+    Extension(policies): Extension<Policies>,
     call: Arc<Call>,
     view: View,
 ) -> Result<Reply, EngineError> {
-    let acl = acl_of(&core, &call, &view).await?;
+    let acl = acl_of(&policies, &call, &view).await?;
     let (mut auth, mut secret) = (BTreeMap::new(), BTreeMap::new());
-    for mounted in core.router().await?.in_namespace(call.mount.namespace) {
+    for mounted in mounts.router().await?.in_namespace(call.mount.namespace) {
         let shown = match &acl {
             Some(acl) if acl.has_any_access_under(&mounted.full_path()) || is_public(&mounted) => {
-                serde_json::to_value(MountView::of(&core, &mounted))?
+                serde_json::to_value(MountView::of(&settings, &mounted))?
             }
             None if is_public(&mounted) => in_short(&mounted),
             _ => continue,
@@ -93,18 +97,22 @@ struct Located {
 }
 
 async fn mount(
-    Extension(core): Extension<Core>,
+    Extension(settings): Extension<Settings>,
+    Extension(mounts): Extension<Mounts>,
+    Extension(policies): Extension<Policies>,
     call: Arc<Call>,
     view: View,
     Path(path): Path<String>,
 ) -> Result<Data<Located>, EngineError> {
     let denied = |text: String| Err(EngineError::Denied(text));
-    let Some(acl) = acl_of(&core, &call, &view).await? else { return denied("permission denied".to_owned()) };
-    let router = core.router().await?;
+    let Some(acl) = acl_of(&policies, &call, &view).await? else {
+        return denied("permission denied".to_owned());
+    };
+    let router = mounts.router().await?;
     // Whether there is a mount is told only to those who may use it.
     match router.route(call.mount.namespace, &path) {
         Some((mounted, _)) if acl.has_any_access_under(&mounted.full_path()) => {
-            Ok(Data(Located { path: mounted.mount.path.clone(), mount: MountView::of(&core, &mounted) }))
+            Ok(Data(Located { path: mounted.mount.path.clone(), mount: MountView::of(&settings, &mounted) }))
         }
         _ => {
             let path = format!("{}/", path.trim_end_matches('/'));
@@ -116,24 +124,25 @@ async fn mount(
 }
 
 async fn resultant_acl(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
     view: View,
     caller: Caller,
 ) -> Result<Reply, EngineError> {
-    Reply::data(&core.acl(&view, caller.namespace, &caller.policies).await?.resultant())
+    Reply::data(&policies.acl(&view, caller.namespace, &caller.policies).await?.resultant())
 }
 
 /// The namespaces directly in that of the request, of those that the token's policies say something about. As in Vault,
 /// that takes a token, though no policy, and is empty where there are none.
 async fn namespaces(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
+    Extension(policies): Extension<Policies>,
     call: Arc<Call>,
     view: View,
     caller: Caller,
 ) -> Result<Reply, EngineError> {
-    let acl = core.acl(&view, caller.namespace, &caller.policies).await?;
-    let children = core.router().await?.children(call.mount.namespace);
-    let here = core.full_path(call.mount.namespace, "").unwrap_or_default();
+    let acl = policies.acl(&view, caller.namespace, &caller.policies).await?;
+    let children = mounts.router().await?.children(call.mount.namespace);
+    let here = mounts.full_path(call.mount.namespace, "").unwrap_or_default();
     let seen = children.iter().filter(|child| acl.has_any_access_under(&child.path));
     let names: Vec<&str> = seen.filter_map(|child| child.path.strip_prefix(&here)).collect();
     if names.is_empty() {
@@ -175,10 +184,11 @@ struct Routed {
 }
 
 async fn inspect_router(
-    Extension(core): Extension<Core>,
+    Extension(settings): Extension<Settings>,
+    Extension(mount_table): Extension<Mounts>,
     Path(tag): Path<String>,
 ) -> Result<Reply, EngineError> {
-    if !core.settings().introspection_endpoint {
+    if !settings.introspection_endpoint {
         return Err(bad_request(
             "the Vault configuration must set \"introspection_endpoint\" to true to enable this endpoint",
         ));
@@ -188,7 +198,7 @@ async fn inspect_router(
         "uuid" | "accessor" => false,
         _ => return Err(EngineError::NotFound),
     };
-    let mounts = core.router().await?.in_namespace(NamespaceId::ROOT);
+    let mounts = mount_table.router().await?.in_namespace(NamespaceId::ROOT);
     let routed: Vec<Routed> = mounts.iter().map(|mounted| routed(mounted, with_storage)).collect();
     Reply::data(&json!({ tag: routed }))
 }

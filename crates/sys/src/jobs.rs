@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use strongroom_core::{Core, JobStatus};
 use strongroom_engine_api::{Data, Engine, EngineError, Extension, Moment};
+use strongroom_jobs::{JobStatus, Jobs};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine.route("jobs", |r| {
@@ -15,7 +15,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 
 /// Every job by name: its mount's path and its own name, or its name alone for the server's own.
 #[derive(Serialize, JsonSchema)]
-struct Jobs {
+struct JobsView {
     /// The names, sorted.
     keys: Vec<String>,
     /// The state of each.
@@ -62,10 +62,10 @@ impl From<JobStatus> for Job {
     }
 }
 
-async fn list(Extension(core): Extension<Core>) -> Result<Data<Jobs>, EngineError> {
+async fn list(Extension(jobs): Extension<Jobs>) -> Result<Data<JobsView>, EngineError> {
     let key_info: BTreeMap<String, Job> =
-        core.job_status().into_iter().map(|status| (status.name.to_string(), status.into())).collect();
-    Ok(Data(Jobs { keys: key_info.keys().cloned().collect(), key_info }))
+        jobs.status().into_iter().map(|status| (status.name.to_string(), status.into())).collect();
+    Ok(Data(JobsView { keys: key_info.keys().cloned().collect(), key_info }))
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
     #[tokio::test]
     async fn jobs_of_the_server_and_of_mounts_are_listed() {
         let server = Server::new().await;
-        server.core.run_jobs_once(true).await.unwrap();
+        server.core.background.run_jobs_once(true).await.unwrap();
         let told = server.read("sys/jobs").await;
         let keys = told.data()["keys"].as_array().unwrap();
         for name in ["expiration", "revocations", "sys/version-history"] {

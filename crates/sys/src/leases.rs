@@ -8,11 +8,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use strongroom_barrier::{MountId, NamespaceId, Txn, View};
-use strongroom_core::{Core, IrrevocableLease, LeaseState, ServerPart, ServerReply, Tidy};
 use strongroom_engine_api::lenient::{Flag, Text, Ttl};
 use strongroom_engine_api::{
-    Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply, bad_request,
+    Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply,
+    View as MountView, bad_request,
 };
+use strongroom_expiry::LeaseState;
+use strongroom_leases::{IrrevocableLease, Leases, Renewing};
+use strongroom_mounts::Mounts;
+use strongroom_pipeline::{ServerPart, ServerReply};
+use strongroom_revocation::Revocation;
+use strongroom_tokens::{Tidy, TokenStore};
 
 /// Irrevocable leases that are listed where nothing else is asked for.
 const LISTED: usize = 10_000;
@@ -26,8 +32,10 @@ pub(crate) fn routes(engine: Engine) -> Engine {
     // The older paths have the newer ones' routes.
     ["leases/", ""].into_iter().fold(engine, |engine, at| {
         engine
-            .route(&format!("{at}renew"), |r| r.update("Renew a lease.", renew))
-            .route(&format!("{at}renew/{{url_lease_id..}}"), |r| r.update("Renew a lease.", renew_at))
+            .route(&format!("{at}renew"), |r| r.ask("Renew a lease.", renewed, ask_engine, renew))
+            .route(&format!("{at}renew/{{url_lease_id..}}"), |r| {
+                r.ask("Renew a lease.", renewed_at, ask_engine, renew)
+            })
             .route(&format!("{at}revoke"), |r| r.update("Revoke a lease.", revoke))
             .route(&format!("{at}revoke/{{url_lease_id..}}"), |r| r.update("Revoke a lease.", revoke_at))
             .route(&format!("{at}revoke-prefix/{{prefix..}}"), |r| {
@@ -160,14 +168,14 @@ fn required(lease_id: Option<Text>) -> Result<String, EngineError> {
 }
 
 async fn lookup(
-    Extension(core): Extension<Core>,
+    Extension(leases): Extension<Leases>,
     mount: Arc<Mount>,
     Input(input): Input<LeaseInput>,
     view: View,
     clock: Clock,
 ) -> Result<Data<LeaseFactsView>, EngineError> {
     let id = required(input.lease_id)?;
-    let facts = core.lease_facts(&view, mount.namespace, &id).await?;
+    let facts = leases.lease_facts(&view, mount.namespace, &id).await?;
     let facts = facts.ok_or_else(|| bad_request("invalid lease"))?;
     let revoking = facts.state.revoking();
     let is_tried = matches!(facts.state, LeaseState::Revoking(_));
@@ -193,7 +201,7 @@ fn granted_at(id: &str) -> String {
 }
 
 async fn list(
-    Extension(core): Extension<Core>,
+    Extension(leases): Extension<Leases>,
     mount: Arc<Mount>,
     Path(prefix): Path<String>,
     paging: Paging,
@@ -201,68 +209,81 @@ async fn list(
 ) -> Result<Reply, EngineError> {
     let folder = if prefix.is_empty() || prefix.ends_with('/') { prefix } else { format!("{prefix}/") };
     let names =
-        core.lease_children(&view, mount.namespace, &folder, paging.after.as_deref(), paging.limit).await?;
+        leases.lease_children(&view, mount.namespace, &folder, paging.after.as_deref(), paging.limit).await?;
     Reply::keys(&names)
 }
 
-async fn renew(
-    Extension(core): Extension<Core>,
+async fn renewed(
+    _own: MountView,
+    Extension(leases): Extension<Leases>,
     mount: Arc<Mount>,
     Input(input): Input<RenewInput>,
-    txn: Txn,
-) -> Result<ServerReply, EngineError> {
-    extend(&core, &mount, &required(input.lease_id)?, input.increment, &txn).await
+    view: View,
+) -> Result<Renewing, EngineError> {
+    let (id, increment) = (required(input.lease_id)?, input.increment.map(|increment| increment.0));
+    leases.renewable_lease(&view, mount.namespace, &id, increment).await
 }
 
-async fn renew_at(
-    Extension(core): Extension<Core>,
+async fn renewed_at(
+    _own: MountView,
+    Extension(leases): Extension<Leases>,
     mount: Arc<Mount>,
     Path(url_lease_id): Path<String>,
     Input(input): Input<RenewInput>,
-    txn: Txn,
-) -> Result<ServerReply, EngineError> {
+    view: View,
+) -> Result<Renewing, EngineError> {
     let id = required(input.lease_id.filter(|id| !id.is_empty()).or(Some(Text(url_lease_id))))?;
-    extend(&core, &mount, &id, input.increment, &txn).await
+    leases.renewable_lease(&view, mount.namespace, &id, input.increment.map(|increment| increment.0)).await
 }
 
-async fn extend(
-    core: &Arc<Core>,
-    mount: &Mount,
-    id: &str,
-    increment: Option<Ttl>,
-    txn: &Txn,
+async fn ask_engine(
+    renewing: Renewing,
+    Extension(leases): Extension<Leases>,
+) -> Result<Renewing, EngineError> {
+    leases.ask_engine(renewing).await
+}
+
+async fn renew(
+    asked: Arc<Renewing>,
+    Extension(leases): Extension<Leases>,
+    txn: Txn,
 ) -> Result<ServerReply, EngineError> {
-    let increment = increment.map(|increment| increment.0);
-    let (lease, warning) = core.renew_lease(txn, mount.namespace, id, increment).await?;
+    let (lease, warning) = leases.renew_lease(&txn, &asked).await?;
     let part = ServerPart { lease: Some(lease), ..ServerPart::default() };
     Ok(ServerReply::of(part).warned(warning))
 }
 
 async fn revoke(
-    Extension(core): Extension<Core>,
+    Extension(revocation): Extension<Revocation>,
     mount: Arc<Mount>,
     Input(input): Input<RevokeInput>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    end(&core, &mount, &required(input.lease_id)?, input.sync, &txn).await
+    end(&revocation, &mount, &required(input.lease_id)?, input.sync, &txn).await
 }
 
 async fn revoke_at(
-    Extension(core): Extension<Core>,
+    Extension(revocation): Extension<Revocation>,
     mount: Arc<Mount>,
     Path(url_lease_id): Path<String>,
     Input(input): Input<RevokeInput>,
     txn: Txn,
 ) -> Result<(), EngineError> {
     let id = required(input.lease_id.filter(|id| !id.is_empty()).or(Some(Text(url_lease_id))))?;
-    end(&core, &mount, &id, input.sync, &txn).await
+    end(&revocation, &mount, &id, input.sync, &txn).await
 }
 
-async fn end(core: &Core, mount: &Mount, id: &str, sync: Option<Flag>, txn: &Txn) -> Result<(), EngineError> {
+async fn end(
+    revocation: &Revocation,
+    mount: &Mount,
+    id: &str,
+    sync: Option<Flag>,
+    txn: &Txn,
+) -> Result<(), EngineError> {
     if sync.is_some_and(|sync| sync.0) {
-        return core.revoke_lease_now(mount.namespace, id).await;
+        return revocation.revoke_lease_now(mount.namespace, id).await;
     }
-    core.revoke_lease_id(txn, mount.namespace, id).await?;
+    revocation.revoke_lease_id(txn, mount.namespace, id).await?;
     Ok(())
 }
 
@@ -275,7 +296,7 @@ fn checked(prefix: &str) -> Result<(), EngineError> {
 }
 
 async fn revoke_prefix(
-    Extension(core): Extension<Core>,
+    Extension(revocation): Extension<Revocation>,
     mount: Arc<Mount>,
     Path(prefix): Path<String>,
     Input(input): Input<PrefixInput>,
@@ -283,25 +304,25 @@ async fn revoke_prefix(
 ) -> Result<(), EngineError> {
     checked(&prefix)?;
     if input.sync.is_some_and(|sync| sync.0) {
-        return core.revoke_prefix_now(mount.namespace, &prefix, false).await;
+        return revocation.revoke_prefix_now(mount.namespace, &prefix, false).await;
     }
-    core.revoke_prefix(&txn, mount.namespace, &prefix, false).await?;
+    revocation.revoke_prefix(&txn, mount.namespace, &prefix, false).await?;
     Ok(())
 }
 
 async fn revoke_force(
-    Extension(core): Extension<Core>,
+    Extension(revocation): Extension<Revocation>,
     mount: Arc<Mount>,
     Path(prefix): Path<String>,
     // Drawn so that the operation is known to write.
     _txn: Txn,
 ) -> Result<(), EngineError> {
     checked(&prefix)?;
-    core.revoke_prefix_now(mount.namespace, &prefix, true).await
+    revocation.revoke_prefix_now(mount.namespace, &prefix, true).await
 }
 
-async fn tidy(Extension(core): Extension<Core>, txn: Txn) -> Result<Reply, EngineError> {
-    let started = core.start_tidying(&txn, Tidy::Leases).await?;
+async fn tidy(Extension(tokens): Extension<TokenStore>, txn: Txn) -> Result<Reply, EngineError> {
+    let started = tokens.start_tidying(&txn, Tidy::Leases).await?;
     Ok(Reply::status(202).warned(if started {
         "Tidy operation successfully started. Any information from the operation will be printed to the server logs."
     } else {
@@ -315,16 +336,17 @@ fn check_type(kind: Option<&Text>) -> Result<(), EngineError> {
 }
 
 async fn count(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
+    Extension(leases): Extension<Leases>,
     mount: Arc<Mount>,
     Input(input): Input<IrrevocableInput>,
     view: View,
 ) -> Result<Data<Counts>, EngineError> {
     check_type(input.kind.as_ref())?;
-    let found = core.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
+    let found = leases.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for found in &found {
-        let (_, accessor) = mount_of(&core, &view, mount.namespace, found.lease.mount).await?;
+        let (_, accessor) = mount_of(&mounts, &view, mount.namespace, found.lease.mount).await?;
         let count = counts.entry(accessor).or_default();
         *count = count.saturating_add(1);
     }
@@ -332,7 +354,8 @@ async fn count(
 }
 
 async fn irrevocable(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
+    Extension(held_leases): Extension<Leases>,
     mount: Arc<Mount>,
     Input(input): Input<IrrevocableInput>,
     view: View,
@@ -345,11 +368,11 @@ async fn irrevocable(
             text.parse().map_err(|_no_number| bad_request(format!("invalid 'limit' provided: {text:?}")))?
         }
     };
-    let found = core.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
+    let found = held_leases.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
     let mut listed = Irrevocables { lease_count: found.len(), leases: Vec::new() };
     let cut = found.len() > limit;
     for IrrevocableLease { id, lease } in found.into_iter().take(limit) {
-        let (mount_path, mount_accessor) = mount_of(&core, &view, mount.namespace, lease.mount).await?;
+        let (mount_path, mount_accessor) = mount_of(&mounts, &view, mount.namespace, lease.mount).await?;
         let Some(revoking) = lease.state.revoking() else { continue };
         listed.leases.push(IrrevocableView {
             attempts: revoking.attempts,
@@ -370,12 +393,12 @@ async fn irrevocable(
 
 /// The path and accessor of the mount with this number; empty where it is gone.
 async fn mount_of(
-    core: &Core,
+    mounts: &Mounts,
     view: &View,
     namespace: NamespaceId,
     mount: MountId,
 ) -> Result<(String, String), EngineError> {
-    Ok(core.mount_of_lease(view, namespace, mount).await?.unwrap_or_default())
+    Ok(mounts.origin_of_lease(view, namespace, mount).await?.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -485,7 +508,7 @@ mod tests {
         let renew = async |id: &str| server.write("sys/leases/renew", json!({"lease_id": id})).await;
         assert_eq!(renew("nope").await.error(), (400, "lease not found"));
         let token = server.token(&["default"]).await;
-        let key = u128::from_be_bytes(server.core.token_id(&token).unwrap().key);
+        let key = u128::from_be_bytes(server.core.services.tokens.token_id(&token).unwrap().key);
         let told = renew(&format!("auth/token/create/h{key:032x}")).await;
         assert_eq!(told.error(), (400, "tokens cannot be renewed through this endpoint"));
         let id = lent(&server, "web").await;
@@ -526,7 +549,7 @@ mod tests {
                 lent(&server, "web").await;
             }
             assert_eq!(server.write(&format!("{path}/loans/creds/web"), input.clone()).await.status, 204);
-            server.core.run_jobs_once(false).await.unwrap();
+            server.core.background.run_jobs_once(false).await.unwrap();
             let (_, name) = stays.rsplit_once('/').unwrap();
             assert_eq!(
                 server.list("sys/leases/lookup/loans/creds/website").await.data()["keys"],
@@ -546,7 +569,7 @@ mod tests {
             tokio::select! {
                 biased;
                 told = &mut asked => return told,
-                () = tokio::task::yield_now() => server.core.run_jobs_once(false).await.unwrap(),
+                () = tokio::task::yield_now() => server.core.background.run_jobs_once(false).await.unwrap(),
             }
         }
     }
@@ -563,7 +586,7 @@ mod tests {
         let told = look().await;
         assert_eq!((&told["state"], &told["attempts"]), (&json!("revoking"), &json!(0)));
         assert_eq!((&told["path"], &told["renewable"]), (&json!("outside/creds/refused"), &json!(false)));
-        server.core.run_jobs_once(false).await.unwrap();
+        server.core.background.run_jobs_once(false).await.unwrap();
         let told = look().await;
         assert_eq!((&told["attempts"], &told["error"]), (&json!(1), &json!("no such privilege")));
         assert!(told["next_attempt"].as_str().unwrap().starts_with("2023-11-14T22:13:"), "{told}");
@@ -578,7 +601,7 @@ mod tests {
         }
         for _ in 0..6 {
             server.clock.advance(Duration::from_mins(10));
-            server.core.run_jobs_once(false).await.unwrap();
+            server.core.background.run_jobs_once(false).await.unwrap();
         }
         assert_eq!(look().await["state"], "irrevocable");
         let accessor = server.read("sys/mounts/outside").await.data()["accessor"].clone();
@@ -592,7 +615,7 @@ mod tests {
         assert_eq!(ask("sys/leases/count").await.data(), &counts);
         // Its mount goes, and it is still known.
         assert_eq!(server.delete("sys/mounts/outside").await.status, 204);
-        server.core.run_jobs_once(false).await.unwrap();
+        server.core.background.run_jobs_once(false).await.unwrap();
         assert_eq!(ask("sys/leases").await.data()["leases"][0]["mount_path"], "outside/");
         let told = with_jobs(&server, server.write("sys/leases/revoke-force/outside", json!({}))).await;
         assert_eq!(told.status, 204);
@@ -610,7 +633,7 @@ mod tests {
         assert!(told.status < 300, "{}", told.body);
         let told = server.write("sys/leases/lookup", json!({"lease_id": id})).await;
         assert_eq!(told.data()["state"], "revoking");
-        server.core.run_jobs_once(false).await.unwrap();
+        server.core.background.run_jobs_once(false).await.unwrap();
         assert_eq!(server.write("sys/leases/lookup", json!({"lease_id": id})).await.status, 400);
         let told = server.read("inside/creds/web").await;
         assert!(told.body["lease_id"].as_str().unwrap().starts_with("inside/creds/web/"), "{}", told.body);

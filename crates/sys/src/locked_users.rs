@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_core::Core;
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Mount, Path, bad_request};
+use strongroom_lockout::Lockouts;
+use strongroom_mounts::Mounts;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -56,17 +57,18 @@ struct LockedAtMount {
 }
 
 async fn list(
-    Extension(core): Extension<Core>,
+    Extension(mount_table): Extension<Mounts>,
+    Extension(lockouts): Extension<Lockouts>,
     mount: Arc<Mount>,
     Input(input): Input<ListInput>,
 ) -> Result<Data<LockedUsers>, EngineError> {
     let only = input.mount_accessor.filter(|accessor| !accessor.is_empty());
     if let Some(accessor) = &only
-        && core.router().await?.by_accessor(mount.namespace, accessor).is_none()
+        && mount_table.router().await?.by_accessor(mount.namespace, accessor).is_none()
     {
         return Err(bad_request(format!("mount accessor {:?} does not exist", accessor.as_str())));
     }
-    let locked = core.locked_users(mount.namespace).await?.into_iter();
+    let locked = lockouts.locked_users(mount.namespace).await?.into_iter();
     let mut mounts: Vec<LockedAtMount> = locked
         .filter(|(accessor, _)| only.as_ref().is_none_or(|only| only.as_str() == accessor))
         .map(|(mount_accessor, names)| LockedAtMount {
@@ -77,7 +79,7 @@ async fn list(
         .collect();
     mounts.sort_by_key(|mount| std::cmp::Reverse(mount.counts));
     let total = mounts.iter().map(|mount| mount.counts).sum();
-    let namespace = core.namespace(mount.namespace).ok_or(EngineError::NotFound)?;
+    let namespace = mount_table.namespace(mount.namespace).ok_or(EngineError::NotFound)?;
     let here = LockedInNamespace {
         namespace_id: namespace.short_id.clone(),
         namespace_path: namespace.path.clone(),
@@ -88,11 +90,11 @@ async fn list(
 }
 
 async fn unlock(
-    Extension(core): Extension<Core>,
+    Extension(lockouts): Extension<Lockouts>,
     mount: Arc<Mount>,
     Path((accessor, name)): Path<(String, String)>,
 ) -> Result<(), EngineError> {
-    if core.unlock_user(mount.namespace, &accessor, &name).await? {
+    if lockouts.unlock_user(mount.namespace, &accessor, &name).await? {
         return Ok(());
     }
     Err(bad_request(format!("mount accessor {accessor:?} does not exist")))

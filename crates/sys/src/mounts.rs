@@ -6,11 +6,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Txn};
-use strongroom_core::{Core, Mounted, NewMount, ServerReply};
 use strongroom_engine_api::lenient::{Flag, Pairs, Text};
 use strongroom_engine_api::{
     Call, Class, Engine, EngineError, Extension, Input, Mount, Path, bad_request, fields_of,
 };
+use strongroom_mounts::{Mounted, Mounts, NewMount};
+use strongroom_pipeline::{ServerReply, Settings};
 
 use crate::bare::AtTop;
 use crate::tuning::{self, ConfigInput, ConfigView, TuneInput, TuneView};
@@ -63,10 +64,10 @@ pub(crate) struct MountView {
 }
 
 impl MountView {
-    pub(crate) fn of(core: &Core, mounted: &Mounted) -> Self {
+    pub(crate) fn of(settings: &Settings, mounted: &Mounted) -> Self {
         let entry = &mounted.entry;
         let always_there = is_always_there(&mounted.path);
-        let version = &core.settings().version;
+        let version = &settings.version;
         let release = version.split_once('+').map_or(version.as_str(), |(release, _)| release);
         Self {
             accessor: entry.accessor.clone(),
@@ -118,11 +119,12 @@ pub(crate) fn as_kept(path: &str) -> Result<String, EngineError> {
 
 /// All mounts of the one kind or the other, by the path that `sys/auth` or `sys/mounts` has for them.
 pub(crate) async fn table(
-    core: &Core,
+    settings: &Settings,
+    mount_table: &Mounts,
     namespace: NamespaceId,
     class: Class,
 ) -> Result<BTreeMap<String, MountView>, EngineError> {
-    let router = core.router().await?;
+    let router = mount_table.router().await?;
     let mounts = router.in_namespace(namespace);
     let shown = mounts.iter().filter_map(|mounted| {
         let path = match (class, mounted.path.strip_prefix(AUTH)) {
@@ -130,32 +132,37 @@ pub(crate) async fn table(
             (Class::Auth, None) | (_, Some(_)) => return None,
             (_, None) => mounted.path.as_str(),
         };
-        Some((path.to_owned(), MountView::of(core, mounted)))
+        Some((path.to_owned(), MountView::of(settings, mounted)))
     });
     Ok(shown.collect())
 }
 
 /// The mount at a path as kept.
 pub(crate) async fn mounted_at(
-    core: &Core,
+    mounts: &Mounts,
     namespace: NamespaceId,
     path: &str,
 ) -> Result<Option<Arc<Mounted>>, EngineError> {
-    Ok(core.router().await?.at(namespace, path))
+    Ok(mounts.router().await?.at(namespace, path))
 }
 
-async fn list(Extension(core): Extension<Core>, mount: Arc<Mount>) -> Result<ServerReply, EngineError> {
-    ServerReply::at_top(&table(&core, mount.namespace, Class::Secrets).await?)
+async fn list(
+    Extension(settings): Extension<Settings>,
+    Extension(mounts): Extension<Mounts>,
+    mount: Arc<Mount>,
+) -> Result<ServerReply, EngineError> {
+    ServerReply::at_top(&table(&settings, &mounts, mount.namespace, Class::Secrets).await?)
 }
 
 async fn read(
-    Extension(core): Extension<Core>,
+    Extension(settings): Extension<Settings>,
+    Extension(mounts): Extension<Mounts>,
     mount: Arc<Mount>,
     Path(path): Path<String>,
 ) -> Result<AtTop<MountView>, EngineError> {
     let path = as_kept(&path)?;
-    match mounted_at(&core, mount.namespace, &path).await? {
-        Some(mounted) => Ok(AtTop(MountView::of(&core, &mounted))),
+    match mounted_at(&mounts, mount.namespace, &path).await? {
+        Some(mounted) => Ok(AtTop(MountView::of(&settings, &mounted))),
         None => Err(bad_request(format!("No secret engine mount at {path}"))),
     }
 }
@@ -186,7 +193,8 @@ pub(crate) struct EnableInput {
 
 /// The mount that is asked for.
 pub(crate) fn asked_for(
-    core: &Core,
+    settings: &Settings,
+    mounts: &Mounts,
     call: &Call,
     input: EnableInput,
     class: Class,
@@ -204,11 +212,11 @@ pub(crate) fn asked_for(
     if kind.is_empty() {
         return Err(bad_request("backend type must be specified as a string"));
     }
-    if let Some((meant, (option, value))) = core.catalog().alias(class, &kind) {
+    if let Some((meant, (option, value))) = mounts.catalog().alias(class, &kind) {
         options.insert(option.to_owned(), value.to_owned());
         meant.clone_into(&mut kind);
     }
-    if core
+    if mounts
         .catalog()
         .engine(Class::System, &kind, &options)
         .is_some_and(|engine| engine.class() == Class::System)
@@ -228,9 +236,9 @@ pub(crate) fn asked_for(
     if let Some(config) = input.config {
         warn_of_unknown_config(call);
         mount.tuning.force_no_cache = config.force_no_cache.as_ref().is_some_and(|flag| flag.0);
-        config.apply(core, &mut mount.tuning, &mount.kind, class, call)?;
+        config.apply(mounts, &mut mount.tuning, &mount.kind, class, call)?;
     }
-    tuning::check_new_ttls(&mount.tuning, core.settings().max_lease_ttl)?;
+    tuning::check_new_ttls(&mount.tuning, settings.max_lease_ttl)?;
     Ok(mount)
 }
 
@@ -249,23 +257,24 @@ fn warn_of_unknown_config(call: &Call) {
 }
 
 async fn enable(
-    Extension(core): Extension<Core>,
+    Extension(settings): Extension<Settings>,
+    Extension(mounts): Extension<Mounts>,
     txn: Txn,
     call: Arc<Call>,
     Path(path): Path<String>,
     Input(input): Input<EnableInput>,
 ) -> Result<(), EngineError> {
     let path = as_kept(&path)?;
-    let mount = asked_for(&core, &call, input, Class::Secrets)?;
+    let mount = asked_for(&settings, &mounts, &call, input, Class::Secrets)?;
     if is_reserved(&path) || path.starts_with(AUTH) {
         return Err(bad_request(format!("cannot mount {path:?}")));
     }
-    core.add_mount(&txn, call.mount.namespace, &path, mount).await?;
+    mounts.add_mount(&txn, call.mount.namespace, &path, mount).await?;
     Ok(())
 }
 
 async fn disable(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
     txn: Txn,
     mount: Arc<Mount>,
     Path(path): Path<String>,
@@ -274,27 +283,27 @@ async fn disable(
     if is_reserved(&path) || path.starts_with(AUTH) {
         return Err(bad_request(format!("cannot unmount {path:?}")));
     }
-    core.remove_mount(&txn, mount.namespace, &path).await?;
+    mounts.remove_mount(&txn, mount.namespace, &path).await?;
     Ok(())
 }
 
 async fn read_tuning(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
     mount: Arc<Mount>,
     Path(path): Path<String>,
 ) -> Result<AtTop<TuneView>, EngineError> {
-    tuning::read(&core, mount.namespace, &as_kept(&path)?).await
+    tuning::read(&mounts, mount.namespace, &as_kept(&path)?).await
 }
 
 async fn tune(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
     txn: Txn,
     call: Arc<Call>,
     Path(path): Path<String>,
     Input(config): Input<ConfigInput>,
     Input(input): Input<TuneInput>,
 ) -> Result<(), EngineError> {
-    tuning::tune(&core, &txn, &call, &as_kept(&path)?, config, input).await
+    tuning::tune(&mounts, &txn, &call, &as_kept(&path)?, config, input).await
 }
 
 #[cfg(test)]

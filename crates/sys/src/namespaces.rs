@@ -7,11 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use strongroom_barrier::{Txn, View};
-use strongroom_core::{Core, Namespace};
 use strongroom_engine_api::lenient::Pairs;
 use strongroom_engine_api::{
     Body, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, bad_request,
 };
+use strongroom_mounts::{Mounts, Namespace};
 
 /// Entries of custom metadata, and bytes of a key and of a value.
 const MAX_METADATA: usize = 64;
@@ -77,19 +77,19 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), EngineError
 }
 
 /// The namespace of a request.
-fn here(core: &Core, mount: &Mount) -> Result<Arc<Namespace>, EngineError> {
-    core.namespace(mount.namespace).ok_or(EngineError::NotFound)
+fn here(mounts: &Mounts, mount: &Mount) -> Result<Arc<Namespace>, EngineError> {
+    mounts.namespace(mount.namespace).ok_or(EngineError::NotFound)
 }
 
 async fn list(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
     mount: Arc<Mount>,
     paging: Paging,
 ) -> Result<Reply, EngineError> {
-    let here = here(&core, &mount)?;
+    let here = here(&mounts, &mount)?;
     let mut keys = Vec::new();
     let mut info = BTreeMap::new();
-    for child in core.router().await?.children(mount.namespace) {
+    for child in mounts.router().await?.children(mount.namespace) {
         let Some(name) = child.path.strip_prefix(&here.path) else { continue };
         if paging.after.as_deref().is_some_and(|after| name <= after) {
             continue;
@@ -107,17 +107,17 @@ async fn list(
 }
 
 async fn read(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
     mount: Arc<Mount>,
     Path(path): Path<String>,
     view: View,
 ) -> Result<Option<Data<NamespaceView>>, EngineError> {
-    let found = core.find_namespace(&view, &*here(&core, &mount)?, &path).await?;
+    let found = mounts.find_namespace(&view, &*here(&mounts, &mount)?, &path).await?;
     Ok(found.as_ref().map(|namespace| Data(namespace.into())))
 }
 
 async fn create(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
     mount: Arc<Mount>,
     Path(path): Path<String>,
     Input(input): Input<NamespaceInput>,
@@ -125,19 +125,22 @@ async fn create(
 ) -> Result<Data<NamespaceView>, EngineError> {
     let metadata = input.custom_metadata.map(|metadata| metadata.0).unwrap_or_default();
     check_metadata(&metadata)?;
-    let made = core.create_namespace(&txn, &*here(&core, &mount)?, &path, metadata).await?;
+    let (made, is_new) = mounts.create_namespace(&txn, &*here(&mounts, &mount)?, &path, metadata).await?;
+    if is_new {
+        strongroom_policies::write_builtin(&txn, made.id)?;
+    }
     Ok(Data((&made).into()))
 }
 
 async fn patch(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
     mount: Arc<Mount>,
     Path(path): Path<String>,
     Body(body): Body,
     txn: Txn,
 ) -> Result<Data<NamespaceView>, EngineError> {
-    let here = here(&core, &mount)?;
-    let kept = core.find_namespace(&txn, &here, &path).await?.ok_or(EngineError::NotFound)?;
+    let here = here(&mounts, &mount)?;
+    let kept = mounts.find_namespace(&txn, &here, &path).await?.ok_or(EngineError::NotFound)?;
     let mut metadata = kept.custom_metadata().clone();
     match body.get("custom_metadata") {
         None => {}
@@ -154,17 +157,17 @@ async fn patch(
         Some(_) => return Err(bad_request("custom_metadata is an object")),
     }
     check_metadata(&metadata)?;
-    let made = core.create_namespace(&txn, &here, &path, metadata).await?;
+    let (made, _) = mounts.create_namespace(&txn, &here, &path, metadata).await?;
     Ok(Data((&made).into()))
 }
 
 async fn delete(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
     mount: Arc<Mount>,
     Path(path): Path<String>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    core.delete_namespace(&txn, &*here(&core, &mount)?, &path).await?;
+    mounts.delete_namespace(&txn, &*here(&mounts, &mount)?, &path).await?;
     Ok(())
 }
 

@@ -11,12 +11,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use strongroom_barrier::View;
-use strongroom_core::{Core, Mounted};
 use strongroom_engine_api::lenient::{Flag, Text};
 use strongroom_engine_api::{Backend, Call, Class, Engine, EngineError, Extension, Input, Reply, Route};
 
 use crate::internal::acl_of;
 use paths::{Document, Place};
+use strongroom_mounts::{Mounted, Mounts};
+use strongroom_pipeline::Settings;
+use strongroom_policies::Policies;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     let document = |r: Route| {
@@ -37,19 +39,21 @@ struct DocumentInput {
 }
 
 async fn document(
-    Extension(core): Extension<Core>,
+    Extension(settings): Extension<Settings>,
+    Extension(mount_table): Extension<Mounts>,
+    Extension(policies): Extension<Policies>,
     call: Arc<Call>,
     view: View,
     Input(input): Input<DocumentInput>,
 ) -> Result<Reply, EngineError> {
-    let acl = acl_of(&core, &call, &view).await?;
-    let router = core.router().await?;
+    let acl = acl_of(&policies, &call, &view).await?;
+    let router = mount_table.router().await?;
     let mut mounts = router.in_namespace(call.mount.namespace);
     mounts.retain(|mounted| acl.as_ref().is_some_and(|acl| acl.has_any_access_under(&mounted.full_path())));
     let generic = input.generic_mount_paths.is_some_and(|generic| generic.0);
     // What engines there are is no secret, though for those without a token there is nothing to be had.
     let places = match (generic, acl.is_some()) {
-        (true, true) => generic_places(&core, &mounts, call.mount.namespace.is_root()),
+        (true, true) => generic_places(&mount_table, &mounts, call.mount.namespace.is_root()),
         (true, false) => Vec::new(),
         (false, _) => mounts.iter().map(|mounted| mounted_place(mounted)).collect(),
     };
@@ -57,7 +61,7 @@ async fn document(
     for place in &places {
         document.add(place);
     }
-    let body = assemble(&core.settings().version, document);
+    let body = assemble(&settings.version, document);
     Ok(Reply::raw(200, "application/json", format!("{body}\n")))
 }
 
@@ -90,13 +94,14 @@ fn mounted_place(mounted: &Mounted) -> Place {
 
 /// Every engine there is. Those that are mounted once and for all have their own path, the others one with a
 /// parameter, whose default is where such an engine is mounted, if it is.
-fn generic_places(core: &Core, mounts: &[Arc<Mounted>], in_root: bool) -> Vec<Place> {
+fn generic_places(mount_table: &Mounts, mounts: &[Arc<Mounted>], in_root: bool) -> Vec<Place> {
     let mounted_at = |engine: &dyn Backend| {
         mounts.iter().find(|mounted| {
             mounted.engine.kind() == engine.kind() && mounted.engine.generic() == engine.generic()
         })
     };
-    core.catalog()
+    mount_table
+        .catalog()
         .engines()
         .map(|engine| {
             let fixed = match (engine.class(), engine.kind()) {

@@ -10,11 +10,12 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{Txn, View};
-use strongroom_core::{Core, Refused};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Call, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, bad_request,
 };
+use strongroom_pipeline::Refused;
+use strongroom_policies::Policies;
 
 use crate::bare::AtTop;
 
@@ -85,8 +86,13 @@ struct Names {
     policies: Vec<String>,
 }
 
-async fn names(core: &Core, mount: &Mount, paging: &Paging, view: &View) -> Result<Vec<String>, EngineError> {
-    let names = core.policy_names(view, mount.namespace).await?;
+async fn names(
+    policies: &Policies,
+    mount: &Mount,
+    paging: &Paging,
+    view: &View,
+) -> Result<Vec<String>, EngineError> {
+    let names = policies.policy_names(view, mount.namespace).await?;
     let rest = match &paging.after {
         Some(after) => names.into_iter().skip_while(|name| name != after).skip(1).collect(),
         None => names,
@@ -95,56 +101,56 @@ async fn names(core: &Core, mount: &Mount, paging: &Paging, view: &View) -> Resu
 }
 
 async fn list(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
     mount: Arc<Mount>,
     paging: Paging,
     view: View,
 ) -> Result<Reply, EngineError> {
-    Reply::keys(&names(&core, &mount, &paging, &view).await?)
+    Reply::keys(&names(&policies, &mount, &paging, &view).await?)
 }
 
 async fn list_older(
-    Extension(core): Extension<Core>,
+    Extension(policy_store): Extension<Policies>,
     mount: Arc<Mount>,
     paging: Paging,
     view: View,
 ) -> Result<AtTop<Names>, EngineError> {
-    let keys = names(&core, &mount, &paging, &view).await?;
+    let keys = names(&policy_store, &mount, &paging, &view).await?;
     Ok(AtTop(Names { policies: keys.clone(), keys }))
 }
 
 async fn read(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     view: View,
 ) -> Result<Option<Data<PolicyView>>, EngineError> {
-    let policy = core.policy_text(&view, mount.namespace, &name).await?;
+    let policy = policies.policy_text(&view, mount.namespace, &name).await?;
     Ok(policy.map(|policy| Data(PolicyView { name: name.to_lowercase(), policy })))
 }
 
 async fn read_older(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     view: View,
 ) -> Result<Option<AtTop<OlderPolicyView>>, EngineError> {
-    let rules = core.policy_text(&view, mount.namespace, &name).await?;
+    let rules = policies.policy_text(&view, mount.namespace, &name).await?;
     Ok(rules.map(|rules| AtTop(OlderPolicyView { name: name.to_lowercase(), rules })))
 }
 
 async fn write(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
     call: Arc<Call>,
     Path(name): Path<String>,
     Input(input): Input<PolicyInput>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    put(&core, &call, &name, input.policy, &txn)
+    put(&policies, &call, &name, input.policy, &txn)
 }
 
 async fn write_older(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
     call: Arc<Call>,
     Path(name): Path<String>,
     Input(input): Input<OlderPolicyInput>,
@@ -154,17 +160,23 @@ async fn write_older(
     if given.is_none() && input.rules.is_some() {
         call.warn("'rules' is deprecated, please use 'policy' instead");
     }
-    put(&core, &call, &name, given.or(input.rules), &txn)
+    put(&policies, &call, &name, given.or(input.rules), &txn)
 }
 
-fn put(core: &Core, call: &Call, name: &str, text: Option<Text>, txn: &Txn) -> Result<(), EngineError> {
+fn put(
+    policies: &Policies,
+    call: &Call,
+    name: &str,
+    text: Option<Text>,
+    txn: &Txn,
+) -> Result<(), EngineError> {
     let text = text.map(|text| text.0).filter(|text| !text.is_empty());
     let text = decoded(text.ok_or_else(|| bad_request("'policy' parameter not supplied or empty"))?);
     let lower = name.to_lowercase();
     if lower != name {
         call.warn(format!("policy name was converted to {lower}"));
     }
-    core.write_policy(txn, call.mount.namespace, &lower, &text)
+    policies.write_policy(txn, call.mount.namespace, &lower, &text)
 }
 
 /// A policy's text; no policy is base64 by itself.
@@ -174,12 +186,12 @@ fn decoded(text: String) -> String {
 }
 
 async fn delete(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    core.delete_policy(&txn, mount.namespace, &name)
+    policies.delete_policy(&txn, mount.namespace, &name)
 }
 
 /// A password policy.
@@ -209,28 +221,30 @@ fn listed(error: EngineError) -> EngineError {
 }
 
 async fn list_password(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
     mount: Arc<Mount>,
     paging: Paging,
     view: View,
 ) -> Result<Reply, EngineError> {
     Reply::keys(
-        &core.password_policy_names(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?,
+        &policies
+            .password_policy_names(&view, mount.namespace, paging.after.as_deref(), paging.limit)
+            .await?,
     )
 }
 
 async fn read_password(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     view: View,
 ) -> Result<Data<PasswordPolicyView>, EngineError> {
-    let found = core.password_policy_text(&view, mount.namespace, &name).await?;
+    let found = policies.password_policy_text(&view, mount.namespace, &name).await?;
     Ok(Data(PasswordPolicyView { policy: found.ok_or_else(no_policy)? }))
 }
 
 async fn write_password(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     Input(input): Input<PolicyInput>,
@@ -238,26 +252,26 @@ async fn write_password(
 ) -> Result<(), EngineError> {
     let text = input.policy.map(|text| text.0).filter(|text| !text.is_empty());
     let text = decoded(text.ok_or_else(|| listed(bad_request("missing policy")))?);
-    core.write_password_policy(&txn, mount.namespace, &name, &text).map_err(listed)
+    policies.write_password_policy(&txn, mount.namespace, &name, &text).map_err(listed)
 }
 
 async fn delete_password(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    core.delete_password_policy(&txn, mount.namespace, &name);
+    policies.delete_password_policy(&txn, mount.namespace, &name);
     Ok(())
 }
 
 async fn generate_password(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     view: View,
 ) -> Result<Data<PasswordView>, EngineError> {
-    let made = core.generate_password(&view, mount.namespace, &name).await?;
+    let made = policies.generate_password(&view, mount.namespace, &name).await?;
     Ok(Data(PasswordView { password: made.ok_or_else(no_policy)?.expose().clone() }))
 }
 

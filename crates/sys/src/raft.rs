@@ -5,9 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::BarrierError;
-use strongroom_core::{Answered, ClusterNode, Core, LeaderAddress, RootKeySource, Whom};
 use strongroom_engine_api::lenient::{Flag, Text};
 use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Secret, bad_request};
+use strongroom_node::{Answered, ClusterNode, LeaderAddress, Node, Whom};
+use strongroom_seal_state::RootKeySource;
 
 use crate::bare::{AtTop, Bare};
 
@@ -31,8 +32,8 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         })
 }
 
-pub(crate) fn node(core: &Core) -> Result<&ClusterNode, EngineError> {
-    core.cluster().ok_or_else(|| bad_request("raft storage is not in use"))
+pub(crate) fn member(node: &Node) -> Result<&ClusterNode, EngineError> {
+    node.cluster().ok_or_else(|| bad_request("raft storage is not in use"))
 }
 
 /// The nodes of the cluster.
@@ -70,8 +71,8 @@ pub(crate) fn without_scheme(address: &str) -> &str {
     address.split_once("://").map_or(address, |(_, rest)| rest)
 }
 
-async fn configuration(Extension(core): Extension<Core>) -> Result<AtTop<Configuration>, EngineError> {
-    let node = node(&core)?;
+async fn configuration(Extension(this_node): Extension<Node>) -> Result<AtTop<Configuration>, EngineError> {
+    let node = member(&this_node)?;
     let servers = node.store.members().into_iter().map(|status| Server {
         address: without_scheme(&status.member.cluster_address).to_owned(),
         node_id: status.member.node_id,
@@ -101,22 +102,22 @@ impl Which {
 }
 
 async fn remove_peer(
-    Extension(core): Extension<Core>,
+    Extension(node): Extension<Node>,
     Input(which): Input<Which>,
 ) -> Result<(), EngineError> {
     let id = which.server_id()?;
-    node(&core)?.store.remove(&id).await.map_err(BarrierError::from)?;
+    member(&node)?.store.remove(&id).await.map_err(BarrierError::from)?;
     Ok(())
 }
 
-async fn promote(Extension(core): Extension<Core>, Input(which): Input<Which>) -> Result<(), EngineError> {
+async fn promote(Extension(node): Extension<Node>, Input(which): Input<Which>) -> Result<(), EngineError> {
     let id = which.server_id()?;
-    known(node(&core)?.store.promote(&id).await.map_err(BarrierError::from)?, &id)
+    known(member(&node)?.store.promote(&id).await.map_err(BarrierError::from)?, &id)
 }
 
-async fn demote(Extension(core): Extension<Core>, Input(which): Input<Which>) -> Result<(), EngineError> {
+async fn demote(Extension(node): Extension<Node>, Input(which): Input<Which>) -> Result<(), EngineError> {
     let id = which.server_id()?;
-    known(node(&core)?.store.demote(&id).await.map_err(BarrierError::from)?, &id)
+    known(member(&node)?.store.demote(&id).await.map_err(BarrierError::from)?, &id)
 }
 
 fn known(found: bool, id: &str) -> Result<(), EngineError> {
@@ -156,16 +157,16 @@ struct Joined {
 }
 
 async fn join(
-    Extension(core): Extension<Core>,
+    Extension(node): Extension<Node>,
     Input(input): Input<JoinInput>,
 ) -> Result<Bare<Joined>, EngineError> {
     let non_voter = input.non_voter.as_ref().is_some_and(|flag| flag.0);
     let retry = input.retry.as_ref().is_some_and(|flag| flag.0);
-    let whom = whom(node(&core)?, input)?;
+    let whom = whom(member(&node)?, input)?;
     if retry {
-        core.join_with_patience(vec![whom], non_voter).await?;
+        node.join_with_patience(vec![whom], non_voter).await?;
     } else {
-        core.join(&whom, non_voter).await?;
+        node.join(&whom, non_voter).await?;
     }
     Ok(Bare(200, Joined { joined: true }))
 }
@@ -228,10 +229,10 @@ struct ChallengeAnswer {
 }
 
 async fn challenge(
-    Extension(core): Extension<Core>,
+    Extension(node): Extension<Node>,
     Input(input): Input<ChallengeInput>,
 ) -> Result<Data<ChallengeAnswer>, EngineError> {
-    let posed = core.challenge(&input.server_id.map(|id| id.0).unwrap_or_default()).await?;
+    let posed = node.challenge(&input.server_id.map(|id| id.0).unwrap_or_default()).await?;
     let shown = |seal: RootKeySource| SealChallenge {
         challenge: STANDARD.encode(seal.challenge),
         id: seal.id,
@@ -284,7 +285,7 @@ struct AnswerAccepted {
 }
 
 async fn answer(
-    Extension(core): Extension<Core>,
+    Extension(node): Extension<Node>,
     Input(input): Input<AnswerInput>,
 ) -> Result<Data<AnswerAccepted>, EngineError> {
     let text = |given: Option<Text>| given.map(|text| text.0).unwrap_or_default();
@@ -301,7 +302,7 @@ async fn answer(
         public_key: bytes(input.public_key, "public_key")?,
         mac: bytes(input.answer, "answer")?,
     };
-    let admission = core.admit(&answered).await?;
+    let admission = node.admit(&answered).await?;
     Ok(Data(AnswerAccepted {
         cluster_id: admission.cluster_id,
         ca_cert: admission.authority,
@@ -329,18 +330,18 @@ mod tests {
         let days = |days: u64| server.clock.advance(Duration::from_secs(days * 24 * 3600));
         let hours = |hours: u64| server.clock.advance(Duration::from_secs(hours * 3600));
         hours(7);
-        server.core.renew_certificate().await.unwrap();
+        server.core.services.node.renew_certificate().await.unwrap();
         assert_eq!(certificate(), first);
         hours(1);
-        server.core.renew_certificate().await.unwrap();
+        server.core.services.node.renew_certificate().await.unwrap();
         let second = certificate();
         assert_ne!(second, first);
         // It is away for longer than any certificate holds; by being unsealed it comes back.
-        server.core.seal().await;
+        server.core.services.seal_state.seal().await;
         days(400);
-        server.core.renew_certificate().await.unwrap();
+        server.core.services.node.renew_certificate().await.unwrap();
         assert_eq!(certificate(), second, "without the authority's key there is none");
-        server.core.offer_key_part(server.shares[0].clone()).await.unwrap();
+        server.core.services.seal_state.offer_key_part(server.shares[0].clone()).await.unwrap();
         assert_ne!(certificate(), second);
         // The authority has had a successor meanwhile: it is believed beside that.
         let trusted = fs::read_to_string(kept.with_file_name("ca.crt")).unwrap();

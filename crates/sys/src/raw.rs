@@ -9,13 +9,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BOOTSTRAP, BarrierError};
-use strongroom_core::Core;
+use strongroom_barrier::{BOOTSTRAP, Barrier, BarrierError};
 use strongroom_engine_api::lenient::{Flag, Text};
 use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Paging, Path, Reply, bad_request};
 use strongroom_storage::{Commit, KeyRange, STAGED, Snapshot, Store, StoreError, Write};
 use zeroize::Zeroizing;
 
+use strongroom_pipeline::Settings;
 use strongroom_stdx::to_hex;
 
 use crate::seal::from_hex;
@@ -68,9 +68,9 @@ struct WriteInput {
 }
 
 /// The store, where the configuration opens it.
-fn opened(core: &Core) -> Result<&Arc<dyn Store>, EngineError> {
-    if core.settings().raw_storage_endpoint {
-        Ok(core.barrier().store())
+fn opened<'b>(settings: &Settings, barrier: &'b Barrier) -> Result<&'b Arc<dyn Store>, EngineError> {
+    if settings.raw_storage_endpoint {
+        Ok(barrier.store())
     } else {
         Err(EngineError::Status(404, "unsupported path".to_owned()))
     }
@@ -101,16 +101,17 @@ fn stored(error: StoreError) -> EngineError {
 }
 
 async fn read(
-    Extension(core): Extension<Core>,
+    Extension(settings): Extension<Settings>,
+    Extension(barrier): Extension<Barrier>,
     Path(path): Path<String>,
     Input(input): Input<ReadInput>,
 ) -> Result<Option<Data<Value>>, EngineError> {
-    let store = opened(&core)?;
+    let store = opened(&settings, &barrier)?;
     let key = key_of(&path)?;
     let base64 = is_base64(input.encoding.as_ref())?;
     let snapshot: Box<dyn Snapshot> = store.snapshot().await.map_err(stored)?;
     let Some(found) = snapshot.get(&key).await.map_err(stored)? else { return Ok(None) };
-    let plain = core.barrier().keyring()?.open(&key, &found.value).map_err(BarrierError::from)?;
+    let plain = barrier.keyring()?.open(&key, &found.value).map_err(BarrierError::from)?;
     let value = if base64 {
         STANDARD.encode(&*plain)
     } else {
@@ -121,11 +122,12 @@ async fn read(
 }
 
 async fn write(
-    Extension(core): Extension<Core>,
+    Extension(settings): Extension<Settings>,
+    Extension(barrier): Extension<Barrier>,
     Path(path): Path<String>,
     Input(input): Input<WriteInput>,
 ) -> Result<(), EngineError> {
-    opened(&core)?;
+    opened(&settings, &barrier)?;
     let key = key_of(&path)?;
     if input.compression_type.is_some_and(|kind| !kind.is_empty()) {
         return Err(bad_request("invalid compression_type: values are not compressed"));
@@ -140,28 +142,32 @@ async fn write(
     } else {
         Zeroizing::new(text.as_bytes().to_vec())
     };
-    let barrier = core.barrier();
     let sealed = barrier.keyring()?.seal(barrier.entropy(), &key, &plain).map_err(BarrierError::from)?;
-    change(&core, Write { key: key.into(), value: Some(sealed.into()) }).await
+    change(&barrier, Write { key: key.into(), value: Some(sealed.into()) }).await
 }
 
-async fn delete(Extension(core): Extension<Core>, Path(path): Path<String>) -> Result<(), EngineError> {
-    opened(&core)?;
-    change(&core, Write { key: key_of(&path)?.into(), value: None }).await
+async fn delete(
+    Extension(settings): Extension<Settings>,
+    Extension(barrier): Extension<Barrier>,
+    Path(path): Path<String>,
+) -> Result<(), EngineError> {
+    opened(&settings, &barrier)?;
+    change(&barrier, Write { key: key_of(&path)?.into(), value: None }).await
 }
 
-async fn change(core: &Core, write: Write) -> Result<(), EngineError> {
+async fn change(barrier: &Barrier, write: Write) -> Result<(), EngineError> {
     let commit = Commit { writes: vec![write], ..Commit::default() };
-    core.barrier().store().commit(commit).await.map_err(BarrierError::from)?;
+    barrier.store().commit(commit).await.map_err(BarrierError::from)?;
     Ok(())
 }
 
 async fn list(
-    Extension(core): Extension<Core>,
+    Extension(settings): Extension<Settings>,
+    Extension(barrier): Extension<Barrier>,
     Path(path): Path<String>,
     paging: Paging,
 ) -> Result<Reply, EngineError> {
-    let store = opened(&core)?;
+    let store = opened(&settings, &barrier)?;
     let prefix = path.trim_end_matches('/');
     let prefix = if prefix.is_empty() { Vec::new() } else { key_of(prefix)? };
     let mut range = KeyRange::prefix(&prefix);

@@ -6,11 +6,12 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Stored, Txn, View};
-use strongroom_core::Core;
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Clock, Engine, EngineError, Entropy, Extension, Input, Moment, Mount, Path, Schedule, bad_request,
 };
+use strongroom_mounts::Mounts;
+use strongroom_revocation::Revocation;
 
 use crate::bare::AtTop;
 use crate::mounts::{AUTH, TOKEN, as_kept, is_reserved};
@@ -64,7 +65,9 @@ struct Begun {
 }
 
 async fn remount(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
+    Extension(revocation): Extension<Revocation>,
+    clock: Clock,
     txn: Txn,
     mount: Arc<Mount>,
     entropy: Entropy,
@@ -76,10 +79,10 @@ async fn remount(
     };
     let (from, to) = (as_kept(from.trim_start_matches('/'))?, as_kept(to.trim_start_matches('/'))?);
     check(&from, &to)?;
-    revoke_leases(&core, &txn, mount.namespace, &from).await?;
-    core.move_mount(&txn, mount.namespace, &from, &to).await?;
+    revoke_leases(&revocation, &txn, mount.namespace, &from).await?;
+    mounts.move_mount(&txn, mount.namespace, &from, &to).await?;
     let migration_id = entropy.uuid()?;
-    MOVES.put(&txn, migration_id.as_str(), Move { from, to, at: core.environment().clock.now() })?;
+    MOVES.put(&txn, migration_id.as_str(), Move { from, to, at: clock.now() })?;
     Ok(AtTop(Begun { migration_id }))
 }
 
@@ -100,14 +103,14 @@ fn check(from: &str, to: &str) -> Result<(), EngineError> {
 /// Ends what names the old path. A mount with very many leases is not moved: that would be too much for one
 /// transaction.
 async fn revoke_leases(
-    core: &Core,
+    revocation: &Revocation,
     txn: &Txn,
     namespace: NamespaceId,
     from: &str,
 ) -> Result<(), EngineError> {
     let mut after = None;
     for _ in 0..MOST_STEPS {
-        after = core.revoke_prefix_step(txn, namespace, from, after.as_deref()).await?;
+        after = revocation.revoke_prefix_step(txn, namespace, from, after.as_deref()).await?;
         if after.is_none() {
             return Ok(());
         }
@@ -182,7 +185,7 @@ mod tests {
         let info = json!({ "source_mount": "loans/", "target_mount": "x/moved/", "status": "success" });
         assert_eq!(status.data()["migration_info"], info);
         server.clock.advance(REMEMBERED);
-        server.core.run_jobs_once(true).await.unwrap();
+        server.core.background.run_jobs_once(true).await.unwrap();
         assert_eq!(server.read(&format!("sys/remount/status/{id}")).await.status, 404);
     }
 

@@ -7,11 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use strongroom_barrier::{Txn, View};
-use strongroom_core::{Core, RotationConfig};
 use strongroom_engine_api::lenient::{Flag, Int, Ttl};
 use strongroom_engine_api::{
     Data, Engine, EngineError, Extension, Input, Route, bad_request, format_duration,
 };
+use strongroom_seal_state::{RotationConfig, SealState};
 
 use crate::bare::AtTop;
 
@@ -41,8 +41,8 @@ struct KeyStatus {
     encryptions: u64,
 }
 
-async fn key_status(Extension(core): Extension<Core>) -> Result<AtTop<KeyStatus>, EngineError> {
-    let active = core.seal_state().key_status()?;
+async fn key_status(Extension(seal_state): Extension<SealState>) -> Result<AtTop<KeyStatus>, EngineError> {
+    let active = seal_state.key_status()?;
     Ok(AtTop(KeyStatus {
         term: active.term,
         install_time: active.created.rfc3339(),
@@ -50,8 +50,8 @@ async fn key_status(Extension(core): Extension<Core>) -> Result<AtTop<KeyStatus>
     }))
 }
 
-async fn rotate(Extension(core): Extension<Core>) -> Result<(), EngineError> {
-    core.seal_state().rotate().await
+async fn rotate(Extension(seal_state): Extension<SealState>) -> Result<(), EngineError> {
+    seal_state.rotate().await
 }
 
 /// When the key is rotated by itself.
@@ -76,8 +76,11 @@ struct ConfigInput {
     max_operations: Option<Int>,
 }
 
-async fn read_config(Extension(core): Extension<Core>, view: View) -> Result<Data<Config>, EngineError> {
-    let config = core.seal_state().rotation_config(&view).await?;
+async fn read_config(
+    Extension(seal_state): Extension<SealState>,
+    view: View,
+) -> Result<Data<Config>, EngineError> {
+    let config = seal_state.rotation_config(&view).await?;
     let interval = if config.interval.is_zero() { json!(0) } else { json!(format_duration(config.interval)) };
     Ok(Data(Config { max_operations: config.max_operations, interval, enabled: config.enabled }))
 }
@@ -87,11 +90,11 @@ const FEWEST_OPERATIONS: u64 = 1_000_000;
 const SHORTEST_INTERVAL: Duration = Duration::from_hours(24);
 
 async fn write_config(
-    Extension(core): Extension<Core>,
+    Extension(seal_state): Extension<SealState>,
     txn: Txn,
     Input(input): Input<ConfigInput>,
 ) -> Result<(), EngineError> {
-    let mut config = core.seal_state().rotation_config(&txn).await?;
+    let mut config = seal_state.rotation_config(&txn).await?;
     if let Some(enabled) = input.enabled {
         config.enabled = enabled.0;
     }
@@ -109,7 +112,7 @@ async fn write_config(
         }
         config.interval = interval.0;
     }
-    core.seal_state().set_rotation_config(&txn, config)
+    seal_state.set_rotation_config(&txn, config)
 }
 
 #[cfg(test)]

@@ -4,9 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_core::{Core, Ending, SealError, ServerPart, ServerReply, UnsealError};
+use strongroom_barrier::Barrier;
 use strongroom_engine_api::lenient::{Flag, Text};
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, Redactions, bad_request};
+use strongroom_node::Node;
+use strongroom_pipeline::{Ending, ServerPart, ServerReply, Settings};
+use strongroom_seal_state::{SealError, SealState, UnsealError};
 use zeroize::Zeroizing;
 
 use crate::bare::Bare;
@@ -72,13 +75,15 @@ struct UnsealInput {
 }
 
 async fn seal_status(
-    Extension(core): Extension<Core>,
+    Extension(settings): Extension<Settings>,
+    Extension(barrier): Extension<Barrier>,
+    Extension(seal_state): Extension<SealState>,
+    Extension(node): Extension<Node>,
     redactions: Redactions,
 ) -> Result<Bare<SealStatus>, EngineError> {
     let shown = |text: String, redacted: bool| if redacted { String::new() } else { text };
-    let status = core.seal_state().status().await?;
-    let settings = core.settings();
-    let storage_type = core.barrier().store().kind();
+    let status = seal_state.status().await?;
+    let storage_type = barrier.store().kind();
     Ok(Bare(
         200,
         SealStatus {
@@ -96,20 +101,30 @@ async fn seal_status(
             cluster_id: status.cluster_id,
             recovery_seal: status.recovery,
             storage_type,
-            removed_from_cluster: (storage_type == "raft").then(|| core.is_removed()),
+            removed_from_cluster: (storage_type == "raft").then(|| node.is_removed()),
         },
     ))
 }
 
 async fn unseal(
-    Extension(core): Extension<Core>,
+    Extension(settings): Extension<Settings>,
+    Extension(barrier): Extension<Barrier>,
+    Extension(seal_state): Extension<SealState>,
+    Extension(node): Extension<Node>,
     redactions: Redactions,
     Input(input): Input<UnsealInput>,
 ) -> Result<Bare<SealStatus>, EngineError> {
     let key = Zeroizing::new(input.key.map(|key| key.0).unwrap_or_default());
     if input.reset.is_some_and(|reset| reset.0) {
-        core.seal_state().reset_unseal().await;
-        return seal_status(Extension(core), redactions).await;
+        seal_state.reset_unseal().await;
+        return seal_status(
+            Extension(settings),
+            Extension(barrier),
+            Extension(seal_state),
+            Extension(node),
+            redactions,
+        )
+        .await;
     }
     if key.is_empty() {
         return Err(bad_request("'key' must be specified in request body as JSON, or 'reset' set to true"));
@@ -119,12 +134,13 @@ async fn unseal(
     if input.migrate.is_some_and(|migrate| migrate.0) {
         return Err(bad_request("can't perform a seal migration, no migration seal found"));
     }
-    if core.is_removed() {
+    if node.is_removed() {
         let text = "this node was removed from its cluster; delete its data directory and join again";
         return Err(EngineError::Status(500, text.to_owned()));
     }
-    core.offer_key_part(part).await.map_err(refused)?;
-    seal_status(Extension(core), redactions).await
+    seal_state.offer_key_part(part).await.map_err(refused)?;
+    seal_status(Extension(settings), Extension(barrier), Extension(seal_state), Extension(node), redactions)
+        .await
 }
 
 fn refused(error: UnsealError) -> EngineError {

@@ -1,7 +1,8 @@
 //! `sys/storage/raft/snapshot*`: saving and restoring the state. Source: Vault's API page `sys/storage/raft`.
 
-use strongroom_core::{Core, Ending, ServerPart, ServerReply};
+use strongroom_backup::Backup;
 use strongroom_engine_api::{Engine, EngineError, Extension, Reply, Upload, bad_request};
+use strongroom_pipeline::{Ending, ServerPart, ServerReply};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -18,28 +19,28 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         })
 }
 
-async fn save(Extension(core): Extension<Core>) -> Result<Reply, EngineError> {
-    Ok(Reply::stream("application/gzip", core.save_snapshot().await?))
+async fn save(Extension(backup): Extension<Backup>) -> Result<Reply, EngineError> {
+    Ok(Reply::stream("application/gzip", backup.save_snapshot().await?))
 }
 
-async fn restore(Extension(core): Extension<Core>, upload: Upload) -> Result<ServerReply, EngineError> {
-    install(&core, &upload, false).await
+async fn restore(Extension(backup): Extension<Backup>, upload: Upload) -> Result<ServerReply, EngineError> {
+    install(&backup, &upload, false).await
 }
 
 async fn restore_by_force(
-    Extension(core): Extension<Core>,
+    Extension(backup): Extension<Backup>,
     upload: Upload,
 ) -> Result<ServerReply, EngineError> {
-    install(&core, &upload, true).await
+    install(&backup, &upload, true).await
 }
 
 async fn install(
-    core: &std::sync::Arc<Core>,
+    backup: &std::sync::Arc<Backup>,
     upload: &Upload,
     force: bool,
 ) -> Result<ServerReply, EngineError> {
     let archive =
         upload.take().ok_or_else(|| bad_request("the snapshot has been read before; send it again"))?;
-    core.restore_snapshot(archive, force).await?;
+    backup.restore_snapshot(archive, force).await?;
     Ok(ServerReply::of(ServerPart { ending: Ending::Replaced, ..ServerPart::default() }))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use strongroom_barrier::{Barrier, NamespaceId};
 use strongroom_core::{
-    Answer, Asked, Catalog, Core, DEFAULT_LEASE_TTL, Inbound, InitRequest, NewToken, Settings, TokenEntry,
+    Answer, Asked, Assembly, Catalog, DEFAULT_LEASE_TTL, Inbound, InitRequest, NewToken, Settings, TokenEntry,
 };
 use strongroom_engine_api::{
     AuthGrant, Body, Clock, Data, Engine, EngineError, Entropy, Environment, Input, LeaseGrant, Leased,
@@ -22,7 +22,7 @@ pub(crate) const START: Moment = Moment::from_secs(1_700_000_000);
 
 /// A core under test, its clock, and its root token.
 pub(crate) struct Server {
-    pub(crate) core: Arc<Core>,
+    pub(crate) core: Arc<Assembly>,
     pub(crate) clock: Clock,
     /// Empty before initialisation.
     pub(crate) root: String,
@@ -74,14 +74,19 @@ impl Server {
         let barrier = Barrier::new(store, entropy.clone(), 1 << 20);
         let seals = Seals::one(Arc::new(ShamirSeal));
         let core =
-            Core::new(barrier, Environment { clock: clock.clone(), entropy }, settings, catalog, seals);
+            Assembly::new(barrier, Environment { clock: clock.clone(), entropy }, settings, catalog, seals);
         Self { core, clock, root: String::new(), shares: Vec::new() }
     }
 
     /// Initialises it; it stays sealed.
     pub(crate) async fn begin(&mut self, shares: u8, threshold: u8) {
-        let made =
-            self.core.initialize(InitRequest::key_parts(shares, threshold)).await.expect("initialises");
+        let made = self
+            .core
+            .services
+            .initialization
+            .initialize(InitRequest::key_parts(shares, threshold))
+            .await
+            .expect("initialises");
         self.root = made.root_token.expose().clone();
         self.shares = made.key_parts.iter().map(|share| share.expose().clone()).collect();
     }
@@ -96,7 +101,7 @@ impl Server {
     /// Initialised with one share, and unsealed.
     pub(crate) async fn with(settings: Settings) -> Self {
         let server = Self::sealed(settings, 1, 1).await;
-        server.core.offer_key_part(server.shares[0].clone()).await.expect("unseals");
+        server.core.services.seal_state.offer_key_part(server.shares[0].clone()).await.expect("unseals");
         server
     }
 
@@ -139,7 +144,7 @@ impl Server {
 
     /// Asks something prepared.
     pub(crate) async fn send(&self, inbound: Inbound) -> Told {
-        let Answer { status, body, .. } = self.core.handle(inbound).await;
+        let Answer { status, body, .. } = self.core.pipeline.handle(inbound).await;
         Told {
             status,
             body: match body.at_hand() {
@@ -176,10 +181,20 @@ impl Server {
 
     /// A service token with a policy of its own that has this text.
     pub(crate) async fn token_with(&self, policy: &str) -> String {
-        let name =
-            format!("test-{}", self.core.environment().entropy.base62(8).expect("random").to_lowercase());
-        let txn = self.core.barrier().transaction(self.core.barrier().pinned_view().await.expect("a view"));
-        self.core.write_policy(&txn, NamespaceId::ROOT, &name, policy).expect("a good policy");
+        let name = format!(
+            "test-{}",
+            self.core.services.environment.entropy.base62(8).expect("random").to_lowercase()
+        );
+        let txn = self
+            .core
+            .services
+            .barrier
+            .transaction(self.core.services.barrier.pinned_view().await.expect("a view"));
+        self.core
+            .services
+            .policies
+            .write_policy(&txn, NamespaceId::ROOT, &name, policy)
+            .expect("a good policy");
         txn.commit().await.expect("commits");
         self.token(&["default", &name]).await
     }
@@ -199,9 +214,13 @@ impl Server {
     /// A service token with this entry.
     pub(crate) async fn token_of(&self, entry: TokenEntry) -> String {
         let lifetimes = Lifetimes { default: DEFAULT_LEASE_TTL, max: DEFAULT_LEASE_TTL };
-        let txn = self.core.barrier().transaction(self.core.barrier().pinned_view().await.expect("a view"));
+        let txn = self
+            .core
+            .services
+            .barrier
+            .transaction(self.core.services.barrier.pinned_view().await.expect("a view"));
         let new = NewToken { entry, ttl: Duration::from_hours(1), ..NewToken::default() };
-        let made = self.core.make_token(&txn, lifetimes, new).await.expect("a token");
+        let made = self.core.services.tokens.make_token(&txn, lifetimes, new).await.expect("a token");
         txn.commit().await.expect("commits");
         made.token.expose().clone()
     }

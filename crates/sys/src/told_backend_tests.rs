@@ -258,7 +258,7 @@ async fn server() -> (Server, Line) {
     let catalog = catalog().with(told(GREETING, &line));
     let mut server = Server::of(Arc::new(InMemory::new()), Settings::default(), catalog);
     server.begin(1, 1).await;
-    server.core.offer_key_part(server.shares[0].clone()).await.unwrap();
+    server.core.services.seal_state.offer_key_part(server.shares[0].clone()).await.unwrap();
     assert_eq!(server.write("sys/mounts/mine", json!({ "type": "cloud" })).await.status, 204);
     (server, line)
 }
@@ -319,7 +319,7 @@ async fn policies_tell_what_may_be_done_with_it() {
 async fn its_jobs_run_and_its_leases_end_outside() {
     let (server, line) = server().await;
     server.write("mine/config", json!({ "region": "north" })).await;
-    server.core.run_jobs_once(true).await.unwrap();
+    server.core.background.run_jobs_once(true).await.unwrap();
     assert_eq!(server.read("mine/config").await.data()["swept"], true);
 
     let first = server.read("mine/account/a").await;
@@ -330,13 +330,13 @@ async fn its_jobs_run_and_its_leases_end_outside() {
     assert_eq!(accounts(&line).await, json!(["a", "b"]));
     let told = server.write("sys/leases/revoke", json!({ "lease_id": first })).await;
     assert!(told.status < 300, "{}", told.body);
-    server.core.run_jobs_once(true).await.unwrap();
+    server.core.background.run_jobs_once(true).await.unwrap();
     assert_eq!(accounts(&line).await, json!(["b"]));
     assert!(second.as_str().unwrap().starts_with("mine/account/b/"), "{second}");
 
     assert_eq!(server.delete("sys/mounts/mine").await.status, 204);
     for _ in 0..8 {
-        server.core.run_jobs_once(true).await.unwrap();
+        server.core.background.run_jobs_once(true).await.unwrap();
     }
     assert_eq!(accounts(&line).await, json!([]), "what is left ends with the mount");
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Txn};
-use strongroom_core::{Core, ListingVisibility, MountEntry, MountTuning, Mounted};
 use strongroom_engine_api::lenient::{Flag, List, Pairs, Text};
 use strongroom_engine_api::{Call, Class, EngineError, bad_request, parse_duration};
+use strongroom_mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, Mounts};
 
 use crate::bare::AtTop;
 use crate::mounts::{AUTH, is_reserved, mounted_at};
@@ -56,7 +56,7 @@ impl ConfigInput {
     /// Takes over what is given.
     pub(crate) fn apply(
         self,
-        core: &Core,
+        mounts: &Mounts,
         tuning: &mut MountTuning,
         kind: &str,
         class: Class,
@@ -86,7 +86,7 @@ impl ConfigInput {
             set_token_type(tuning, &text, kind, class)?;
         }
         if let Some(given) = self.user_lockout_config {
-            if !core.catalog().locks_users_out(class, kind) {
+            if !mounts.catalog().locks_users_out(class, kind) {
                 let text = format!("tuning of user lockout configuration for auth type {kind:?} not allowed");
                 return Err(bad_request(text));
             }
@@ -188,7 +188,7 @@ pub(crate) fn check_new_ttls(tuning: &MountTuning, system_max: Duration) -> Resu
 
 /// Tunes the mount at a path as kept.
 pub(crate) async fn tune(
-    core: &Core,
+    mounts: &Mounts,
     txn: &Txn,
     call: &Call,
     path: &str,
@@ -198,13 +198,13 @@ pub(crate) async fn tune(
     if is_reserved(path) {
         return Err(bad_request(format!("cannot tune {path:?}")));
     }
-    let Some(entry) = core.mount_entry(txn, call.mount.namespace, path).await? else {
+    let Some(entry) = mounts.mount_entry(txn, call.mount.namespace, path).await? else {
         return Err(bad_request(format!("tune of path {path:?} failed: no mount entry found")));
     };
     let mut entry = (*entry).clone();
     let class = if path.starts_with(AUTH) { Class::Auth } else { Class::Secrets };
     check_plugin_version(&entry.kind, input.plugin_version.as_ref())?;
-    config.apply(core, &mut entry.tuning, &entry.kind, class, call)?;
+    config.apply(mounts, &mut entry.tuning, &entry.kind, class, call)?;
     let MountTuning { default_lease_ttl: default, max_lease_ttl: max, .. } = &entry.tuning;
     if !max.is_zero() && default > max {
         let (max, default) = (max.as_secs(), default.as_secs());
@@ -217,19 +217,19 @@ pub(crate) async fn tune(
         entry.description = description.0;
     }
     if let Some(options) = input.options {
-        set_options(core, &mut entry, options.0, class)?;
+        set_options(mounts, &mut entry, options.0, class)?;
     }
-    core.put_mount(txn, call.mount.namespace, path, entry)?;
+    mounts.put_mount(txn, call.mount.namespace, path, entry)?;
     Ok(())
 }
 
 fn set_options(
-    core: &Core,
+    mounts: &Mounts,
     entry: &mut MountEntry,
     given: BTreeMap<String, String>,
     class: Class,
 ) -> Result<(), EngineError> {
-    if let Some(engine) = core.catalog().engine(class, &entry.kind, &entry.options) {
+    if let Some(engine) = mounts.catalog().engine(class, &entry.kind, &entry.options) {
         engine.validate_change(&entry.options, &given).map_err(bad_request)?;
     }
     for (name, value) in given {
@@ -239,7 +239,7 @@ fn set_options(
             entry.options.insert(name, value);
         }
     }
-    let engine = core.catalog().engine(class, &entry.kind, &entry.options);
+    let engine = mounts.catalog().engine(class, &entry.kind, &entry.options);
     let gone = || bad_request(format!("plugin not found in the catalog: {}", entry.kind));
     engine.ok_or_else(gone)?.validate_options(&entry.options).map_err(bad_request)
 }
@@ -367,11 +367,11 @@ impl ConfigView {
 
 /// The tuning in force of the mount at a path as kept.
 pub(crate) async fn read(
-    core: &Core,
+    mounts: &Mounts,
     namespace: NamespaceId,
     path: &str,
 ) -> Result<AtTop<TuneView>, EngineError> {
-    let Some(mounted) = mounted_at(core, namespace, path).await? else {
+    let Some(mounted) = mounted_at(mounts, namespace, path).await? else {
         return Err(bad_request(format!("cannot fetch sysview for path {path:?}")));
     };
     let entry = &mounted.entry;

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Txn, View};
-use strongroom_core::{Core, Envelope, ServerPart, ServerReply, Wrapped, not_wrapping};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Body, Caller, Data, Engine, EngineError, Extension, Input, Members, Mount, Reply, Request, bad_request,
 };
+use strongroom_mounts::Mounts;
+use strongroom_pipeline::{Envelope, ServerPart, ServerReply};
+use strongroom_policies::Policies;
 use strongroom_policy::Operation as PolicyOperation;
+use strongroom_tokens::{TokenStore, Wrapped};
+use strongroom_wrapping::{Wrapping, not_wrapping};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -68,15 +72,16 @@ async fn wrap(request: Arc<Request>, Body(body): Body) -> Result<Reply, EngineEr
 }
 
 async fn lookup(
-    Extension(core): Extension<Core>,
+    Extension(tokens): Extension<TokenStore>,
+    Extension(wrapping): Extension<Wrapping>,
     request: Arc<Request>,
     mount: Arc<Mount>,
     Input(input): Input<TokenInput>,
     view: View,
 ) -> Result<Data<Properties>, EngineError> {
     let token = input.token(request.caller().as_ref())?;
-    check_namespace(&core, &mount, request.caller().as_ref(), &token)?;
-    let (_, wrapped) = core.wrapped(&view, &token).await?.ok_or_else(not_wrapping)?;
+    check_namespace(&tokens, &mount, request.caller().as_ref(), &token)?;
+    let (_, wrapped) = wrapping.wrapped(&view, &token).await?.ok_or_else(not_wrapping)?;
     Ok(Data(Properties {
         path: wrapped.creation_path.clone(),
         time: wrapped.creation_time.clone(),
@@ -85,33 +90,36 @@ async fn lookup(
 }
 
 async fn unwrap(
-    Extension(core): Extension<Core>,
+    (Extension(mounts), Extension(policies)): (Extension<Mounts>, Extension<Policies>),
+    Extension(tokens): Extension<TokenStore>,
+    Extension(wrapping): Extension<Wrapping>,
     request: Arc<Request>,
     mount: Arc<Mount>,
     Input(input): Input<TokenInput>,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
     let token = input.token(request.caller().as_ref())?;
-    check_namespace(&core, &mount, request.caller().as_ref(), &token)?;
-    let wrapped = core.unwrap(&txn, &token).await?;
-    check_policies(&core, mount.namespace, &request, &txn, &token).await?;
+    check_namespace(&tokens, &mount, request.caller().as_ref(), &token)?;
+    let wrapped = wrapping.unwrap(&txn, &token).await?;
+    check_policies(&mounts, &policies, mount.namespace, &request, &txn, &token).await?;
     restored(&wrapped)
 }
 
 /// A wrapping token of another namespace is unknown, unless it makes the request itself, which a token may below its own.
 fn check_namespace(
-    core: &Core,
+    tokens: &TokenStore,
     mount: &Mount,
     caller: Option<&Caller>,
     token: &str,
 ) -> Result<(), EngineError> {
     let asks = caller.is_some_and(|caller| caller.token.expose() == token);
-    if asks || core.token_id(token)?.namespace == mount.namespace { Ok(()) } else { Err(not_wrapping()) }
+    if asks || tokens.token_id(token)?.namespace == mount.namespace { Ok(()) } else { Err(not_wrapping()) }
 }
 
 /// Whether the caller may unwrap: the wrapping token itself may, any other token where its policies say so.
 async fn check_policies(
-    core: &Core,
+    mounts: &Mounts,
+    policies: &Policies,
     namespace: NamespaceId,
     request: &Request,
     txn: &Txn,
@@ -122,8 +130,8 @@ async fn check_policies(
     if caller.token.expose() == token {
         return Ok(());
     }
-    let acl = core.acl(txn.peek(), caller.namespace, &caller.policies).await?;
-    let path = core.full_path(namespace, "sys/wrapping/unwrap").ok_or_else(denied)?;
+    let acl = policies.acl(txn.peek(), caller.namespace, &caller.policies).await?;
+    let path = mounts.full_path(namespace, "sys/wrapping/unwrap").ok_or_else(denied)?;
     let decision = acl.authorize(&path, PolicyOperation::Update, &request.input, request.wrap_ttl);
     if decision.is_allowed() { Ok(()) } else { Err(denied()) }
 }
@@ -138,15 +146,16 @@ fn restored(wrapped: &Wrapped) -> Result<ServerReply, EngineError> {
 }
 
 async fn rewrap(
-    Extension(core): Extension<Core>,
+    Extension(tokens): Extension<TokenStore>,
+    Extension(wrapping): Extension<Wrapping>,
     caller: Caller,
     mount: Arc<Mount>,
     Input(input): Input<TokenInput>,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
     let token = input.token(Some(&caller))?;
-    check_namespace(&core, &mount, Some(&caller), &token)?;
-    let wrap = Some(core.rewrap(&txn, &token).await?);
+    check_namespace(&tokens, &mount, Some(&caller), &token)?;
+    let wrap = Some(wrapping.rewrap(&txn, &token).await?);
     Ok(ServerReply::of(ServerPart { wrap, ..ServerPart::default() }))
 }
 
@@ -193,8 +202,17 @@ mod tests {
         let server = Server::new().await;
         let token = wrap(&server).await;
         let without = server.token_with("path \"secret/*\" { capabilities = [\"read\"] }").await;
-        let txn = server.core.barrier().transaction(server.core.barrier().pinned_view().await.unwrap());
-        server.core.write_policy(&txn, strongroom_barrier::NamespaceId::ROOT, "default", "").unwrap();
+        let txn = server
+            .core
+            .services
+            .barrier
+            .transaction(server.core.services.barrier.pinned_view().await.unwrap());
+        server
+            .core
+            .services
+            .policies
+            .write_policy(&txn, strongroom_barrier::NamespaceId::ROOT, "default", "")
+            .unwrap();
         txn.commit().await.unwrap();
         let body = json!({"token": token});
         assert_eq!(post(&server, &without, UNWRAP, body.clone()).await.error(), (403, "permission denied"));

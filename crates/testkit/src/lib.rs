@@ -8,6 +8,7 @@
 //! runtime's own `select!` looks at what is ready is its own, so a seed repeats a failure mostly, not surely.
 
 #![allow(
+    clippy::arithmetic_side_effects,
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,

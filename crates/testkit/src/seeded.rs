@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use strongroom_stdx::Entropy;
 
-/// A stream of numbers that a seed repeats (SplitMix64; Steele, Lea and Flood, 2014). Clones share the stream.
+/// A stream of numbers that a seed repeats (`SplitMix64`; Steele, Lea and Flood, 2014). Clones share the stream.
 #[derive(Clone)]
 pub struct Seeded(Arc<Mutex<u64>>);
 

@@ -1,6 +1,13 @@
 //! Operations that act or ask outside, each timeline by itself: what the simulation finds by chance is named here.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail loudly")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail loudly"
+)]
 
 use std::time::Duration;
 

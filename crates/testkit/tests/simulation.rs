@@ -4,7 +4,14 @@
 //!
 //! `STRONGROOM_SEEDS` is how many seeds are run (`100`), or which (`4711..4712`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail loudly")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail loudly"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,6 +20,7 @@ use std::time::Duration;
 use serde_json::json;
 use strongroom_barrier::NamespaceId;
 use strongroom_core::{Asked, LeaseState};
+use strongroom_engine_api::Clock;
 use strongroom_testkit::Seeded;
 use strongroom_testkit::cluster::{Cluster, Faults, Image, Request, Response};
 use strongroom_testkit::outside::{MISTAKE, Mood};
@@ -39,7 +47,8 @@ fn what_exists_outside_is_known_whatever_happens() {
     let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
     hush();
     let image = runtime().block_on(Image::new());
-    let begun = std::time::Instant::now();
+    let clock = Clock::system();
+    let begun = clock.now();
     let mut summary = Summary::default();
     let seeds = seeds();
     for seed in seeds.clone() {
@@ -55,7 +64,7 @@ fn what_exists_outside_is_known_whatever_happens() {
             }
         }
     }
-    println!("{seeds:?} in {:?}: {summary:?}", begun.elapsed());
+    println!("{seeds:?} in {:?}: {summary:?}", clock.now().since(begun));
     if seeds.end - seeds.start >= 100 {
         // A simulation in which nothing happens proves nothing.
         assert!(summary.issued > 0 && summary.made > summary.issued && summary.changed > 0, "{summary:?}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use strongroom_barrier::{BOOTSTRAP, Barrier};
-use strongroom_core::{Core, InitRequest, NewMount, Settings};
+use strongroom_core::{Assembly, InitRequest, NewMount, Settings};
 use strongroom_engine_api::{Backend, Class, Endpoint, Environment, Operation, Peer};
 use strongroom_http::{Edge, EdgeSettings, ForwardedFor};
 use strongroom_stdx::{Clock, Entropy, Moment};
@@ -166,7 +166,7 @@ fn chance() -> Chance {
 }
 
 /// A sealed server over a store. Time stands still.
-fn server(store: Arc<dyn Store>, chance: Chance) -> Arc<Core> {
+fn server(store: Arc<dyn Store>, chance: Chance) -> Arc<Assembly> {
     let entropy = Entropy::given(move |out| {
         let mut random = chance.lock().expect("nobody panicked");
         out.fill_with(|| random.byte());
@@ -175,19 +175,23 @@ fn server(store: Arc<dyn Store>, chance: Chance) -> Arc<Core> {
         Environment { clock: Clock::stepped(Moment::from_secs(1_700_000_000)), entropy: entropy.clone() };
     let barrier = Barrier::new(store, entropy, 1 << 20);
     let (catalog, seals) = (strongroom_catalog::catalog(), strongroom_catalog::seals());
-    Core::new(barrier, environment, Settings::default(), catalog, seals)
+    Assembly::new(barrier, environment, Settings::default(), catalog, seals)
 }
 
 /// A server with KV at `kv/` and `secret/` and every engine there is beside them, and the share that unseals it.
-async fn new_server(store: Arc<dyn Store>, chance: Chance) -> (Arc<Core>, Vec<u8>) {
+async fn new_server(store: Arc<dyn Store>, chance: Chance) -> (Arc<Assembly>, Vec<u8>) {
     let core = server(store, chance);
     let request = InitRequest { root_token: Some(ROOT.to_owned()), ..InitRequest::key_parts(1, 1) };
-    let made = core.initialize(request).await.expect("initialises");
+    let made = core.services.initialization.initialize(request).await.expect("initialises");
     let share = made.key_parts[0].expose().clone();
-    core.offer_key_part(share.clone()).await.expect("unseals");
+    core.services.seal_state.offer_key_part(share.clone()).await.expect("unseals");
     for (path, mount) in mounts() {
-        let txn = core.barrier().transaction(core.barrier().view());
-        core.add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, &path, mount).await.expect("mounts");
+        let txn = core.services.barrier.transaction(core.services.barrier.view());
+        core.services
+            .mounts
+            .add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, &path, mount)
+            .await
+            .expect("mounts");
         txn.commit().await.expect("commits");
     }
     (core, share)
@@ -204,7 +208,7 @@ async fn entries(store: &dyn Store) -> BTreeMap<Bytes, Bytes> {
 /// A server that input after input begins with anew. Making one takes longer than most inputs; putting its storage back does not,
 /// and what it keeps in memory follows from there.
 struct Anew {
-    core: Arc<Core>,
+    core: Arc<Assembly>,
     store: Arc<InMemory>,
     at_first: BTreeMap<Bytes, Bytes>,
     chance: Chance,
@@ -233,7 +237,7 @@ impl Anew {
             .map(|(key, value)| Write { key: key.clone(), value: value.cloned() })
             .collect();
         let keys_changed = writes.iter().any(|write| write.key.first() == Some(&BOOTSTRAP));
-        if keys_changed || self.core.barrier().is_sealed() {
+        if keys_changed || self.core.services.barrier.is_sealed() {
             return None;
         }
         self.store.commit(Commit { writes, ..Commit::default() }).await.expect("commits");
@@ -376,8 +380,8 @@ fn tampered(input: &[u8]) {
         let writes = entries.into_iter().map(|(key, value)| Write { key, value: Some(value) }).collect();
         store.commit(Commit { writes, ..Commit::default() }).await.expect("commits");
         let core = server(store, chance());
-        let _ = core.seal_state().status().await;
-        let _ = core.offer_key_part(share.clone()).await;
+        let _ = core.services.seal_state.status().await;
+        let _ = core.services.seal_state.offer_key_part(share.clone()).await;
         let edge = Arc::new(Edge::new(core, EdgeSettings::default(), Arc::default()));
         for path in [
             "sys/seal-status",

@@ -6,12 +6,14 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use strongroom_barrier::Txn;
-use strongroom_core::{Core, NewToken, ServerPart, ServerReply, TokenEntry, TokenId, TokenRole};
 use strongroom_engine_api::lenient::{Flag, Int, List, Pairs, Text};
 use strongroom_engine_api::{
     Call, Caller, Engine, EngineError, Extension, Input, Path, TokenKind, bad_request, parse_duration,
 };
+use strongroom_pipeline::{ServerPart, ServerReply};
+use strongroom_policies::Policies;
 use strongroom_policy::ROOT_POLICY_NAME;
+use strongroom_tokens::{NewToken, TokenEntry, TokenId, TokenRole, TokenStore};
 
 use crate::policies::{Wish, glob};
 
@@ -57,41 +59,44 @@ struct CreateInput {
 }
 
 async fn create(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
+    Extension(tokens): Extension<TokenStore>,
     Input(input): Input<CreateInput>,
     caller: Caller,
     call: Arc<Call>,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
-    make(&core, &call, &txn, &caller, input, None, false).await
+    make((&policies, &tokens), &call, &txn, &caller, input, None, false).await
 }
 
 async fn create_orphan(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
+    Extension(tokens): Extension<TokenStore>,
     Input(input): Input<CreateInput>,
     caller: Caller,
     call: Arc<Call>,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
-    make(&core, &call, &txn, &caller, input, None, true).await
+    make((&policies, &tokens), &call, &txn, &caller, input, None, true).await
 }
 
 async fn create_with_role(
-    Extension(core): Extension<Core>,
+    Extension(policies): Extension<Policies>,
+    Extension(tokens): Extension<TokenStore>,
     Path(role_name): Path<String>,
     Input(input): Input<CreateInput>,
     caller: Caller,
     call: Arc<Call>,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
-    let role = core.token_role(&txn, call.mount.namespace, &role_name).await?;
+    let role = tokens.token_role(&txn, call.mount.namespace, &role_name).await?;
     let role = role.ok_or_else(|| bad_request(format!("unknown role {role_name}")))?;
-    make(&core, &call, &txn, &caller, input, Some((&role_name, &role)), false).await
+    make((&policies, &tokens), &call, &txn, &caller, input, Some((&role_name, &role)), false).await
 }
 
 /// Makes the token, as far as the caller may have it made.
 async fn make(
-    core: &Arc<Core>,
+    (policy_store, tokens): (&Policies, &TokenStore),
     call: &Arc<Call>,
     txn: &Txn,
     caller: &Caller,
@@ -99,7 +104,7 @@ async fn make(
     role: Option<(&str, &TokenRole)>,
     without_parent: bool,
 ) -> Result<ServerReply, EngineError> {
-    let parent = parent(core, txn, caller).await?;
+    let parent = parent(tokens, txn, caller).await?;
     let sudo = caller.sudo || parent.is_root();
     let asked = Asked::read(input)?;
     let (role_name, role) = role.unzip();
@@ -142,22 +147,22 @@ async fn make(
         return Err(bad_request("batch tokens cannot be root tokens"));
     }
     for policy in entry.policies.iter().filter(|policy| *policy != ROOT_POLICY_NAME) {
-        if core.policy_text(txn.peek(), call.mount.namespace, policy).await?.is_none() {
+        if policy_store.policy_text(txn.peek(), call.mount.namespace, policy).await?.is_none() {
             call.warn(format!("Policy {policy:?} does not exist"));
         }
     }
     let new = NewToken { entry, ttl: asked.ttl, id: asked.id, without_end };
-    let made = core.make_token(txn, call.mount.lifetimes, new).await?;
+    let made = tokens.make_token(txn, call.mount.lifetimes, new).await?;
     let part = ServerPart { auth: Some(made.auth_member()?), is_new_token: true, ..ServerPart::default() };
     Ok(ServerReply::of(part).warned(made.warnings.clone()))
 }
 
 /// The calling token, if it may make others.
-async fn parent(core: &Arc<Core>, txn: &Txn, caller: &Caller) -> Result<Arc<TokenEntry>, EngineError> {
+async fn parent(tokens: &TokenStore, txn: &Txn, caller: &Caller) -> Result<Arc<TokenEntry>, EngineError> {
     if caller.kind == TokenKind::Batch {
         return Err(bad_request("batch tokens cannot create more tokens"));
     }
-    let parent = core.token_at(txn, &TokenId::from(caller)).await?;
+    let parent = tokens.token_at(txn, &TokenId::from(caller)).await?;
     let parent = parent.ok_or_else(|| EngineError::Denied("permission denied".to_owned()))?;
     if parent.num_uses > 0 {
         return Err(bad_request("restricted use token cannot generate child tokens"));

@@ -11,8 +11,8 @@ mod roles;
 use std::sync::Arc;
 
 use strongroom_barrier::{Txn, View};
-use strongroom_core::{Core, Tidy};
 use strongroom_engine_api::{Call, Engine, EngineError, Extension, Mount, Paging, Reply};
+use strongroom_tokens::{Tidy, TokenStore};
 
 /// The engine that every server mounts at `auth/token/`.
 pub fn engine() -> Engine {
@@ -35,16 +35,16 @@ fn routes(engine: Engine) -> Engine {
 }
 
 async fn accessors(
-    Extension(core): Extension<Core>,
+    Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     paging: Paging,
     view: View,
 ) -> Result<Reply, EngineError> {
-    Reply::keys(&core.accessors(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?)
+    Reply::keys(&tokens.accessors(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?)
 }
 
-async fn tidy(Extension(core): Extension<Core>, txn: Txn) -> Result<Reply, EngineError> {
-    let started = core.start_tidying(&txn, Tidy::Tokens).await?;
+async fn tidy(Extension(tokens): Extension<TokenStore>, txn: Txn) -> Result<Reply, EngineError> {
+    let started = tokens.start_tidying(&txn, Tidy::Tokens).await?;
     Ok(Reply::status(202).warned(if started {
         "Tidy operation successfully started. Any information from the operation will be printed to the server logs."
     } else {

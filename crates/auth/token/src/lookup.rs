@@ -5,11 +5,13 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, View};
-use strongroom_core::{Core, Refused, TokenEntry};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, TokenSettings, bad_request,
 };
+use strongroom_mounts::Mounts;
+use strongroom_pipeline::Refused;
+use strongroom_tokens::{TokenEntry, TokenStore};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -97,7 +99,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl TokenView {
-    fn new(core: &Core, entry: &TokenEntry, id: &str, now: Moment) -> Self {
+    fn new(mounts: &Mounts, entry: &TokenEntry, id: &str, now: Moment) -> Self {
         let blocks = TokenSettings { bound_cidrs: entry.bound_cidrs.clone(), ..TokenSettings::default() };
         Self {
             accessor: entry.accessor.clone(),
@@ -113,7 +115,7 @@ impl TokenView {
             last_renewal: entry.renewed.map(Moment::rfc3339),
             last_renewal_time: entry.renewed.map(Moment::as_secs),
             meta: (!entry.metadata.is_empty()).then(|| entry.metadata.clone()),
-            namespace_path: core.full_path(entry.namespace, "").unwrap_or_default(),
+            namespace_path: mounts.full_path(entry.namespace, "").unwrap_or_default(),
             num_uses: entry.num_uses,
             orphan: entry.is_orphan(),
             path: entry.path.clone(),
@@ -128,7 +130,8 @@ impl TokenView {
 }
 
 async fn lookup(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
+    Extension(tokens): Extension<TokenStore>,
     Input(input): Input<TokenInput>,
     mount: Arc<Mount>,
     caller: Caller,
@@ -137,38 +140,42 @@ async fn lookup(
 ) -> Result<Data<TokenView>, EngineError> {
     match input.token.map(|token| token.0).filter(|token| !token.is_empty() && token != caller.token.expose())
     {
-        Some(token) => told(&core, &view, mount.namespace, &clock, &token).await,
-        None => lookup_self(Extension(core), caller, view, clock).await,
+        Some(token) => told(&mounts, &tokens, &view, mount.namespace, &clock, &token).await,
+        None => lookup_self(Extension(mounts), Extension(tokens), caller, view, clock).await,
     }
 }
 
 async fn lookup_self(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
+    Extension(tokens): Extension<TokenStore>,
     caller: Caller,
     view: View,
     clock: Clock,
 ) -> Result<Data<TokenView>, EngineError> {
-    let Data(mut told) = told(&core, &view, caller.namespace, &clock, caller.token.expose()).await?;
+    let Data(mut told) =
+        told(&mounts, &tokens, &view, caller.namespace, &clock, caller.token.expose()).await?;
     // This very request takes a use.
     told.num_uses = told.num_uses.saturating_sub(1);
     Ok(Data(told))
 }
 
 async fn told(
-    core: &Core,
+    mounts: &Mounts,
+    tokens: &TokenStore,
     view: &View,
     namespace: NamespaceId,
     clock: &Clock,
     token: &str,
 ) -> Result<Data<TokenView>, EngineError> {
     let now = clock.now();
-    let found = core.principal_in(view, namespace, token, now).await?;
+    let found = tokens.principal_in(view, namespace, token, now).await?;
     let found = found.ok_or_else(|| EngineError::Denied("bad token".to_owned()))?;
-    Ok(Data(TokenView::new(core, &found.entry, token, now)))
+    Ok(Data(TokenView::new(mounts, &found.entry, token, now)))
 }
 
 async fn lookup_accessor(
-    Extension(core): Extension<Core>,
+    Extension(mounts): Extension<Mounts>,
+    Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     Input(input): Input<AccessorInput>,
     view: View,
@@ -176,10 +183,12 @@ async fn lookup_accessor(
 ) -> Result<Data<TokenView>, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
-    let Some(key) = core.token_of_accessor(&view, mount.namespace, &accessor).await? else {
+    let Some(key) = tokens.token_of_accessor(&view, mount.namespace, &accessor).await? else {
         return Err(bad_request(Refused::list(&["invalid accessor"])));
     };
-    let entry =
-        core.token_at(&view, &key).await?.ok_or_else(|| bad_request(Refused::list(&["invalid accessor"])))?;
-    Ok(Data(TokenView::new(&core, &entry, "", clock.now())))
+    let entry = tokens
+        .token_at(&view, &key)
+        .await?
+        .ok_or_else(|| bad_request(Refused::list(&["invalid accessor"])))?;
+    Ok(Data(TokenView::new(&mounts, &entry, "", clock.now())))
 }

@@ -1,8 +1,8 @@
 //! Which policies a new token gets.
 
-use strongroom_core::TokenRole;
 use strongroom_engine_api::{EngineError, bad_request, normal_policies};
 use strongroom_policy::{DEFAULT_POLICY_NAME, RESPONSE_WRAPPING_POLICY_NAME, ROOT_POLICY_NAME};
+use strongroom_tokens::TokenRole;
 
 /// What is asked for, and by whom.
 pub(crate) struct Wish<'a> {

@@ -6,11 +6,12 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use strongroom_barrier::Txn;
-use strongroom_core::{Core, Refused, ServerPart, ServerReply, TokenId};
 use strongroom_engine_api::lenient::{Text, Ttl};
 use strongroom_engine_api::{
     Caller, Clock, Engine, EngineError, Extension, Input, Mount, Secret, TokenKind, bad_request,
 };
+use strongroom_pipeline::{Refused, ServerPart, ServerReply};
+use strongroom_tokens::{TokenId, TokenStore};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -45,7 +46,7 @@ struct RenewAccessorInput {
 }
 
 async fn renew(
-    Extension(core): Extension<Core>,
+    Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     Input(input): Input<RenewInput>,
     txn: Txn,
@@ -53,36 +54,36 @@ async fn renew(
 ) -> Result<ServerReply, EngineError> {
     let token = input.token.map(|token| token.0).filter(|token| !token.is_empty());
     let token = Secret::new(token.ok_or_else(|| bad_request("missing token ID"))?);
-    let found = core.principal_in(txn.peek(), mount.namespace, token.expose(), clock.now()).await?;
+    let found = tokens.principal_in(txn.peek(), mount.namespace, token.expose(), clock.now()).await?;
     let found = found.ok_or_else(|| bad_request("token not found"))?;
-    extend(&core, &txn, &found.id, found.entry.kind, token, input.increment).await
+    extend(&tokens, &txn, &found.id, found.entry.kind, token, input.increment).await
 }
 
 async fn renew_self(
-    Extension(core): Extension<Core>,
+    Extension(tokens): Extension<TokenStore>,
     Input(input): Input<RenewSelfInput>,
     caller: Caller,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
     let token = (*caller.token).clone();
-    extend(&core, &txn, &TokenId::from(&caller), caller.kind, token, input.increment).await
+    extend(&tokens, &txn, &TokenId::from(&caller), caller.kind, token, input.increment).await
 }
 
 async fn renew_accessor(
-    Extension(core): Extension<Core>,
+    Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     Input(input): Input<RenewAccessorInput>,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
-    let key = core.token_of_accessor(&txn, mount.namespace, &accessor).await?;
+    let key = tokens.token_of_accessor(&txn, mount.namespace, &accessor).await?;
     let key = key.ok_or_else(|| bad_request(Refused::list(&["invalid accessor"])))?;
-    extend(&core, &txn, &key, TokenKind::Service, Secret::default(), input.increment).await
+    extend(&tokens, &txn, &key, TokenKind::Service, Secret::default(), input.increment).await
 }
 
 async fn extend(
-    core: &Arc<Core>,
+    tokens: &Arc<TokenStore>,
     txn: &Txn,
     key: &TokenId,
     kind: TokenKind,
@@ -93,7 +94,7 @@ async fn extend(
         return Err(bad_request("batch tokens cannot be renewed"));
     }
     let increment: Option<Duration> = increment.map(|increment| increment.0);
-    let mut renewed = core.renew_token(txn, key, increment).await?;
+    let mut renewed = tokens.renew_token(txn, key, increment).await?;
     renewed.token = token;
     let part = ServerPart { auth: Some(renewed.auth_member()?), ..ServerPart::default() };
     Ok(ServerReply::of(part).warned(renewed.warnings.clone()))

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use strongroom_barrier::Txn;
-use strongroom_core::{Core, Refused, TokenId};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Caller, Clock, Engine, EngineError, Extension, Input, Mount, Reply, TokenKind, bad_request,
 };
+use strongroom_pipeline::Refused;
+use strongroom_tokens::{TokenId, TokenStore};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -41,14 +42,14 @@ impl RevokeInput {
     /// The key of the token that is meant; `None` where there is no such token.
     async fn key(
         self,
-        core: &Core,
+        tokens: &TokenStore,
         txn: &Txn,
         mount: &Mount,
         clock: &Clock,
     ) -> Result<Option<TokenId>, EngineError> {
         let token = self.token.map(|token| token.0).filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| bad_request("missing token ID"))?;
-        match core.principal_in(txn.peek(), mount.namespace, &token, clock.now()).await? {
+        match tokens.principal_in(txn.peek(), mount.namespace, &token, clock.now()).await? {
             Some(found) if found.entry.kind == TokenKind::Batch => {
                 Err(bad_request("batch tokens cannot be revoked"))
             }
@@ -58,50 +59,54 @@ impl RevokeInput {
 }
 
 async fn revoke(
-    Extension(core): Extension<Core>,
+    Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     Input(input): Input<RevokeInput>,
     txn: Txn,
     clock: Clock,
 ) -> Result<(), EngineError> {
-    match input.key(&core, &txn, &mount, &clock).await? {
-        Some(key) => core.revoke_token(&txn, &key).await,
+    match input.key(&tokens, &txn, &mount, &clock).await? {
+        Some(key) => tokens.revoke_token(&txn, &key).await,
         None => Ok(()),
     }
 }
 
-async fn revoke_self(Extension(core): Extension<Core>, caller: Caller, txn: Txn) -> Result<(), EngineError> {
+async fn revoke_self(
+    Extension(tokens): Extension<TokenStore>,
+    caller: Caller,
+    txn: Txn,
+) -> Result<(), EngineError> {
     if caller.kind == TokenKind::Batch {
         return Err(bad_request("batch tokens cannot be revoked"));
     }
-    core.revoke_token(&txn, &TokenId::from(&caller)).await
+    tokens.revoke_token(&txn, &TokenId::from(&caller)).await
 }
 
 async fn revoke_accessor(
-    Extension(core): Extension<Core>,
+    Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     Input(input): Input<RevokeAccessorInput>,
     txn: Txn,
 ) -> Result<Reply, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
-    let Some(key) = core.token_of_accessor(&txn, mount.namespace, &accessor).await? else {
+    let Some(key) = tokens.token_of_accessor(&txn, mount.namespace, &accessor).await? else {
         return Ok(Reply::default().warned("No token found with this accessor"));
     };
-    core.revoke_token(&txn, &key).await?;
+    tokens.revoke_token(&txn, &key).await?;
     Ok(Reply::default())
 }
 
 async fn revoke_orphan(
-    Extension(core): Extension<Core>,
+    Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     Input(input): Input<RevokeInput>,
     txn: Txn,
     clock: Clock,
 ) -> Result<(), EngineError> {
     let key = input
-        .key(&core, &txn, &mount, &clock)
+        .key(&tokens, &txn, &mount, &clock)
         .await?
         .ok_or_else(|| bad_request("token to revoke not found"))?;
-    core.revoke_orphaning(&txn, &key).await
+    tokens.revoke_orphaning(&txn, &key).await
 }

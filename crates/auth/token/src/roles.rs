@@ -6,12 +6,12 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{Txn, View};
-use strongroom_core::{Core, RoleTokenType, TokenRole};
 use strongroom_engine_api::lenient::{Flag, Int, List, Text, Ttl};
 use strongroom_engine_api::{
     Call, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, TokenSettings,
     TokenSettingsInput, bad_request, normal_policies, parse_cidrs,
 };
+use strongroom_tokens::{RoleTokenType, TokenRole, TokenStore};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine.route("roles", |r| r.list("List token roles.", list)).route("roles/{role_name}", |r| {
@@ -140,42 +140,44 @@ impl RoleView {
 }
 
 async fn list(
-    Extension(core): Extension<Core>,
+    Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     paging: Paging,
     view: View,
 ) -> Result<Reply, EngineError> {
-    Reply::keys(&core.token_role_names(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?)
+    Reply::keys(
+        &tokens.token_role_names(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?,
+    )
 }
 
 async fn read(
-    Extension(core): Extension<Core>,
+    Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     view: View,
 ) -> Result<Option<Data<RoleView>>, EngineError> {
-    let role = core.token_role(&view, mount.namespace, &name).await?;
+    let role = tokens.token_role(&view, mount.namespace, &name).await?;
     Ok(role.map(|role| Data(RoleView::new(name, &role))))
 }
 
 async fn exists(
-    Extension(core): Extension<Core>,
+    Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<bool, EngineError> {
-    Ok(core.token_role(&txn, mount.namespace, &name).await?.is_some())
+    Ok(tokens.token_role(&txn, mount.namespace, &name).await?.is_some())
 }
 
 async fn write(
-    Extension(core): Extension<Core>,
+    Extension(tokens): Extension<TokenStore>,
     call: Arc<Call>,
     Path(name): Path<String>,
     Input(input): Input<RoleInput>,
     txn: Txn,
 ) -> Result<(), EngineError> {
     let namespace = call.mount.namespace;
-    let kept = core.token_role(&txn, namespace, &name).await?;
+    let kept = tokens.token_role(&txn, namespace, &name).await?;
     let mut role = kept.map_or_else(TokenRole::default, |role| (*role).clone());
     apply(&mut role, input, &call)?;
     check(&role)?;
@@ -188,16 +190,16 @@ async fn write(
             max.as_secs()
         ));
     }
-    Ok(core.put_token_role(&txn, namespace, &name, role)?)
+    Ok(tokens.put_token_role(&txn, namespace, &name, role)?)
 }
 
 async fn delete(
-    Extension(core): Extension<Core>,
+    Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    core.delete_token_role(&txn, mount.namespace, &name);
+    tokens.delete_token_role(&txn, mount.namespace, &name);
     Ok(())
 }
 

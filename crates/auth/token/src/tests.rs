@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_barrier::Barrier;
-use strongroom_core::{Asked, Catalog, Core, Inbound, InitRequest, Settings};
+use strongroom_core::{Asked, Assembly, Catalog, Inbound, InitRequest, Settings};
 use strongroom_engine_api::{Clock, Engine, EngineError, Entropy, Environment, Moment, Peer, Secret};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
@@ -15,7 +15,7 @@ const CREATE: &str = "auth/token/create";
 const HOUR: Duration = Duration::from_hours(1);
 
 struct Server {
-    core: Arc<Core>,
+    core: Arc<Assembly>,
     clock: Clock,
     root: String,
 }
@@ -60,15 +60,15 @@ impl Server {
             .with(Engine::system("cubbyhole", "A stand-in."))
             .with(crate::engine());
         let seals = Seals::one(Arc::new(ShamirSeal));
-        let core = Core::new(
+        let core = Assembly::new(
             barrier,
             Environment { clock: clock.clone(), entropy },
             Settings::default(),
             catalog,
             seals,
         );
-        let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
-        core.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
+        let made = core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+        core.services.seal_state.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         let server = Self { core, clock, root: made.root_token.expose().clone() };
         server.policy("dev", "path \"sys/anything\" { capabilities = [\"read\"] }").await;
         server
@@ -87,8 +87,13 @@ impl Server {
     }
 
     async fn policy(&self, name: &str, text: &str) {
-        let txn = self.core.barrier().transaction(self.core.barrier().pinned_view().await.unwrap());
-        self.core.write_policy(&txn, strongroom_barrier::NamespaceId::ROOT, name, text).unwrap();
+        let txn =
+            self.core.services.barrier.transaction(self.core.services.barrier.pinned_view().await.unwrap());
+        self.core
+            .services
+            .policies
+            .write_policy(&txn, strongroom_barrier::NamespaceId::ROOT, name, text)
+            .unwrap();
         txn.commit().await.unwrap();
     }
 
@@ -103,7 +108,7 @@ impl Server {
             peer: Peer::at((from, 1)),
             ..Inbound::new("a-request", asked, path)
         };
-        let answer = self.core.handle(inbound).await;
+        let answer = self.core.pipeline.handle(inbound).await;
         let body = if answer.body.at_hand().is_empty() {
             Value::Null
         } else {
@@ -520,7 +525,7 @@ async fn tidying_is_done_by_housekeeping() {
     assert_eq!(told.body["warnings"], json!([text]));
     let told = server.write("auth/token/tidy", json!({})).await;
     assert_eq!(told.body["warnings"], json!(["Tidy operation already in progress."]));
-    server.core.run_jobs_once(false).await.unwrap();
+    server.core.background.run_jobs_once(false).await.unwrap();
     let told = server.write("auth/token/tidy", json!({})).await;
     assert_eq!(told.body["warnings"], json!([text]));
     assert!(server.is_live(&server.root).await);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use strongroom_barrier::Barrier;
-use strongroom_core::{Asked, Catalog, Core, Inbound, InitRequest, NewMount, Settings};
+use strongroom_core::{Asked, Assembly, Catalog, Inbound, InitRequest, NewMount, Settings};
 use strongroom_engine_api::{Backend as _, Clock, Engine, Entropy, Environment, Moment, Peer, Secret};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
@@ -17,7 +17,7 @@ use crate::{Edge, EdgeSettings};
 
 /// A core with one engine, mounted under its type, behind an edge.
 pub(super) struct Server {
-    pub(super) core: Arc<Core>,
+    pub(super) core: Arc<Assembly>,
     pub(super) root: String,
     edge: Arc<Edge>,
     peer: Peer,
@@ -38,13 +38,20 @@ impl Server {
             Engine::system("cubbyhole", "A stand-in."),
         ];
         let catalog = parts.into_iter().fold(Catalog::new().with(engine), Catalog::with);
-        let core =
-            Core::new(barrier, environment, Settings::default(), catalog, Seals::one(Arc::new(ShamirSeal)));
-        let made = core.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
-        core.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
-        let txn = core.barrier().transaction(core.barrier().view());
+        let core = Assembly::new(
+            barrier,
+            environment,
+            Settings::default(),
+            catalog,
+            Seals::one(Arc::new(ShamirSeal)),
+        );
+        let made = core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
+        core.services.seal_state.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
+        let txn = core.services.barrier.transaction(core.services.barrier.view());
         let mount = NewMount { kind: kind.clone(), options: BTreeMap::new(), ..NewMount::default() };
-        core.add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, &format!("{kind}/"), mount)
+        core.services
+            .mounts
+            .add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, &format!("{kind}/"), mount)
             .await
             .unwrap();
         txn.commit().await.unwrap();
@@ -116,7 +123,7 @@ impl Server {
             token: Some(Arc::new(Secret::new(self.root.clone()))),
             ..Inbound::new("test", Asked::Write, path)
         };
-        let answer = self.core.handle(inbound).await;
+        let answer = self.core.pipeline.handle(inbound).await;
         assert!(answer.status < 300, "{path}: {}", answer.status);
         serde_json::from_slice(answer.body.at_hand()).unwrap_or_default()
     }

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_core::{Bucket, Credentials, Encryption};
+use strongroom_backup::{Bucket, Credentials, Encryption};
 use strongroom_engine_api::lenient::{Flag, Text};
 use strongroom_engine_api::{EngineError, Secret, bad_request};
 

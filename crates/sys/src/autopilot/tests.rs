@@ -41,7 +41,7 @@ pub(crate) async fn on_raft() -> (Server, Arc<RaftStore>, TempDir) {
     options.cluster_address = "https://127.0.0.1:8201".to_owned();
     let store = RaftStore::open(options).await.unwrap();
     let mut server = Server::over(store.clone(), Settings::default());
-    server.core.set_cluster(ClusterNode::new(
+    server.core.services.node.set_cluster(ClusterNode::new(
         store.clone(),
         Arc::new(Network::default()),
         Identity::of(directory.path(), server.clock.clone()),
@@ -50,7 +50,7 @@ pub(crate) async fn on_raft() -> (Server, Arc<RaftStore>, TempDir) {
         String::new(),
     ));
     server.begin(1, 1).await;
-    server.core.offer_key_part(server.shares[0].clone()).await.unwrap();
+    server.core.services.seal_state.offer_key_part(server.shares[0].clone()).await.unwrap();
     (server, store, directory)
 }
 
@@ -149,7 +149,7 @@ async fn the_state_is_what_the_leader_hears() {
     };
     store.admit(&absent).await.unwrap();
     for _ in 0..12 {
-        server.core.run_jobs_once(false).await.unwrap();
+        server.core.background.run_jobs_once(false).await.unwrap();
         server.clock.advance(Duration::from_secs(1));
     }
     let told = server.read(STATE).await;
@@ -171,7 +171,7 @@ async fn the_state_is_what_the_leader_hears() {
         server.clock.advance(Duration::from_secs(1));
     }
     assert_eq!(server.read(STATE).await.data()["servers"]["n2"]["node_status"], "left");
-    server.core.run_jobs_once(false).await.unwrap();
+    server.core.background.run_jobs_once(false).await.unwrap();
     assert_eq!(server.read(STATE).await.data()["servers"]["n2"], Value::Null, "it has been removed");
     drop(server);
     strongroom_storage::Store::close(&*store).await;

@@ -27,7 +27,7 @@ async fn token_in(server: &Server, namespace: &str, policy: &str) -> String {
     server.write_in(namespace, "sys/policies/acl/mine", json!({ "policy": policy })).await.done();
     let path = format!("sys/namespaces/{namespace}");
     let id = server.read(&path).await.data()["id"].as_str().expect("an id").to_owned();
-    let router = server.core.router().await.unwrap();
+    let router = server.core.services.mounts.router().await.unwrap();
     let (found, rest) = router.descend(NamespaceId::ROOT, namespace).unwrap();
     assert_eq!((found.short_id.as_str(), rest), (id.as_str(), ""));
     let entry = TokenEntry {
@@ -271,8 +271,9 @@ async fn leases_accessors_and_wrapping_tokens_belong_to_their_namespace() {
     assert_eq!(server.write_in("a", "sys/leases/lookup", input.clone()).await.data()["id"], json!(lease));
 
     let token = token_in(&server, "a", NONE).await;
-    let view = server.core.barrier().pinned_view().await.unwrap();
-    let found = server.core.principal(&view, &token, server.clock.now()).await.unwrap().unwrap();
+    let view = server.core.services.barrier.pinned_view().await.unwrap();
+    let found =
+        server.core.services.tokens.principal(&view, &token, server.clock.now()).await.unwrap().unwrap();
     let accessor = found.entry.accessor.clone();
     assert!(accessor.ends_with(&format!(".{id}")), "{accessor}");
     for (namespace, status) in [("a", 200), ("", 400), ("b", 400)] {
@@ -422,7 +423,7 @@ async fn a_header_that_names_no_namespace_leads_nowhere() {
 
 /// Storage keys of a namespace.
 async fn keys_of(server: &Server, id: NamespaceId) -> Vec<KeyPlace> {
-    let snapshot = server.core.barrier().store().snapshot().await.unwrap();
+    let snapshot = server.core.services.barrier.store().snapshot().await.unwrap();
     let all = snapshot.scan(&KeyRange::prefix(b""), usize::MAX).await.unwrap();
     let places = all.iter().filter_map(|(key, _)| KeyPlace::of(key));
     places.filter(|place| place.namespace == id).collect()
@@ -442,7 +443,8 @@ async fn a_deleted_namespace_is_gone_at_once_and_leaves_nothing() {
         server.ask_in("a/b", &token, Asked::Read, &path, json!({})).await.done();
         server.ask_in("a/b", "", Asked::Write, &format!("auth/door/login/{name}"), json!({})).await.done();
     }
-    let (found, _) = server.core.router().await.unwrap().descend(NamespaceId::ROOT, "a/b").unwrap();
+    let (found, _) =
+        server.core.services.mounts.router().await.unwrap().descend(NamespaceId::ROOT, "a/b").unwrap();
     assert!(keys_of(&server, found.id).await.len() > 1000);
 
     server.delete("sys/namespaces/a/b").await.done();
@@ -456,7 +458,7 @@ async fn a_deleted_namespace_is_gone_at_once_and_leaves_nothing() {
     assert_eq!(server.ask_in("a/b", &token, Asked::Read, "sys/mounts", json!({})).await.status, 403);
     assert_eq!(server.read_in("a/b", "sys/auth").await.data().as_object().unwrap().len(), 1);
     for _ in 0..20 {
-        server.core.run_jobs_once(false).await.unwrap();
+        server.core.background.run_jobs_once(false).await.unwrap();
     }
     assert_eq!(keys_of(&server, found.id).await, []);
     server.delete("sys/namespaces/a/b").await.done();

@@ -26,7 +26,7 @@ async fn every_mount_is_described_at_its_path() {
     server.write("sys/auth/door", json!({ "type": "open" })).await;
     let document = document(&server, json!({})).await;
     assert_eq!(document["openapi"], "3.0.2");
-    assert_eq!(document["info"]["version"], server.core.settings().version.as_str());
+    assert_eq!(document["info"]["version"], server.core.services.settings.version.as_str());
     let paths = &document["paths"];
     for (path, method) in [
         ("/sys/mounts", "get"),

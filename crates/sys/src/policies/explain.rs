@@ -9,12 +9,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_barrier::View;
-use strongroom_core::{Core, PolicyPath, TokenEntry};
 use strongroom_engine_api::lenient::{Text, Ttl};
 use strongroom_engine_api::{
     Access, Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Operation, bad_request,
 };
+use strongroom_mounts::Mounts;
+use strongroom_pipeline::PolicyPath;
+use strongroom_policies::Policies;
 use strongroom_policy::{CompiledAcl, CompiledRule, Denial, Operation as Asked};
+use strongroom_tokens::{TokenEntry, TokenStore};
 
 pub(super) fn routes(engine: Engine) -> Engine {
     engine.route("policies/explain", |r| {
@@ -98,7 +101,8 @@ struct Question {
 }
 
 async fn explain(
-    Extension(core): Extension<Core>,
+    (Extension(mounts), Extension(policies)): (Extension<Mounts>, Extension<Policies>),
+    Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     Input(mut input): Input<ExplainInput>,
     caller: Caller,
@@ -106,12 +110,12 @@ async fn explain(
     clock: Clock,
 ) -> Result<Data<Explanation>, EngineError> {
     let question = question(&mut input)?;
-    let entry = entry(&core, &mount, &view, clock.now(), &input, &caller).await?;
-    let led = leads_to(&core, &mount, &question).await?;
-    let full = core.full_path(mount.namespace, &question.path).ok_or(EngineError::NotFound)?;
+    let entry = entry(&tokens, &mount, &view, clock.now(), &input, &caller).await?;
+    let led = leads_to(&mounts, &mount, &question).await?;
+    let full = mounts.full_path(mount.namespace, &question.path).ok_or(EngineError::NotFound)?;
     let mut explanation = match &entry {
         Some(entry) => {
-            decided(&*core.acl(&view, entry.namespace, &entry.policies).await?, &question, &full, &led)
+            decided(&*policies.acl(&view, entry.namespace, &entry.policies).await?, &question, &full, &led)
         }
         None => {
             Explanation::of(&question, false, "the token is unknown, has expired or was revoked".to_owned())
@@ -121,7 +125,7 @@ async fn explain(
         explanation = Explanation::of(&question, true, "the path is open: no token is needed".to_owned());
     }
     explanation.mount = led.mount;
-    explanation.token = token_view(&core, &view, entry.as_deref()).await?;
+    explanation.token = token_view(&policies, &view, entry.as_deref()).await?;
     Ok(Data(explanation))
 }
 
@@ -149,7 +153,7 @@ fn question(input: &mut ExplainInput) -> Result<Question, EngineError> {
 
 /// The token that is asked about, if it is in force.
 async fn entry(
-    core: &Core,
+    tokens: &TokenStore,
     mount: &Mount,
     view: &View,
     now: Moment,
@@ -157,13 +161,13 @@ async fn entry(
     caller: &Caller,
 ) -> Result<Option<Arc<TokenEntry>>, EngineError> {
     if let Some(accessor) = input.accessor.as_deref().filter(|accessor| !accessor.is_empty()) {
-        let found = core.token_of_accessor(view, mount.namespace, accessor).await?;
+        let found = tokens.token_of_accessor(view, mount.namespace, accessor).await?;
         let Some(id) = found else { return Ok(None) };
-        return Ok(core.token_at(view, &id).await?);
+        return Ok(tokens.token_at(view, &id).await?);
     }
     let found = match input.token.as_deref().filter(|token| !token.is_empty()) {
-        Some(token) => core.principal_in(view, mount.namespace, token, now).await?,
-        None => core.principal(view, caller.token.expose(), now).await?,
+        Some(token) => tokens.principal_in(view, mount.namespace, token, now).await?,
+        None => tokens.principal(view, caller.token.expose(), now).await?,
     };
     Ok(found.map(|found| found.entry))
 }
@@ -179,8 +183,8 @@ struct Led {
     caseless: Option<Range<usize>>,
 }
 
-async fn leads_to(core: &Core, mount: &Mount, question: &Question) -> Result<Led, EngineError> {
-    let router = core.router().await?;
+async fn leads_to(mounts: &Mounts, mount: &Mount, question: &Question) -> Result<Led, EngineError> {
+    let router = mounts.router().await?;
     let Some((mounted, rest)) = router.route(mount.namespace, &question.path) else {
         return Ok(Led::default());
     };
@@ -260,13 +264,17 @@ impl RuleView {
     }
 }
 
-async fn token_view(core: &Core, view: &View, entry: Option<&TokenEntry>) -> Result<TokenView, EngineError> {
+async fn token_view(
+    policy_store: &Policies,
+    view: &View,
+    entry: Option<&TokenEntry>,
+) -> Result<TokenView, EngineError> {
     let Some(entry) = entry else {
         return Ok(TokenView { state: "unknown, expired or revoked", ..TokenView::default() });
     };
     let mut missing_policies = Vec::new();
     for policy in &entry.policies {
-        if core.policy_text(view, entry.namespace, policy).await?.is_none() {
+        if policy_store.policy_text(view, entry.namespace, policy).await?.is_none() {
             missing_policies.push(policy.clone());
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use strongroom_barrier::{Barrier, NamespaceId};
-use strongroom_core::{Asked, Catalog, Coordination, Core, InitRequest, LeaseState, Settings};
+use strongroom_core::{Asked, Assembly, Catalog, Coordination, InitRequest, LeaseState, Settings};
 use strongroom_engine_api::{Clock, Environment, Moment};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
@@ -46,9 +46,10 @@ impl Image {
         let empty = Self { store: InMemory::new(), share: Vec::new(), root: String::new() };
         let mut cluster = Cluster::over(store.clone(), &empty, 1, 0, Faults::default());
         let core = cluster.start(0);
-        let made = core.initialize(InitRequest::key_parts(1, 1)).await.expect("initializes");
+        let made =
+            core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.expect("initializes");
         cluster.share = made.key_parts[0].expose().clone();
-        core.offer_key_part(cluster.share.clone()).await.expect("unseals");
+        core.services.seal_state.offer_key_part(cluster.share.clone()).await.expect("unseals");
         cluster.root = made.root_token.expose().clone();
         let enable = json!({ "type": "outside" });
         cluster.done(Asked::Write, "sys/mounts/db", enable.clone()).await;
@@ -65,7 +66,7 @@ impl Image {
 
 /// A node that runs or ran.
 struct Node {
-    core: Arc<Core>,
+    core: Arc<Assembly>,
     gate: Gate,
     background: JoinHandle<()>,
 }
@@ -91,7 +92,7 @@ pub struct Cluster {
     share: Vec<u8>,
     faults: Faults,
     nodes: Vec<Option<Node>>,
-    observer: Option<Arc<Core>>,
+    observer: Option<Arc<Assembly>>,
 }
 
 impl Cluster {
@@ -104,7 +105,7 @@ impl Cluster {
         }
         cluster.leadership.elect(Some(0));
         let observer = cluster.core(&Gate::default(), None);
-        observer.offer_key_part(cluster.share.clone()).await.expect("unseals");
+        observer.services.seal_state.offer_key_part(cluster.share.clone()).await.expect("unseals");
         cluster.observer = Some(observer);
         cluster
     }
@@ -128,7 +129,7 @@ impl Cluster {
     }
 
     /// A core over the shared store: of a node, or of one who only looks on.
-    fn core(&self, gate: &Gate, node: Option<u64>) -> Arc<Core> {
+    fn core(&self, gate: &Gate, node: Option<u64>) -> Arc<Assembly> {
         let entropy = self.random.entropy();
         let number = node.unwrap_or(u64::MAX);
         let store: Arc<dyn Store> = match node {
@@ -150,17 +151,22 @@ impl Cluster {
             .with(outside::engine(&self.system, gate))
             .with(outside::auth(&self.system, gate));
         let environment = Environment { clock: self.clock.clone(), entropy };
-        let core =
-            Core::new(barrier, environment, Settings::default(), catalog, Seals::one(Arc::new(ShamirSeal)));
+        let core = Assembly::new(
+            barrier,
+            environment,
+            Settings::default(),
+            catalog,
+            Seals::one(Arc::new(ShamirSeal)),
+        );
         let coordinator = NodeCoordinator { node: number, leadership: self.leadership.clone() };
-        core.set_coordination(Coordination::new(Arc::new(coordinator), None));
+        core.services.node.set_coordination(Coordination::new(Arc::new(coordinator), None));
         core
     }
 
-    fn start(&mut self, node: usize) -> Arc<Core> {
+    fn start(&mut self, node: usize) -> Arc<Assembly> {
         let gate = Gate::default();
         let core = self.core(&gate, Some(number(node)));
-        let background = tokio::spawn(core.clone().run_background());
+        let background = tokio::spawn(core.background.clone().run_background());
         self.nodes[node] = Some(Node { core: core.clone(), gate, background });
         core
     }
@@ -169,7 +175,7 @@ impl Cluster {
     pub async fn restart(&mut self, node: usize) {
         self.crash(node);
         let core = self.start(node);
-        core.offer_key_part(self.share.clone()).await.expect("unseals");
+        core.services.seal_state.offer_key_part(self.share.clone()).await.expect("unseals");
     }
 
     /// Kills a node. Whatever it has sent is on its way; nothing else of it is left.
@@ -193,7 +199,7 @@ impl Cluster {
     }
 
     /// The core of a node that is alive.
-    pub fn node(&self, node: usize) -> Option<&Arc<Core>> {
+    pub fn node(&self, node: usize) -> Option<&Arc<Assembly>> {
         self.nodes[node].as_ref().map(|node| &node.core)
     }
 
@@ -219,13 +225,13 @@ impl Cluster {
         let again = request.inbound();
         let asking = async move {
             let asked = asked?;
-            if asked.is_active() {
-                return Some(Response::from(asked.handle(inbound).await));
+            if asked.services.node.is_active() {
+                return Some(Response::from(asked.pipeline.handle(inbound).await));
             }
-            if let Some(answer) = asked.handle_as_standby(inbound).await {
+            if let Some(answer) = asked.pipeline.handle_as_standby(inbound).await {
                 return Some(Response::from(answer));
             }
-            Some(Response::from(leader?.handle(again).await))
+            Some(Response::from(leader?.pipeline.handle(again).await))
         };
         let asking = Impatient { inner: Box::pin(asking), looks: looks.unwrap_or(usize::MAX) };
         tokio::spawn(async move {
@@ -243,7 +249,7 @@ impl Cluster {
     pub async fn ask(&self, request: &Request) -> Response {
         let leader = self.leader().expect("a leader");
         let core = self.node(leader).expect("alive").clone();
-        core.handle(request.inbound()).await.into()
+        core.pipeline.handle(request.inbound()).await.into()
     }
 
     /// As the root token; anything but a success fails the test.
@@ -274,12 +280,12 @@ impl Cluster {
     /// Leases of secrets at a path of a namespace by id, with their state: as they are stored, whatever nodes do.
     pub async fn leases(&self, namespace: NamespaceId, folder: &str) -> Vec<(String, LeaseState)> {
         let observer = self.observer.as_ref().expect("a cluster from an image");
-        let view = observer.barrier().pinned_view().await.expect("a view");
-        let names = observer.lease_children(&view, namespace, folder, None, usize::MAX).await;
+        let view = observer.services.barrier.pinned_view().await.expect("a view");
+        let names = observer.services.leases.lease_children(&view, namespace, folder, None, usize::MAX).await;
         let mut leases = Vec::new();
         for name in names.expect("read") {
             let id = format!("{folder}{name}");
-            let lease = observer.lease(&view, namespace, &id).await.expect("read");
+            let lease = observer.services.leases.lease(&view, namespace, &id).await.expect("read");
             // A wrapping token is a lease of the path whose answer it wraps.
             if let Some(lease) = lease.filter(|lease| lease.token.is_none()) {
                 leases.push((id, lease.state.clone()));
@@ -291,7 +297,7 @@ impl Cluster {
     /// The number of the namespace `team/`.
     pub async fn team(&self) -> NamespaceId {
         let observer = self.observer.as_ref().expect("a cluster from an image");
-        let router = observer.router().await.expect("a router");
+        let router = observer.services.mounts.router().await.expect("a router");
         let (found, rest) = router.descend(NamespaceId::ROOT, "team/x").expect("namespaces");
         assert_eq!(rest, "x");
         found.id

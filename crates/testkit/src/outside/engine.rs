@@ -113,9 +113,9 @@ fn unreachable() -> EngineError {
     EngineError::Status(502, "the system cannot be reached".to_owned())
 }
 
-fn acted(told: Result<Told, Failure>) -> Result<u64, ActError> {
+fn acted(told: &Result<Told, Failure>) -> Result<u64, ActError> {
     match told {
-        Ok(Told::Done(number)) => Ok(number),
+        Ok(Told::Done(number)) => Ok(*number),
         Ok(Told::Refused) => Err(ActError::Refused(bad_request("the system refuses"))),
         Err(Failure::NotSent) => Err(ActError::NotSent(unreachable())),
         Err(Failure::NoAnswer) => Err(ActError::Unanswered(unreachable())),
@@ -146,7 +146,7 @@ async fn make_user(
     let connection = connect(&way).await?;
     user.check()?;
     let until = clock.now().after(Duration::from_hours(1));
-    let number = acted(connection.send(Message::Create(user.id().to_owned(), until)).await)?;
+    let number = acted(&connection.send(Message::Create(user.id().to_owned(), until)).await)?;
     let kept = NewUser { number, ..user.payload.clone() };
     let credential = Credential { username: user.id().to_owned(), number };
     Ok(Issued::new(credential).keeping(&kept)?)
@@ -196,7 +196,7 @@ async fn change_password(change: Intent<Change>, Extension(way): Extension<Way>)
     let connection = connect(&way).await?;
     change.check()?;
     let Change { from, to } = change.payload.clone();
-    acted(connection.send(Message::Password(from, to)).await)?;
+    acted(&connection.send(Message::Password(from, to)).await)?;
     Ok(Holds(change.payload.to.clone()))
 }
 

@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
 /// ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 33] = [
+const ARROWS: [(&str, &[&str]); 48] = [
     ("wipe", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -30,40 +30,124 @@ const ARROWS: [(&str, &[&str]); 33] = [
     ("snapshot", &["stdx"]),
     ("cluster", &["raft", "stdx"]),
     ("engine-api", &["barrier", "storage", "stdx", "wire"]),
+    // The services of the server: each may name those above it in this list.
     ("jobs", &["stdx"]),
+    ("seal-state", &["barrier", "engine-api", "seal", "stdx", "storage"]),
+    ("mounts", &["barrier", "engine-api", "seal-state", "stdx", "storage"]),
+    ("policies", &["barrier", "engine-api", "hcl", "mounts", "policy", "stdx", "storage"]),
+    ("lockout", &["barrier", "engine-api", "mounts", "stdx"]),
+    ("auditing", &["audit", "barrier", "engine-api", "stdx", "storage"]),
+    ("expiry", &["barrier", "engine-api"]),
+    ("tokens", &["barrier", "engine-api", "expiry", "mounts", "policy", "seal-state", "stdx", "storage"]),
+    ("leases", &["barrier", "engine-api", "expiry", "mounts", "storage", "tokens"]),
+    ("revocation", &["barrier", "engine-api", "expiry", "mounts", "stdx", "storage", "tokens"]),
+    ("wrapping", &["barrier", "engine-api", "policy", "stdx", "tokens"]),
+    ("node", &["barrier", "cluster", "engine-api", "raft", "seal", "seal-state", "storage"]),
+    (
+        "backup",
+        &["barrier", "engine-api", "node", "raft", "seal", "seal-state", "snapshot", "stdx", "storage"],
+    ),
+    ("s3", &["backup", "outbound", "stdx"]),
+    ("initialization", &["barrier", "engine-api", "policies", "policy", "seal-state", "tokens"]),
+    (
+        "pipeline",
+        &[
+            "audit",
+            "auditing",
+            "backup",
+            "barrier",
+            "engine-api",
+            "expiry",
+            "initialization",
+            "jobs",
+            "leases",
+            "lockout",
+            "mounts",
+            "node",
+            "policies",
+            "policy",
+            "raft",
+            "revocation",
+            "seal",
+            "seal-state",
+            "stdx",
+            "storage",
+            "tokens",
+            "wrapping",
+        ],
+    ),
+    ("token", &["barrier", "engine-api", "mounts", "pipeline", "policies", "policy", "tokens"]),
+    (
+        "sys",
+        &[
+            "auditing",
+            "backup",
+            "barrier",
+            "engine-api",
+            "expiry",
+            "initialization",
+            "jobs",
+            "leases",
+            "lockout",
+            "mounts",
+            "node",
+            "pipeline",
+            "policies",
+            "policy",
+            "raft",
+            "revocation",
+            "seal-state",
+            "stdx",
+            "storage",
+            "tokens",
+            "wrapping",
+        ],
+    ),
+    // Whole servers.
     (
         "core",
         &[
-            "audit",
+            "auditing",
+            "backup",
             "barrier",
-            "cluster",
             "engine-api",
-            "hcl",
+            "expiry",
+            "initialization",
             "jobs",
-            "policy",
-            "raft",
+            "leases",
+            "lockout",
+            "mounts",
+            "node",
+            "pipeline",
+            "policies",
+            "revocation",
             "seal",
-            "snapshot",
-            "stdx",
+            "seal-state",
             "storage",
-            "wire",
+            "tokens",
+            "wrapping",
         ],
     ),
-    ("token", &["barrier", "core", "engine-api", "policy"]),
-    ("sys", &["barrier", "core", "engine-api", "policy", "raft", "stdx", "storage"]),
     // The parts of the server for its tests, which put it before a whole one.
     ("http", &["cluster", "core", "engine-api", "raft", "stdx", "sys", "token"]),
     ("client", &["outbound", "stdx"]),
-    ("s3", &["core", "outbound", "stdx"]),
     ("cli", &["client", "hcl", "snapshot", "stdx"]),
     ("xtask", &[]),
     // The one list of engines and seals.
     ("catalog", EVERYTHING),
+    // A whole server for tests.
+    ("testkit", EVERYTHING),
     ("server", EVERYTHING),
     // A server in one thread, for counting: bench/ratchet.
     ("ratchet", EVERYTHING),
     ("fuzz", EVERYTHING),
 ];
+
+/// Those that see more services than [`MAX_SERVICES`]: the way of a request, the endpoints over them, and the whole.
+const SEE_MANY: [&str; 3] = ["core", "pipeline", "sys"];
+
+/// Services that anybody else may see.
+const MAX_SERVICES: usize = 3;
 
 /// The program wires it all together, and fuzzing attacks it all.
 const EVERYTHING: &[&str] = &["*"];
@@ -106,8 +190,11 @@ const FORBIDDEN: [(&str, &str); 4] = [
 ];
 
 pub(crate) fn check(workspace: &Workspace, report: &mut Report) {
+    let is_service = |package: &&Package| package.folder(&workspace.root).starts_with("services");
+    let services: Vec<&str> = workspace.packages.iter().filter(is_service).map(Package::short_name).collect();
     for package in &workspace.packages {
         of_package(package, &workspace.root, report);
+        of_services(package, &services, report);
     }
     for (name, reason) in FORBIDDEN {
         for built in workspace.built.iter().filter(|built| built.split(' ').next() == Some(name)) {
@@ -128,7 +215,7 @@ fn of_package(package: &Package, root: &Path, report: &mut Report) {
             let fits = allowed == EVERYTHING
                 || allowed.contains(&other)
                 || (dependency.is_for_tests()
-                    && (other == name || reaches(allowed, other) || is_seal(name, other)));
+                    && (other == name || reaches(allowed, other) || is_whole(name, other)));
             if !fits {
                 let allowed = allowed.join(", ");
                 report.error(format!("{name} names {other}; it may name only: {allowed}"));
@@ -136,6 +223,22 @@ fn of_package(package: &Package, root: &Path, report: &mut Report) {
         } else if !dependency.is_for_tests() {
             of_library(name, &dependency.name, report);
         }
+    }
+}
+
+/// Whoever sees many services knows too much: what they do together belongs in one of them, or above.
+fn of_services(package: &Package, services: &[&str], report: &mut Report) {
+    let name = package.short_name();
+    if SEE_MANY.contains(&name) || ARROWS.iter().any(|(listed, all)| *listed == name && *all == EVERYTHING) {
+        return;
+    }
+    let product = package.dependencies.iter().filter(|dependency| !dependency.is_for_tests());
+    let seen: Vec<&str> = product
+        .filter_map(|dependency| short(&dependency.name))
+        .filter(|other| services.contains(other))
+        .collect();
+    if seen.len() > MAX_SERVICES {
+        report.error(format!("{name} sees more than {MAX_SERVICES} services: {}", seen.join(", ")));
     }
 }
 
@@ -166,9 +269,10 @@ fn reaches(names: &[&str], other: &str) -> bool {
     })
 }
 
-/// A whole server under test needs a seal, which one is all the same to it.
-fn is_seal(name: &str, other: &str) -> bool {
-    other.starts_with("seal-") && (name == "core" || reaches(&[name], "core"))
+/// Parts of the server are tested in a whole one, which needs a seal; which one is all the same to it.
+fn is_whole(name: &str, other: &str) -> bool {
+    let is_part = name == "core" || reaches(&[name], "core") || reaches(&[name], "pipeline");
+    is_part && (other == "core" || other.starts_with("seal-") && other != "seal-state")
 }
 
 #[cfg(test)]
@@ -209,7 +313,31 @@ mod tests {
         assert_eq!(found("kv", "engines/kv", &[api, ("strongroom-barrier", None)]).len(), 1);
         assert!(found("kv", "engines/kv", &[api, ("strongroom-barrier", Some("dev"))]).is_empty());
         assert_eq!(found("kv", "engines/kv", &[("strongroom-core", Some("dev"))]).len(), 1);
-        assert!(found("token", "auth/token", &[("strongroom-core", None)]).is_empty());
+        assert!(found("token", "auth/token", &[("strongroom-pipeline", None)]).is_empty());
+        assert!(found("token", "auth/token", &[("strongroom-core", Some("dev"))]).is_empty());
+        assert_eq!(found("token", "auth/token", &[("strongroom-core", None)]).len(), 1);
+    }
+
+    #[test]
+    fn few_services_are_seen() {
+        let package = |names: &[&str]| Package {
+            name: "strongroom-wrapping".to_owned(),
+            manifest_path: Path::new("/w/crates/services/wrapping/Cargo.toml").to_owned(),
+            license: None,
+            publish: None,
+            rust_version: None,
+            dependencies: names
+                .iter()
+                .map(|name| Dependency { name: format!("strongroom-{name}"), kind: None })
+                .collect(),
+        };
+        let errors = |names: &[&str]| {
+            let mut report = Report::default();
+            of_services(&package(names), &["tokens", "leases", "mounts", "policies"], &mut report);
+            report.errors.len()
+        };
+        assert_eq!(errors(&["tokens", "leases", "mounts", "barrier"]), 0);
+        assert_eq!(errors(&["tokens", "leases", "mounts", "policies"]), 1);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 use strongroom_barrier::{Barrier, Keyring, MountPlace, Txn};
 use strongroom_engine_api::{
-    Backend as _, BarrierError, Call, Captures, Clock, Engine, EngineError, Entropy, Environment, Lifetimes,
-    Moment, Mount, MountId, NamespaceId, Operation, Peer, RawTail, Redactions, Reply, Request, RequestBody,
-    ServerTxn, View,
+    Backend as _, BarrierError, Call, Captures, Clock, Engine, EngineError, Entropy, Environment, Extensions,
+    Lifetimes, Moment, Mount, MountId, NamespaceId, Operation, Peer, RawTail, Redactions, Reply, Request,
+    RequestBody, ServerTxn, View,
 };
 use strongroom_storage::InMemory;
 
@@ -150,7 +150,7 @@ impl Rig {
             txn: txn.mount(PLACE),
             mount: Arc::new(mount),
             environment: Environment { clock: self.clock.clone(), entropy: Entropy::system() },
-            extension: None,
+            extensions: Extensions::default(),
             server: ServerTxn::default(),
             renewal: None,
             lease: None,

@@ -1,0 +1,5 @@
+//! Services in a whole core.
+
+mod initialization;
+mod leases;
+mod tokens;

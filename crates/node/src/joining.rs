@@ -1,0 +1,413 @@
+//! Joining a cluster: who can open the barrier may.
+//!
+//! ```text
+//! new node                                            active node
+//!   join ───── bootstrap/challenge {server_id} ────►    a challenge of each seal, and one of the root key
+//!   (a seal is opened with its challenge: the root key is known)
+//!   unseal ─── bootstrap/answer {who I am, MAC} ───►    checks the MAC, signs a certificate, admits
+//!           ◄─ cluster, certificates, MAC ──────────
+//! ```
+//! A challenge is a random number sealed with the root key, good for one answer within a minute. The MACs are over all
+//! that is said, under a key derived from the root key: neither side need trust the listener in between. Source for
+//! paths and names: Vault's API page `sys/storage/raft`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::json;
+use strongroom_barrier::{BOOTSTRAP_RECORD, BarrierError, Keyring, unwrap_key, wrap_key};
+use strongroom_cluster::PublicKey;
+use strongroom_engine_api::{EngineError, Moment, bad_request};
+use strongroom_raft::{Introduction, Member, Position, Sender};
+use strongroom_seal::{RootKey, RootKeySource};
+use strongroom_storage::CommitError;
+
+use super::membership::{unidentified, unsigned};
+use super::{ClusterNode, LeaderAddress, Whom};
+use crate::Node;
+use strongroom_seal_state::KEYRING;
+
+/// How long a challenge is good.
+const GOOD_FOR: Duration = Duration::from_mins(1);
+/// Challenges that may be open at a time.
+const MOST_POSED: usize = 64;
+/// How long a new node waits for the cluster's data to arrive.
+const ARRIVAL: Duration = Duration::from_secs(30);
+const ARRIVAL_LOOK: Duration = Duration::from_millis(50);
+
+/// Between two attempts at joining.
+const RETRY: Duration = Duration::from_secs(2);
+
+const CHALLENGE_PURPOSE: &[u8] = b"raft-challenge";
+
+/// A node that has asked to join and is yet to be unsealed.
+pub(super) struct Joining {
+    leader: LeaderAddress,
+    non_voter: bool,
+}
+
+/// A challenge that was posed.
+pub(super) struct Posed {
+    nonce: [u8; 32],
+    at: Moment,
+}
+
+/// What a node that wants to join is told.
+pub struct Challenge {
+    /// A number sealed with the root key.
+    pub challenge: Vec<u8>,
+    /// Each seal's own challenge: who can open it comes to the root key.
+    pub seals: Vec<RootKeySource>,
+}
+
+/// What a node answers to its challenge.
+#[derive(Clone, Debug, Default)]
+pub struct Answered {
+    /// Its name.
+    pub server_id: String,
+    /// Its number in the consensus protocol.
+    pub raft_id: u64,
+    /// Where it serves clients.
+    pub api_addr: String,
+    /// Where it talks to its peers.
+    pub cluster_addr: String,
+    /// It is not to vote.
+    pub non_voter: bool,
+    /// Its public key for the cluster port.
+    pub public_key: Vec<u8>,
+    /// Proof of having opened the challenge.
+    pub mac: Vec<u8>,
+}
+
+/// What an admitted node is given.
+pub struct Admission {
+    /// Which cluster.
+    pub cluster_id: String,
+    /// The certificates of the authority that it is to believe and of the one before that, PEM.
+    pub authority: String,
+    /// The node's certificate and what links it to the authority before, PEM.
+    pub certificate: String,
+    /// Whom it is to believe until it hears of the members from their leader.
+    pub introduction: Introduction,
+    /// Proof that it comes from a node that knows the root key.
+    pub mac: Vec<u8>,
+}
+
+/// The parts with their lengths, so that no two lists of parts read alike.
+fn joined(parts: &[&[u8]]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for part in parts {
+        all.extend_from_slice(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        all.extend_from_slice(part);
+    }
+    all
+}
+
+fn mac_key(root_key: &RootKey) -> hmac::Key {
+    let root = hmac::Key::new(hmac::HMAC_SHA256, root_key.expose());
+    hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&root, b"strongroom raft join").as_ref())
+}
+
+impl Answered {
+    fn said(&self, nonce: &[u8]) -> Vec<u8> {
+        joined(&[
+            b"answer",
+            nonce,
+            self.server_id.as_bytes(),
+            &self.raft_id.to_be_bytes(),
+            self.api_addr.as_bytes(),
+            self.cluster_addr.as_bytes(),
+            &[u8::from(self.non_voter)],
+            &self.public_key,
+        ])
+    }
+}
+
+impl Admission {
+    fn said(&self, nonce: &[u8]) -> Vec<u8> {
+        let Introduction { seen, members } = &self.introduction;
+        let members: Vec<u8> = members.iter().flat_map(|raft_id| raft_id.to_be_bytes()).collect();
+        joined(&[
+            b"admission",
+            nonce,
+            self.cluster_id.as_bytes(),
+            self.authority.as_bytes(),
+            self.certificate.as_bytes(),
+            &seen.term.to_be_bytes(),
+            &seen.index.to_be_bytes(),
+            &members,
+        ])
+    }
+}
+
+/// The active node's side.
+impl Node {
+    /// Challenges a node that wants to join.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] on a node without a cluster or without keys.
+    pub async fn challenge(&self, server_id: &str) -> Result<Challenge, EngineError> {
+        let node = self.cluster().ok_or_else(not_raft)?;
+        if server_id.is_empty() {
+            return Err(bad_request("no server id provided"));
+        }
+        let root_key = self.seal_state.root_key()?;
+        let entropy = &self.environment.entropy;
+        let nonce: [u8; 32] = entropy.bytes()?;
+        let challenge = wrap_key(entropy, root_key.expose(), CHALLENGE_PURPOSE, &nonce);
+        let challenge = challenge.map_err(BarrierError::from)?;
+        let seals = self.seal_state.join_challenges().await?;
+        let now = self.environment.clock.now();
+        let mut state = node.state();
+        state.challenges.retain(|_, posed| now.since(posed.at) < GOOD_FOR);
+        if state.challenges.len() >= MOST_POSED {
+            return Err(EngineError::Status(429, "too many nodes are joining; try again".to_owned()));
+        }
+        state.challenges.insert(server_id.to_owned(), Posed { nonce, at: now });
+        Ok(Challenge { challenge, seals })
+    }
+
+    /// Admits a node that has opened its challenge.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`]: a 403 for what is no answer to a challenge that is open; as for a write.
+    pub async fn admit(&self, answered: &Answered) -> Result<Admission, EngineError> {
+        let node = self.cluster().ok_or_else(not_raft)?;
+        let now = self.environment.clock.now();
+        // Taken out whatever comes of it: one challenge, one answer.
+        let posed = node.state().challenges.remove(&answered.server_id);
+        let refused = || EngineError::Denied("invalid answer to the challenge".to_owned());
+        let posed = posed.filter(|posed| now.since(posed.at) < GOOD_FOR).ok_or_else(refused)?;
+        let key = mac_key(&self.seal_state.root_key()?);
+        hmac::verify(&key, &answered.said(&posed.nonce), &answered.mac).map_err(|_unspecified| refused())?;
+        if answered.cluster_addr.is_empty() || answered.raft_id == 0 {
+            return Err(bad_request("no cluster_addr provided"));
+        }
+        let cluster_id = node.store.cluster_id().to_string();
+        let not_active = || BarrierError::Commit(CommitError::NotLeader { leader: None });
+        let authority = self.authority(&cluster_id).await?.ok_or_else(not_active)?;
+        let member = Member {
+            raft_id: answered.raft_id,
+            node_id: answered.server_id.clone(),
+            api_address: answered.api_addr.clone(),
+            cluster_address: answered.cluster_addr.clone(),
+            non_voter: answered.non_voter,
+        };
+        let seen = node.store.admit(&member).await.map_err(BarrierError::from)?;
+        tracing::info!(node = member.node_id, address = member.cluster_address, "a node was admitted");
+        // Signed under the membership that it belongs to from now on.
+        let (public, sender) =
+            (PublicKey(answered.public_key.clone()), Sender { raft_id: member.raft_id, seen });
+        let certificate =
+            authority.sign(&public, &cluster_id, &sender, now.as_secs()).map_err(|error| unsigned(&error))?;
+        let authority = authority.trusted();
+        let members = node.store.introduction().members;
+        let introduction = Introduction { seen, members };
+        let mut admission = Admission { cluster_id, authority, certificate, introduction, mac: Vec::new() };
+        admission.mac = hmac::sign(&key, &admission.said(&posed.nonce)).as_ref().to_vec();
+        Ok(admission)
+    }
+}
+
+pub(super) fn not_raft() -> EngineError {
+    bad_request("raft storage is not in use")
+}
+
+fn unreachable(leader: &LeaderAddress, error: &str) -> EngineError {
+    EngineError::Status(500, format!("failed to join raft cluster: {}: {error}", leader.api_addr))
+}
+
+#[derive(Deserialize)]
+struct Posing {
+    challenge: String,
+    seals: Vec<RootKeySource>,
+}
+
+#[derive(Deserialize)]
+struct Admitted {
+    cluster_id: String,
+    ca_cert: String,
+    certificate: String,
+    members: Vec<String>,
+    term: u64,
+    index: u64,
+    mac: String,
+}
+
+fn decoded(text: &str) -> Result<Vec<u8>, String> {
+    STANDARD.decode(text).map_err(|error| error.to_string())
+}
+
+/// The new node's side.
+impl Node {
+    /// Asks a cluster's nodes to be let in, one after the other until one answers; being unsealed with a seal of that
+    /// cluster does the rest.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] on a node that belongs to a cluster, and where none is found or answers: the last one's.
+    pub async fn join(&self, whom: &Whom, non_voter: bool) -> Result<(), EngineError> {
+        self.check_unjoined().await?;
+        let failed =
+            |error| EngineError::Status(500, format!("failed to join raft cluster: auto_join: {error}"));
+        let mut outcome = Err(failed("no node was found".to_owned()));
+        for leader in whom.addresses().await.map_err(failed)? {
+            outcome = self.ask(leader, non_voter).await;
+            match &outcome {
+                Ok(()) => break,
+                Err(error) => tracing::info!(%error, "a node did not let this one in"),
+            }
+        }
+        outcome
+    }
+
+    async fn ask(&self, leader: LeaderAddress, non_voter: bool) -> Result<(), EngineError> {
+        let node = self.cluster().ok_or_else(not_raft)?;
+        let posing = self.ask_challenge(node, &leader).await.map_err(|error| unreachable(&leader, &error))?;
+        self.seal_state.begin_joining(posing.seals).map_err(|error| unreachable(&leader, &error))?;
+        tracing::info!(leader = leader.api_addr, "joining a cluster; its seal has to be opened to finish");
+        node.state().joining = Some(Joining { leader, non_voter });
+        Ok(())
+    }
+
+    /// As [`Node::join`], in the background, over and over until a node answers.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] on a node that belongs to a cluster.
+    pub async fn join_with_patience(
+        self: &Arc<Self>,
+        wanted: Vec<Whom>,
+        non_voter: bool,
+    ) -> Result<(), EngineError> {
+        self.check_unjoined().await?;
+        let node = Arc::downgrade(self);
+        let clock = self.environment.clock.clone();
+        tokio::spawn(async move {
+            loop {
+                for whom in &wanted {
+                    let Some(node) = node.upgrade() else { return };
+                    if node.check_unjoined().await.is_err() || node.seal_state.is_joining() {
+                        return;
+                    }
+                    match node.join(whom, non_voter).await {
+                        Ok(()) => return,
+                        Err(error) => tracing::info!(%error, "joining is tried again"),
+                    }
+                }
+                clock.sleep(RETRY).await;
+            }
+        });
+        Ok(())
+    }
+
+    async fn check_unjoined(&self) -> Result<(), EngineError> {
+        let node = self.cluster().ok_or_else(not_raft)?;
+        if self.barrier.bootstrap(BOOTSTRAP_RECORD).await?.is_some() || !node.store.members().is_empty() {
+            return Err(EngineError::Status(500, "raft storage is already initialized".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn ask_challenge(&self, node: &ClusterNode, leader: &LeaderAddress) -> Result<Posing, String> {
+        let body = json!({ "server_id": node.store.node_id() });
+        let path = "sys/storage/raft/bootstrap/challenge";
+        let told = node.introducer.write(leader, path, body).await?;
+        serde_json::from_value(told).map_err(|error| error.to_string())
+    }
+
+    /// Finishes joining, now that the root key is known. Where nothing is being joined, nothing is done.
+    pub(crate) async fn finish_joining(&self, root_key: &RootKey) -> Result<(), BarrierError> {
+        let Some(node) = self.cluster() else { return Ok(()) };
+        let (leader, non_voter) = match node.state().joining.as_ref() {
+            Some(joining) => (joining.leader.clone(), joining.non_voter),
+            None => return Ok(()),
+        };
+        let failed = |error: &dyn std::fmt::Display| {
+            let text = format!("failed to join raft cluster: {error}");
+            BarrierError::Store(strongroom_storage::StoreError::Failed(text))
+        };
+        let admission =
+            self.ask_admission(node, &leader, non_voter, root_key).await.map_err(|error| failed(&error))?;
+        let adopted = node.store.adopt(&admission.cluster_id, &admission.introduction).await;
+        adopted.map_err(|error| failed(&error))?;
+        node.take_certificates(&admission.certificate, &admission.authority)
+            .map_err(|error| failed(&error))?;
+        let clock = &self.environment.clock;
+        let began = clock.now();
+        while !self.has_keyring_of(root_key).await? {
+            if clock.now().since(began) > ARRIVAL {
+                return Err(failed(&"the cluster's data has not arrived yet; unseal again when it has"));
+            }
+            clock.sleep(ARRIVAL_LOOK).await;
+        }
+        node.state().joining = None;
+        self.seal_state.end_joining();
+        tracing::info!(cluster = admission.cluster_id, "joined a cluster");
+        Ok(())
+    }
+
+    /// Whether storage has keys that this root key opens. What arrives first may be the cluster's past, before a
+    /// snapshot with other keys took its place.
+    async fn has_keyring_of(&self, root_key: &RootKey) -> Result<bool, BarrierError> {
+        let wrapped = self.barrier.bootstrap(KEYRING).await?;
+        Ok(wrapped.is_some_and(|wrapped| Keyring::unwrap(root_key.expose(), &wrapped).is_ok()))
+    }
+
+    async fn ask_admission(
+        &self,
+        node: &ClusterNode,
+        leader: &LeaderAddress,
+        non_voter: bool,
+        root_key: &RootKey,
+    ) -> Result<Admission, String> {
+        // A new challenge: who opens the seal may take their time.
+        let posing = self.ask_challenge(node, leader).await?;
+        let opened = unwrap_key(root_key.expose(), CHALLENGE_PURPOSE, &decoded(&posing.challenge)?);
+        let nonce = opened.map_err(|_error| "the challenge is of another cluster".to_owned())?;
+        let public = node.identity.public_key().map_err(|error| unidentified(&error).to_string())?;
+        let mut answered = Answered {
+            server_id: node.store.node_id().to_owned(),
+            raft_id: node.store.raft_id(),
+            api_addr: node.api_address.clone(),
+            cluster_addr: node.cluster_address.clone(),
+            non_voter,
+            public_key: public.0,
+            mac: Vec::new(),
+        };
+        let key = mac_key(root_key);
+        answered.mac = hmac::sign(&key, &answered.said(&nonce)).as_ref().to_vec();
+        let body = json!({
+            "server_id": answered.server_id,
+            "raft_id": answered.raft_id.to_string(),
+            "api_addr": answered.api_addr,
+            "cluster_addr": answered.cluster_addr,
+            "non_voter": answered.non_voter,
+            "public_key": STANDARD.encode(&answered.public_key),
+            "answer": STANDARD.encode(&answered.mac),
+        });
+        let told = node.introducer.write(leader, "sys/storage/raft/bootstrap/answer", body).await?;
+        let told: Admitted = serde_json::from_value(told).map_err(|error| error.to_string())?;
+        let members = told.members.iter().map(|number| number.parse()).collect::<Result<_, _>>();
+        let members: Result<Vec<u64>, std::num::ParseIntError> = members;
+        let admission = Admission {
+            cluster_id: told.cluster_id,
+            authority: told.ca_cert,
+            certificate: told.certificate,
+            introduction: Introduction {
+                seen: Position { term: told.term, index: told.index },
+                members: members.map_err(|error| error.to_string())?,
+            },
+            mac: decoded(&told.mac)?,
+        };
+        let genuine = hmac::verify(&key, &admission.said(&nonce), &admission.mac);
+        genuine.map_err(|_unspecified| "the answer does not come from the cluster".to_owned())?;
+        Ok(admission)
+    }
+}

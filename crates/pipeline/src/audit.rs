@@ -1,0 +1,360 @@
+//! The records of a request and its answer.
+
+use std::collections::BTreeMap;
+
+use http::HeaderValue;
+use strongroom_audit as audit;
+use strongroom_auditing::Auditing;
+use strongroom_engine_api::{EngineError, Operation};
+use strongroom_mounts::Mounted;
+
+use super::authenticate::Authenticated;
+use super::execute::{Done, Instead, token_of};
+use super::{Answer, Decided, Inbound, Pipeline, Refused, Resolved};
+use crate::Envelope;
+
+/// Attempts at revoking what an unrecorded response granted.
+const WITHDRAWALS: usize = 16;
+
+/// Proof that a request is on record: only the audit stage makes one, and a handler runs only with it.
+pub(crate) struct Audited {
+    auditing: std::sync::Arc<Auditing>,
+}
+
+impl Audited {
+    /// Whether there is a device that wants records.
+    fn is_recorded(&self) -> bool {
+        self.auditing.broker.is_enabled()
+    }
+}
+
+impl Pipeline {
+    /// Puts the request on record, on at least one device where there is any; else it is not answered.
+    pub(super) async fn audit_request(
+        &self,
+        inbound: &Inbound,
+        resolved: Option<&Resolved>,
+        caller: Option<&Authenticated>,
+        operation: Option<Operation>,
+        error: &str,
+    ) -> Result<Audited, Refused> {
+        let auditing = self.services.audit_devices.auditing().await?;
+        if auditing.broker.is_enabled() {
+            let facts = Facts::new(inbound, resolved, caller, operation, &auditing);
+            let granting = facts.granting();
+            let headers = facts.headers();
+            let record = audit::RequestRecord {
+                time: self.services.environment.clock.now(),
+                auth: &facts.auth(&granting, error.is_empty()),
+                request: &facts.request(&headers),
+                error,
+                forwarded_from: "",
+            };
+            auditing.broker.log_request(&record).await.map_err(|error| unrecorded(inbound, &error))?;
+        }
+        Ok(Audited { auditing })
+    }
+
+    /// Puts a refused request and its refusal on record.
+    pub(super) async fn audit_refusal(
+        &self,
+        inbound: &Inbound,
+        resolved: Option<&Resolved>,
+        caller: Option<&Authenticated>,
+        refused: Refused,
+        audited: &mut Option<Audited>,
+    ) -> Result<Answer, Refused> {
+        if refused.is_conflict() {
+            return Err(refused);
+        }
+        let text = refused.to_string();
+        let proof = match audited.take() {
+            Some(proof) => proof,
+            None => self.audit_request(inbound, resolved, caller, None, &text).await?,
+        };
+        if proof.is_recorded() {
+            let facts = Facts::new(inbound, resolved, caller, None, &proof.auditing);
+            self.record_answer(inbound, &facts, &proof, None, &text).await?;
+        }
+        Err(refused)
+    }
+
+    /// Puts the answer on record and makes it the client's.
+    pub(super) async fn audit_answer(
+        &self,
+        inbound: &Inbound,
+        decided: &Decided<'_>,
+        proof: Audited,
+        outcome: Result<Done, Refused>,
+    ) -> Result<Answer, Refused> {
+        if proof.is_recorded() {
+            let recorded = Box::pin(self.record_outcome(inbound, decided, &proof, outcome.as_ref())).await;
+            if let Err(refused) = recorded {
+                if let Ok(done) = &outcome {
+                    Box::pin(self.withdraw(decided, done)).await;
+                }
+                return Err(refused);
+            }
+        }
+        let done = outcome?;
+        let mut answer = match done.instead {
+            Some(Instead::Raw(raw)) => Answer::raw(raw, done.status),
+            Some(Instead::Upgrade(upgrade)) => Answer::upgrade(upgrade),
+            None => Answer::envelope(&done.envelope, &inbound.id, done.status)?,
+        };
+        answer.headers = done.headers;
+        Ok(answer)
+    }
+
+    /// Ends what a response granted that no device recorded and nobody will see: its token, lease and wrapping. Where that
+    /// fails too, they end when their time is over, and the log says so.
+    async fn withdraw(&self, decided: &Decided<'_>, done: &Done) {
+        for attempt in 1..=WITHDRAWALS {
+            match self.withdraw_once(decided, done).await {
+                Ok(()) => return,
+                Err(error) if attempt == WITHDRAWALS => {
+                    tracing::error!(%error, "an unrecorded response granted something that could not be revoked");
+                }
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    async fn withdraw_once(&self, decided: &Decided<'_>, done: &Done) -> Result<(), EngineError> {
+        let txn = self.services.barrier.transaction(self.services.barrier.pinned_view().await?);
+        let made = done.made.as_ref().map(|made| made.token.expose().clone());
+        let wrapped = done.envelope.wrap.as_ref().map(|wrap| wrap.token.clone());
+        let auth = done.hidden.as_deref().unwrap_or(&done.envelope).auth.as_ref();
+        let created = auth.filter(|_| done.is_new_token).map(|auth| token_of(auth).0);
+        for token in made.into_iter().chain(wrapped).chain(created) {
+            self.services.tokens.revoke_token(&txn, &self.services.tokens.token_id(&token)?).await?;
+        }
+        let namespace = decided.resolved.mounted.mount.namespace;
+        if let Some(lease) = &done.lent {
+            self.services.revocation.revoke_lease_id(&txn, namespace, lease).await?;
+        }
+        txn.commit().await?;
+        Ok(())
+    }
+
+    async fn record_outcome(
+        &self,
+        inbound: &Inbound,
+        decided: &Decided<'_>,
+        proof: &Audited,
+        outcome: Result<&Done, &Refused>,
+    ) -> Result<(), Refused> {
+        let facts = Facts::new(
+            inbound,
+            Some(decided.resolved),
+            decided.caller.as_ref(),
+            Some(decided.operation),
+            &proof.auditing,
+        );
+        match outcome {
+            Ok(done) => self.record_answer(inbound, &facts, proof, Some(done), "").await,
+            Err(refused) => self.record_answer(inbound, &facts, proof, None, &refused.to_string()).await,
+        }
+    }
+
+    async fn record_answer(
+        &self,
+        inbound: &Inbound,
+        facts: &Facts<'_>,
+        proof: &Audited,
+        done: Option<&Done>,
+        error: &str,
+    ) -> Result<(), Refused> {
+        let granting = facts.granting();
+        let headers = facts.headers();
+        let auth = facts.auth(&granting, error.is_empty());
+        let request = facts.request(&headers);
+        let empty = Envelope::default();
+        let shown = done.map_or(&empty, |done| done.hidden.as_deref().unwrap_or(&done.envelope));
+        let (token, accessor) = match (done.and_then(|done| done.made.as_ref()), shown.auth.as_ref()) {
+            (None, Some(auth)) => token_of(auth),
+            _ => (String::new(), String::new()),
+        };
+        let login = done.and_then(|done| done.made.as_ref()).map(issued);
+        let made_elsewhere = (!token.is_empty()).then(|| audit::Auth {
+            client_token: &token,
+            accessor: &accessor,
+            ..audit::Auth::default()
+        });
+        let wrap = done.and_then(|done| done.envelope.wrap.as_ref());
+        let response = audit::Response {
+            auth: login.or(made_elsewhere),
+            mount: facts.mount(),
+            lease_id: (!shown.lease_id.is_empty()).then_some(shown.lease_id.as_str()),
+            data: shown
+                .data
+                .as_ref()
+                .filter(|data| data.as_str().starts_with('{'))
+                .map(|data| audit::RawJson::new(data.as_str())),
+            non_hmac_keys: facts
+                .mounted
+                .map_or(&[], |mounted| &mounted.entry.tuning.audit_non_hmac_response_keys),
+            warnings: &shown.warnings,
+            wrap_info: wrap.map(|wrap| audit::WrapInfo {
+                ttl: wrap.ttl,
+                token: &wrap.token,
+                accessor: &wrap.accessor,
+                creation_time: strongroom_engine_api::Moment::parse_rfc3339(&wrap.creation_time)
+                    .unwrap_or_default(),
+                creation_path: &wrap.creation_path,
+                wrapped_accessor: &wrap.wrapped_accessor,
+            }),
+            ..audit::Response::default()
+        };
+        let record = audit::ResponseRecord {
+            time: self.services.environment.clock.now(),
+            auth: login.as_ref().unwrap_or(&auth),
+            request: &request,
+            response: &response,
+            error,
+            forwarded_from: "",
+        };
+        proof.auditing.broker.log_response(&record).await.map_err(|error| unrecorded(inbound, &error))
+    }
+}
+
+/// The token that a login made, as its record shows it.
+fn issued(made: &strongroom_tokens::Made) -> audit::Auth<'_> {
+    audit::Auth { num_uses: u64::from(made.entry.num_uses), ..auth_of(&made.entry, made.token.expose()) }
+}
+
+fn auth_of<'a>(entry: &'a strongroom_tokens::TokenEntry, token: &'a str) -> audit::Auth<'a> {
+    audit::Auth {
+        client_token: token,
+        accessor: &entry.accessor,
+        display_name: &entry.display_name,
+        policies: &entry.policies,
+        token_policies: &entry.policies,
+        no_default_policy: entry.no_default_policy,
+        metadata: (!entry.metadata.is_empty()).then_some(&entry.metadata),
+        entity_id: &entry.entity_id,
+        token_type: entry.kind.name(),
+        token_ttl: entry.creation_ttl.as_secs(),
+        token_issue_time: Some(entry.created),
+        ..audit::Auth::default()
+    }
+}
+
+fn unrecorded(inbound: &Inbound, error: &audit::AuditError) -> Refused {
+    tracing::error!(request_id = &*inbound.id, path = inbound.path, %error, "request could not be audited");
+    Refused::status(500, "internal error")
+}
+
+/// What both records of a request show of it.
+struct Facts<'a> {
+    inbound: &'a Inbound,
+    mounted: Option<&'a Mounted>,
+    caller: Option<&'a Authenticated>,
+    operation: &'static str,
+    remote_address: String,
+    certificate_serial: String,
+    header_values: Vec<(&'a str, bool, Vec<&'a str>)>,
+}
+
+impl<'a> Facts<'a> {
+    fn new(
+        inbound: &'a Inbound,
+        resolved: Option<&'a Resolved>,
+        caller: Option<&'a Authenticated>,
+        operation: Option<Operation>,
+        auditing: &'a Auditing,
+    ) -> Self {
+        Self {
+            inbound,
+            mounted: resolved.map(|resolved| &*resolved.mounted),
+            caller,
+            operation: operation.unwrap_or(inbound.asked.nominal()).name(),
+            remote_address: inbound.peer.ip().map_or_else(String::new, |ip| ip.to_string()),
+            certificate_serial: inbound.peer.certificates.serial().unwrap_or_default(),
+            header_values: header_values(inbound, &auditing.headers),
+        }
+    }
+
+    fn granting(&self) -> Vec<audit::GrantingPolicy<'a>> {
+        let (namespace_id, namespace_path) = self
+            .caller
+            .map_or(("root", ""), |caller| (caller.home.short_id.as_str(), caller.home.path.as_str()));
+        let grant = |name| audit::GrantingPolicy { name, namespace_id, namespace_path, policy_type: "acl" };
+        match self.caller {
+            Some(caller) if caller.acl.is_root() => vec![grant("root")],
+            Some(caller) => caller.granting.iter().map(|name| grant(name)).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    fn headers(&self) -> Vec<audit::Header<'_>> {
+        self.header_values
+            .iter()
+            .map(|(name, hmac, values)| audit::Header { name, values, hmac: *hmac })
+            .collect()
+    }
+
+    fn auth<'b>(&'b self, granting: &'b [audit::GrantingPolicy<'b>], allowed: bool) -> audit::Auth<'b> {
+        let Some(caller) = self.caller else { return audit::Auth::default() };
+        let token = self.inbound.token.as_ref().map_or("", |token| token.expose().as_str());
+        let results =
+            audit::PolicyResults { allowed, granting_policies: if allowed { granting } else { &[] } };
+        let entry = &caller.principal.entry;
+        audit::Auth {
+            policy_results: Some(results),
+            remaining_uses: u64::from(entry.num_uses),
+            ..auth_of(entry, token)
+        }
+    }
+
+    fn mount(&self) -> audit::Mount<'_> {
+        let Some(mounted) = self.mounted else { return audit::Mount::default() };
+        audit::Mount {
+            point: &mounted.path,
+            mount_type: &mounted.entry.kind,
+            accessor: &mounted.entry.accessor,
+            running_version: "",
+            class: mounted.class_name(),
+            ..audit::Mount::default()
+        }
+    }
+
+    fn request<'b>(&'b self, headers: &'b [audit::Header<'b>]) -> audit::Request<'b> {
+        let inbound = self.inbound;
+        audit::Request {
+            id: &inbound.id,
+            client_id: "",
+            operation: self.operation,
+            mount: self.mount(),
+            client_token: inbound.token.as_ref().map_or("", |token| token.expose().as_str()),
+            client_token_accessor: self.caller.map_or("", |caller| caller.principal.entry.accessor.as_str()),
+            namespace: audit::Namespace { id: &inbound.place.short_id, path: &inbound.place.path },
+            path: &inbound.path,
+            data: (!inbound.input.is_empty()).then_some(&inbound.input),
+            non_hmac_keys: self
+                .mounted
+                .map_or(&[], |mounted| &mounted.entry.tuning.audit_non_hmac_request_keys),
+            policy_override: inbound.policy_override,
+            remote_address: &self.remote_address,
+            remote_port: inbound.peer.address.map_or(0, |address| address.port()),
+            wrap_ttl: inbound.wrap_ttl.map_or(0, |ttl| ttl.as_secs()),
+            headers,
+            client_certificate_serial_number: &self.certificate_serial,
+            request_uri: "",
+        }
+    }
+}
+
+fn header_values<'a>(
+    inbound: &'a Inbound,
+    shown: &'a BTreeMap<String, bool>,
+) -> Vec<(&'a str, bool, Vec<&'a str>)> {
+    let values = |(name, hmac): (&'a String, &'a bool)| {
+        let values = inbound.headers.get_all(name.as_str()).iter();
+        // One that is no text is on record all the same.
+        let text = |value: &'a HeaderValue| std::str::from_utf8(value.as_bytes()).unwrap_or("(no UTF-8)");
+        let values: Vec<&str> = values.map(text).collect();
+        (!values.is_empty()).then_some((name.as_str(), *hmac, values))
+    };
+    shown.iter().filter_map(values).collect()
+}

@@ -1,0 +1,469 @@
+//! Running the handler and registering what it grants, in one transaction.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+use strongroom_barrier::Txn;
+use strongroom_engine_api::{
+    Asker, AuthGrant, Call, Captures, Carried, Content, Endpoint, EngineError, Found, Grant, Json,
+    LeaseGrant, Members, Operation, OperationDoc, RawBody, RawTail, Reply, Request, Secret, Upgrade, Work,
+};
+use strongroom_tokens::Made;
+
+use super::acting::acting;
+use super::audit::Audited;
+use super::authenticate::Authenticated;
+use super::{Decided, Inbound, Pipeline, Place, Refused, Resolved};
+use crate::envelope::Envelope;
+use crate::extensions_for;
+use crate::server_reply::{Ending, ServerPart};
+
+/// An answer that is committed and not yet sent.
+pub(crate) struct Done {
+    pub(crate) envelope: Envelope,
+    /// What is sent in place of the envelope.
+    pub(crate) instead: Option<Instead>,
+    pub(crate) status: Option<u16>,
+    pub(crate) headers: Vec<(String, String)>,
+    /// The token that a login made.
+    pub(crate) made: Option<Made>,
+    /// Whether the `auth` member is of a token that this request made otherwise.
+    pub(crate) is_new_token: bool,
+    /// The lease that this request made.
+    pub(crate) lent: Option<String>,
+    /// What a wrapping hides: audit records show it (hashed), the client does not see it.
+    pub(crate) hidden: Option<Box<Envelope>>,
+    /// What is particular about the end of the request.
+    pub(crate) ending: Ending,
+}
+
+/// What is sent in place of an envelope.
+pub(crate) enum Instead {
+    /// A body as it is.
+    Raw(RawBody),
+    /// Another protocol.
+    Upgrade(Upgrade),
+}
+
+impl Inbound {
+    /// What an engine sees of the request.
+    pub(crate) fn for_engine(
+        &self,
+        rest: Arc<str>,
+        raw_tail: RawTail,
+        operation: Operation,
+        asker: Option<Arc<dyn Asker>>,
+        passed_headers: &[String],
+    ) -> Request {
+        Request {
+            id: self.id.clone(),
+            operation,
+            path: rest,
+            input: self.input.clone(),
+            peer: self.peer.clone(),
+            headers: passed(&self.headers, passed_headers),
+            asker,
+            wrap_ttl: self.wrap_ttl,
+            body: self.body.clone(),
+            raw_tail,
+            redactions: self.redactions,
+            upgrade: self.upgrade.clone(),
+        }
+    }
+}
+
+fn passed(headers: &HeaderMap, names: &[String]) -> BTreeMap<String, Vec<String>> {
+    let values = |name: &String| {
+        let values = headers.get_all(name.as_str()).iter();
+        // One that is no text is not as good as none.
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let values: Vec<String> = values.map(text).collect();
+        (!values.is_empty()).then(|| (name.to_lowercase(), values))
+    };
+    names.iter().filter_map(values).collect()
+}
+
+impl Pipeline {
+    /// The call that a handler draws from.
+    pub(super) fn call(
+        self: &Arc<Self>,
+        inbound: &Inbound,
+        txn: &Txn,
+        resolved: &Resolved,
+        operation: Operation,
+        caller: Option<&Authenticated>,
+        params: Captures,
+    ) -> Arc<Call> {
+        let mounted = &resolved.mounted;
+        let asker = caller.map(|caller| Arc::new(caller.clone()) as Arc<dyn Asker>);
+        let passed_headers = &mounted.entry.tuning.passthrough_request_headers;
+        let tail = resolved.raw_tail(inbound);
+        let request = inbound.for_engine(resolved.rest.clone(), tail, operation, asker, passed_headers);
+        Arc::new(Call {
+            request: Arc::new(request),
+            params,
+            mount: mounted.mount.clone(),
+            txn: txn.mount(mounted.mount.place()),
+            server: mounted.server_txn(txn),
+            environment: self.services.environment.clone(),
+            extensions: extensions_for(&self.extensions, &*mounted.engine),
+            renewal: None,
+            lease: None,
+            warnings: Mutex::default(),
+        })
+    }
+
+    /// Runs the handler, registers token, lease and wrapping, and commits all of it. The request is on record.
+    pub(super) async fn execute(
+        self: &Arc<Self>,
+        inbound: &Arc<Inbound>,
+        txn: &Txn,
+        decided: &Decided<'_>,
+        _on_record: &Audited,
+        answer: &mut Option<Carried>,
+        place: Place,
+    ) -> Result<Done, Refused> {
+        if let Some(acting) = acting(inbound, decided)? {
+            return Box::pin(self.act_outside(inbound, txn, decided, &acting)).await;
+        }
+        let outcome = self.run(inbound, txn, decided, answer).await;
+        match outcome {
+            Ok(done) if done.ending == Ending::Replaced => Ok(done),
+            Ok(mut done) => {
+                if let Some(caller) = decided.caller.as_ref().filter(|caller| caller.is_limited()) {
+                    Box::pin(self.services.tokens.use_token(txn, caller.id())).await?;
+                }
+                if !txn.is_empty() {
+                    if place == Place::Request {
+                        return Err(Refused::NeedsTask);
+                    }
+                    let index = txn.clone().commit().await?;
+                    done.headers.extend(self.index_header(index));
+                }
+                if done.ending == Ending::Seal {
+                    self.services.seal_state.seal().await;
+                }
+                Ok(done)
+            }
+            Err(refused) if refused.is_not_final() => Err(refused),
+            Err(refused) => {
+                self.count_use(txn, decided.caller.as_ref()).await?;
+                Err(refused)
+            }
+        }
+    }
+
+    async fn run(
+        self: &Arc<Self>,
+        inbound: &Arc<Inbound>,
+        txn: &Txn,
+        decided: &Decided<'_>,
+        answer: &mut Option<Carried>,
+    ) -> Result<Done, Refused> {
+        let resolved = decided.resolved;
+        if resolved.is_help() {
+            return help(resolved);
+        }
+        let (found, endpoint) = endpoint_of(inbound, decided)?;
+        let call = self.call_of(inbound, txn, decided, found);
+        let login = found.route.login_name(&call);
+        if login.as_ref().is_some_and(|name| self.services.lockouts.is_locked_out(&resolved.mounted, name)) {
+            return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
+        }
+        let outcome = match &endpoint.work {
+            Work::Handler(handler) => handler.run(&call).await,
+            Work::Ask(asking) => match Box::pin(self.ask_outside(asking, &call, answer)).await {
+                Ok(None) => return Err(Refused::Asked),
+                Ok(Some(reply)) => Ok(reply),
+                Err(error) => Err(error),
+            },
+            Work::Issue(_) | Work::Settle(_) => {
+                Err(EngineError::Internal("an act outside is not run by a handler".to_owned()))
+            }
+        };
+        // Others may have failed meanwhile: of those who ask at once, no more are judged than one after the other.
+        if login.as_ref().is_some_and(|name| self.services.lockouts.is_locked_out(&resolved.mounted, name)) {
+            return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
+        }
+        if let Some(name) = login {
+            self.services.lockouts.note_login(&resolved.mounted, &name, &outcome);
+        }
+        let reply = outcome.map_err(|error| refused_by(decided, found, error))?;
+        let reply = passing(inbound, decided, (found, endpoint), &call, reply);
+        self.register(inbound, txn, decided, reply).await
+    }
+
+    /// The call of a handler for what was decided.
+    pub(super) fn call_of(
+        self: &Arc<Self>,
+        inbound: &Inbound,
+        txn: &Txn,
+        decided: &Decided<'_>,
+        found: &Found,
+    ) -> Arc<Call> {
+        let caller = decided.caller.as_ref();
+        self.call(inbound, txn, decided.resolved, decided.operation, caller, found.params.clone())
+    }
+
+    /// Makes the token or lease that a reply grants, and wraps it where that is asked for.
+    pub(super) async fn register(
+        self: &Arc<Self>,
+        inbound: &Inbound,
+        txn: &Txn,
+        decided: &Decided<'_>,
+        reply: Reply,
+    ) -> Result<Done, Refused> {
+        let mounted = &decided.resolved.mounted;
+        let mut reply = reply;
+        let server: ServerPart = reply.take_by_server().unwrap_or_default();
+        let (members, instead) = match reply.content {
+            Content::Envelope(members) => (members, None),
+            Content::Raw(raw) => (Members::default(), Some(Instead::Raw(raw))),
+            Content::Upgrade(upgrade) => (Members::default(), Some(Instead::Upgrade(upgrade))),
+        };
+        let mut envelope = Envelope {
+            data: members.data,
+            auth: server.auth,
+            warnings: members.warnings,
+            wrap: server.wrap,
+            also_at_top: server.also_at_top,
+            mount_type: Some(mounted.kind.clone()),
+            ..Envelope::default()
+        };
+        if let Some(held) = server.lease {
+            envelope.name_lease(held);
+        }
+        let mut lent = None;
+        let made = match members.grant {
+            Some(Grant::Login(grant)) => {
+                Some(Box::pin(self.login(inbound, txn, decided, *grant, &mut envelope)).await?)
+            }
+            Some(Grant::Lease(grant)) => {
+                Box::pin(self.lend(inbound, txn, decided, *grant, &mut envelope)).await?;
+                lent = envelope.held_lease().map(|lease| lease.id);
+                None
+            }
+            None => None,
+        };
+        let mut done = Done {
+            envelope,
+            instead,
+            status: reply.status,
+            headers: reply.headers,
+            made,
+            is_new_token: server.is_new_token,
+            lent,
+            hidden: None,
+            ending: server.ending,
+        };
+        // Without a token nobody has what is open kept for them: it would be kept for whoever asks, as often as they ask.
+        let may_wrap = decided.caller.is_some() || done.made.is_some();
+        if let Some(ttl) = wrapping(inbound, &done).filter(|_| may_wrap) {
+            Box::pin(self.wrap_answer(inbound, txn, &mut done, ttl)).await?;
+        }
+        Ok(done)
+    }
+
+    async fn login(
+        &self,
+        inbound: &Inbound,
+        txn: &Txn,
+        decided: &Decided<'_>,
+        grant: AuthGrant,
+        envelope: &mut Envelope,
+    ) -> Result<Made, Refused> {
+        let mut made = self
+            .services
+            .tokens
+            .grant(txn, &decided.resolved.mounted, &inbound.path, inbound.place.id, grant)
+            .await?;
+        envelope.warnings.append(&mut made.warnings);
+        envelope.auth = Some(made.auth_member()?);
+        Ok(made)
+    }
+
+    async fn lend(
+        &self,
+        inbound: &Inbound,
+        txn: &Txn,
+        decided: &Decided<'_>,
+        grant: LeaseGrant,
+        envelope: &mut Envelope,
+    ) -> Result<(), Refused> {
+        let Some(caller) = decided.caller.as_ref() else {
+            return Err(EngineError::Internal("a lease without a token to own it".to_owned()).into());
+        };
+        if caller.is_at_last_use() && !grant.hint_only {
+            // The token ends with this request, and the lease with the token.
+            return Err(Refused::status(400, LAST_USE));
+        }
+        let (held, warnings) = self
+            .services
+            .leases
+            .make_lease(txn, &decided.resolved.mounted, &inbound.path, &caller.principal, grant)
+            .await?;
+        envelope.warnings.extend(warnings);
+        envelope.name_lease(held);
+        Ok(())
+    }
+
+    async fn wrap_answer(
+        &self,
+        inbound: &Inbound,
+        txn: &Txn,
+        done: &mut Done,
+        ttl: Duration,
+    ) -> Result<(), Refused> {
+        let accessor = match (&done.made, &done.envelope.auth) {
+            (Some(made), _) => made.entry.accessor.clone(),
+            (None, Some(auth)) => token_of(auth).1,
+            (None, None) => String::new(),
+        };
+        let grant = self
+            .services
+            .wrapping
+            .wrap(txn, inbound.place.id, Secret::new(done.envelope.to_kept()?), &inbound.path, ttl, &accessor)
+            .await?;
+        let hidden = std::mem::take(&mut done.envelope);
+        done.envelope =
+            Envelope { wrap: Some(grant), mount_type: hidden.mount_type.clone(), ..Envelope::default() };
+        done.hidden = Some(Box::new(hidden));
+        done.status = None;
+        Ok(())
+    }
+}
+
+/// The operation that a request is for, with its route.
+pub(super) fn endpoint_of<'a>(
+    inbound: &Inbound,
+    decided: &'a Decided<'_>,
+) -> Result<(&'a Found, &'a Endpoint), Refused> {
+    let found = decided.resolved.found()?;
+    let endpoint = found.endpoint(decided.operation).map_err(Refused::unrouted)?;
+    if !inbound.body.fits(endpoint.doc.body) {
+        return Err(Refused::status(503, "the mount has changed; send the request again"));
+    }
+    Ok((found, endpoint))
+}
+
+/// A handler's error as the client may see it.
+pub(super) fn refused_by(decided: &Decided<'_>, found: &Found, error: EngineError) -> Refused {
+    match error {
+        EngineError::Raw(mut raw) => {
+            raw.headers = passing_headers(raw.headers, decided, found);
+            EngineError::Raw(raw).into()
+        }
+        error => as_asked(error, found, decided.operation).into(),
+    }
+}
+
+/// A handler's answer with what of it may reach the client, and with its warnings.
+pub(super) fn passing(
+    inbound: &Inbound,
+    decided: &Decided<'_>,
+    (found, endpoint): (&Found, &Endpoint),
+    call: &Call,
+    mut reply: Reply,
+) -> Reply {
+    reply.headers = passing_headers(reply.headers, decided, found);
+    if let Content::Envelope(members) = &mut reply.content {
+        members.warnings.append(&mut call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+        members.warnings.extend(ignored(inbound, &endpoint.doc, found));
+    }
+    reply
+}
+
+/// Vault's refusal of a secret whose lease would end as soon as it is granted.
+pub(super) const LAST_USE: &str =
+    "Secret cannot be returned; token had one use left, so leased credentials were immediately revoked.";
+
+/// The wrapping asked for, where the answer is one that can be wrapped.
+fn wrapping(inbound: &Inbound, done: &Done) -> Option<Duration> {
+    let wrappable = done.envelope.data.is_some() || done.envelope.auth.is_some();
+    inbound
+        .wrap_ttl
+        .filter(|ttl| !ttl.is_zero() && wrappable && done.envelope.wrap.is_none() && done.instead.is_none())
+}
+
+/// Vault's warning for members that mean nothing to the endpoint.
+fn ignored(inbound: &Inbound, doc: &OperationDoc, found: &Found) -> Option<String> {
+    if doc.any_fields || inbound.input.is_empty() {
+        return None;
+    }
+    let parameters = found.route.pattern().parameters();
+    let known = |name: &str| doc.fields.iter().any(|field| field.name == name) || parameters.contains(&name);
+    let unknown: Vec<&str> = inbound.input.keys().map(String::as_str).filter(|name| !known(name)).collect();
+    let listed = unknown.join(" ");
+    (!unknown.is_empty()).then(|| format!("Endpoint ignored these unrecognized parameters: [{listed}]"))
+}
+
+/// Headers that say where an answer ends and what it is: no engine and no tuning sets them.
+const FRAMING: [&str; 9] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Those of a handler's headers that reach the client: what its route owns and what the mount's tuning allows.
+fn passing_headers(
+    headers: Vec<(String, String)>,
+    decided: &Decided<'_>,
+    found: &Found,
+) -> Vec<(String, String)> {
+    let (owned, allowed) =
+        (found.route.owned_headers(), &decided.resolved.mounted.entry.tuning.allowed_response_headers);
+    let passes = |name: &str| {
+        let is = |other: &str| other.eq_ignore_ascii_case(name);
+        let wanted = owned.iter().any(|owned| is(owned)) || allowed.iter().any(|allowed| is(allowed));
+        wanted && !FRAMING.iter().any(|framing| is(framing))
+    };
+    headers.into_iter().filter(|(name, _)| passes(name)).collect()
+}
+
+/// The `auth` member of an audit record from the JSON of an answer that carries a token the core itself made.
+pub(crate) fn token_of(auth: &Json) -> (String, String) {
+    let members = auth.to_map();
+    let text = |name: &str| members.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+    (text("client_token"), text("accessor"))
+}
+
+/// `path-help`: what a path is for.
+fn help(resolved: &Resolved) -> Result<Done, Refused> {
+    let help = super::help_of(&*resolved.mounted.engine, &resolved.rest)?;
+    let body = serde_json::json!({ "help": help, "see_also": [], "openapi": null });
+    Ok(Done {
+        envelope: Envelope::default(),
+        instead: Some(Instead::Raw(RawBody {
+            content_type: "application/json".into(),
+            body: format!("{body}\n").into(),
+        })),
+        status: Some(200),
+        headers: Vec::new(),
+        made: None,
+        is_new_token: false,
+        lent: None,
+        hidden: None,
+        ending: Ending::Commit,
+    })
+}
+
+/// Before Vault asks whether something exists it reads the fields, and says what is wrong with them without the words
+/// with which it says so later.
+fn as_asked(error: EngineError, found: &Found, operation: Operation) -> EngineError {
+    let asked =
+        found.route.tells_create_from_update() && matches!(operation, Operation::Create | Operation::Update);
+    match error {
+        EngineError::Invalid(text) if asked => {
+            EngineError::Invalid(text.strip_prefix("Field validation failed: ").unwrap_or(&text).to_owned())
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,166 @@
+//! A request as it comes from the edge.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Uri};
+use serde_json::{Map, Value};
+use strongroom_engine_api::{Operation, Peer, RawTail, Redactions, RequestBody, Secret, UpgradeOffer};
+use strongroom_mounts::Namespace;
+
+use super::Refused;
+
+/// What the HTTP method and query ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// GET and HEAD.
+    Read,
+    /// POST and PUT.
+    Write,
+    /// DELETE.
+    Delete,
+    /// LIST, or GET with `list=true`.
+    List,
+    /// SCAN, or GET with `scan=true`.
+    Scan,
+    /// PATCH.
+    Patch,
+    /// GET with `help=1`.
+    Help,
+}
+
+impl Asked {
+    /// The operations it can turn out to be.
+    pub const fn operations(self) -> &'static [Operation] {
+        match self {
+            Self::Read => &[Operation::Read],
+            Self::Write => &[Operation::Create, Operation::Update],
+            Self::Delete => &[Operation::Delete],
+            Self::List => &[Operation::List],
+            Self::Scan => &[Operation::Scan],
+            Self::Patch => &[Operation::Patch],
+            Self::Help => &[Operation::Help],
+        }
+    }
+
+    /// The operation to name where it is not known what exists.
+    pub const fn nominal(self) -> Operation {
+        match self {
+            Self::Read => Operation::Read,
+            Self::Write => Operation::Update,
+            Self::Delete => Operation::Delete,
+            Self::List => Operation::List,
+            Self::Scan => Operation::Scan,
+            Self::Patch => Operation::Patch,
+            Self::Help => Operation::Help,
+        }
+    }
+}
+
+/// A request, parsed and not yet understood.
+pub struct Inbound {
+    /// The request id.
+    pub id: Arc<str>,
+    /// What is asked for.
+    pub asked: Asked,
+    /// The path after `/v1/`, decoded.
+    pub path: String,
+    /// The body's members, or the query's.
+    pub input: Arc<Map<String, Value>>,
+    /// The token presented.
+    pub token: Option<Arc<Secret<String>>>,
+    /// The namespace asked for, without surrounding slashes; empty: the root namespace.
+    pub namespace: String,
+    /// The namespace it is in: what header and path come to, of which `path` is then the rest. The core sets it.
+    pub place: Arc<Namespace>,
+    /// Whether the header names no namespace. The core sets it.
+    pub is_nowhere: bool,
+    /// Bytes at the beginning of the path as it was sent, decoded, that named the namespace. The core sets it.
+    pub before: usize,
+    /// The wrapping asked for.
+    pub wrap_ttl: Option<Duration>,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// Where it came from.
+    pub peer: Peer,
+    /// Whether the client asked to override soft policies.
+    pub policy_override: bool,
+    /// The body, where the operation takes it as bytes or as it comes.
+    pub body: RequestBody,
+    /// What was asked for as it was sent, for routes that read the tail of their path so.
+    pub target: Uri,
+    /// What the listener keeps from those without a token.
+    pub redactions: Redactions,
+    /// The other protocol that the client would go on with.
+    pub upgrade: Option<Arc<UpgradeOffer>>,
+}
+
+impl Inbound {
+    /// A request that nobody in particular makes, without parameters.
+    pub fn new(id: impl Into<Arc<str>>, asked: Asked, path: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            asked,
+            path: path.into(),
+            input: Arc::default(),
+            token: None,
+            namespace: String::new(),
+            place: Arc::default(),
+            is_nowhere: false,
+            before: 0,
+            wrap_ttl: None,
+            headers: HeaderMap::new(),
+            peer: Peer::default(),
+            policy_override: false,
+            body: RequestBody::default(),
+            target: Uri::default(),
+            redactions: Redactions::default(),
+            upgrade: None,
+        }
+    }
+
+    /// Whether it only asks.
+    pub(crate) const fn reads(&self) -> bool {
+        matches!(self.asked, Asked::Read | Asked::List | Asked::Scan | Asked::Help)
+    }
+
+    /// Whether the response is to be wrapped.
+    pub(crate) fn wraps(&self) -> bool {
+        self.wrap_ttl.is_some_and(|ttl| !ttl.is_zero())
+    }
+
+    /// Refuses paths that no mount can hold.
+    pub(crate) fn check(&self) -> Result<(), Refused> {
+        if self.path.chars().any(char::is_control) {
+            return Err(Refused::status(400, "path must not contain control characters"));
+        }
+        // What stands before the path of a request that leads nowhere is its header.
+        if !self.is_nowhere && self.path.split('/').any(|part| part == "..") {
+            return Err(Refused::status(400, "path cannot contain parent references"));
+        }
+        if self.asked == Asked::Write && self.path.ends_with('/') {
+            return Err(Refused::status(400, "cannot write to a path ending in '/'"));
+        }
+        Ok(())
+    }
+
+    /// The tail of the path as it was sent, after the first `fixed` bytes of the path.
+    pub(crate) fn raw_tail(&self, fixed: usize) -> RawTail {
+        match self.target.path().strip_prefix("/v1/") {
+            Some(sent) => RawTail::after(self.before.saturating_add(fixed), sent, self.target.query()),
+            None => RawTail::default(),
+        }
+    }
+
+    /// The path as policies see it: from the root namespace on, and lists end in a slash.
+    pub(crate) fn policy_path(&self) -> Cow<'_, str> {
+        let lists = matches!(self.asked, Asked::List | Asked::Scan);
+        let end = if lists && !self.path.ends_with('/') { "/" } else { "" };
+        if end.is_empty() && self.place.is_root() {
+            self.path.as_str().into()
+        } else {
+            format!("{}{}{end}", self.place.path, self.path).into()
+        }
+    }
+}

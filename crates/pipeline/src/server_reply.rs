@@ -1,0 +1,77 @@
+//! What the server's own engines answer beyond what any engine may: tokens and leases that are made already, wrappings, and
+//! how the request ends.
+//!
+//! It lives in the core, which engines do not see, so that no engine can pass off a token as made by the server or seal it.
+
+use serde::Serialize;
+use strongroom_engine_api::{EngineError, IntoReply, Json, Reply};
+use strongroom_expiry::HeldLease;
+use strongroom_wrapping::WrapGrant;
+
+/// A reply of a part of the server.
+#[derive(Default)]
+pub struct ServerReply {
+    /// What any engine could have answered.
+    pub reply: Reply,
+    /// What only the server can.
+    pub part: ServerPart,
+}
+
+/// What only the server's own engines answer.
+#[derive(Default)]
+pub struct ServerPart {
+    /// A token that is made already (token create, renew, unwrap), as the JSON of the `auth` member.
+    pub auth: Option<Json>,
+    /// Whether that token was made by this request, and ends where the response cannot be recorded.
+    pub is_new_token: bool,
+    /// A lease that was made before and that the answer names (a renewal, an unwrapped secret).
+    pub lease: Option<HeldLease>,
+    /// The `wrap_info` member of an answer that is itself wrapped (`sys/wrapping/wrap`, `rewrap`).
+    pub wrap: Option<WrapGrant>,
+    /// Members stand beside `data` at the top of the envelope too, as older `sys` endpoints answer
+    /// (`sys/mounts`: every mount both under `data` and at the top).
+    pub also_at_top: bool,
+    /// What is particular about the end of the request.
+    pub ending: Ending,
+}
+
+impl ServerReply {
+    /// Nothing but a part of the server's.
+    pub fn of(part: ServerPart) -> Self {
+        Self { part, ..Self::default() }
+    }
+
+    /// Data whose members stand at the top, too.
+    pub fn at_top<T: Serialize + ?Sized>(data: &T) -> Result<Self, EngineError> {
+        Ok(Self {
+            reply: Reply::data(data)?,
+            part: ServerPart { also_at_top: true, ..ServerPart::default() },
+        })
+    }
+
+    /// The same answer with more warnings.
+    #[must_use]
+    pub fn warned(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
+        self.reply = warnings.into_iter().fold(self.reply, Reply::warned);
+        self
+    }
+}
+
+impl IntoReply for ServerReply {
+    fn into_reply(self) -> Result<Reply, EngineError> {
+        Ok(self.reply.by_server(self.part))
+    }
+}
+
+/// How a request ends that has been answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// What was written is committed.
+    #[default]
+    Commit,
+    /// The server is sealed once that is committed: a token's use cannot be counted behind a sealed barrier.
+    Seal,
+    /// Another state has taken the place of the one that the request was decided on: there is nothing to commit, and
+    /// the caller's token may not exist any more.
+    Replaced,
+}

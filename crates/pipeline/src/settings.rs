@@ -1,0 +1,69 @@
+//! What the server's configuration decides for its services.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use strongroom_engine_api::Moment;
+use strongroom_lockout::LockoutRules;
+use strongroom_policy::DenyMode;
+
+/// What the server's configuration decides for its services.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long leases and tokens live where nothing else says.
+    pub default_lease_ttl: Duration,
+    /// The most they live.
+    pub max_lease_ttl: Duration,
+    /// Whether a deny always wins.
+    pub deny_mode: DenyMode,
+    /// Whether `sys/raw` answers.
+    pub raw_storage_endpoint: bool,
+    /// Whether `sys/internal/inspect` answers.
+    pub introspection_endpoint: bool,
+    /// Whether audit devices may have a prefix.
+    pub allow_audit_log_prefixing: bool,
+    /// The cluster's name; made at initialisation where empty.
+    pub cluster_name: String,
+    /// Where clients reach this node.
+    pub api_addr: String,
+    /// Where other nodes reach this node.
+    pub cluster_addr: String,
+    /// The API version that clients gate on (`2.0.0+strongroom.0.1.0`).
+    pub version: String,
+    /// When the program was built (RFC 3339); empty where the build could not tell.
+    pub build_date: String,
+    /// The configuration without its secrets, for `sys/config/state/sanitized`.
+    pub sanitized: serde_json::Value,
+    /// Bytes of opened entries to keep in memory.
+    pub cache_bytes: u64,
+    /// When failed logins lock a user out.
+    pub lockout: LockoutRules,
+}
+
+/// 32 days: Vault's `default_lease_ttl` and `max_lease_ttl`.
+pub const DEFAULT_LEASE_TTL: Duration = Duration::from_secs(2_764_800);
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            default_lease_ttl: DEFAULT_LEASE_TTL,
+            max_lease_ttl: DEFAULT_LEASE_TTL,
+            deny_mode: DenyMode::default(),
+            raw_storage_endpoint: false,
+            introspection_endpoint: false,
+            allow_audit_log_prefixing: false,
+            cluster_name: String::new(),
+            api_addr: String::new(),
+            cluster_addr: String::new(),
+            version: format!("2.0.0+strongroom.{}", env!("CARGO_PKG_VERSION")),
+            build_date: String::new(),
+            sanitized: serde_json::Value::Null,
+            cache_bytes: 64 << 20,
+            lockout: Some(BTreeMap::new()),
+        }
+    }
+}
+
+/// When a server was started.
+#[derive(Clone, Copy, Debug)]
+pub struct Started(pub Moment);

@@ -1,0 +1,251 @@
+//! Audit devices in storage, and the broker built from them.
+//!
+//! What a record says is the affair of whoever has something to record; how it is written that of `strongroom-audit`. A device
+//! that cannot be opened stays in the set and refuses every record: it must not be forgotten.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use strongroom_audit::{Broker, EnabledDevice, Formatter, Salt, open_device};
+use strongroom_barrier::{
+    Barrier, BarrierError, CoreSpace, Derived, KeyPlace, NamespaceId, Reads, Stored, Table, TableId, Txn,
+    View, tables,
+};
+use strongroom_engine_api::{EngineError, Environment, bad_request};
+use strongroom_stdx::Secret;
+use strongroom_storage::Index;
+
+tables! {
+    /// Audit devices by namespace and path.
+    pub(crate) AUDIT_DEVICES: Table<CoreSpace, (NamespaceId, &str), AuditEntry> = 3;
+    /// Request headers that audit records show, by lower-case name.
+    pub(crate) AUDITED_HEADERS: Table<CoreSpace, str, AuditedHeader> = 4;
+}
+
+/// One audit device as kept.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// Its type: `file`.
+    pub kind: String,
+    /// For people.
+    pub description: String,
+    /// Its options.
+    pub options: BTreeMap<String, String>,
+    /// Not replicated.
+    pub local: bool,
+    /// What its HMACs are keyed with.
+    pub salt: Secret<Vec<u8>>,
+    /// Told apart from an earlier device at the same path.
+    pub uuid: String,
+}
+
+impl Stored for AuditEntry {}
+
+/// What is asked for when enabling a device.
+#[derive(Clone, Debug, Default)]
+pub struct NewDevice {
+    /// Its type: `file`.
+    pub kind: String,
+    /// For people.
+    pub description: String,
+    /// Its options.
+    pub options: BTreeMap<String, String>,
+    /// Not replicated.
+    pub local: bool,
+}
+
+/// A request header that audit records show.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct AuditedHeader {
+    /// Whether its values are hashed.
+    pub hmac: bool,
+}
+
+impl Stored for AuditedHeader {}
+
+/// The broker and what records are to show.
+pub struct Auditing {
+    /// The devices.
+    pub broker: Broker,
+    /// Request headers to show, by lower-case name.
+    pub headers: BTreeMap<String, bool>,
+}
+
+/// The audit devices of a server.
+pub struct AuditDevices {
+    barrier: Arc<Barrier>,
+    environment: Environment,
+    /// Whether devices may have a prefix.
+    allow_prefix: bool,
+    built: Derived<Auditing>,
+    /// Opened devices by their entry's UUID: they outlive rebuilding the broker.
+    open: Mutex<HashMap<String, Arc<EnabledDevice>>>,
+}
+
+impl AuditDevices {
+    /// Those in storage behind `barrier`; `allow_prefix` says whether a device may have a prefix.
+    pub fn new(barrier: Arc<Barrier>, environment: Environment, allow_prefix: bool) -> Self {
+        Self { barrier, environment, allow_prefix, built: Derived::new(), open: Mutex::default() }
+    }
+
+    /// Commit `index` touched an entry of the server's own.
+    pub fn observe(&self, place: KeyPlace, index: Index) {
+        if place.is_of(AUDIT_DEVICES.id()) || place.is_of(AUDITED_HEADERS.id()) {
+            self.outdate(index);
+        }
+    }
+
+    /// Commit `index` may have changed anything.
+    pub fn outdate(&self, index: Index) {
+        self.built.outdate(index);
+    }
+
+    /// Drops what is in memory: sealing.
+    pub fn clear(&self) {
+        self.built.clear();
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Arc<EnabledDevice>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The audit devices and settings as of the newest change.
+    pub async fn auditing(&self) -> Result<Arc<Auditing>, BarrierError> {
+        self.built.get(|| self.build_auditing()).await
+    }
+
+    async fn build_auditing(&self) -> Result<(u64, Auditing), BarrierError> {
+        let view = self.barrier.pinned_view().await?;
+        let mut devices = Vec::new();
+        let mut in_use = HashMap::new();
+        for ((_, path), entry) in AUDIT_DEVICES.scan(&view, &NamespaceId::ROOT, None, usize::MAX).await? {
+            let device = self.opened(&path, &entry).unwrap_or_else(|error| {
+                // Stays in the set and refuses every record: a device that cannot be opened must not be forgotten.
+                tracing::error!(path, %error, "audit device cannot be opened");
+                broken_device(&path, &entry, &error.to_string())
+            });
+            in_use.insert(entry.uuid.clone(), device.clone());
+            devices.push(device);
+        }
+        *self.open() = in_use;
+        let headers = AUDITED_HEADERS.scan(&view, "", None, usize::MAX).await?;
+        let headers = headers.into_iter().map(|(name, header)| (name, header.hmac)).collect();
+        Ok((view.index(), Auditing { broker: Broker::new(devices), headers }))
+    }
+
+    fn opened(
+        &self,
+        path: &str,
+        entry: &AuditEntry,
+    ) -> Result<Arc<EnabledDevice>, strongroom_audit::AuditError> {
+        let open = self.open().get(&entry.uuid).cloned();
+        if let Some(device) = open {
+            return Ok(device);
+        }
+        let opened = open_device(&entry.kind, &entry.options, self.allow_prefix)?;
+        let formatter = Formatter::new(opened.format, Salt::new(&entry.salt));
+        Ok(Arc::new(EnabledDevice::new(path, formatter, opened.device)))
+    }
+
+    /// Enables a device: opens it, sends it a test record, and writes the entry. `path` ends in a slash.
+    pub async fn enable_audit(
+        &self,
+        txn: &Txn,
+        path: &str,
+        device: NewDevice,
+        request_id: &str,
+    ) -> Result<(), EngineError> {
+        let NewDevice { kind, description, options, local } = device;
+        if AUDIT_DEVICES.get(txn, &(NamespaceId::ROOT, path)).await?.is_some() {
+            return Err(bad_request("path already in use"));
+        }
+        let salt = Secret::new(self.environment.entropy.bytes::<32>()?.to_vec());
+        let entry =
+            AuditEntry { kind, description, options, local, salt, uuid: self.environment.entropy.uuid()? };
+        let opened = open_device(&entry.kind, &entry.options, self.allow_prefix)
+            .map_err(|error| bad_request(error.to_string()))?;
+        let formatter = Formatter::new(opened.format, Salt::new(&entry.salt));
+        let device = Arc::new(EnabledDevice::new(path, formatter, opened.device));
+        if !opened.skip_test {
+            let test = device.test(self.environment.clock.now(), request_id).await;
+            test.map_err(|error| bad_request(format!("audit device failed test message: {error}")))?;
+        }
+        self.open().insert(entry.uuid.clone(), device);
+        AUDIT_DEVICES.put(txn, &(NamespaceId::ROOT, path), entry)?;
+        Ok(())
+    }
+
+    /// Disables a device; answers whether there was one.
+    pub async fn disable_audit(&self, txn: &Txn, path: &str) -> Result<bool, BarrierError> {
+        let found = AUDIT_DEVICES.get(txn, &(NamespaceId::ROOT, path)).await?.is_some();
+        AUDIT_DEVICES.delete(txn, &(NamespaceId::ROOT, path));
+        Ok(found)
+    }
+
+    /// The devices as kept, by path.
+    pub async fn audit_entries(&self, view: &View) -> Result<Vec<(String, Arc<AuditEntry>)>, BarrierError> {
+        let found = AUDIT_DEVICES.scan(view, &NamespaceId::ROOT, None, usize::MAX).await?;
+        Ok(found.into_iter().map(|((_, path), entry)| (path, entry)).collect())
+    }
+
+    /// Sets whether and how a request header is shown; `None` takes it away.
+    pub fn set_audited_header(
+        &self,
+        txn: &Txn,
+        name: &str,
+        header: Option<AuditedHeader>,
+    ) -> Result<(), BarrierError> {
+        let name = name.to_lowercase();
+        if let Some(header) = header {
+            return AUDITED_HEADERS.put(txn, &name, header);
+        }
+        AUDITED_HEADERS.delete(txn, &name);
+        Ok(())
+    }
+
+    /// The request headers that audit records show.
+    pub async fn audited_headers(&self, reads: &impl Reads) -> Result<BTreeMap<String, bool>, BarrierError> {
+        let found = AUDITED_HEADERS.scan(reads, "", None, usize::MAX).await?;
+        Ok(found.into_iter().map(|(name, header)| (name, header.hmac)).collect())
+    }
+}
+
+/// Stands in for a device that cannot be opened: takes no record.
+struct Broken {
+    name: String,
+    why: String,
+}
+
+impl Broken {
+    fn refusal(&self) -> strongroom_audit::AuditError {
+        let source = Arc::new(std::io::Error::other(self.why.clone()));
+        strongroom_audit::AuditError::Write { device: self.name.clone(), source }
+    }
+}
+
+#[async_trait::async_trait]
+impl strongroom_audit::Device for Broken {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn write(&self, _line: &[u8]) -> Result<(), strongroom_audit::AuditError> {
+        Err(self.refusal())
+    }
+
+    async fn reload(&self) -> Result<(), strongroom_audit::AuditError> {
+        Err(self.refusal())
+    }
+}
+
+fn broken_device(path: &str, entry: &AuditEntry, why: &str) -> Arc<EnabledDevice> {
+    let formatter = Formatter::new(strongroom_audit::FormatOptions::default(), Salt::new(&entry.salt));
+    let device = Arc::new(Broken { name: path.to_owned(), why: why.to_owned() });
+    Arc::new(EnabledDevice::new(path, formatter, device))
+}
+
+/// The tables that are kept here, for the registry of formats.
+pub const fn table_ids() -> &'static [TableId] {
+    TABLES
+}

@@ -1,0 +1,90 @@
+//! Looking at leases.
+
+use std::sync::Arc;
+
+use strongroom_barrier::{BarrierError, NamespaceId, Reads};
+use strongroom_engine_api::Moment;
+use strongroom_expiry::{IRREVOCABLE, LEASES, Lease, LeaseState};
+
+use crate::Leases;
+
+/// What is told of a lease, whether it is a secret's or a token's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseFacts {
+    /// When it was granted.
+    pub issued: Moment,
+    /// When it was last renewed.
+    pub renewed: Option<Moment>,
+    /// When it ends; `None`: never.
+    pub expires: Option<Moment>,
+    /// Whether it may be renewed.
+    pub renewable: bool,
+    /// How far it has come.
+    pub state: LeaseState,
+}
+
+/// A lease that the outside refused to revoke.
+#[derive(Clone, Debug)]
+pub struct IrrevocableLease {
+    /// Its id.
+    pub id: String,
+    /// Its record.
+    pub lease: Arc<Lease>,
+}
+
+impl Leases {
+    /// What there is to tell of a lease.
+    pub async fn lease_facts(
+        &self,
+        reads: &impl Reads,
+        namespace: NamespaceId,
+        id: &str,
+    ) -> Result<Option<LeaseFacts>, BarrierError> {
+        let Some(lease) = LEASES.get(reads, &(namespace, id)).await? else { return Ok(None) };
+        let Some(token) = lease.token else {
+            return Ok(Some(LeaseFacts {
+                issued: lease.issued,
+                renewed: lease.renewed,
+                expires: Some(lease.expires),
+                renewable: lease.renewable && lease.state.is_active(),
+                state: lease.state.clone(),
+            }));
+        };
+        Ok(self.tokens.entry(reads, &token).await?.map(|token| LeaseFacts {
+            issued: token.created,
+            renewed: token.renewed,
+            expires: token.expires,
+            renewable: token.renewable,
+            state: LeaseState::Active,
+        }))
+    }
+
+    /// Leases that the outside refused to revoke, by id.
+    pub async fn irrevocable_leases(
+        &self,
+        reads: &impl Reads,
+        namespace: NamespaceId,
+        limit: usize,
+    ) -> Result<Vec<IrrevocableLease>, BarrierError> {
+        let mut leases = Vec::new();
+        for (_, id) in IRREVOCABLE.keys(reads, &namespace, None, limit).await? {
+            if let Some(lease) = LEASES.get(reads, &(namespace, &id)).await? {
+                leases.push(IrrevocableLease { id, lease });
+            }
+        }
+        Ok(leases)
+    }
+
+    /// The names directly under `folder` (empty, or ending in a slash) among the lease ids, deeper ones once as
+    /// `name/`: those after `after`, at most `limit`, in order.
+    pub async fn lease_children(
+        &self,
+        reads: &impl Reads,
+        namespace: NamespaceId,
+        folder: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, BarrierError> {
+        LEASES.children(reads, &(namespace, folder), after, limit).await
+    }
+}

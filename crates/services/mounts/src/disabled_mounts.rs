@@ -1,0 +1,36 @@
+//! What is known of a disabled mount until nothing of it is left.
+//!
+//! A disabled mount is draining: it takes no requests and its path is free for another at once, but it is still known by
+//! its number, so that what stands outside for its leases can be ended. Whoever ends these walks the table here, and
+//! takes the entry away when the mount's own entries are gone.
+
+use serde::{Deserialize, Serialize};
+use strongroom_barrier::{NamespaceId, Stored};
+
+use crate::mounts::MountEntry;
+
+/// A mount that is gone, with what its handle is made of.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct DisabledMount {
+    /// The namespace it was in.
+    #[serde(rename = "s", default, skip_serializing_if = "NamespaceId::is_root")]
+    pub namespace: NamespaceId,
+    /// Its path, with which its leases begin.
+    #[serde(rename = "p")]
+    pub path: String,
+    /// Its entry as it was.
+    #[serde(rename = "e")]
+    pub entry: MountEntry,
+    /// The last lease id under its path that was dealt with; `None` once all are.
+    #[serde(rename = "a")]
+    pub after: Option<String>,
+}
+
+impl Stored for DisabledMount {}
+
+impl DisabledMount {
+    /// One that is disabled now.
+    pub fn new(namespace: NamespaceId, path: &str, entry: MountEntry) -> Self {
+        Self { namespace, path: path.to_owned(), entry, after: Some(path.to_owned()) }
+    }
+}

@@ -1,0 +1,556 @@
+//! The router: from a namespace and a path, an accessor or a number to a mount, and from a path to its namespace.
+//!
+//! It is in memory and follows from storage on every node. Thousands of tenants have thousands of mounts, so a change of
+//! one mount or namespace costs that one: commits tell which entries they touched, and before the next look those alone
+//! are read again. Everything is read at once only where all may have changed: after unsealing, a restore, a term.
+//!
+//! Each look shows the state of one commit; two looks may show two. Where entries cannot be read, a look fails: a router
+//! that is known to be old does not answer.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use strongroom_barrier::{BarrierError, MountId, NamespaceId, TableId, View};
+use strongroom_engine_api::{Class, Lifetimes, Mount};
+use strongroom_storage::Index;
+
+use crate::mounts::{BUILT_IN, BuiltIn, MountEntry, Mounted};
+use crate::namespaces::{Namespace, NamespaceEntry};
+use crate::{Catalog, MOUNTS, Mounts, NAMESPACES};
+
+/// Bytes of a mount's path at most: a look-up tries each beginning of a request's path that ends in a slash.
+pub(crate) const MAX_MOUNT_PATH: usize = 512;
+
+/// Entries read at a time while everything is read.
+const PAGE: usize = 1000;
+
+/// Changes noted one by one; beyond, everything is read again.
+const MAX_NOTED: usize = 10_000;
+
+/// All mounts of all namespaces.
+pub struct Router {
+    catalog: Arc<Catalog>,
+    /// The lifetimes that mounts have where they say nothing.
+    lifetimes: Lifetimes,
+    state: RwLock<State>,
+    outdated: Mutex<Outdated>,
+    /// Whether `outdated` names anything: looked at by every request.
+    is_outdated: AtomicBool,
+    /// One reads at a time.
+    refreshing: tokio::sync::Mutex<()>,
+    /// Mounts with jobs that came and went since the jobs were named.
+    job_changes: Mutex<JobChanges>,
+}
+
+/// What commits have touched since it was read.
+#[derive(Clone, Default)]
+struct Outdated {
+    all: Option<Index>,
+    mounts: HashMap<(NamespaceId, String), Index>,
+    namespaces: HashMap<(NamespaceId, String), Index>,
+}
+
+impl Outdated {
+    fn is_empty(&self) -> bool {
+        self.all.is_none() && self.mounts.is_empty() && self.namespaces.is_empty()
+    }
+
+    /// Forgets what a state read at `index` shows.
+    fn settle(&mut self, index: Index) {
+        self.all = self.all.filter(|touched| *touched > index);
+        self.mounts.retain(|_, touched| *touched > index);
+        self.namespaces.retain(|_, touched| *touched > index);
+    }
+}
+
+/// Mounts whose jobs are to be named or forgotten.
+#[derive(Default)]
+pub struct JobChanges {
+    /// Whether all are to be named anew.
+    pub all: bool,
+    /// Those that went.
+    pub gone: Vec<Arc<Mounted>>,
+    /// Those that came.
+    pub new: Vec<Arc<Mounted>>,
+}
+
+#[derive(Default)]
+struct State {
+    branches: HashMap<NamespaceId, Branch>,
+    by_accessor: HashMap<String, Arc<Mounted>>,
+    /// Mounts that have entries. Only the numbers of built-in ones are the same in several namespaces.
+    by_id: HashMap<(Option<NamespaceId>, MountId), Arc<Mounted>>,
+    /// What accessors of built-in mounts are derived from: the cluster's own.
+    seed: [u8; 16],
+}
+
+/// One namespace: its mounts and the namespaces directly in it.
+struct Branch {
+    namespace: Arc<Namespace>,
+    mounts: HashMap<String, Arc<Mounted>>,
+    children: HashMap<String, NamespaceId>,
+    /// Made when one is asked for: most namespaces of a large server are quiet.
+    built_in: OnceLock<Vec<Arc<Mounted>>>,
+}
+
+impl Branch {
+    fn new(namespace: Arc<Namespace>) -> Self {
+        let (mounts, children) = (HashMap::new(), HashMap::new());
+        Self { namespace, mounts, children, built_in: OnceLock::new() }
+    }
+}
+
+/// The key of a mount's number: built-in mounts have the same in all namespaces.
+fn number(namespace: NamespaceId, id: MountId) -> (Option<NamespaceId>, MountId) {
+    let is_built_in = BUILT_IN.iter().any(|built_in| built_in.id() == id);
+    (is_built_in.then_some(namespace), id)
+}
+
+/// A key of a namespace, and what is there now.
+type Read<V> = ((NamespaceId, String), Option<Arc<V>>);
+
+/// What a refresh has read of what was outdated.
+#[derive(Default)]
+struct Changes {
+    namespaces: Vec<Read<NamespaceEntry>>,
+    mounts: Vec<Read<MountEntry>>,
+}
+
+impl Router {
+    pub(crate) fn new(catalog: Arc<Catalog>, lifetimes: Lifetimes) -> Self {
+        Self {
+            catalog,
+            lifetimes,
+            state: RwLock::default(),
+            outdated: Mutex::new(Outdated { all: Some(0), ..Outdated::default() }),
+            is_outdated: AtomicBool::new(true),
+            refreshing: tokio::sync::Mutex::default(),
+            job_changes: Mutex::new(JobChanges { all: true, ..JobChanges::default() }),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outdated(&self) -> MutexGuard<'_, Outdated> {
+        self.outdated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, JobChanges> {
+        self.job_changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The namespace and mount path that `path` leads to, with the rest of it.
+    pub fn route<'a>(&self, namespace: NamespaceId, path: &'a str) -> Option<(Arc<Mounted>, &'a str)> {
+        // Mounts do not nest, so at most one boundary fits; `auth/token` without a slash still means the mount.
+        let state = self.read();
+        let branch = state.branches.get(&namespace)?;
+        let boundaries = path.match_indices('/').take_while(|(at, _)| *at < MAX_MOUNT_PATH);
+        for (at, _) in boundaries {
+            let (mount, rest) = path.split_at_checked(at.saturating_add(1))?;
+            if let Some(mounted) = self.mount_of(&state, branch, mount) {
+                return Some((mounted, rest));
+            }
+        }
+        if path.len() >= MAX_MOUNT_PATH {
+            return None;
+        }
+        Some((self.mount_of(&state, branch, &format!("{path}/"))?, ""))
+    }
+
+    /// The mount at exactly this path (with a trailing slash).
+    pub fn at(&self, namespace: NamespaceId, path: &str) -> Option<Arc<Mounted>> {
+        let state = self.read();
+        self.mount_of(&state, state.branches.get(&namespace)?, path)
+    }
+
+    fn mount_of(&self, state: &State, branch: &Branch, path: &str) -> Option<Arc<Mounted>> {
+        // Most paths lead to a mount with an entry. A built-in mount has one where it was tuned.
+        branch
+            .mounts
+            .get(path)
+            .or_else(|| self.built_in(state, branch).find(|mounted| mounted.path == path))
+            .cloned()
+    }
+
+    /// The built-in mounts of a namespace that have no entry.
+    fn built_in<'a>(&'a self, state: &State, branch: &'a Branch) -> impl Iterator<Item = &'a Arc<Mounted>> {
+        let made = branch.built_in.get_or_init(|| {
+            let namespace = &branch.namespace;
+            let made =
+                BUILT_IN.iter().map(|built_in| (built_in.path, built_in.entry(namespace.id, &state.seed)));
+            made.filter_map(|(path, entry)| self.mounted(namespace, path, &entry)).collect()
+        });
+        made.iter().filter(|mounted| !branch.mounts.contains_key(&mounted.path))
+    }
+
+    /// The mount with this accessor, if it is one of the namespace's.
+    pub fn by_accessor(&self, namespace: NamespaceId, accessor: &str) -> Option<Arc<Mounted>> {
+        let state = self.read();
+        if let Some(mounted) = state.by_accessor.get(accessor) {
+            return (mounted.namespace.id == namespace).then(|| mounted.clone());
+        }
+        let branch = state.branches.get(&namespace)?;
+        self.built_in(&state, branch).find(|mounted| mounted.entry.accessor == accessor).cloned()
+    }
+
+    /// The mount of a namespace with this number.
+    pub fn by_id(&self, namespace: NamespaceId, id: MountId) -> Option<Arc<Mounted>> {
+        let state = self.read();
+        if let Some(mounted) = state.by_id.get(&number(namespace, id)) {
+            return (mounted.namespace.id == namespace).then(|| mounted.clone());
+        }
+        let branch = state.branches.get(&namespace)?;
+        self.built_in(&state, branch).find(|mounted| mounted.mount.id == id).cloned()
+    }
+
+    /// The mount with this number, whatever its namespace; none that is built in.
+    pub fn by_number(&self, id: MountId) -> Option<Arc<Mounted>> {
+        self.read().by_id.get(&(None, id)).cloned()
+    }
+
+    /// The mounts whose engines keep entries that end with a token of this namespace, and the tables of those. Only parts of
+    /// the server keep such.
+    pub fn kept_by_token(&self, namespace: NamespaceId) -> Vec<(Arc<Mounted>, TableId)> {
+        let state = self.read();
+        let Some(branch) = state.branches.get(&namespace) else { return Vec::new() };
+        let kept = |built_in: &BuiltIn| {
+            let mounted = self.mount_of(&state, branch, built_in.path)?;
+            let table = mounted.engine.table_by_token()?;
+            Some((mounted, table))
+        };
+        BUILT_IN.iter().filter_map(kept).collect()
+    }
+
+    /// The mounts of a namespace in path order.
+    pub fn in_namespace(&self, namespace: NamespaceId) -> Vec<Arc<Mounted>> {
+        let state = self.read();
+        let Some(branch) = state.branches.get(&namespace) else { return Vec::new() };
+        let mut mounts: Vec<_> =
+            branch.mounts.values().chain(self.built_in(&state, branch)).cloned().collect();
+        mounts.sort_by(|a, b| a.path.cmp(&b.path));
+        mounts
+    }
+
+    /// The namespace with this number.
+    pub fn namespace(&self, id: NamespaceId) -> Option<Arc<Namespace>> {
+        Some(self.read().branches.get(&id)?.namespace.clone())
+    }
+
+    /// The namespace directly in `parent` with this name.
+    pub fn child(&self, parent: NamespaceId, name: &str) -> Option<Arc<Namespace>> {
+        let state = self.read();
+        let id = state.branches.get(&parent)?.children.get(name)?;
+        Some(state.branches.get(id)?.namespace.clone())
+    }
+
+    /// The namespaces directly in `parent`, by name.
+    pub fn children(&self, parent: NamespaceId) -> Vec<Arc<Namespace>> {
+        let state = self.read();
+        let Some(branch) = state.branches.get(&parent) else { return Vec::new() };
+        let children =
+            branch.children.values().filter_map(|id| Some(state.branches.get(id)?.namespace.clone()));
+        let mut children: Vec<_> = children.collect();
+        children.sort_by(|a, b| a.path.cmp(&b.path));
+        children
+    }
+
+    /// The innermost namespace from `start` on into which the segments of `path` lead, and the rest of the path.
+    pub fn descend<'a>(&self, start: NamespaceId, path: &'a str) -> Option<(Arc<Namespace>, &'a str)> {
+        let state = self.read();
+        let mut branch = state.branches.get(&start)?;
+        let mut rest = path;
+        loop {
+            let (name, further) = rest.split_once('/').unwrap_or((rest, ""));
+            let Some(child) = branch.children.get(name).and_then(|id| state.branches.get(id)) else {
+                return Some((branch.namespace.clone(), rest));
+            };
+            (branch, rest) = (child, further);
+        }
+    }
+
+    /// Every mount that has an entry, and the built-in ones of the root namespace.
+    fn all_with_jobs(&self) -> Vec<Arc<Mounted>> {
+        let state = self.read();
+        let entered = state.branches.values().flat_map(|branch| branch.mounts.values());
+        let root = state.branches.get(&NamespaceId::ROOT).into_iter();
+        let built_in = root.flat_map(|branch| self.built_in(&state, branch));
+        entered.chain(built_in).filter(|mounted| mounted.has_jobs()).cloned().collect()
+    }
+
+    /// The mounts whose jobs are to be named or forgotten since the last call.
+    pub fn take_job_changes(&self) -> JobChanges {
+        let mut changes = std::mem::take(&mut *self.jobs());
+        if changes.all {
+            changes.new = self.all_with_jobs();
+        }
+        changes
+    }
+
+    /// Drops everything: sealing.
+    pub(crate) fn clear(&self) {
+        self.outdate_all(0);
+        *self.write() = State::default();
+    }
+
+    /// Commit `index` may have changed anything.
+    pub(crate) fn outdate_all(&self, index: Index) {
+        let mut outdated = self.outdated();
+        outdated.all = Some(outdated.all.unwrap_or_default().max(index));
+        self.is_outdated.store(true, Ordering::SeqCst);
+    }
+
+    /// Commit `index` touched the entry of the mount at `path`.
+    pub(crate) fn outdate_mount(&self, namespace: NamespaceId, path: &[u8], index: Index) {
+        self.note(path, index, |outdated, path| {
+            outdated.mounts.insert((namespace, path), index);
+        });
+    }
+
+    /// Commit `index` touched the entry of the namespace of this name in `parent`.
+    pub(crate) fn outdate_namespace(&self, parent: NamespaceId, name: &[u8], index: Index) {
+        self.note(name, index, |outdated, name| {
+            outdated.namespaces.insert((parent, name), index);
+        });
+    }
+
+    fn note(&self, key: &[u8], index: Index, note: impl FnOnce(&mut Outdated, String)) {
+        let mut outdated = self.outdated();
+        match std::str::from_utf8(key) {
+            Ok(key) if outdated.mounts.len().saturating_add(outdated.namespaces.len()) < MAX_NOTED => {
+                note(&mut outdated, key.to_owned());
+            }
+            _ => {
+                let all = Some(outdated.all.unwrap_or_default().max(index));
+                *outdated = Outdated { all, ..Outdated::default() };
+            }
+        }
+        self.is_outdated.store(true, Ordering::SeqCst);
+    }
+
+    fn settle(&self, index: Index) {
+        let mut outdated = self.outdated();
+        outdated.settle(index);
+        self.is_outdated.store(!outdated.is_empty(), Ordering::SeqCst);
+    }
+
+    /// The mount of an entry; `None` where its engine is not part of this program.
+    pub fn mounted(
+        &self,
+        namespace: &Arc<Namespace>,
+        path: &str,
+        entry: &MountEntry,
+    ) -> Option<Arc<Mounted>> {
+        let class = if path.starts_with("auth/") { Class::Auth } else { Class::Secrets };
+        let Some(engine) = self.catalog.engine(class, &entry.kind, &entry.options) else {
+            tracing::error!(path, kind = entry.kind, "a mount's engine is not part of this program");
+            return None;
+        };
+        Some(Arc::new(Mounted {
+            mount: Arc::new(self.seen_by_engines(namespace.id, path, entry)),
+            namespace: namespace.clone(),
+            entry: entry.clone(),
+            engine,
+            kind: Arc::from(entry.kind.as_str()),
+            path: path.to_owned(),
+        }))
+    }
+
+    fn seen_by_engines(&self, namespace: NamespaceId, path: &str, entry: &MountEntry) -> Mount {
+        let or = |set: Duration, fallback: Duration| if set.is_zero() { fallback } else { set };
+        let max = or(entry.tuning.max_lease_ttl, self.lifetimes.max);
+        let default = or(entry.tuning.default_lease_ttl, self.lifetimes.default).min(max);
+        Mount {
+            id: entry.id,
+            path: path.strip_prefix("auth/").unwrap_or(path).to_owned(),
+            accessor: entry.accessor.clone(),
+            kind: entry.kind.clone(),
+            options: entry.options.clone(),
+            lifetimes: Lifetimes { default, max },
+            namespace,
+            local: entry.local,
+        }
+    }
+
+    /// Works what was read again into the state, or into one that takes its place, all of it at once.
+    fn apply(&self, changes: Changes, anew: Option<State>) {
+        let mut state = self.write();
+        let mut jobs = self.jobs();
+        let is_anew = anew.is_some();
+        if let Some(anew) = anew {
+            *state = anew;
+        }
+        for ((parent, name), entry) in changes.namespaces {
+            state.set_namespace(parent, &name, entry, &mut jobs);
+        }
+        for ((namespace, path), entry) in changes.mounts {
+            let Some(branch) = state.branches.get(&namespace) else { continue };
+            let mounted = entry.and_then(|entry| self.mounted(&branch.namespace, &path, &entry));
+            state.set_mount(namespace, &path, mounted, &mut jobs);
+        }
+        if is_anew || jobs.gone.len().saturating_add(jobs.new.len()) > MAX_NOTED {
+            *jobs = JobChanges { all: true, ..JobChanges::default() };
+        }
+    }
+}
+
+impl State {
+    /// The root namespace without any mount of its own.
+    fn begin(seed: [u8; 16]) -> Self {
+        let branches = HashMap::from([(NamespaceId::ROOT, Branch::new(Arc::new(Namespace::root())))]);
+        Self { branches, seed, ..Self::default() }
+    }
+
+    /// Sets or removes the mount at a path.
+    fn set_mount(
+        &mut self,
+        namespace: NamespaceId,
+        path: &str,
+        mounted: Option<Arc<Mounted>>,
+        jobs: &mut JobChanges,
+    ) {
+        let Some(branch) = self.branches.get_mut(&namespace) else { return };
+        let before = match &mounted {
+            Some(mounted) => branch.mounts.insert(path.to_owned(), mounted.clone()),
+            None => branch.mounts.remove(path),
+        };
+        if let Some(before) = before {
+            self.forget(before, jobs);
+        }
+        if let Some(mounted) = mounted {
+            self.by_accessor.insert(mounted.entry.accessor.clone(), mounted.clone());
+            self.by_id.insert(number(namespace, mounted.mount.id), mounted.clone());
+            if mounted.has_jobs() {
+                jobs.new.push(mounted);
+            }
+        }
+    }
+
+    /// Forgets a mount, unless another has taken its number: one that was moved is first seen at its new path.
+    fn forget(&mut self, mounted: Arc<Mounted>, jobs: &mut JobChanges) {
+        let id = number(mounted.namespace.id, mounted.mount.id);
+        if self.by_id.get(&id).is_some_and(|kept| Arc::ptr_eq(kept, &mounted)) {
+            self.by_id.remove(&id);
+            self.by_accessor.remove(&mounted.entry.accessor);
+        }
+        if mounted.has_jobs() {
+            jobs.gone.push(mounted);
+        }
+    }
+
+    /// Sets or removes the namespace of a name. One that is removed has no others in it.
+    fn set_namespace(
+        &mut self,
+        parent: NamespaceId,
+        name: &str,
+        entry: Option<Arc<NamespaceEntry>>,
+        jobs: &mut JobChanges,
+    ) {
+        let Some(branch) = self.branches.get_mut(&parent) else { return };
+        let namespace = entry.map(|entry| Arc::new(Namespace::new(&branch.namespace, name, entry)));
+        let before = match &namespace {
+            Some(namespace) => branch.children.insert(name.to_owned(), namespace.id),
+            None => branch.children.remove(name),
+        };
+        if let Some(before) = before.filter(|before| namespace.as_ref().is_none_or(|now| now.id != *before))
+            && let Some(branch) = self.branches.remove(&before)
+        {
+            branch.mounts.into_values().for_each(|mounted| self.forget(mounted, jobs));
+        }
+        let Some(namespace) = namespace else { return };
+        match self.branches.get_mut(&namespace.id) {
+            // Mounts and tenants of a namespace stay when its metadata change.
+            Some(branch) => branch.namespace = namespace,
+            None => {
+                self.branches.insert(namespace.id, Branch::new(namespace));
+            }
+        }
+    }
+}
+
+impl Mounts {
+    /// The router as of the newest change.
+    pub async fn router(&self) -> Result<Arc<Router>, BarrierError> {
+        if self.router.is_outdated.load(Ordering::SeqCst) {
+            // Boxed: it is rare, and would make every request that looks at the router as large.
+            Box::pin(self.refresh_router()).await?;
+        }
+        Ok(self.router.clone())
+    }
+
+    /// Reads again what commits have touched. What was outdated stays so until the state shows it, so a caller that goes
+    /// away in between leaves it to the next.
+    async fn refresh_router(&self) -> Result<(), BarrierError> {
+        let router = &self.router;
+        let _one_at_a_time = router.refreshing.lock().await;
+        let outdated = router.outdated().clone();
+        if outdated.is_empty() {
+            return Ok(());
+        }
+        let view = self.barrier.pinned_view().await?;
+        if outdated.all.is_some() {
+            let seed = self.built_in_seed()?;
+            router.apply(self.read_all(&view).await?, Some(State::begin(seed)));
+        } else {
+            router.apply(read_again(&view, outdated).await?, None);
+        }
+        router.settle(view.index());
+        Ok(())
+    }
+
+    /// Every namespace and every mount there is, parents before what is in them.
+    async fn read_all(&self, view: &View) -> Result<Changes, BarrierError> {
+        let mut changes = Changes::default();
+        let mut waiting = BTreeSet::from([NamespaceId::ROOT]);
+        while let Some(namespace) = waiting.pop_first() {
+            let mut after: Option<String> = None;
+            loop {
+                let last = after.as_deref().map(|after| (namespace, after));
+                let page = MOUNTS.scan_after(view, &namespace, last.as_ref(), PAGE).await?;
+                after = page.last().map(|((_, path), _)| path.clone());
+                let is_full = page.len() == PAGE;
+                changes.mounts.extend(page.into_iter().map(|(key, entry)| (key, Some(entry))));
+                if !is_full {
+                    break;
+                }
+            }
+            let mut after: Option<String> = None;
+            loop {
+                let last = after.as_deref().map(|after| (namespace, after));
+                let page = NAMESPACES.scan_after(view, &namespace, last.as_ref(), PAGE).await?;
+                after = page.last().map(|((_, name), _)| name.clone());
+                let is_full = page.len() == PAGE;
+                waiting.extend(page.iter().map(|(_, entry)| entry.id));
+                changes.namespaces.extend(page.into_iter().map(|(key, entry)| (key, Some(entry))));
+                if !is_full {
+                    break;
+                }
+            }
+        }
+        // A namespace has a higher number than the one it was made in.
+        changes.namespaces.sort_by_key(|((parent, _), _)| *parent);
+        Ok(changes)
+    }
+}
+
+/// What `outdated` names, as it is now.
+async fn read_again(view: &View, outdated: Outdated) -> Result<Changes, BarrierError> {
+    let mut changes = Changes::default();
+    for (parent, name) in outdated.namespaces.into_keys() {
+        let entry = NAMESPACES.get(view, &(parent, name.as_str())).await?;
+        changes.namespaces.push(((parent, name), entry));
+    }
+    for (namespace, path) in outdated.mounts.into_keys() {
+        let entry = MOUNTS.get(view, &(namespace, path.as_str())).await?;
+        changes.mounts.push(((namespace, path), entry));
+    }
+    changes.namespaces.sort_by_key(|((parent, _), _)| *parent);
+    Ok(changes)
+}

@@ -1,0 +1,355 @@
+//! The revoker: ends outside what leases that have ended stand for.
+//!
+//! It is a job of the active node and ends with its term. Each mount with something in its queue has a lane, a task of its
+//! own with at most [`MAX_AT_ONCE`] attempts at a time, so that a database that is down or slow delays only its own mount.
+//! A mount whose outside cannot be reached is left alone for a while and then probed with one lease, however many wait.
+//! Nothing is kept here that storage does not tell: a node that takes over finds the queues as they are, and runs again
+//! what may have been under way.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use strongroom_barrier::{BarrierError, KeyPlace, MountId, MountSpace, Reads, Space as _};
+use strongroom_engine_api::{EngineError, Moment};
+use strongroom_expiry::{
+    LEASES, LeaseState, NEVER, QueuedLease, REVOCATIONS, Revoking, TokenKey, URGENT, move_lease,
+};
+use strongroom_mounts::{DISABLED_MOUNTS, Mounted, Namespace};
+use tokio::sync::Notify;
+use tokio::task::{Id, JoinSet};
+
+use crate::Revocation;
+use crate::attempt::{Attempted, backoff};
+use crate::ending::STEP;
+
+/// Attempts at a time for one mount.
+const MAX_AT_ONCE: usize = 8;
+/// The longest time without a look at the queues while attempts are under way.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Mounts at a time.
+const MAX_LANES: usize = 256;
+/// The wait for room for another mount.
+const FULL_WAIT: Duration = Duration::from_secs(1);
+/// Queue entries read at a time.
+const PAGE: usize = 64;
+
+/// What the revoker knows beside storage, and whom it tells.
+#[derive(Default)]
+pub(crate) struct Revoker {
+    /// Told when a queue has changed.
+    changed: Notify,
+    /// Told when an attempt is over.
+    pub(super) ended: Notify,
+    known: Mutex<Known>,
+    /// Whether commits to mounts matter at all: most of the time they do not, and nothing is locked for them.
+    watches: AtomicBool,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Mounts whose outside could not be reached at the last attempt.
+    pauses: HashMap<MountId, Pause>,
+    /// Mounts with irrevocable leases.
+    stuck: BTreeSet<MountId>,
+    /// Those of them whose configuration has changed since.
+    touched: BTreeSet<MountId>,
+}
+
+/// The time for which a mount's outside is left alone.
+#[derive(Clone)]
+struct Pause {
+    failures: u32,
+    until: Moment,
+    error: String,
+}
+
+type Queued = ((MountId, (u64, TokenKey)), Arc<QueuedLease>);
+
+impl Revoker {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hears of a commit to a queue, or to the configuration of a mount; answers whether the job has something to do.
+    pub(crate) fn observe(&self, place: KeyPlace) -> bool {
+        if place.mount.is_none() {
+            let queue = REVOCATIONS.id();
+            let is_queue = place.space == queue.space && place.table == queue.number;
+            if is_queue {
+                self.changed.notify_one();
+            }
+            return is_queue;
+        }
+        if place.space != MountSpace::BYTE || !self.watches.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut known = self.known();
+        if !known.stuck.contains(&place.mount) && !known.pauses.contains_key(&place.mount) {
+            return false;
+        }
+        known.touched.insert(place.mount);
+        drop(known);
+        self.changed.notify_one();
+        true
+    }
+
+    /// Whether the mount's outside was not reached at the last attempt.
+    pub(super) fn is_failing(&self, mount: MountId) -> bool {
+        self.known().pauses.contains_key(&mount)
+    }
+
+    /// What the mount's outside is left alone for, where it still is.
+    pub(super) fn paused_for(&self, mount: MountId, now: Moment) -> Option<String> {
+        let known = self.known();
+        known.pauses.get(&mount).filter(|pause| pause.until > now).map(|pause| pause.error.clone())
+    }
+
+    /// Has the mount's outside tried at once.
+    pub(super) fn end_pause(&self, mount: MountId) {
+        if let Some(pause) = self.known().pauses.get_mut(&mount) {
+            pause.until = Moment::default();
+        }
+        self.changed.notify_one();
+    }
+
+    /// When a queue whose first entry is of `second` is to be looked at.
+    fn due(&self, mount: MountId, second: u64) -> Option<Moment> {
+        match second {
+            URGENT => Some(Moment::default()),
+            NEVER => None,
+            _ => {
+                let until = self.known().pauses.get(&mount).map(|pause| pause.until).unwrap_or_default();
+                Some(Moment::from_secs(second).max(until))
+            }
+        }
+    }
+}
+
+impl Revocation {
+    /// Runs lanes for all mounts that have something due, until none has.
+    pub async fn revoke_queued(self: Arc<Self>) -> Result<bool, EngineError> {
+        let mut lanes = JoinSet::new();
+        let mut busy: HashMap<Id, MountId> = HashMap::new();
+        while self.leadership.is_active() && !self.barrier.is_sealed() {
+            self.retry_touched().await?;
+            let now = self.environment.clock.now();
+            let mut next: Option<Moment> = None;
+            for (mount, second) in self.queued_mounts().await? {
+                if busy.values().any(|other| *other == mount) {
+                    continue;
+                }
+                match self.revoker.due(mount, second) {
+                    Some(due) if due <= now && lanes.len() >= MAX_LANES => next = Some(now.after(FULL_WAIT)),
+                    Some(due) if due <= now => {
+                        let revocation = self.clone();
+                        let lane = lanes.spawn(async move { revocation.run_lane(mount).await });
+                        busy.insert(lane.id(), mount);
+                    }
+                    Some(due) => next = Some(next.map_or(due, |next| next.min(due))),
+                    None => {}
+                }
+            }
+            if lanes.is_empty() {
+                return Ok(false);
+            }
+            let clock = &self.environment.clock;
+            tokio::select! {
+                Some(ended) = lanes.join_next_with_id() => {
+                    let id = match &ended {
+                        Ok((id, _)) => *id,
+                        Err(error) => error.id(),
+                    };
+                    let failed = match ended {
+                        Ok((_, outcome)) => outcome.err().map(|error| error.to_string()),
+                        Err(error) => Some(error.to_string()),
+                    };
+                    let mount = busy.remove(&id);
+                    // A lane that the seal or the end of the term cut short has not failed.
+                    if let (Some(mount), Some(error)) = (mount, failed)
+                        && self.leadership.is_active()
+                        && !self.barrier.is_sealed()
+                    {
+                        self.pause(mount, &error);
+                    }
+                }
+                () = self.revoker.changed.notified() => {}
+                () = clock.sleep(next.map_or(LONGEST_WAIT, |next| next.since(now).min(LONGEST_WAIT))) => {}
+            }
+        }
+        // The next term finds out anew who can be reached.
+        self.revoker.known().pauses.clear();
+        Ok(false)
+    }
+
+    /// When the next queue is to be looked at.
+    pub async fn next_revocation(&self) -> Result<Option<Moment>, BarrierError> {
+        let queued = self.queued_mounts().await?;
+        Ok(queued.into_iter().filter_map(|(mount, second)| self.revoker.due(mount, second)).min())
+    }
+
+    /// The mounts with leases to be revoked, and the second of the first of each; notes those with irrevocable ones.
+    async fn queued_mounts(&self) -> Result<Vec<(MountId, u64)>, BarrierError> {
+        let view = self.barrier.pinned_view().await?;
+        let mut queued = Vec::new();
+        let mut stuck = BTreeSet::new();
+        let mut found = REVOCATIONS.keys(&view, &(), None, 1).await?;
+        while let Some((mount, (second, _))) = found.first().copied() {
+            queued.push((mount, second));
+            if !REVOCATIONS.keys(&view, &(mount, &NEVER), None, 1).await?.is_empty() {
+                stuck.insert(mount);
+            }
+            let last = (mount, &(NEVER, &[u8::MAX; 16]));
+            found = REVOCATIONS.keys_after(&view, &(), &last, 1).await?;
+        }
+        let mut known = self.revoker.known();
+        known.stuck = stuck;
+        known.pauses.retain(|mount, _| queued.iter().any(|(other, _)| other == mount));
+        self.revoker.watches.store(!known.stuck.is_empty() || !known.pauses.is_empty(), Ordering::Relaxed);
+        // Where there is not room for all, those go first whose outside was reached at the last attempt.
+        queued.sort_by_key(|(mount, _)| known.pauses.contains_key(mount));
+        drop(known);
+        Ok(queued)
+    }
+
+    /// Whether any lease of a mount is still to be revoked, be it irrevocable.
+    pub(crate) async fn has_queued(&self, reads: &impl Reads, mount: MountId) -> Result<bool, BarrierError> {
+        Ok(!REVOCATIONS.keys(reads, &(mount, &()), None, 1).await?.is_empty())
+    }
+
+    /// Takes what is due from a mount's queue until there is no more, or the outside cannot be reached.
+    async fn run_lane(self: Arc<Self>, mount: MountId) -> Result<(), EngineError> {
+        let mounted = self.mounted_or_disabled(mount).await?;
+        loop {
+            // Where the outside was not reached, one lease is enough to see whether it is now.
+            let (page, at_once) = if self.revoker.is_failing(mount) { (1, 1) } else { (PAGE, MAX_AT_ONCE) };
+            let due = self.due_of(mount, page).await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            if let Some(why) = self.revoke_all(mount, mounted.as_ref(), due, at_once).await? {
+                self.pause(mount, &why);
+                self.revoker.ended.notify_waiters();
+            }
+        }
+    }
+
+    /// Tries once to revoke each of some leases of a mount, until the outside cannot be reached; answers why it cannot.
+    async fn revoke_all(
+        self: &Arc<Self>,
+        mount: MountId,
+        mounted: Option<&Arc<Mounted>>,
+        due: Vec<Queued>,
+        at_once: usize,
+    ) -> Result<Option<String>, EngineError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let attempts = due.into_iter().map(|((_, (second, _)), queued)| {
+            let (revocation, mounted, stop) = (self.clone(), mounted.cloned(), stop.clone());
+            async move {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(Attempted::NotAsked);
+                }
+                let outcome =
+                    revocation.revoke_queued_lease(mounted.as_deref(), mount, second, &queued).await;
+                match &outcome {
+                    Ok(Attempted::Answered) => revocation.reached(mount),
+                    Ok(Attempted::NotAsked) => {}
+                    _ => stop.store(true, Ordering::Relaxed),
+                }
+                revocation.revoker.ended.notify_waiters();
+                outcome
+            }
+        });
+        let mut attempts = futures::stream::iter(attempts).buffer_unordered(at_once);
+        let (mut unreachable, mut failed) = (None, None);
+        while let Some(outcome) = attempts.next().await {
+            match outcome {
+                Ok(Attempted::Answered | Attempted::NotAsked) => {}
+                Ok(Attempted::Unreachable(why)) => unreachable = Some(why),
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(unreachable), Err)
+    }
+
+    /// The first entries of a mount's queue that are due; while it is left alone, those that an operator asks for.
+    async fn due_of(&self, mount: MountId, page: usize) -> Result<Vec<Queued>, BarrierError> {
+        let now = self.environment.clock.now();
+        let paused = self.revoker.paused_for(mount, now).is_some();
+        let until = if paused { URGENT } else { now.as_secs() };
+        let view = self.barrier.pinned_view().await?;
+        let found = REVOCATIONS.scan(&view, &(mount, &()), None, page).await?;
+        Ok(found.into_iter().take_while(|((_, (second, _)), _)| *second <= until).collect())
+    }
+
+    /// The mount with this number, though it be disabled; `None` where its engine is not part of this program.
+    async fn mounted_or_disabled(&self, mount: MountId) -> Result<Option<Arc<Mounted>>, BarrierError> {
+        let router = self.mounts.router().await?;
+        if let Some(mounted) = router.by_number(mount) {
+            return Ok(Some(mounted));
+        }
+        let view = self.barrier.pinned_view().await?;
+        let Some(disabled) = DISABLED_MOUNTS.get(&view, &mount).await? else { return Ok(None) };
+        // The namespace may be gone, too: what stands outside is ended all the same.
+        let namespace = router.namespace(disabled.namespace);
+        let namespace = namespace.unwrap_or_else(|| Arc::new(Namespace::gone(disabled.namespace)));
+        Ok(router.mounted(&namespace, &disabled.path, &disabled.entry))
+    }
+
+    fn pause(&self, mount: MountId, error: &str) {
+        let mut known = self.revoker.known();
+        let failures = known.pauses.get(&mount).map_or(0, |pause| pause.failures).saturating_add(1);
+        let wait = backoff(&self.environment.entropy, failures);
+        let until = self.environment.clock.now().after(wait);
+        known.pauses.insert(mount, Pause { failures, until, error: error.to_owned() });
+        self.revoker.watches.store(true, Ordering::Relaxed);
+        drop(known);
+        if failures == 1 {
+            tracing::error!(
+                mount = mount.get(),
+                error,
+                "leases of a mount cannot be revoked; they are tried again"
+            );
+        }
+    }
+
+    fn reached(&self, mount: MountId) {
+        if self.revoker.known().pauses.remove(&mount).is_some() {
+            tracing::info!(mount = mount.get(), "leases of a mount are revoked again");
+        }
+    }
+
+    /// Has everything of a mount tried anew whose configuration has changed, irrevocable leases too.
+    async fn retry_touched(&self) -> Result<(), EngineError> {
+        let touched = std::mem::take(&mut self.revoker.known().touched);
+        for mount in touched {
+            self.revoker.end_pause(mount);
+            while self.retry_irrevocable(mount).await? {}
+        }
+        Ok(())
+    }
+
+    /// Puts one step's worth of a mount's irrevocable leases back to where they are tried; answers whether there was one.
+    async fn retry_irrevocable(&self, mount: MountId) -> Result<bool, EngineError> {
+        let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
+        let next = self.environment.clock.now();
+        let found = REVOCATIONS.scan(txn.peek(), &(mount, &NEVER), None, STEP).await?;
+        for (_, queued) in &found {
+            let (namespace, id) = (queued.namespace, queued.lease.as_str());
+            if let Some(lease) = LEASES.get(&txn, &(namespace, id)).await?
+                && matches!(lease.state, LeaseState::Irrevocable(_))
+            {
+                let again = lease.state.revoking().and_then(|revoking| revoking.again);
+                let state = LeaseState::Revoking(Revoking { next, again, ..Revoking::default() });
+                move_lease(&txn, namespace, id, &lease, state)?;
+            }
+        }
+        match txn.commit().await {
+            Ok(_) => Ok(found.len() == STEP),
+            Err(BarrierError::Conflict) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Making tokens: every record of a token is written in the transaction of the request that makes it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use strongroom_barrier::{NamespaceId, Txn};
+use strongroom_engine_api::{
+    AuthGrant, EngineError, Json, Lifetimes, Secret, TokenKind, bad_request, normal_policies,
+};
+use strongroom_expiry::{EXPIRY, ExpiryEntry, LEASES, Lease};
+use strongroom_mounts::{Mounted, suffix};
+use strongroom_policy::{DEFAULT_POLICY_NAME, ROOT_POLICY_NAME};
+
+use crate::tables::{ACCESSORS, CHILDREN, TOKENS};
+use crate::ttl::granted_ttl;
+use crate::{AccessorEntry, TokenEntry};
+use crate::{TokenId, TokenStore};
+
+const PREFIX: &str = "hvs.";
+const TOKEN_LEN: usize = 24;
+const ACCESSOR_LEN: usize = 24;
+
+/// What is asked for: an entry without accessor and times, and how long it should live.
+#[derive(Clone, Debug, Default)]
+pub struct NewToken {
+    /// The entry to be.
+    pub entry: TokenEntry,
+    /// How long until it must be renewed; zero: the mount's default, or never for a root token.
+    pub ttl: Duration,
+    /// A token text chosen by an operator.
+    pub id: Option<String>,
+    /// Whether a zero `ttl` means no end at all.
+    pub without_end: bool,
+}
+
+/// A token just made.
+pub struct Made {
+    /// The token, for its owner's eyes.
+    pub token: Secret<String>,
+    /// Its entry.
+    pub entry: TokenEntry,
+    /// How long it lives until it must be renewed; zero: for ever.
+    pub ttl: Duration,
+    /// What the client should know (a capped TTL).
+    pub warnings: Vec<String>,
+}
+
+impl TokenStore {
+    /// Makes a token within `txn`.
+    pub async fn make_token(
+        &self,
+        txn: &Txn,
+        lifetimes: Lifetimes,
+        new: NewToken,
+    ) -> Result<Made, EngineError> {
+        let NewToken { mut entry, ttl, id: chosen, without_end } = new;
+        let now = self.environment.clock.now();
+        let mut warnings = Vec::new();
+        entry.created = now;
+        let ttl =
+            if without_end && ttl.is_zero() && entry.period.is_zero() && entry.explicit_max_ttl.is_zero() {
+                Duration::ZERO
+            } else {
+                let granted = granted_ttl(&entry, ttl, lifetimes, now);
+                warnings.extend(granted.warning);
+                if granted.ttl.is_zero() {
+                    // A zero would mean for ever.
+                    return Err(bad_request("the token would end as soon as it is made"));
+                }
+                granted.ttl
+            };
+        entry.creation_ttl = ttl;
+        entry.expires = (!ttl.is_zero()).then(|| now.after(ttl));
+        if ttl.is_zero() {
+            entry.renewable = false;
+        }
+        if entry.kind == TokenKind::Batch {
+            entry.renewable = false;
+            let token = self.seal_batch_token(&entry)?;
+            return Ok(Made { token: Secret::new(token), entry, ttl, warnings });
+        }
+        let ending = suffix(entry.namespace);
+        entry.accessor = format!("{}{ending}", self.environment.entropy.base62(ACCESSOR_LEN)?);
+        let is_chosen = chosen.is_some();
+        let token = match chosen {
+            Some(text) => format!("{text}{ending}"),
+            None => format!("{PREFIX}{}{ending}", self.environment.entropy.base62(TOKEN_LEN)?),
+        };
+        let id = self.token_id(&token)?;
+        if id.namespace != entry.namespace {
+            return Err(bad_request("the token's ID ends like one of another namespace"));
+        }
+        // Twenty-four random characters are not drawn twice; what an operator chose may be.
+        if is_chosen && TOKENS.get(txn, &id.at()).await?.is_some() {
+            return Err(bad_request("cannot create a token with a duplicate ID"));
+        }
+        self.write_token(txn, id, &entry).await?;
+        Ok(Made { token: Secret::new(token), entry, ttl, warnings })
+    }
+
+    /// Writes the records of a new token. A parent must still be there when the transaction commits.
+    async fn write_token(&self, txn: &Txn, id: TokenId, entry: &TokenEntry) -> Result<(), EngineError> {
+        if let Some(parent) = entry.parent {
+            if TOKENS.get(txn, &parent.at()).await?.is_none() {
+                return Err(EngineError::Denied("parent token lookup failed: no parent found".to_owned()));
+            }
+            CHILDREN.put(txn, &(parent.namespace, parent.key, &id), ())?;
+        }
+        let accessor = AccessorEntry { accessor: entry.accessor.clone(), token: id };
+        ACCESSORS.put(txn, &(id.namespace, &self.accessor_key(&entry.accessor)?), accessor)?;
+        if let Some(end) = entry.expires {
+            EXPIRY.put(txn, &(end.as_secs(), &id.key), ExpiryEntry::of_token(id, entry.mount))?;
+            LEASES.put(txn, &(id.namespace, &lease_id(entry, &id)), Lease::of_token(id, entry.mount))?;
+        }
+        TOKENS.put(txn, &id.at(), entry.clone())?;
+        Ok(())
+    }
+
+    /// Turns an auth method's grant into a token, and answers the `auth` member.
+    pub async fn grant(
+        &self,
+        txn: &Txn,
+        mounted: &Mounted,
+        path: &str,
+        namespace: NamespaceId,
+        grant: AuthGrant,
+    ) -> Result<Made, EngineError> {
+        if grant.policies.iter().any(|policy| policy.eq_ignore_ascii_case(ROOT_POLICY_NAME)) {
+            return Err(bad_request("auth methods cannot create root tokens"));
+        }
+        let kind = mounted.token_kind(Some(grant.kind));
+        if kind == TokenKind::Service {
+            self.mounts.require_mount(txn, mounted).await?;
+        }
+        let display_name = match grant.display_name.as_str() {
+            "" => mounted.mount.path.trim_end_matches('/').replace('/', "-"),
+            name => format!("{}-{name}", mounted.mount.path.trim_end_matches('/').replace('/', "-")),
+        };
+        let entry = TokenEntry {
+            policies: with_default(&grant.policies, grant.no_default_policy),
+            path: path.to_owned(),
+            display_name,
+            metadata: grant.metadata,
+            max_ttl: grant.max_ttl,
+            explicit_max_ttl: grant.explicit_max_ttl,
+            period: grant.period,
+            num_uses: grant.num_uses,
+            renewable: grant.renewable,
+            bound_cidrs: grant.bound_cidrs,
+            no_default_policy: grant.no_default_policy,
+            kind,
+            namespace,
+            mount: mounted.mount.id,
+            internal: grant.internal,
+            ..TokenEntry::default()
+        };
+        let new = NewToken { entry, ttl: grant.ttl, ..NewToken::default() };
+        self.make_token(txn, mounted.mount.lifetimes, new).await
+    }
+}
+
+/// The policies a token is to carry: normalised, with `default` unless it is not wanted.
+pub fn with_default(policies: &[String], no_default: bool) -> Vec<String> {
+    let mut names = policies.to_vec();
+    let is_root = names.iter().any(|name| name.eq_ignore_ascii_case(ROOT_POLICY_NAME));
+    if !no_default && !is_root {
+        names.push(DEFAULT_POLICY_NAME.to_owned());
+    }
+    normal_policies(&names)
+}
+
+/// The lease id under which a token is listed: its path and its key.
+pub(crate) fn lease_id(entry: &TokenEntry, id: &TokenId) -> String {
+    format!("{}/h{:032x}{}", entry.path, u128::from_be_bytes(id.key), suffix(id.namespace))
+}
+
+impl Made {
+    /// The `auth` member of an answer that hands the token out.
+    pub fn auth_member(&self) -> Result<Json, EngineError> {
+        let entry = &self.entry;
+        Ok(Json::of(&AuthMember {
+            client_token: self.token.expose(),
+            accessor: &entry.accessor,
+            policies: &entry.policies,
+            token_policies: &entry.policies,
+            metadata: (!entry.metadata.is_empty()).then_some(&entry.metadata),
+            lease_duration: self.ttl.as_secs(),
+            renewable: entry.renewable,
+            entity_id: &entry.entity_id,
+            token_type: entry.kind.name(),
+            orphan: entry.is_orphan(),
+            mfa_requirement: (),
+            num_uses: entry.num_uses,
+        })?)
+    }
+}
+
+/// The `auth` member in the order Vault writes it.
+#[derive(Serialize)]
+struct AuthMember<'a> {
+    client_token: &'a str,
+    accessor: &'a str,
+    policies: &'a [String],
+    token_policies: &'a [String],
+    metadata: Option<&'a BTreeMap<String, String>>,
+    lease_duration: u64,
+    renewable: bool,
+    entity_id: &'a str,
+    token_type: &'static str,
+    orphan: bool,
+    /// Always `null`: a login that needs a second factor is answered otherwise.
+    mfa_requirement: (),
+    num_uses: u32,
+}

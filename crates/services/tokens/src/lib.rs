@@ -1,0 +1,64 @@
+//! Tokens: what is kept of them, and how they are made, found, renewed and revoked.
+//!
+//! [`TokenStore`] knows mounts, whose lifetimes and engines have a say, and the records of leases, which it marks when a token
+//! ends: nothing outside is asked here. Only the active node's clock judges whether a token has expired. What could not be
+//! ended in one transaction is noted in tables of their own ([`WORK`]), and somebody goes on with it.
+
+mod batch;
+mod create;
+mod entry;
+mod lookup;
+mod renew;
+mod revoke;
+mod roles;
+pub mod tables;
+mod tidy;
+mod ttl;
+mod wrapped;
+
+use std::sync::Arc;
+
+use strongroom_barrier::{Barrier, TableId};
+use strongroom_engine_api::Environment;
+use strongroom_mounts::Mounts;
+use strongroom_seal_state::SealState;
+use strongroom_storage::Leadership;
+
+pub use create::{Made, NewToken, with_default};
+pub use entry::TokenEntry;
+pub use lookup::{AccessorEntry, Principal};
+pub use revoke::STEP;
+pub use roles::{OlderNames, RoleTokenType, TokenRole};
+pub use strongroom_expiry::{AccessorKey, TokenId, TokenKey};
+pub use tidy::{Tidy, TidyProgress};
+pub use wrapped::Wrapped;
+
+/// The tokens of a server.
+pub struct TokenStore {
+    barrier: Arc<Barrier>,
+    environment: Environment,
+    seal_state: Arc<SealState>,
+    mounts: Arc<Mounts>,
+    leadership: Leadership,
+}
+
+impl TokenStore {
+    /// Those in storage behind `barrier`, found by HMACs under the key that the state of the seal has.
+    pub fn new(
+        barrier: Arc<Barrier>,
+        environment: Environment,
+        seal_state: Arc<SealState>,
+        mounts: Arc<Mounts>,
+        leadership: Leadership,
+    ) -> Self {
+        Self { barrier, environment, seal_state, mounts, leadership }
+    }
+}
+
+/// The tables in which it is noted what is still to be done.
+pub const WORK: [TableId; 3] = [tables::REVOKING.id(), tables::ORPHANING.id(), tables::TIDYING.id()];
+
+/// The tables that are kept here, for the registry of formats.
+pub const fn table_ids() -> &'static [TableId] {
+    tables::TABLES
+}
