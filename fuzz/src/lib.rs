@@ -17,8 +17,22 @@ pub struct Target {
     pub run: fn(&[u8]),
     /// Inputs that get past the first checks.
     pub seeds: &'static [&'static [u8]],
+    /// Further ones, made when the target is run.
+    pub made: fn() -> Vec<Vec<u8>>,
     /// Pieces of the input's language.
     pub words: &'static [&'static str],
+}
+
+impl Target {
+    /// The inputs that all others are made from.
+    pub fn inputs(&self) -> Vec<Vec<u8>> {
+        self.seeds.iter().map(|seed| seed.to_vec()).chain((self.made)()).collect()
+    }
+}
+
+/// For targets that have all their inputs written down.
+pub(crate) fn no_inputs() -> Vec<Vec<u8>> {
+    Vec::new()
 }
 
 /// Runs one input against a target of [`TARGETS`]; for the wrappers of cargo-fuzz.

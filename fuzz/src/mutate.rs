@@ -58,7 +58,7 @@ pub struct Mutator<'a> {
 impl<'a> Mutator<'a> {
     /// From the target's seeds and `further` inputs.
     pub fn new(target: &'a Target, further: Vec<Vec<u8>>, seed: u64) -> Self {
-        let mut known: Vec<Vec<u8>> = target.seeds.iter().map(|seed| seed.to_vec()).collect();
+        let mut known: Vec<Vec<u8>> = target.inputs();
         known.extend(further);
         known.push(Vec::new());
         Self { random: Random::new(seed), known, words: target.words }
@@ -181,8 +181,8 @@ mod tests {
     #[test]
     fn every_target_takes_its_seeds() {
         for target in TARGETS {
-            for seed in target.seeds {
-                (target.run)(seed);
+            for seed in target.inputs() {
+                (target.run)(&seed);
             }
         }
     }

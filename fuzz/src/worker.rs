@@ -36,7 +36,7 @@ pub(crate) fn attack(
     guarded(move || {
         let clock = Clock::system();
         let end = clock.now().after(span);
-        let mut known = target.seeds.iter().map(|seed| seed.to_vec()).chain(further);
+        let mut known = target.inputs().into_iter().chain(further);
         let mut count = 0_u64;
         // Time is looked at now and then only: it costs more than a short input.
         while !count.is_multiple_of(16) || clock.now() < end {

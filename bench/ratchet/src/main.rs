@@ -8,7 +8,6 @@
 
 mod workload;
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -17,11 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 use strongroom_barrier::Barrier;
-use strongroom_core::{Assembly, Catalog, InitRequest, NewMount, Settings};
+use strongroom_core::{Assembly, InitRequest, Settings};
 use strongroom_engine_api::{Environment, Peer};
 use strongroom_http::{Edge, EdgeSettings};
-use strongroom_seal::Seals;
-use strongroom_seal_shamir::ShamirSeal;
 use strongroom_stdx::{Clock, Entropy, Moment};
 use strongroom_storage::InMemory;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
@@ -84,18 +81,6 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     counted_requests(&runtime, Box::pin(async move { client.send_all(&requests, count).await }))
 }
 
-fn catalog() -> Catalog {
-    Catalog::new()
-        .with(strongroom_sys::engine())
-        .with(strongroom_token::engine())
-        .with(strongroom_cubbyhole::engine())
-        .with_variants(vec![strongroom_kv::v1(), strongroom_kv::v2()], |options| {
-            usize::from(options.get("version").map(String::as_str) == Some("2"))
-        })
-        .with(strongroom_approle::engine())
-        .with(strongroom_userpass::engine())
-}
-
 /// Bytes that are the same in every run (`SplitMix64`).
 fn seeded() -> Entropy {
     let state = AtomicU64::new(1);
@@ -120,24 +105,16 @@ async fn server() -> Result<Arc<Edge>, Failure> {
         barrier,
         Environment { clock, entropy },
         Settings::default(),
-        catalog(),
-        Seals::one(Arc::new(ShamirSeal)),
+        strongroom_catalog::catalog(),
+        strongroom_catalog::seals(),
     );
     let request = InitRequest { root_token: Some(ROOT.to_owned()), ..InitRequest::key_parts(1, 1) };
     let made = core.services.initialization.initialize(request).await?;
     let part = made.key_parts.first().ok_or("no key part")?.expose().clone();
     core.services.seal_state.offer_key_part(part).await?;
-    let options = BTreeMap::from([("version".to_owned(), "2".to_owned())]);
+    let mount = strongroom_catalog::development_mount(false);
     let txn = core.services.barrier.transaction(core.services.barrier.view());
-    core.services
-        .mounts
-        .add_mount(
-            &txn,
-            strongroom_barrier::NamespaceId::ROOT,
-            "secret/",
-            NewMount { kind: "kv".to_owned(), options, ..NewMount::default() },
-        )
-        .await?;
+    core.services.mounts.add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, "secret/", mount).await?;
     txn.commit().await?;
     Ok(Arc::new(Edge::new(core, EdgeSettings::default(), Arc::default())))
 }

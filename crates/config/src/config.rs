@@ -10,7 +10,8 @@ use strongroom_stdx::Secret;
 
 use crate::fields::Fields;
 use crate::{
-    ConfigError, Listener, Outbound, Place, Storage, Telemetry, UserLockout, convert, keys, lockout,
+    ConfigError, Listener, LockoutLabel, Outbound, Place, Storage, Telemetry, UserLockout, convert, keys,
+    lockout,
 };
 
 /// The configuration of a server.
@@ -81,6 +82,8 @@ pub struct Config {
     pub outbound: Outbound,
     /// When failed logins lock a user out, by the type of the auth method; `all` for those not named.
     pub user_lockout: BTreeMap<String, UserLockout>,
+    /// The labels that set them, to be held against the types that there are ([`Loaded::check_user_lockout`](crate::Loaded)).
+    pub user_lockout_labels: Vec<LockoutLabel>,
     /// `VAULT_DISABLE_USER_LOCKOUT`: nobody is locked out, whatever else is configured.
     pub user_lockout_disabled: bool,
 }
@@ -215,6 +218,7 @@ impl Config {
             default_max_request_duration.unwrap_or(Self::DEFAULT_MAX_REQUEST_DURATION),
         )?;
         let storage = storage(&mut fields)?;
+        let (user_lockout, user_lockout_labels) = lockout::read(&mut fields)?;
         let config = Config {
             listeners,
             seals: seals(&mut fields)?,
@@ -247,7 +251,8 @@ impl Config {
             telemetry: fields.block("telemetry")?.map(Telemetry::read).transpose()?.unwrap_or_default(),
             policy_deny: fields.choice("policy_deny", &POLICY_DENY)?.unwrap_or_default(),
             outbound: Outbound::read(&mut fields)?,
-            user_lockout: lockout::read(&mut fields)?,
+            user_lockout,
+            user_lockout_labels,
             user_lockout_disabled: false,
         };
         fields.finish(&keys::OUTERMOST)?;

@@ -43,7 +43,7 @@ pub use listener::{
     CertificateDecoder, ClientCertificateHeader, ForwardedFor, JsonLimits, Listener, Owner, ProxyBehavior,
     ProxyProtocol, Redact, Shared, TcpListener, Timeouts, Unauthenticated, UnixListener,
 };
-pub use lockout::UserLockout;
+pub use lockout::{LockoutLabel, LockoutTypes, UserLockout};
 pub use migration::Migration;
 pub use outbound::Outbound;
 pub use postgresql::Postgresql;

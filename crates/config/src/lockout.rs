@@ -6,13 +6,56 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::fields::Fields;
-use crate::{ConfigError, keys};
+use crate::{ConfigError, Loaded, Place, Warning, keys};
 
 /// The label that counts for the auth methods without a block of their own.
 pub(crate) const ALL: &str = "all";
 
-/// The types of auth methods that lock users out, and whether this server has them.
-const TYPES: [(&str, bool); 3] = [("userpass", true), ("approle", true), ("ldap", false)];
+/// The types of auth methods that lock users out: facts about engines, which this crate is told.
+#[derive(Clone, Debug, Default)]
+pub struct LockoutTypes {
+    /// Those that this program has.
+    pub here: Vec<String>,
+    /// Those that Vault has besides: a configuration may name them, without effect.
+    pub elsewhere: Vec<String>,
+}
+
+/// The label of a `user_lockout` block as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockoutLabel {
+    kind: String,
+    scope: String,
+    place: Place,
+}
+
+impl Loaded {
+    /// Holds the labels of `user_lockout` blocks against the types that there are.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`] for a label that is no type of an auth method that locks users out.
+    pub fn check_user_lockout(&mut self, types: &LockoutTypes) -> Result<(), ConfigError> {
+        for LockoutLabel { kind, scope, place } in &self.config.user_lockout_labels {
+            if kind == ALL || types.here.contains(kind) {
+                continue;
+            }
+            if !types.elsewhere.contains(kind) {
+                let known =
+                    [ALL].into_iter().chain(types.here.iter().chain(&types.elsewhere).map(String::as_str));
+                let known: Vec<String> = known.map(|kind| format!("{kind:?}")).collect();
+                let message = format!("{scope} is not supported; supported are {}", known.join(", "));
+                return Err(place.invalid(message));
+            }
+            let message =
+                format!("{scope} is accepted and has no effect: this version has no such auth method");
+            let is_later =
+                |other: &Warning| other.place.file == place.file && other.place.position > place.position;
+            let at = self.warnings.iter().position(is_later).unwrap_or(self.warnings.len());
+            self.warnings.insert(at, Warning { place: place.clone(), message });
+        }
+        Ok(())
+    }
+}
 
 /// When failed logins lock a user out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,29 +119,22 @@ impl Given {
 
 /// What counts for each label that is configured: what its blocks set, the last one first, then what those of `all`
 /// set, then the defaults.
-pub(crate) fn read(fields: &mut Fields<'_>) -> Result<BTreeMap<String, UserLockout>, ConfigError> {
+pub(crate) fn read(
+    fields: &mut Fields<'_>,
+) -> Result<(BTreeMap<String, UserLockout>, Vec<LockoutLabel>), ConfigError> {
     let mut given = BTreeMap::<String, Given>::new();
+    let mut labels = Vec::new();
     for (label, mut block) in fields.typed("user_lockout")? {
         let label = label.to_ascii_lowercase();
-        let has_it = TYPES.iter().find(|(kind, _)| *kind == label).map(|(_, has_it)| *has_it);
-        if label != ALL && has_it.is_none() {
-            let message = format!(
-                "{} is not supported; supported are \"all\", \"userpass\", \"approle\", \"ldap\"",
-                block.scope()
-            );
-            return Err(block.place().invalid(message));
-        }
-        if has_it == Some(false) {
-            let message = format!(
-                "{} is accepted and has no effect: this version has no such auth method",
-                block.scope()
-            );
-            block.warn_at(block.place(), message);
-        }
+        labels.push(LockoutLabel {
+            kind: label.clone(),
+            scope: block.scope().to_owned(),
+            place: block.place(),
+        });
         let earlier = given.get(&label).copied().unwrap_or_default();
         given.insert(label, Given::read(&mut block)?.or(earlier));
         block.finish(&keys::USER_LOCKOUT)?;
     }
     let all = given.get(ALL).copied().unwrap_or_default().over(UserLockout::default());
-    Ok(given.into_iter().map(|(label, given)| (label, given.over(all))).collect())
+    Ok((given.into_iter().map(|(label, given)| (label, given.over(all))).collect(), labels))
 }

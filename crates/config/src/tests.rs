@@ -12,11 +12,15 @@ mod properties;
 mod sanitized;
 mod warnings;
 
-use crate::{Config, Listener, Loaded, Source, TcpListener, parse};
+use crate::{Config, Listener, Loaded, LockoutTypes, Source, TcpListener, parse};
 
 fn load(text: &str) -> Result<Loaded, String> {
     let source = Source { file: "server.hcl".into(), text: text.to_owned() };
-    parse(&[source]).map_err(|error| error.to_string())
+    let mut loaded = parse(&[source]).map_err(|error| error.to_string())?;
+    let types = |kinds: &[&str]| kinds.iter().map(|kind| (*kind).to_owned()).collect();
+    let types = LockoutTypes { here: types(&["userpass", "approle"]), elsewhere: types(&["ldap"]) };
+    loaded.check_user_lockout(&types).map_err(|error| error.to_string())?;
+    Ok(loaded)
 }
 
 /// Reads a text that must be right and must not be warned about.

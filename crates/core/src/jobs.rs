@@ -243,7 +243,7 @@ impl Background {
             &txn,
             &self.services.environment,
             Errand::Job,
-            extensions_for(&self.extensions, &mounted.engine),
+            extensions_for(&self.extensions, &*mounted.engine),
         );
         let more = tokio::select! {
             more = job.run(&call) => more?,

@@ -15,9 +15,9 @@ use strongroom_barrier::{BarrierError, Stored};
 use strongroom_stdx::{EntropyError, Moment};
 use strongroom_wire::Json;
 
-use crate::engine::Run;
+use crate::route::Run;
 use crate::steps::{RunConclusion, conclusion, first_step};
-use crate::{Call, Carried, EngineError, Handler, IntoReply, Payload, ReadStep, Reply, WriteStep};
+use crate::{Call, Carried, EngineError, Handler, IntoReply, Name, Payload, ReadStep, Reply, WriteStep};
 
 /// The outcome of an act that did not succeed, by what may stand outside.
 #[derive(Debug, thiserror::Error)]
@@ -202,13 +202,13 @@ type RunAct<O> = Arc<
 /// The steps of an operation that makes something outside which a lease ends.
 #[derive(Clone)]
 pub struct Issuing {
-    kind: &'static str,
+    kind: Name,
     plan: Run<Planned>,
     act: RunAct<Made>,
 }
 
 impl Issuing {
-    pub(crate) fn new<A, B, T, S, P, H>(kind: &'static str, plan: P, act: H) -> Self
+    pub(crate) fn new<A, B, T, S, P, H>(kind: Name, plan: P, act: H) -> Self
     where
         P: Handler<A, Plan<T>>,
         H: ReadStep<Intent<T>, B, Issued<S>, ActError>,
@@ -230,8 +230,8 @@ impl Issuing {
     }
 
     /// The kind of its leases.
-    pub const fn kind(&self) -> &'static str {
-        self.kind
+    pub fn kind(&self) -> &str {
+        &self.kind
     }
 
     /// Says what is to be made; may run again.
@@ -253,14 +253,14 @@ impl Issuing {
 /// The steps of an operation that changes something outside of which it must be known how it stands.
 #[derive(Clone)]
 pub struct Settling {
-    kind: &'static str,
+    kind: Name,
     plan: Run<Planned>,
     act: RunAct<Carried>,
     conclude: RunConclusion,
 }
 
 impl Settling {
-    pub(crate) fn new<A, B, C, T, R, O, P, H, K>(kind: &'static str, plan: P, act: H, conclude: K) -> Self
+    pub(crate) fn new<A, B, C, T, R, O, P, H, K>(kind: Name, plan: P, act: H, conclude: K) -> Self
     where
         P: Handler<A, T>,
         H: ReadStep<Intent<T>, B, R, ActError>,
@@ -282,8 +282,8 @@ impl Settling {
     }
 
     /// The kind of its intents.
-    pub const fn kind(&self) -> &'static str {
-        self.kind
+    pub fn kind(&self) -> &str {
+        &self.kind
     }
 
     /// Says what is to be changed, with every value that may hold afterwards; may run again.

@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
-use crate::BodyMode;
+use crate::{BodyMode, Name};
 
 /// One documented member of a body or an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Field {
 #[derive(Clone, Debug, Default)]
 pub struct OperationDoc {
     /// One line: what it does.
-    pub summary: &'static str,
+    pub summary: Name,
     /// The members it takes.
     pub fields: Vec<Field>,
     /// Whether members beyond `fields` mean something (KV v1 data, for instance).

@@ -1,4 +1,4 @@
-//! Engines and their route tables.
+//! The backend that is written in this program: a builder of typed handlers.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -6,526 +6,108 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use schemars::JsonSchema;
-use serde::Serialize;
-use strongroom_barrier::{Stored, TableId};
-use strongroom_wire::Operation;
+use strongroom_barrier::TableId;
 
+use crate::route::Run;
 use crate::{
-    ActError, Asking, AuthGrant, BodyMode, Call, Captures, EngineError, Extensions, Handler, Intent,
-    IntoReply, Issued, Issuing, Job, LeaseKind, Mode, OperationDoc, Pattern, Plan, ReadStep, Reply,
-    RevokeHandler, Schedule, Segment, Settling, View, WriteStep,
+    Alias, AuthGrant, Backend, Call, Class, EngineError, Extensions, Facts, Handler, Job, LeaseKind,
+    MountOption, Name, RevokeHandler, Route, RouteTable, Schedule,
 };
 
+type Options = BTreeMap<String, String>;
+
 /// Says what is wrong with a mount's options.
-type CheckOptions = fn(&BTreeMap<String, String>) -> Result<(), String>;
+type CheckOptions = fn(&Options) -> Result<(), String>;
 
-/// Says who logs in.
-type LoginName = fn(&Call) -> Option<String>;
-
-pub(crate) type Run<O> = Arc<dyn Fn(&Arc<Call>) -> BoxFuture<'static, Result<O, EngineError>> + Send + Sync>;
-
-/// What an engine is mounted as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// Under a path of its own.
-    Secrets,
-    /// Under `auth/`.
-    Auth,
-    /// Part of the server (`sys`, `cubbyhole`): not to be enabled, moved or disabled.
-    System,
-}
-
-/// Who may call a route.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Access {
-    /// A token whose policies grant the operation's capability.
-    #[default]
-    Granted,
-    /// That, and `sudo`.
-    Sudo,
-    /// Anyone: the handler decides by what it is given.
-    Open,
-}
-
-/// One operation at one route.
-#[derive(Clone)]
-pub struct Endpoint {
-    /// What it says of itself.
-    pub doc: OperationDoc,
-    /// Who may call it.
-    pub access: Access,
-    /// Whether it answers while sealed.
-    pub while_sealed: bool,
-    /// How it is done.
-    pub work: Work,
-}
-
-impl Endpoint {
-    /// Runs a handler once. Operations in several steps are run step by step.
-    pub async fn run(&self, call: &Arc<Call>) -> Result<Reply, EngineError> {
-        match &self.work {
-            Work::Handler(handler) => handler.run(call).await,
-            _ => Err(EngineError::Internal("the operation has several steps".to_owned())),
-        }
-    }
-}
-
-/// How an operation is done.
-#[derive(Clone)]
-pub enum Work {
-    /// By a handler, in one transaction.
-    Handler(HandlerRun),
-    /// By asking outside, and writing then.
-    Ask(Asking),
-    /// By making something outside that a lease ends.
-    Issue(Issuing),
-    /// By changing something outside of which it must be known how it stands.
-    Settle(Settling),
-}
-
-/// A handler without its types.
-#[derive(Clone)]
-pub struct HandlerRun(Run<Reply>);
-
-impl HandlerRun {
-    /// Runs the handler once.
-    pub async fn run(&self, call: &Arc<Call>) -> Result<Reply, EngineError> {
-        (self.0)(call).await
-    }
-}
-
-/// A pattern and what can be done there.
-#[derive(Clone)]
-pub struct Route {
-    pattern: Pattern,
-    /// The names of what the pattern captures.
-    names: Arc<[String]>,
-    /// Headers of its answers that pass whatever the mount's tuning says.
-    owned_headers: &'static [&'static str],
-    help: &'static str,
-    operations: BTreeMap<Operation, Endpoint>,
-    exists: Option<Run<bool>>,
-    login_name: Option<LoginName>,
-    access: Access,
-    root_only: bool,
-    while_sealed: bool,
-}
-
-impl Route {
-    fn new(pattern: &str) -> Self {
-        let pattern = Pattern::new(pattern);
-        Self {
-            names: Captures::names_of(&pattern),
-            pattern,
-            owned_headers: &[],
-            help: "",
-            operations: BTreeMap::new(),
-            exists: None,
-            login_name: None,
-            access: Access::Granted,
-            while_sealed: false,
-            root_only: false,
-        }
-    }
-
-    /// The route's path.
-    pub fn pattern(&self) -> &Pattern {
-        &self.pattern
-    }
-
-    /// What `path-help` prints of it.
-    pub fn help(&self) -> &'static str {
-        if self.help.is_empty() {
-            self.operations.values().next().map_or("", |endpoint| endpoint.doc.summary)
-        } else {
-            self.help
-        }
-    }
-
-    /// Its operations.
-    pub fn operations(&self) -> impl Iterator<Item = (Operation, &Endpoint)> {
-        self.operations.iter().map(|(operation, endpoint)| (*operation, endpoint))
-    }
-
-    /// Whether it concerns the server as a whole, and answers in the root namespace alone.
-    pub const fn is_root_only(&self) -> bool {
-        self.root_only
-    }
-
-    /// Whether POST can tell a creation from an update here.
-    pub fn tells_create_from_update(&self) -> bool {
-        self.exists.is_some()
-    }
-
-    /// The same at another path.
-    fn at(&self, pattern: &str) -> Self {
-        let pattern = Pattern::new(pattern);
-        Self { names: Captures::names_of(&pattern), pattern, ..self.clone() }
-    }
-
-    /// Headers that are part of what the route answers, such as `Location` and `Retry-After`: they pass without the mount's
-    /// tuning. Those that frame the answer are the server's all the same.
-    #[must_use]
-    pub fn owns(mut self, headers: &'static [&'static str]) -> Self {
-        self.owned_headers = headers;
-        self
-    }
-
-    /// The headers that pass without the mount's tuning.
-    pub const fn owned_headers(&self) -> &'static [&'static str] {
-        self.owned_headers
-    }
-
-    /// A longer text for `path-help`.
-    #[must_use]
-    pub fn explain(mut self, help: &'static str) -> Self {
-        self.help = help;
-        self
-    }
-
-    /// From here on, operations of this route need no token.
-    #[must_use]
-    pub fn open(mut self) -> Self {
-        self.access = Access::Open;
-        self
-    }
-
-    /// This is where people or machines log in; `name` says as whom, so that failures can be counted.
-    #[must_use]
-    pub fn login(mut self, name: fn(&Call) -> Option<String>) -> Self {
-        self.login_name = Some(name);
-        self.open()
-    }
-
-    /// Who logs in with `call`; `None` where nobody does.
-    pub fn login_name(&self, call: &Call) -> Option<String> {
-        self.login_name.and_then(|name| name(call))
-    }
-
-    /// From here on, operations of this route need `sudo` too.
-    #[must_use]
-    pub fn sudo(mut self) -> Self {
-        self.access = Access::Sudo;
-        self
-    }
-
-    /// From here on, operations of this route answer while sealed.
-    #[must_use]
-    pub fn while_sealed(mut self) -> Self {
-        self.while_sealed = true;
-        self
-    }
-
-    /// GET.
-    #[must_use]
-    pub fn read<A, O: IntoReply + Send + 'static>(
-        self,
-        summary: &'static str,
-        handler: impl Handler<A, O>,
-    ) -> Self {
-        self.on(Operation::Read, summary, handler)
-    }
-
-    /// POST and PUT, where nothing tells a creation from an update.
-    #[must_use]
-    pub fn update<A, O: IntoReply + Send + 'static>(
-        self,
-        summary: &'static str,
-        handler: impl Handler<A, O>,
-    ) -> Self {
-        self.on(Operation::Update, summary, handler)
-    }
-
-    /// POST and PUT, where `exists` tells a creation from an update: policies may grant one and not the other.
-    #[must_use]
-    pub fn upsert<A, B, O: IntoReply + Send + 'static>(
-        mut self,
-        summary: &'static str,
-        exists: impl Handler<B, bool>,
-        handler: impl Handler<A, O>,
-    ) -> Self {
-        self.exists = Some(Arc::new(move |call: &Arc<Call>| exists.call(call)));
-        self.on(Operation::Create, summary, handler.clone()).on(Operation::Update, summary, handler)
-    }
-
-    /// Has POST and PUT tell a creation from an update, for operations in several steps: policies may grant one and not the
-    /// other. Each is then declared by itself ([`Route::ask_on`]).
-    #[must_use]
-    pub fn existing<B>(mut self, exists: impl Handler<B, bool>) -> Self {
-        self.exists = Some(Arc::new(move |call: &Arc<Call>| exists.call(call)));
-        self
-    }
-
-    /// DELETE.
-    #[must_use]
-    pub fn delete<A, O: IntoReply + Send + 'static>(
-        self,
-        summary: &'static str,
-        handler: impl Handler<A, O>,
-    ) -> Self {
-        self.on(Operation::Delete, summary, handler)
-    }
-
-    /// LIST.
-    #[must_use]
-    pub fn list<A, O: IntoReply + Send + 'static>(
-        self,
-        summary: &'static str,
-        handler: impl Handler<A, O>,
-    ) -> Self {
-        self.on(Operation::List, summary, handler)
-    }
-
-    /// SCAN: a recursive list.
-    #[must_use]
-    pub fn scan<A, O: IntoReply + Send + 'static>(
-        self,
-        summary: &'static str,
-        handler: impl Handler<A, O>,
-    ) -> Self {
-        self.on(Operation::Scan, summary, handler)
-    }
-
-    /// PATCH.
-    #[must_use]
-    pub fn patch<A, O: IntoReply + Send + 'static>(
-        self,
-        summary: &'static str,
-        handler: impl Handler<A, O>,
-    ) -> Self {
-        self.on(Operation::Patch, summary, handler)
-    }
-
-    fn on<A, O, H>(mut self, operation: Operation, summary: &'static str, handler: H) -> Self
-    where
-        O: IntoReply + Send + 'static,
-        H: Handler<A, O>,
-    {
-        let mut doc = OperationDoc { summary, ..OperationDoc::default() };
-        H::document(&mut doc);
-        O::document(&mut doc);
-        let run: Run<Reply> = Arc::new(move |call: &Arc<Call>| {
-            let answer = handler.call(call);
-            Box::pin(async move { answer.await?.into_reply() })
-        });
-        self.insert(operation, doc, Work::Handler(HandlerRun(run)));
-        self
-    }
-
-    fn insert(&mut self, operation: Operation, doc: OperationDoc, work: Work) {
-        let endpoint = Endpoint { doc, access: self.access, while_sealed: self.while_sealed, work };
-        self.operations.insert(operation, endpoint);
-    }
-
-    /// POST and PUT that ask outside or compute for long, and then write. `prepare` reads what the question needs, `ask`
-    /// runs once and in no transaction, `conclude` writes what came of it and answers.
-    #[must_use]
-    pub fn ask<A, B, C, Q, R, O, P, H, K>(
-        self,
-        summary: &'static str,
-        prepare: P,
-        ask: H,
-        conclude: K,
-    ) -> Self
-    where
-        P: ReadStep<View, A, Q, EngineError>,
-        H: ReadStep<Q, B, R, EngineError>,
-        K: WriteStep<Arc<R>, C, O, EngineError>,
-        Q: Send + Sync + 'static,
-        R: Send + Sync + 'static,
-        O: IntoReply + Send + 'static,
-    {
-        self.ask_on(Operation::Update, summary, prepare, ask, conclude)
-    }
-
-    /// As [`Route::ask`], for any operation.
-    #[must_use]
-    pub fn ask_on<A, B, C, Q, R, O, P, H, K>(
-        mut self,
-        operation: Operation,
-        summary: &'static str,
-        prepare: P,
-        ask: H,
-        conclude: K,
-    ) -> Self
-    where
-        P: ReadStep<View, A, Q, EngineError>,
-        H: ReadStep<Q, B, R, EngineError>,
-        K: WriteStep<Arc<R>, C, O, EngineError>,
-        Q: Send + Sync + 'static,
-        R: Send + Sync + 'static,
-        O: IntoReply + Send + 'static,
-    {
-        let mut doc = OperationDoc { summary, ..OperationDoc::default() };
-        P::document(&mut doc);
-        H::document(&mut doc);
-        K::document(&mut doc);
-        O::document(&mut doc);
-        doc.settle(Mode::Ask);
-        self.insert(operation, doc, Work::Ask(Asking::new(prepare, ask, conclude)));
-        self
-    }
-
-    /// GET that makes something outside which a lease of `kind` ends ([`Engine::lease`]): Vault's way of asking for a
-    /// credential. `plan` says what is to be made and is committed as an intent, `act` makes it, once.
-    #[must_use]
-    pub fn issue<A, B, T, S, P, H>(self, kind: &'static str, summary: &'static str, plan: P, act: H) -> Self
-    where
-        P: Handler<A, Plan<T>>,
-        H: ReadStep<Intent<T>, B, Issued<S>, ActError>,
-        T: Stored + Send + Sync + 'static,
-        S: Serialize + JsonSchema + Send + 'static,
-    {
-        self.issue_on(Operation::Read, kind, summary, plan, act)
-    }
-
-    /// As [`Route::issue`], for any operation.
-    #[must_use]
-    pub fn issue_on<A, B, T, S, P, H>(
-        mut self,
-        operation: Operation,
-        kind: &'static str,
-        summary: &'static str,
-        plan: P,
-        act: H,
-    ) -> Self
-    where
-        P: Handler<A, Plan<T>>,
-        H: ReadStep<Intent<T>, B, Issued<S>, ActError>,
-        T: Stored + Send + Sync + 'static,
-        S: Serialize + JsonSchema + Send + 'static,
-    {
-        let mut doc = OperationDoc { summary, ..OperationDoc::default() };
-        P::document(&mut doc);
-        H::document(&mut doc);
-        doc.answers::<S>();
-        doc.settle(Mode::Issue);
-        self.insert(operation, doc, Work::Issue(Issuing::new(kind, plan, act)));
-        self
-    }
-
-    /// POST and PUT that change something outside of which it must be known how it stands: a rotation. `plan` answers what
-    /// the engine's settlement of `kind` ([`Engine::settlement`]) needs to find that out, every value that may hold
-    /// included, and is committed as an intent; `act` changes it, once; `conclude` writes the outcome and answers.
-    #[must_use]
-    pub fn settle<A, B, C, T, R, O, P, H, K>(
-        mut self,
-        kind: &'static str,
-        summary: &'static str,
-        plan: P,
-        act: H,
-        conclude: K,
-    ) -> Self
-    where
-        P: Handler<A, T>,
-        H: ReadStep<Intent<T>, B, R, ActError>,
-        K: WriteStep<Arc<R>, C, O, EngineError>,
-        T: Stored + Send + Sync + 'static,
-        R: Send + Sync + 'static,
-        O: IntoReply + Send + 'static,
-    {
-        let mut doc = OperationDoc { summary, ..OperationDoc::default() };
-        P::document(&mut doc);
-        H::document(&mut doc);
-        K::document(&mut doc);
-        O::document(&mut doc);
-        doc.settle(Mode::Issue);
-        self.insert(Operation::Update, doc, Work::Settle(Settling::new(kind, plan, act, conclude)));
-        self
-    }
-}
-
-/// Why a path leads nowhere in an engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// No route matches the path.
-    UnsupportedPath,
-    /// The route does not have the operation.
-    UnsupportedOperation,
-}
-
-/// The route that a path leads to.
-#[derive(Clone)]
-pub struct Found {
-    /// The route.
-    pub route: Arc<Route>,
-    /// What the pattern captured.
-    pub params: Captures,
-}
-
-impl Found {
-    /// Whether what the path names exists, where the route can tell; `true` where it cannot.
-    pub async fn exists(&self, call: &Arc<Call>) -> Result<bool, EngineError> {
-        match &self.route.exists {
-            Some(exists) => exists(call).await,
-            None => Ok(true),
-        }
-    }
-
-    /// The endpoint for `operation`. Vault asks for `create` or `update` according to what exists; a route that
-    /// cannot tell has `update` only.
-    pub fn endpoint(&self, operation: Operation) -> Result<&Endpoint, Refusal> {
-        self.route.operations.get(&operation).ok_or(Refusal::UnsupportedOperation)
-    }
-}
+/// Says what is wrong with a change of a mount's options: those that it has, and those that are given.
+type CheckChange = fn(&Options, &Options) -> Result<(), String>;
 
 /// A secrets engine, an auth method, or a part of the server.
 #[derive(Clone)]
 pub struct Engine {
-    kind: &'static str,
-    /// The name under which the OpenAPI document's generic mount path is known (`kv_v2`); the kind where empty.
-    generic_name: &'static str,
-    class: Class,
-    help: &'static str,
-    routes: Vec<Arc<Route>>,
-    /// Whether some operation reads its body otherwise than as JSON.
-    reads_bytes: bool,
+    facts: Facts,
+    routes: RouteTable,
     extensions: Extensions,
     renew: Option<Run<AuthGrant>>,
     jobs: Vec<Job>,
-    leases: BTreeMap<&'static str, LeaseKind>,
+    leases: BTreeMap<Name, LeaseKind>,
     check_options: Option<CheckOptions>,
+    check_change: Option<CheckChange>,
     tables: &'static [TableId],
     kept_by_token: Option<TableId>,
-    keeps_trailing_slash: bool,
 }
 
 impl Engine {
     /// A secrets engine without routes.
-    pub fn new(kind: &'static str, help: &'static str) -> Self {
+    pub fn new(kind: impl Into<Name>, help: impl Into<Name>) -> Self {
+        Self::of(Facts::new(Class::Secrets, kind, help))
+    }
+
+    /// An auth method without routes.
+    pub fn auth(kind: impl Into<Name>, help: impl Into<Name>) -> Self {
+        Self::of(Facts::new(Class::Auth, kind, help))
+    }
+
+    /// A part of the server without routes.
+    pub fn system(kind: impl Into<Name>, help: impl Into<Name>) -> Self {
+        Self::of(Facts::new(Class::System, kind, help))
+    }
+
+    fn of(facts: Facts) -> Self {
         Self {
-            kind,
-            generic_name: "",
-            class: Class::Secrets,
-            help,
-            routes: Vec::new(),
-            reads_bytes: false,
+            facts,
+            routes: RouteTable::default(),
             extensions: Extensions::default(),
             renew: None,
             jobs: Vec::new(),
             leases: BTreeMap::new(),
             check_options: None,
+            check_change: None,
             tables: &[],
             kept_by_token: None,
-            keeps_trailing_slash: false,
         }
-    }
-
-    /// An auth method without routes.
-    pub fn auth(kind: &'static str, help: &'static str) -> Self {
-        Self { class: Class::Auth, ..Self::new(kind, help) }
-    }
-
-    /// A part of the server without routes.
-    pub fn system(kind: &'static str, help: &'static str) -> Self {
-        Self { class: Class::System, ..Self::new(kind, help) }
     }
 
     /// Sets the name for generic mount paths where it is not the type.
     #[must_use]
-    pub fn generic_name(mut self, name: &'static str) -> Self {
-        self.generic_name = name;
+    pub fn generic_name(mut self, name: impl Into<Name>) -> Self {
+        self.facts.generic_name = Some(name.into());
+        self
+    }
+
+    /// Names its page in `docs/`: `kv.md`.
+    #[must_use]
+    pub fn docs_page(mut self, page: impl Into<Name>) -> Self {
+        self.facts.docs_page = page.into();
+        self
+    }
+
+    /// Has failed logins lock users out, unless the mount or the server says otherwise.
+    #[must_use]
+    pub fn locks_users_out(mut self) -> Self {
+        self.facts.locks_users_out = true;
+        self
+    }
+
+    /// Adds a name that mounts can be enabled by, and the option that it stands for.
+    #[must_use]
+    pub fn alias(mut self, name: impl Into<Name>, option: impl Into<Name>, value: impl Into<Name>) -> Self {
+        self.facts.aliases.push(Alias { name: name.into(), option: (option.into(), value.into()) });
+        self
+    }
+
+    /// Names an option of its mounts.
+    #[must_use]
+    pub fn option(mut self, name: impl Into<Name>, description: impl Into<Name>) -> Self {
+        self.facts.options.push(MountOption { name: name.into(), description: description.into() });
+        self
+    }
+
+    /// Serves the mounts of its type that have an option with this value; the engine of the same type that says nothing of
+    /// the kind serves all others.
+    #[must_use]
+    pub fn serving(mut self, option: impl Into<Name>, value: impl Into<Name>) -> Self {
+        self.facts.variant = Some((option.into(), value.into()));
         self
     }
 
@@ -533,21 +115,8 @@ impl Engine {
     /// `ca[/pem]`, makes one of each of its forms.
     #[must_use]
     pub fn route(mut self, pattern: &str, build: impl FnOnce(Route) -> Route) -> Self {
-        let forms = Pattern::forms(pattern);
-        let route = build(Route::new(pattern));
-        let is_json = |endpoint: &Endpoint| endpoint.doc.body == BodyMode::Json;
-        self.reads_bytes |= !route.operations.values().all(is_json);
-        for form in &forms {
-            let route = route.at(form);
-            self.insert(Arc::new(route));
-        }
+        self.routes.add(pattern, build);
         self
-    }
-
-    fn insert(&mut self, route: Arc<Route>) {
-        let rank = route.pattern.specificity();
-        let at = self.routes.partition_point(|other| other.pattern.specificity() <= rank);
-        self.routes.insert(at, route);
     }
 
     /// Adds routes that concern the server as a whole, and so answer in the root namespace alone.
@@ -556,23 +125,10 @@ impl Engine {
         let others = std::mem::take(&mut self.routes);
         let mut built = area(self);
         let routes = std::mem::replace(&mut built.routes, others);
-        for route in routes {
-            let route = Arc::new(Route { root_only: true, ..Arc::unwrap_or_clone(route) });
-            built.insert(route);
+        for route in routes.into_routes() {
+            built.routes.insert(Arc::new(Arc::unwrap_or_clone(route).in_root_only()));
         }
         built
-    }
-
-    /// How the body of a request for a path (relative to the mount) is read.
-    pub fn body_mode(&self, path: &str, operations: &[Operation]) -> BodyMode {
-        if !self.reads_bytes {
-            return BodyMode::Json;
-        }
-        let found = self.find(path, operations).ok();
-        let endpoint = found
-            .as_ref()
-            .and_then(|found| operations.iter().find_map(|operation| found.route.operations.get(operation)));
-        endpoint.map_or(BodyMode::Json, |endpoint| endpoint.doc.body)
     }
 
     /// Adds what handlers can draw with [`crate::Extension`], one of each type.
@@ -591,16 +147,20 @@ impl Engine {
 
     /// Adds work in the background. The handler does one bounded step and answers whether there is more to do at once.
     #[must_use]
-    pub fn job<A>(mut self, name: &'static str, schedule: Schedule, handler: impl Handler<A, bool>) -> Self {
-        let run: Run<bool> = Arc::new(move |call: &Arc<Call>| handler.call(call));
-        self.jobs.push(Job { name, schedule, run });
+    pub fn job<A>(
+        mut self,
+        name: impl Into<Name>,
+        schedule: Schedule,
+        handler: impl Handler<A, bool>,
+    ) -> Self {
+        self.jobs.push(Job::new(name, schedule, handler));
         self
     }
 
     /// Adds a kind of lease: `.lease("creds", |l| l.revoke(drop_user).renew(extend_user))`.
     #[must_use]
-    pub fn lease(mut self, kind: &'static str, build: impl FnOnce(LeaseKind) -> LeaseKind) -> Self {
-        self.leases.insert(kind, build(LeaseKind::default()));
+    pub fn lease(mut self, kind: impl Into<Name>, build: impl FnOnce(LeaseKind) -> LeaseKind) -> Self {
+        self.leases.insert(kind.into(), build(LeaseKind::default()));
         self
     }
 
@@ -610,8 +170,8 @@ impl Engine {
     /// was sent can still arrive, so it is idempotent and gives up no value that may still come to hold before that
     /// ([`Leased::is_last`](crate::Leased)).
     #[must_use]
-    pub fn settlement<A>(mut self, kind: &'static str, handler: impl RevokeHandler<A>) -> Self {
-        self.leases.insert(kind, LeaseKind::default().revoke(handler));
+    pub fn settlement<A>(mut self, kind: impl Into<Name>, handler: impl RevokeHandler<A>) -> Self {
+        self.leases.insert(kind.into(), LeaseKind::default().revoke(handler));
         self
     }
 
@@ -634,7 +194,7 @@ impl Engine {
     /// policies see the path.
     #[must_use]
     pub fn keeps_trailing_slash(mut self) -> Self {
-        self.keeps_trailing_slash = true;
+        self.facts.keeps_trailing_slash = true;
         self
     }
 
@@ -645,102 +205,58 @@ impl Engine {
         self
     }
 
-    /// Its type, as `sys/mounts` shows it.
-    pub const fn kind(&self) -> &'static str {
-        self.kind
+    /// Checks options of a mount that are to be changed beside those that it has.
+    #[must_use]
+    pub fn check_change(mut self, check: CheckChange) -> Self {
+        self.check_change = Some(check);
+        self
+    }
+}
+
+impl Backend for Engine {
+    fn facts(&self) -> &Facts {
+        &self.facts
     }
 
-    /// The name for generic mount paths.
-    pub const fn generic(&self) -> &'static str {
-        if self.generic_name.is_empty() { self.kind } else { self.generic_name }
-    }
-
-    /// What it is mounted as.
-    pub const fn class(&self) -> Class {
-        self.class
-    }
-
-    /// What `path-help` prints for the mount.
-    pub const fn help(&self) -> &'static str {
-        self.help
-    }
-
-    /// Its routes, the more specific first.
-    pub fn routes(&self) -> &[Arc<Route>] {
+    fn route_table(&self) -> &RouteTable {
         &self.routes
     }
 
-    /// What handlers can draw with [`crate::Extension`].
-    pub const fn extensions(&self) -> &Extensions {
-        &self.extensions
-    }
-
-    /// The route for a path (relative to the mount) that has one of `operations`; where several match, the most
-    /// specific; where none has the operation, the most specific that matches, for its refusal.
-    pub fn find(&self, path: &str, operations: &[Operation]) -> Result<Found, Refusal> {
-        let mut matched = None;
-        for route in &self.routes {
-            let Some(params) = route.pattern.captures(path) else { continue };
-            if operations.iter().any(|operation| route.operations.contains_key(operation)) {
-                let params = Captures::new(route.names.clone(), params);
-                return Ok(Found { route: route.clone(), params });
-            }
-            matched.get_or_insert(());
-        }
-        Err(if matched.is_some() { Refusal::UnsupportedOperation } else { Refusal::UnsupportedPath })
-    }
-
-    /// Whether grants are renewed by the method itself.
-    pub async fn renew(&self, call: &Arc<Call>) -> Option<Result<AuthGrant, EngineError>> {
-        match &self.renew {
-            Some(renew) => Some(renew(call).await),
-            None => None,
-        }
-    }
-
-    /// Its work in the background.
-    pub fn jobs(&self) -> &[Job] {
+    fn jobs(&self) -> &[Job] {
         &self.jobs
     }
 
-    /// Whether a slash at the end of `path` (relative to the mount) says nothing for `operations`.
-    pub fn ignores_trailing_slash(&self, path: &str, operations: &[Operation]) -> bool {
-        let Ok(found) = self.find(path, operations) else { return true };
-        match found.route.pattern().segments().last() {
-            Some(Segment::Raw(_)) => false,
-            Some(Segment::Rest(_)) => !self.keeps_trailing_slash,
-            _ => true,
-        }
-    }
-
-    /// Whether the route of `path` reads the end of it as it was sent.
-    pub fn owns_raw_tail(&self, path: &str, operations: &[Operation]) -> bool {
-        self.find(path, operations).is_ok_and(|found| found.route.pattern().has_raw_tail())
-    }
-
-    /// The kind of lease with this name.
-    pub fn lease_kind(&self, kind: &str) -> Option<&LeaseKind> {
+    fn lease_kind(&self, kind: &str) -> Option<&LeaseKind> {
         self.leases.get(kind)
     }
 
-    /// The tables of its mounts.
-    pub const fn own_tables(&self) -> &'static [TableId] {
+    fn own_tables(&self) -> &[TableId] {
         self.tables
     }
 
-    /// The table whose entries end with their token.
-    pub const fn table_by_token(&self) -> Option<TableId> {
+    fn table_by_token(&self) -> Option<TableId> {
         self.kept_by_token
     }
 
-    /// Checks mount options; the text says what is wrong.
-    pub fn validate_options(&self, options: &BTreeMap<String, String>) -> Result<(), String> {
+    fn extensions(&self) -> Extensions {
+        self.extensions.clone()
+    }
+
+    fn validate_options(&self, options: &Options) -> Result<(), String> {
         self.check_options.map_or(Ok(()), |check| check(options))
+    }
+
+    fn validate_change(&self, before: &Options, given: &Options) -> Result<(), String> {
+        self.check_change.map_or(Ok(()), |check| check(before, given))
+    }
+
+    fn renewal(&self, call: &Arc<Call>) -> Option<BoxFuture<'static, Result<AuthGrant, EngineError>>> {
+        self.renew.as_ref().map(|renew| renew(call))
     }
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Engine({})", self.kind)
+        write!(f, "Engine({})", self.facts.kind)
     }
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use strongroom_barrier::{Barrier, Keyring, MountId, NamespaceId, Txn};
 use strongroom_stdx::{Clock, Entropy, Moment, Secret};
@@ -14,9 +15,9 @@ use strongroom_storage::InMemory;
 use strongroom_wire::Operation;
 
 use crate::{
-    ActError, AuthGrant, BarrierError, Call, Caller, Captures, CertificateChain, Engine, EngineError,
-    Environment, InForce, IntentFacts, LeaseGrant, Lifetimes, Mount, Peer, RawTail, Redactions, Refusal,
-    Renewal, Reply, Request, RequestBody, ServerTxn, TokenKind, Work,
+    ActError, AuthGrant, Backend as _, BarrierError, Call, Caller, Captures, CertificateChain, Engine,
+    EngineError, Environment, InForce, IntentFacts, LeaseGrant, Lifetimes, Mount, Peer, RawTail, Redactions,
+    Refusal, Renewal, Reply, Request, RequestBody, ServerTxn, TokenKind, Work,
 };
 
 /// An engine, its mount, and a clock to step.
@@ -94,7 +95,11 @@ impl Harness {
                     let question = asking.prepare(&call).await?;
                     let answer = asking.ask(question, &call).await?;
                     let conclude = || self.prepare(operation, path, &input, found.params.clone(), None);
-                    concluded(conclude, async |call| asking.conclude(&answer, call).await).await
+                    let answer = &answer;
+                    let run = |call: Arc<Call>| -> BoxFuture<'_, _> {
+                        Box::pin(async move { asking.conclude(answer, &call).await })
+                    };
+                    concluded(conclude, run).await
                 }
                 Work::Issue(issuing) => {
                     let planned = committed(&txn, issuing.plan(&call).await).await?;
@@ -104,7 +109,7 @@ impl Harness {
                         ttl: planned.ttl,
                         max_ttl: planned.max_ttl,
                         renewable: planned.renewable,
-                        kind: issuing.kind(),
+                        kind: issuing.kind().to_owned().into(),
                         payload: made.payload.unwrap_or(planned.payload),
                         hint_only: false,
                     };
@@ -116,7 +121,11 @@ impl Harness {
                     let done = settling.act(planned.carried, self.intent(), &call).await;
                     let done = done.map_err(ActError::into_inner)?;
                     let conclude = || self.prepare(operation, path, &input, found.params.clone(), None);
-                    concluded(conclude, async |call| settling.conclude(&done, call).await).await
+                    let done = &done;
+                    let run = |call: Arc<Call>| -> BoxFuture<'_, _> {
+                        Box::pin(async move { settling.conclude(done, &call).await })
+                    };
+                    concluded(conclude, run).await
                 }
             };
             if !matches!(outcome, Err(EngineError::Barrier(BarrierError::Conflict))) {
@@ -142,7 +151,7 @@ impl Harness {
     pub async fn renew(&self, renewal: Renewal) -> Result<AuthGrant, EngineError> {
         let (txn, call) =
             self.prepare(Operation::Update, "", &Value::Null, Captures::default(), Some(renewal));
-        let grant = self.engine.renew(&call).await.expect("the method has a say in renewals")?;
+        let grant = self.engine.renewal(&call).expect("the method has a say in renewals").await?;
         txn.commit().await?;
         Ok(grant)
     }
@@ -207,7 +216,7 @@ impl Harness {
             mount: Arc::new(self.mount.clone()),
             txn: txn.mount(self.mount.place()),
             environment: Environment { clock: self.clock.clone(), entropy: Entropy::system() },
-            extensions: self.engine.extensions().clone(),
+            extensions: self.engine.extensions(),
             server: ServerTxn::default(),
             renewal,
             lease: None,
@@ -224,14 +233,14 @@ async fn committed<T>(txn: &Txn, outcome: Result<T, EngineError>) -> Result<T, E
     Ok(made)
 }
 
-/// Runs the last step until it commits.
-async fn concluded(
+/// Runs the last step until it commits. Boxed, so that tests can run whole calls in tasks of their own.
+async fn concluded<'a>(
     begin: impl Fn() -> (Txn, Arc<Call>),
-    run: impl AsyncFn(&Arc<Call>) -> Result<Reply, EngineError>,
+    run: impl Fn(Arc<Call>) -> BoxFuture<'a, Result<Reply, EngineError>>,
 ) -> Result<Reply, EngineError> {
     loop {
         let (txn, call) = begin();
-        let outcome = run(&call).await;
+        let outcome = run(call.clone()).await;
         match committed(&txn, outcome).await {
             Err(EngineError::Barrier(BarrierError::Conflict)) => {}
             outcome => return outcome.map(|reply| warned(&call, reply)),

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use strongroom_barrier::TableId;
 
-use crate::engine::Run;
-use crate::{Call, EngineError};
+use crate::route::Run;
+use crate::{Call, EngineError, Handler, Name};
 
 /// The times at which a job runs. Every job also runs when a node becomes active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +27,20 @@ pub enum Schedule {
 /// A job of an engine.
 #[derive(Clone)]
 pub struct Job {
-    pub(crate) name: &'static str,
-    pub(crate) schedule: Schedule,
-    pub(crate) run: Run<bool>,
+    name: Name,
+    schedule: Schedule,
+    run: Run<bool>,
 }
 
 impl Job {
+    /// Work of this name. The handler does one bounded step and answers whether there is more to do at once.
+    pub fn new<A>(name: impl Into<Name>, schedule: Schedule, handler: impl Handler<A, bool>) -> Self {
+        Self { name: name.into(), schedule, run: Arc::new(move |call: &Arc<Call>| handler.call(call)) }
+    }
+
     /// Its name among the engine's jobs.
-    pub const fn name(&self) -> &'static str {
-        self.name
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The times at which it runs.

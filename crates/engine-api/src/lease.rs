@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use strongroom_barrier::{BarrierError, Stored, from_bytes, to_bytes};
 use strongroom_stdx::{EntropyError, Moment};
 
-use crate::engine::Run;
+use crate::route::Run;
 use crate::{Call, EngineError, Extract, ReadStep};
 
 type RunRenew = Run<LeaseTerms>;

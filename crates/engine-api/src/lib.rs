@@ -4,6 +4,7 @@
 //! Secrets engines, auth methods and `sys` itself are written against this crate alone.
 
 mod act;
+mod backend;
 mod body;
 mod call;
 mod captures;
@@ -12,6 +13,7 @@ mod engine;
 mod error;
 mod extensions;
 mod extract;
+mod facts;
 mod handler;
 #[cfg(feature = "harness")]
 pub mod harness;
@@ -20,19 +22,23 @@ mod lease;
 mod pattern;
 mod peer;
 mod reply;
+mod route;
+mod route_table;
 mod steps;
 mod token_settings;
 mod upgrade;
 
 pub use act::{ActError, InForce, Intent, IntentFacts, Issued, Issuing, Made, Plan, Planned, Settling};
+pub use backend::Backend;
 pub use body::{Binary, BodyMode, RequestBody, Upload};
 pub use call::{Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, ServerTxn, TokenKind};
 pub use captures::{Captures, Named, Path, RawTail};
 pub use doc::{Field, Mode, OperationDoc, fields_of};
-pub use engine::{Access, Class, Endpoint, Engine, Found, HandlerRun, Refusal, Route, Work};
+pub use engine::Engine;
 pub use error::{EngineError, RawError, bad_request};
 pub use extensions::Extensions;
 pub use extract::{Body, Extension, Extract, Input, Paging};
+pub use facts::{Alias, Class, Facts, MountOption, Name};
 pub use handler::Handler;
 pub use job::{Job, Schedule};
 pub use lease::{LeaseInHand, LeaseKind, LeaseTerms, Leased, Payload, RevokeError, RevokeHandler};
@@ -41,6 +47,8 @@ pub use peer::{CertificateChain, Outline, Peer, Redactions};
 pub use reply::{
     AuthGrant, Body as ReplyBody, Content, Data, Grant, IntoReply, LeaseGrant, Members, RawBody, Reply,
 };
+pub use route::{Access, Endpoint, HandlerRun, Route, Work};
+pub use route_table::{Found, Refusal, RouteTable};
 pub use steps::{Asking, Carried, ReadOnly, ReadStep, WriteStep};
 pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};
 pub use upgrade::{Upgradable, Upgrade, UpgradeOffer, Upgraded};

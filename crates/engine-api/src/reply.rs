@@ -12,7 +12,7 @@ use serde::Serialize;
 use strongroom_stdx::PipeReader;
 use strongroom_wire::Json;
 
-use crate::{EngineError, OperationDoc, Payload, Stored, TokenKind, Upgrade};
+use crate::{EngineError, Name, OperationDoc, Payload, Stored, TokenKind, Upgrade};
 
 /// An answer: an envelope, or something else in its place.
 ///
@@ -141,7 +141,7 @@ pub struct LeaseGrant {
     pub renewable: bool,
     /// The kind of lease ([`Engine::lease`](crate::Engine::lease)) where something stands outside for it; empty: the
     /// lease ends without a word to the engine.
-    pub kind: &'static str,
+    pub kind: Name,
     /// What the engine wants to see again at renewal and revocation.
     pub payload: Payload,
     /// No lease is kept: `lease_duration` alone tells the client when to read again (KV v1 `ttl`).
@@ -150,8 +150,8 @@ pub struct LeaseGrant {
 
 impl LeaseGrant {
     /// A renewable lease of a kind, with what its hooks want to see.
-    pub fn of_kind<T: Stored>(kind: &'static str, payload: &T) -> Result<Self, EngineError> {
-        Ok(Self { kind, payload: Payload::of(payload)?, renewable: true, ..Self::default() })
+    pub fn of_kind<T: Stored>(kind: impl Into<Name>, payload: &T) -> Result<Self, EngineError> {
+        Ok(Self { kind: kind.into(), payload: Payload::of(payload)?, renewable: true, ..Self::default() })
     }
 }
 

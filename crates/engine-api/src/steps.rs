@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use crate::engine::Run;
+use crate::route::Run;
 use crate::{Call, EngineError, Extract, Handler, IntoReply, OperationDoc, Reply, View};
 
 /// An argument that changes nothing, and so may be drawn by a step that runs outside of any transaction.

@@ -69,7 +69,7 @@ pub(super) fn acting<'a>(inbound: &Inbound, decided: &'a Decided<'_>) -> Result<
 }
 
 impl Steps<'_> {
-    const fn kind(&self) -> &'static str {
+    fn kind(&self) -> &str {
         match self {
             Self::Issue(issuing) => issuing.kind(),
             Self::Settle(settling) => settling.kind(),

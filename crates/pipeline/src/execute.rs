@@ -108,7 +108,7 @@ impl Pipeline {
             txn: txn.mount(mounted.mount.place()),
             server: mounted.server_txn(txn),
             environment: self.services.environment.clone(),
-            extensions: extensions_for(&self.extensions, &mounted.engine),
+            extensions: extensions_for(&self.extensions, &*mounted.engine),
             renewal: None,
             lease: None,
             warnings: Mutex::default(),
@@ -437,7 +437,7 @@ pub(crate) fn token_of(auth: &Json) -> (String, String) {
 
 /// `path-help`: what a path is for.
 fn help(resolved: &Resolved) -> Result<Done, Refused> {
-    let help = super::help_of(&resolved.mounted.engine, &resolved.rest)?;
+    let help = super::help_of(&*resolved.mounted.engine, &resolved.rest)?;
     let body = serde_json::json!({ "help": help, "see_also": [], "openapi": null });
     Ok(Done {
         envelope: Envelope::default(),

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use strongroom_engine_api::{Characters, Engine, Field, Operation, Pattern, Refusal, Route, Segment};
+use strongroom_engine_api::{Backend, Characters, Field, Operation, Pattern, Refusal, Route, Segment};
 
 use super::Refused;
 
 /// The help of a path below a mount, or of the mount itself.
-pub(crate) fn help_of(engine: &Engine, path: &str) -> Result<String, Refused> {
+pub(crate) fn help_of(engine: &dyn Backend, path: &str) -> Result<String, Refused> {
     if path.is_empty() {
         return Ok(help_of_engine(engine));
     }
@@ -17,14 +17,21 @@ pub(crate) fn help_of(engine: &Engine, path: &str) -> Result<String, Refused> {
 }
 
 /// The help of a mount: what it is, and its paths.
-fn help_of_engine(engine: &Engine) -> String {
+fn help_of_engine(engine: &dyn Backend) -> String {
     let mut paths: Vec<_> =
         engine.routes().iter().map(|route| (expression(route.pattern()), synopsis(route))).collect();
     paths.sort_unstable();
-    let mut text = format!(
-        "## DESCRIPTION\n\n{}\n\n## PATHS\n\nAsk for the help of any path that matches one of these patterns to \
-         learn more.\nWhat a token may do there is up to its policies.",
-        engine.help()
+    let mut text = format!("## DESCRIPTION\n\n{}\n\n", engine.help());
+    let options = &engine.facts().options;
+    if !options.is_empty() {
+        text.push_str("## OPTIONS\n\n");
+        for option in options {
+            append(&mut text, format_args!("    {}\n        {}\n\n", option.name, option.description));
+        }
+    }
+    text.push_str(
+        "## PATHS\n\nAsk for the help of any path that matches one of these patterns to learn more.\nWhat a token may do \
+         there is up to its policies.",
     );
     for (path, synopsis) in paths {
         append(&mut text, format_args!("\n\n    {path}\n        {synopsis}"));
@@ -64,15 +71,15 @@ fn indented(text: &str) -> String {
     lines.join("\n")
 }
 
-fn synopsis(route: &Route) -> &'static str {
-    route.operations().next().map_or("", |(_, endpoint)| endpoint.doc.summary)
+fn synopsis(route: &Route) -> &str {
+    route.operations().next().map_or("", |(_, endpoint)| &endpoint.doc.summary)
 }
 
 /// What each operation does. A creation that says the same as an update is named with it.
-fn summaries(route: &Route) -> Vec<(String, &'static str)> {
-    let mut summaries: Vec<(String, &'static str)> = Vec::new();
+fn summaries(route: &Route) -> Vec<(String, &str)> {
+    let mut summaries: Vec<(String, &str)> = Vec::new();
     for (operation, endpoint) in route.operations() {
-        let summary = endpoint.doc.summary;
+        let summary = &*endpoint.doc.summary;
         match summaries.iter_mut().find(|(_, other)| operation == Operation::Update && *other == summary) {
             Some((operations, _)) => append(operations, format_args!(", {operation}")),
             None => summaries.push((operation.to_string(), summary)),
@@ -152,7 +159,7 @@ fn expression(pattern: &Pattern) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use strongroom_engine_api::{EngineError, Paging, Path};
+    use strongroom_engine_api::{Engine, EngineError, Paging, Path};
 
     use super::*;
 
@@ -268,5 +275,9 @@ list: List the shelves.";
         List the shelves.";
         assert_eq!(paths, expected);
         assert_eq!(help_of(&engine(), "nowhere").unwrap_err().for_client().0, 404);
+        let text = help_of(&engine().option("depth", "How deep shelves are."), "").unwrap();
+        let options =
+            "Keeps shelves.\n\n## OPTIONS\n\n    depth\n        How deep shelves are.\n\n## PATHS\n\n";
+        assert!(text.contains(options), "{text}");
     }
 }

@@ -28,7 +28,7 @@ mod standby;
 use std::sync::Arc;
 
 use strongroom_barrier::{BarrierError, Txn};
-use strongroom_engine_api::{Carried, Class, Engine, EngineError, Extensions, Operation};
+use strongroom_engine_api::{Backend, Carried, Class, EngineError, Extensions, Operation};
 
 pub use answer::{Answer, AnswerContent};
 pub use envelope::Envelope;
@@ -259,7 +259,6 @@ fn answered(inbound: &Inbound, outcome: Result<Answer, Refused>) -> Answer {
 }
 
 /// What an engine's handlers draw with `Extension`: its own, or for parts of the server the services.
-pub fn extensions_for(services: &Extensions, engine: &Engine) -> Extensions {
-    let source = if engine.class() == Class::System { services } else { engine.extensions() };
-    source.clone()
+pub fn extensions_for(services: &Extensions, engine: &dyn Backend) -> Extensions {
+    if engine.class() == Class::System { services.clone() } else { engine.extensions() }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use strongroom_barrier::{BarrierError, MountId, NamespaceId};
 use strongroom_engine_api::{
-    Access, BodyMode, Call, Captures, Class, Content, Endpoint, Engine, Found, Mode, RawTail, Refusal,
+    Access, Backend, BodyMode, Call, Captures, Class, Content, Endpoint, Found, Mode, RawTail, Refusal,
     ServerTxn,
 };
 
@@ -180,7 +180,7 @@ impl Pipeline {
         Ok(found.map(|(place, rest)| Located { place, rest: Cow::Borrowed(rest), is_nowhere: false }))
     }
 
-    fn system_engine(&self) -> Option<Arc<Engine>> {
+    fn system_engine(&self) -> Option<Arc<dyn Backend>> {
         self.services.mounts.catalog().engine(Class::System, "system", &std::collections::BTreeMap::new())
     }
 
@@ -211,7 +211,7 @@ impl Pipeline {
     }
 
     /// The engine that a path of a namespace leads to, and the rest of the path.
-    async fn engine_in(&self, namespace: NamespaceId, path: &str) -> Option<(Arc<Engine>, String)> {
+    async fn engine_in(&self, namespace: NamespaceId, path: &str) -> Option<(Arc<dyn Backend>, String)> {
         if let Some(rest) = path.strip_prefix("sys/") {
             // Some of it is served sealed.
             return Some((self.system_engine()?, rest.to_owned()));
@@ -237,7 +237,7 @@ impl Pipeline {
     /// Whether a request is for an endpoint that answers in every state of the server.
     pub(super) fn is_always_answered(&self, inbound: &Inbound) -> bool {
         let Some(rest) = inbound.path.strip_prefix("sys/") else { return false };
-        self.system_engine().is_some_and(|engine| always_answered(&engine, rest, inbound.asked).is_some())
+        self.system_engine().is_some_and(|engine| always_answered(&*engine, rest, inbound.asked).is_some())
     }
 
     /// Answers what is answered whether sealed or not, before tokens and audit: `sys/seal-status`, `sys/health` and
@@ -248,7 +248,9 @@ impl Pipeline {
     ) -> Result<Option<Answer>, Refused> {
         let Some(rest) = inbound.path.strip_prefix("sys/") else { return Ok(None) };
         let Some(engine) = self.system_engine() else { return Ok(None) };
-        let Some((endpoint, params)) = always_answered(&engine, rest, inbound.asked) else { return Ok(None) };
+        let Some((endpoint, params)) = always_answered(&*engine, rest, inbound.asked) else {
+            return Ok(None);
+        };
         let txn = self.services.barrier.transaction(self.services.barrier.view());
         let mount = Arc::new(strongroom_engine_api::Mount {
             id: MountId::NONE,
@@ -276,7 +278,7 @@ impl Pipeline {
             mount,
             server: ServerTxn::of(txn),
             environment: self.services.environment.clone(),
-            extensions: extensions_for(&self.extensions, &engine),
+            extensions: extensions_for(&self.extensions, &*engine),
             renewal: None,
             lease: None,
             warnings: std::sync::Mutex::default(),
@@ -294,7 +296,7 @@ impl Pipeline {
     }
 }
 
-fn always_answered(engine: &Engine, rest: &str, asked: Asked) -> Option<(Endpoint, Captures)> {
+fn always_answered(engine: &dyn Backend, rest: &str, asked: Asked) -> Option<(Endpoint, Captures)> {
     let found = engine.find(rest, asked.operations()).ok()?;
     let endpoint = asked.operations().iter().find_map(|operation| found.endpoint(*operation).ok())?;
     endpoint.while_sealed.then(|| (endpoint.clone(), found.params.clone()))

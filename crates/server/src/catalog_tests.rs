@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use strongroom_barrier::Barrier;
 use strongroom_core::{Answer, Asked, Assembly, Inbound, InitRequest, NewMount, Settings};
-use strongroom_engine_api::{Access, Class, Endpoint, Environment, Operation, Peer, Route, Secret};
+use strongroom_engine_api::{Access, Backend, Class, Endpoint, Environment, Operation, Peer, Route, Secret};
 use strongroom_stdx::{Clock, Entropy, Moment};
 use strongroom_storage::InMemory;
 
-use crate::catalog::{catalog, seals};
+use strongroom_catalog::{catalog, seals};
 
 struct Rig {
     core: Arc<Assembly>,
@@ -39,7 +39,12 @@ impl Rig {
         core.services.seal_state.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         for engine in core.services.mounts.catalog().engines().cloned().collect::<Vec<_>>() {
             if engine.class() != Class::System {
-                core.add_mount_for_test(&mount_path(&engine), engine.kind(), options(&engine)).await;
+                core.add_mount_for_test(
+                    &mount_path(&*engine),
+                    engine.kind(),
+                    engine.facts().variant_options(),
+                )
+                .await;
             }
         }
         Self { core, root: made.root_token.expose().clone() }
@@ -69,7 +74,7 @@ impl Rig {
                 for (operation, endpoint) in route.operations() {
                     let (asked, rest) = (asked(operation), concrete(route));
                     let slash_matters = !engine.ignores_trailing_slash(&rest, asked.operations());
-                    let path = format!("{}{rest}", mount_path(engine));
+                    let path = format!("{}{rest}", mount_path(&**engine));
                     cases.push(Case { path, asked, endpoint: endpoint.clone(), slash_matters });
                 }
             }
@@ -115,20 +120,13 @@ impl AddMount for Assembly {
     }
 }
 
-fn mount_path(engine: &strongroom_engine_api::Engine) -> String {
+fn mount_path(engine: &dyn Backend) -> String {
     match (engine.class(), engine.kind()) {
         (_, "system") => "sys/".to_owned(),
         (_, "token") => "auth/token/".to_owned(),
         (Class::System, kind) => format!("{kind}/"),
         (Class::Auth, _) => format!("auth/{}/", engine.generic()),
         (Class::Secrets, _) => format!("{}/", engine.generic()),
-    }
-}
-
-fn options(engine: &strongroom_engine_api::Engine) -> BTreeMap<String, String> {
-    match engine.generic() {
-        "kv_v2" => BTreeMap::from([("version".to_owned(), "2".to_owned())]),
-        _ => BTreeMap::new(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The development server: initialised, unsealed, with its root token at hand. One node in memory, or three nodes whose
 //! data are in a directory that goes with them.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use strongroom_cli::Io;
 use strongroom_config::{Address, Config};
-use strongroom_core::{InitRequest, Initialized, LeaderAddress, NewMount, Whom};
+use strongroom_core::{InitRequest, Initialized, LeaderAddress, Whom};
 use tempfile::TempDir;
 
 use crate::node::Node;
@@ -142,13 +141,7 @@ impl Development {
         let key = made.key_parts.first().context("initialising makes a key part")?;
         core.services.seal_state.offer_key_part(key.expose().clone()).await?;
         if !dev.no_kv {
-            let version = if dev.kv_v1 { "1" } else { "2" };
-            let mount = NewMount {
-                kind: "kv".to_owned(),
-                description: "key/value secret storage".to_owned(),
-                options: BTreeMap::from([("version".to_owned(), version.to_owned())]),
-                ..NewMount::default()
-            };
+            let mount = strongroom_catalog::development_mount(dev.kv_v1);
             let txn = core.services.barrier.transaction(core.services.barrier.view());
             core.services
                 .mounts

@@ -1,14 +1,11 @@
 //! The program: server, command line and, behind a link named `vault`, the same under that name.
 
-mod catalog;
 #[cfg(test)]
 mod catalog_tests;
 mod client_certificates;
 mod cluster;
 mod dev;
 mod discovery;
-#[cfg(test)]
-mod formats_tests;
 mod listen;
 mod logs;
 mod migrate;

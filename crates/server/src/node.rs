@@ -13,7 +13,6 @@ use strongroom_stdx::Moment;
 use strongroom_storage::Store;
 use tokio::task::JoinHandle;
 
-use crate::catalog;
 use crate::cluster::{self, ClusterPort, Together};
 use crate::listen::Listeners;
 use crate::store::{self, Addresses, Sharing};
@@ -55,8 +54,8 @@ impl Node {
             barrier,
             environment,
             settings(config, cache),
-            catalog::catalog(),
-            catalog::seals(),
+            strongroom_catalog::catalog(),
+            strongroom_catalog::seals(),
         );
         core.services.seal_state.check_storage().await.map_err(anyhow::Error::msg)?;
         let cluster = match opened.together {

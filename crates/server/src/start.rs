@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use strongroom_cli::Io;
-use strongroom_config::Config;
+use strongroom_config::{Config, LockoutTypes};
 use strongroom_core::ObjectStore;
 use strongroom_engine_api::Environment;
 use strongroom_s3::S3;
@@ -13,7 +13,6 @@ use strongroom_stdx::{Clock, Entropy};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::catalog;
 use crate::dev::{self, Development};
 use crate::logs::Logs;
 use crate::node::Node;
@@ -96,11 +95,11 @@ fn load(options: &Options, io: &mut Io) -> Result<Loaded> {
     options.apply(&mut config)?;
     let Some(flags) = &options.dev else {
         config.check()?;
-        config.check_seals(&catalog::SEALS)?;
+        config.check_seals(&strongroom_catalog::SEALS)?;
         return Ok(Loaded { config, others: Vec::new(), development: None });
     };
     // The development server does without what only matters to data that is kept.
-    config.check_seals(&catalog::SEALS)?;
+    config.check_seals(&strongroom_catalog::SEALS)?;
     let (development, nodes) = dev::prepare(flags, &config)?;
     let mut nodes = nodes.into_iter();
     let config = nodes.next().context("there is a development server")?;
@@ -108,11 +107,21 @@ fn load(options: &Options, io: &mut Io) -> Result<Loaded> {
 }
 
 fn read(paths: &[String], io: &mut Io) -> Result<Config> {
-    let loaded = strongroom_config::load(paths)?;
+    let mut loaded = strongroom_config::load(paths)?;
+    loaded.check_user_lockout(&lockout_types())?;
     for warning in &loaded.warnings {
         writeln!(io.stderr, "WARNING! {warning}")?;
     }
     Ok(loaded.config)
+}
+
+/// The types of auth methods whose lockout a configuration may set.
+fn lockout_types() -> LockoutTypes {
+    let elsewhere = strongroom_catalog::LOCKING_ELSEWHERE;
+    LockoutTypes {
+        here: strongroom_catalog::catalog().locking_kinds(),
+        elsewhere: elsewhere.iter().map(|kind| (*kind).to_owned()).collect(),
+    }
 }
 
 /// Keeps memory out of swap, unless the configuration or the system does not want it.
@@ -205,7 +214,8 @@ async fn reload(options: &Options, nodes: &[Node], logs: &Logs) {
 
 /// The configuration as its files are now; the flags and what they take from the environment win, as at the start.
 fn read_again(options: &Options) -> Result<Config> {
-    let loaded = strongroom_config::load(&options.configs)?;
+    let mut loaded = strongroom_config::load(&options.configs)?;
+    loaded.check_user_lockout(&lockout_types())?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -26,6 +26,8 @@ mod snapshots;
 mod tables;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod told_backend_tests;
 mod tools;
 mod tuning;
 mod wrapping;
@@ -40,7 +42,8 @@ pub const fn tables() -> &'static [TableId] {
 
 /// The engine that every server mounts at `sys/`.
 pub fn engine() -> Engine {
-    let engine = Engine::system("system", "The system backend: seal, mounts, policies, leases, audit.");
+    let engine = Engine::system("system", "The system backend: seal, mounts, policies, leases, audit.")
+        .docs_page("api.md");
     let of_the_server = [
         audit::routes,
         auto_snapshots::routes,

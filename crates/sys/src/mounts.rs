@@ -212,9 +212,9 @@ pub(crate) fn asked_for(
     if kind.is_empty() {
         return Err(bad_request("backend type must be specified as a string"));
     }
-    if let Some(version) = kv_version(&kind).filter(|_| class == Class::Secrets) {
-        "kv".clone_into(&mut kind);
-        options.insert("version".to_owned(), version.to_owned());
+    if let Some((meant, (option, value))) = mounts.catalog().alias(class, &kind) {
+        options.insert(option.to_owned(), value.to_owned());
+        meant.clone_into(&mut kind);
     }
     if mounts
         .catalog()
@@ -236,19 +236,10 @@ pub(crate) fn asked_for(
     if let Some(config) = input.config {
         warn_of_unknown_config(call);
         mount.tuning.force_no_cache = config.force_no_cache.as_ref().is_some_and(|flag| flag.0);
-        config.apply(&mut mount.tuning, &mount.kind, class, call)?;
+        config.apply(mounts, &mut mount.tuning, &mount.kind, class, call)?;
     }
     tuning::check_new_ttls(&mount.tuning, settings.max_lease_ttl)?;
     Ok(mount)
-}
-
-/// The other names of the KV engine, each with the version it stands for.
-fn kv_version(kind: &str) -> Option<&'static str> {
-    match kind {
-        "kv-v1" | "generic" => Some("1"),
-        "kv-v2" => Some("2"),
-        _ => None,
-    }
 }
 
 fn warn_of_unknown_config(call: &Call) {

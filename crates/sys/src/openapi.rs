@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use strongroom_barrier::View;
 use strongroom_engine_api::lenient::{Flag, Text};
-use strongroom_engine_api::{Call, Class, Engine, EngineError, Extension, Input, Reply, Route};
+use strongroom_engine_api::{Backend, Call, Class, Engine, EngineError, Extension, Input, Reply, Route};
 
 use crate::internal::acl_of;
 use paths::{Document, Place};
@@ -95,7 +95,7 @@ fn mounted_place(mounted: &Mounted) -> Place {
 /// Every engine there is. Those that are mounted once and for all have their own path, the others one with a
 /// parameter, whose default is where such an engine is mounted, if it is.
 fn generic_places(mount_table: &Mounts, mounts: &[Arc<Mounted>], in_root: bool) -> Vec<Place> {
-    let mounted_at = |engine: &Engine| {
+    let mounted_at = |engine: &dyn Backend| {
         mounts.iter().find(|mounted| {
             mounted.engine.kind() == engine.kind() && mounted.engine.generic() == engine.generic()
         })
@@ -114,8 +114,8 @@ fn generic_places(mount_table: &Mounts, mounts: &[Arc<Mounted>], in_root: bool) 
             let parameter = format!("{name}_mount_path");
             let auth = if engine.class() == Class::Auth { "auth/" } else { "" };
             let base = fixed.clone().unwrap_or_else(|| format!("{auth}{{{parameter}}}/"));
-            let usual =
-                mounted_at(engine).map_or(engine.kind(), |mounted| mounted.mount.path.trim_end_matches('/'));
+            let usual = mounted_at(&**engine)
+                .map_or(engine.kind(), |mounted| mounted.mount.path.trim_end_matches('/'));
             Place {
                 mount_parameter: fixed.is_none().then(|| (parameter, usual.to_owned())),
                 id_prefix: fixed.as_deref().map_or(name, |base| base.trim_end_matches('/')).to_owned(),

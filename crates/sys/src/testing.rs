@@ -64,12 +64,17 @@ impl Server {
 
     /// Over this storage; not initialised.
     pub(crate) fn over(store: Arc<dyn Store>, settings: Settings) -> Self {
+        Self::of(store, settings, catalog())
+    }
+
+    /// With these engines; not initialised.
+    pub(crate) fn of(store: Arc<dyn Store>, settings: Settings, catalog: Catalog) -> Self {
         let clock = Clock::stepped(START);
         let entropy = Entropy::system();
         let barrier = Barrier::new(store, entropy.clone(), 1 << 20);
         let seals = Seals::one(Arc::new(ShamirSeal));
         let core =
-            Assembly::new(barrier, Environment { clock: clock.clone(), entropy }, settings, catalog(), seals);
+            Assembly::new(barrier, Environment { clock: clock.clone(), entropy }, settings, catalog, seals);
         Self { core, clock, root: String::new(), shares: Vec::new() }
     }
 
@@ -251,9 +256,8 @@ pub(crate) fn catalog() -> Catalog {
         )
         .with(open_auth())
         .with(password_auth())
-        .with_variants(vec![values("kv"), versioned_values()], |options| {
-            usize::from(options.get("version").is_some_and(|version| version == "2"))
-        })
+        .with(values())
+        .with(versioned_values())
         .with(loans())
         .with(outside())
 }
@@ -263,9 +267,12 @@ async fn nothing() -> Result<(), EngineError> {
 }
 
 /// `kv` version 1: answers what it is asked with.
-fn values(kind: &'static str) -> Engine {
-    Engine::new(kind, "A stand-in for key and value.")
+fn values() -> Engine {
+    Engine::new("kv", "A stand-in for key and value.")
         .generic_name("kv_v1")
+        .alias("kv-v1", "version", "1")
+        .alias("generic", "version", "1")
+        .check_change(check_upgrade)
         .check_options(check_version)
         .route("{path..}", |r| {
             r.read("Read a secret", echo)
@@ -275,10 +282,21 @@ fn values(kind: &'static str) -> Engine {
         })
 }
 
-fn check_version(options: &BTreeMap<String, String>) -> Result<(), String> {
+type Options = BTreeMap<String, String>;
+
+fn check_version(options: &Options) -> Result<(), String> {
     match options.get("version").map(String::as_str) {
         None | Some("" | "1" | "2") => Ok(()),
         Some(other) => Err(format!("unsupported KV version {other:?}")),
+    }
+}
+
+fn check_upgrade(before: &Options, given: &Options) -> Result<(), String> {
+    let Some(version) = given.get("version") else { return Ok(()) };
+    match (before.get("version").map_or("1", String::as_str), version.as_str()) {
+        ("2", "1" | "") => Err("cannot downgrade mount from version 2".to_owned()),
+        (_, "1" | "2" | "") => Ok(()),
+        (_, other) => Err(format!("invalid version provided: {other}")),
     }
 }
 
@@ -286,6 +304,9 @@ fn check_version(options: &BTreeMap<String, String>) -> Result<(), String> {
 fn versioned_values() -> Engine {
     Engine::new("kv", "A stand-in for versioned key and value.")
         .generic_name("kv_v2")
+        .alias("kv-v2", "version", "2")
+        .serving("version", "2")
+        .check_change(check_upgrade)
         .check_options(check_version)
         .route("config", |r| r.read("Read the configuration", nothing))
         .route("data/{path..}", |r| r.read("Read a secret", echo).update("Write a secret", echo))
@@ -374,6 +395,7 @@ fn open_auth() -> Engine {
 /// Everyone's password is `right`.
 fn password_auth() -> Engine {
     Engine::auth("userpass", "Lets those in who know the password.")
+        .locks_users_out()
         .route("login/{name}", |r| r.login(|call| call.params.first().cloned()).update("Log in", log_in_with))
 }
 

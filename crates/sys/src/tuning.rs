@@ -14,9 +14,6 @@ use strongroom_mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, Mou
 use crate::bare::AtTop;
 use crate::mounts::{AUTH, is_reserved, mounted_at};
 
-/// The auth methods that can lock users out.
-const LOCKING: [&str; 3] = ["approle", "ldap", "userpass"];
-
 /// What can be set when enabling and when tuning.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct ConfigInput {
@@ -59,6 +56,7 @@ impl ConfigInput {
     /// Takes over what is given.
     pub(crate) fn apply(
         self,
+        mounts: &Mounts,
         tuning: &mut MountTuning,
         kind: &str,
         class: Class,
@@ -88,7 +86,11 @@ impl ConfigInput {
             set_token_type(tuning, &text, kind, class)?;
         }
         if let Some(given) = self.user_lockout_config {
-            set_lockout(tuning, &given, kind)?;
+            if !mounts.catalog().locks_users_out(class, kind) {
+                let text = format!("tuning of user lockout configuration for auth type {kind:?} not allowed");
+                return Err(bad_request(text));
+            }
+            set_lockout(tuning, &given)?;
         }
         if self.allowed_managed_keys.is_some_and(|keys| !keys.is_empty()) {
             call.warn("'allowed_managed_keys' was ignored: there are no managed keys");
@@ -133,15 +135,7 @@ fn set_token_type(tuning: &mut MountTuning, text: &str, kind: &str, class: Class
 }
 
 /// Kept under the names they are set by: numbers and seconds as digits.
-fn set_lockout(
-    tuning: &mut MountTuning,
-    given: &BTreeMap<String, String>,
-    kind: &str,
-) -> Result<(), EngineError> {
-    if !LOCKING.contains(&kind) {
-        let text = format!("tuning of user lockout configuration for auth type {kind:?} not allowed");
-        return Err(bad_request(text));
-    }
+fn set_lockout(tuning: &mut MountTuning, given: &BTreeMap<String, String>) -> Result<(), EngineError> {
     for (name, text) in given {
         let unreadable = |what: &str| bad_request(format!("unable to parse user lockout {what}: {text:?}"));
         let seconds = || parse_duration(text).map(|span| span.as_secs().to_string()).ok();
@@ -210,7 +204,7 @@ pub(crate) async fn tune(
     let mut entry = (*entry).clone();
     let class = if path.starts_with(AUTH) { Class::Auth } else { Class::Secrets };
     check_plugin_version(&entry.kind, input.plugin_version.as_ref())?;
-    config.apply(&mut entry.tuning, &entry.kind, class, call)?;
+    config.apply(mounts, &mut entry.tuning, &entry.kind, class, call)?;
     let MountTuning { default_lease_ttl: default, max_lease_ttl: max, .. } = &entry.tuning;
     if !max.is_zero() && default > max {
         let (max, default) = (max.as_secs(), default.as_secs());
@@ -235,13 +229,8 @@ fn set_options(
     given: BTreeMap<String, String>,
     class: Class,
 ) -> Result<(), EngineError> {
-    if let Some(version) = given.get("version").filter(|_| entry.kind == "kv") {
-        let before = entry.options.get("version").map_or("1", String::as_str);
-        match (before, version.as_str()) {
-            ("2", "1" | "") => return Err(bad_request("cannot downgrade mount from version 2")),
-            (_, "1" | "2" | "") => {}
-            (_, other) => return Err(bad_request(format!("invalid version provided: {other}"))),
-        }
+    if let Some(engine) = mounts.catalog().engine(class, &entry.kind, &entry.options) {
+        engine.validate_change(&entry.options, &given).map_err(bad_request)?;
     }
     for (name, value) in given {
         if value.is_empty() {

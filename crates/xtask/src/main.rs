@@ -1,9 +1,10 @@
 //! Tasks of the repository that are not Cargo's own: `cargo xtask ci` runs every check there is ([`ci`]), `cargo xtask tidy`
 //! holds the code against the rules that no compiler checks ([`tidy`]), `cargo xtask dependencies` what it is built from
-//! against `deny.toml` and a list of advisories ([`dependencies`]).
+//! against `deny.toml` and a list of advisories ([`dependencies`]). `cargo xtask new-engine` begins an engine ([`new_engine`]).
 
 mod ci;
 mod dependencies;
+mod new_engine;
 mod tidy;
 
 use std::io::Write as _;
@@ -22,6 +23,8 @@ Tasks:
             Hold Cargo.lock against deny.toml and advisories.txt
     dependencies --update FOLDER
             Write advisories.txt anew from a checkout of RustSec's database
+    new-engine NAME [--auth]
+            Make a secrets engine or an auth method that compiles, is tested and served
 ";
 
 fn main() -> ExitCode {
@@ -31,6 +34,13 @@ fn main() -> ExitCode {
         ["ci", "--help" | "-h"] => say(ci::HELP).map(|()| true),
         ["ci", rest @ ..] => root().and_then(|root| ci::run(rest, root)),
         ["tidy"] => run_tidy(),
+        ["new-engine", "--help" | "-h"] => say(new_engine::HELP).map(|()| true),
+        ["new-engine", "--check"] => {
+            root().and_then(|root| new_engine::scratch::check(root, &ci::target_folder(root)?))
+        }
+        ["new-engine", rest @ ..] => {
+            root().and_then(|root| new_engine::run(rest, root)).and_then(|told| say(&told)).map(|()| true)
+        }
         ["dependencies"] => run_dependencies(),
         ["dependencies", "--update", folder] => root()
             .and_then(|root| dependencies::update(root, Path::new(folder)))

@@ -15,6 +15,7 @@ use crate::Target;
 pub(super) const RECORD: Target = Target {
     name: "audit",
     run: record,
+    made: crate::no_inputs,
     seeds: &[
         b"\0secret/data/a\0update\0{\"data\": {\"a\": \"b\", \"c\": [1, \"x\", null]}}\0X-Header",
         b"\x01sys/mounts\0list\0{\"keys\": [\"a\", \"b\"], \"key_info\": {\"a\": {}}}\0\r\n",

@@ -8,6 +8,7 @@ use crate::Target;
 pub(super) const REPLY: Target = Target {
     name: "reply",
     run: reply,
+    made: crate::no_inputs,
     seeds: &[
         b"{\"request_id\":\"a\",\"lease_id\":\"\",\"renewable\":false,\"lease_duration\":0,\"data\":{\"keys\":[\"a\"]},\"wrap_info\":null,\"warnings\":[\"w\"],\"auth\":null}",
         b"{\"auth\":{\"client_token\":\"t\",\"accessor\":\"a\",\"policies\":[\"p\"],\"metadata\":{\"k\":\"v\"},\"lease_duration\":1,\"renewable\":true}}",
@@ -20,6 +21,7 @@ pub(super) const REPLY: Target = Target {
 pub(super) const SETTINGS: Target = Target {
     name: "settings",
     run: settings,
+    made: crate::no_inputs,
     seeds: &[
         b"https://vault.example.com:8200\0secret/a b\0VAULT_CLIENT_TIMEOUT=60s",
         b"unix:///run/vault.sock\0/a/\0VAULT_RATE_LIMIT=10:20",

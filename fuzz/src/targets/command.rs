@@ -13,6 +13,7 @@ use crate::Target;
 pub(super) const ARGUMENTS: Target = Target {
     name: "arguments",
     run: arguments,
+    made: crate::no_inputs,
     seeds: &[
         b"\0a=b\nc=\\@d\ne={\"x\": 1}\0{}",
         b"\x01-field=data\n-format=json\nsecret/a\0",
@@ -49,6 +50,7 @@ pub(super) const ARGUMENTS: Target = Target {
 pub(super) const COMPLETION: Target = Target {
     name: "completion",
     run: completion,
+    made: crate::no_inputs,
     seeds: &[b"vault kv get -mou", b"vault sec xyz\09", "vault é ü\09".as_bytes(), b"vault kv "],
     words: &[
         "vault ",

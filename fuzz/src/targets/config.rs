@@ -8,6 +8,7 @@ use crate::Target;
 pub(super) const PARSE: Target = Target {
     name: "config",
     run: parse_any,
+    made: crate::no_inputs,
     seeds: &[
         b"listener \"tcp\" {\n address = \"127.0.0.1:8200\"\n tls_disable = true\n x_forwarded_for_authorized_addrs = \"10.0.0.0/8\"\n \
           custom_response_headers { \"default\" = { \"X\" = [\"y\"] } }\n}\nstorage \"raft\" { path = \"/d\" node_id = \"a\"\n \

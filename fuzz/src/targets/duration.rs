@@ -8,6 +8,7 @@ use crate::Target;
 pub(super) const DURATION: Target = Target {
     name: "duration",
     run: duration,
+    made: crate::no_inputs,
     seeds: &[
         b"1h30m",
         b"90",
@@ -43,6 +44,7 @@ pub(super) const DURATION: Target = Target {
 pub(super) const TIME: Target = Target {
     name: "time",
     run: time,
+    made: crate::no_inputs,
     seeds: &[
         b"2026-11-23T18:14:57.947815764Z",
         b"1970-01-01T00:00:00Z",

@@ -18,9 +18,11 @@ const SEEDS: &[&[u8]] = &[
     b"listener \"tcp\" {\n  address = \"[::1]:8200\"\n  tls_disable = 1\n}\nstorage \"raft\" { path = \"/d\" }\n",
 ];
 
-pub(super) const PARSE: Target = Target { name: "hcl", run: parse_any, seeds: SEEDS, words: WORDS };
+pub(super) const PARSE: Target =
+    Target { name: "hcl", run: parse_any, made: crate::no_inputs, seeds: SEEDS, words: WORDS };
 
-pub(super) const FORMAT: Target = Target { name: "hcl_format", run: format_any, seeds: SEEDS, words: WORDS };
+pub(super) const FORMAT: Target =
+    Target { name: "hcl_format", run: format_any, made: crate::no_inputs, seeds: SEEDS, words: WORDS };
 
 /// A tree is walked without harm, and read from its JSON it is the same JSON.
 fn parse_any(input: &[u8]) {

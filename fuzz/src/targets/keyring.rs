@@ -11,6 +11,7 @@ use crate::Target;
 pub(super) const OPEN: Target = Target {
     name: "sealed",
     run: open_any,
+    made: crate::no_inputs,
     seeds: &[b"", b"\x00\x01", b"\x05\x80", b"\x01\x00\x00\x00\x01aaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb"],
     words: &["\0", "\u{1}", "\u{1}\0\0\0\u{1}"],
 };
@@ -18,6 +19,7 @@ pub(super) const OPEN: Target = Target {
 pub(super) const UNWRAP: Target = Target {
     name: "keyring",
     run: unwrap_any,
+    made: crate::no_inputs,
     seeds: &[
         b"\x91\x84\xa4term\x01\xa7created\x00\xabencryptions\x00\xa3key\xdc\x00\x20\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f",
         b"\x90",

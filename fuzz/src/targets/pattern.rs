@@ -8,6 +8,7 @@ use crate::Target;
 pub(super) const CAPTURES: Target = Target {
     name: "pattern",
     run: captures,
+    made: crate::no_inputs,
     seeds: &[
         b"role/{name}/secret-id\0role/web/secret-id",
         b"data/{path..}\0data/a/b/",

@@ -57,11 +57,21 @@ const POLICY: &[u8] = b"path \"secret/*\" { capabilities = [\"read\", \"list\"] 
 
 const JSON_POLICY: &[u8] = b"{\"path\": {\"secret/+/x/*\": {\"capabilities\": [\"sudo\", \"read\"]}, \"+\": {\"capabilities\": [\"deny\"]}}}\0secret/q/x/\0{}";
 
-pub(super) const PARSE: Target =
-    Target { name: "policy", run: parse_any, seeds: &[POLICY, JSON_POLICY], words: WORDS };
+pub(super) const PARSE: Target = Target {
+    name: "policy",
+    run: parse_any,
+    made: crate::no_inputs,
+    seeds: &[POLICY, JSON_POLICY],
+    words: WORDS,
+};
 
-pub(super) const AUTHORIZE: Target =
-    Target { name: "authorize", run: authorize_any, seeds: &[AUTHORIZE_SEED], words: PATTERN_WORDS };
+pub(super) const AUTHORIZE: Target = Target {
+    name: "authorize",
+    run: authorize_any,
+    made: crate::no_inputs,
+    seeds: &[AUTHORIZE_SEED],
+    words: PATTERN_WORDS,
+};
 
 const AUTHORIZE_SEED: &[u8] = b"secret/*\nsecret/+/b\n!secret/a/*\n+/a\n\0secret/a/b";
 

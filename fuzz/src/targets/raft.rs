@@ -16,6 +16,7 @@ use crate::Target;
 pub(super) const LOG: Target = Target {
     name: "raft_log",
     run: damaged,
+    made: crate::no_inputs,
     seeds: &[
         b"",
         b"\x00\x00\x40\x01",

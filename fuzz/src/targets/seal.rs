@@ -8,6 +8,7 @@ use crate::Target;
 pub(super) const RECORD: Target = Target {
     name: "bootstrap_record",
     run: record,
+    made: crate::no_inputs,
     seeds: &[
         b"{\"version\":1,\"generation\":1,\"cluster_name\":\"c\",\"cluster_id\":\"i\",\"token_salt\":\"AQID\",\"seals\":[{\"id\":\"shamir\",\"kind\":\"shamir\",\"priority\":1,\"disabled\":false,\"parameters\":{\"shares\":3,\"threshold\":2}}],\"root_key\":[{\"seal\":\"shamir\",\"blob\":\"AQID\"}],\"recovery\":null}",
         b"{\"version\":1,\"generation\":7,\"cluster_name\":\"\",\"cluster_id\":\"\",\"token_salt\":\"\",\"seals\":[{\"id\":\"a\",\"kind\":\"awskms\",\"priority\":2,\"disabled\":true,\"parameters\":{}},{\"id\":\"b\",\"kind\":\"transit\",\"priority\":1,\"disabled\":false,\"parameters\":{\"key\":\"k\"}}],\"root_key\":[{\"seal\":\"b\",\"blob\":\"\"}],\"recovery\":{\"kind\":\"shamir\",\"parameters\":{\"shares\":1,\"threshold\":1},\"blob\":\"AA==\"}}",

@@ -7,13 +7,11 @@ use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use strongroom_barrier::{BOOTSTRAP, Barrier};
-use strongroom_core::{Assembly, Catalog, InitRequest, NewMount, Settings};
-use strongroom_engine_api::{Environment, Peer};
+use strongroom_core::{Assembly, InitRequest, NewMount, Settings};
+use strongroom_engine_api::{Backend, Class, Endpoint, Environment, Operation, Peer};
 use strongroom_http::{Edge, EdgeSettings, ForwardedFor};
-use strongroom_seal::Seals;
-use strongroom_seal_shamir::ShamirSeal;
 use strongroom_stdx::{Clock, Entropy, Moment};
 use strongroom_storage::{Commit, InMemory, KeyRange, Store, Write};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
@@ -30,6 +28,7 @@ const ROOT: &str = "root";
 pub(super) const REQUESTS: Target = Target {
     name: "requests",
     run: requests,
+    made: of_the_catalogue,
     seeds: &[
         b"PUT /v1/secret/data/a\nX-Vault-Token: root\n\n{\"data\":{\"a\":\"b\",\"c\":{\"d\":1}},\"options\":{\"cas\":0}}\n===\n\
           PATCH /v1/secret/data/a\nX-Vault-Token: root\nContent-Type: application/merge-patch+json\n\n{\"data\":{\"a\":null,\"c\":{\"e\":[]}}}\n===\n\
@@ -66,6 +65,7 @@ pub(super) const REQUESTS: Target = Target {
 pub(super) const TAMPERED: Target = Target {
     name: "tampered",
     run: tampered,
+    made: crate::no_inputs,
     seeds: &[
         b"\x00\x00",
         b"\x01\x00\x10\x01",
@@ -94,16 +94,68 @@ pub(super) const TAMPERED: Target = Target {
     ],
 };
 
-fn catalog() -> Catalog {
-    Catalog::new()
-        .with(strongroom_sys::engine())
-        .with(strongroom_token::engine())
-        .with(strongroom_cubbyhole::engine())
-        .with_variants(vec![strongroom_kv::v1(), strongroom_kv::v2()], |options| {
-            usize::from(options.get("version").map(String::as_str) == Some("2"))
+/// Mounts that inputs can rely on: what the seeds above name, and every other engine of the catalogue at its generic name.
+fn mounts() -> Vec<(String, NewMount)> {
+    let named = [("kv/", true), ("secret/", false)];
+    let named = named.map(|(path, first)| (path.to_owned(), strongroom_catalog::development_mount(first)));
+    let catalog = strongroom_catalog::catalog();
+    let others = catalog.engines().filter(|engine| engine.class() != Class::System).map(|engine| {
+        let options = engine.facts().variant_options();
+        (mount_path(&**engine), NewMount { kind: engine.kind().to_owned(), options, ..NewMount::default() })
+    });
+    named.into_iter().chain(others).collect()
+}
+
+fn mount_path(engine: &dyn Backend) -> String {
+    let auth = if engine.class() == Class::Auth { "auth/" } else { "" };
+    format!("{auth}fuzzed-{}/", engine.generic())
+}
+
+/// For each route of each engine an input that asks for all it can do; what takes something away comes last.
+fn of_the_catalogue() -> Vec<Vec<u8>> {
+    let catalog = strongroom_catalog::catalog();
+    let engines = catalog.engines().filter(|engine| engine.class() != Class::System);
+    let inputs = engines.flat_map(|engine| {
+        let base = mount_path(&**engine);
+        engine.routes().iter().map(move |route| {
+            let mut operations: Vec<_> = route.operations().collect();
+            operations.sort_by_key(|(operation, _)| *operation == Operation::Delete);
+            let path = format!("{base}{}", route.pattern().example());
+            let requests = operations.into_iter().filter_map(|(operation, at)| request(operation, &path, at));
+            requests.collect::<Vec<_>>().join("\n===\n").into_bytes()
         })
-        .with(strongroom_approle::engine())
-        .with(strongroom_userpass::engine())
+    });
+    inputs.collect()
+}
+
+/// A request for an operation, with a value for each field that it takes.
+fn request(operation: Operation, path: &str, endpoint: &Endpoint) -> Option<String> {
+    let method = match operation {
+        Operation::Create | Operation::Update => "POST",
+        Operation::Read => "GET",
+        Operation::Patch => "PATCH",
+        Operation::Delete => "DELETE",
+        Operation::List => "LIST",
+        Operation::Scan => "SCAN",
+        Operation::Help => return None,
+    };
+    let fields = endpoint.doc.fields.iter();
+    let body: Map<_, _> = fields.map(|field| (field.name.clone(), example(&field.schema))).collect();
+    let has_body = matches!(method, "POST" | "PATCH");
+    let body = if has_body { Value::Object(body).to_string() } else { String::new() };
+    Some(format!("{method} /v1/{path}\nX-Vault-Token: {ROOT}\n\n{body}"))
+}
+
+/// A value that a field may have.
+fn example(schema: &Value) -> Value {
+    match schema["type"].as_str() {
+        Some("integer" | "number") => 1.into(),
+        Some("boolean") => true.into(),
+        Some("array") => Value::Array(vec!["a".into()]),
+        Some("object") => Value::Object(Map::from_iter([("a".to_owned(), "b".into())])),
+        _ if schema["format"] == "seconds" => "1h".into(),
+        _ => "a".into(),
+    }
 }
 
 /// Chance that is the same every time, so that an input always does the same.
@@ -122,23 +174,22 @@ fn server(store: Arc<dyn Store>, chance: Chance) -> Arc<Assembly> {
     let environment =
         Environment { clock: Clock::stepped(Moment::from_secs(1_700_000_000)), entropy: entropy.clone() };
     let barrier = Barrier::new(store, entropy, 1 << 20);
-    Assembly::new(barrier, environment, Settings::default(), catalog(), Seals::one(Arc::new(ShamirSeal)))
+    let (catalog, seals) = (strongroom_catalog::catalog(), strongroom_catalog::seals());
+    Assembly::new(barrier, environment, Settings::default(), catalog, seals)
 }
 
-/// A server with KV at `kv/` and `secret/`, and the share that unseals it.
+/// A server with KV at `kv/` and `secret/` and every engine there is beside them, and the share that unseals it.
 async fn new_server(store: Arc<dyn Store>, chance: Chance) -> (Arc<Assembly>, Vec<u8>) {
     let core = server(store, chance);
     let request = InitRequest { root_token: Some(ROOT.to_owned()), ..InitRequest::key_parts(1, 1) };
     let made = core.services.initialization.initialize(request).await.expect("initialises");
     let share = made.key_parts[0].expose().clone();
     core.services.seal_state.offer_key_part(share.clone()).await.expect("unseals");
-    for (path, version) in [("kv/", "1"), ("secret/", "2")] {
-        let options = BTreeMap::from([("version".to_owned(), version.to_owned())]);
-        let mount = NewMount { kind: "kv".to_owned(), options, ..NewMount::default() };
+    for (path, mount) in mounts() {
         let txn = core.services.barrier.transaction(core.services.barrier.view());
         core.services
             .mounts
-            .add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, path, mount)
+            .add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, &path, mount)
             .await
             .expect("mounts");
         txn.commit().await.expect("commits");

@@ -9,6 +9,7 @@ use crate::mutate::Random;
 pub(super) const COMBINE: Target = Target {
     name: "shamir",
     run: combine_any,
+    made: crate::no_inputs,
     seeds: &[
         b"\x03\x05\x21AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH\x01AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH\x02AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH\x03",
         b"\x02\x02\x02ab\x01cd\x02",

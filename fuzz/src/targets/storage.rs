@@ -8,6 +8,7 @@ use crate::Target;
 pub(super) const RANGE: Target = Target {
     name: "key_range",
     run: range,
+    made: crate::no_inputs,
     seeds: &[b"ab\0ac", b"\xff\xff\0\xff", b"\0a"],
     words: &["\0", "a"],
 };

@@ -26,6 +26,8 @@ const MOST_BYTES: usize = 4096;
 /// The `AppRole` auth method with all its routes.
 pub fn engine() -> Engine {
     let engine = Engine::auth("approle", "Logs machines in with a role id and a secret id.")
+        .locks_users_out()
+        .docs_page("approle.md")
         .tables(store::TABLES)
         .route("login", |r| {
             r.login(login::login_name).update("Issue a token for a role id and secret id.", login::login)

@@ -16,7 +16,8 @@ use strongroom_tokens::{Tidy, TokenStore};
 
 /// The engine that every server mounts at `auth/token/`.
 pub fn engine() -> Engine {
-    let engine = Engine::system("token", "Makes tokens from tokens, looks them up, renews and revokes them.");
+    let engine = Engine::system("token", "Makes tokens from tokens, looks them up, renews and revokes them.")
+        .docs_page("tokens.md");
     [create::routes, lookup::routes, renew::routes, revoke::routes, roles::routes, routes]
         .into_iter()
         .fold(engine, |engine, part| part(engine))

@@ -16,6 +16,8 @@ use passwords::Passwords;
 /// The userpass auth method with all its routes.
 pub fn engine() -> Engine {
     Engine::auth("userpass", "Logs people in with a user name and a password.")
+        .locks_users_out()
+        .docs_page("userpass.md")
         .tables(users::TABLES)
         .route("login/{username:caseless}", |r| {
             r.login(login::login_name).update("Issue a token for a user name and password.", login::login)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_engine_api::harness::Harness;
-use strongroom_engine_api::{Access, AuthGrant, EngineError, Operation, Renewal, TokenKind};
+use strongroom_engine_api::{Access, AuthGrant, Backend as _, EngineError, Operation, Renewal, TokenKind};
 
 use crate::engine;
 

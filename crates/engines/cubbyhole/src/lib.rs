@@ -33,6 +33,7 @@ pub fn engine() -> Engine {
          the token is revoked or expires.",
     )
     .keeps_trailing_slash()
+    .docs_page("cubbyhole.md")
     .tables(TABLES)
     .kept_by_token(ENTRIES.id())
     .route("{path..}", |route| {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use strongroom_barrier::{Barrier, Keyring, MountPlace, Txn};
 use strongroom_engine_api::{
-    Asker, Call, Caller, Clock, Engine, EngineError, Entropy, Environment, Extensions, Json, Lifetimes,
-    Moment, Mount, MountId, NamespaceId, Operation, Operation::*, Peer, RawTail, Redactions, Reply, Request,
-    RequestBody, Secret, ServerTxn, TokenKind,
+    Asker, Backend as _, Call, Caller, Clock, Engine, EngineError, Entropy, Environment, Extensions, Json,
+    Lifetimes, Moment, Mount, MountId, NamespaceId, Operation, Operation::*, Peer, RawTail, Redactions,
+    Reply, Request, RequestBody, Secret, ServerTxn, TokenKind,
 };
 use strongroom_storage::InMemory;
 

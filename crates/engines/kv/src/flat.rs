@@ -9,6 +9,7 @@ use strongroom_engine_api::{
     Body, Clock, Engine, EngineError, LeaseGrant, Moment, Paging, Path, Reply, Stored, Txn, View, bad_request,
 };
 
+use crate::VERSION;
 use crate::paths::{check_writable, folder};
 use crate::secret_json::SecretJson;
 use crate::tables::ENTRIES;
@@ -34,6 +35,8 @@ pub(crate) fn engine() -> Engine {
          after which they should look again; nothing is ever deleted by it.",
     )
     .generic_name("kv_v1")
+    .alias("kv-v1", VERSION, "1")
+    .alias("generic", VERSION, "1")
     .route("{path..}", |route| {
         route
             .read("Retrieve the secret at the specified location.", read)

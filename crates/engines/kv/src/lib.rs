@@ -16,23 +16,53 @@ use strongroom_engine_api::Engine;
 
 /// KV version 1, for mounts whose option `version` is `1` or absent.
 pub fn v1() -> Engine {
-    flat::engine().keeps_trailing_slash().tables(tables::TABLES).check_options(check_options)
+    common(flat::engine())
 }
 
 /// KV version 2, for mounts whose option `version` is `2`.
 pub fn v2() -> Engine {
-    versioned::engine().keeps_trailing_slash().tables(tables::TABLES).check_options(check_options)
+    common(versioned::engine())
 }
 
-/// What both engines are called, as a type.
+/// The type of both engines.
 const KIND: &str = "kv";
 
-fn check_options(options: &BTreeMap<String, String>) -> Result<(), String> {
-    match options.get("version").map(String::as_str) {
+/// The option of a mount that says which of them serves it.
+const VERSION: &str = "version";
+
+type Options = BTreeMap<String, String>;
+
+/// The facts and checks of both.
+fn common(engine: Engine) -> Engine {
+    engine
+        .keeps_trailing_slash()
+        .docs_page("kv.md")
+        .tables(tables::TABLES)
+        .option(
+            VERSION,
+            "1 keeps one value a key, 2 keeps versions of it; from 1 a mount can go to 2, and not back.",
+        )
+        .check_options(check_options)
+        .check_change(check_change)
+}
+
+fn check_options(options: &Options) -> Result<(), String> {
+    match options.get(VERSION).map(String::as_str) {
         None | Some("" | "1" | "2") => Ok(()),
         Some(other) => {
             Err(format!("unsupported KV version {other:?}: the option \"version\" is \"1\" or \"2\""))
         }
+    }
+}
+
+/// A mount of version 2 stays one: what it has kept has no form in version 1.
+fn check_change(before: &Options, given: &Options) -> Result<(), String> {
+    let Some(version) = given.get(VERSION) else { return Ok(()) };
+    let before = before.get(VERSION).map_or("1", String::as_str);
+    match (before, version.as_str()) {
+        ("2", "1" | "") => Err("cannot downgrade mount from version 2".to_owned()),
+        (_, "1" | "2" | "") => Ok(()),
+        (_, other) => Err(format!("invalid version provided: {other}")),
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use strongroom_engine_api::harness::Harness;
-use strongroom_engine_api::{EngineError, Json, Operation, Reply};
+use strongroom_engine_api::{Backend as _, EngineError, Json, Operation, Reply};
 
 /// The text of a 400.
 fn refused(outcome: Result<Reply, EngineError>) -> String {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use strongroom_barrier::Barrier;
 use strongroom_core::{Asked, Assembly, Catalog, Inbound, InitRequest, NewMount, Settings};
-use strongroom_engine_api::{Clock, Engine, Entropy, Environment, Moment, Peer, Secret};
+use strongroom_engine_api::{Backend as _, Clock, Engine, Entropy, Environment, Moment, Peer, Secret};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::InMemory;
@@ -31,7 +31,7 @@ impl Server {
             entropy: Entropy::system(),
         };
         let barrier = Barrier::new(Arc::new(InMemory::new()), environment.entropy.clone(), 1 << 20);
-        let kind = engine.kind();
+        let kind = engine.kind().to_owned();
         let parts = [
             strongroom_sys::engine(),
             strongroom_token::engine(),
@@ -48,7 +48,7 @@ impl Server {
         let made = core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
         core.services.seal_state.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
         let txn = core.services.barrier.transaction(core.services.barrier.view());
-        let mount = NewMount { kind: kind.to_owned(), options: BTreeMap::new(), ..NewMount::default() };
+        let mount = NewMount { kind: kind.clone(), options: BTreeMap::new(), ..NewMount::default() };
         core.services
             .mounts
             .add_mount(&txn, strongroom_barrier::NamespaceId::ROOT, &format!("{kind}/"), mount)

@@ -94,7 +94,7 @@ impl Leases {
         }
         let granted = lease_ttl(now, wanted, within_owner(now, max, now, holder), now);
         let ttl = granted.ttl;
-        let new = NewLease { mounted, path, owner: Some(owner), kind: grant.kind };
+        let new = NewLease { mounted, path, owner: Some(owner), kind: &grant.kind };
         let (id, lease) = self.new_lease(txn, &new).await?;
         let lease = Lease {
             expires: now.after(ttl),

@@ -24,7 +24,7 @@ pub enum Errand {
 impl Mounted {
     /// A call of the mount's engine with what the engine was built with.
     pub fn internal_call(&self, txn: &Txn, environment: &Environment, errand: Errand) -> Arc<Call> {
-        self.internal_call_with(txn, environment, errand, self.engine.extensions().clone())
+        self.internal_call_with(txn, environment, errand, self.engine.extensions())
     }
 
     /// As [`Mounted::internal_call`], with what a part of the server draws.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BarrierError, MountId, MountPlace, NamespaceId, Reads, Stored, Txn};
-use strongroom_engine_api::{Class, Engine, EngineError, Lifetimes, Mount, TokenKind, bad_request};
+use strongroom_engine_api::{Backend, Class, EngineError, Lifetimes, Mount, TokenKind, bad_request};
 
 use crate::disabled_mounts::DisabledMount;
 use crate::namespaces::Namespace;
@@ -165,7 +165,7 @@ pub struct Mounted {
     /// Its entry.
     pub entry: MountEntry,
     /// Its engine.
-    pub engine: Arc<Engine>,
+    pub engine: Arc<dyn Backend>,
     /// The entry's type, as answers carry it.
     pub kind: Arc<str>,
 }

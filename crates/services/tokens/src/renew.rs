@@ -93,6 +93,9 @@ impl TokenStore {
             increment,
         };
         let call = mounted.internal_call(txn, &self.environment, Errand::Renewal(renewal));
-        mounted.engine.renew(&call).await.transpose()
+        match mounted.engine.renewal(&call) {
+            Some(renewal) => renewal.await.map(Some),
+            None => Ok(None),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use strongroom_engine_api::{Access, BodyMode, Endpoint, Engine, Field, Operation, OperationDoc, Route};
+use strongroom_engine_api::{Access, Backend, BodyMode, Endpoint, Field, Operation, OperationDoc, Route};
 
 use super::schema;
 
@@ -19,7 +19,7 @@ pub(super) struct Place {
     /// What its operations are grouped under.
     pub(super) tag: &'static str,
     /// The engine.
-    pub(super) engine: Arc<Engine>,
+    pub(super) engine: Arc<dyn Backend>,
     /// Whether it is in the root namespace, where what concerns the server as a whole answers too.
     pub(super) in_root: bool,
 }

@@ -14,8 +14,11 @@ mod suites;
 mod task;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, bail, ensure};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::say;
 use pool::Pool;
@@ -55,13 +58,31 @@ pub(crate) fn run(words: &[&str], root: &Path) -> anyhow::Result<bool> {
     let jobs = options.jobs.unwrap_or_else(|| cores.saturating_mul(2));
     say(&format!("ci: {jobs} side by side; what each prints: {}\n", logs.display()))?;
     let mut pool = Pool::new(tasks, jobs, logs.clone(), Box::new(std::io::stdout()));
+    end_when_told(pool.interrupt())?;
     let only = options.only;
     pool.run(|| {
         let built = suites::built(root, &logs.join(suites::ARTIFACTS))?;
-        let wanted = built.tests.into_iter().filter(|task| only.is_empty() || is_meant(task, &only));
-        Ok((wanted.collect(), built.programs))
+        Ok((chosen_units(built.tests, &only)?, built.programs))
     })?;
     pool.summarize()
+}
+
+/// Turns a switch when this program is told to end, from the terminal or by whoever runs it.
+fn end_when_told(interrupted: Arc<AtomicBool>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("signals")?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let mut ended = signal(SignalKind::terminate())?;
+            let mut interrupts = signal(SignalKind::interrupt())?;
+            tokio::select! {
+                _ = ended.recv() => {}
+                _ = interrupts.recv() => {}
+            }
+            interrupted.store(true, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(())
+        })
+    });
+    Ok(())
 }
 
 fn parse(words: &[&str]) -> anyhow::Result<Options> {
@@ -101,10 +122,10 @@ fn chosen(tasks: Vec<Task>, only: &[String]) -> anyhow::Result<Vec<Task>> {
     }
     for name in only {
         let known = tasks.iter().any(|task| is_meant(task, std::slice::from_ref(name)));
-        ensure!(known || name == "unit" || name.starts_with("unit/"), "no suite is named {name}; see --list");
+        ensure!(known || is_of_units(name), "no suite is named {name}; there are:{}", listed(&tasks));
     }
     let mut kept: Vec<bool> = tasks.iter().map(|task| is_meant(task, only)).collect();
-    let units = only.iter().any(|name| name.starts_with("unit"));
+    let units = only.iter().any(|name| is_of_units(name));
     // What is needed may need something itself; the chain is short, and as long as the list at most.
     for _ in 0..tasks.len() {
         let pairs = tasks.iter().zip(&kept).filter(|(_, kept)| **kept);
@@ -115,13 +136,33 @@ fn chosen(tasks: Vec<Task>, only: &[String]) -> anyhow::Result<Vec<Task>> {
     Ok(tasks.into_iter().zip(kept).filter_map(|(task, kept)| kept.then_some(task)).collect())
 }
 
+/// The tests of crates that `only` names; all where it names none.
+fn chosen_units(tests: Vec<Task>, only: &[String]) -> anyhow::Result<Vec<Task>> {
+    for name in only.iter().filter(|name| is_of_units(name)) {
+        let known = tests.iter().any(|task| is_meant(task, std::slice::from_ref(name)));
+        ensure!(known, "no tests of crates are named {name}; there are:{}", listed(&tests));
+    }
+    Ok(tests.into_iter().filter(|task| only.is_empty() || is_meant(task, only)).collect())
+}
+
+/// Tells whether a name is that of tests of crates, which are known once they are built.
+fn is_of_units(name: &str) -> bool {
+    name == "unit" || name.starts_with("unit/")
+}
+
+fn listed(tasks: &[Task]) -> String {
+    let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
+    ["", &names.join("\n    ")].join("\n    ")
+}
+
 fn is_meant(task: &Task, only: &[String]) -> bool {
     only.iter().any(|name| {
         task.name.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })
 }
 
-fn target_folder(root: &Path) -> anyhow::Result<PathBuf> {
+/// The folder that Cargo builds into.
+pub(crate) fn target_folder(root: &Path) -> anyhow::Result<PathBuf> {
     #[derive(serde::Deserialize)]
     struct Metadata {
         target_directory: PathBuf,
@@ -163,7 +204,24 @@ mod tests {
         };
         assert_eq!(names(&["trouble"]).unwrap(), ["install", "build", "trouble/cluster"]);
         assert_eq!(names(&["docs"]).unwrap(), ["docs"]);
-        assert!(names(&["troub"]).is_err());
+        let unknown = names(&["troub"]).unwrap_err().to_string();
+        assert!(unknown.starts_with("no suite is named troub; there are:\n    install\n"), "{unknown}");
+        assert_eq!(names(&["unit/raft"]).unwrap(), ["install", "build"], "what they need, for now");
         assert_eq!(names(&[]).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn tests_of_a_crate_that_is_not_there_are_an_error() {
+        let names = |only: &[&str]| {
+            let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
+            let built = named(&["unit/raft", "unit/raft/crash", "unit/engines/kv"]);
+            chosen_units(built, &only).map(|kept| kept.into_iter().map(|task| task.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&["unit/raft"]).unwrap(), ["unit/raft", "unit/raft/crash"]);
+        assert_eq!(names(&["unit"]).unwrap().len(), 3);
+        assert_eq!(names(&["docs"]).unwrap(), [""; 0]);
+        assert_eq!(names(&[]).unwrap().len(), 3);
+        let unknown = names(&["unit/rafft"]).unwrap_err().to_string();
+        assert!(unknown.contains("unit/rafft; there are:\n    unit/raft\n"), "{unknown}");
     }
 }

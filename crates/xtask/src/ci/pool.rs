@@ -5,10 +5,12 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::count::Count;
 use super::suites::BUILD;
@@ -38,6 +40,7 @@ pub(crate) struct Pool {
     began: Instant,
     out: Box<dyn Write>,
     printed: Instant,
+    interrupted: Arc<AtomicBool>,
 }
 
 struct Running {
@@ -46,6 +49,27 @@ struct Running {
     began: Instant,
     /// When it was told to end, for taking too long.
     told_to_end: Option<Instant>,
+}
+
+impl Running {
+    fn id(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+    }
+
+    /// Tells whether it has ended. Its number, and so that of its group, stays its own until it is waited for.
+    fn has_ended(&self) -> anyhow::Result<bool> {
+        let Some(id) = self.id() else { return Ok(true) };
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(id), options).context("waiting for a task")?.is_some())
+    }
+
+    /// Tells the task and whatever it has started and not put into a group of its own.
+    fn signal(&self, signal: Signal) {
+        if let Some(id) = self.id() {
+            // They may all have ended by themselves just now.
+            let _ = kill_process_group(id, signal);
+        }
+    }
 }
 
 struct Ended {
@@ -70,7 +94,18 @@ impl Pool {
             began: now,
             out,
             printed: now,
+            interrupted: Arc::default(),
         }
+    }
+
+    /// A switch that ends everything: tasks are in groups of their own, so that what the terminal tells this program does not
+    /// reach them.
+    pub(crate) fn interrupt(&self) -> Arc<AtomicBool> {
+        self.interrupted.clone()
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     /// Runs everything. Once the build has passed, `built` tells which tests there are and where the programs lie.
@@ -89,8 +124,13 @@ impl Pool {
                 self.waiting.splice(0..0, tasks);
                 self.variables = variables;
             }
+            if self.is_interrupted() && self.running.is_empty() {
+                bail!("interrupted");
+            }
             self.give_up_on_dependents()?;
-            self.start()?;
+            if !self.is_interrupted() {
+                self.start()?;
+            }
             if self.running.is_empty() && self.waiting.is_empty() {
                 return Ok(());
             }
@@ -145,19 +185,20 @@ impl Pool {
     fn collect(&mut self) -> anyhow::Result<()> {
         let mut still = Vec::new();
         for mut running in std::mem::take(&mut self.running) {
-            if let Some(status) = running.child.try_wait().context("waiting for a task")? {
+            if running.has_ended()? {
+                if running.told_to_end.is_some() {
+                    running.signal(Signal::KILL);
+                }
+                let status = running.child.wait().context("waiting for a task")?;
                 self.end(running, status.success())?;
                 continue;
             }
             match running.told_to_end {
-                None if running.began.elapsed() > running.task.limit => {
-                    if let Some(id) = i32::try_from(running.child.id()).ok().and_then(Pid::from_raw) {
-                        // It may have ended by itself just now.
-                        let _ = kill_process(id, Signal::TERM);
-                    }
+                None if running.began.elapsed() > running.task.limit || self.is_interrupted() => {
+                    running.signal(Signal::TERM);
                     running.told_to_end = Some(now());
                 }
-                Some(at) if at.elapsed() > END_LIMIT => running.child.kill().context("ending a task")?,
+                Some(at) if at.elapsed() > END_LIMIT => running.signal(Signal::KILL),
                 _ => {}
             }
             still.push(running);
@@ -180,7 +221,7 @@ impl Pool {
             // Indented: who reads the whole run looks for lines that say how many passed, and these are not the run's.
             let lines: Vec<String> = text.lines().map(|line| format!("    | {line}\n")).collect();
             self.tell(&format!("    {name} printed:\n{}", lines.concat()))?;
-            if running.told_to_end.is_some() {
+            if running.told_to_end.is_some() && !self.is_interrupted() {
                 let limit = running.task.limit.as_secs();
                 self.tell(&format!("    ended: it may take no longer than {limit} s\n"))?;
             }
@@ -295,6 +336,44 @@ mod tests {
         pool.run(|| Ok((Vec::new(), Vec::new()))).unwrap();
         assert!(!of(&pool, "a").succeeded);
         assert_eq!(of(&pool, "a").count, Count { passed: 3, failed: 1 });
+    }
+
+    /// Whether a process is there and runs.
+    fn is_running(id: &str) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/stat", id.trim())).unwrap_or_default();
+        !status.is_empty() && !status.contains(") Z ")
+    }
+
+    #[test]
+    fn what_a_task_has_started_ends_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = folder.path().join("id");
+        // The one below does not listen, and outlives the one above, which does.
+        let below = "trap '' TERM; while :; do sleep 0.1; done";
+        let script = format!("sh -c \"{below}\" & echo $! > {}; wait", note.display());
+        let (_logs, mut pool) = pool(vec![shell("a", &script).within(Duration::from_secs(1))], 4);
+        pool.run(|| Ok((Vec::new(), Vec::new()))).unwrap();
+        let id = fs::read_to_string(&note).unwrap();
+        // It is killed, and taken up by whoever takes up orphans, in a moment.
+        for _ in 0..200 {
+            if !is_running(&id) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{id} still runs");
+    }
+
+    #[test]
+    fn an_interrupted_run_ends_what_runs_and_starts_nothing() {
+        let marker = tempfile::NamedTempFile::new().unwrap();
+        let late = shell("b", &format!("echo ran > {}", marker.path().display())).after(&["a"]);
+        let (_logs, mut pool) = pool(vec![shell("a", "sleep 60"), late], 4);
+        pool.interrupt().store(true, Ordering::Relaxed);
+        pool.start().unwrap();
+        let error = pool.run(|| Ok((Vec::new(), Vec::new()))).unwrap_err();
+        assert_eq!(error.to_string(), "interrupted");
+        assert_eq!(fs::read_to_string(marker.path()).unwrap(), "");
     }
 
     #[test]

@@ -57,11 +57,13 @@ pub(crate) fn before_the_build(root: &Path, logs: &Path) -> Vec<Task> {
         Task::new("install", root.join("scripts/install-test-deps"), &[]),
         Task::new("fmt", cargo(), &["fmt", "--all", "--check"]),
         Task::new("tidy", this.clone(), &["tidy"]),
-        Task::new("dependencies", this, &["dependencies"]),
+        Task::new("dependencies", this.clone(), &["dependencies"]),
         build.load(Load::Busy).within(Duration::from_secs(3600)),
         // They compile, which the suites can do without: whatever wants to compute goes first.
         Task::new("clippy", cargo(), &clippy).after(&[BUILD]).giving_way().within(Duration::from_secs(3600)),
         Task::new("doctests", cargo(), &documentation).after(&["clippy"]).giving_way(),
+        // One at a time: Cargo locks the folder that it builds into.
+        Task::new("new-engine", this, &["new-engine", "--check"]).after(&["doctests"]).giving_way(),
     ];
     for task in &mut tasks {
         task.folder = Some(root.to_owned());

@@ -1,6 +1,7 @@
 //! One thing to run: a program with its words, and what the pool must know of it.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -84,7 +85,8 @@ impl Task {
         } else {
             Command::new(&self.program)
         };
-        command.args(&self.words).stdin(Stdio::null()).stderr(log.try_clone()?);
+        // A group of its own, with all that it starts: what takes too long is ended whole.
+        command.process_group(0).args(&self.words).stdin(Stdio::null()).stderr(log.try_clone()?);
         match &self.output {
             Some(path) => command.stdout(File::create(path).with_context(|| path.display().to_string())?),
             None => command.stdout(log.try_clone()?),

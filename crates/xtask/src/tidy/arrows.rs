@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
 /// ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 47] = [
+const ARROWS: [(&str, &[&str]); 48] = [
     ("wipe", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -133,6 +133,8 @@ const ARROWS: [(&str, &[&str]); 47] = [
     ("client", &["outbound", "stdx"]),
     ("cli", &["client", "hcl", "snapshot", "stdx"]),
     ("xtask", &[]),
+    // The one list of engines and seals.
+    ("catalog", EVERYTHING),
     // A whole server for tests.
     ("testkit", EVERYTHING),
     ("server", EVERYTHING),

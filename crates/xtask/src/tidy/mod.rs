@@ -5,6 +5,7 @@
 //! * **Fences.** Some libraries belong to one crate (`openraft` and `redb` to `raft`), and some may not be in crates that
 //!   only compute (no `tokio` in `policy`).
 //! * **Forbidden crates.** No feature of any dependency brings in a second cryptographic library (`ring`, OpenSSL).
+//! * **Engines.** No part of the server names an engine by its type: [`kinds`] says who may.
 //! * **Manifests.** Every crate takes the workspace's lints and package fields.
 //! * **Sources.** Every `#[allow]` has its reason; the system's clock and environment are read at their one home; nothing is
 //!   marked as left to do.
@@ -13,6 +14,7 @@
 //! reported and are no error: they are to be looked at.
 
 mod arrows;
+mod kinds;
 mod manifests;
 mod sources;
 pub(crate) mod workspace;
@@ -68,6 +70,7 @@ pub(crate) fn tidy(root: &Path) -> anyhow::Result<Report> {
     let mut report = Report::default();
     arrows::check(&workspace, &mut report);
     manifests::check(&workspace, &mut report)?;
+    kinds::check(root, &mut report)?;
     let files = sources::check(root, &mut report)?;
     report.looked_at = (workspace.packages.len(), files);
     Ok(report)

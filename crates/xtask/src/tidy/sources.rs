@@ -38,7 +38,7 @@ pub(crate) fn check(root: &Path, report: &mut Report) -> anyhow::Result<usize> {
     Ok(files.len())
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+pub(super) fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         if path.is_dir() {
@@ -102,15 +102,16 @@ fn lacks_reason(line: &str, before: &str, text: &str, number: usize) -> bool {
     true
 }
 
-fn is_test(name: &str) -> bool {
+pub(super) fn is_test(name: &str) -> bool {
     let (folders, file) = name.rsplit_once('/').unwrap_or(("", name));
     folders.split('/').any(|folder| matches!(folder, "tests" | "examples" | "benches"))
         || matches!(file, "tests.rs" | "testing.rs" | "harness.rs" | "conformance.rs")
+        || file.ends_with("_tests.rs")
 }
 
 /// A file's text up to its tests, which stand at its end.
-fn production(text: &str) -> &str {
-    text.split_once("#[cfg(test)]\nmod tests").map_or(text, |(before, _)| before)
+pub(super) fn production(text: &str) -> &str {
+    text.split_once("#[cfg(test)]\nmod tests {").map_or(text, |(before, _)| before)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The method has every operation that Vault documents, with its fields. Source: Vault's published `OpenAPI` document.
 
-use strongroom_engine_api::{Access, Operation};
+use strongroom_engine_api::{Access, Backend as _, Operation};
 
 use crate::engine;
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 use strongroom_barrier::{Barrier, Keyring, MountPlace, Txn};
 use strongroom_engine_api::{
-    BarrierError, Call, Captures, Clock, Engine, EngineError, Entropy, Environment, Extensions, Lifetimes,
-    Moment, Mount, MountId, NamespaceId, Operation, Peer, RawTail, Redactions, Reply, Request, RequestBody,
-    ServerTxn, View,
+    Backend as _, BarrierError, Call, Captures, Clock, Engine, EngineError, Entropy, Environment, Extensions,
+    Lifetimes, Moment, Mount, MountId, NamespaceId, Operation, Peer, RawTail, Redactions, Reply, Request,
+    RequestBody, ServerTxn, View,
 };
 use strongroom_storage::InMemory;
 

@@ -14,6 +14,8 @@ mod versions;
 
 use strongroom_engine_api::{Clock, Engine, EngineError, Path, Schedule, Txn};
 
+use crate::VERSION;
+
 pub(crate) use config::Config;
 pub(crate) use key::Key;
 pub(crate) use store::VersionData;
@@ -25,6 +27,8 @@ pub(crate) fn engine() -> Engine {
          back, or destroyed for good; each key keeps a configured number of versions.",
     )
     .generic_name("kv_v2")
+    .alias("kv-v2", VERSION, "2")
+    .serving(VERSION, "2")
     .job("upgrade", Schedule::OnCommit(crate::tables::ENTRIES.id()), move_entries);
     hint::route(list::routes(metadata::routes(versions::routes(subkeys::routes(data::routes(
         config::routes(engine),

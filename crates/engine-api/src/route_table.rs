@@ -1,0 +1,107 @@
+//! The routes of a backend in the order in which they are tried.
+
+use std::sync::Arc;
+
+use strongroom_wire::Operation;
+
+use crate::{BodyMode, Captures, Endpoint, EngineError, Pattern, Route};
+
+/// The reason for which a path leads nowhere in an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No route matches the path.
+    UnsupportedPath,
+    /// The route does not have the operation.
+    UnsupportedOperation,
+}
+
+/// The route that a path leads to.
+#[derive(Clone)]
+pub struct Found {
+    /// The route.
+    pub route: Arc<Route>,
+    /// The parts that the pattern captured.
+    pub params: Captures,
+}
+
+impl Found {
+    /// Tells whether the path names something that exists; `true` where the route cannot tell.
+    pub async fn exists(&self, call: &Arc<crate::Call>) -> Result<bool, EngineError> {
+        self.route.exists_for(call).await
+    }
+
+    /// The endpoint for `operation`. Vault asks for `create` or `update` according to what exists; a route that
+    /// cannot tell has `update` only.
+    pub fn endpoint(&self, operation: Operation) -> Result<&Endpoint, Refusal> {
+        self.route.endpoint(operation).ok_or(Refusal::UnsupportedOperation)
+    }
+
+    /// The endpoint for the first of `operations` that the route has.
+    pub fn endpoint_of(&self, operations: &[Operation]) -> Option<&Endpoint> {
+        operations.iter().find_map(|operation| self.route.endpoint(*operation))
+    }
+}
+
+/// Routes, the more specific first.
+#[derive(Clone, Default)]
+pub struct RouteTable {
+    routes: Vec<Arc<Route>>,
+    /// Some operation reads its body otherwise than as JSON.
+    reads_bytes: bool,
+}
+
+impl RouteTable {
+    /// Adds a route. A pattern with an optional tail, `ca[/pem]`, makes one of each of its forms.
+    pub fn add(&mut self, pattern: &str, build: impl FnOnce(Route) -> Route) {
+        let route = build(Route::new(pattern));
+        for form in &Pattern::forms(pattern) {
+            self.insert(Arc::new(route.at(form)));
+        }
+    }
+
+    pub(crate) fn insert(&mut self, route: Arc<Route>) {
+        self.reads_bytes |= route.operations().any(|(_, endpoint)| endpoint.doc.body != BodyMode::Json);
+        let rank = route.pattern().specificity();
+        let at = self.routes.partition_point(|other| other.pattern().specificity() <= rank);
+        self.routes.insert(at, route);
+    }
+
+    /// The routes, the more specific first.
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
+    pub(crate) fn into_routes(self) -> Vec<Arc<Route>> {
+        self.routes
+    }
+
+    /// Tells whether some operation reads its body otherwise than as JSON.
+    pub const fn reads_bytes(&self) -> bool {
+        self.reads_bytes
+    }
+
+    /// The route for a path that has one of `operations`; where several match, the most specific; where none has the
+    /// operation, the most specific that matches, for its refusal.
+    pub fn find(&self, path: &str, operations: &[Operation]) -> Result<Found, Refusal> {
+        let mut refusal = Refusal::UnsupportedPath;
+        for route in &self.routes {
+            let Some(params) = route.pattern().captures(path) else { continue };
+            if operations.iter().any(|operation| route.endpoint(*operation).is_some()) {
+                return Ok(Found { params: route.captured(params), route: route.clone() });
+            }
+            refusal = Refusal::UnsupportedOperation;
+        }
+        Err(refusal)
+    }
+}
+
+/// The routes of a table that is read at run time.
+impl FromIterator<Route> for RouteTable {
+    fn from_iter<I: IntoIterator<Item = Route>>(routes: I) -> Self {
+        let mut table = Self::default();
+        for route in routes {
+            table.insert(Arc::new(route));
+        }
+        table
+    }
+}
