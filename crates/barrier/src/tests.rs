@@ -10,6 +10,7 @@ tables! {
     NAMES: Table<CoreSpace, str, String> = 1;
     NUMBERS: Table<CoreSpace, (u64, &str), String> = 2;
     BY_NAMESPACE: Table<CoreLocal, (NamespaceId, &str), String> = 3;
+    REPLICATED: Table<CoreSpace, (NamespaceId, &str), String> = 4;
 }
 
 /// Tables of a mount.
@@ -150,6 +151,31 @@ async fn everything_of_a_namespace_and_of_a_mount_is_a_range() {
     let other = view.mount(place(1, 8, false));
     assert_eq!(of_mount::NAMES.keys(&other, "", None, 9).await.unwrap().len(), 2);
     assert_eq!(of_mount::SESSIONS.keys(&other, "", None, 9).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_namespace_keeps_replicated_is_deleted_in_steps_and_nothing_else() {
+    let barrier = open();
+    let (gone, stays) = (NamespaceId::new(7), NamespaceId::new(8));
+    let txn = barrier.transaction(barrier.view());
+    for name in ["a", "b", "c"] {
+        REPLICATED.put(&txn, &(gone, name), String::new()).unwrap();
+        REPLICATED.put(&txn, &(stays, name), String::new()).unwrap();
+        BY_NAMESPACE.put(&txn, &(gone, name), String::new()).unwrap();
+    }
+    of_mount::NAMES.put(&txn.mount(place(7, 9, false)), "a", String::new()).unwrap();
+    txn.commit().await.unwrap();
+    let txn = barrier.transaction(barrier.view());
+    assert_eq!(txn.delete_of_namespace(gone, 2).await.unwrap(), 2, "as many as are asked for");
+    assert_eq!(txn.delete_of_namespace(gone, 9).await.unwrap(), 1);
+    assert_eq!(txn.delete_of_namespace(gone, 9).await.unwrap(), 0);
+    txn.commit().await.unwrap();
+    let view = barrier.view();
+    assert!(REPLICATED.keys(&view, &gone, None, 9).await.unwrap().is_empty());
+    assert_eq!(REPLICATED.keys(&view, &stays, None, 9).await.unwrap().len(), 3);
+    assert_eq!(BY_NAMESPACE.keys(&view, &gone, None, 9).await.unwrap().len(), 3, "tables of one cluster");
+    let mounted = view.mount(place(7, 9, false));
+    assert_eq!(of_mount::NAMES.keys(&mounted, "", None, 9).await.unwrap().len(), 1, "a mount's tables");
 }
 
 #[test]

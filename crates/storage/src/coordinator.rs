@@ -128,3 +128,56 @@ impl Leadership {
         !self.is_active() && self.without_quorum().is_none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed(Role);
+
+    #[async_trait]
+    impl Coordinator for Fixed {
+        fn role(&self) -> Role {
+            self.0
+        }
+
+        fn leading(&self) -> Option<u64> {
+            (self.0 == Role::Leads).then_some(7)
+        }
+
+        fn set_eligible(&self, _eligible: bool) {}
+
+        fn active(&self) -> Option<Active> {
+            None
+        }
+
+        fn number(&self) -> u64 {
+            1
+        }
+
+        fn cluster_id(&self) -> Arc<str> {
+            "c".into()
+        }
+
+        async fn step_down(&self) -> SteppedDown {
+            SteppedDown::Nothing
+        }
+    }
+
+    #[test]
+    fn a_node_decides_alone_until_it_is_told_how_it_is_settled() {
+        let told = |role| {
+            let leadership = Leadership::default();
+            let handed_out = leadership.clone();
+            assert_eq!(handed_out.term(), Some(0), "alone");
+            leadership.settle_by(Arc::new(Fixed(role)));
+            (handed_out.term(), handed_out.without_quorum(), handed_out.is_with_another())
+        };
+        assert_eq!(told(Role::Leads), (Some(7), None, false));
+        assert_eq!(told(Role::Follows), (None, None, true));
+        let moment = Duration::from_secs(1);
+        assert_eq!(told(Role::CutOff { since: moment }), (None, None, true), "as in an election");
+        assert_eq!(told(Role::CutOff { since: ELECTION }), (None, Some(ELECTION), false));
+        assert_eq!(told(Role::Unheard { since: moment }), (None, Some(moment), false));
+    }
+}
