@@ -52,7 +52,7 @@ pub use leases::{IrrevocableLease, Lease, LeaseFacts, LeaseOwner, LeaseState, Re
 pub use lockout::LockoutRule;
 pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount};
 pub use namespaces::Namespace;
-pub use pipeline::{Answer, AnswerContent, Asked, Inbound, PolicyPath, Refused};
+pub use pipeline::{Answer, AnswerContent, Asked, Inbound, ParametersOf, PolicyPath, Refused};
 pub use policies::PasswordPolicy;
 pub use router::Router;
 pub use seal_state::{

@@ -10,8 +10,8 @@ use strongroom_barrier::TableId;
 use strongroom_wire::Operation;
 
 use crate::{
-    AuthGrant, BodyMode, Call, Captures, EngineError, Handler, IntoReply, Job, LeaseKind, OperationDoc,
-    Pattern, Reply, Schedule, Segment,
+    AuthGrant, BodyMode, Call, Captures, EngineError, Handler, IntoReply, Job, LeaseKind, Meaning,
+    OperationDoc, Pattern, Reply, Schedule, Segment,
 };
 
 /// Says what is wrong with a mount's options.
@@ -144,6 +144,17 @@ impl Route {
     /// The headers that pass without the mount's tuning.
     pub const fn owned_headers(&self) -> &'static [&'static str] {
         self.owned_headers
+    }
+
+    /// Says what the operations added so far make of a field's text, where texts that differ can mean the same: policies
+    /// compare what is meant.
+    #[must_use]
+    pub fn means(mut self, field: &str, meaning: Meaning) -> Self {
+        let docs = self.operations.values_mut().map(|endpoint| &mut endpoint.doc);
+        for field in docs.flat_map(|doc| &mut doc.fields).filter(|known| known.name == field) {
+            field.meaning = meaning;
+        }
+        self
     }
 
     /// A longer text for `path-help`.

@@ -24,7 +24,7 @@ mod upgrade;
 pub use body::{Binary, BodyMode, RequestBody, Upload};
 pub use call::{Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, ServerTxn, TokenKind};
 pub use captures::{Captures, Named, Path, RawTail};
-pub use doc::{Field, Mode, OperationDoc, fields_of};
+pub use doc::{Field, Meaning, Mode, OperationDoc, fields_of};
 pub use engine::{Access, Class, Endpoint, Engine, Found, Refusal, Route};
 pub use error::{EngineError, RawError, bad_request};
 pub use extract::{Body, Extension, Extract, Input, Paging};
@@ -55,4 +55,4 @@ pub type LocalTable<K, V> = strongroom_barrier::Table<strongroom_barrier::MountL
 pub use strongroom_stdx::{
     Clock, Entropy, Moment, PipeReader, Secret, format_duration, parse_duration, same_bytes,
 };
-pub use strongroom_wire::{Json, Operation, lenient};
+pub use strongroom_wire::{Json, Operation, Reading, lenient};

@@ -9,7 +9,7 @@ use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_core::{Core, Mounted, NewMount, ServerReply};
 use strongroom_engine_api::lenient::{Flag, Pairs, Text};
 use strongroom_engine_api::{
-    Call, Class, Engine, EngineError, Extension, Input, Mount, Path, bad_request, fields_of,
+    Call, Class, Engine, EngineError, Extension, Input, Meaning, Mount, Path, Reading, bad_request, fields_of,
 };
 
 use crate::bare::AtTop;
@@ -21,6 +21,8 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         .route("mounts/{path..}", |r| {
             r.read("Read the configuration of the secrets engine at the given path.", read)
                 .update("Enable a secrets engine at the given path.", enable)
+                .means("type", Meaning::Whole(kinds))
+                .means("plugin_name", Meaning::Whole(kinds))
                 .delete("Disable the secrets engine at the given path.", disable)
         })
         .route("mounts/{path..}/tune", |r| {
@@ -179,6 +181,7 @@ pub(crate) struct EnableInput {
     /// Lets the mount use the seal's source of randomness.
     external_entropy_access: Option<Flag>,
     /// The name of the engine where `type` is "plugin".
+    #[schemars(extend("x-newer-name" = "type"))]
     plugin_name: Option<Text>,
     /// The version of the plugin; only the built-in one is there.
     plugin_version: Option<Text>,
@@ -241,6 +244,14 @@ fn kv_version(kind: &str) -> Option<&'static str> {
         "kv-v2" => Some("2"),
         _ => None,
     }
+}
+
+/// A type as policies compare it: who denies `kv` denies it by its other names, each of which may be allowed by itself.
+fn kinds(kind: &str) -> Reading {
+    Reading::Items(match kv_version(kind) {
+        Some(version) => ["kv".to_owned(), format!("kv-v{version}")].into(),
+        None => [kind.to_owned()].into(),
+    })
 }
 
 fn warn_of_unknown_config(call: &Call) {

@@ -13,7 +13,7 @@ use strongroom_barrier::{Txn, View};
 use strongroom_core::{Core, Refused};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Call, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, bad_request,
+    Call, Data, Engine, EngineError, Extension, Input, Meaning, Mount, Paging, Path, Reply, bad_request,
 };
 
 use crate::bare::AtTop;
@@ -26,18 +26,22 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         .route("policy/{name..:caseless}", |r| {
             r.read("Read an ACL policy.", read_older)
                 .update("Write an ACL policy.", write_older)
+                .means("policy", DECODED)
+                .means("rules", DECODED)
                 .delete("Delete an ACL policy.", delete)
         })
         .route("policies/acl", |r| r.list("List the ACL policies.", list))
         .route("policies/acl/{name..:caseless}", |r| {
             r.read("Read an ACL policy.", read)
                 .update("Write an ACL policy.", write)
+                .means("policy", DECODED)
                 .delete("Delete an ACL policy.", delete)
         })
         .route("policies/password", |r| r.list("List the password policies.", list_password))
         .route("policies/password/{name}", |r| {
             r.read("Read a password policy.", read_password)
                 .update("Write a password policy.", write_password)
+                .means("policy", DECODED)
                 .delete("Delete a password policy.", delete_password)
         })
         .route("policies/password/{name}/generate", |r| r.read("Make a password.", generate_password));
@@ -55,6 +59,7 @@ struct OlderPolicyInput {
     /// The rules of the policy, in HCL or JSON; may be base64-encoded.
     policy: Option<Text>,
     /// Use 'policy' instead.
+    #[schemars(extend("x-newer-name" = "policy"))]
     rules: Option<Text>,
 }
 
@@ -166,6 +171,9 @@ fn put(core: &Core, call: &Call, name: &str, text: Option<Text>, txn: &Txn) -> R
     }
     core.write_policy(txn, call.mount.namespace, &lower, &text)
 }
+
+/// The text that a policy is given as, which may be base64.
+const DECODED: Meaning = Meaning::Each(|text| Some(decoded(text.to_owned())));
 
 /// A policy's text; no policy is base64 by itself.
 fn decoded(text: String) -> String {

@@ -1,16 +1,18 @@
 //! `sys/wrapping/*`. Source: Vault's documentation, "Response wrapping", and the API pages `sys/wrapping/*`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Txn, View};
-use strongroom_core::{Core, Envelope, ServerPart, ServerReply, Wrapped, not_wrapping};
+use strongroom_core::{Core, Envelope, ParametersOf, ServerPart, ServerReply, Wrapped, not_wrapping};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Body, Caller, Data, Engine, EngineError, Extension, Input, Members, Mount, Reply, Request, bad_request,
+    Body, Caller, Class, Data, Engine, EngineError, Extension, Input, Members, Mount, Reply, Request,
+    bad_request,
 };
-use strongroom_policy::Operation as PolicyOperation;
+use strongroom_policy::{Operation as PolicyOperation, Parameters};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -124,7 +126,12 @@ async fn check_policies(
     }
     let acl = core.acl(txn.peek(), caller.namespace, &caller.policies).await?;
     let path = core.full_path(namespace, "sys/wrapping/unwrap").ok_or_else(denied)?;
-    let decision = acl.authorize(&path, PolicyOperation::Update, &request.input, request.wrap_ttl);
+    let system = core.catalog().engine(Class::System, "system", &BTreeMap::new());
+    let found = system.as_ref().and_then(|engine| engine.find("wrapping/unwrap", &[request.operation]).ok());
+    let endpoint = found.as_ref().and_then(|found| found.endpoint(request.operation).ok());
+    let types = ParametersOf::endpoint(endpoint);
+    let parameters = Parameters::new(&request.input, &types);
+    let decision = acl.authorize(&path, PolicyOperation::Update, parameters, request.wrap_ttl);
     if decision.is_allowed() { Ok(()) } else { Err(denied()) }
 }
 

@@ -15,6 +15,7 @@ mod authorize;
 mod execute;
 mod help;
 mod inbound;
+mod parameters;
 mod refused;
 mod resolve;
 mod standby;
@@ -26,6 +27,7 @@ use strongroom_engine_api::{EngineError, Mode, Operation};
 
 pub use answer::{Answer, AnswerContent};
 pub use inbound::{Asked, Inbound};
+pub use parameters::ParametersOf;
 pub use refused::Refused;
 pub use resolve::PolicyPath;
 

@@ -15,7 +15,7 @@ use strongroom_engine_api::{
 
 use strongroom_policy::RequestPath;
 
-use super::{Answer, Asked, Inbound, Refused};
+use super::{Answer, Asked, Inbound, ParametersOf, Refused};
 use crate::mounts::Mounted;
 use crate::namespaces::Namespace;
 use crate::{Core, Envelope};
@@ -98,6 +98,11 @@ impl Resolved {
     /// The way it runs.
     pub(crate) fn mode(&self) -> Mode {
         self.endpoint().map_or(Mode::Read, |endpoint| endpoint.doc.mode)
+    }
+
+    /// What is known of its parameters.
+    pub(crate) fn parameters(&self) -> ParametersOf<'_> {
+        ParametersOf::endpoint(self.endpoint())
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {

@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 32] = [
     ("hcl", &[]),
     ("shamir", &[]),
     ("wire", &["stdx"]),
-    ("policy", &["hcl", "stdx"]),
+    ("policy", &["hcl", "stdx", "wire"]),
     ("config", &["hcl", "stdx"]),
     ("audit", &["stdx"]),
     ("outbound", &["stdx"]),
