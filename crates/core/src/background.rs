@@ -51,7 +51,9 @@ impl Core {
             errors.note(IDENTITY, core.settle_passing_identity().await);
             errors.note(CERTIFICATE, core.renew_certificate().await);
             if !core.is_active() {
-                term.end();
+                if term.end() {
+                    core.kept.stepped_down();
+                }
                 errors.note(KEYS, core.renew_keyring().await);
                 continue;
             }
@@ -73,10 +75,11 @@ impl Term {
         }
     }
 
-    fn end(&mut self) {
-        if let Some(running) = self.0.take() {
-            running.abort();
-        }
+    /// Ends it; answers whether there was one.
+    fn end(&mut self) -> bool {
+        let Some(running) = self.0.take() else { return false };
+        running.abort();
+        true
     }
 }
 

@@ -32,10 +32,12 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use strongroom_barrier::{Barrier, TableId, Txn};
+use strongroom_cached::Kept;
 use strongroom_engine_api::{
     Call, Captures, Class, Engine, Environment, LeaseInHand, Moment, Operation, Peer, RawTail, Redactions,
     Renewal, Request, RequestBody, ServerTxn,
 };
+use strongroom_events::Bus;
 use strongroom_jobs::Jobs;
 use strongroom_policy::{CompiledAcl, DenyMode};
 use strongroom_seal::Seals;
@@ -138,6 +140,9 @@ impl Default for Settings {
     }
 }
 
+/// Bytes of values derived from tables of mounts that are kept, by what they weigh.
+const MAX_KEPT: usize = 64 << 20;
+
 /// Requests in tasks of their own at once; more are answered 503. One whose client has gone still counts.
 const MAX_TASKS: usize = 8192;
 
@@ -155,6 +160,9 @@ pub struct Core {
     auditing: Derived<Auditing>,
     audit_devices: OpenDevices,
     lockouts: Lockouts,
+    /// What engines derive from their tables.
+    kept: Arc<Kept>,
+    events: Arc<Bus>,
     cluster: OnceLock<ClusterNode>,
     coordination: OnceLock<Coordination>,
     /// Room for requests that run in tasks of their own.
@@ -190,6 +198,8 @@ impl Core {
             auditing: Derived::new(),
             audit_devices: OpenDevices::default(),
             lockouts: Lockouts::default(),
+            kept: Arc::new(Kept::new(MAX_KEPT)),
+            events: Bus::new(),
             cluster: OnceLock::new(),
             coordination: OnceLock::new(),
             tasks: Arc::new(Semaphore::new(MAX_TASKS)),
@@ -198,6 +208,7 @@ impl Core {
             revoker: Revoker::default(),
             replaced: Arc::default(),
         });
+        core.barrier.publish_to(core.events.clone());
         core.barrier.store().observe(Arc::new(observing::CoreObserver::new(&core)));
         core
     }
@@ -205,6 +216,11 @@ impl Core {
     /// The barrier.
     pub const fn barrier(&self) -> &Arc<Barrier> {
         &self.barrier
+    }
+
+    /// The bus of what commits on this node tell.
+    pub const fn events(&self) -> &Arc<Bus> {
+        &self.events
     }
 
     /// Time and randomness.
@@ -279,6 +295,7 @@ impl Core {
             mount: mounted.mount.clone(),
             txn: txn.mount(mounted.mount.place()),
             server: server_txn(&mounted.engine, txn),
+            kept: self.kept.clone(),
             environment: self.environment.clone(),
             extension: self.extension_for(&mounted.engine),
             renewal,

@@ -187,10 +187,16 @@ pub struct Extension<T>(pub Arc<T>);
 
 impl<T: Any + Send + Sync> Extract for Extension<T> {
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
-        call.extension
-            .clone()
-            .and_then(|extension| extension.downcast().ok())
-            .map(Self)
-            .ok_or_else(|| EngineError::Internal("the engine was built without this extension".to_owned()))
+        extension(call.extension.as_ref()).map(Self)
     }
+}
+
+/// What an engine was built with, as the type that it is.
+pub(crate) fn extension<T: Any + Send + Sync>(
+    extension: Option<&Arc<dyn Any + Send + Sync>>,
+) -> Result<Arc<T>, EngineError> {
+    extension
+        .cloned()
+        .and_then(|extension| extension.downcast().ok())
+        .ok_or_else(|| EngineError::Internal("the engine was built without this extension".to_owned()))
 }

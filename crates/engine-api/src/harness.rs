@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use strongroom_barrier::{Barrier, Keyring, MountId, NamespaceId, Txn};
+use strongroom_cached::Kept;
 use strongroom_stdx::{Clock, Entropy, Moment, Secret};
 use strongroom_storage::InMemory;
 use strongroom_wire::Operation;
@@ -34,6 +35,7 @@ pub struct Harness {
     /// The body of the next requests, where it is not their input.
     pub body: RequestBody,
     barrier: Arc<Barrier>,
+    kept: Arc<Kept>,
 }
 
 impl Harness {
@@ -63,6 +65,7 @@ impl Harness {
             certificates: CertificateChain::default(),
             body: RequestBody::default(),
             barrier,
+            kept: Arc::default(),
         }
     }
 
@@ -179,6 +182,7 @@ impl Harness {
             server: ServerTxn::default(),
             renewal,
             lease: None,
+            kept: self.kept.clone(),
             warnings: Mutex::default(),
         };
         (txn, Arc::new(call))

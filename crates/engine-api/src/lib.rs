@@ -4,6 +4,7 @@
 //! Secrets engines, auth methods and `sys` itself are written against this crate alone.
 
 mod body;
+mod cached;
 mod call;
 mod captures;
 mod doc;
@@ -22,6 +23,7 @@ mod token_settings;
 mod upgrade;
 
 pub use body::{Binary, BodyMode, RequestBody, Upload};
+pub use cached::{Cached, Derived, Source};
 pub use call::{Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, ServerTxn, TokenKind};
 pub use captures::{Captures, Named, Path, RawTail};
 pub use doc::{Field, Meaning, Mode, OperationDoc, fields_of};
@@ -43,8 +45,8 @@ pub use upgrade::{Upgradable, Upgrade, UpgradeOffer, Upgraded};
 /// the engine's own mount and nothing else: the server's own tables, other mounts, the keys and the bootstrap entries have
 /// no name here (`tests/isolation.rs`).
 pub use strongroom_barrier::{
-    BarrierError, MountId, MountPlace, MountReads as Reads, MountTxn as Txn, MountView as View, NamespaceId,
-    Stored, TableId, TableKey, tables,
+    BarrierError, Event, MountId, MountPlace, MountReads as Reads, MountTxn as Txn, MountView as View,
+    NamespaceId, Stored, TableId, TableKey, tables,
 };
 
 /// A table of the engine's mount, replicated with it.

@@ -106,6 +106,7 @@ impl Core {
             mount: mounted.mount.clone(),
             txn: txn.mount(mounted.mount.place()),
             server: server_txn(&mounted.engine, txn),
+            kept: self.kept.clone(),
             environment: self.environment.clone(),
             extension: self.extension_for(&mounted.engine),
             renewal: None,

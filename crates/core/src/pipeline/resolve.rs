@@ -281,6 +281,7 @@ impl Core {
             txn: txn.mount(mount.place()),
             mount,
             server: ServerTxn::of(txn),
+            kept: self.kept.clone(),
             environment: self.environment.clone(),
             extension: self.extension_for(&engine),
             renewal: None,

@@ -277,5 +277,6 @@ impl Core {
         self.policies.clear();
         self.auditing.clear();
         self.lockouts.clear();
+        self.kept.sealed();
     }
 }
