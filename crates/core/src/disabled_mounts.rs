@@ -84,7 +84,7 @@ impl Core {
         let mut budget = TREE_STEP;
         for (_, lease_id) in &ids {
             let lease = LEASES.get(txn, &(namespace, lease_id)).await?;
-            if let Some(lease) = lease.filter(|lease| lease.mount == id && lease.state.is_active()) {
+            if let Some(lease) = lease.filter(|lease| lease.mount == id && !lease.state.has_ended()) {
                 self.revoke_lease(txn, namespace, lease_id, &lease, End::Due, &mut budget).await?;
             }
         }

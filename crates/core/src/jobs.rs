@@ -62,10 +62,11 @@ impl Wakes {
 }
 
 /// The server's own jobs: name, schedule, step.
-fn own_jobs() -> [(&'static str, Schedule, OwnStep); 8] {
+fn own_jobs() -> [(&'static str, Schedule, OwnStep); 9] {
     let every = |secs| Schedule::Every(Duration::from_secs(secs));
     [
         ("expiration", every(1), |core| Box::pin(async move { core.expire_due().await })),
+        ("intents", every(10), |core| Box::pin(async move { core.end_forgotten_intents().await })),
         ("revocations", Schedule::OnWake, |core| Box::pin(async move { core.continue_revocations().await })),
         ("disabled-mounts", Schedule::OnWake, |core| {
             Box::pin(async move { core.clear_disabled_mounts().await })

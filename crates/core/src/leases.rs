@@ -21,11 +21,11 @@ use strongroom_engine_api::{
 
 use crate::mounts::Mounted;
 use crate::namespaces::suffix;
-use crate::tables::{EXPIRY, LEASES, MOUNTS, OWNED_LEASES, TOKENS};
+use crate::tables::{EXPIRY, INTENTS, LEASES, MOUNTS, OWNED_LEASES, TOKENS};
 use crate::tokens::{Made, Principal, TokenEntry, TokenId, TokenKey};
 use crate::{Core, HeldLease};
 
-pub(crate) use ending::{End, PrefixRevocation, STEP, end_lease};
+pub(crate) use ending::{End, PrefixRevocation, STEP, end_intended, end_lease, forget_lease};
 pub use listing::{IrrevocableLease, LeaseFacts};
 pub(crate) use revoker::Revoker;
 pub(crate) use ttl::{granted_ttl, nonzero_min};
@@ -121,13 +121,17 @@ impl LeaseOwner {
     }
 }
 
-/// How far a lease has come: `Active → Revoking → gone | Irrevocable`. A lease of no kind is gone at once.
+/// How far a lease has come: `Intended → Active → Revoking → gone | Irrevocable`. A lease of no kind is gone at once, and an
+/// intent whose act fails is revoking without ever having been active.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LeaseState {
     /// In force.
     #[default]
     #[serde(rename = "a")]
     Active,
+    /// An intent: what it is to stand for is being made outside, by this deadline.
+    #[serde(rename = "n")]
+    Intended(Moment),
     /// It has ended, and what stands outside is to be ended, too.
     #[serde(rename = "r")]
     Revoking(Revoking),
@@ -154,6 +158,10 @@ pub struct Revoking {
     /// Whether the next attempt is the last, whatever comes of it.
     #[serde(rename = "f", default)]
     pub forced: bool,
+    /// The moment before which something that an act has sent can still arrive: a success before it is followed by one more
+    /// attempt then.
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<Moment>,
 }
 
 impl LeaseState {
@@ -162,10 +170,16 @@ impl LeaseState {
         matches!(self, Self::Active)
     }
 
+    /// Whether it is in force, or about to be.
+    pub const fn has_ended(&self) -> bool {
+        matches!(self, Self::Revoking(_) | Self::Irrevocable(_))
+    }
+
     /// Vault's word, or one like it.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Active => "active",
+            Self::Intended(_) => "intended",
             Self::Revoking(_) => "revoking",
             Self::Irrevocable(_) => "irrevocable",
         }
@@ -174,7 +188,7 @@ impl LeaseState {
     /// The attempts at revoking it.
     pub const fn revoking(&self) -> Option<&Revoking> {
         match self {
-            Self::Active => None,
+            Self::Active | Self::Intended(_) => None,
             Self::Revoking(revoking) | Self::Irrevocable(revoking) => Some(revoking),
         }
     }
@@ -182,7 +196,7 @@ impl LeaseState {
     /// The second under which it stands in its mount's queue.
     pub(crate) fn queued_at(&self) -> Option<u64> {
         match self {
-            Self::Active => None,
+            Self::Active | Self::Intended(_) => None,
             Self::Revoking(revoking) => Some(revoking.next.as_secs()),
             Self::Irrevocable(_) => Some(NEVER),
         }
@@ -253,8 +267,26 @@ pub(crate) struct OwnedLease {
 
 impl Stored for OwnedLease {}
 
+impl From<NamespaceId> for OwnedLease {
+    fn from(namespace: NamespaceId) -> Self {
+        Self { namespace }
+    }
+}
+
+/// A lease that is about to be made.
+pub(crate) struct NewLease<'a> {
+    /// The mount that grants it.
+    pub(crate) mounted: &'a Mounted,
+    /// The path of the request.
+    pub(crate) path: &'a str,
+    /// Who asked; `None` for what no token ends.
+    pub(crate) owner: Option<&'a Principal>,
+    /// Its kind among its engine's.
+    pub(crate) kind: &'a str,
+}
+
 /// The expiry index key of a lease: its id hashed to the width of a token's key.
-fn due_key(id: &str) -> TokenKey {
+pub(crate) fn due_key(id: &str) -> TokenKey {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, id.as_bytes());
     let mut key = TokenKey::default();
     for (to, from) in key.iter_mut().zip(digest.as_ref()) {
@@ -287,36 +319,82 @@ impl Core {
         }
         let granted = ttl::lease_ttl(now, wanted, within_owner(now, max, now, holder), now);
         let ttl = granted.ttl;
-        if !grant.kind.is_empty() && mounted.engine.lease_kind(grant.kind).is_none() {
-            return Err(EngineError::Internal(format!("the engine has no leases of kind {:?}", grant.kind)));
-        }
-        if let Some(token) = holder.holder()
-            && TOKENS.get(txn, &token.at()).await?.is_none()
-        {
-            return Err(EngineError::Denied("permission denied".to_owned()));
-        }
-        self.require_mount(txn, mounted).await?;
-        let id = format!("{path}/{}{}", self.environment.entropy.base62(LEASE_ID_LEN)?, suffix(namespace));
+        let new = NewLease { mounted, path, owner: Some(owner), kind: grant.kind };
+        let (id, lease) = self.new_lease(txn, &new).await?;
         let lease = Lease {
-            owner: Some(holder),
-            entity_id: owner.entry.entity_id.clone(),
-            mount: mounted.mount.id,
-            kind: grant.kind.to_owned(),
-            issued: now,
             expires: now.after(ttl),
             ttl,
             max_ttl: grant.max_ttl,
             renewable: grant.renewable,
             payload: grant.payload,
-            ..Lease::default()
+            ..lease
         };
         let entry = ExpiryEntry::of_lease(namespace, &id, &lease);
         EXPIRY.put(txn, &(lease.expires.as_secs(), &due_key(&id)), entry)?;
         if let Some(token) = holder.holder() {
-            OWNED_LEASES.put(txn, &(token.namespace, token.key, &id), OwnedLease { namespace })?;
+            OWNED_LEASES.put(txn, &(token.namespace, token.key, &id), namespace.into())?;
         }
         LEASES.put(txn, &(namespace, &id), lease)?;
         Ok((HeldLease { id, ttl, renewable: grant.renewable }, granted.warning))
+    }
+
+    /// The id and the facts of a lease that is granted now, without its terms. The mount, and the token that holds the lease,
+    /// must still be there when `txn` commits.
+    pub(crate) async fn new_lease(
+        &self,
+        txn: &Txn,
+        new: &NewLease<'_>,
+    ) -> Result<(String, Lease), EngineError> {
+        let NewLease { mounted, path, owner, kind } = new;
+        if !kind.is_empty() && mounted.engine.lease_kind(kind).is_none() {
+            return Err(EngineError::Internal(format!("the engine has no leases of kind {kind:?}")));
+        }
+        let holder = owner.map(LeaseOwner::of);
+        if let Some(token) = holder.and_then(LeaseOwner::holder)
+            && TOKENS.get(txn, &token.at()).await?.is_none()
+        {
+            return Err(EngineError::Denied("permission denied".to_owned()));
+        }
+        self.require_mount(txn, mounted).await?;
+        let end = suffix(mounted.mount.namespace);
+        let id = format!("{path}/{}{end}", self.environment.entropy.base62(LEASE_ID_LEN)?);
+        let lease = Lease {
+            owner: holder,
+            entity_id: owner.map_or_else(String::new, |owner| owner.entry.entity_id.clone()),
+            mount: mounted.mount.id,
+            kind: (*kind).to_owned(),
+            issued: self.environment.clock.now(),
+            ..Lease::default()
+        };
+        Ok((id, lease))
+    }
+
+    /// Puts an intent into force within `txn`: its life begins now.
+    pub(crate) fn activate(
+        &self,
+        txn: &Txn,
+        mounted: &Mounted,
+        (namespace, id): (NamespaceId, &str),
+        intended: Lease,
+    ) -> Result<Granted, EngineError> {
+        let (now, lifetimes) = (self.environment.clock.now(), mounted.mount.lifetimes);
+        let wanted = if intended.ttl.is_zero() { lifetimes.default } else { intended.ttl };
+        let max = nonzero_min(intended.max_ttl, lifetimes.max);
+        let max = intended.owner.map_or(max, |owner| within_owner(now, max, now, owner));
+        let granted = ttl::lease_ttl(now, wanted, max, now);
+        let lease = Lease {
+            issued: now,
+            expires: now.after(granted.ttl),
+            ttl: granted.ttl,
+            state: LeaseState::Active,
+            ..intended
+        };
+        INTENTS.delete(txn, &(lease.mount, &due_key(id)));
+        let entry = ExpiryEntry::of_lease(namespace, id, &lease);
+        EXPIRY.put(txn, &(lease.expires.as_secs(), &due_key(id)), entry)?;
+        let held = HeldLease { id: id.to_owned(), ttl: granted.ttl, renewable: lease.renewable };
+        LEASES.put(txn, &(namespace, id), lease)?;
+        Ok((held, granted.warning))
     }
 
     /// Makes sure that a mount is not disabled before `txn` commits: whoever disables it finds what it has granted, or the
@@ -367,6 +445,7 @@ impl Core {
             id: id.to_owned(),
             until: now.after(granted.ttl),
             increment,
+            is_last: true,
             payload: lease.payload.clone(),
         };
         if let Some(terms) = self.ask_engine(txn, &mounted, &lease.kind, in_hand).await? {

@@ -11,6 +11,7 @@ mod cluster;
 mod derived;
 mod disabled_mounts;
 mod envelope;
+mod intents;
 mod jobs;
 mod leases;
 mod lockout;
@@ -72,6 +73,7 @@ pub use wrapping::{Wrapped, not_wrapping};
 
 use auditing::OpenDevices;
 use derived::Derived;
+use intents::Acts;
 use jobs::Wakes;
 use leases::Revoker;
 use lockout::Lockouts;
@@ -170,6 +172,7 @@ pub struct Core {
     jobs: Arc<Jobs>,
     wakes: RwLock<Wakes>,
     revoker: Revoker,
+    acts: Arc<Acts>,
     /// Told when another state has taken the place of everything: the keys are to be looked at anew.
     replaced: Arc<Notify>,
 }
@@ -206,6 +209,7 @@ impl Core {
             jobs: Arc::new(Jobs::new(environment_of_jobs.0, environment_of_jobs.1)),
             wakes: RwLock::default(),
             revoker: Revoker::default(),
+            acts: Arc::default(),
             replaced: Arc::default(),
         });
         core.barrier.publish_to(core.events.clone());

@@ -75,6 +75,8 @@ tables! {
     pub(crate) IRREVOCABLE: Table<CoreLocal, (NamespaceId, &str), ()> = 36;
     /// Leases that have ended and stand for something outside: by mount, and the second of the next attempt.
     pub(crate) REVOCATIONS: Table<CoreLocal, (MountId, &(u64, &TokenKey)), QueuedLease> = 37;
+    /// Leases that are not in force yet, because an act outside is under way for them, by mount.
+    pub(crate) INTENTS: Table<CoreLocal, (MountId, &TokenKey), QueuedLease> = 38;
 }
 
 /// One number.

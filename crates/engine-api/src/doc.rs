@@ -111,7 +111,7 @@ pub struct OperationDoc {
     pub mode: Mode,
 }
 
-/// The way an operation runs, as the types that its handler draws say.
+/// The way an operation runs, as the types say that its handler draws, or the number of its steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Reads, on any node.
@@ -119,6 +119,17 @@ pub enum Mode {
     Read,
     /// May write, so that it runs on the active node alone: a standby forwards it before anything has run.
     Write,
+    /// Asks outside, and then writes.
+    Ask,
+    /// Acts outside, behind an intent.
+    Issue,
+}
+
+impl Mode {
+    /// Whether every node can run it.
+    pub const fn only_reads(self) -> bool {
+        matches!(self, Self::Read)
+    }
 }
 
 impl OperationDoc {
@@ -135,6 +146,13 @@ impl OperationDoc {
     /// The name under which a parameter is known: for an older name of a field the present one.
     pub fn present_name<'a>(&'a self, name: &'a str) -> &'a str {
         self.field(name).and_then(|field| field.newer.as_deref()).unwrap_or(name)
+    }
+
+    /// Sets the way it runs, whatever its steps draw; a member that several of them draw is named once.
+    pub(crate) fn settle(&mut self, mode: Mode) {
+        self.mode = mode;
+        let mut named = std::collections::BTreeSet::new();
+        self.fields.retain(|field| named.insert(field.name.clone()));
     }
 
     /// Sets the answer's members to those of `T`.

@@ -6,12 +6,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use strongroom_barrier::TableId;
+use schemars::JsonSchema;
+use serde::Serialize;
+use strongroom_barrier::{Stored, TableId};
 use strongroom_wire::Operation;
 
 use crate::{
-    AuthGrant, BodyMode, Call, Captures, EngineError, Handler, IntoReply, Job, LeaseKind, Meaning,
-    OperationDoc, Pattern, Reply, Schedule, Segment,
+    ActError, Asking, AuthGrant, BodyMode, Call, Captures, EngineError, Handler, Intent, IntoReply, Issued,
+    Issuing, Job, LeaseKind, Meaning, Mode, OperationDoc, Pattern, Plan, ReadStep, Reply, RevokeHandler,
+    Schedule, Segment, Settling, View, WriteStep,
 };
 
 /// Says what is wrong with a mount's options.
@@ -54,13 +57,41 @@ pub struct Endpoint {
     pub access: Access,
     /// Whether it answers while sealed.
     pub while_sealed: bool,
-    run: Run<Reply>,
+    /// How it is done.
+    pub work: Work,
 }
 
 impl Endpoint {
+    /// Runs a handler once. Operations in several steps are run step by step.
+    pub async fn run(&self, call: &Arc<Call>) -> Result<Reply, EngineError> {
+        match &self.work {
+            Work::Handler(handler) => handler.run(call).await,
+            _ => Err(EngineError::Internal("the operation has several steps".to_owned())),
+        }
+    }
+}
+
+/// How an operation is done.
+#[derive(Clone)]
+pub enum Work {
+    /// By a handler, in one transaction.
+    Handler(HandlerRun),
+    /// By asking outside, and writing then.
+    Ask(Asking),
+    /// By making something outside that a lease ends.
+    Issue(Issuing),
+    /// By changing something outside of which it must be known how it stands.
+    Settle(Settling),
+}
+
+/// A handler without its types.
+#[derive(Clone)]
+pub struct HandlerRun(Run<Reply>);
+
+impl HandlerRun {
     /// Runs the handler once.
     pub async fn run(&self, call: &Arc<Call>) -> Result<Reply, EngineError> {
-        (self.run)(call).await
+        (self.0)(call).await
     }
 }
 
@@ -229,6 +260,14 @@ impl Route {
         self.on(Operation::Create, summary, handler.clone()).on(Operation::Update, summary, handler)
     }
 
+    /// Has POST and PUT tell a creation from an update, for operations in several steps: policies may grant one and not the
+    /// other. Each is then declared by itself ([`Route::ask_on`]).
+    #[must_use]
+    pub fn existing<B>(mut self, exists: impl Handler<B, bool>) -> Self {
+        self.exists = Some(Arc::new(move |call: &Arc<Call>| exists.call(call)));
+        self
+    }
+
     /// DELETE.
     #[must_use]
     pub fn delete<A, O: IntoReply + Send + 'static>(
@@ -281,8 +320,129 @@ impl Route {
             let answer = handler.call(call);
             Box::pin(async move { answer.await?.into_reply() })
         });
-        let endpoint = Endpoint { doc, access: self.access, while_sealed: self.while_sealed, run };
+        self.insert(operation, doc, Work::Handler(HandlerRun(run)));
+        self
+    }
+
+    fn insert(&mut self, operation: Operation, doc: OperationDoc, work: Work) {
+        let endpoint = Endpoint { doc, access: self.access, while_sealed: self.while_sealed, work };
         self.operations.insert(operation, endpoint);
+    }
+
+    /// POST and PUT that ask outside or compute for long, and then write. `prepare` reads what the question needs, `ask`
+    /// runs once and in no transaction, `conclude` writes what came of it and answers.
+    #[must_use]
+    pub fn ask<A, B, C, Q, R, O, P, H, K>(
+        self,
+        summary: &'static str,
+        prepare: P,
+        ask: H,
+        conclude: K,
+    ) -> Self
+    where
+        P: ReadStep<View, A, Q, EngineError>,
+        H: ReadStep<Q, B, R, EngineError>,
+        K: WriteStep<Arc<R>, C, O, EngineError>,
+        Q: Send + Sync + 'static,
+        R: Send + Sync + 'static,
+        O: IntoReply + Send + 'static,
+    {
+        self.ask_on(Operation::Update, summary, prepare, ask, conclude)
+    }
+
+    /// As [`Route::ask`], for any operation.
+    #[must_use]
+    pub fn ask_on<A, B, C, Q, R, O, P, H, K>(
+        mut self,
+        operation: Operation,
+        summary: &'static str,
+        prepare: P,
+        ask: H,
+        conclude: K,
+    ) -> Self
+    where
+        P: ReadStep<View, A, Q, EngineError>,
+        H: ReadStep<Q, B, R, EngineError>,
+        K: WriteStep<Arc<R>, C, O, EngineError>,
+        Q: Send + Sync + 'static,
+        R: Send + Sync + 'static,
+        O: IntoReply + Send + 'static,
+    {
+        let mut doc = OperationDoc { summary, ..OperationDoc::default() };
+        P::document(&mut doc);
+        H::document(&mut doc);
+        K::document(&mut doc);
+        O::document(&mut doc);
+        doc.settle(Mode::Ask);
+        self.insert(operation, doc, Work::Ask(Asking::new(prepare, ask, conclude)));
+        self
+    }
+
+    /// GET that makes something outside which a lease of `kind` ends ([`Engine::lease`]): Vault's way of asking for a
+    /// credential. `plan` says what is to be made and is committed as an intent, `act` makes it, once.
+    #[must_use]
+    pub fn issue<A, B, T, S, P, H>(self, kind: &'static str, summary: &'static str, plan: P, act: H) -> Self
+    where
+        P: Handler<A, Plan<T>>,
+        H: ReadStep<Intent<T>, B, Issued<S>, ActError>,
+        T: Stored + Send + Sync + 'static,
+        S: Serialize + JsonSchema + Send + 'static,
+    {
+        self.issue_on(Operation::Read, kind, summary, plan, act)
+    }
+
+    /// As [`Route::issue`], for any operation.
+    #[must_use]
+    pub fn issue_on<A, B, T, S, P, H>(
+        mut self,
+        operation: Operation,
+        kind: &'static str,
+        summary: &'static str,
+        plan: P,
+        act: H,
+    ) -> Self
+    where
+        P: Handler<A, Plan<T>>,
+        H: ReadStep<Intent<T>, B, Issued<S>, ActError>,
+        T: Stored + Send + Sync + 'static,
+        S: Serialize + JsonSchema + Send + 'static,
+    {
+        let mut doc = OperationDoc { summary, ..OperationDoc::default() };
+        P::document(&mut doc);
+        H::document(&mut doc);
+        doc.answers::<S>();
+        doc.settle(Mode::Issue);
+        self.insert(operation, doc, Work::Issue(Issuing::new(kind, plan, act)));
+        self
+    }
+
+    /// POST and PUT that change something outside of which it must be known how it stands: a rotation. `plan` answers what
+    /// the engine's settlement of `kind` ([`Engine::settlement`]) needs to find that out, every value that may hold
+    /// included, and is committed as an intent; `act` changes it, once; `conclude` writes the outcome and answers.
+    #[must_use]
+    pub fn settle<A, B, C, T, R, O, P, H, K>(
+        mut self,
+        kind: &'static str,
+        summary: &'static str,
+        plan: P,
+        act: H,
+        conclude: K,
+    ) -> Self
+    where
+        P: Handler<A, T>,
+        H: ReadStep<Intent<T>, B, R, ActError>,
+        K: WriteStep<Arc<R>, C, O, EngineError>,
+        T: Stored + Send + Sync + 'static,
+        R: Send + Sync + 'static,
+        O: IntoReply + Send + 'static,
+    {
+        let mut doc = OperationDoc { summary, ..OperationDoc::default() };
+        P::document(&mut doc);
+        H::document(&mut doc);
+        K::document(&mut doc);
+        O::document(&mut doc);
+        doc.settle(Mode::Issue);
+        self.insert(Operation::Update, doc, Work::Settle(Settling::new(kind, plan, act, conclude)));
         self
     }
 }
@@ -452,6 +612,17 @@ impl Engine {
     #[must_use]
     pub fn lease(mut self, kind: &'static str, build: impl FnOnce(LeaseKind) -> LeaseKind) -> Self {
         self.leases.insert(kind, build(LeaseKind::default()));
+        self
+    }
+
+    /// Adds a way to find out how something stands outside, after an operation that changes it ([`Route::settle`]) has left
+    /// it open: `.settlement("root", settle_root)`. The handler draws [`Leased`](crate::Leased) with what the plan made; what it
+    /// writes is committed with the intent's end. It runs at once, and again after the longest time for which something that
+    /// was sent can still arrive, so it is idempotent and gives up no value that may still come to hold before that
+    /// ([`Leased::is_last`](crate::Leased)).
+    #[must_use]
+    pub fn settlement<A>(mut self, kind: &'static str, handler: impl RevokeHandler<A>) -> Self {
+        self.leases.insert(kind, LeaseKind::default().revoke(handler));
         self
     }
 

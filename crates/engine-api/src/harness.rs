@@ -15,9 +15,9 @@ use strongroom_storage::InMemory;
 use strongroom_wire::Operation;
 
 use crate::{
-    AuthGrant, BarrierError, Call, Caller, Captures, CertificateChain, Engine, EngineError, Environment,
-    Lifetimes, Mount, Peer, RawTail, Redactions, Refusal, Renewal, Reply, Request, RequestBody, ServerTxn,
-    TokenKind,
+    ActError, AuthGrant, BarrierError, Call, Caller, Captures, CertificateChain, Engine, EngineError,
+    Environment, InForce, IntentFacts, LeaseGrant, Lifetimes, Mount, Peer, RawTail, Redactions, Refusal,
+    Renewal, Reply, Request, RequestBody, ServerTxn, TokenKind, Work,
 };
 
 /// An engine, its mount, and a clock to step.
@@ -88,19 +88,51 @@ impl Harness {
                 other => other,
             };
             let endpoint = found.endpoint(asked).map_err(|_error| EngineError::Unsupported)?;
-            let outcome = match endpoint.run(&call).await {
-                Ok(mut reply) => {
-                    for warning in call.warnings.lock().expect("not poisoned").drain(..) {
-                        reply = reply.warned(warning);
-                    }
-                    txn.commit().await.map(|_| reply).map_err(EngineError::from)
+            let outcome = match &endpoint.work {
+                Work::Handler(handler) => {
+                    let outcome = handler.run(&call).await.map(|reply| warned(&call, reply));
+                    committed(&txn, outcome).await
                 }
-                Err(error) => Err(error),
+                Work::Ask(asking) => {
+                    let question = asking.prepare(&call).await?;
+                    let answer = asking.ask(question, &call).await?;
+                    let conclude = || self.prepare(operation, path, &input, found.params.clone(), None);
+                    concluded(conclude, async |call| asking.conclude(&answer, call).await).await
+                }
+                Work::Issue(issuing) => {
+                    let planned = committed(&txn, issuing.plan(&call).await).await?;
+                    let made = issuing.act(planned.carried, self.intent(), &call).await;
+                    let made = made.map_err(ActError::into_inner)?;
+                    let grant = LeaseGrant {
+                        ttl: planned.ttl,
+                        max_ttl: planned.max_ttl,
+                        renewable: planned.renewable,
+                        kind: issuing.kind(),
+                        payload: made.payload.unwrap_or(planned.payload),
+                        hint_only: false,
+                    };
+                    let reply = Reply::json(made.data).lent(grant);
+                    Ok(warned(&call, made.warnings.into_iter().fold(reply, Reply::warned)))
+                }
+                Work::Settle(settling) => {
+                    let planned = committed(&txn, settling.plan(&call).await).await?;
+                    let done = settling.act(planned.carried, self.intent(), &call).await;
+                    let done = done.map_err(ActError::into_inner)?;
+                    let conclude = || self.prepare(operation, path, &input, found.params.clone(), None);
+                    concluded(conclude, async |call| settling.conclude(&done, call).await).await
+                }
             };
             if !matches!(outcome, Err(EngineError::Barrier(BarrierError::Conflict))) {
                 return outcome;
             }
         }
+    }
+
+    /// An intent as the server would have committed it: in force for a minute.
+    fn intent(&self) -> IntentFacts {
+        let (clock, deadline) = (self.clock.clone(), self.clock.now().after(Duration::from_mins(1)));
+        let in_force = InForce::new(move || clock.now() < deadline);
+        IntentFacts { id: format!("{}test/intent", self.mount.path), deadline, in_force }
     }
 
     /// The `data` of a successful call, as a tree.
@@ -187,4 +219,32 @@ impl Harness {
         };
         (txn, Arc::new(call))
     }
+}
+
+/// Commits what a step has written.
+async fn committed<T>(txn: &Txn, outcome: Result<T, EngineError>) -> Result<T, EngineError> {
+    let made = outcome?;
+    txn.clone().commit().await?;
+    Ok(made)
+}
+
+/// Runs the last step until it commits.
+async fn concluded(
+    begin: impl Fn() -> (Txn, Arc<Call>),
+    run: impl AsyncFn(&Arc<Call>) -> Result<Reply, EngineError>,
+) -> Result<Reply, EngineError> {
+    loop {
+        let (txn, call) = begin();
+        let outcome = run(&call).await;
+        match committed(&txn, outcome).await {
+            Err(EngineError::Barrier(BarrierError::Conflict)) => {}
+            outcome => return outcome.map(|reply| warned(&call, reply)),
+        }
+    }
+}
+
+/// The answer with the warnings that were collected on the way.
+fn warned(call: &Call, reply: Reply) -> Reply {
+    let warnings = std::mem::take(&mut *call.warnings.lock().expect("not poisoned"));
+    warnings.into_iter().fold(reply, Reply::warned)
 }

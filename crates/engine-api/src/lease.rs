@@ -164,6 +164,8 @@ pub struct LeaseInHand {
     pub until: Moment,
     /// How long the client asks for, at a renewal.
     pub increment: Option<Duration>,
+    /// Whether nothing that was sent before can still arrive.
+    pub is_last: bool,
     /// What the engine keeps with it.
     pub payload: Payload,
 }
@@ -176,6 +178,9 @@ pub struct Leased<T> {
     pub until: Moment,
     /// How long the client asks for, at a renewal.
     pub increment: Option<Duration>,
+    /// Whether nothing that an act sent before can still arrive: else the hook runs once more when that is so, and what is
+    /// ended now may come to be again until then.
+    pub is_last: bool,
     /// What the engine keeps with it.
     pub payload: T,
 }
@@ -187,7 +192,13 @@ impl<T: Stored> Extract for Leased<T> {
         // Not an error of storage: what cannot be read today cannot be read at the next attempt either.
         let unreadable = |error: BarrierError| EngineError::Internal(format!("the lease's payload: {error}"));
         let payload = lease.payload.read().map_err(unreadable)?;
-        Ok(Self { id: lease.id.clone(), until: lease.until, increment: lease.increment, payload })
+        Ok(Self {
+            id: lease.id.clone(),
+            until: lease.until,
+            increment: lease.increment,
+            is_last: lease.is_last,
+            payload,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Secrets engines, auth methods and `sys` itself are written against this crate alone.
 
+mod act;
 mod body;
 mod cached;
 mod call;
@@ -19,15 +20,17 @@ mod lease;
 mod pattern;
 mod peer;
 mod reply;
+mod steps;
 mod token_settings;
 mod upgrade;
 
+pub use act::{ActError, InForce, Intent, IntentFacts, Issued, Issuing, Made, Plan, Planned, Settling};
 pub use body::{Binary, BodyMode, RequestBody, Upload};
 pub use cached::{Cached, Derived, Source};
 pub use call::{Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, ServerTxn, TokenKind};
 pub use captures::{Captures, Named, Path, RawTail};
 pub use doc::{Field, Meaning, Mode, OperationDoc, fields_of};
-pub use engine::{Access, Class, Endpoint, Engine, Found, Refusal, Route};
+pub use engine::{Access, Class, Endpoint, Engine, Found, HandlerRun, Refusal, Route, Work};
 pub use error::{EngineError, RawError, bad_request};
 pub use extract::{Body, Extension, Extract, Input, Paging};
 pub use handler::Handler;
@@ -38,6 +41,7 @@ pub use peer::{CertificateChain, Outline, Peer, Redactions};
 pub use reply::{
     AuthGrant, Body as ReplyBody, Content, Data, Grant, IntoReply, LeaseGrant, Members, RawBody, Reply,
 };
+pub use steps::{Asking, Carried, ReadOnly, ReadStep, WriteStep};
 pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};
 pub use upgrade::{Upgradable, Upgrade, UpgradeOffer, Upgraded};
 

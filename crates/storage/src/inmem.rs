@@ -34,6 +34,12 @@ impl InMemory {
         Self::default()
     }
 
+    /// A store of its own with what this one holds now: for tests that begin from one state many times.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { state: RwLock::new(self.current()), ..Self::default() }
+    }
+
     fn current(&self) -> State {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

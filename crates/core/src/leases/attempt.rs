@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use strongroom_barrier::{BarrierError, MountId, NamespaceId, Txn};
-use strongroom_engine_api::{EngineError, LeaseInHand, RevokeError, format_duration};
+use strongroom_engine_api::{EngineError, LeaseInHand, Moment, RevokeError, format_duration};
 use strongroom_stdx::Entropy;
 
 use super::ending::{forget_lease, move_lease};
@@ -67,10 +67,12 @@ impl Core {
             self.forget(namespace, id).await?;
             return Ok(Attempted::NotAsked);
         }
+        let again = lease.state.revoking().and_then(|revoking| revoking.again);
+        let again = again.filter(|again| *again > self.environment.clock.now());
         let outcome = self.run_hook(mounted, &txn, id, &lease).await;
         match outcome {
             Ok(()) => {
-                self.end_with(txn, namespace, id).await?;
+                self.end_with(txn, namespace, id, again).await?;
                 Ok(Attempted::Answered)
             }
             // What cannot be read will not be read the next time, and must not stand before all others.
@@ -107,7 +109,11 @@ impl Core {
             )));
         };
         let payload = lease.payload.clone();
-        let in_hand = LeaseInHand { id: id.to_owned(), until: lease.expires, increment: None, payload };
+        let now = self.environment.clock.now();
+        let is_last =
+            lease.state.revoking().and_then(|revoking| revoking.again).is_none_or(|again| again <= now);
+        let in_hand =
+            LeaseInHand { id: id.to_owned(), until: lease.expires, increment: None, is_last, payload };
         let call = self.lease_call(mounted, txn, in_hand);
         let running = AssertUnwindSafe(async { kind.run_revoke(&call).await }).catch_unwind();
         tokio::select! {
@@ -121,13 +127,22 @@ impl Core {
         }
     }
 
-    /// Removes a lease together with what its handler wrote. Where that conflicts, the handler runs again.
-    async fn end_with(&self, txn: Txn, namespace: NamespaceId, id: &str) -> Result<(), EngineError> {
+    /// Removes a lease together with what its handler wrote, or has it tried `again` then. Where that conflicts with what the
+    /// handler read, the handler runs again.
+    async fn end_with(
+        &self,
+        txn: Txn,
+        namespace: NamespaceId,
+        id: &str,
+        again: Option<Moment>,
+    ) -> Result<(), EngineError> {
         if txn.is_empty() {
-            return self.forget(namespace, id).await;
+            return self
+                .change_lease(namespace, id, |txn, lease| end_or_again(txn, namespace, id, lease, again))
+                .await;
         }
         if let Some(lease) = LEASES.get(&txn, &(namespace, id)).await? {
-            forget_lease(&txn, namespace, id, &lease);
+            end_or_again(&txn, namespace, id, &lease, again)?;
         }
         match txn.commit().await {
             Ok(_) | Err(BarrierError::Conflict) => Ok(()),
@@ -163,7 +178,9 @@ impl Core {
         let refusals = before.refusals.saturating_add(u32::from(refused));
         let wait = backoff(&self.environment.entropy, attempts);
         let next = self.environment.clock.now().after(wait);
-        let after = Revoking { attempts, refusals, next, error: error.to_owned(), forced: false };
+        let error_text = error.to_owned();
+        let after =
+            Revoking { attempts, refusals, next, error: error_text, forced: false, again: before.again };
         let state = if refused && refusals >= MAX_REFUSALS {
             tracing::error!(
                 lease_id = id,
@@ -186,7 +203,7 @@ impl Core {
     }
 
     /// Changes a lease that is there, in a transaction of its own.
-    async fn change_lease(
+    pub(crate) async fn change_lease(
         &self,
         namespace: NamespaceId,
         id: &str,
@@ -216,6 +233,24 @@ impl Core {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Removes a lease that has been revoked, unless something can still arrive outside until `again`.
+fn end_or_again(
+    txn: &Txn,
+    namespace: NamespaceId,
+    id: &str,
+    lease: &Lease,
+    again: Option<Moment>,
+) -> Result<(), BarrierError> {
+    let Some(again) = again else {
+        forget_lease(txn, namespace, id, lease);
+        return Ok(());
+    };
+    let forced = lease.state.revoking().is_some_and(|revoking| revoking.forced);
+    let state =
+        LeaseState::Revoking(Revoking { next: again, again: Some(again), forced, ..Revoking::default() });
+    move_lease(txn, namespace, id, lease, state)
 }
 
 /// The wait after so many failures in a row: twice the last one and up to a quarter more, so that what failed together

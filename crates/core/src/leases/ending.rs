@@ -10,7 +10,10 @@ use strongroom_engine_api::{EngineError, Moment};
 
 use super::{ExpiryEntry, Lease, LeaseState, NEVER, QueuedLease, Revoking, due_key};
 use crate::Core;
-use crate::tables::{EXPIRY, IRREVOCABLE, LEASES, OWNED_LEASES, PREFIX_REVOCATIONS, REVOCATIONS, TOKENS};
+use crate::intents::{ACT_TIMEOUT, latest_arrival};
+use crate::tables::{
+    EXPIRY, INTENTS, IRREVOCABLE, LEASES, OWNED_LEASES, PREFIX_REVOCATIONS, REVOCATIONS, TOKENS,
+};
 use crate::tokens::{STEP as TREE_STEP, TokenId, TokenKey};
 
 /// Leases and tokens ended in one transaction, not counting what hangs on the tokens.
@@ -198,7 +201,7 @@ impl Core {
         let after = after.map(|after| (namespace, after));
         let found = LEASES.scan_after(txn, &(namespace, prefix), after.as_ref(), STEP).await?;
         let mut budget = TREE_STEP;
-        for ((_, id), lease) in found.iter().filter(|(_, lease)| lease.state.is_active()) {
+        for ((_, id), lease) in found.iter().filter(|(_, lease)| !lease.state.has_ended()) {
             self.revoke_lease(txn, namespace, id, lease, End::Due, &mut budget).await?;
         }
         let more = found.len() == STEP;
@@ -280,8 +283,31 @@ pub(crate) fn end_lease(
     }
     // One that is to be gone stays so, whatever else ends it.
     let forced = end == End::Forced || lease.state.revoking().is_some_and(|revoking| revoking.forced);
-    let next = if end == End::Due && !forced { now } else { Moment::default() };
-    let state = LeaseState::Revoking(Revoking { next, forced, ..Revoking::default() });
+    let (next, again) = match &lease.state {
+        // Nobody touches what its act may be about to make; the act looks for this mark when it is over.
+        LeaseState::Intended(deadline) => {
+            ((*deadline).min(now.after(ACT_TIMEOUT)), Some(latest_arrival(now)))
+        }
+        state => {
+            let next = if end == End::Due && !forced { now } else { Moment::default() };
+            (next, state.revoking().and_then(|revoking| revoking.again))
+        }
+    };
+    let state = LeaseState::Revoking(Revoking { next, forced, again, ..Revoking::default() });
+    move_lease(txn, namespace, id, lease, state)
+}
+
+/// Hands an intent to the revoker once its act is over, marked already or not; `again`: the moment from which on nothing that it
+/// sent can still arrive.
+pub(crate) fn end_intended(
+    txn: &Txn,
+    (namespace, id): (NamespaceId, &str),
+    lease: &Lease,
+    now: Moment,
+    again: Option<Moment>,
+) -> Result<(), BarrierError> {
+    let forced = lease.state.revoking().is_some_and(|revoking| revoking.forced);
+    let state = LeaseState::Revoking(Revoking { next: now, forced, again, ..Revoking::default() });
     move_lease(txn, namespace, id, lease, state)
 }
 
@@ -305,7 +331,7 @@ pub(super) fn move_lease(
 }
 
 /// Removes the records of a secret's lease.
-pub(super) fn forget_lease(txn: &Txn, namespace: NamespaceId, id: &str, lease: &Lease) {
+pub(crate) fn forget_lease(txn: &Txn, namespace: NamespaceId, id: &str, lease: &Lease) {
     unlist(txn, namespace, id, lease);
     LEASES.delete(txn, &(namespace, id));
 }
@@ -315,7 +341,10 @@ fn unlist(txn: &Txn, namespace: NamespaceId, id: &str, lease: &Lease) {
     let key = due_key(id);
     match lease.state.queued_at() {
         None => {
-            EXPIRY.delete(txn, &(lease.expires.as_secs(), &key));
+            match lease.state {
+                LeaseState::Intended(_) => INTENTS.delete(txn, &(lease.mount, &key)),
+                _ => EXPIRY.delete(txn, &(lease.expires.as_secs(), &key)),
+            }
             if let Some(holder) = lease.owner.and_then(super::LeaseOwner::holder) {
                 OWNED_LEASES.delete(txn, &(holder.namespace, holder.key, id));
             }

@@ -340,7 +340,8 @@ impl Core {
             if let Some(lease) = LEASES.get(&txn, &(namespace, id)).await?
                 && matches!(lease.state, LeaseState::Irrevocable(_))
             {
-                let state = LeaseState::Revoking(Revoking { next, ..Revoking::default() });
+                let again = lease.state.revoking().and_then(|revoking| revoking.again);
+                let state = LeaseState::Revoking(Revoking { next, again, ..Revoking::default() });
                 move_lease(&txn, namespace, id, &lease, state)?;
             }
         }

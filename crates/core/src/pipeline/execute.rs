@@ -7,10 +7,11 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use strongroom_barrier::Txn;
 use strongroom_engine_api::{
-    Asker, AuthGrant, Call, Captures, Content, EngineError, Found, Grant, Json, LeaseGrant, Members,
-    Operation, OperationDoc, RawBody, RawTail, Reply, Request, Upgrade,
+    Asker, AuthGrant, Call, Captures, Carried, Content, Endpoint, EngineError, Found, Grant, Json,
+    LeaseGrant, Members, Operation, OperationDoc, RawBody, RawTail, Reply, Request, Upgrade, Work,
 };
 
+use super::acting::acting;
 use super::audit::Audited;
 use super::authenticate::Authenticated;
 use super::{Decided, Inbound, Place, Refused, Resolved};
@@ -122,9 +123,13 @@ impl Core {
         txn: &Txn,
         decided: &Decided<'_>,
         _on_record: &Audited,
+        answer: &mut Option<Carried>,
         place: Place,
     ) -> Result<Done, Refused> {
-        let outcome = self.run(inbound, txn, decided).await;
+        if let Some(acting) = acting(inbound, decided)? {
+            return Box::pin(self.act_outside(inbound, txn, decided, &acting)).await;
+        }
+        let outcome = self.run(inbound, txn, decided, answer).await;
         match outcome {
             Ok(done) if done.ending == Ending::Replaced => Ok(done),
             Ok(mut done) => {
@@ -143,7 +148,7 @@ impl Core {
                 }
                 Ok(done)
             }
-            Err(refused) if refused.is_conflict() => Err(refused),
+            Err(refused) if refused.is_not_final() => Err(refused),
             Err(refused) => {
                 self.count_use(txn, decided.caller.as_ref()).await?;
                 Err(refused)
@@ -156,29 +161,29 @@ impl Core {
         inbound: &Arc<Inbound>,
         txn: &Txn,
         decided: &Decided<'_>,
+        answer: &mut Option<Carried>,
     ) -> Result<Done, Refused> {
         let resolved = decided.resolved;
         if resolved.is_help() {
             return help(resolved);
         }
-        let found = resolved.found()?;
-        let endpoint = found.endpoint(decided.operation).map_err(Refused::unrouted)?;
-        if !inbound.body.fits(endpoint.doc.body) {
-            return Err(Refused::status(503, "the mount has changed; send the request again"));
-        }
-        let call = self.call(
-            inbound,
-            txn,
-            resolved,
-            decided.operation,
-            decided.caller.as_ref(),
-            found.params.clone(),
-        );
+        let (found, endpoint) = endpoint_of(inbound, decided)?;
+        let call = self.call_of(inbound, txn, decided, found);
         let login = found.route.login_name(&call);
         if login.as_ref().is_some_and(|name| self.is_locked_out(&resolved.mounted, name)) {
             return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
         }
-        let outcome = endpoint.run(&call).await;
+        let outcome = match &endpoint.work {
+            Work::Handler(handler) => handler.run(&call).await,
+            Work::Ask(asking) => match Box::pin(self.ask_outside(asking, &call, answer)).await {
+                Ok(None) => return Err(Refused::Asked),
+                Ok(Some(reply)) => Ok(reply),
+                Err(error) => Err(error),
+            },
+            Work::Issue(_) | Work::Settle(_) => {
+                Err(EngineError::Internal("an act outside is not run by a handler".to_owned()))
+            }
+        };
         // Others may have failed meanwhile: of those who ask at once, no more are judged than one after the other.
         if login.as_ref().is_some_and(|name| self.is_locked_out(&resolved.mounted, name)) {
             return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
@@ -186,26 +191,25 @@ impl Core {
         if let Some(name) = login {
             self.note_login(&resolved.mounted, &name, &outcome);
         }
-        let allowed = &resolved.mounted.entry.tuning.allowed_response_headers;
-        let passing = |headers| passing_headers(headers, found.route.owned_headers(), allowed);
-        let mut reply = match outcome {
-            Ok(reply) => reply,
-            Err(EngineError::Raw(mut raw)) => {
-                raw.headers = passing(raw.headers);
-                return Err(EngineError::Raw(raw).into());
-            }
-            Err(error) => return Err(as_asked(error, found, decided.operation).into()),
-        };
-        reply.headers = passing(reply.headers);
-        if let Content::Envelope(members) = &mut reply.content {
-            members.warnings.append(&mut call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
-            members.warnings.extend(ignored(inbound, &endpoint.doc, found));
-        }
+        let reply = outcome.map_err(|error| refused_by(decided, found, error))?;
+        let reply = passing(inbound, decided, (found, endpoint), &call, reply);
         self.register(inbound, txn, decided, reply).await
     }
 
+    /// The call of a handler for what was decided.
+    pub(super) fn call_of(
+        self: &Arc<Self>,
+        inbound: &Inbound,
+        txn: &Txn,
+        decided: &Decided<'_>,
+        found: &Found,
+    ) -> Arc<Call> {
+        let caller = decided.caller.as_ref();
+        self.call(inbound, txn, decided.resolved, decided.operation, caller, found.params.clone())
+    }
+
     /// Makes the token or lease that a reply grants, and wraps it where that is asked for.
-    async fn register(
+    pub(super) async fn register(
         self: &Arc<Self>,
         inbound: &Inbound,
         txn: &Txn,
@@ -322,8 +326,48 @@ impl Core {
     }
 }
 
+/// The operation that a request is for, with its route.
+pub(super) fn endpoint_of<'a>(
+    inbound: &Inbound,
+    decided: &'a Decided<'_>,
+) -> Result<(&'a Found, &'a Endpoint), Refused> {
+    let found = decided.resolved.found()?;
+    let endpoint = found.endpoint(decided.operation).map_err(Refused::unrouted)?;
+    if !inbound.body.fits(endpoint.doc.body) {
+        return Err(Refused::status(503, "the mount has changed; send the request again"));
+    }
+    Ok((found, endpoint))
+}
+
+/// A handler's error as the client may see it.
+pub(super) fn refused_by(decided: &Decided<'_>, found: &Found, error: EngineError) -> Refused {
+    match error {
+        EngineError::Raw(mut raw) => {
+            raw.headers = passing_headers(raw.headers, decided, found);
+            EngineError::Raw(raw).into()
+        }
+        error => as_asked(error, found, decided.operation).into(),
+    }
+}
+
+/// A handler's answer with what of it may reach the client, and with its warnings.
+pub(super) fn passing(
+    inbound: &Inbound,
+    decided: &Decided<'_>,
+    (found, endpoint): (&Found, &Endpoint),
+    call: &Call,
+    mut reply: Reply,
+) -> Reply {
+    reply.headers = passing_headers(reply.headers, decided, found);
+    if let Content::Envelope(members) = &mut reply.content {
+        members.warnings.append(&mut call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+        members.warnings.extend(ignored(inbound, &endpoint.doc, found));
+    }
+    reply
+}
+
 /// Vault's refusal of a secret whose lease would end as soon as it is granted.
-const LAST_USE: &str =
+pub(super) const LAST_USE: &str =
     "Secret cannot be returned; token had one use left, so leased credentials were immediately revoked.";
 
 /// The wrapping asked for, where the answer is one that can be wrapped.
@@ -362,9 +406,11 @@ const FRAMING: [&str; 9] = [
 /// Those of a handler's headers that reach the client: what its route owns and what the mount's tuning allows.
 fn passing_headers(
     headers: Vec<(String, String)>,
-    owned: &[&str],
-    allowed: &[String],
+    decided: &Decided<'_>,
+    found: &Found,
 ) -> Vec<(String, String)> {
+    let (owned, allowed) =
+        (found.route.owned_headers(), &decided.resolved.mounted.entry.tuning.allowed_response_headers);
     let passes = |name: &str| {
         let is = |other: &str| other.eq_ignore_ascii_case(name);
         let wanted = owned.iter().any(|owned| is(owned)) || allowed.iter().any(|allowed| is(allowed));

@@ -8,6 +8,7 @@
 //! A handler runs only with an [`audit::Audited`] in hand, which only the audit stage makes. All that a request writes is
 //! one transaction; when something it read has changed before it commits, it is decided again from the start.
 
+mod acting;
 mod answer;
 mod audit;
 mod authenticate;
@@ -23,7 +24,7 @@ mod standby;
 use std::sync::Arc;
 
 use strongroom_barrier::{BarrierError, Txn};
-use strongroom_engine_api::{EngineError, Mode, Operation};
+use strongroom_engine_api::{Carried, EngineError, Operation};
 
 pub use answer::{Answer, AnswerContent};
 pub use inbound::{Asked, Inbound};
@@ -46,6 +47,15 @@ pub(crate) struct Decided<'a> {
     pub(crate) caller: Option<authenticate::Authenticated>,
 }
 
+/// How far a request has come, for the attempts after the first.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// The proof that it is on record.
+    audited: Option<Audited>,
+    /// The answer from outside: it is asked for once, however often the rest is decided again.
+    answer: Option<Carried>,
+}
+
 /// Where an attempt runs, and so whether it may write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -62,10 +72,10 @@ impl Core {
             Ok(inbound) => Arc::new(inbound),
             Err((inbound, refused)) => return answered(&inbound, Err(refused)),
         };
-        let mut audited = None;
+        let mut progress = Progress::default();
         if inbound.reads() {
             let term = self.leading();
-            match self.serve(&inbound, &mut audited, Place::Request).await {
+            match self.serve(&inbound, &mut progress, Place::Request).await {
                 Err(Refused::NeedsTask) => {}
                 // What was read while another node may have been elected may be old.
                 Ok(answer) if self.leading() != term && !self.is_always_answered(&inbound) => {
@@ -76,17 +86,17 @@ impl Core {
                 outcome => return answered(&inbound, outcome),
             }
         }
-        self.handle_in_task(inbound, audited).await
+        self.handle_in_task(inbound, progress).await
     }
 
-    async fn handle_in_task(self: &Arc<Self>, inbound: Arc<Inbound>, mut audited: Option<Audited>) -> Answer {
+    async fn handle_in_task(self: &Arc<Self>, inbound: Arc<Inbound>, mut progress: Progress) -> Answer {
         let Ok(room) = self.tasks.clone().try_acquire_owned() else {
             let refused = Refused::status(503, "too many requests are under way; try again");
             return Answer::refusal(&inbound, &refused);
         };
         let (core, request) = (self.clone(), inbound.clone());
         let task = tokio::spawn(async move {
-            let outcome = core.serve(&request, &mut audited, Place::Task).await;
+            let outcome = core.serve(&request, &mut progress, Place::Task).await;
             drop(room);
             answered(&request, outcome)
         });
@@ -102,7 +112,7 @@ impl Core {
     async fn serve(
         self: &Arc<Self>,
         inbound: &Arc<Inbound>,
-        audited: &mut Option<Audited>,
+        progress: &mut Progress,
         place: Place,
     ) -> Result<Answer, Refused> {
         inbound.check()?;
@@ -117,10 +127,12 @@ impl Core {
         for attempt in 0..MOST_ATTEMPTS {
             let view = if attempt == 0 { self.barrier.view() } else { self.barrier.pinned_view().await? };
             let txn = self.barrier.transaction(view);
-            match self.attempt(inbound, &txn, audited, place).await {
+            match self.attempt(inbound, &txn, progress, place).await {
                 Err(Refused::Engine(EngineError::Barrier(BarrierError::Conflict))) => {
                     tokio::task::yield_now().await;
                 }
+                // Time has passed: who asks, and what is there, is looked at anew.
+                Err(Refused::Asked) => {}
                 outcome => return outcome,
             }
         }
@@ -132,7 +144,7 @@ impl Core {
         self: &Arc<Self>,
         inbound: &Arc<Inbound>,
         txn: &Txn,
-        audited: &mut Option<Audited>,
+        progress: &mut Progress,
         place: Place,
     ) -> Result<Answer, Refused> {
         let authenticated = self.authenticate(inbound, txn).await;
@@ -142,7 +154,7 @@ impl Core {
         }
         let resolved = self.resolve(inbound).await;
         // Its handler is run once, where nothing can cut it off.
-        let may_write = matches!(&resolved, Ok(resolved) if resolved.mode() == Mode::Write);
+        let may_write = matches!(&resolved, Ok(resolved) if !resolved.mode().only_reads());
         if place == Place::Request && may_write {
             return Err(Refused::NeedsTask);
         }
@@ -155,49 +167,54 @@ impl Core {
             (Ok(resolved), Err(_)) if resolved.is_open() => (resolved, None),
             (_, Err(refused)) if refused.needs_active() && self.is_standby() => return Err(refused),
             (resolved, Err(refused)) => {
-                let resolved = resolved.ok();
+                let (resolved, audited) = (resolved.ok(), &mut progress.audited);
                 return Box::pin(self.audit_refusal(inbound, resolved.as_ref(), None, refused, audited))
                     .await;
             }
             (Err(refused), Ok(caller)) => {
-                let caller = caller.as_ref();
+                let (caller, audited) = (caller.as_ref(), &mut progress.audited);
                 let refused = Box::pin(self.authorize_nowhere(inbound, txn, caller, refused)).await;
                 return Box::pin(self.audit_refusal(inbound, None, caller, refused, audited)).await;
             }
         };
-        let decided = match self.authorize(inbound, txn, &resolved, caller).await {
-            Ok(decided) => decided,
+        match self.authorize(inbound, txn, &resolved, caller).await {
+            Ok(decided) => self.carry_out(inbound, txn, &decided, progress, place).await,
             Err(refused) => {
                 let (refused, caller) = *refused;
                 if refused.is_conflict() {
                     return Err(refused);
                 }
-                let caller = caller.as_ref();
+                let (caller, audited) = (caller.as_ref(), &mut progress.audited);
                 self.count_use(txn, caller).await?;
-                return Box::pin(self.audit_refusal(inbound, Some(&resolved), caller, refused, audited))
-                    .await;
+                Box::pin(self.audit_refusal(inbound, Some(&resolved), caller, refused, audited)).await
             }
-        };
-        let proof = match audited.take() {
+        }
+    }
+
+    /// Does what was decided, with the request on record before and the answer after.
+    async fn carry_out(
+        self: &Arc<Self>,
+        inbound: &Arc<Inbound>,
+        txn: &Txn,
+        decided: &Decided<'_>,
+        progress: &mut Progress,
+        place: Place,
+    ) -> Result<Answer, Refused> {
+        let proof = match progress.audited.take() {
             Some(proof) => proof,
             None => {
-                self.audit_request(
-                    inbound,
-                    Some(&resolved),
-                    decided.caller.as_ref(),
-                    Some(decided.operation),
-                    "",
-                )
-                .await?
+                let (caller, operation) = (decided.caller.as_ref(), Some(decided.operation));
+                self.audit_request(inbound, Some(decided.resolved), caller, operation, "").await?
             }
         };
-        let outcome = self.execute(inbound, txn, &decided, &proof, place).await;
+        let answer = &mut progress.answer;
+        let outcome = self.execute(inbound, txn, decided, &proof, answer, place).await;
         match outcome {
-            Err(refused) if refused.is_conflict() || matches!(refused, Refused::NeedsTask) => {
-                *audited = Some(proof);
+            Err(refused) if refused.is_not_final() => {
+                progress.audited = Some(proof);
                 Err(refused)
             }
-            outcome => self.audit_answer(inbound, &decided, proof, outcome).await,
+            outcome => self.audit_answer(inbound, decided, proof, outcome).await,
         }
     }
 }

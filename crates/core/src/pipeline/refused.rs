@@ -26,6 +26,8 @@ pub enum Refused {
     Engine(EngineError),
     /// The request is about to write and runs where its client can cut it off: it goes on in a task of its own.
     NeedsTask,
+    /// The outside has answered: the rest of the request is decided on what is there now.
+    Asked,
 }
 
 const DENIED: &str = "permission denied";
@@ -65,6 +67,11 @@ impl Refused {
         matches!(self, Self::Engine(EngineError::Barrier(BarrierError::Conflict)))
     }
 
+    /// Whether the request goes on in another attempt.
+    pub(crate) const fn is_not_final(&self) -> bool {
+        self.is_conflict() || matches!(self, Self::NeedsTask | Self::Asked)
+    }
+
     /// The HTTP status and the texts for the client.
     pub fn for_client(&self) -> (u16, Vec<String>) {
         match self {
@@ -72,7 +79,7 @@ impl Refused {
             Self::Status(status, texts) => (*status, texts.clone()),
             Self::Unauthenticated(_) => (403, vec![DENIED.to_owned()]),
             // Nobody sees it: the pipeline answers what the task answers.
-            Self::NeedsTask => (500, vec!["internal error".to_owned()]),
+            Self::NeedsTask | Self::Asked => (500, vec!["internal error".to_owned()]),
             Self::Denied(_) => (403, vec![Self::list(&[DENIED])]),
             Self::Engine(error) => match error {
                 EngineError::Invalid(text) | EngineError::Credentials(text) => (400, vec![text.clone()]),

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use strongroom_barrier::BarrierError;
-use strongroom_engine_api::{EngineError, Mode};
+use strongroom_engine_api::EngineError;
 use strongroom_storage::CommitError;
 
-use super::{Answer, Asked, Inbound, Place, Refused};
+use super::{Answer, Asked, Inbound, Place, Progress, Refused};
 use crate::Core;
 use crate::cluster::Freshness;
 
@@ -33,7 +33,7 @@ impl Core {
             Ok(freshness) => freshness,
             Err(refused) => return Some(Answer::refusal(&inbound, &refused)),
         };
-        let mut answer = match self.serve(&inbound, &mut None, Place::Request).await {
+        let mut answer = match self.serve(&inbound, &mut Progress::default(), Place::Request).await {
             Ok(answer) => answer,
             Err(Refused::NeedsTask) => return None,
             Err(refused) if refused.needs_active() => return None,
@@ -68,7 +68,7 @@ impl Core {
     /// Whether the operation's handler may write. A path that leads nowhere is refused here as well as anywhere.
     async fn may_write(&self, inbound: &Inbound) -> bool {
         let resolved = self.resolve(inbound).await;
-        resolved.is_ok_and(|resolved| resolved.mode() == Mode::Write)
+        resolved.is_ok_and(|resolved| !resolved.mode().only_reads())
     }
 }
 

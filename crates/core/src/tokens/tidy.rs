@@ -147,7 +147,7 @@ async fn leases(txn: &Txn, namespace: NamespaceId, id: &str, now: Moment) -> Loo
     let mut removed = 0u64;
     for (namespace, id) in &found {
         let Some(lease) = LEASES.get(txn, &(*namespace, id)).await? else { continue };
-        if !lease.state.is_active() {
+        if lease.state.has_ended() {
             // It has ended, and is on its way to be revoked: nobody needs to hold it.
             continue;
         }

@@ -1,0 +1,291 @@
+//! Operations that reach outside: asking there before a write, and acting there behind an intent.
+//!
+//! Both run in the request's own task, so a client that goes away cuts nothing. What goes outside runs once: what is decided
+//! again (a conflict, a token looked at anew) is what comes before it and after it.
+//!
+//! An act's way: *plan* and intent are committed with the token's use; the act runs, with a deadline; its outcome is committed
+//! with the lease, or with what a settlement concludes. Whatever goes wrong after the first commit leaves the intent to the
+//! revoker, and the client is told what happened. The second commit is tried until it holds, or this node no longer decides.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, PoisonError};
+
+use futures::FutureExt as _;
+use strongroom_barrier::{BarrierError, Txn};
+use strongroom_engine_api::{
+    ActError, Asking, Call, Carried, Endpoint, EngineError, Found, Issuing, Json, Made, Payload, Planned,
+    Reply, Settling, Work, format_duration,
+};
+
+use super::execute::{Done, LAST_USE, endpoint_of, passing, refused_by};
+use super::{Decided, Inbound, Refused};
+use crate::Core;
+use crate::intents::{ACT_TIMEOUT, Intended, Undo};
+use crate::server_reply::ServerPart;
+
+/// Commits tried for an outcome before it is left to the revoker.
+const MAX_CONFLICTS: usize = 256;
+
+/// An operation that acts outside, with its route.
+pub(super) struct Acting<'a> {
+    at: (&'a Found, &'a Endpoint),
+    steps: Steps<'a>,
+}
+
+enum Steps<'a> {
+    Issue(&'a Issuing),
+    Settle(&'a Settling),
+}
+
+/// What an act has brought about.
+enum Outcome {
+    /// A secret, whose lease keeps this payload in place of what was planned.
+    Issued { data: Json, payload: Option<Payload>, warnings: Vec<String> },
+    /// What a settlement concludes from.
+    Settled(Carried),
+}
+
+impl Outcome {
+    const fn payload(&self) -> Option<&Payload> {
+        match self {
+            Self::Issued { payload, .. } => payload.as_ref(),
+            Self::Settled(_) => None,
+        }
+    }
+}
+
+/// The steps of what was decided, where it acts outside.
+pub(super) fn acting<'a>(inbound: &Inbound, decided: &'a Decided<'_>) -> Result<Option<Acting<'a>>, Refused> {
+    if decided.resolved.is_help() {
+        return Ok(None);
+    }
+    let at = endpoint_of(inbound, decided)?;
+    let steps = match &at.1.work {
+        Work::Issue(issuing) => Steps::Issue(issuing),
+        Work::Settle(settling) => Steps::Settle(settling),
+        Work::Handler(_) | Work::Ask(_) => return Ok(None),
+    };
+    Ok(Some(Acting { at, steps }))
+}
+
+impl Steps<'_> {
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Issue(issuing) => issuing.kind(),
+            Self::Settle(settling) => settling.kind(),
+        }
+    }
+
+    async fn plan(&self, call: &Arc<Call>) -> Result<Planned, EngineError> {
+        match self {
+            Self::Issue(issuing) => issuing.plan(call).await,
+            Self::Settle(settling) => settling.plan(call).await,
+        }
+    }
+}
+
+impl Core {
+    /// Asks outside; the reply where that was done before, and its answer is at hand.
+    pub(super) async fn ask_outside(
+        &self,
+        asking: &Asking,
+        call: &Arc<Call>,
+        answer: &mut Option<Carried>,
+    ) -> Result<Option<Reply>, EngineError> {
+        if let Some(answer) = answer {
+            return asking.conclude(answer, call).await.map(Some);
+        }
+        let question = asking.prepare(call).await?;
+        let asked = AssertUnwindSafe(asking.ask(question, call)).catch_unwind();
+        *answer = Some(tokio::select! {
+            asked = asked => asked.unwrap_or_else(|_panic| Err(panicked()))?,
+            () = self.environment.clock.sleep(ACT_TIMEOUT) => return Err(no_answer()),
+        });
+        Ok(None)
+    }
+
+    /// Runs an operation behind an intent.
+    pub(super) async fn act_outside(
+        self: &Arc<Self>,
+        inbound: &Arc<Inbound>,
+        txn: &Txn,
+        decided: &Decided<'_>,
+        acting: &Acting<'_>,
+    ) -> Result<Done, Refused> {
+        let call = self.call_of(inbound, txn, decided, acting.at.0);
+        let (intended, planned) = match self.plan_act(inbound, txn, decided, acting, &call).await {
+            Ok(planned) => planned,
+            Err(refused) if refused.is_not_final() => return Err(refused),
+            Err(refused) => {
+                self.count_use(txn, decided.caller.as_ref()).await?;
+                return Err(refused);
+            }
+        };
+        txn.clone().commit().await?;
+        let done = match self.run_act(inbound, decided, acting, &intended, planned).await {
+            Ok(outcome) => self.conclude_act(inbound, decided, acting, &intended, &call, outcome).await,
+            Err(error) => {
+                let undo = match &error {
+                    ActError::NotSent(_) => Undo::Nothing,
+                    ActError::Refused(_) => Undo::Once,
+                    ActError::Unanswered(_) => Undo::Again,
+                };
+                self.undo_intended(&intended, None, undo).await;
+                Err(refused_by(decided, acting.at.0, error.into_inner()))
+            }
+        };
+        // What was committed is committed: nothing of it runs again.
+        done.map_err(|refused| if refused.is_not_final() { Refused::status(503, CHANGING) } else { refused })
+    }
+
+    /// Plans the act, and writes its intent and the token's use.
+    async fn plan_act(
+        &self,
+        inbound: &Inbound,
+        txn: &Txn,
+        decided: &Decided<'_>,
+        acting: &Acting<'_>,
+        call: &Arc<Call>,
+    ) -> Result<(Intended, Planned), Refused> {
+        let owner = match (&acting.steps, &decided.caller) {
+            (Steps::Settle(_), _) => None,
+            (Steps::Issue(_), None) => {
+                return Err(EngineError::Internal("a lease without a token to own it".to_owned()).into());
+            }
+            (Steps::Issue(_), Some(caller)) if caller.is_at_last_use() => {
+                return Err(Refused::status(400, LAST_USE));
+            }
+            (Steps::Issue(_), Some(caller)) => Some(&caller.principal),
+        };
+        let planned = acting.steps.plan(call).await;
+        let planned = planned.map_err(|error| refused_by(decided, acting.at.0, error))?;
+        let (mounted, kind) = (&decided.resolved.mounted, acting.steps.kind());
+        let intended = self.intend(txn, mounted, &inbound.path, owner, kind, &planned).await?;
+        if let Some(caller) = decided.caller.as_ref().filter(|caller| caller.is_limited()) {
+            self.use_token(txn, caller.id()).await?;
+        }
+        Ok((intended, planned))
+    }
+
+    /// Runs the act, once, within its deadline. A panic is an outcome of which nothing is known.
+    async fn run_act(
+        self: &Arc<Self>,
+        inbound: &Inbound,
+        decided: &Decided<'_>,
+        acting: &Acting<'_>,
+        intended: &Intended,
+        planned: Planned,
+    ) -> Result<Outcome, ActError> {
+        let facts = self.intent_facts(intended);
+        // What the act reads is what is there now; nothing that it might write is committed.
+        let txn = self.barrier.transaction(self.barrier.view());
+        let call = self.call_of(inbound, &txn, decided, acting.at.0);
+        let act = async {
+            match acting.steps {
+                Steps::Issue(issuing) => {
+                    let Made { data, payload, warnings } = issuing.act(planned.carried, facts, &call).await?;
+                    Ok(Outcome::Issued { data, payload, warnings })
+                }
+                Steps::Settle(settling) => {
+                    settling.act(planned.carried, facts, &call).await.map(Outcome::Settled)
+                }
+            }
+        };
+        tokio::select! {
+            outcome = AssertUnwindSafe(act).catch_unwind() => {
+                outcome.unwrap_or_else(|_panic| Err(ActError::Unanswered(panicked())))
+            }
+            () = self.environment.clock.sleep(ACT_TIMEOUT) => Err(ActError::Unanswered(no_answer())),
+        }
+    }
+
+    /// Commits what an act has brought about. Where that does not come about, it is left to the revoker.
+    async fn conclude_act(
+        self: &Arc<Self>,
+        inbound: &Arc<Inbound>,
+        decided: &Decided<'_>,
+        acting: &Acting<'_>,
+        intended: &Intended,
+        planning: &Call,
+        outcome: Outcome,
+    ) -> Result<Done, Refused> {
+        let planning = std::mem::take(&mut *planning.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut refused = Refused::status(503, CHANGING);
+        for _ in 0..MAX_CONFLICTS {
+            let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
+            let call = self.call_of(inbound, &txn, decided, acting.at.0);
+            call.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&planning);
+            let concluded = self.conclude_once(inbound, (decided, acting), intended, &txn, &call, &outcome);
+            match Box::pin(concluded).await {
+                Ok(Some(mut done)) => match txn.commit().await {
+                    Ok(index) => {
+                        done.headers.extend(self.index_header(index));
+                        return Ok(done);
+                    }
+                    Err(BarrierError::Conflict) => tokio::task::yield_now().await,
+                    // Nobody knows whether it was committed; the job does, or another node.
+                    Err(error) => return Err(error.into()),
+                },
+                Ok(None) => match txn.commit().await {
+                    Ok(_) => return Err(Refused::status(403, "permission denied")),
+                    Err(BarrierError::Conflict) => tokio::task::yield_now().await,
+                    Err(error) => return Err(error.into()),
+                },
+                Err(error) if error.is_conflict() => tokio::task::yield_now().await,
+                Err(error) => {
+                    refused = error;
+                    break;
+                }
+            }
+        }
+        self.undo_intended(intended, outcome.payload(), Undo::Once).await;
+        Err(refused)
+    }
+
+    /// Writes the outcome of an act within `txn`; `None` where its intent has been ended meanwhile, and what was made is to be
+    /// ended as well.
+    async fn conclude_once(
+        self: &Arc<Self>,
+        inbound: &Arc<Inbound>,
+        (decided, acting): (&Decided<'_>, &Acting<'_>),
+        intended: &Intended,
+        txn: &Txn,
+        call: &Arc<Call>,
+        outcome: &Outcome,
+    ) -> Result<Option<Done>, Refused> {
+        let (reply, lent) = match (outcome, &acting.steps) {
+            (Outcome::Issued { data, payload, warnings }, _) => {
+                let mounted = &decided.resolved.mounted;
+                let granted = self.grant_intended(txn, mounted, intended, payload.as_ref()).await?;
+                let Some((held, warning)) = granted else { return Ok(None) };
+                let id = held.id.clone();
+                let reply =
+                    warnings.iter().cloned().chain(warning).fold(Reply::json(data.clone()), Reply::warned);
+                (reply.by_server(ServerPart { lease: Some(held), ..ServerPart::default() }), Some(id))
+            }
+            (Outcome::Settled(done), Steps::Settle(settling)) => {
+                if !self.settle_intended(txn, intended).await? {
+                    return Err(Refused::status(503, "it was settled meanwhile; read how it stands"));
+                }
+                let reply = settling.conclude(done, call).await;
+                (reply.map_err(|error| refused_by(decided, acting.at.0, error))?, None)
+            }
+            (Outcome::Settled(_), Steps::Issue(_)) => return Ok(None),
+        };
+        let reply = passing(inbound, decided, acting.at, call, reply);
+        let mut done = self.register(inbound, txn, decided, reply).await?;
+        done.lent = lent.or(done.lent);
+        Ok(Some(done))
+    }
+}
+
+/// The refusal of what was done outside and could not be recorded: it is undone.
+const CHANGING: &str = "the data kept changing, and what was made outside is undone; try again";
+
+fn panicked() -> EngineError {
+    EngineError::Internal("the engine's handler panicked".to_owned())
+}
+
+fn no_answer() -> EngineError {
+    EngineError::Status(504, format!("no answer within {}", format_duration(ACT_TIMEOUT)))
+}

@@ -1,0 +1,308 @@
+//! Acts outside that an intent stands for: what is made there is never forgotten, and never made twice.
+//!
+//! Before anything is sent, the server commits an *intent*: a lease that is not in force yet, with what the engine would
+//! need to end what the act may make. The act then runs once. When it has succeeded, the intent becomes the lease, or for a
+//! settlement is gone with what the conclusion writes; whatever else happens (an error, a crash, another leader, a token
+//! revoked meanwhile) leaves the intent to the revoker, which runs the kind's hook. The hook runs again after the longest time for
+//! which something that was sent can still arrive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use strongroom_barrier::{BarrierError, Stored};
+use strongroom_stdx::{EntropyError, Moment};
+use strongroom_wire::Json;
+
+use crate::engine::Run;
+use crate::steps::{RunConclusion, conclusion, first_step};
+use crate::{Call, Carried, EngineError, Handler, IntoReply, Payload, ReadStep, Reply, WriteStep};
+
+/// The outcome of an act that did not succeed, by what may stand outside.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// Nothing was sent: the intent goes, and nobody is asked to end anything.
+    #[error("{0}")]
+    NotSent(EngineError),
+    /// The outside has answered that it did not do it. What it may have done of it is ended by the kind's hook.
+    #[error("{0}")]
+    Refused(EngineError),
+    /// There was no answer: it may have been done, or will be. Errors of which nothing is known count as this one.
+    #[error("{0}")]
+    Unanswered(EngineError),
+}
+
+impl ActError {
+    /// The error for the client.
+    pub fn into_inner(self) -> EngineError {
+        match self {
+            Self::NotSent(error) | Self::Refused(error) | Self::Unanswered(error) => error,
+        }
+    }
+}
+
+impl From<EngineError> for ActError {
+    fn from(error: EngineError) -> Self {
+        Self::Unanswered(error)
+    }
+}
+
+impl From<BarrierError> for ActError {
+    fn from(error: BarrierError) -> Self {
+        Self::Unanswered(error.into())
+    }
+}
+
+impl From<EntropyError> for ActError {
+    fn from(error: EntropyError) -> Self {
+        Self::Unanswered(error.into())
+    }
+}
+
+/// A check that the node still decides, as the server hands it to an act.
+#[derive(Clone)]
+pub struct InForce(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl InForce {
+    /// A check.
+    pub fn new(check: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+
+    fn holds(&self) -> bool {
+        (self.0)()
+    }
+}
+
+/// The facts of an intent that is committed.
+#[derive(Clone)]
+pub struct IntentFacts {
+    /// The id that the lease has or would have. A mark made of it lets the outside list what belongs to whom.
+    pub id: String,
+    /// The moment at which the act is given up.
+    pub deadline: Moment,
+    /// Whether the node still decides.
+    pub in_force: InForce,
+}
+
+/// The intent that an act runs for.
+pub struct Intent<T> {
+    /// What the plan has made.
+    pub payload: T,
+    facts: IntentFacts,
+}
+
+impl<T> Intent<T> {
+    /// The id that the lease has or would have: unique for ever, so that what is made outside can carry a mark.
+    pub fn id(&self) -> &str {
+        &self.facts.id
+    }
+
+    /// The moment at which the act is given up, whatever it has done.
+    pub const fn deadline(&self) -> Moment {
+        self.facts.deadline
+    }
+
+    /// Makes sure that the node still decides and that there is time. An act calls it last before it sends what cannot be
+    /// taken back: it may have stood still while another node undid its intent.
+    pub fn check(&self) -> Result<(), ActError> {
+        if self.facts.in_force.holds() {
+            return Ok(());
+        }
+        let text = "the active node has changed, or the time for it is over; try again";
+        Err(ActError::NotSent(EngineError::Status(503, text.to_owned())))
+    }
+}
+
+/// What is to be made outside, and for how long.
+pub struct Plan<T> {
+    /// What the kind's hooks need to end it: kept with the intent and the lease, so that it names, and holds no secret.
+    pub payload: T,
+    /// How long its lease lives until renewed; zero: the mount's default.
+    pub ttl: Duration,
+    /// The most it can live; zero: the mount's.
+    pub max_ttl: Duration,
+    /// Whether the lease may be renewed.
+    pub renewable: bool,
+}
+
+impl<T> Plan<T> {
+    /// A plan with a renewable lease of the mount's lifetimes.
+    pub const fn new(payload: T) -> Self {
+        Self { payload, ttl: Duration::ZERO, max_ttl: Duration::ZERO, renewable: true }
+    }
+}
+
+/// What an act has made.
+pub struct Issued<S> {
+    /// The `data` of the answer.
+    pub secret: S,
+    /// What the lease keeps in place of the plan's payload, where the outside chose names of its own.
+    pub payload: Option<Payload>,
+    /// Warnings for the client.
+    pub warnings: Vec<String>,
+}
+
+impl<S> Issued<S> {
+    /// What was planned, and the secret.
+    pub const fn new(secret: S) -> Self {
+        Self { secret, payload: None, warnings: Vec::new() }
+    }
+
+    /// The same, with what the lease is to keep.
+    pub fn keeping<T: Stored>(self, payload: &T) -> Result<Self, EngineError> {
+        Ok(Self { payload: Some(Payload::of(payload)?), ..self })
+    }
+}
+
+/// A plan whose types are forgotten.
+pub struct Planned {
+    /// What is kept with the intent.
+    pub payload: Payload,
+    /// How long a lease lives; zero: the mount's default.
+    pub ttl: Duration,
+    /// The most it can live; zero: the mount's.
+    pub max_ttl: Duration,
+    /// Whether a lease may be renewed.
+    pub renewable: bool,
+    /// The payload as the act takes it.
+    pub carried: Carried,
+}
+
+impl Planned {
+    fn of<T: Stored + Send + Sync + 'static>(plan: Plan<T>) -> Result<Self, EngineError> {
+        Ok(Self {
+            payload: Payload::of(&plan.payload)?,
+            ttl: plan.ttl,
+            max_ttl: plan.max_ttl,
+            renewable: plan.renewable,
+            carried: Carried::new(plan.payload),
+        })
+    }
+}
+
+/// What an act has made, as JSON.
+pub struct Made {
+    /// The `data` of the answer.
+    pub data: Json,
+    /// What the lease keeps in place of the plan's payload.
+    pub payload: Option<Payload>,
+    /// Warnings for the client.
+    pub warnings: Vec<String>,
+}
+
+/// An act whose types are forgotten.
+type RunAct<O> = Arc<
+    dyn Fn(Carried, IntentFacts, &Arc<Call>) -> futures::future::BoxFuture<'static, Result<O, ActError>>
+        + Send
+        + Sync,
+>;
+
+/// The steps of an operation that makes something outside which a lease ends.
+#[derive(Clone)]
+pub struct Issuing {
+    kind: &'static str,
+    plan: Run<Planned>,
+    act: RunAct<Made>,
+}
+
+impl Issuing {
+    pub(crate) fn new<A, B, T, S, P, H>(kind: &'static str, plan: P, act: H) -> Self
+    where
+        P: Handler<A, Plan<T>>,
+        H: ReadStep<Intent<T>, B, Issued<S>, ActError>,
+        T: Stored + Send + Sync + 'static,
+        S: Serialize + JsonSchema + Send + 'static,
+    {
+        let act: RunAct<Made> = Arc::new(move |carried, facts, call| {
+            let payload = match carried.take() {
+                Ok(payload) => payload,
+                Err(error) => return Box::pin(std::future::ready(Err(ActError::NotSent(error)))),
+            };
+            let made = act.run(Intent { payload, facts }, call);
+            Box::pin(async move {
+                let Issued { secret, payload, warnings } = made.await?;
+                Ok(Made { data: Json::of(&secret).map_err(EngineError::from)?, payload, warnings })
+            })
+        });
+        Self { kind, plan: first_step(plan, Planned::of), act }
+    }
+
+    /// The kind of its leases.
+    pub const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Says what is to be made; may run again.
+    pub async fn plan(&self, call: &Arc<Call>) -> Result<Planned, EngineError> {
+        (self.plan)(call).await
+    }
+
+    /// Makes it, once.
+    pub async fn act(
+        &self,
+        planned: Carried,
+        intent: IntentFacts,
+        call: &Arc<Call>,
+    ) -> Result<Made, ActError> {
+        (self.act)(planned, intent, call).await
+    }
+}
+
+/// The steps of an operation that changes something outside of which it must be known how it stands.
+#[derive(Clone)]
+pub struct Settling {
+    kind: &'static str,
+    plan: Run<Planned>,
+    act: RunAct<Carried>,
+    conclude: RunConclusion,
+}
+
+impl Settling {
+    pub(crate) fn new<A, B, C, T, R, O, P, H, K>(kind: &'static str, plan: P, act: H, conclude: K) -> Self
+    where
+        P: Handler<A, T>,
+        H: ReadStep<Intent<T>, B, R, ActError>,
+        K: WriteStep<Arc<R>, C, O, EngineError>,
+        T: Stored + Send + Sync + 'static,
+        R: Send + Sync + 'static,
+        O: IntoReply + Send + 'static,
+    {
+        let act: RunAct<Carried> = Arc::new(move |carried, facts, call| {
+            let payload = match carried.take() {
+                Ok(payload) => payload,
+                Err(error) => return Box::pin(std::future::ready(Err(ActError::NotSent(error)))),
+            };
+            let done = act.run(Intent { payload, facts }, call);
+            Box::pin(async move { done.await.map(Carried::new) })
+        });
+        let plan = first_step(plan, |payload| Planned::of(Plan::new(payload)));
+        Self { kind, plan, act, conclude: conclusion(conclude) }
+    }
+
+    /// The kind of its intents.
+    pub const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Says what is to be changed, with every value that may hold afterwards; may run again.
+    pub async fn plan(&self, call: &Arc<Call>) -> Result<Planned, EngineError> {
+        (self.plan)(call).await
+    }
+
+    /// Changes it, once.
+    pub async fn act(
+        &self,
+        planned: Carried,
+        intent: IntentFacts,
+        call: &Arc<Call>,
+    ) -> Result<Carried, ActError> {
+        (self.act)(planned, intent, call).await
+    }
+
+    /// Writes how it stands now, and answers the request; may run again.
+    pub async fn conclude(&self, done: &Carried, call: &Arc<Call>) -> Result<Reply, EngineError> {
+        (self.conclude)(done, call).await
+    }
+}

@@ -1,0 +1,237 @@
+//! Operations in several steps: what asks outside, or makes something there, runs once and in no transaction.
+//!
+//! A handler that writes may run again when its transaction conflicts, so nothing that it did outside would be done once. An
+//! operation that acts outside is therefore made of functions that hand a value on: those that draw a transaction may run
+//! again, the one between them never does, and draws nothing that writes ([`ReadOnly`], so that the compiler says so). The
+//! server runs it on the active node, in a task that a client who goes away does not cut off.
+//!
+//! - [`Route::ask`](crate::Route::ask) asks outside or computes for long, and then writes: a login against a directory.
+//! - [`Route::issue`](crate::Route::issue) makes something outside that a lease ends, behind an intent in storage.
+//! - [`Route::settle`](crate::Route::settle) changes something outside of which it must be known afterwards how it stands:
+//!   the rotation of a password, behind an intent too.
+//!
+//! What fails: a step that answers an error ends the operation. What becomes of an intent then says [`ActError`].
+
+use std::any::Any;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::engine::Run;
+use crate::{Call, EngineError, Extract, Handler, IntoReply, OperationDoc, Reply, View};
+
+/// An argument that changes nothing, and so may be drawn by a step that runs outside of any transaction.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be drawn by a step that runs in no transaction",
+    note = "steps that ask or act outside read; what they find out is written by the step after them"
+)]
+pub trait ReadOnly: Extract {}
+
+macro_rules! steps {
+    ($name:ident, $bound:ident, $($arg:ident)*) => {
+        #[allow(non_snake_case, unused_variables, reason = "arguments are named after their type parameters")]
+        impl<F, Fut, First, O, E, X, $($arg,)*> $name<First, ($($arg,)*), O, E> for F
+        where
+            F: Fn(First, $($arg),*) -> Fut + Clone + Send + Sync + 'static,
+            Fut: Future<Output = Result<O, X>> + Send + 'static,
+            First: Send + 'static,
+            O: Send + 'static,
+            E: From<EngineError> + Send + 'static,
+            X: Into<E> + 'static,
+            $($arg: $bound + 'static,)*
+        {
+            fn document(doc: &mut OperationDoc) {
+                $($arg::document(doc);)*
+            }
+
+            fn run(&self, first: First, call: &Arc<Call>) -> BoxFuture<'static, Result<O, E>> {
+                $(
+                    let $arg = match $arg::extract(call) {
+                        Ok(argument) => argument,
+                        Err(error) => return Box::pin(std::future::ready(Err(error.into()))),
+                    };
+                )*
+                let running = self(first, $($arg),*);
+                Box::pin(async move { running.await.map_err(Into::into) })
+            }
+        }
+    };
+}
+
+/// A step that runs in no transaction: an async function of what the step before it made, and of arguments that read.
+pub trait ReadStep<First, Args, O, E>: Clone + Send + Sync + 'static {
+    /// What its arguments say of the operation.
+    fn document(doc: &mut OperationDoc);
+
+    /// Draws the arguments and runs it.
+    fn run(&self, first: First, call: &Arc<Call>) -> BoxFuture<'static, Result<O, E>>;
+}
+
+/// A step that runs in a transaction, and again where that conflicts.
+pub trait WriteStep<First, Args, O, E>: Clone + Send + Sync + 'static {
+    /// What its arguments say of the operation.
+    fn document(doc: &mut OperationDoc);
+
+    /// Draws the arguments and runs it.
+    fn run(&self, first: First, call: &Arc<Call>) -> BoxFuture<'static, Result<O, E>>;
+}
+
+macro_rules! all_steps {
+    ($($arg:ident)*) => {
+        steps!(ReadStep, ReadOnly, $($arg)*);
+        steps!(WriteStep, Extract, $($arg)*);
+    };
+}
+
+all_steps!();
+all_steps!(A);
+all_steps!(A B);
+all_steps!(A B C);
+all_steps!(A B C D);
+all_steps!(A B C D G);
+all_steps!(A B C D G H);
+all_steps!(A B C D G H I);
+
+/// A value on its way to the next step. Only the operation that made it can read it.
+pub struct Carried(Arc<dyn Any + Send + Sync>);
+
+impl Carried {
+    pub(crate) fn new<T: Send + Sync + 'static>(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+
+    /// The value; an error where another operation made it, since the mount at the path has changed.
+    pub(crate) fn read<T: Send + Sync + 'static>(&self) -> Result<Arc<T>, EngineError> {
+        let other = || EngineError::Status(503, "the mount has changed; send the request again".to_owned());
+        self.0.clone().downcast().map_err(|_other| other())
+    }
+
+    /// The value itself, for the step that runs once.
+    pub(crate) fn take<T: Send + Sync + 'static>(self) -> Result<T, EngineError> {
+        let held = || EngineError::Internal("a step's value is held by another step".to_owned());
+        Arc::try_unwrap(self.read_owned()?).map_err(|_held| held())
+    }
+
+    fn read_owned<T: Send + Sync + 'static>(self) -> Result<Arc<T>, EngineError> {
+        let other = || EngineError::Internal("a step's value is of another type".to_owned());
+        self.0.downcast().map_err(|_other| other())
+    }
+}
+
+/// A step whose first argument has lost its type.
+pub(crate) type RunStep<O, E> =
+    Arc<dyn Fn(Carried, &Arc<Call>) -> BoxFuture<'static, Result<O, E>> + Send + Sync>;
+/// The last step, which may run again.
+pub(crate) type RunConclusion =
+    Arc<dyn Fn(&Carried, &Arc<Call>) -> BoxFuture<'static, Result<Reply, EngineError>> + Send + Sync>;
+
+/// The steps of an operation that asks outside.
+#[derive(Clone)]
+pub struct Asking {
+    prepare: Run<Carried>,
+    ask: RunStep<Carried, EngineError>,
+    conclude: RunConclusion,
+}
+
+impl Asking {
+    pub(crate) fn new<A, B, C, Q, R, O, P, H, K>(prepare: P, ask: H, conclude: K) -> Self
+    where
+        P: ReadStep<View, A, Q, EngineError>,
+        H: ReadStep<Q, B, R, EngineError>,
+        K: WriteStep<Arc<R>, C, O, EngineError>,
+        Q: Send + Sync + 'static,
+        R: Send + Sync + 'static,
+        O: IntoReply + Send + 'static,
+    {
+        Self {
+            prepare: Arc::new(move |call: &Arc<Call>| {
+                let question = prepare.run(call.txn.peek(), call);
+                Box::pin(async move { question.await.map(Carried::new) })
+            }),
+            ask: Arc::new(move |question, call| {
+                let question = match question.take() {
+                    Ok(question) => question,
+                    Err(error) => return Box::pin(std::future::ready(Err(error))),
+                };
+                let answer = ask.run(question, call);
+                Box::pin(async move { answer.await.map(Carried::new) })
+            }),
+            conclude: conclusion(conclude),
+        }
+    }
+
+    /// Prepares the question from what is stored; may run again.
+    pub async fn prepare(&self, call: &Arc<Call>) -> Result<Carried, EngineError> {
+        (self.prepare)(call).await
+    }
+
+    /// Asks, once.
+    pub async fn ask(&self, question: Carried, call: &Arc<Call>) -> Result<Carried, EngineError> {
+        (self.ask)(question, call).await
+    }
+
+    /// Answers the request by what was found out, and writes; may run again.
+    pub async fn conclude(&self, answer: &Carried, call: &Arc<Call>) -> Result<Reply, EngineError> {
+        (self.conclude)(answer, call).await
+    }
+}
+
+pub(crate) fn conclusion<C, R, O, K>(conclude: K) -> RunConclusion
+where
+    K: WriteStep<Arc<R>, C, O, EngineError>,
+    R: Send + Sync + 'static,
+    O: IntoReply + Send + 'static,
+{
+    Arc::new(move |answer: &Carried, call: &Arc<Call>| match answer.read() {
+        Ok(answer) => {
+            let reply = conclude.run(answer, call);
+            Box::pin(async move { reply.await?.into_reply() })
+        }
+        Err(error) => Box::pin(std::future::ready(Err(error))),
+    })
+}
+
+/// A first step that draws a transaction.
+pub(crate) fn first_step<A, O, T, H>(
+    handler: H,
+    then: impl Fn(O) -> Result<T, EngineError> + Clone + Send + Sync + 'static,
+) -> Run<T>
+where
+    H: Handler<A, O>,
+    O: Send + 'static,
+    T: Send + 'static,
+{
+    Arc::new(move |call: &Arc<Call>| {
+        let (made, then) = (handler.call(call), then.clone());
+        Box::pin(async move { then(made.await?) })
+    })
+}
+
+impl<T> ReadOnly for crate::Input<T> where Self: Extract {}
+impl<T> ReadOnly for crate::Path<T> where Self: Extract {}
+impl<T> ReadOnly for crate::Named<T> where Self: Extract {}
+impl<T> ReadOnly for crate::Extension<T> where Self: Extract {}
+impl<T> ReadOnly for crate::Leased<T> where Self: Extract {}
+impl<const MAX: usize> ReadOnly for crate::Binary<MAX> {}
+
+macro_rules! read_only {
+    ($($name:ty),* $(,)?) => { $(impl ReadOnly for $name {})* };
+}
+
+read_only!(
+    View,
+    Arc<crate::Mount>,
+    Arc<crate::Request>,
+    crate::Body,
+    crate::Caller,
+    crate::Paging,
+    crate::Peer,
+    crate::RawTail,
+    crate::Redactions,
+    crate::Renewal,
+    crate::Upload,
+    strongroom_barrier::View,
+    strongroom_stdx::Clock,
+    strongroom_stdx::Entropy,
+);

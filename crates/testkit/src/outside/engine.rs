@@ -1,0 +1,319 @@
+//! The engine `outside`: every seam of the frame, for the fake system.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strongroom_engine_api::lenient::Text;
+use strongroom_engine_api::{
+    ActError, AuthGrant, Binary, Clock, Data, Engine, EngineError, Entropy, Extension, Input, Intent, Issued,
+    LeaseTerms, Leased, Path, Peer, Plan, Reply, RevokeError, Schedule, Stored, Table, Txn, View,
+    bad_request, tables,
+};
+
+use super::system::{Connection, Failure, Message, System, Told};
+use crate::cluster::Gate;
+
+tables! {
+    /// The password that is in force, as far as is known; there is one.
+    PASSWORD: Table<str, Password> = 1;
+    /// What clients write, and read again.
+    NOTES: Table<str, Note> = 2;
+    /// Runs of the job.
+    RUNS: Table<str, Runs> = 3;
+}
+
+/// The password of the system.
+#[derive(Clone, Serialize, Deserialize)]
+struct Password(String);
+
+impl Stored for Password {}
+
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+struct Note {
+    /// The number that was written.
+    value: u64,
+}
+
+impl Stored for Note {}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Runs(u64);
+
+impl Stored for Runs {}
+
+/// A user that is to be made.
+#[derive(Clone, Serialize, Deserialize)]
+struct NewUser {
+    role: String,
+    /// The number that the system gave it; zero: none is known.
+    number: u64,
+}
+
+impl Stored for NewUser {}
+
+/// A password that is to be changed: either may hold.
+#[derive(Clone, Serialize, Deserialize)]
+struct Change {
+    from: String,
+    to: String,
+}
+
+impl Stored for Change {}
+
+/// A node's way to the system.
+pub(crate) struct Way {
+    pub(crate) system: System,
+    pub(crate) gate: Gate,
+}
+
+/// The engine, of a node behind `gate`.
+pub fn engine(system: &System, gate: &Gate) -> Engine {
+    let way = Arc::new(Way { system: system.clone(), gate: gate.clone() });
+    Engine::new("outside", "Users of a system outside.")
+        .extension(way)
+        .tables(TABLES)
+        .lease("user", |lease| lease.revoke(drop_user).renew(extend_user))
+        .settlement("password", settle_password)
+        .job("count", Schedule::Every(Duration::from_mins(1)), count_runs)
+        .route("creds/{name}", |r| {
+            r.issue("user", "Make a user.", plan_user, make_user).delete("Make a mistake.", mistake)
+        })
+        .route("rotate", |r| {
+            r.settle("password", "Change the password.", plan_change, change_password, note_password)
+                .read("Read the password.", read_password)
+        })
+        .route("notes/{name}", |r| r.read("Read a note.", read_note).update("Write a note.", write_note))
+        .route("echo", |r| r.owns(&["Retry-After"]).update("Answer bytes.", echo))
+        .route("peer", |r| r.read("Say who is connected.", peer_of))
+}
+
+/// The auth method by one-time codes, of a node behind `gate`.
+pub fn auth(system: &System, gate: &Gate) -> Engine {
+    let way = Arc::new(Way { system: system.clone(), gate: gate.clone() });
+    Engine::auth("outside-code", "Logins by one-time codes of a system outside.")
+        .extension(way)
+        .tables(TABLES)
+        .route("login/{name}", |r| {
+            r.login(|call| call.params.first().cloned()).ask(
+                "Log in with a one-time code.",
+                prepare_login,
+                ask_code,
+                conclude_login,
+            )
+        })
+}
+
+async fn connect(way: &Way) -> Result<Connection, ActError> {
+    way.system.connect(&way.gate).await.map_err(|_failure| ActError::NotSent(unreachable()))
+}
+
+fn unreachable() -> EngineError {
+    EngineError::Status(502, "the system cannot be reached".to_owned())
+}
+
+fn acted(told: Result<Told, Failure>) -> Result<u64, ActError> {
+    match told {
+        Ok(Told::Done(number)) => Ok(number),
+        Ok(Told::Refused) => Err(ActError::Refused(bad_request("the system refuses"))),
+        Err(Failure::NotSent) => Err(ActError::NotSent(unreachable())),
+        Err(Failure::NoAnswer) => Err(ActError::Unanswered(unreachable())),
+    }
+}
+
+async fn plan_user(Path(role): Path<String>, txn: Txn) -> Result<Plan<NewUser>, EngineError> {
+    // Planning reads and writes, so that it conflicts like any write.
+    let runs = RUNS.get(&txn, "plans").await?.map_or(0, |runs| runs.0);
+    RUNS.put(&txn, "plans", Runs(runs + 1))?;
+    let ttl = if role == "short" { Duration::from_secs(90) } else { Duration::from_hours(1) };
+    Ok(Plan { ttl, ..Plan::new(NewUser { role, number: 0 }) })
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Credential {
+    /// The user's name.
+    username: String,
+    /// The number that the system gave it.
+    number: u64,
+}
+
+async fn make_user(
+    user: Intent<NewUser>,
+    Extension(way): Extension<Way>,
+    clock: Clock,
+) -> Result<Issued<Credential>, ActError> {
+    let connection = connect(&way).await?;
+    user.check()?;
+    let until = clock.now().after(Duration::from_hours(1));
+    let number = acted(connection.send(Message::Create(user.id().to_owned(), until)).await)?;
+    let kept = NewUser { number, ..user.payload.clone() };
+    let credential = Credential { username: user.id().to_owned(), number };
+    Ok(Issued::new(credential).keeping(&kept)?)
+}
+
+async fn drop_user(user: Leased<NewUser>, Extension(way): Extension<Way>) -> Result<(), RevokeError> {
+    let down = || RevokeError::Unreachable("the system cannot be reached".to_owned());
+    let connection = way.system.connect(&way.gate).await.map_err(|_failure| down())?;
+    match connection.send(Message::Drop(user.id)).await {
+        Ok(Told::Done(_)) => Ok(()),
+        Ok(Told::Refused) => Err(RevokeError::Refused("the system refuses".to_owned())),
+        Err(_) => Err(down()),
+    }
+}
+
+async fn extend_user(
+    user: Leased<NewUser>,
+    Extension(way): Extension<Way>,
+) -> Result<LeaseTerms, EngineError> {
+    let connection = way.system.connect(&way.gate).await.map_err(|_failure| unreachable())?;
+    match connection.send(Message::Extend(user.id, user.until)).await {
+        Ok(Told::Done(_)) => Ok(LeaseTerms::default()),
+        Ok(Told::Refused) => Err(bad_request("the system refuses")),
+        Err(_) => Err(unreachable()),
+    }
+}
+
+async fn mistake() -> Result<(), EngineError> {
+    Err(bad_request("nobody deletes a credential by its role"))
+}
+
+async fn current_password(view: &View) -> Result<String, EngineError> {
+    let known = PASSWORD.get(view, "").await?;
+    Ok(known.map_or_else(|| "first".to_owned(), |password| password.0.clone()))
+}
+
+async fn plan_change(txn: Txn, entropy: Entropy) -> Result<Change, EngineError> {
+    let known = PASSWORD.get(&txn, "").await?;
+    let from = known.map_or_else(|| "first".to_owned(), |password| password.0.clone());
+    Ok(Change { from, to: entropy.base62(12)? })
+}
+
+/// The password that holds now.
+struct Holds(String);
+
+async fn change_password(change: Intent<Change>, Extension(way): Extension<Way>) -> Result<Holds, ActError> {
+    let connection = connect(&way).await?;
+    change.check()?;
+    let Change { from, to } = change.payload.clone();
+    acted(connection.send(Message::Password(from, to)).await)?;
+    Ok(Holds(change.payload.to.clone()))
+}
+
+async fn note_password(holds: Arc<Holds>, txn: Txn) -> Result<(), EngineError> {
+    PASSWORD.put(&txn, "", Password(holds.0.clone()))?;
+    Ok(())
+}
+
+async fn settle_password(
+    change: Leased<Change>,
+    Extension(way): Extension<Way>,
+    txn: Txn,
+) -> Result<(), RevokeError> {
+    let down = || RevokeError::Unreachable("the system cannot be reached".to_owned());
+    // Read in the transaction, so that a change that is noted meanwhile is not overwritten by what was true before it.
+    let known = PASSWORD.get(&txn, "").await?;
+    let known = known.map_or_else(|| "first".to_owned(), |password| password.0.clone());
+    for password in [&change.payload.to, &change.payload.from] {
+        let connection = way.system.connect(&way.gate).await.map_err(|_failure| down())?;
+        match connection.send(Message::Login(password.clone())).await {
+            Ok(Told::Done(_)) => {
+                PASSWORD.put(&txn, "", Password(password.clone()))?;
+                return Ok(());
+            }
+            Ok(Told::Refused) => {}
+            Err(_) => return Err(down()),
+        }
+    }
+    if known != change.payload.to && known != change.payload.from {
+        // A later change has been noted.
+        return Ok(());
+    }
+    Err(RevokeError::Refused("neither password is good".to_owned()))
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PasswordView {
+    /// The password in force.
+    password: String,
+}
+
+async fn read_password(view: View) -> Result<Data<PasswordView>, EngineError> {
+    Ok(Data(PasswordView { password: current_password(&view).await? }))
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct LoginInput {
+    /// The one-time code.
+    code: Text,
+}
+
+/// The question of a login.
+struct Question {
+    code: String,
+    runs: u64,
+}
+
+/// A login that the system has confirmed.
+struct Confirmed {
+    runs: u64,
+}
+
+async fn prepare_login(view: View, Input(input): Input<LoginInput>) -> Result<Question, EngineError> {
+    let runs = RUNS.get(&view, "logins").await?.map_or(0, |runs| runs.0);
+    Ok(Question { code: input.code.0, runs })
+}
+
+async fn ask_code(question: Question, Extension(way): Extension<Way>) -> Result<Confirmed, EngineError> {
+    let connection = way.system.connect(&way.gate).await.map_err(|_failure| unreachable())?;
+    match connection.send(Message::Code(question.code)).await {
+        Ok(Told::Done(_)) => Ok(Confirmed { runs: question.runs }),
+        Ok(Told::Refused) => Err(EngineError::Credentials("the code is not good".to_owned())),
+        Err(_) => Err(unreachable()),
+    }
+}
+
+async fn conclude_login(
+    confirmed: Arc<Confirmed>,
+    Path(name): Path<String>,
+    txn: Txn,
+) -> Result<AuthGrant, EngineError> {
+    let runs = RUNS.get(&txn, "logins").await?.map_or(0, |runs| runs.0);
+    // What was read for the question may be older than what is there now, never newer.
+    if runs < confirmed.runs {
+        return Err(EngineError::Internal("logins went backwards".to_owned()));
+    }
+    RUNS.put(&txn, "logins", Runs(runs + 1))?;
+    Ok(AuthGrant { display_name: name, renewable: true, ..AuthGrant::default() })
+}
+
+async fn read_note(Path(name): Path<String>, view: View) -> Result<Option<Data<Note>>, EngineError> {
+    Ok(NOTES.get(&view, &name).await?.map(|note| Data((*note).clone())))
+}
+
+async fn write_note(Path(name): Path<String>, Input(note): Input<Note>, txn: Txn) -> Result<(), EngineError> {
+    NOTES.put(&txn, &name, note)?;
+    Ok(())
+}
+
+async fn count_runs(txn: Txn) -> Result<bool, EngineError> {
+    let runs = RUNS.get(&txn, "jobs").await?.map_or(0, |runs| runs.0);
+    RUNS.put(&txn, "jobs", Runs(runs + 1))?;
+    Ok(false)
+}
+
+async fn echo(sent: Binary<1024>) -> Result<Reply, EngineError> {
+    Ok(Reply::raw(200, "application/octet-stream", sent.bytes)
+        .header("Retry-After", "7")
+        .header("X-Other", "1"))
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PeerView {
+    /// The serial of the client's certificate; empty: there is none.
+    serial: String,
+}
+
+async fn peer_of(peer: Peer) -> Result<Data<PeerView>, EngineError> {
+    Ok(Data(PeerView { serial: peer.certificates.serial().unwrap_or_default() }))
+}
