@@ -6,6 +6,8 @@ mod auto_snapshots;
 mod autopilot;
 mod bare;
 mod capabilities;
+#[cfg(test)]
+mod derived_tests;
 mod health;
 mod history;
 mod init;

@@ -237,6 +237,7 @@ pub(crate) fn catalog() -> Catalog {
         })
         .with(loans())
         .with(outside())
+        .with(crate::derived_tests::engine())
 }
 
 async fn nothing() -> Result<(), EngineError> {
