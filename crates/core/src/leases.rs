@@ -295,6 +295,18 @@ pub(crate) fn due_key(id: &str) -> TokenKey {
     key
 }
 
+/// A lease that is being renewed.
+pub struct Renewing {
+    namespace: NamespaceId,
+    id: String,
+    increment: Option<Duration>,
+    granted: ttl::Granted,
+    mounted: Arc<Mounted>,
+    lease: Arc<Lease>,
+    /// What the engine said.
+    terms: Option<LeaseTerms>,
+}
+
 /// A lease as just granted or renewed, and what the client should know about it (a capped TTL).
 pub(crate) type Granted = (HeldLease, Option<String>);
 
@@ -411,17 +423,16 @@ impl Core {
         }
     }
 
-    /// Renews a secret's lease within `txn`, within its own and its mount's maximum since it was granted, and as its
-    /// engine says.
-    pub async fn renew_lease(
-        self: &Arc<Self>,
-        txn: &Txn,
+    /// A lease that a client would renew, as it stands: an error where it cannot be renewed at all.
+    pub async fn renewable_lease(
+        &self,
+        reads: &impl Reads,
         namespace: NamespaceId,
         id: &str,
         increment: Option<Duration>,
-    ) -> Result<Granted, EngineError> {
+    ) -> Result<Renewing, EngineError> {
         let now = self.environment.clock.now();
-        let Some(lease) = LEASES.get(txn, &(namespace, id)).await? else {
+        let Some(lease) = LEASES.get(reads, &(namespace, id)).await? else {
             return Err(bad_request("lease not found"));
         };
         if lease.token.is_some() {
@@ -438,17 +449,38 @@ impl Core {
             // Its mount is disabled, and it is about to be revoked.
             return Err(bad_request("lease expired"));
         };
-        let mut renewed = (*lease).clone();
-        let asked = increment.filter(|increment| !increment.is_zero());
-        let mut granted = renewal(&renewed, asked.unwrap_or(lease.ttl), mounted.mount.lifetimes, now)?;
+        let increment = increment.filter(|increment| !increment.is_zero());
+        let wanted = increment.unwrap_or(lease.ttl);
+        let granted = renewal(&lease, wanted, mounted.mount.lifetimes, now)?;
+        Ok(Renewing { namespace, id: id.to_owned(), increment, granted, mounted, lease, terms: None })
+    }
+
+    /// Has the engine say what it grants, where its leases are of a kind with a say in it. Runs once, in no transaction.
+    pub async fn ask_engine(self: &Arc<Self>, mut renewing: Renewing) -> Result<Renewing, EngineError> {
+        let mounted = renewing.mounted.clone();
+        let kind = mounted.engine.lease_kind(&renewing.lease.kind);
+        let Some(kind) = kind.filter(|kind| kind.has_say_in_renewals()) else { return Ok(renewing) };
         let in_hand = LeaseInHand {
-            id: id.to_owned(),
-            until: now.after(granted.ttl),
-            increment,
+            id: renewing.id.clone(),
+            until: self.environment.clock.now().after(renewing.granted.ttl),
+            increment: renewing.increment,
             is_last: true,
-            payload: lease.payload.clone(),
+            payload: renewing.lease.payload.clone(),
         };
-        if let Some(terms) = self.ask_engine(txn, &mounted, &lease.kind, in_hand).await? {
+        let txn = self.barrier.transaction(self.barrier.view());
+        renewing.terms = kind.run_renew(&self.lease_call(&mounted, &txn, in_hand)).await.transpose()?;
+        Ok(renewing)
+    }
+
+    /// Renews a lease within `txn`, within its own and its mount's maximum since it was granted, and as its engine said.
+    pub async fn renew_lease(&self, txn: &Txn, asked: &Renewing) -> Result<Granted, EngineError> {
+        let (namespace, id) = (asked.namespace, asked.id.as_str());
+        // It may have ended since, or been renewed by another.
+        let Renewing { lease, mounted, mut granted, .. } =
+            self.renewable_lease(txn, namespace, id, asked.increment).await?;
+        let now = self.environment.clock.now();
+        let mut renewed = (*lease).clone();
+        if let Some(terms) = asked.terms {
             let wanted = if terms.ttl.is_zero() { granted.ttl } else { terms.ttl.min(granted.ttl) };
             renewed.max_ttl = if terms.max_ttl.is_zero() { renewed.max_ttl } else { terms.max_ttl };
             let warning = granted.warning;
@@ -462,18 +494,6 @@ impl Core {
         EXPIRY.put(txn, &(renewed.expires.as_secs(), &due_key(id)), entry)?;
         LEASES.put(txn, &(namespace, id), renewed)?;
         Ok((HeldLease { id: id.to_owned(), ttl: granted.ttl, renewable: true }, granted.warning))
-    }
-
-    /// What the engine says of a renewal; `None` where it leaves renewals to the server.
-    async fn ask_engine(
-        self: &Arc<Self>,
-        txn: &Txn,
-        mounted: &Mounted,
-        kind: &str,
-        lease: LeaseInHand,
-    ) -> Result<Option<LeaseTerms>, EngineError> {
-        let Some(kind) = mounted.engine.lease_kind(kind) else { return Ok(None) };
-        kind.run_renew(&self.lease_call(mounted, txn, lease)).await.transpose()
     }
 
     /// The lease with this id.

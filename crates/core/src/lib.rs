@@ -51,7 +51,7 @@ pub use cluster::{
     Coordination, Discovery, Introducer, LeaderAddress, Members, Whom,
 };
 pub use envelope::Envelope;
-pub use leases::{IrrevocableLease, Lease, LeaseFacts, LeaseOwner, LeaseState, Revoking};
+pub use leases::{IrrevocableLease, Lease, LeaseFacts, LeaseOwner, LeaseState, Renewing, Revoking};
 pub use lockout::LockoutRule;
 pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount};
 pub use namespaces::Namespace;

@@ -18,15 +18,16 @@ use strongroom_barrier::{BarrierError, Stored, from_bytes, to_bytes};
 use strongroom_stdx::{EntropyError, Moment};
 
 use crate::engine::Run;
-use crate::{Call, EngineError, Extract, Handler};
+use crate::{Call, EngineError, Extract, ReadStep};
 
+type RunRenew = Run<LeaseTerms>;
 type RunRevoke = Arc<dyn Fn(&Arc<Call>) -> BoxFuture<'static, Result<(), RevokeError>> + Send + Sync>;
 
 /// A kind of lease of an engine.
 #[derive(Clone, Default)]
 pub struct LeaseKind {
     revoke: Option<RunRevoke>,
-    renew: Option<Run<LeaseTerms>>,
+    renew: Option<RunRenew>,
 }
 
 impl LeaseKind {
@@ -37,12 +38,23 @@ impl LeaseKind {
         self
     }
 
-    /// Prolongs outside what a lease stands for, or refuses: asked when a client renews it. The handler may run again for
-    /// one request, so it is idempotent too.
+    /// Prolongs outside what a lease stands for, or refuses: asked once when a client renews it, in no transaction. What
+    /// it answers may find the lease ended, so it prolongs nothing that a revocation would not end.
     #[must_use]
-    pub fn renew<A>(mut self, handler: impl Handler<A, LeaseTerms>) -> Self {
-        self.renew = Some(Arc::new(move |call: &Arc<Call>| handler.call(call)));
+    pub fn renew<T: Stored + Send + 'static, A>(
+        mut self,
+        handler: impl ReadStep<Leased<T>, A, LeaseTerms, EngineError>,
+    ) -> Self {
+        self.renew = Some(Arc::new(move |call: &Arc<Call>| match Leased::extract(call) {
+            Ok(leased) => handler.run(leased, call),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }));
         self
+    }
+
+    /// Whether renewals are asked of the engine.
+    pub const fn has_say_in_renewals(&self) -> bool {
+        self.renew.is_some()
     }
 
     /// Runs the revoke handler; nothing stands outside for a kind that has none.

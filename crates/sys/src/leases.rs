@@ -8,10 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use strongroom_barrier::{MountId, NamespaceId, Txn, View};
-use strongroom_core::{Core, IrrevocableLease, LeaseState, ServerPart, ServerReply, Tidy};
+use strongroom_core::{Core, IrrevocableLease, LeaseState, Renewing, ServerPart, ServerReply, Tidy};
 use strongroom_engine_api::lenient::{Flag, Text, Ttl};
 use strongroom_engine_api::{
-    Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply, bad_request,
+    Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply,
+    View as MountView, bad_request,
 };
 
 /// Irrevocable leases that are listed where nothing else is asked for.
@@ -26,8 +27,10 @@ pub(crate) fn routes(engine: Engine) -> Engine {
     // The older paths have the newer ones' routes.
     ["leases/", ""].into_iter().fold(engine, |engine, at| {
         engine
-            .route(&format!("{at}renew"), |r| r.update("Renew a lease.", renew))
-            .route(&format!("{at}renew/{{url_lease_id..}}"), |r| r.update("Renew a lease.", renew_at))
+            .route(&format!("{at}renew"), |r| r.ask("Renew a lease.", renewed, ask_engine, renew))
+            .route(&format!("{at}renew/{{url_lease_id..}}"), |r| {
+                r.ask("Renew a lease.", renewed_at, ask_engine, renew)
+            })
             .route(&format!("{at}revoke"), |r| r.update("Revoke a lease.", revoke))
             .route(&format!("{at}revoke/{{url_lease_id..}}"), |r| r.update("Revoke a lease.", revoke_at))
             .route(&format!("{at}revoke-prefix/{{prefix..}}"), |r| {
@@ -205,35 +208,39 @@ async fn list(
     Reply::keys(&names)
 }
 
-async fn renew(
+async fn renewed(
+    _own: MountView,
     Extension(core): Extension<Core>,
     mount: Arc<Mount>,
     Input(input): Input<RenewInput>,
-    txn: Txn,
-) -> Result<ServerReply, EngineError> {
-    extend(&core, &mount, &required(input.lease_id)?, input.increment, &txn).await
+    view: View,
+) -> Result<Renewing, EngineError> {
+    let (id, increment) = (required(input.lease_id)?, input.increment.map(|increment| increment.0));
+    core.renewable_lease(&view, mount.namespace, &id, increment).await
 }
 
-async fn renew_at(
+async fn renewed_at(
+    _own: MountView,
     Extension(core): Extension<Core>,
     mount: Arc<Mount>,
     Path(url_lease_id): Path<String>,
     Input(input): Input<RenewInput>,
-    txn: Txn,
-) -> Result<ServerReply, EngineError> {
+    view: View,
+) -> Result<Renewing, EngineError> {
     let id = required(input.lease_id.filter(|id| !id.is_empty()).or(Some(Text(url_lease_id))))?;
-    extend(&core, &mount, &id, input.increment, &txn).await
+    core.renewable_lease(&view, mount.namespace, &id, input.increment.map(|increment| increment.0)).await
 }
 
-async fn extend(
-    core: &Arc<Core>,
-    mount: &Mount,
-    id: &str,
-    increment: Option<Ttl>,
-    txn: &Txn,
+async fn ask_engine(renewing: Renewing, Extension(core): Extension<Core>) -> Result<Renewing, EngineError> {
+    core.ask_engine(renewing).await
+}
+
+async fn renew(
+    asked: Arc<Renewing>,
+    Extension(core): Extension<Core>,
+    txn: Txn,
 ) -> Result<ServerReply, EngineError> {
-    let increment = increment.map(|increment| increment.0);
-    let (lease, warning) = core.renew_lease(txn, mount.namespace, id, increment).await?;
+    let (lease, warning) = core.renew_lease(&txn, &asked).await?;
     let part = ServerPart { lease: Some(lease), ..ServerPart::default() };
     Ok(ServerReply::of(part).warned(warning))
 }

@@ -270,7 +270,7 @@ impl Schedule<'_> {
         let (root, batch) = (self.cluster.root.clone(), self.random.chance(25));
         let uses = if !batch && self.random.chance(30) { 2 } else { 0 };
         let kind = if batch { "batch" } else { "service" };
-        let input = json!({ "policies": ["root"], "ttl": "1h", "type": kind, "num_uses": uses });
+        let input = json!({ "policies": ["all"], "ttl": "1h", "type": kind, "num_uses": uses });
         self.send_as(&root, Meaning::Token, Asked::Write, "auth/token/create".to_owned(), input);
     }
 

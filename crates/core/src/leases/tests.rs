@@ -342,7 +342,7 @@ async fn leases_of_batch_tokens_end_with_the_parent_or_the_tokens_end() {
     let end = server.principal(&orphan).await.entry.expires.unwrap();
     assert_eq!(server.lease(&of_orphan).await.unwrap().expires, end, "30 minutes, not the hour of the grant");
     let txn = server.txn().await;
-    let (renewed, _) = server.core.renew_lease(&txn, ROOT, &of_orphan, Some(10 * HOUR)).await.unwrap();
+    let (renewed, _) = server.renew(&txn, &of_orphan, Some(10 * HOUR)).await.unwrap();
     txn.commit().await.unwrap();
     assert_eq!(renewed.ttl, 30 * MINUTE, "no renewal goes beyond it");
     assert_eq!(server.outside.until(&format!("db/{}", "user-2")), end);
@@ -365,7 +365,7 @@ async fn the_engine_has_a_say_in_renewals() {
     let id = server.lend(&server.root, "db/").await;
     let renew = async |increment: Duration| {
         let txn = server.txn().await;
-        let held = server.core.renew_lease(&txn, ROOT, &id, Some(increment)).await.map(|(held, _)| held.ttl);
+        let held = server.renew(&txn, &id, Some(increment)).await.map(|(held, _)| held.ttl);
         txn.commit().await.unwrap();
         held.map_err(|error| error.to_string())
     };

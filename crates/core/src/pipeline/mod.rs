@@ -200,12 +200,11 @@ impl Core {
         progress: &mut Progress,
         place: Place,
     ) -> Result<Answer, Refused> {
-        let proof = match progress.audited.take() {
-            Some(proof) => proof,
-            None => {
-                let (caller, operation) = (decided.caller.as_ref(), Some(decided.operation));
-                self.audit_request(inbound, Some(decided.resolved), caller, operation, "").await?
-            }
+        let proof = if let Some(proof) = progress.audited.take() {
+            proof
+        } else {
+            let (caller, operation) = (decided.caller.as_ref(), Some(decided.operation));
+            self.audit_request(inbound, Some(decided.resolved), caller, operation, "").await?
         };
         let answer = &mut progress.answer;
         let outcome = self.execute(inbound, txn, decided, &proof, answer, place).await;

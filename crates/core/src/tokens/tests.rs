@@ -166,6 +166,17 @@ struct Records {
 }
 
 impl Server {
+    async fn renew(
+        &self,
+        txn: &Txn,
+        id: &str,
+        increment: Option<Duration>,
+    ) -> Result<crate::leases::Granted, EngineError> {
+        let asked = self.core.renewable_lease(txn, NamespaceId::ROOT, id, increment).await?;
+        let asked = self.core.ask_engine(asked).await?;
+        self.core.renew_lease(txn, &asked).await
+    }
+
     async fn records(&self) -> Records {
         let view = self.core.barrier.pinned_view().await.unwrap();
         let all = usize::MAX;
@@ -450,7 +461,7 @@ async fn what_is_due_ends_and_what_was_renewed_does_not() {
     server.clock.advance(HOUR / 2);
     let txn = server.txn().await;
     server.core.renew_token(&txn, &renewed, None).await.unwrap();
-    let view = server.core.renew_lease(&txn, ROOT, &lease, Some(HOUR)).await.unwrap();
+    let view = server.renew(&txn, &lease, Some(HOUR)).await.unwrap();
     assert_eq!(view.0.ttl, HOUR);
     txn.commit().await.unwrap();
     server.clock.advance(HOUR / 2);

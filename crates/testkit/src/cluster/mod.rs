@@ -32,7 +32,7 @@ use store::NodeStore;
 const START: Moment = Moment::from_secs(1_700_000_000);
 
 /// A state to begin from, made once: initialized, with the mounts `db/`, `other/` and `auth/code/`, and in the namespace
-/// `team/` with `db/`.
+/// `team/` with `db/`; a policy `all` that grants everything.
 pub struct Image {
     store: InMemory,
     share: Vec<u8>,
@@ -56,6 +56,9 @@ impl Image {
         cluster.done(Asked::Write, "sys/auth/code", json!({ "type": "outside-code" })).await;
         cluster.done(Asked::Write, "sys/namespaces/team", json!({})).await;
         cluster.done(Asked::Write, "team/sys/mounts/db", enable).await;
+        let everything =
+            r#"path "*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }"#;
+        cluster.done(Asked::Write, "sys/policies/acl/all", json!({ "policy": everything })).await;
         Self { store: store.fork(), share: cluster.share.clone(), root: cluster.root.clone() }
     }
 }
@@ -99,6 +102,7 @@ impl Cluster {
         for node in 0..nodes {
             cluster.restart(node).await;
         }
+        cluster.leadership.elect(Some(0));
         let observer = cluster.core(&Gate::default(), None);
         observer.offer_key_part(cluster.share.clone()).await.expect("unseals");
         cluster.observer = Some(observer);

@@ -101,6 +101,7 @@ struct State {
     codes: BTreeSet<String>,
     mood: Mood,
     flights: Vec<Flight>,
+    unanswered: Vec<oneshot::Sender<Told>>,
     created: BTreeMap<String, usize>,
     taken: usize,
 }
@@ -159,6 +160,11 @@ impl System {
     /// How often codes were asked for.
     pub fn codes_asked(&self) -> usize {
         self.state().taken
+    }
+
+    /// Leaves some of them out of the count.
+    pub fn forget_codes_asked(&self, some: usize) {
+        self.state().taken -= some;
     }
 
     /// Marks under which a user was asked for more than once: there are none.
@@ -281,7 +287,13 @@ impl Connection {
                         Mood::Slow | Mood::Mute => Duration::from_millis(self.system.random.below(transit)),
                         _ => Duration::ZERO,
                     };
-                    let sender = (mood != Mood::Mute).then_some(sender);
+                    let sender = if mood == Mood::Mute {
+                        // Nobody answers, and nobody closes the connection.
+                        state.unanswered.push(sender);
+                        None
+                    } else {
+                        Some(sender)
+                    };
                     let lies = mood == Mood::Lying;
                     state.flights.push(Flight { arrives: now.after(wait), message, lies, answer: sender });
                     answer

@@ -303,6 +303,17 @@ impl Server {
         told.body["lease_id"].as_str().unwrap().to_owned()
     }
 
+    pub(super) async fn renew(
+        &self,
+        txn: &Txn,
+        id: &str,
+        increment: Option<Duration>,
+    ) -> Result<crate::leases::Granted, EngineError> {
+        let asked = self.core.renewable_lease(txn, NamespaceId::ROOT, id, increment).await?;
+        let asked = self.core.ask_engine(asked).await?;
+        self.core.renew_lease(txn, &asked).await
+    }
+
     pub(super) async fn revoke(&self, id: &str) {
         let txn = self.txn().await;
         assert!(self.core.revoke_lease_id(&txn, ROOT, id).await.unwrap());
