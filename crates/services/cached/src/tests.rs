@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use strongroom_barrier::{Barrier, BarrierError, Keyring, MountTxn, View};
-use strongroom_stdx::{Entropy, Moment};
+use strongroom_stdx::{Clock, Entropy, Moment};
 use strongroom_storage::{InMemory, Observer};
 
 use super::*;
@@ -175,8 +175,8 @@ async fn a_commit_during_a_build_outdates_it() {
         rig.write("a", "2").await;
         built
     };
-    let built = rig.kept.get(kind(), &of_mount, b"a", build).await.unwrap();
-    assert_eq!(built.text, "1", "as the view has it");
+    let told = rig.kept.get(kind(), &of_mount, b"a", build).await.unwrap();
+    assert_eq!(told.text, "1", "as the view has it");
     assert_eq!(rig.get("a").await, "2");
     assert_eq!(rig.get_of(&view, "a").await, "1");
     assert_eq!(rig.get("a").await, "2");
@@ -312,13 +312,14 @@ async fn the_queue_does_not_grow_with_what_was_let_go() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_stress_every_view_gets_its_own() {
     let rig = Arc::new(Rig::new(40, true));
-    let end = std::time::Instant::now() + Duration::from_millis(1500);
+    let clock = Clock::system();
+    let end = clock.now().after(Duration::from_millis(1500));
     let mut tasks = Vec::new();
     for number in 0..6_u32 {
-        let rig = rig.clone();
+        let (rig, clock) = (rig.clone(), clock.clone());
         tasks.push(tokio::spawn(async move {
             let mut turn: u32 = number;
-            while std::time::Instant::now() < end {
+            while clock.now() < end {
                 turn = turn.wrapping_add(1);
                 let key = ["a", "b", "c"][turn as usize % 3];
                 match (number, turn % 50) {
@@ -329,7 +330,7 @@ async fn under_stress_every_view_gets_its_own() {
                     (1, 0) => rig.kept.sealed(),
                     (1, 20) => rig.kept.unmounted(MOUNT.mount),
                     _ => {
-                        let view = if turn % 2 == 0 {
+                        let view = if turn.is_multiple_of(2) {
                             rig.barrier.pinned_view().await.unwrap()
                         } else {
                             rig.barrier.view()
@@ -357,7 +358,7 @@ enum Step {
     Pin,
     GetPinned(usize, u8),
     Unmount,
-    StepDown,
+    EndTerm,
     Replace,
 }
 
@@ -368,7 +369,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Pin),
         3 => (any::<usize>(), 0..3_u8).prop_map(|(view, key)| Step::GetPinned(view, key)),
         1 => Just(Step::Unmount),
-        1 => Just(Step::StepDown),
+        1 => Just(Step::EndTerm),
         1 => Just(Step::Replace),
     ];
     prop::collection::vec(step, 1..40)
@@ -388,12 +389,12 @@ async fn follows_the_model(steps: Vec<Step>, limit: usize, told: bool) -> Result
             Step::Get(key) => prop_assert_eq!(rig.get(&key.to_string()).await, expected(&now, key)),
             Step::Pin => pinned.push((rig.barrier.pinned_view().await.unwrap(), now.clone())),
             Step::GetPinned(at, key) if !pinned.is_empty() => {
-                let (view, state) = &pinned[at % pinned.len()];
+                let (view, state) = &pinned[at.checked_rem(pinned.len()).unwrap_or_default()];
                 prop_assert_eq!(rig.get_of(view, &key.to_string()).await, expected(state, key));
             }
             Step::GetPinned(..) => {}
             Step::Unmount => rig.kept.unmounted(MOUNT.mount),
-            Step::StepDown => rig.kept.stepped_down(),
+            Step::EndTerm => rig.kept.stepped_down(),
             Step::Replace => rig.kept.touched_all(),
         }
         prop_assert!(rig.weight() <= limit as u64);
