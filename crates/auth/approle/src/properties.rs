@@ -107,7 +107,7 @@ macro_rules! members {
 
 members!(BindSecretId, BindSecretIdInput, BindSecretIdView, bind_secret_id: Flag => bool,
     "Impose `secret_id` to be presented when logging in using this role.");
-members!(BoundCidrList, BoundCidrListInput, BoundCidrListView, #[schemars(extend("x-meaning" = "cidr"))] bound_cidr_list: List => Option<Vec<String>>,
+members!(BoundCidrList, BoundCidrListInput, BoundCidrListView, #[schemars(extend("x-newer-name" = "secret_id_bound_cidrs", "x-meaning" = "cidr"))] bound_cidr_list: List => Option<Vec<String>>,
     "Deprecated: Please use \"secret_id_bound_cidrs\" instead. Comma separated string or list of CIDR blocks. If set, \
      specifies the blocks of IP addresses which can perform the login operation.");
 members!(SecretIdBoundCidrs, SecretIdBoundCidrsInput, SecretIdBoundCidrsView,
