@@ -11,16 +11,18 @@
 mod cache;
 mod codec;
 mod derived;
+mod events;
 mod id;
 mod key;
 mod keyring;
+mod marks;
 mod space;
 mod table;
 mod txn;
 mod view;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use strongroom_stdx::Entropy;
@@ -28,6 +30,7 @@ use strongroom_storage::{CommitError, Index, Observer, Store, StoreError};
 
 pub use codec::{Stored, from_bytes, to_bytes};
 pub use derived::Derived;
+pub use events::{Emitted, Event, EventSink};
 pub use id::{MountId, NamespaceId};
 pub use key::{BOOTSTRAP_RECORD, ByNamespace, Plain, TableKey};
 pub use keyring::{Keyring, KeyringError, MOST_OPERATIONS, Term, TermInfo, unwrap_key, wrap_key};
@@ -37,9 +40,10 @@ pub use space::{
 };
 pub use table::{Table, TableId, Writes, assert_distinct};
 pub use txn::{MountTxn, Txn, bootstrap_key};
-pub use view::{Found, FullKey, FullRange, MountReads, MountView, Reads, View};
+pub use view::{Found, FullKey, FullRange, Ground, MountReads, MountView, Reads, View};
 
 use cache::Cache;
+use marks::TableMarks;
 
 /// Why an entry could not be read or written through the barrier.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -85,9 +89,11 @@ pub struct Barrier {
     store: Arc<dyn Store>,
     keyring: ArcSwapOption<Keyring>,
     cache: Cache,
+    marks: TableMarks,
     /// The newest commit that the cache has been told of.
     observed: AtomicU64,
     entropy: Entropy,
+    events: OnceLock<Arc<dyn EventSink>>,
 }
 
 impl Barrier {
@@ -97,8 +103,10 @@ impl Barrier {
             observed: AtomicU64::new(store.applied()),
             keyring: ArcSwapOption::empty(),
             cache: Cache::new(cache_bytes),
+            marks: TableMarks::new(),
             store,
             entropy,
+            events: OnceLock::new(),
         });
         barrier.store.observe(Arc::new(Invalidator(Arc::downgrade(&barrier))));
         // A commit between reading `applied` and observing would otherwise never be waited for.
@@ -125,6 +133,15 @@ impl Barrier {
     /// The keys, while unsealed.
     pub fn keyring(&self) -> Result<Arc<Keyring>, BarrierError> {
         self.keyring.load_full().ok_or(BarrierError::Sealed)
+    }
+
+    /// Has the events of commits told to `sink`. Once.
+    pub fn publish_to(&self, sink: Arc<dyn EventSink>) {
+        drop(self.events.set(sink));
+    }
+
+    pub(crate) fn events(&self) -> Option<&Arc<dyn EventSink>> {
+        self.events.get()
     }
 
     /// The store below.
@@ -179,6 +196,7 @@ impl Observer for Invalidator {
         if let Some(barrier) = self.0.upgrade() {
             for key in keys {
                 barrier.cache.outdate(key, index);
+                barrier.marks.touch(key, index);
             }
             barrier.observed.fetch_max(index, Ordering::SeqCst);
         }
@@ -194,6 +212,7 @@ impl Observer for Invalidator {
     fn replaced(&self, index: Index) {
         if let Some(barrier) = self.0.upgrade() {
             barrier.cache.outdate_all(index);
+            barrier.marks.touch_all(index);
             barrier.observed.fetch_max(index, Ordering::SeqCst);
         }
     }

@@ -12,7 +12,7 @@ use crate::codec::{self, Stored};
 use crate::key::BOOTSTRAP_RECORD;
 use crate::space::{BOOTSTRAP, CoreSpace, MountPlace, OfMount, Server, Space as _};
 use crate::view::{Found, FullKey, FullRange};
-use crate::{BarrierError, KeyringError, MountView, NamespaceId, Reads, TableId, View};
+use crate::{BarrierError, Emitted, Event, KeyringError, MountView, NamespaceId, Reads, TableId, View};
 
 /// A view and the writes decided on it, for the server's own tables. Cheap to clone; clones share the writes. Its own
 /// writes are seen by its reads.
@@ -30,6 +30,7 @@ struct Pending {
     points: BTreeMap<Vec<u8>, Index>,
     ranges: Vec<RangeRead>,
     bootstrap: Vec<(Vec<u8>, Vec<u8>)>,
+    events: Vec<Emitted>,
 }
 
 /// The storage key of a bootstrap entry.
@@ -74,11 +75,25 @@ impl Txn {
         pending.writes.is_empty() && pending.bootstrap.is_empty()
     }
 
-    /// Forgets every write made so far: what a request that ends in an error does.
+    /// Tells an event of the server itself when this is committed; it is made only where somebody listens. Nothing is told of a
+    /// transaction that writes nothing.
+    pub fn emit(&self, event: impl FnOnce() -> Event) {
+        self.emit_from(None, event);
+    }
+
+    fn emit_from(&self, origin: Option<MountPlace>, event: impl FnOnce() -> Event) {
+        if self.view.barrier().events().is_some_and(|sink| sink.is_heard()) {
+            let event = event();
+            self.pending().events.push(Emitted { origin, event });
+        }
+    }
+
+    /// Forgets every write and event made so far: what a request that ends in an error does.
     pub fn discard(&self) {
         let mut pending = self.pending();
         pending.writes.clear();
         pending.bootstrap.clear();
+        pending.events.clear();
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -206,7 +221,7 @@ impl Txn {
     /// Seals and commits everything written. Returns the commit's index; with nothing written, the view's.
     pub async fn commit(self) -> Result<Index, BarrierError> {
         let barrier = self.view.barrier().clone();
-        let (writes, points, ranges, bootstrap) = {
+        let (writes, points, ranges, bootstrap, events) = {
             let mut pending = self.pending();
             let pending = &mut *pending;
             (
@@ -214,6 +229,7 @@ impl Txn {
                 std::mem::take(&mut pending.points),
                 std::mem::take(&mut pending.ranges),
                 std::mem::take(&mut pending.bootstrap),
+                std::mem::take(&mut pending.events),
             )
         };
         if writes.is_empty() && bootstrap.is_empty() {
@@ -244,7 +260,11 @@ impl Txn {
             };
             commit.writes.push(Write { key: key.into(), value });
         }
-        Ok(barrier.store().commit(commit).await?)
+        let index = barrier.store().commit(commit).await?;
+        if let Some(sink) = barrier.events().filter(|_| !events.is_empty()) {
+            sink.publish(index, events);
+        }
+        Ok(index)
     }
 }
 
@@ -303,6 +323,12 @@ impl MountTxn {
     /// The view that the transaction reads, without its writes; what is read from it is not checked at commit.
     pub fn peek(&self) -> MountView {
         self.txn.view.mount(self.place)
+    }
+
+    /// Tells an event when this is committed; it is made only where somebody listens. It is told on this node, at most once,
+    /// and holds nothing secret.
+    pub fn emit(&self, event: impl FnOnce() -> Event) {
+        self.txn.emit_from(Some(self.place), event);
     }
 
     pub(crate) fn whole(&self) -> &Txn {

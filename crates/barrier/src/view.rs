@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use crate::cache::{Entry, Opened};
 use crate::codec::{self, Stored};
 use crate::space::{MountPlace, OfMount, Owner, Server};
-use crate::{Barrier, BarrierError, TableId};
+use crate::{Barrier, BarrierError, MountId, TableId};
 
 /// An entry found by a scan.
 pub type Found<V> = (Bytes, Arc<V>);
@@ -41,11 +41,36 @@ struct Progress {
     index: Index,
     /// Full keys read from the cache, until a snapshot is open.
     read: Vec<Box<[u8]>>,
+    /// Tables of which something that is derived from them was used, until a snapshot is open.
+    tables: Vec<(MountId, &'static [TableId])>,
+    /// Whether the snapshot is open, be it that its place is still to be filled.
+    pinned: bool,
+}
+
+impl Progress {
+    /// Whether the view has shown nothing yet, so that it may as well be of a later moment.
+    fn is_fresh(&self) -> bool {
+        !self.pinned && self.read.is_empty() && self.tables.is_empty()
+    }
+}
+
+/// What a view says of tables that something is derived from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ground {
+    /// The commit index that the view shows.
+    pub index: Index,
+    /// The newest commit that may have touched one of the tables, be it newer than the view.
+    pub touched: Index,
 }
 
 impl View {
     pub(crate) fn lazy(barrier: Arc<Barrier>) -> Self {
-        let progress = Mutex::new(Progress { index: barrier.applied(), read: Vec::new() });
+        let progress = Mutex::new(Progress {
+            index: barrier.applied(),
+            read: Vec::new(),
+            tables: Vec::new(),
+            pinned: false,
+        });
         let shared = Shared { barrier, snapshot: OnceCell::new(), progress };
         Self { shared: Arc::new(shared) }
     }
@@ -104,12 +129,31 @@ impl View {
         let mut progress = self.progress();
         let since = progress.index;
         let changed = |key: &[u8]| barrier.cache.slot(key).load(std::sync::atomic::Ordering::SeqCst) > since;
-        if progress.read.iter().any(|key| changed(key)) {
+        let touched = |(mount, tables): &(MountId, &[TableId])| barrier.marks.newest(*mount, tables) > since;
+        if progress.read.iter().any(|key| changed(key)) || progress.tables.iter().any(touched) {
             return Err(BarrierError::Conflict);
         }
         progress.read = Vec::new();
+        progress.tables = Vec::new();
+        progress.pinned = true;
         progress.index = snapshot.index();
         Ok(snapshot)
+    }
+
+    /// Counts a mount's tables among what has been read: from here on the view shows them as of one index.
+    fn ground(&self, mount: MountId, tables: &'static [TableId]) -> Ground {
+        let barrier = &self.shared.barrier;
+        let index = if let Some(snapshot) = self.shared.snapshot.get() {
+            snapshot.index()
+        } else {
+            let mut progress = self.progress();
+            if progress.is_fresh() {
+                progress.index = barrier.applied();
+            }
+            progress.tables.push((mount, tables));
+            progress.index
+        };
+        Ground { index, touched: barrier.marks.newest(mount, tables) }
     }
 
     /// The entry at a full key as the cache has it, if that is what this view must show.
@@ -120,10 +164,9 @@ impl View {
         }
         let mut progress = self.progress();
         if entry.modified > progress.index {
-            if !progress.read.is_empty() {
+            if !progress.is_fresh() {
                 return None;
             }
-            // Nothing has been shown yet, so the view may as well be of a later moment.
             progress.index = self.shared.barrier.applied().max(entry.modified);
         }
         progress.read.push(key.into());
@@ -252,6 +295,12 @@ impl MountView {
     /// The commit index that the view shows.
     pub fn index(&self) -> Index {
         self.view.index()
+    }
+
+    /// The ground of what is derived from whole tables of the mount. The view counts them as read: if they change before
+    /// it has a snapshot, it conflicts.
+    pub fn ground(&self, tables: &'static [TableId]) -> Ground {
+        self.view.ground(self.place.mount, tables)
     }
 }
 

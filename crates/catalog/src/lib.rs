@@ -4,23 +4,47 @@
 //! measured without another line. It knows of each no more than that it is there; what the server has to know of an engine
 //! stands on the engine ([`Facts`](strongroom_engine_api::Facts)).
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
 
 use strongroom_core::{Catalog, NewMount};
+use strongroom_engine_api::{Alias, Backend, Name, Reading};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
 
 /// The engines of this program, a line each. `cargo xtask new-engine` adds one at the end.
 pub fn catalog() -> Catalog {
-    Catalog::new()
-        .with(strongroom_sys::engine())
+    engines(Catalog::new().with(strongroom_sys::engine_with(types)))
+}
+
+fn engines(catalog: Catalog) -> Catalog {
+    catalog
         .with(strongroom_token::engine())
         .with(strongroom_cubbyhole::engine())
         .with(strongroom_kv::v1())
         .with(strongroom_kv::v2())
         .with(strongroom_approle::engine())
         .with(strongroom_userpass::engine())
+}
+
+/// The types that a name of a type stands for: itself, the type that it is another name of, and that type's names for the same
+/// option.
+fn types(name: &str) -> Reading {
+    static ALIASES: LazyLock<Vec<(Name, Alias)>> = LazyLock::new(|| {
+        let engines = engines(Catalog::new());
+        let of = |engine: &Arc<dyn Backend>| {
+            let facts = engine.facts();
+            facts.aliases.iter().map(|alias| (facts.kind.clone(), alias.clone())).collect::<Vec<_>>()
+        };
+        engines.engines().flat_map(of).collect()
+    });
+    let mut types = BTreeSet::from([name.to_owned()]);
+    if let Some((kind, meant)) = ALIASES.iter().find(|(_, alias)| alias.name == name) {
+        types.insert(kind.to_string());
+        let same = ALIASES.iter().filter(|(other, alias)| other == kind && alias.option == meant.option);
+        types.extend(same.map(|(_, alias)| alias.name.to_string()));
+    }
+    Reading::Items(types.into_iter().collect())
 }
 
 /// Auth methods of Vault's that lock users out and that this program does not have: a configuration may set their lockout,

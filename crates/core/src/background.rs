@@ -75,7 +75,9 @@ impl Background {
             errors.note(IDENTITY, background.services.node.settle_passing_identity().await);
             errors.note(CERTIFICATE, background.services.node.renew_certificate().await);
             if !background.services.node.is_active() {
-                term.end();
+                if term.end() {
+                    background.services.kept.stepped_down();
+                }
                 errors.note(KEYS, background.services.seal_state.renew_keyring().await);
                 continue;
             }
@@ -97,10 +99,11 @@ impl Term {
         }
     }
 
-    fn end(&mut self) {
-        if let Some(running) = self.0.take() {
-            running.abort();
-        }
+    /// Ends it; answers whether there was one.
+    fn end(&mut self) -> bool {
+        let Some(running) = self.0.take() else { return false };
+        running.abort();
+        true
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_barrier::{MountId, MountPlace, MountTxn, NamespaceId, Txn};
+use strongroom_cached::Kept;
 use strongroom_stdx::{Clock, Entropy, Secret};
 use strongroom_wire::Operation;
 
@@ -192,6 +193,8 @@ pub struct Call {
     pub extensions: Extensions,
     /// The transaction as the server has it, for parts of the server.
     pub server: ServerTxn,
+    /// What is kept of values that follow from tables ([`Cached`](crate::Cached)).
+    pub kept: Arc<Kept>,
     /// Set when a grant is being renewed.
     pub renewal: Option<Renewal>,
     /// Set when a lease is being renewed or revoked.

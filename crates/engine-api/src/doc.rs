@@ -1,13 +1,16 @@
 //! What an operation says of itself, drawn from the types of its handler.
 
+use std::fmt;
+
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde_json::Value;
+use strongroom_wire::{FieldType, READS, Reading};
 
 use crate::{BodyMode, Name};
 
 /// One documented member of a body or an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Field {
     /// Its name.
     pub name: String,
@@ -17,6 +20,78 @@ pub struct Field {
     pub description: String,
     /// Whether it must be given.
     pub required: bool,
+    /// The type that reads its values.
+    pub kind: FieldType,
+    /// The name of the field that it is an older name of: `token_policies` for `policies`.
+    pub newer: Option<String>,
+    /// What the handler makes of the text that the type reads.
+    pub meaning: Meaning,
+}
+
+/// What a handler makes of a text, where texts that differ can mean the same to it.
+#[derive(Clone, Copy, Default)]
+pub enum Meaning {
+    /// The text is what it is.
+    #[default]
+    Literal,
+    /// Each text, of a list each item, is brought into one form; `None` for what the handler refuses.
+    Each(fn(&str) -> Option<String>),
+    /// The text is read as something else.
+    Whole(fn(&str) -> Reading),
+}
+
+impl Meaning {
+    /// The one with a name, as fields that are shared by many routes carry it in their schema.
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "cidr" => Some(Self::Each(crate::token_settings::cidr_in_one_form)),
+            "token-type" => Some(Self::Each(crate::token_settings::token_type_in_one_form)),
+            _ => None,
+        }
+    }
+
+    /// What it makes of what a type has read.
+    fn of(self, reading: Reading) -> Reading {
+        match (self, reading) {
+            (Self::Each(form), Reading::Text(text)) => form(&text).map_or(Reading::Unreadable, Reading::Text),
+            (Self::Each(form), Reading::Items(items)) => {
+                let items: Option<_> = items.iter().map(|item| form(item)).collect();
+                items.map_or(Reading::Unreadable, Reading::Items)
+            }
+            (Self::Whole(read), Reading::Text(text)) => read(&text),
+            (_, reading) => reading,
+        }
+    }
+}
+
+impl fmt::Debug for Meaning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Literal => "Literal",
+            Self::Each(_) => "Each",
+            Self::Whole(_) => "Whole",
+        })
+    }
+}
+
+impl PartialEq for Meaning {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Literal, Self::Literal) => true,
+            (Self::Each(a), Self::Each(b)) => std::ptr::fn_addr_eq(*a, *b),
+            (Self::Whole(a), Self::Whole(b)) => std::ptr::fn_addr_eq(*a, *b),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Meaning {}
+
+impl Field {
+    /// A value as the handler reads it.
+    pub fn read(&self, value: &Value) -> Reading {
+        self.meaning.of(self.kind.read(value))
+    }
 }
 
 /// What is known of one operation at one route.
@@ -63,6 +138,16 @@ impl OperationDoc {
         self.fields.extend(fields_of::<T>());
     }
 
+    /// The field of this name.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// The name under which a parameter is known: for an older name of a field the present one.
+    pub fn present_name<'a>(&'a self, name: &'a str) -> &'a str {
+        self.field(name).and_then(|field| field.newer.as_deref()).unwrap_or(name)
+    }
+
     /// Sets the way it runs, whatever its steps draw; a member that several of them draw is named once.
     pub(crate) fn settle(&mut self, mode: Mode) {
         self.mode = mode;
@@ -89,8 +174,21 @@ pub fn fields_of<T: JsonSchema>() -> Vec<Field> {
     properties.iter().map(|(name, schema)| field(name, schema, required.contains(&name.as_str()))).collect()
 }
 
+/// The keyword in a field's schema that names the field which it is an older name of:
+/// `#[schemars(extend("x-newer-name" = "token_policies"))]`.
+const NEWER_NAME: &str = "x-newer-name";
+
+/// The keyword in a field's schema that names what handlers make of its text: `#[schemars(extend("x-meaning" = "cidr"))]`.
+const MEANING: &str = "x-meaning";
+
 fn field(name: &str, schema: &Value, required: bool) -> Field {
     let mut schema = schema.clone();
+    let text = |key: &str| schema.get(key).and_then(Value::as_str);
+    let newer = text(NEWER_NAME).map(str::to_owned);
+    // A name that nobody knows leaves a field that nothing is known of.
+    let meaning = text(MEANING).map_or(Meaning::Literal, |name| {
+        Meaning::named(name).unwrap_or(Meaning::Whole(|_| Reading::Unreadable))
+    });
     let mut description = String::new();
     if let Some(members) = schema.as_object_mut() {
         if let Some(Value::String(text)) = members.remove("description") {
@@ -111,5 +209,18 @@ fn field(name: &str, schema: &Value, required: bool) -> Field {
             }
         }
     }
-    Field { name: name.to_owned(), schema, description, required }
+    let kind = FieldType::of_schema(&schema);
+    strip(&mut schema);
+    Field { name: name.to_owned(), schema, description, required, kind, newer, meaning }
+}
+
+/// Takes out the keywords that are for the server and not for readers of the document.
+fn strip(schema: &mut Value) {
+    let Some(members) = schema.as_object_mut() else { return };
+    for keyword in [READS, NEWER_NAME, MEANING] {
+        members.remove(keyword);
+    }
+    if let Some(Value::Object(properties)) = members.get_mut("properties") {
+        properties.values_mut().for_each(strip);
+    }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use strongroom_barrier::{Barrier, Keyring, MountId, NamespaceId, Txn};
+use strongroom_cached::Kept;
 use strongroom_stdx::{Clock, Entropy, Moment, Secret};
 use strongroom_storage::InMemory;
 use strongroom_wire::Operation;
@@ -35,6 +36,7 @@ pub struct Harness {
     /// The body of the next requests, where it is not their input.
     pub body: RequestBody,
     barrier: Arc<Barrier>,
+    kept: Arc<Kept>,
 }
 
 impl Harness {
@@ -64,6 +66,7 @@ impl Harness {
             certificates: CertificateChain::default(),
             body: RequestBody::default(),
             barrier,
+            kept: Arc::default(),
         }
     }
 
@@ -220,6 +223,7 @@ impl Harness {
             server: ServerTxn::default(),
             renewal,
             lease: None,
+            kept: self.kept.clone(),
             warnings: Mutex::default(),
         };
         (txn, Arc::new(call))

@@ -6,6 +6,7 @@
 mod act;
 mod backend;
 mod body;
+mod cached;
 mod call;
 mod captures;
 mod doc;
@@ -31,9 +32,10 @@ mod upgrade;
 pub use act::{ActError, InForce, Intent, IntentFacts, Issued, Issuing, Made, Plan, Planned, Settling};
 pub use backend::Backend;
 pub use body::{Binary, BodyMode, RequestBody, Upload};
+pub use cached::{Cached, Derived, Source};
 pub use call::{Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, ServerTxn, TokenKind};
 pub use captures::{Captures, Named, Path, RawTail};
-pub use doc::{Field, Mode, OperationDoc, fields_of};
+pub use doc::{Field, Meaning, Mode, OperationDoc, fields_of};
 pub use engine::Engine;
 pub use error::{EngineError, RawError, bad_request};
 pub use extensions::Extensions;
@@ -57,8 +59,8 @@ pub use upgrade::{Upgradable, Upgrade, UpgradeOffer, Upgraded};
 /// the engine's own mount and nothing else: the server's own tables, other mounts, the keys and the bootstrap entries have
 /// no name here (`tests/isolation.rs`).
 pub use strongroom_barrier::{
-    BarrierError, MountId, MountPlace, MountReads as Reads, MountTxn as Txn, MountView as View, NamespaceId,
-    Stored, TableId, TableKey, tables,
+    BarrierError, Event, MountId, MountPlace, MountReads as Reads, MountTxn as Txn, MountView as View,
+    NamespaceId, Stored, TableId, TableKey, tables,
 };
 
 /// A table of the engine's mount, replicated with it.
@@ -69,4 +71,4 @@ pub type LocalTable<K, V> = strongroom_barrier::Table<strongroom_barrier::MountL
 pub use strongroom_stdx::{
     Clock, Entropy, Moment, PipeReader, Secret, format_duration, parse_duration, same_bytes,
 };
-pub use strongroom_wire::{Json, Operation, lenient};
+pub use strongroom_wire::{Json, Operation, Reading, lenient};

@@ -14,8 +14,8 @@ use strongroom_barrier::Stored;
 use strongroom_wire::Operation;
 
 use crate::{
-    ActError, Asking, Call, Captures, EngineError, Handler, Intent, IntoReply, Issued, Issuing, Mode, Name,
-    OperationDoc, Pattern, Plan, ReadStep, Reply, Settling, View, WriteStep,
+    ActError, Asking, Call, Captures, EngineError, Handler, Intent, IntoReply, Issued, Issuing, Meaning,
+    Mode, Name, OperationDoc, Pattern, Plan, ReadStep, Reply, Settling, View, WriteStep,
 };
 
 #[cfg(doc)]
@@ -190,6 +190,17 @@ impl Route {
     /// The headers that pass without the mount's tuning.
     pub fn owned_headers(&self) -> &[Name] {
         &self.owned_headers
+    }
+
+    /// Says what the operations added so far make of a field's text, where texts that differ can mean the same: policies
+    /// compare what is meant.
+    #[must_use]
+    pub fn means(mut self, field: &str, meaning: Meaning) -> Self {
+        let docs = self.operations.values_mut().map(|endpoint| &mut endpoint.doc);
+        for field in docs.flat_map(|doc| &mut doc.fields).filter(|known| known.name == field) {
+            field.meaning = meaning;
+        }
+        self
     }
 
     /// A longer text for `path-help`.

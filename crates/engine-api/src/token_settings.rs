@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use strongroom_wire::lenient::{Flag, Int, List, Text, Ttl};
+use strongroom_wire::lenient::{Flag, Int, List, Names, Text, Ttl};
 
 use crate::doc::fields_of;
 use crate::{AuthGrant, EngineError, OperationDoc, TokenKind, bad_request};
@@ -42,6 +42,7 @@ pub struct TokenSettings {
 pub struct TokenSettingsInput {
     /// Comma separated string or JSON list of CIDR blocks. If set, specifies the blocks of IP addresses which are
     /// allowed to use the generated token.
+    #[schemars(extend("x-meaning" = "cidr"))]
     pub token_bound_cidrs: Option<List>,
     /// If set, tokens created via this role carry an explicit maximum TTL, which later changes do not move.
     pub token_explicit_max_ttl: Option<Ttl>,
@@ -54,10 +55,11 @@ pub struct TokenSettingsInput {
     /// If set, tokens created via this role have no max lifetime; their renewal period is fixed to this value.
     pub token_period: Option<Ttl>,
     /// Comma-separated list of policies.
-    pub token_policies: Option<List>,
+    pub token_policies: Option<Names>,
     /// The initial TTL of the token to generate.
     pub token_ttl: Option<Ttl>,
     /// The type of token to generate: service, batch or default.
+    #[schemars(extend("x-meaning" = "token-type"))]
     pub token_type: Option<Text>,
 }
 
@@ -227,13 +229,33 @@ pub fn normal_policies(names: &[String]) -> Vec<String> {
 /// Address blocks; a bare address is a block of one. The error is Vault's text.
 pub fn parse_cidrs(texts: &[String]) -> Result<Vec<IpNet>, String> {
     let parse = |text: &String| {
-        text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_neither| {
+        parse_cidr(text).ok_or_else(|| {
             format!(
                 "error parsing address {text:?}: Unable to convert {text:?} to an IPv4 or IPv6 address, or a UNIX Socket"
             )
         })
     };
     texts.iter().map(parse).collect()
+}
+
+fn parse_cidr(text: &str) -> Option<IpNet> {
+    text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()
+}
+
+/// An address block in the form that is the same for all texts of the same addresses.
+pub(crate) fn cidr_in_one_form(text: &str) -> Option<String> {
+    parse_cidr(text).map(|block| block.trunc().to_string())
+}
+
+/// A type of token in the form that is the same for all texts that grant the same tokens: methods read `default-batch`
+/// as `batch`, or refuse it.
+pub(crate) fn token_type_in_one_form(text: &str) -> Option<String> {
+    let kind = match text.strip_prefix("default-").unwrap_or(text) {
+        "" | "default" => "default",
+        kind @ ("service" | "batch") => kind,
+        _ => return None,
+    };
+    Some(kind.to_owned())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use strongroom_barrier::Txn;
 use strongroom_engine_api::{Access, Operation};
-use strongroom_policy::Operation as PolicyOperation;
+use strongroom_policy::{Operation as PolicyOperation, Parameters};
 
 use super::authenticate::Authenticated;
 use super::{Asked, Decided, Inbound, Pipeline, Refused, Resolved};
@@ -83,7 +83,8 @@ impl Pipeline {
         }
         let operation = policy_operation(inbound.asked.nominal());
         let path = inbound.policy_path();
-        let decision = caller.acl.authorize(&*path, operation, &inbound.input, inbound.wrap_ttl);
+        let parameters = Parameters::untyped(&inbound.input);
+        let decision = caller.acl.authorize(&*path, operation, parameters, inbound.wrap_ttl);
         match decision.denial {
             Some(denial) => Refused::Denied(denial.to_string()),
             None => refused,
@@ -113,8 +114,10 @@ fn check_policies(
     }
     let acl = caller.acl.clone();
     let path = resolved.policy_path(inbound);
+    let types = resolved.parameters();
+    let parameters = Parameters::new(&inbound.input, &types);
     let decision =
-        acl.authorize(path.as_request(), policy_operation(operation), &inbound.input, inbound.wrap_ttl);
+        acl.authorize(path.as_request(), policy_operation(operation), parameters, inbound.wrap_ttl);
     if let Some(denial) = &decision.denial {
         return Err(Box::new((Refused::Denied(denial.to_string()), Some(caller))));
     }

@@ -252,7 +252,7 @@ list: List the shelves.";
             (json!({ "type": "object" }), "map"),
             (json!(true), "map"),
         ] {
-            let field = Field { name: String::new(), schema, description: String::new(), required: false };
+            let field = Field { schema, ..Field::default() };
             assert_eq!(kind(&field), name);
         }
     }

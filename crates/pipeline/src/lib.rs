@@ -18,6 +18,7 @@ mod execute;
 mod freshness;
 mod help;
 mod inbound;
+mod parameters;
 mod refused;
 mod resolve;
 mod server_reply;
@@ -33,6 +34,7 @@ use strongroom_engine_api::{Backend, Carried, Class, EngineError, Extensions, Op
 pub use answer::{Answer, AnswerContent};
 pub use envelope::Envelope;
 pub use inbound::{Asked, Inbound};
+pub use parameters::ParametersOf;
 pub use refused::Refused;
 pub use resolve::PolicyPath;
 pub use server_reply::{Ending, ServerPart, ServerReply};

@@ -16,7 +16,7 @@ use strongroom_engine_api::{
 use strongroom_mounts::{Mounted, Namespace};
 use strongroom_policy::RequestPath;
 
-use super::{Answer, Asked, Inbound, Pipeline, Refused};
+use super::{Answer, Asked, Inbound, ParametersOf, Pipeline, Refused};
 use crate::{Envelope, extensions_for};
 
 /// Where a request leads.
@@ -97,6 +97,11 @@ impl Resolved {
     /// The way it runs.
     pub(crate) fn mode(&self) -> Mode {
         self.endpoint().map_or(Mode::Read, |endpoint| endpoint.doc.mode)
+    }
+
+    /// What is known of its parameters.
+    pub(crate) fn parameters(&self) -> ParametersOf<'_> {
+        ParametersOf::endpoint(self.endpoint())
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {
@@ -277,6 +282,7 @@ impl Pipeline {
             txn: txn.mount(mount.place()),
             mount,
             server: ServerTxn::of(txn),
+            kept: self.services.kept.clone(),
             environment: self.services.environment.clone(),
             extensions: extensions_for(&self.extensions, &*engine),
             renewal: None,

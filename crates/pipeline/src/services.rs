@@ -8,7 +8,9 @@ use std::sync::Arc;
 use strongroom_auditing::AuditDevices;
 use strongroom_backup::Backup;
 use strongroom_barrier::Barrier;
+use strongroom_cached::Kept;
 use strongroom_engine_api::{Environment, Extensions, Lifetimes};
+use strongroom_events::Bus;
 use strongroom_initialization::Initialization;
 use strongroom_jobs::Jobs;
 use strongroom_leases::Leases;
@@ -25,6 +27,9 @@ use strongroom_wrapping::Wrapping;
 
 use crate::{Settings, Started};
 
+/// Bytes of values derived from tables of mounts that are kept, by what they weigh.
+const MAX_KEPT: usize = 64 << 20;
+
 /// The services of a server.
 #[derive(Clone)]
 pub struct Services {
@@ -38,6 +43,10 @@ pub struct Services {
     pub started: Arc<Started>,
     /// What makes a new cluster.
     pub initialization: Arc<Initialization>,
+    /// Values that engines derive from their tables.
+    pub kept: Arc<Kept>,
+    /// The bus of what commits on this node tell.
+    pub events: Arc<Bus>,
     /// The scheduler of work in the background.
     pub jobs: Arc<Jobs>,
     /// The seal: its state, its keys.
@@ -72,6 +81,7 @@ struct InMemory {
     policies: Arc<Policies>,
     audit_devices: Arc<AuditDevices>,
     lockouts: Arc<Lockouts>,
+    kept: Arc<Kept>,
 }
 
 impl SealListener for InMemory {
@@ -80,6 +90,7 @@ impl SealListener for InMemory {
         self.policies.clear();
         self.audit_devices.clear();
         self.lockouts.clear();
+        self.kept.sealed();
     }
 }
 
@@ -95,11 +106,14 @@ impl Services {
     ) -> Self {
         let (settings, catalog) = (Arc::new(settings), Arc::new(catalog));
         let seal_state = Arc::new(SealState::new(barrier.clone(), environment.clone(), seals));
+        let (kept, events) = (Arc::new(Kept::new(MAX_KEPT)), Bus::new());
+        barrier.publish_to(events.clone());
         let mounts = Arc::new(Mounts::new(
             barrier.clone(),
             environment.entropy.clone(),
             seal_state.clone(),
             catalog,
+            kept.clone(),
             Lifetimes { default: settings.default_lease_ttl, max: settings.max_lease_ttl },
         ));
         let policies =
@@ -149,6 +163,7 @@ impl Services {
             policies: policies.clone(),
             audit_devices: audit_devices.clone(),
             lockouts: lockouts.clone(),
+            kept: kept.clone(),
         });
         seal_state.subscribe(&in_memory);
         let started = Arc::new(Started(environment.clock.now()));
@@ -166,6 +181,8 @@ impl Services {
             settings,
             started,
             initialization,
+            kept,
+            events,
             jobs,
             seal_state,
             mounts,

@@ -5,11 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-
 use crate::capability::{Capabilities, Capability, Operation};
 use crate::constraints::{Constraints, Fault};
 use crate::decision::{Decision, Denial};
+use crate::parameters::Parameters;
 use crate::path::RequestPath;
 use crate::pattern::Pattern;
 use crate::policy::{Policy, RulePath};
@@ -112,7 +111,7 @@ impl CompiledAcl {
     /// Decides a request.
     ///
     /// `path` is the full path, namespaces included, without the `v1/`.
-    /// `parameters` are the request's, `wrap_ttl` the time it asks its
+    /// `parameters` are the request's and how its handler reads them, `wrap_ttl` the time it asks its
     /// response to be wrapped for. Whether a root-protected path needs
     /// [`Decision::sudo`] is for the caller to know.
     ///
@@ -122,14 +121,14 @@ impl CompiledAcl {
         &'a self,
         path: impl Into<RequestPath<'p>>,
         operation: Operation,
-        parameters: &'a Map<String, Value>,
+        parameters: impl Into<Parameters<'a>>,
         wrap_ttl: Option<Duration>,
     ) -> Decision<'a> {
         let capability = match operation.required_capability() {
             Some(capability) if !self.root => capability,
             _ => return Decision { root: self.root, sudo: self.root, rule: None, denial: None },
         };
-        let path = path.into();
+        let (path, parameters) = (path.into(), parameters.into());
         let matches =
             if operation.is_listing() { self.matches_of_listing(&path) } else { self.matches(&path) };
         self.decide(matches, |rule| {

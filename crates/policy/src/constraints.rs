@@ -5,7 +5,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
+use strongroom_wire::Reading;
+
+use crate::listed::Parameter;
+use crate::parameters::{ParameterTypes, Parameters};
 
 /// The demands of a rule. Parameter names are in lower case; requests may
 /// write them in any case.
@@ -94,40 +98,44 @@ impl Constraints {
     }
 
     /// Checks the parameters of a request.
-    pub(crate) fn check_parameters<'a>(
-        &'a self,
-        parameters: &'a Map<String, Value>,
-    ) -> Result<(), Fault<'a>> {
-        // Engines know their fields by their lower-case names only: another
-        // spelling of a required parameter would be a way around it.
-        if let Some(missing) = self.required.iter().find(|name| !parameters.contains_key(*name)) {
+    pub(crate) fn check_parameters<'a>(&'a self, parameters: Parameters<'a>) -> Result<(), Fault<'a>> {
+        if let Some(missing) = self.required.iter().find(|name| !is_given(name, parameters)) {
             return Err(Fault::MissingParameter(missing));
         }
         if self.allowed.is_empty() && self.denied.is_empty() {
             return Ok(());
         }
-        for (name, value) in parameters {
-            self.check_parameter(name, value)?;
+        for (name, value) in parameters.given {
+            self.check_parameter(name, value, parameters.types)?;
         }
         Ok(())
     }
 
-    fn check_parameter<'a>(&self, name: &'a str, value: &Value) -> Result<(), Fault<'a>> {
+    fn check_parameter<'a>(
+        &self,
+        name: &'a str,
+        value: &Value,
+        types: &dyn ParameterTypes,
+    ) -> Result<(), Fault<'a>> {
         let key = lower_case(name);
         if self.denied.contains_key(ANY_PARAMETER) {
             return Err(Fault::DeniedParameter(name));
         }
-        match self.denied.get(&*key) {
-            Some(values) if values.is_empty() => return Err(Fault::DeniedParameter(name)),
-            Some(values) if any_part_listed(value, values) => return Err(Fault::DeniedValue(name)),
+        let parameter = Parameter { name: &key, value, types };
+        match values_of(&self.denied, &parameter) {
+            Some(Values::Any) => return Err(Fault::DeniedParameter(name)),
+            Some(Values::These(denied)) if parameter.has_denied(&denied) => {
+                return Err(Fault::DeniedValue(name));
+            }
             _ => {}
         }
         if self.allowed.is_empty() {
             return Ok(());
         }
-        match self.allowed.get(&*key) {
-            Some(values) if values.is_empty() || fully_listed(value, values) => Ok(()),
-            Some(_) => Err(Fault::UnlistedValue(name)),
+        match values_of(&self.allowed, &parameter) {
+            Some(Values::Any) => Ok(()),
+            Some(Values::These(allowed)) if parameter.is_allowed(&allowed) => Ok(()),
+            Some(Values::These(_)) => Err(Fault::UnlistedValue(name)),
             None if self.allowed.contains_key(ANY_PARAMETER) => Ok(()),
             None => Err(Fault::UnlistedParameter(name)),
         }
@@ -137,6 +145,36 @@ impl Constraints {
     pub(crate) fn covers_event_type(&self, event_type: &str) -> bool {
         self.event_types.iter().any(|pattern| wildcards_match(pattern, event_type))
     }
+}
+
+/// Whether a required parameter is given, by any of its names. Engines know their fields by their lower-case names only:
+/// another spelling would be a way around it. What the handler does not read is not given.
+fn is_given(name: &str, parameters: Parameters<'_>) -> bool {
+    let Parameters { given, types } = parameters;
+    let present = types.present_name(name);
+    let is_it = |other: &str| other == name || types.present_name(other) == present;
+    given.iter().any(|(other, value)| is_it(other) && types.read(other, value) != Reading::Unreadable)
+}
+
+/// What a rule lists for a parameter.
+enum Values<'a> {
+    /// Any value.
+    Any,
+    /// These values, and none besides.
+    These(Vec<&'a Value>),
+}
+
+/// What is listed for a parameter, under any of its names; `None` where it is not listed.
+fn values_of<'a>(listed: &'a BTreeMap<String, Vec<Value>>, parameter: &Parameter<'_>) -> Option<Values<'a>> {
+    let present = parameter.types.present_name(parameter.name);
+    let mut found = None;
+    for (_, values) in listed.iter().filter(|(name, _)| parameter.types.present_name(name) == present) {
+        if values.is_empty() {
+            return Some(Values::Any);
+        }
+        found.get_or_insert_with(Vec::new).extend(values);
+    }
+    found.map(Values::These)
 }
 
 fn merge_parameters(into: &mut BTreeMap<String, Vec<Value>>, from: &BTreeMap<String, Vec<Value>>) {
@@ -178,54 +216,6 @@ pub(crate) fn lower_case(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether the value, or one of the elements it lists, is among `listed`.
-fn any_part_listed(value: &Value, listed: &[Value]) -> bool {
-    is_listed(value, listed)
-        || match value {
-            Value::Array(elements) => elements.iter().any(|element| is_listed(element, listed)),
-            Value::String(text) if text.contains(',') => {
-                text.split(',').any(|part| is_listed_text(part.trim(), listed))
-            }
-            _ => false,
-        }
-}
-
-/// Whether the value, or each of the elements it lists, is among `listed`.
-fn fully_listed(value: &Value, listed: &[Value]) -> bool {
-    is_listed(value, listed)
-        || match value {
-            Value::Array(elements) => {
-                !elements.is_empty() && elements.iter().all(|element| is_listed(element, listed))
-            }
-            Value::String(text) if text.contains(',') => {
-                text.split(',').all(|part| is_listed_text(part.trim(), listed))
-            }
-            _ => false,
-        }
-}
-
-fn is_listed(value: &Value, listed: &[Value]) -> bool {
-    match value {
-        Value::String(text) => is_listed_text(text, listed),
-        other => listed.iter().any(|entry| equal(entry, other)),
-    }
-}
-
-fn is_listed_text(text: &str, listed: &[Value]) -> bool {
-    listed.iter().any(|entry| entry.as_str().is_some_and(|glob| glob_matches(glob, text)))
-}
-
-/// Whether a text fits a listed value, which may have a `*` at either end.
-fn glob_matches(glob: &str, text: &str) -> bool {
-    match (glob.strip_prefix('*'), glob.strip_suffix('*')) {
-        (Some(""), _) => true,
-        (Some(tail), None) => text.ends_with(tail),
-        (None, Some(head)) => text.starts_with(head),
-        (Some(tail), Some(_)) => text.contains(tail.strip_suffix('*').unwrap_or(tail)),
-        (None, None) => glob == text,
-    }
-}
-
 /// Whether `*`, which stands for any characters wherever it is, lets the pattern fit.
 fn wildcards_match(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
@@ -237,25 +227,6 @@ fn wildcards_match(pattern: &str, text: &str) -> bool {
         rest = after;
     }
     rest.ends_with(tail)
-}
-
-/// Equality of values; numbers by what they amount to, not by how they are written.
-fn equal(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => equal_numbers(a, b),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
-        }
-        (a, b) => a == b,
-    }
-}
-
-fn equal_numbers(a: &Number, b: &Number) -> bool {
-    match (a.as_i128(), b.as_i128()) {
-        (Some(a), Some(b)) => a == b,
-        _ => a == b || (a.as_f64().is_some() && a.as_f64() == b.as_f64()),
-    }
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ use strongroom_storage::InMemory;
 
 use strongroom_catalog::{catalog, seals};
 
-struct Rig {
+pub(crate) struct Rig {
     core: Arc<Assembly>,
-    root: String,
+    pub(crate) root: String,
 }
 
 /// One operation at one concrete path.
@@ -28,7 +28,7 @@ struct Case {
 }
 
 impl Rig {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let environment = Environment {
             clock: Clock::stepped(Moment::from_secs(1_700_000_000)),
             entropy: Entropy::system(),
@@ -54,7 +54,13 @@ impl Rig {
         self.request(case.asked, &case.path, token, input).await
     }
 
-    async fn request(&self, asked: Asked, path: &str, token: Option<&str>, input: Value) -> Answer {
+    pub(crate) async fn request(
+        &self,
+        asked: Asked,
+        path: &str,
+        token: Option<&str>,
+        input: Value,
+    ) -> Answer {
         self.core
             .pipeline
             .handle(Inbound {
@@ -84,7 +90,7 @@ impl Rig {
     }
 
     /// A token that holds this policy alone.
-    async fn token_with(&self, policy: &str) -> String {
+    pub(crate) async fn token_with(&self, policy: &str) -> String {
         let written = self.request(
             Asked::Write,
             "sys/policies/acl/spelling",

@@ -12,6 +12,8 @@ mod migrate;
 mod node;
 mod options;
 mod outbound;
+#[cfg(test)]
+mod parameter_tests;
 mod proxy_protocol;
 mod recover;
 mod start;

@@ -25,6 +25,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 #[derive(Deserialize, JsonSchema)]
 struct TokenInput {
     /// Use 'paths' instead.
+    #[schemars(extend("x-newer-name" = "paths"))]
     path: Option<List>,
     /// Paths on which capabilities are being queried.
     paths: Option<List>,
@@ -35,6 +36,7 @@ struct TokenInput {
 #[derive(Deserialize, JsonSchema)]
 struct SelfInput {
     /// Use 'paths' instead.
+    #[schemars(extend("x-newer-name" = "paths"))]
     path: Option<List>,
     /// Paths on which capabilities are being queried.
     paths: Option<List>,
@@ -48,6 +50,7 @@ struct AccessorInput {
     /// Accessor of the token for which capabilities are being queried.
     accessor: Option<Text>,
     /// Use 'paths' instead.
+    #[schemars(extend("x-newer-name" = "paths"))]
     path: Option<List>,
     /// Paths on which capabilities are being queried.
     paths: Option<List>,

@@ -6,6 +6,8 @@ mod auto_snapshots;
 mod autopilot;
 mod bare;
 mod capabilities;
+#[cfg(test)]
+mod derived_tests;
 mod health;
 mod history;
 mod init;
@@ -33,7 +35,7 @@ mod tuning;
 mod wrapping;
 
 use strongroom_barrier::TableId;
-use strongroom_engine_api::Engine;
+use strongroom_engine_api::{Engine, Reading};
 
 /// The server's own tables that the system endpoints keep, for the registry of formats.
 pub const fn tables() -> &'static [TableId] {
@@ -42,6 +44,12 @@ pub const fn tables() -> &'static [TableId] {
 
 /// The engine that every server mounts at `sys/`.
 pub fn engine() -> Engine {
+    engine_with(|kind| Reading::Items([kind.to_owned()].into()))
+}
+
+/// The engine of a server that knows types of engines by several names: `types` says which a name stands for, so that a policy
+/// that denies one denies it by each.
+pub fn engine_with(types: fn(&str) -> Reading) -> Engine {
     let engine = Engine::system("system", "The system backend: seal, mounts, policies, leases, audit.")
         .docs_page("api.md");
     let of_the_server = [
@@ -67,7 +75,6 @@ pub fn engine() -> Engine {
         internal::routes,
         leases::routes,
         locked_users::routes,
-        mounts::routes,
         namespaces::routes,
         openapi::routes,
         policies::routes,
@@ -76,5 +83,5 @@ pub fn engine() -> Engine {
         wrapping::routes,
     ]
     .into_iter()
-    .fold(engine, |engine, area| area(engine))
+    .fold(mounts::routes(engine, types), |engine, area| area(engine))
 }

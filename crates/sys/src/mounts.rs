@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_engine_api::lenient::{Flag, Pairs, Text};
 use strongroom_engine_api::{
-    Call, Class, Engine, EngineError, Extension, Input, Mount, Path, bad_request, fields_of,
+    Call, Class, Engine, EngineError, Extension, Input, Meaning, Mount, Path, Reading, bad_request, fields_of,
 };
 use strongroom_mounts::{Mounted, Mounts, NewMount};
 use strongroom_pipeline::{ServerReply, Settings};
@@ -16,12 +16,14 @@ use strongroom_pipeline::{ServerReply, Settings};
 use crate::bare::AtTop;
 use crate::tuning::{self, ConfigInput, ConfigView, TuneInput, TuneView};
 
-pub(crate) fn routes(engine: Engine) -> Engine {
+pub(crate) fn routes(engine: Engine, types: fn(&str) -> Reading) -> Engine {
     engine
         .route("mounts", |r| r.read("List the enabled secrets engines.", list))
         .route("mounts/{path..}", |r| {
             r.read("Read the configuration of the secrets engine at the given path.", read)
                 .update("Enable a secrets engine at the given path.", enable)
+                .means("type", Meaning::Whole(types))
+                .means("plugin_name", Meaning::Whole(types))
                 .delete("Disable the secrets engine at the given path.", disable)
         })
         .route("mounts/{path..}/tune", |r| {
@@ -186,6 +188,7 @@ pub(crate) struct EnableInput {
     /// Lets the mount use the seal's source of randomness.
     external_entropy_access: Option<Flag>,
     /// The name of the engine where `type` is "plugin".
+    #[schemars(extend("x-newer-name" = "type"))]
     plugin_name: Option<Text>,
     /// The version of the plugin; only the built-in one is there.
     plugin_version: Option<Text>,

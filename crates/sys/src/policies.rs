@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::{Txn, View};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Call, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, bad_request,
+    Call, Data, Engine, EngineError, Extension, Input, Meaning, Mount, Paging, Path, Reply, bad_request,
 };
 use strongroom_pipeline::Refused;
 use strongroom_policies::Policies;
@@ -27,18 +27,22 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         .route("policy/{name..:caseless}", |r| {
             r.read("Read an ACL policy.", read_older)
                 .update("Write an ACL policy.", write_older)
+                .means("policy", DECODED)
+                .means("rules", DECODED)
                 .delete("Delete an ACL policy.", delete)
         })
         .route("policies/acl", |r| r.list("List the ACL policies.", list))
         .route("policies/acl/{name..:caseless}", |r| {
             r.read("Read an ACL policy.", read)
                 .update("Write an ACL policy.", write)
+                .means("policy", DECODED)
                 .delete("Delete an ACL policy.", delete)
         })
         .route("policies/password", |r| r.list("List the password policies.", list_password))
         .route("policies/password/{name}", |r| {
             r.read("Read a password policy.", read_password)
                 .update("Write a password policy.", write_password)
+                .means("policy", DECODED)
                 .delete("Delete a password policy.", delete_password)
         })
         .route("policies/password/{name}/generate", |r| r.read("Make a password.", generate_password));
@@ -56,6 +60,7 @@ struct OlderPolicyInput {
     /// The rules of the policy, in HCL or JSON; may be base64-encoded.
     policy: Option<Text>,
     /// Use 'policy' instead.
+    #[schemars(extend("x-newer-name" = "policy"))]
     rules: Option<Text>,
 }
 
@@ -178,6 +183,9 @@ fn put(
     }
     policies.write_policy(txn, call.mount.namespace, &lower, &text)
 }
+
+/// The text that a policy is given as, which may be base64.
+const DECODED: Meaning = Meaning::Each(|text| Some(decoded(text.to_owned())));
 
 /// A policy's text; no policy is base64 by itself.
 fn decoded(text: String) -> String {

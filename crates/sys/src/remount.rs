@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Stored, Txn, View};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Clock, Engine, EngineError, Entropy, Extension, Input, Moment, Mount, Path, Schedule, bad_request,
+    Clock, Engine, EngineError, Entropy, Extension, Input, Meaning, Moment, Mount, Path, Schedule,
+    bad_request,
 };
 use strongroom_mounts::Mounts;
 use strongroom_revocation::Revocation;
@@ -21,9 +22,11 @@ use crate::tables::MOVES;
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
         .route("remount", |r| {
-            r.sudo().update("Move a mount to another path, with all that it keeps.", remount).explain(
-                "Moves a mount to another path, with all that it keeps. Its leases and tokens are revoked.",
-            )
+            r.sudo()
+                .update("Move a mount to another path, with all that it keeps.", remount)
+                .means("from", Meaning::Each(|path| given_path(path).ok()))
+                .means("to", Meaning::Each(|path| given_path(path).ok()))
+                .explain("Moves a mount to another path, with all that it keeps. Its leases and tokens are revoked.")
         })
         .route("remount/status/{migration_id}", |r| r.read("Check the status of a mount move.", status))
         .job("forget-moves", Schedule::Every(FORGET_INTERVAL), forget_old)
@@ -77,13 +80,18 @@ async fn remount(
     let (Some(from), Some(to)) = (path(input.from), path(input.to)) else {
         return Err(bad_request("both 'from' and 'to' path must be specified as a string"));
     };
-    let (from, to) = (as_kept(from.trim_start_matches('/'))?, as_kept(to.trim_start_matches('/'))?);
+    let (from, to) = (given_path(&from)?, given_path(&to)?);
     check(&from, &to)?;
     revoke_leases(&revocation, &txn, mount.namespace, &from).await?;
     mounts.move_mount(&txn, mount.namespace, &from, &to).await?;
     let migration_id = entropy.uuid()?;
     MOVES.put(&txn, migration_id.as_str(), Move { from, to, at: clock.now() })?;
     Ok(AtTop(Begun { migration_id }))
+}
+
+/// A path as it is kept.
+fn given_path(path: &str) -> Result<String, EngineError> {
+    as_kept(path.trim_start_matches('/'))
 }
 
 fn check(from: &str, to: &str) -> Result<(), EngineError> {

@@ -260,6 +260,7 @@ pub(crate) fn catalog() -> Catalog {
         .with(versioned_values())
         .with(loans())
         .with(outside())
+        .with(crate::derived_tests::engine())
 }
 
 async fn nothing() -> Result<(), EngineError> {

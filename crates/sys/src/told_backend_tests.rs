@@ -197,6 +197,7 @@ fn add(route: Route, name: &str, told: ToldOperation, line: Line) -> Route {
         schema: json!({ "type": "string" }),
         description,
         required: false,
+        ..Field::default()
     };
     let doc = OperationDoc {
         summary: told.summary.into(),

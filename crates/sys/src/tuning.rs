@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Txn};
-use strongroom_engine_api::lenient::{Flag, List, Pairs, Text};
+use strongroom_engine_api::lenient::{Flag, LeaseTtl, List, Pairs, Text};
 use strongroom_engine_api::{Call, Class, EngineError, bad_request, parse_duration};
 use strongroom_mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, Mounts};
 
@@ -18,9 +18,9 @@ use crate::mounts::{AUTH, is_reserved, mounted_at};
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct ConfigInput {
     /// The default lease TTL of this mount; "system" or 0: the server's.
-    default_lease_ttl: Option<Text>,
+    default_lease_ttl: Option<LeaseTtl>,
     /// The maximum lease TTL of this mount; "system" or 0: the server's.
-    max_lease_ttl: Option<Text>,
+    max_lease_ttl: Option<LeaseTtl>,
     /// Has no effect: there is nothing that it would turn off. Shown as it was set when enabling.
     pub(crate) force_no_cache: Option<Flag>,
     /// Request members whose values audit devices show in clear.
@@ -100,7 +100,7 @@ impl ConfigInput {
 }
 
 fn read_ttl(which: &str, text: &str) -> Result<Duration, EngineError> {
-    if text == "system" {
+    if text == LeaseTtl::SYSTEM {
         return Ok(Duration::ZERO);
     }
     parse_duration(text)

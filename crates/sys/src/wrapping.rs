@@ -1,5 +1,6 @@
 //! `sys/wrapping/*`. Source: Vault's documentation, "Response wrapping", and the API pages `sys/wrapping/*`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -7,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Txn, View};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Body, Caller, Data, Engine, EngineError, Extension, Input, Members, Mount, Reply, Request, bad_request,
+    Body, Caller, Class, Data, Engine, EngineError, Extension, Input, Members, Mount, Reply, Request,
+    bad_request,
 };
 use strongroom_mounts::Mounts;
-use strongroom_pipeline::{Envelope, ServerPart, ServerReply};
+use strongroom_pipeline::{Envelope, ParametersOf, ServerPart, ServerReply};
 use strongroom_policies::Policies;
-use strongroom_policy::Operation as PolicyOperation;
+use strongroom_policy::{Operation as PolicyOperation, Parameters};
 use strongroom_tokens::{TokenStore, Wrapped};
 use strongroom_wrapping::{Wrapping, not_wrapping};
 
@@ -132,7 +134,12 @@ async fn check_policies(
     }
     let acl = policies.acl(txn.peek(), caller.namespace, &caller.policies).await?;
     let path = mounts.full_path(namespace, "sys/wrapping/unwrap").ok_or_else(denied)?;
-    let decision = acl.authorize(&path, PolicyOperation::Update, &request.input, request.wrap_ttl);
+    let system = mounts.catalog().engine(Class::System, "system", &BTreeMap::new());
+    let found = system.as_ref().and_then(|engine| engine.find("wrapping/unwrap", &[request.operation]).ok());
+    let endpoint = found.as_ref().and_then(|found| found.endpoint(request.operation).ok());
+    let types = ParametersOf::endpoint(endpoint);
+    let parameters = Parameters::new(&request.input, &types);
+    let decision = acl.authorize(&path, PolicyOperation::Update, parameters, request.wrap_ttl);
     if decision.is_allowed() { Ok(()) } else { Err(denied()) }
 }
 

@@ -73,6 +73,15 @@ lenient!(
     Flag(bool), "Flag", { "type": "boolean" }, flag
 );
 lenient!(
+    /// A span of time as [`Ttl`] has it, kept as the text it was given as: for handlers with words of their own for what
+    /// is wrong with it.
+    DurationText(String), "DurationText", { "type": "string", "x-reads": "duration" }, text
+);
+lenient!(
+    /// A mount's lease TTL, as the text it was given as: a span of time, or `"system"` for the server's.
+    LeaseTtl(String), "LeaseTtl", { "type": "string", "x-reads": "lease-ttl" }, text
+);
+lenient!(
     /// A whole number, as a number or as text.
     Int(i64), "Int", { "type": "integer" }, int
 );
@@ -85,6 +94,10 @@ lenient!(
     List(Vec<String>), "List", { "type": "array", "items": { "type": "string" } }, list
 );
 lenient!(
+    /// A [`List`] of names that mean the same in upper and lower case, such as those of policies: in lower case.
+    Names(Vec<String>), "Names", { "type": "array", "items": { "type": "string" }, "x-reads": "names" }, names
+);
+lenient!(
     /// Names and texts: an object, a list of `name=text`, or one such text with commas.
     Pairs(BTreeMap<String, String>), "Pairs", { "type": "object", "format": "kvpairs" }, pairs
 );
@@ -92,6 +105,23 @@ lenient!(
     /// Whole numbers: a list, a single number, or a text with commas.
     Ints(Vec<i64>), "Ints", { "type": "array", "items": { "type": "integer" } }, ints
 );
+
+impl DurationText {
+    /// The span; `None` where the text is none.
+    pub fn span(&self) -> Option<Duration> {
+        parse_duration(&self.0).ok()
+    }
+}
+
+impl LeaseTtl {
+    /// The word for the server's own lease TTL.
+    pub const SYSTEM: &'static str = "system";
+
+    /// The span, zero for the server's; `None` where the text is none.
+    pub fn span(&self) -> Option<Duration> {
+        if self.0 == Self::SYSTEM { Some(Duration::ZERO) } else { parse_duration(&self.0).ok() }
+    }
+}
 
 fn expected(name: &str, value: &Value) -> String {
     format!("expected type '{name}', got unconvertible type '{}'", type_name(value))
@@ -193,6 +223,10 @@ fn list(value: Value) -> Result<Vec<String>, String> {
     };
     let items = each(items, scalar)?;
     Ok(items.iter().map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect())
+}
+
+fn names(value: Value) -> Result<Vec<String>, String> {
+    Ok(list(value)?.iter().map(|name| name.to_lowercase()).collect())
 }
 
 fn ints(value: Value) -> Result<Vec<i64>, String> {

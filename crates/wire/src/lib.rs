@@ -1,8 +1,10 @@
-//! What crosses the wire: lenient inputs, JSON texts, operations.
+//! What crosses the wire: lenient inputs and what they read, JSON texts, operations.
 
 mod json;
 pub mod lenient;
 mod operation;
+mod reading;
 
 pub use json::Json;
 pub use operation::Operation;
+pub use reading::{FieldType, READS, Reading};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use strongroom_policy::{
-    CompiledAcl, DenyMode, Operation, Policy, SlashesInValues, TemplateReference, TemplateValues,
+    CompiledAcl, DenyMode, Operation, Parameters, Policy, SlashesInValues, TemplateReference, TemplateValues,
 };
 
 use super::{parts, text};
@@ -122,16 +122,16 @@ fn decide(policy: &Arc<Policy>, path: &str, parameters: &Map<String, Value>) {
     let twice = CompiledAcl::compile(&[policy.clone(), policy.clone()], DenyMode::DenyWins);
     let specific = CompiledAcl::compile(std::slice::from_ref(policy), DenyMode::MostSpecific);
     for operation in OPERATIONS {
-        let decision = once.authorize(path, operation, parameters, None);
+        let decision = once.authorize(path, operation, Parameters::untyped(parameters), None);
         let allowed = decision.is_allowed();
         assert_eq!(
-            twice.authorize(path, operation, parameters, None).is_allowed(),
+            twice.authorize(path, operation, Parameters::untyped(parameters), None).is_allowed(),
             allowed,
             "the same policy twice decides otherwise on {operation:?} {path:?}"
         );
         if allowed {
             assert!(
-                specific.authorize(path, operation, parameters, None).is_allowed(),
+                specific.authorize(path, operation, Parameters::untyped(parameters), None).is_allowed(),
                 "allowed only where denials count for more: {operation:?} {path:?}"
             );
             if let Some(capability) = operation.required_capability().filter(|_| !operation.is_listing()) {
@@ -168,7 +168,7 @@ fn authorize_any(input: &[u8]) {
     let matching: Vec<(&String, &Value)> =
         written.iter().filter(|(pattern, _)| !pattern.contains("{{") && matches(pattern, &path)).collect();
     let denied = matching.iter().any(|(_, rule)| rule["capabilities"][0] == "deny");
-    let allowed = acl.authorize(&*path, Operation::Read, &Map::new(), None).is_allowed();
+    let allowed = acl.authorize(&*path, Operation::Read, Parameters::untyped(&Map::new()), None).is_allowed();
     assert_eq!(allowed, !matching.is_empty() && !denied, "{path:?} matches {matching:?}");
 }
 

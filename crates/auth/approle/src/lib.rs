@@ -16,7 +16,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use strongroom_engine_api::{Engine, EngineError, Schedule, bad_request};
+use strongroom_engine_api::{Engine, EngineError, Meaning, Schedule, bad_request};
 
 use properties::property;
 
@@ -63,9 +63,11 @@ fn with_secret_ids(engine: Engine) -> Engine {
         })
         .route("role/{role_name:caseless}/secret-id", |r| {
             r.update("Generate a secret id for a role.", secret_id::generate)
+                .means("metadata", Meaning::Whole(metadata::meant))
         })
         .route("role/{role_name:caseless}/custom-secret-id", |r| {
             r.update("Assign a secret id of one's own to a role.", secret_id::assign)
+                .means("metadata", Meaning::Whole(metadata::meant))
         })
         .route("role/{role_name:caseless}/secret-id/lookup", |r| {
             r.update("Read what is known of a secret id.", secret_id::look_up)

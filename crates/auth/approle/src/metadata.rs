@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use strongroom_engine_api::Reading;
 
 /// Reads a JSON object of texts, or `name=value` pairs with commas between; either may be in base64. The error says
 /// what is wrong with it.
@@ -15,6 +16,11 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
         return Ok(object);
     }
     text.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(pair).collect()
+}
+
+/// The metadata as policies compare it.
+pub(crate) fn meant(text: &str) -> Reading {
+    parse(text).map_or(Reading::Unreadable, |metadata| Reading::members(metadata.iter()))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use strongroom_engine_api::lenient::{Flag, Int, List, Ttl};
+use strongroom_engine_api::lenient::{Flag, Int, List, Names, Ttl};
 use strongroom_engine_api::{
     Data, EngineError, Input, IntoReply, Path, Reply, Route, TokenSettingsInput, Txn, View, bad_request,
     parse_cidrs,
@@ -87,12 +87,13 @@ fn required<T>(given: Option<T>, name: &str) -> Result<T, EngineError> {
 
 /// The types of a part whose POST takes, and whose GET answers, one member.
 macro_rules! members {
-    ($property:ident, $input:ident, $view:ident, $field:ident: $given:ty => $answered:ty, $doc:literal) => {
+    ($property:ident, $input:ident, $view:ident, $(#[$reads:meta])* $field:ident: $given:ty => $answered:ty, $doc:literal) => {
         pub(crate) struct $property;
 
         #[derive(serde::Deserialize, JsonSchema)]
         pub(crate) struct $input {
             #[doc = $doc]
+            $(#[$reads])*
             $field: Option<$given>,
         }
 
@@ -106,18 +107,18 @@ macro_rules! members {
 
 members!(BindSecretId, BindSecretIdInput, BindSecretIdView, bind_secret_id: Flag => bool,
     "Impose `secret_id` to be presented when logging in using this role.");
-members!(BoundCidrList, BoundCidrListInput, BoundCidrListView, bound_cidr_list: List => Option<Vec<String>>,
+members!(BoundCidrList, BoundCidrListInput, BoundCidrListView, #[schemars(extend("x-newer-name" = "secret_id_bound_cidrs", "x-meaning" = "cidr"))] bound_cidr_list: List => Option<Vec<String>>,
     "Deprecated: Please use \"secret_id_bound_cidrs\" instead. Comma separated string or list of CIDR blocks. If set, \
      specifies the blocks of IP addresses which can perform the login operation.");
 members!(SecretIdBoundCidrs, SecretIdBoundCidrsInput, SecretIdBoundCidrsView,
-    secret_id_bound_cidrs: List => Option<Vec<String>>,
+    #[schemars(extend("x-meaning" = "cidr"))] secret_id_bound_cidrs: List => Option<Vec<String>>,
     "Comma separated string or list of CIDR blocks. If set, specifies the blocks of IP addresses which can perform the \
      login operation.");
 members!(SecretIdNumUses, SecretIdNumUsesInput, SecretIdNumUsesView, secret_id_num_uses: Int => u32,
     "Number of times a secret ID can access the role, after which the secret ID will expire. Zero means unlimited.");
 members!(SecretIdTtl, SecretIdTtlInput, SecretIdTtlView, secret_id_ttl: Ttl => u64,
     "Duration in seconds after which the issued secret ID should expire. Zero means no expiration.");
-members!(TokenBoundCidrs, TokenBoundCidrsInput, TokenBoundCidrsView, token_bound_cidrs: List => Option<Vec<String>>,
+members!(TokenBoundCidrs, TokenBoundCidrsInput, TokenBoundCidrsView, #[schemars(extend("x-meaning" = "cidr"))] token_bound_cidrs: List => Option<Vec<String>>,
     "Comma separated string or JSON list of CIDR blocks. If set, specifies the blocks of IP addresses which are allowed \
      to use the generated token.");
 members!(TokenMaxTtl, TokenMaxTtlInput, TokenMaxTtlView, token_max_ttl: Ttl => u64,
@@ -360,9 +361,10 @@ pub(crate) struct Policies;
 pub(crate) struct PoliciesInput {
     /// Use "`token_policies`" instead. If this and "`token_policies`" are both specified, only "`token_policies`" will be
     /// used.
-    policies: Option<List>,
+    #[schemars(extend("x-newer-name" = "token_policies"))]
+    policies: Option<Names>,
     /// Comma-separated list of policies.
-    token_policies: Option<List>,
+    token_policies: Option<Names>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -407,6 +409,7 @@ pub(crate) struct Period;
 #[derive(serde::Deserialize, JsonSchema)]
 pub(crate) struct PeriodInput {
     /// Use "`token_period`" instead. If this and "`token_period`" are both specified, only "`token_period`" will be used.
+    #[schemars(extend("x-newer-name" = "token_period"))]
     period: Option<Ttl>,
     /// If set, tokens created via this role will have no max lifetime; instead, their renewal period will be fixed to
     /// this value.

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use strongroom_engine_api::lenient::{Flag, Int, List, Text, Ttl};
+use strongroom_engine_api::lenient::{Flag, Int, List, Names, Text, Ttl};
 use strongroom_engine_api::{
     Call, Data, EngineError, Entropy, Input, IntoReply, OperationDoc, Paging, Path, Reads, Reply, Stored,
     TokenSettings, TokenSettingsInput, Txn, View, bad_request,
@@ -110,7 +110,7 @@ impl Role {
     pub(crate) fn apply_token(
         &mut self,
         mut token: TokenSettingsInput,
-        policies: Option<List>,
+        policies: Option<Names>,
         period: Option<Ttl>,
     ) -> Result<(), EngineError> {
         TokenSettingsInput::accept_older(&mut token.token_policies, policies, &mut self.echoes.policies);
@@ -136,19 +136,23 @@ pub(crate) struct RoleInput {
     bind_secret_id: Option<Flag>,
     /// Deprecated: Please use "`secret_id_bound_cidrs`" instead. Comma separated string or list of CIDR blocks. If set,
     /// specifies the blocks of IP addresses which can perform the login operation.
+    #[schemars(extend("x-newer-name" = "secret_id_bound_cidrs", "x-meaning" = "cidr"))]
     bound_cidr_list: Option<List>,
     /// If set, the secret IDs generated using this role will be cluster local. This can only be set during role
     /// creation and once set, it can't be reset later.
     local_secret_ids: Option<Flag>,
     /// Use "`token_period`" instead. If this and "`token_period`" are both specified, only "`token_period`" will be used.
+    #[schemars(extend("x-newer-name" = "token_period"))]
     period: Option<Ttl>,
     /// Use "`token_policies`" instead. If this and "`token_policies`" are both specified, only "`token_policies`" will be
     /// used.
-    policies: Option<List>,
+    #[schemars(extend("x-newer-name" = "token_policies"))]
+    policies: Option<Names>,
     /// Identifier of the role. Defaults to a UUID.
     role_id: Option<Text>,
     /// Comma separated string or list of CIDR blocks. If set, specifies the blocks of IP addresses which can perform
     /// the login operation.
+    #[schemars(extend("x-meaning" = "cidr"))]
     secret_id_bound_cidrs: Option<List>,
     /// Number of times a secret ID can access the role, after which the secret ID will expire. Defaults to 0 meaning
     /// that the secret ID is of unlimited use.

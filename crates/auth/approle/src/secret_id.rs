@@ -76,6 +76,7 @@ pub(crate) struct SecretIdInput {
     /// Comma separated string or list of CIDR blocks enforcing secret IDs to be used from specific set of IP addresses.
     /// If '`bound_cidr_list`' is set on the role, then the list of CIDR blocks listed here should be a subset of the CIDR
     /// blocks listed on the role.
+    #[schemars(extend("x-meaning" = "cidr"))]
     cidr_list: Option<List>,
     /// Metadata to be tied to the `SecretID`. This should be a JSON formatted string containing the metadata in key value
     /// pairs.
@@ -85,6 +86,7 @@ pub(crate) struct SecretIdInput {
     num_uses: Option<Int>,
     /// Comma separated string or JSON list of CIDR blocks. If set, specifies the blocks of IP addresses which are
     /// allowed to use the generated token.
+    #[schemars(extend("x-meaning" = "cidr"))]
     token_bound_cidrs: Option<List>,
     /// Duration in seconds after which this `SecretID` expires. Overrides `secret_id_ttl` role option when supplied. May not
     /// be longer than role's `secret_id_ttl`.

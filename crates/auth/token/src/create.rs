@@ -6,9 +6,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use strongroom_barrier::Txn;
-use strongroom_engine_api::lenient::{Flag, Int, List, Pairs, Text};
+use strongroom_engine_api::lenient::{DurationText, Flag, Int, Names, Pairs, Text};
 use strongroom_engine_api::{
-    Call, Caller, Engine, EngineError, Extension, Input, Path, TokenKind, bad_request, parse_duration,
+    Call, Caller, Engine, EngineError, Extension, Input, Meaning, Path, Route, TokenKind, bad_request,
+    parse_duration,
 };
 use strongroom_pipeline::{ServerPart, ServerReply};
 use strongroom_policies::Policies;
@@ -19,9 +20,18 @@ use crate::policies::{Wish, glob};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
-        .route("create", |r| r.update("Create a token, a child of the calling one.", create))
-        .route("create-orphan", |r| r.update("Create a token without a parent.", create_orphan))
-        .route("create/{role_name}", |r| r.update("Create a token as a role has it.", create_with_role))
+        .route("create", |r| meant(r.update("Create a token, a child of the calling one.", create)))
+        .route("create-orphan", |r| meant(r.update("Create a token without a parent.", create_orphan)))
+        .route("create/{role_name}", |r| {
+            meant(r.update("Create a token as a role has it.", create_with_role))
+        })
+}
+
+/// The route, with what creating makes of texts.
+fn meant(route: Route) -> Route {
+    route
+        .means("display_name", Meaning::Each(|text| Some(display_name(text))))
+        .means("entity_alias", Meaning::Each(|text| Some(text.to_lowercase())))
 }
 
 /// What is asked for.
@@ -32,11 +42,12 @@ struct CreateInput {
     /// Name of the entity alias to associate with this token; the role must allow it.
     entity_alias: Option<Text>,
     /// Explicit Max TTL of this token: a hard end, whatever changes later.
-    explicit_max_ttl: Option<Text>,
+    explicit_max_ttl: Option<DurationText>,
     /// Value for the token; needs root or sudo.
     id: Option<Text>,
     /// Use 'ttl' instead.
-    lease: Option<Text>,
+    #[schemars(extend("x-newer-name" = "ttl"))]
+    lease: Option<DurationText>,
     /// Arbitrary key=value metadata to associate with the token.
     meta: Option<Pairs>,
     /// Do not include default policy for this token.
@@ -46,13 +57,13 @@ struct CreateInput {
     /// Max number of uses for this token; zero means without limit.
     num_uses: Option<Int>,
     /// Renew period: the token can be renewed for ever, each time for this long; needs root or sudo.
-    period: Option<Text>,
+    period: Option<DurationText>,
     /// List of policies for the token.
-    policies: Option<List>,
+    policies: Option<Names>,
     /// Allow token to be renewed past its initial TTL up to system/mount maximum TTL.
     renewable: Option<Flag>,
     /// Time to live for this token.
-    ttl: Option<Text>,
+    ttl: Option<DurationText>,
     /// Token type: service or batch.
     #[serde(rename = "type")]
     kind: Option<Text>,
@@ -325,8 +336,8 @@ fn lesser(call: &Call, what: &str, asked: Duration, roles: Duration) -> Duration
     }
 }
 
-fn span(name: &str, text: Option<Text>) -> Result<Duration, EngineError> {
-    let Some(Text(text)) = text else { return Ok(Duration::ZERO) };
+fn span(name: &str, text: Option<DurationText>) -> Result<Duration, EngineError> {
+    let Some(DurationText(text)) = text else { return Ok(Duration::ZERO) };
     if text.trim_start().starts_with('-') {
         return Err(bad_request(format!("{name} must be positive")));
     }

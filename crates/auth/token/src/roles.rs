@@ -6,9 +6,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{Txn, View};
-use strongroom_engine_api::lenient::{Flag, Int, List, Text, Ttl};
+use strongroom_engine_api::lenient::{Flag, Int, List, Names, Text, Ttl};
 use strongroom_engine_api::{
-    Call, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, TokenSettings,
+    Call, Data, Engine, EngineError, Extension, Input, Meaning, Mount, Paging, Path, Reply, TokenSettings,
     TokenSettingsInput, bad_request, normal_policies, parse_cidrs,
 };
 use strongroom_tokens::{RoleTokenType, TokenRole, TokenStore};
@@ -18,6 +18,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         r.read("Read a token role.", read)
             .upsert("Write a token role; what is left out stays as it was.", exists, write)
             .delete("Delete a token role; its tokens stay and cannot be renewed.", delete)
+            .means("token_type", Meaning::Each(token_type_in_one_form))
     })
 }
 
@@ -26,29 +27,33 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 struct RoleInput {
     /// String or JSON list of allowed entity aliases. If set, specifies the entity aliases which are allowed to be
     /// used during token generation. Supports globbing.
-    allowed_entity_aliases: Option<List>,
+    allowed_entity_aliases: Option<Names>,
     /// If set, tokens can be created with any subset of the policies in this list, rather than the normal semantics
     /// of tokens being a subset of the calling token's policies.
-    allowed_policies: Option<List>,
+    allowed_policies: Option<Names>,
     /// If set, tokens can be created with any subset of glob matched policies in this list.
-    allowed_policies_glob: Option<List>,
+    allowed_policies_glob: Option<Names>,
     /// Use `token_bound_cidrs` instead.
+    #[schemars(extend("x-newer-name" = "token_bound_cidrs", "x-meaning" = "cidr"))]
     bound_cidrs: Option<List>,
     /// If set, successful token creation via this role will require that no policies in the given list are requested.
-    disallowed_policies: Option<List>,
+    disallowed_policies: Option<Names>,
     /// The same with globs.
-    disallowed_policies_glob: Option<List>,
+    disallowed_policies_glob: Option<Names>,
     /// Use `token_explicit_max_ttl` instead.
+    #[schemars(extend("x-newer-name" = "token_explicit_max_ttl"))]
     explicit_max_ttl: Option<Ttl>,
     /// If true, tokens created via this role will be orphan tokens (have no parent).
     orphan: Option<Flag>,
     /// If set, tokens created via this role will contain the given suffix as a part of their path.
     path_suffix: Option<Text>,
     /// Use `token_period` instead.
+    #[schemars(extend("x-newer-name" = "token_period"))]
     period: Option<Ttl>,
     /// Tokens created via this role will be renewable or not according to this value. Defaults to true.
     renewable: Option<Flag>,
     /// Comma separated string or JSON list of CIDR blocks that tokens may be used from.
+    #[schemars(extend("x-meaning" = "cidr"))]
     token_bound_cidrs: Option<List>,
     /// If set, tokens created via this role carry an explicit maximum TTL.
     token_explicit_max_ttl: Option<Ttl>,
@@ -215,8 +220,8 @@ fn apply(role: &mut TokenRole, mut input: RoleInput, call: &Call) -> Result<(), 
     older(&mut input.token_period, input.period, &mut role.older.period);
     older(&mut input.token_explicit_max_ttl, input.explicit_max_ttl, &mut role.older.explicit_max_ttl);
     older(&mut input.token_bound_cidrs, input.bound_cidrs, &mut role.older.bound_cidrs);
-    let policies = |given: Option<List>, kept: &mut Vec<String>| {
-        if let Some(List(names)) = given {
+    let policies = |given: Option<Names>, kept: &mut Vec<String>| {
+        if let Some(Names(names)) = given {
             *kept = normal_policies(&names);
         }
     };
@@ -268,6 +273,14 @@ fn warn_of_both(call: &Call, name: &str, both: bool) {
             "Both 'token_{name}' and deprecated '{name}' value supplied, ignoring the deprecated value"
         ));
     }
+}
+
+/// A type of token by the name it is kept under.
+fn token_type_in_one_form(text: &str) -> Option<String> {
+    if text.is_empty() {
+        return Some(RoleTokenType::default().name().to_owned());
+    }
+    RoleTokenType::from_name(text).map(|kind| kind.name().to_owned())
 }
 
 /// Whether the settings go together.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use strongroom_engine_api::lenient::{List, Ttl};
+use strongroom_engine_api::lenient::{List, Names, Ttl};
 use strongroom_engine_api::{
     EngineError, Entropy, Extension, Input, IntoReply, OperationDoc, Paging, Path, Reply, Secret, Stored,
     Table, TokenSettings, TokenSettingsInput, Txn, View, bad_request, tables,
@@ -52,13 +52,17 @@ pub(crate) fn normal(name: &str) -> String {
 pub(crate) struct OlderInput {
     /// Use "`token_bound_cidrs`" instead. If this and "`token_bound_cidrs`" are both specified, only "`token_bound_cidrs`"
     /// will be used.
+    #[schemars(extend("x-newer-name" = "token_bound_cidrs", "x-meaning" = "cidr"))]
     bound_cidrs: Option<List>,
     /// Use "`token_max_ttl`" instead. If this and "`token_max_ttl`" are both specified, only "`token_max_ttl`" will be used.
+    #[schemars(extend("x-newer-name" = "token_max_ttl"))]
     max_ttl: Option<Ttl>,
     /// Use "`token_policies`" instead. If this and "`token_policies`" are both specified, only "`token_policies`" will be
     /// used.
-    policies: Option<List>,
+    #[schemars(extend("x-newer-name" = "token_policies"))]
+    policies: Option<Names>,
     /// Use "`token_ttl`" instead. If this and "`token_ttl`" are both specified, only "`token_ttl`" will be used.
+    #[schemars(extend("x-newer-name" = "token_ttl"))]
     ttl: Option<Ttl>,
 }
 
@@ -177,9 +181,10 @@ pub(crate) async fn write_password(
 pub(crate) struct PoliciesInput {
     /// Use "`token_policies`" instead. If this and "`token_policies`" are both specified, only "`token_policies`" will be
     /// used.
-    policies: Option<List>,
+    #[schemars(extend("x-newer-name" = "token_policies"))]
+    policies: Option<Names>,
     /// Comma-separated list of policies.
-    token_policies: Option<List>,
+    token_policies: Option<Names>,
 }
 
 pub(crate) async fn write_policies(

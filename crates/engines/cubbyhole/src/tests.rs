@@ -82,6 +82,7 @@ impl Rig {
             server: ServerTxn::default(),
             renewal: None,
             lease: None,
+            kept: Arc::default(),
             warnings: Mutex::default(),
         });
         let exists = found.exists(&call).await;

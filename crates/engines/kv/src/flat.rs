@@ -1,15 +1,17 @@
 //! KV version 1: one value a key.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_engine_api::lenient::Ttl;
 use strongroom_engine_api::{
-    Body, Clock, Engine, EngineError, LeaseGrant, Moment, Paging, Path, Reply, Stored, Txn, View, bad_request,
+    Body, Call, Engine, EngineError, LeaseGrant, Moment, Paging, Path, Reply, Stored, Txn, View, bad_request,
 };
 
 use crate::VERSION;
+use crate::events::event;
 use crate::paths::{check_writable, folder};
 use crate::secret_json::SecretJson;
 use crate::tables::ENTRIES;
@@ -64,7 +66,7 @@ async fn read(Path(path): Path<String>, view: View) -> Result<Reply, EngineError
 async fn write(
     Path(path): Path<String>,
     Body(members): Body,
-    clock: Clock,
+    call: Arc<Call>,
     txn: Txn,
 ) -> Result<(), EngineError> {
     check_writable(&path)?;
@@ -72,7 +74,9 @@ async fn write(
         return Err(bad_request("missing data fields"));
     }
     let data = SecretJson::of(&members)?;
-    ENTRIES.put(&txn, &path, FlatEntry { data, written: clock.now(), ttl_seconds: hint(&members) })?;
+    let written = call.environment.clock.now();
+    ENTRIES.put(&txn, &path, FlatEntry { data, written, ttl_seconds: hint(&members) })?;
+    txn.emit(|| event(&call, "kv-v1/write", &path, Some(&path)));
     Ok(())
 }
 
@@ -82,8 +86,9 @@ fn hint(members: &Map<String, Value>) -> Option<u64> {
     Ttl::deserialize(given).ok().map(|ttl| ttl.as_secs())
 }
 
-async fn delete(Path(path): Path<String>, txn: Txn) -> Result<(), EngineError> {
+async fn delete(Path(path): Path<String>, call: Arc<Call>, txn: Txn) -> Result<(), EngineError> {
     ENTRIES.delete(&txn, &path);
+    txn.emit(|| event(&call, "kv-v1/delete", &path, None));
     Ok(())
 }
 

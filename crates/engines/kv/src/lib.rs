@@ -4,6 +4,7 @@
 //! entries of version 1 are seen at once as the first versions of their keys, and are moved while the mount works.
 //! Source: Vault's documentation, "KV secrets engine", versions 1 and 2, and the API pages of both.
 
+mod events;
 mod flat;
 mod paths;
 mod secret_json;

@@ -1,5 +1,6 @@
 //! The engines as their clients see them.
 
+mod events;
 mod flat;
 mod key_metadata;
 mod lists;

@@ -5,6 +5,8 @@ mod speed;
 
 use serde_json::json;
 
+use serde_json::{Map, Value};
+
 use super::*;
 
 pub(super) fn policies(texts: &[&str]) -> Vec<Arc<Policy>> {

@@ -11,7 +11,7 @@ fn constraints(keys: &str) -> Constraints {
 
 fn check(keys: &str, parameters: Value) -> Result<(), String> {
     let Value::Object(parameters) = parameters else { panic!("not an object") };
-    constraints(keys).check_parameters(&parameters).map_err(|fault| match fault {
+    constraints(keys).check_parameters(Parameters::untyped(&parameters)).map_err(|fault| match fault {
         Fault::WrappingTtl => "ttl".to_owned(),
         Fault::MissingParameter(name) => format!("missing {name}"),
         Fault::DeniedParameter(name) => format!("denied {name}"),

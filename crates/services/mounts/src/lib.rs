@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::{
     Barrier, CoreLocal, CoreSpace, KeyPlace, MountId, NamespaceId, Stored, Table, TableId, tables,
 };
+use strongroom_cached::Kept;
 use strongroom_engine_api::{Entropy, Lifetimes};
 use strongroom_seal_state::SealState;
 use strongroom_storage::Index;
@@ -68,9 +69,10 @@ impl Mounts {
         entropy: Entropy,
         seal_state: Arc<SealState>,
         catalog: Arc<Catalog>,
+        kept: Arc<Kept>,
         lifetimes: Lifetimes,
     ) -> Self {
-        let router = Arc::new(Router::new(catalog.clone(), lifetimes));
+        let router = Arc::new(Router::new(catalog.clone(), kept, lifetimes));
         Self { barrier, entropy, seal_state, catalog, lifetimes, router }
     }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockRea
 use std::time::Duration;
 
 use strongroom_barrier::{BarrierError, MountId, NamespaceId, TableId, View};
+use strongroom_cached::Kept;
 use strongroom_engine_api::{Class, Lifetimes, Mount};
 use strongroom_storage::Index;
 
@@ -34,6 +35,8 @@ pub struct Router {
     catalog: Arc<Catalog>,
     /// The lifetimes that mounts have where they say nothing.
     lifetimes: Lifetimes,
+    /// What engines derive from their tables.
+    kept: Arc<Kept>,
     state: RwLock<State>,
     outdated: Mutex<Outdated>,
     /// Whether `outdated` names anything: looked at by every request.
@@ -119,9 +122,10 @@ struct Changes {
 }
 
 impl Router {
-    pub(crate) fn new(catalog: Arc<Catalog>, lifetimes: Lifetimes) -> Self {
+    pub(crate) fn new(catalog: Arc<Catalog>, kept: Arc<Kept>, lifetimes: Lifetimes) -> Self {
         Self {
             catalog,
+            kept,
             lifetimes,
             state: RwLock::default(),
             outdated: Mutex::new(Outdated { all: Some(0), ..Outdated::default() }),
@@ -358,6 +362,7 @@ impl Router {
             namespace: namespace.clone(),
             entry: entry.clone(),
             engine,
+            kept: self.kept.clone(),
             kind: Arc::from(entry.kind.as_str()),
             path: path.to_owned(),
         }))

@@ -11,12 +11,13 @@ use serde_json::{Map, Value};
 use strongroom_barrier::View;
 use strongroom_engine_api::lenient::{Text, Ttl};
 use strongroom_engine_api::{
-    Access, Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Operation, bad_request,
+    Access, Caller, Clock, Data, Endpoint, Engine, EngineError, Extension, Input, Moment, Mount, Operation,
+    bad_request,
 };
 use strongroom_mounts::Mounts;
-use strongroom_pipeline::PolicyPath;
+use strongroom_pipeline::{ParametersOf, PolicyPath};
 use strongroom_policies::Policies;
-use strongroom_policy::{CompiledAcl, CompiledRule, Denial, Operation as Asked};
+use strongroom_policy::{CompiledAcl, CompiledRule, Denial, Operation as Asked, Parameters};
 use strongroom_tokens::{TokenEntry, TokenStore};
 
 pub(super) fn routes(engine: Engine) -> Engine {
@@ -181,6 +182,8 @@ struct Led {
     access: Option<Access>,
     /// The part of the path that is a name in any case.
     caseless: Option<Range<usize>>,
+    /// What answers there.
+    endpoint: Option<Endpoint>,
 }
 
 async fn leads_to(mounts: &Mounts, mount: &Mount, question: &Question) -> Result<Led, EngineError> {
@@ -193,18 +196,16 @@ async fn leads_to(mounts: &Mounts, mount: &Mount, question: &Question) -> Result
         _ => std::slice::from_ref(&question.operation),
     };
     let found = mounted.engine.find(rest, operations).ok();
-    let access = found.as_ref().and_then(|found| {
-        operations
-            .iter()
-            .find_map(|operation| found.endpoint(*operation).ok())
-            .map(|endpoint| endpoint.access)
-    });
+    let endpoint = found
+        .as_ref()
+        .and_then(|found| operations.iter().find_map(|operation| found.endpoint(*operation).ok()).cloned());
     // Policies see the namespace before the path.
     let before = question.path.len().saturating_sub(rest.len());
     let before = before.saturating_add(mounted.namespace.path.len());
     let caseless = found.and_then(|found| found.route.pattern().caseless_part(rest));
     let caseless = caseless.map(|part| part.start.saturating_add(before)..part.end.saturating_add(before));
-    Ok(Led { mount: Some(mounted.path.clone()), access, caseless })
+    let access = endpoint.as_ref().map(|endpoint| endpoint.access);
+    Ok(Led { mount: Some(mounted.path.clone()), access, caseless, endpoint })
 }
 
 fn decided(acl: &CompiledAcl, question: &Question, full: &str, led: &Led) -> Explanation {
@@ -219,7 +220,9 @@ fn decided(acl: &CompiledAcl, question: &Question, full: &str, led: &Led) -> Exp
         Operation::Help => Asked::Help,
     };
     let path = PolicyPath::new(full, led.caseless.clone());
-    let decision = acl.authorize(path.as_request(), operation, &question.parameters, question.wrap_ttl);
+    let types = ParametersOf::endpoint(led.endpoint.as_ref());
+    let parameters = Parameters::new(&question.parameters, &types);
+    let decision = acl.authorize(path.as_request(), operation, parameters, question.wrap_ttl);
     let lacks_sudo = led.access == Some(Access::Sudo) && !decision.sudo;
     let (reason, missing) = match (&decision.denial, decision.rule) {
         (Some(denial @ Denial::MissingCapability { capability, .. }), _) => {

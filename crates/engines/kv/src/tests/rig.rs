@@ -88,6 +88,11 @@ impl Rig {
         found.exists(&call).await.unwrap()
     }
 
+    /// Has what commits tell told to `sink`.
+    pub(super) fn publish_to(&self, sink: Arc<dyn strongroom_barrier::EventSink>) {
+        self.barrier.publish_to(sink);
+    }
+
     /// The mount's storage.
     pub(super) fn view(&self) -> View {
         self.barrier.view().mount(PLACE)
@@ -154,6 +159,7 @@ impl Rig {
             server: ServerTxn::default(),
             renewal: None,
             lease: None,
+            kept: Arc::default(),
             warnings: Mutex::default(),
         });
         (txn, call)

@@ -1,6 +1,7 @@
 //! The mount's settings, which apply to every key.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -8,10 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use strongroom_engine_api::lenient::{Flag, Int, Ttl};
 use strongroom_engine_api::{
-    Data, Engine, EngineError, Input, Stored, Txn, View, bad_request, format_duration,
+    Call, Data, Engine, EngineError, Input, Stored, Txn, View, bad_request, format_duration,
 };
 
 use super::store;
+use crate::events::event;
 use crate::tables::CONFIG;
 
 /// What `config` keeps.
@@ -95,7 +97,7 @@ struct ConfigInput {
     delete_version_after: Option<GivenLifetime>,
 }
 
-async fn write(Input(input): Input<ConfigInput>, txn: Txn) -> Result<(), EngineError> {
+async fn write(Input(input): Input<ConfigInput>, call: Arc<Call>, txn: Txn) -> Result<(), EngineError> {
     let mut config = Config::clone(store::config(&txn).await?.as_ref());
     if let Some(limit) = input.max_versions {
         config.max_versions = version_limit(&limit)?;
@@ -107,6 +109,7 @@ async fn write(Input(input): Input<ConfigInput>, txn: Txn) -> Result<(), EngineE
         config.delete_version_after = lifetime;
     }
     CONFIG.put(&txn, &(), config)?;
+    txn.emit(|| event(&call, "kv-v2/config-write", "config", Some("config")));
     Ok(())
 }
 

@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_engine_api::lenient::Int;
-use strongroom_engine_api::{Clock, Data, Engine, EngineError, Input, Path, Reply, Txn, View};
+use strongroom_engine_api::{Call, Clock, Data, Engine, EngineError, Input, Path, Reply, Txn, View};
 
+use super::events::of_key;
 use super::input::WriteInput;
 use super::key::{Key, Version, VersionMetadata};
 use super::store::{self, Content};
@@ -72,7 +73,7 @@ pub(super) fn gone<T: Serialize>(answer: &T) -> Result<EngineError, EngineError>
 async fn write(
     Path(path): Path<String>,
     input: WriteInput,
-    clock: Clock,
+    call: Arc<Call>,
     txn: Txn,
 ) -> Result<Data<VersionMetadata>, EngineError> {
     check_writable(&path)?;
@@ -80,21 +81,22 @@ async fn write(
     let config = store::config(&txn).await?;
     let found = store::find(&txn, &path).await?;
     input.check_cas(&config, found.as_deref())?;
-    let now = clock.now();
+    let now = call.environment.clock.now();
     let mut key = found.map_or_else(|| Key::new(now), Arc::unwrap_or_clone);
     store::add_version(&txn, &path, &mut key, SecretJson::of(data)?, &config, now)?;
+    txn.emit(|| of_key(&call, "kv-v2/data-write", ("data", Some("data")), &path, &key));
     save_newest(&txn, &path, key)
 }
 
 async fn patch(
     Path(path): Path<String>,
     input: WriteInput,
-    clock: Clock,
+    call: Arc<Call>,
     txn: Txn,
 ) -> Result<Data<VersionMetadata>, EngineError> {
     check_writable(&path)?;
     let changes = input.data()?;
-    let now = clock.now();
+    let now = call.environment.clock.now();
     let key = store::find(&txn, &path).await?.ok_or(EngineError::NotFound)?;
     let (number, version) = key.version(0).ok_or(EngineError::NotFound)?;
     let config = store::config(&txn).await?;
@@ -109,6 +111,7 @@ async fn patch(
     let data = SecretJson::of(tree.value())?;
     let mut key = Arc::unwrap_or_clone(key);
     store::add_version(&txn, &path, &mut key, data, &config, now)?;
+    txn.emit(|| of_key(&call, "kv-v2/data-patch", ("data", Some("data")), &path, &key));
     save_newest(&txn, &path, key)
 }
 
@@ -121,10 +124,11 @@ fn save_newest(txn: &Txn, path: &str, key: Key) -> Result<Data<VersionMetadata>,
     Ok(Data(answer))
 }
 
-async fn delete(Path(path): Path<String>, clock: Clock, txn: Txn) -> Result<(), EngineError> {
+async fn delete(Path(path): Path<String>, call: Arc<Call>, txn: Txn) -> Result<(), EngineError> {
     let Some(key) = store::find(&txn, &path).await? else { return Ok(()) };
     let mut key = Arc::unwrap_or_clone(key);
-    if delete_version(&mut key, 0, clock.now()) {
+    if delete_version(&mut key, 0, call.environment.clock.now()) {
+        txn.emit(|| of_key(&call, "kv-v2/data-delete", ("data", None), &path, &key));
         store::save(&txn, &path, key)?;
     }
     Ok(())

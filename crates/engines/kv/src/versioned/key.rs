@@ -23,7 +23,7 @@ pub(crate) struct Key {
     pub(super) current: u64,
     /// The oldest version that is kept; zero: none has gone for the limit's sake.
     #[serde(default)]
-    oldest: u64,
+    pub(super) oldest: u64,
     /// Zero: as many as the mount says.
     #[serde(default)]
     pub(super) max_versions: u32,

@@ -8,10 +8,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use strongroom_engine_api::lenient::{Flag, Int, Ttl};
-use strongroom_engine_api::{Clock, Data, Engine, EngineError, Input, Path, Reply, Request, Txn, View};
+use strongroom_engine_api::{Call, Data, Engine, EngineError, Input, Path, Reply, Txn, View};
 
 use super::config::{version_limit, whole_seconds};
 use super::custom_metadata;
+use super::events::{of_key, of_path};
 use super::key::{Key, KeyMetadata};
 use super::list;
 use super::store;
@@ -64,18 +65,19 @@ struct MetadataInput {
 async fn write(
     Path(path): Path<String>,
     Input(input): Input<MetadataInput>,
-    clock: Clock,
+    call: Arc<Call>,
     txn: Txn,
 ) -> Result<(), EngineError> {
     check_not_root(&path)?;
     check_writable(&path)?;
-    let now = clock.now();
+    let now = call.environment.clock.now();
     let mut key = store::find(&txn, &path).await?.map_or_else(|| Key::new(now), Arc::unwrap_or_clone);
     if let Some(given) = &input.custom_metadata {
         key.custom_metadata = custom_metadata::replaced(custom_metadata::members(given)?)?;
     }
     apply(&mut key, &input)?;
     key.updated = now;
+    txn.emit(|| of_key(&call, "kv-v2/metadata-write", ("metadata", Some("metadata")), &path, &key));
     store::save(&txn, &path, key)
 }
 
@@ -96,8 +98,7 @@ fn apply(key: &mut Key, input: &MetadataInput) -> Result<(), EngineError> {
 async fn patch(
     Path(path): Path<String>,
     Input(input): Input<MetadataInput>,
-    request: Arc<Request>,
-    clock: Clock,
+    call: Arc<Call>,
     txn: Txn,
 ) -> Result<(), EngineError> {
     check_not_root(&path)?;
@@ -109,7 +110,7 @@ async fn patch(
     }
     apply(&mut key, &input)?;
     // In a merge patch null removes, and a setting that is removed is as if never made.
-    let removed = |name| request.input.get(name).is_some_and(Value::is_null);
+    let removed = |name| call.request.input.get(name).is_some_and(Value::is_null);
     if removed("custom_metadata") {
         key.custom_metadata.clear();
     }
@@ -122,14 +123,16 @@ async fn patch(
     if removed("delete_version_after") {
         key.delete_version_after = Duration::ZERO;
     }
-    key.updated = clock.now();
+    key.updated = call.environment.clock.now();
+    txn.emit(|| of_key(&call, "kv-v2/metadata-patch", ("metadata", Some("metadata")), &path, &key));
     store::save(&txn, &path, key)
 }
 
-async fn delete(Path(path): Path<String>, txn: Txn) -> Result<(), EngineError> {
+async fn delete(Path(path): Path<String>, call: Arc<Call>, txn: Txn) -> Result<(), EngineError> {
     check_not_root(&path)?;
     if let Some(key) = store::find(&txn, &path).await? {
         store::remove(&txn, &path, &key);
+        txn.emit(|| of_path(&call, "kv-v2/metadata-delete", ("metadata", None), &path));
     }
     Ok(())
 }

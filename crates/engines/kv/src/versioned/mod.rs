@@ -3,6 +3,7 @@
 mod config;
 mod custom_metadata;
 mod data;
+mod events;
 mod hint;
 mod input;
 mod key;

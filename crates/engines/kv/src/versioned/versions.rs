@@ -5,8 +5,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use strongroom_engine_api::lenient::Ints;
-use strongroom_engine_api::{Clock, Engine, EngineError, Input, Moment, Path, Txn, bad_request};
+use strongroom_engine_api::{Call, Engine, EngineError, Input, Moment, Path, Txn, bad_request};
 
+use super::events::of_key;
 use super::key::Key;
 use super::store;
 
@@ -42,12 +43,14 @@ struct DestroyInput {
 async fn delete(
     Path(path): Path<String>,
     Input(input): Input<DeleteInput>,
-    clock: Clock,
+    call: Arc<Call>,
     txn: Txn,
 ) -> Result<(), EngineError> {
     let numbers = numbers(input.versions, "No version number provided")?;
-    let now = clock.now();
-    change(&txn, &path, &numbers, |key, number| delete_version(key, number, now)).await
+    let now = call.environment.clock.now();
+    let told =
+        Told { call: &call, event_type: "kv-v2/delete", paths: ("delete", None), list: "deleted_versions" };
+    change(&txn, &path, &numbers, told, |key, number| delete_version(key, number, now)).await
 }
 
 /// Marks version `number` (zero: the newest) as deleted; whether that changed anything.
@@ -65,10 +68,13 @@ pub(super) fn delete_version(key: &mut Key, number: u64, now: Moment) -> bool {
 async fn undelete(
     Path(path): Path<String>,
     Input(input): Input<UndeleteInput>,
+    call: Arc<Call>,
     txn: Txn,
 ) -> Result<(), EngineError> {
     let numbers = numbers(input.versions, "No version number provided")?;
-    change(&txn, &path, &numbers, |key, number| match key.versions.get_mut(&number) {
+    let paths = ("undelete", Some("data"));
+    let told = Told { call: &call, event_type: "kv-v2/undelete", paths, list: "undeleted_versions" };
+    change(&txn, &path, &numbers, told, |key, number| match key.versions.get_mut(&number) {
         Some(version) if !version.destroyed => version.deletion.take().is_some(),
         _ => false,
     })
@@ -78,10 +84,17 @@ async fn undelete(
 async fn destroy(
     Path(path): Path<String>,
     Input(input): Input<DestroyInput>,
+    call: Arc<Call>,
     txn: Txn,
 ) -> Result<(), EngineError> {
     let numbers = numbers(input.versions, "no version number provided")?;
-    change(&txn, &path, &numbers, |key, number| match key.versions.get_mut(&number) {
+    let told = Told {
+        call: &call,
+        event_type: "kv-v2/destroy",
+        paths: ("destroy", None),
+        list: "destroyed_versions",
+    };
+    change(&txn, &path, &numbers, told, |key, number| match key.versions.get_mut(&number) {
         Some(version) if !version.destroyed => {
             version.destroyed = true;
             store::destroy_data(&txn, &path, key, number);
@@ -103,10 +116,21 @@ fn numbers(given: Option<Ints>, none: &'static str) -> Result<Vec<u64>, EngineEr
         .collect())
 }
 
+/// The event of a change of versions.
+struct Told<'a> {
+    call: &'a Call,
+    event_type: &'static str,
+    /// What comes before the key in the path of the request, and in the one that shows the outcome.
+    paths: (&'static str, Option<&'static str>),
+    /// The member that lists the versions.
+    list: &'static str,
+}
+
 async fn change(
     txn: &Txn,
     path: &str,
     numbers: &[u64],
+    told: Told<'_>,
     mut each: impl FnMut(&mut Key, u64) -> bool,
 ) -> Result<(), EngineError> {
     let Some(key) = store::find(txn, path).await? else { return Ok(()) };
@@ -116,6 +140,11 @@ async fn change(
         changed |= each(&mut key, *number);
     }
     if changed {
+        txn.emit(|| {
+            let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+            of_key(told.call, told.event_type, told.paths, path, &key)
+                .with(told.list, format!("[{}]", numbers.join(",")))
+        });
         store::save(txn, path, key)?;
     }
     Ok(())
