@@ -19,7 +19,7 @@ use strongroom_engine_api::{
 use strongroom_expiry::ACT_TIMEOUT;
 use strongroom_leases::{Intended, Undo};
 
-use super::execute::{Done, LAST_USE, endpoint_of, passing, refused_by};
+use super::execute::{Done, LAST_USE, passing, refused_by};
 use super::{Decided, Inbound, Pipeline, Refused};
 use crate::server_reply::ServerPart;
 
@@ -54,18 +54,14 @@ impl Outcome {
     }
 }
 
-/// The steps of what was decided, where it acts outside.
-pub(super) fn acting<'a>(inbound: &Inbound, decided: &'a Decided<'_>) -> Result<Option<Acting<'a>>, Refused> {
-    if decided.resolved.is_help() {
-        return Ok(None);
-    }
-    let at = endpoint_of(inbound, decided)?;
+/// The steps of an operation, where it acts outside.
+pub(super) const fn acting<'a>(at: (&'a Found, &'a Endpoint)) -> Option<Acting<'a>> {
     let steps = match &at.1.work {
         Work::Issue(issuing) => Steps::Issue(issuing),
         Work::Settle(settling) => Steps::Settle(settling),
-        Work::Handler(_) | Work::Ask(_) => return Ok(None),
+        Work::Handler(_) | Work::Ask(_) => return None,
     };
-    Ok(Some(Acting { at, steps }))
+    Some(Acting { at, steps })
 }
 
 impl Steps<'_> {

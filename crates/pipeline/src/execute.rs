@@ -126,10 +126,19 @@ impl Pipeline {
         answer: &mut Option<Carried>,
         place: Place,
     ) -> Result<Done, Refused> {
-        if let Some(acting) = acting(inbound, decided)? {
-            return Box::pin(self.act_outside(inbound, txn, decided, &acting)).await;
-        }
-        let outcome = self.run(inbound, txn, decided, answer).await;
+        let outcome = if decided.resolved.is_help() {
+            help(decided.resolved)
+        } else {
+            match endpoint_of(inbound, decided) {
+                Ok(at) => {
+                    if let Some(acting) = acting(at) {
+                        return Box::pin(self.act_outside(inbound, txn, decided, &acting)).await;
+                    }
+                    self.run(inbound, txn, decided, at, answer).await
+                }
+                Err(refused) => Err(refused),
+            }
+        };
         match outcome {
             Ok(done) if done.ending == Ending::Replaced => Ok(done),
             Ok(mut done) => {
@@ -161,13 +170,10 @@ impl Pipeline {
         inbound: &Arc<Inbound>,
         txn: &Txn,
         decided: &Decided<'_>,
+        (found, endpoint): (&Found, &Endpoint),
         answer: &mut Option<Carried>,
     ) -> Result<Done, Refused> {
         let resolved = decided.resolved;
-        if resolved.is_help() {
-            return help(resolved);
-        }
-        let (found, endpoint) = endpoint_of(inbound, decided)?;
         let call = self.call_of(inbound, txn, decided, found);
         let login = found.route.login_name(&call);
         if login.as_ref().is_some_and(|name| self.services.lockouts.is_locked_out(&resolved.mounted, name)) {
@@ -337,7 +343,7 @@ impl Pipeline {
 }
 
 /// The operation that a request is for, with its route.
-pub(super) fn endpoint_of<'a>(
+fn endpoint_of<'a>(
     inbound: &Inbound,
     decided: &'a Decided<'_>,
 ) -> Result<(&'a Found, &'a Endpoint), Refused> {
