@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -238,7 +239,8 @@ impl Edge {
             // Who is refused for what their proxy said is logged as the proxy.
             (begun, self.settings.forwarded_for.caller(peer, request.headers()).unwrap_or(peer))
         });
-        let handled = self.handle(request, source, offer).await;
+        // On the heap: what hyper keeps and moves of a request stays small.
+        let handled = Box::pin(self.handle(request, source, offer)).await;
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         let answer = match handled {
             Ok(answer) => answer,
@@ -288,7 +290,7 @@ impl Edge {
         }
         let late = |_elapsed| Refusal(503, "request took longer than max_request_duration".to_owned());
         let longest = context.rules.max_request_duration;
-        let handled = self.handle_whole(line, parts, incoming, context, mode, offer);
+        let handled = pin!(self.handle_whole(line, parts, incoming, context, mode, offer));
         tokio::time::timeout(longest, handled).await.map_err(late)?
     }
 

@@ -4,32 +4,62 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 use strongroom_engine_api::{Secret, parse_duration};
 
 use crate::body::Refusal;
 
-/// The value of a field that may be given once, in visible ASCII characters. Its name is for the refusal as well: in the
-/// spelling that Vault documents.
-pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
-    let mut given = headers.get_all(name).iter();
-    let Some(value) = given.next() else { return Ok(None) };
-    if given.next().is_some() {
-        return Err(Refusal(400, format!("header {name} is given more than once")));
-    }
-    let text = value.to_str();
-    text.map(Some).map_err(|_error| Refusal(400, format!("header {name} has characters that are not ASCII")))
+/// A header field: its name as it is looked up, made once, and in the spelling that Vault documents, for refusals.
+pub(crate) struct Field {
+    name: HeaderName,
+    shown: &'static str,
 }
+
+impl Field {
+    const fn new(name: &'static str, shown: &'static str) -> Self {
+        Self { name: HeaderName::from_static(name), shown }
+    }
+
+    /// The value of a field that may be given once, in visible ASCII characters.
+    pub(crate) fn single<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a str>, Refusal> {
+        let mut given = headers.get_all(&self.name).iter();
+        let Some(value) = given.next() else { return Ok(None) };
+        if given.next().is_some() {
+            return Err(Refusal(400, format!("header {} is given more than once", self.shown)));
+        }
+        value.to_str().map(Some).map_err(|_error| self.not_ascii())
+    }
+
+    fn not_ascii(&self) -> Refusal {
+        Refusal(400, format!("header {} has characters that are not ASCII", self.shown))
+    }
+}
+
+pub(crate) static CONTENT_TYPE: Field = Field { name: header::CONTENT_TYPE, shown: "Content-Type" };
+pub(crate) static POLICY_OVERRIDE: Field = Field::new("x-vault-policy-override", "X-Vault-Policy-Override");
+static TOKEN: Field = Field::new("x-vault-token", "X-Vault-Token");
+static AUTHORIZATION: Field = Field { name: header::AUTHORIZATION, shown: "Authorization" };
+static WRAP_TTL: Field = Field::new("x-vault-wrap-ttl", "X-Vault-Wrap-TTL");
+static WRAP_FORMAT: Field = Field::new("x-vault-wrap-format", "X-Vault-Wrap-Format");
+static NAMESPACE: Field = Field::new("x-vault-namespace", "X-Vault-Namespace");
+/// Fields that another part of the server reads once.
+static READ_ONCE: [Field; 2] = [
+    Field::new("x-vault-forward", "X-Vault-Forward"),
+    Field::new("x-vault-inconsistent", "X-Vault-Inconsistent"),
+];
+/// Fields of which another part of the server reads every value.
+static READ_ALL: [Field; 2] =
+    [Field::new("x-vault-index", "X-Vault-Index"), Field::new("x-forwarded-for", "X-Forwarded-For")];
 
 /// `X-Vault-Token`, or a bearer token, of `max` bytes at most.
 pub(crate) fn token(headers: &HeaderMap, max: usize) -> Result<Option<Secret<String>>, Refusal> {
-    const NAMES: [&str; 2] = ["X-Vault-Token", "Authorization"];
-    let [token, authorization] = NAMES.map(|name| single(headers, name));
+    let authorization = AUTHORIZATION.single(headers)?;
     let bearer =
-        authorization?.and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")));
-    let token = token?;
-    for (given, name) in [token, bearer].into_iter().zip(NAMES) {
+        authorization.and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")));
+    let token = TOKEN.single(headers)?;
+    for (given, field) in [(token, &TOKEN), (bearer, &AUTHORIZATION)] {
         if given.is_some_and(|given| given.len() > max) {
+            let name = field.shown;
             let text = format!("the authentication token in header {name} is longer than {max} bytes");
             return Err(Refusal(400, text));
         }
@@ -40,8 +70,8 @@ pub(crate) fn token(headers: &HeaderMap, max: usize) -> Result<Option<Secret<Str
 
 /// The wrapping asked for.
 pub(crate) fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
-    let given = single(headers, "X-Vault-Wrap-TTL")?;
-    if let Some(format) = single(headers, "X-Vault-Wrap-Format")?.filter(|format| !format.is_empty())
+    let given = WRAP_TTL.single(headers)?;
+    if let Some(format) = WRAP_FORMAT.single(headers)?.filter(|format| !format.is_empty())
         && given.is_some()
     {
         return Err(Refusal(400, format!("response wrapping format {format:?} is not supported")));
@@ -60,7 +90,7 @@ pub(crate) fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Refusal>
 /// Within a listener's namespace nothing leads out of it: `root` and the slash are the listener's namespace, and a path
 /// that goes up is one of which no part is a namespace.
 pub(crate) fn namespace(headers: &HeaderMap, chroot: &str) -> Result<String, Refusal> {
-    let given = single(headers, "X-Vault-Namespace")?.unwrap_or_default().trim_matches('/');
+    let given = NAMESPACE.single(headers)?.unwrap_or_default().trim_matches('/');
     if chroot.is_empty() {
         return Ok(given.to_owned());
     }
@@ -72,17 +102,12 @@ pub(crate) fn namespace(headers: &HeaderMap, chroot: &str) -> Result<String, Ref
 
 /// Refuses fields that another part of the server reads, and that could be misread there.
 pub(crate) fn check(headers: &HeaderMap) -> Result<(), Refusal> {
-    for name in ["X-Vault-Forward", "X-Vault-Inconsistent"] {
-        single(headers, name)?;
+    for field in &READ_ONCE {
+        field.single(headers)?;
     }
-    for name in ["X-Vault-Index", "X-Forwarded-For"] {
-        let lead = HeaderName::try_from(name).ok();
-        let mut values = lead.iter().flat_map(|name| headers.get_all(name));
-        if values.any(|value| value.to_str().is_err()) {
-            return Err(Refusal(400, format!("header {name} has characters that are not ASCII")));
-        }
-    }
-    Ok(())
+    let unreadable =
+        |field: &&Field| headers.get_all(&field.name).iter().any(|value| value.to_str().is_err());
+    READ_ALL.iter().find(unreadable).map_or(Ok(()), |field| Err(field.not_ascii()))
 }
 
 #[cfg(test)]

@@ -175,7 +175,7 @@ impl Pipeline {
             (None, Some(auth)) => token_of(auth),
             _ => (String::new(), String::new()),
         };
-        let login = done.and_then(|done| done.made.as_ref()).map(issued);
+        let login = done.and_then(|done| done.made.as_deref()).map(issued);
         let made_elsewhere = (!token.is_empty()).then(|| audit::Auth {
             client_token: &token,
             accessor: &accessor,

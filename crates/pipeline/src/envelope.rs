@@ -24,8 +24,8 @@ pub struct Envelope {
     pub renewable: bool,
     /// `warnings`.
     pub warnings: Vec<String>,
-    /// `wrap_info`.
-    pub wrap: Option<WrapGrant>,
+    /// `wrap_info`; boxed, since few answers have one.
+    pub wrap: Option<Box<WrapGrant>>,
     /// `mount_type`.
     pub mount_type: Option<Arc<str>>,
     /// The members of `data` stand at the top, too.

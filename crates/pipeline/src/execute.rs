@@ -27,8 +27,8 @@ pub(crate) struct Done {
     pub(crate) instead: Option<Instead>,
     pub(crate) status: Option<u16>,
     pub(crate) headers: Vec<(String, String)>,
-    /// The token that a login made.
-    pub(crate) made: Option<Made>,
+    /// The token that a login made; boxed, since few requests are logins.
+    pub(crate) made: Option<Box<Made>>,
     /// Whether the `auth` member is of a token that this request made otherwise.
     pub(crate) is_new_token: bool,
     /// The lease that this request made.
@@ -245,7 +245,8 @@ impl Pipeline {
         let mut lent = None;
         let made = match members.grant {
             Some(Grant::Login(grant)) => {
-                Some(Box::pin(self.login(inbound, txn, decided, *grant, &mut envelope)).await?)
+                let login = Box::pin(self.login(inbound, txn, decided, *grant, &mut envelope)).await?;
+                Some(Box::new(login))
             }
             Some(Grant::Lease(grant)) => {
                 Box::pin(self.lend(inbound, txn, decided, *grant, &mut envelope)).await?;
@@ -334,8 +335,11 @@ impl Pipeline {
             .wrap(txn, inbound.place.id, Secret::new(done.envelope.to_kept()?), &inbound.path, ttl, &accessor)
             .await?;
         let hidden = std::mem::take(&mut done.envelope);
-        done.envelope =
-            Envelope { wrap: Some(grant), mount_type: hidden.mount_type.clone(), ..Envelope::default() };
+        done.envelope = Envelope {
+            wrap: Some(Box::new(grant)),
+            mount_type: hidden.mount_type.clone(),
+            ..Envelope::default()
+        };
         done.hidden = Some(Box::new(hidden));
         done.status = None;
         Ok(())

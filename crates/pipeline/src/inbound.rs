@@ -132,11 +132,16 @@ impl Inbound {
 
     /// Refuses paths that no mount can hold.
     pub(crate) fn check(&self) -> Result<(), Refused> {
-        if self.path.chars().any(char::is_control) {
+        let has_controls = if self.path.is_ascii() {
+            self.path.bytes().any(|byte| byte.is_ascii_control())
+        } else {
+            self.path.chars().any(char::is_control)
+        };
+        if has_controls {
             return Err(Refused::status(400, "path must not contain control characters"));
         }
         // What stands before the path of a request that leads nowhere is its header.
-        if !self.is_nowhere && self.path.split('/').any(|part| part == "..") {
+        if !self.is_nowhere && self.path.as_bytes().split(|byte| *byte == b'/').any(|part| part == b"..") {
             return Err(Refused::status(400, "path cannot contain parent references"));
         }
         if self.asked == Asked::Write && self.path.ends_with('/') {

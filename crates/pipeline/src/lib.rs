@@ -123,11 +123,12 @@ impl Pipeline {
             return Answer::refusal(&inbound, &refused);
         };
         let (pipeline, request) = (self.clone(), inbound.clone());
-        let task = tokio::spawn(async move {
+        // On the heap before it becomes a task, which would be moved several times.
+        let task = tokio::spawn(Box::pin(async move {
             let outcome = pipeline.serve(&request, &mut progress, Place::Task).await;
             drop(room);
             answered(&request, outcome)
-        });
+        }));
         match task.await {
             Ok(answer) => answer,
             Err(error) => {

@@ -27,7 +27,7 @@ pub struct ServerPart {
     /// A lease that was made before and that the answer names (a renewal, an unwrapped secret).
     pub lease: Option<HeldLease>,
     /// The `wrap_info` member of an answer that is itself wrapped (`sys/wrapping/wrap`, `rewrap`).
-    pub wrap: Option<WrapGrant>,
+    pub wrap: Option<Box<WrapGrant>>,
     /// Members stand beside `data` at the top of the envelope too, as older `sys` endpoints answer
     /// (`sys/mounts`: every mount both under `data` and at the top).
     pub also_at_top: bool,

@@ -162,7 +162,7 @@ async fn rewrap(
 ) -> Result<ServerReply, EngineError> {
     let token = input.token(Some(&caller))?;
     check_namespace(&tokens, &mount, Some(&caller), &token)?;
-    let wrap = Some(wrapping.rewrap(&txn, &token).await?);
+    let wrap = Some(Box::new(wrapping.rewrap(&txn, &token).await?));
     Ok(ServerReply::of(ServerPart { wrap, ..ServerPart::default() }))
 }
 

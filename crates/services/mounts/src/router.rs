@@ -156,8 +156,8 @@ impl Router {
         // Mounts do not nest, so at most one boundary fits; `auth/token` without a slash still means the mount.
         let state = self.read();
         let branch = state.branches.get(&namespace)?;
-        let boundaries = path.match_indices('/').take_while(|(at, _)| *at < MAX_MOUNT_PATH);
-        for (at, _) in boundaries {
+        let slashes = path.bytes().enumerate().take(MAX_MOUNT_PATH).filter(|(_, byte)| *byte == b'/');
+        for (at, _) in slashes {
             let (mount, rest) = path.split_at_checked(at.saturating_add(1))?;
             if let Some(mounted) = self.mount_of(&state, branch, mount) {
                 return Some((mounted, rest));
@@ -177,22 +177,23 @@ impl Router {
 
     fn mount_of(&self, state: &State, branch: &Branch, path: &str) -> Option<Arc<Mounted>> {
         // Most paths lead to a mount with an entry. A built-in mount has one where it was tuned.
-        branch
-            .mounts
-            .get(path)
-            .or_else(|| self.built_in(state, branch).find(|mounted| mounted.path == path))
-            .cloned()
+        let entered = branch.mounts.get(path);
+        entered.or_else(|| self.made(state, branch).iter().find(|mounted| mounted.path == path)).cloned()
     }
 
-    /// The built-in mounts of a namespace that have no entry.
-    fn built_in<'a>(&'a self, state: &State, branch: &'a Branch) -> impl Iterator<Item = &'a Arc<Mounted>> {
-        let made = branch.built_in.get_or_init(|| {
+    /// The built-in mounts of a namespace as they are where they have no entry.
+    fn made<'a>(&self, state: &State, branch: &'a Branch) -> &'a [Arc<Mounted>] {
+        branch.built_in.get_or_init(|| {
             let namespace = &branch.namespace;
             let made =
                 BUILT_IN.iter().map(|built_in| (built_in.path, built_in.entry(namespace.id, &state.seed)));
             made.filter_map(|(path, entry)| self.mounted(namespace, path, &entry)).collect()
-        });
-        made.iter().filter(|mounted| !branch.mounts.contains_key(&mounted.path))
+        })
+    }
+
+    /// The built-in mounts of a namespace that have no entry.
+    fn built_in<'a>(&self, state: &State, branch: &'a Branch) -> impl Iterator<Item = &'a Arc<Mounted>> {
+        self.made(state, branch).iter().filter(|mounted| !branch.mounts.contains_key(&mounted.path))
     }
 
     /// The mount with this accessor, if it is one of the namespace's.
@@ -272,6 +273,9 @@ impl Router {
         let mut branch = state.branches.get(&start)?;
         let mut rest = path;
         loop {
+            if branch.children.is_empty() {
+                return Some((branch.namespace.clone(), rest));
+            }
             let (name, further) = rest.split_once('/').unwrap_or((rest, ""));
             let Some(child) = branch.children.get(name).and_then(|id| state.branches.get(id)) else {
                 return Some((branch.namespace.clone(), rest));
