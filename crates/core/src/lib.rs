@@ -35,8 +35,8 @@ pub use strongroom_node::{
     Coordination, Discovery, Introducer, LeaderAddress, Members, Node, Whom,
 };
 pub use strongroom_pipeline::{
-    Answer, AnswerContent, Asked, DEFAULT_LEASE_TTL, Ending, Envelope, Inbound, Pipeline, PolicyPath,
-    Refused, ServerPart, ServerReply, Services, Settings, Started,
+    Answer, AnswerContent, Asked, DEFAULT_LEASE_TTL, Destination, Ending, Envelope, Inbound, Pipeline,
+    PolicyPath, Refused, ServerPart, ServerReply, Services, Settings, Started,
 };
 pub use strongroom_policies::{PasswordPolicy, Policies, write_builtin};
 pub use strongroom_revocation::Revocation;

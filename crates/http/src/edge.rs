@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use strongroom_cluster::{AnswerBody, Origin, feed};
-use strongroom_core::{Answer, AnswerContent, Assembly, Inbound};
+use strongroom_core::{Answer, AnswerContent, Assembly, Destination, Inbound};
 use strongroom_engine_api::{BodyMode, Peer, Redactions, Upgrade, UpgradeOffer, Upload};
 use strongroom_stdx::pipe;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -272,8 +272,10 @@ impl Edge {
         let line = Line::read(&parts)?;
         let is_handed_on = source.is_handed_on();
         let context = self.context(source, &mut parts)?;
+        // Where that cannot be made out now, it is again once the body is there, and refused then.
+        let to = self.core.pipeline.resolve(line.asked, &context.namespace, &line.path).await.ok();
         if let Some(canonical) = request::canonical(&line.path)
-            && !self.core.pipeline.owns_raw_tail(line.asked, &context.namespace, &line.path).await
+            && !to.as_ref().is_some_and(Destination::owns_raw_tail)
         {
             return Ok(moved(&canonical, parts.uri.query(), request::reads_body(&parts.method)));
         }
@@ -281,10 +283,11 @@ impl Edge {
             return Ok(not_active());
         }
         let mode = if request::reads_body(&parts.method) {
-            self.core.pipeline.body_mode(line.asked, &context.namespace, &line.path).await
+            to.as_ref().map(Destination::body_mode)
         } else {
             Some(BodyMode::Json)
         };
+        let line = Line { destination: to, ..line };
         if mode == Some(BodyMode::Stream) {
             return Box::pin(self.handle_upload(line, parts, incoming, context)).await;
         }

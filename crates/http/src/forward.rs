@@ -10,7 +10,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use strongroom_cluster::{AnswerBody, Body, Forwarded, Origin, feed, streamed, whole};
-use strongroom_core::{Answer, AnswerContent};
+use strongroom_core::{Answer, AnswerContent, Destination};
 use strongroom_engine_api::{BodyMode, Upload};
 use strongroom_raft::TransportError;
 use strongroom_stdx::pipe;
@@ -81,16 +81,15 @@ impl Edge {
         payload: Payload,
         context: &Context,
     ) -> Result<Answer, Refusal> {
-        let line = request::Line::read(&parts)?;
+        let mut line = request::Line::read(&parts)?;
+        let to = self.core().pipeline.resolve(line.asked, &context.namespace, &line.path).await.ok();
+        let mode = to.as_ref().map(Destination::body_mode);
+        line.destination = to;
         let received = match payload {
             Payload::Upload(upload) => Received::Stream(upload),
             Payload::Whole(bytes) if !request::reads_body(&parts.method) => Received::Json(bytes),
-            Payload::Whole(bytes) => {
-                match self.core().pipeline.body_mode(line.asked, &context.namespace, &line.path).await {
-                    Some(BodyMode::Json) => Received::Json(bytes),
-                    _ => Received::Bytes(bytes),
-                }
-            }
+            Payload::Whole(bytes) if mode == Some(BodyMode::Json) => Received::Json(bytes),
+            Payload::Whole(bytes) => Received::Bytes(bytes),
         };
         let inbound = self.inbound(line, parts, received, context, None)?;
         Ok(self.core().pipeline.handle(inbound).await)

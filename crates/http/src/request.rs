@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{Method, Version};
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
-use strongroom_core::{Asked, Inbound};
+use strongroom_core::{Asked, Destination, Inbound};
 use strongroom_engine_api::{RequestBody, UpgradeOffer, Upload};
 
 use crate::body::{self, Refusal};
@@ -21,6 +21,8 @@ pub(crate) struct Line {
     pub(crate) asked: Asked,
     pub(crate) path: String,
     pub(crate) query: Map<String, Value>,
+    /// Where it leads, as far as that is made out.
+    pub(crate) destination: Option<Destination>,
 }
 
 impl Line {
@@ -47,7 +49,7 @@ impl Line {
             "SCAN" => Asked::Scan,
             _ => return Err(Refusal(405, "unsupported operation".to_owned())),
         };
-        Ok(Self { asked, path, query })
+        Ok(Self { asked, path, query, destination: None })
     }
 }
 
@@ -139,6 +141,7 @@ pub(crate) fn inbound(
         input: Arc::new(input),
         token: header::token(&headers, rules.max_token_size)?.map(Arc::new),
         namespace: context.namespace.clone(),
+        destination: line.destination,
         wrap_ttl: header::wrap_ttl(&headers)?,
         policy_override: header::POLICY_OVERRIDE.single(&headers)? == Some("true"),
         headers,

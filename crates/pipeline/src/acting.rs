@@ -19,8 +19,9 @@ use strongroom_engine_api::{
 use strongroom_expiry::ACT_TIMEOUT;
 use strongroom_leases::{Intended, Undo};
 
+use super::authorize::Authorized;
 use super::execute::{Done, LAST_USE, passing, refused_by};
-use super::{Decided, Inbound, Pipeline, Refused};
+use super::{Pipeline, Refused};
 use crate::server_reply::ServerPart;
 
 /// Commits tried for an outcome before it is left to the revoker.
@@ -103,23 +104,22 @@ impl Pipeline {
     /// Runs an operation behind an intent.
     pub(super) async fn act_outside(
         self: &Arc<Self>,
-        inbound: &Arc<Inbound>,
         txn: &Txn,
-        decided: &Decided<'_>,
+        authorized: &Authorized<'_>,
         acting: &Acting<'_>,
     ) -> Result<Done, Refused> {
-        let call = self.call_of(inbound, txn, decided, acting.at.0);
-        let (intended, planned) = match self.plan_act(inbound, txn, decided, acting, &call).await {
+        let call = self.call_of(txn, authorized, acting.at.0);
+        let (intended, planned) = match self.plan_act(txn, authorized, acting, &call).await {
             Ok(planned) => planned,
             Err(refused) if refused.is_not_final() => return Err(refused),
             Err(refused) => {
-                self.count_use(txn, decided.caller.as_ref()).await?;
+                self.count_use(txn, authorized.caller.as_ref()).await?;
                 return Err(refused);
             }
         };
         txn.clone().commit().await?;
-        let done = match self.run_act(inbound, decided, acting, &intended, planned).await {
-            Ok(outcome) => self.conclude_act(inbound, decided, acting, &intended, &call, outcome).await,
+        let done = match self.run_act(authorized, acting, &intended, planned).await {
+            Ok(outcome) => self.conclude_act(authorized, acting, &intended, &call, outcome).await,
             Err(error) => {
                 let undo = match &error {
                     ActError::NotSent(_) => Undo::Nothing,
@@ -127,7 +127,7 @@ impl Pipeline {
                     ActError::Unanswered(_) => Undo::Again,
                 };
                 self.services.leases.undo_intended(&intended, None, undo).await;
-                Err(refused_by(decided, acting.at.0, error.into_inner()))
+                Err(refused_by(authorized, acting.at.0, error.into_inner()))
             }
         };
         // What was committed is committed: nothing of it runs again.
@@ -137,13 +137,12 @@ impl Pipeline {
     /// Plans the act, and writes its intent and the token's use.
     async fn plan_act(
         &self,
-        inbound: &Inbound,
         txn: &Txn,
-        decided: &Decided<'_>,
+        authorized: &Authorized<'_>,
         acting: &Acting<'_>,
         call: &Arc<Call>,
     ) -> Result<(Intended, Planned), Refused> {
-        let owner = match (&acting.steps, &decided.caller) {
+        let owner = match (&acting.steps, &authorized.caller) {
             (Steps::Settle(_), _) => None,
             (Steps::Issue(_), None) => {
                 return Err(EngineError::Internal("a lease without a token to own it".to_owned()).into());
@@ -154,11 +153,14 @@ impl Pipeline {
             (Steps::Issue(_), Some(caller)) => Some(&caller.principal),
         };
         let planned = acting.steps.plan(call).await;
-        let planned = planned.map_err(|error| refused_by(decided, acting.at.0, error))?;
-        let (mounted, kind) = (&decided.resolved.mounted, acting.steps.kind());
-        let intended =
-            self.services.leases.intend(txn, mounted, &inbound.path, owner, kind, &planned).await?;
-        if let Some(caller) = decided.caller.as_ref().filter(|caller| caller.is_limited()) {
+        let planned = planned.map_err(|error| refused_by(authorized, acting.at.0, error))?;
+        let (mounted, kind) = (&authorized.at.mounted, acting.steps.kind());
+        let intended = self
+            .services
+            .leases
+            .intend(txn, mounted, &authorized.resolved.to.path, owner, kind, &planned)
+            .await?;
+        if let Some(caller) = authorized.caller.as_ref().filter(|caller| caller.is_limited()) {
             self.services.tokens.use_token(txn, caller.id()).await?;
         }
         Ok((intended, planned))
@@ -167,8 +169,7 @@ impl Pipeline {
     /// Runs the act, once, within its deadline. A panic is an outcome of which nothing is known.
     async fn run_act(
         self: &Arc<Self>,
-        inbound: &Inbound,
-        decided: &Decided<'_>,
+        authorized: &Authorized<'_>,
         acting: &Acting<'_>,
         intended: &Intended,
         planned: Planned,
@@ -176,7 +177,7 @@ impl Pipeline {
         let facts = self.services.leases.intent_facts(intended);
         // What the act reads is what is there now; nothing that it might write is committed.
         let txn = self.services.barrier.transaction(self.services.barrier.view());
-        let call = self.call_of(inbound, &txn, decided, acting.at.0);
+        let call = self.call_of(&txn, authorized, acting.at.0);
         let act = async {
             match acting.steps {
                 Steps::Issue(issuing) => {
@@ -199,8 +200,7 @@ impl Pipeline {
     /// Commits what an act has brought about. Where that does not come about, it is left to the revoker.
     async fn conclude_act(
         self: &Arc<Self>,
-        inbound: &Arc<Inbound>,
-        decided: &Decided<'_>,
+        authorized: &Authorized<'_>,
         acting: &Acting<'_>,
         intended: &Intended,
         planning: &Call,
@@ -210,9 +210,9 @@ impl Pipeline {
         let mut refused = Refused::status(503, CHANGING);
         for _ in 0..MAX_CONFLICTS {
             let txn = self.services.barrier.transaction(self.services.barrier.pinned_view().await?);
-            let call = self.call_of(inbound, &txn, decided, acting.at.0);
+            let call = self.call_of(&txn, authorized, acting.at.0);
             call.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&planning);
-            let concluded = self.conclude_once(inbound, (decided, acting), intended, &txn, &call, &outcome);
+            let concluded = self.conclude_once((authorized, acting), intended, &txn, &call, &outcome);
             match Box::pin(concluded).await {
                 Ok(Some(mut done)) => match txn.commit().await {
                     Ok(index) => {
@@ -243,8 +243,7 @@ impl Pipeline {
     /// ended as well.
     async fn conclude_once(
         self: &Arc<Self>,
-        inbound: &Arc<Inbound>,
-        (decided, acting): (&Decided<'_>, &Acting<'_>),
+        (authorized, acting): (&Authorized<'_>, &Acting<'_>),
         intended: &Intended,
         txn: &Txn,
         call: &Arc<Call>,
@@ -252,7 +251,7 @@ impl Pipeline {
     ) -> Result<Option<Done>, Refused> {
         let (reply, lent) = match (outcome, &acting.steps) {
             (Outcome::Issued { data, payload, warnings }, _) => {
-                let mounted = &decided.resolved.mounted;
+                let mounted = &authorized.at.mounted;
                 let granted =
                     self.services.leases.grant_intended(txn, mounted, intended, payload.as_ref()).await?;
                 let Some((held, warning)) = granted else { return Ok(None) };
@@ -266,12 +265,12 @@ impl Pipeline {
                     return Err(Refused::status(503, "it was settled meanwhile; read how it stands"));
                 }
                 let reply = settling.conclude(done, call).await;
-                (reply.map_err(|error| refused_by(decided, acting.at.0, error))?, None)
+                (reply.map_err(|error| refused_by(authorized, acting.at.0, error))?, None)
             }
             (Outcome::Settled(_), Steps::Issue(_)) => return Ok(None),
         };
-        let reply = passing(inbound, decided, acting.at, call, reply);
-        let mut done = self.register(inbound, txn, decided, reply).await?;
+        let reply = passing(authorized, acting.at, call, reply);
+        let mut done = self.register(txn, authorized, reply).await?;
         done.lent = lent.or(done.lent);
         Ok(Some(done))
     }

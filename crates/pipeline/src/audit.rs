@@ -1,4 +1,4 @@
-//! The records of a request and its answer.
+//! The records of a request and its answer: the fifth stage and the last.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,31 @@ use strongroom_engine_api::{EngineError, Operation};
 use strongroom_mounts::Mounted;
 
 use super::authenticate::Authenticated;
+use super::authorize::Authorized;
 use super::execute::{Done, Instead, token_of};
-use super::{Answer, Decided, Inbound, Pipeline, Refused, Resolved};
+use super::resolve::Destination;
+use super::{Answer, Inbound, Pipeline, Refused, Resolved};
 use crate::Envelope;
 
 /// Attempts at revoking what an unrecorded response granted.
 const WITHDRAWALS: usize = 16;
 
-/// Proof that a request is on record: only the audit stage makes one, and a handler runs only with it.
+/// Proof that a request is on record: only this stage makes one.
 pub(crate) struct Audited {
     auditing: std::sync::Arc<Auditing>,
+}
+
+/// A request that policies grant and that is on record: a handler runs only with it.
+pub(crate) struct Recorded<'a> {
+    pub(super) authorized: Authorized<'a>,
+    proof: Audited,
+}
+
+impl Recorded<'_> {
+    /// The proof, for the next attempt at the same request.
+    pub(super) fn into_proof(self) -> Audited {
+        self.proof
+    }
 }
 
 impl Audited {
@@ -29,18 +44,32 @@ impl Audited {
 }
 
 impl Pipeline {
-    /// Puts the request on record, on at least one device where there is any; else it is not answered.
-    pub(super) async fn audit_request(
+    /// Puts what policies grant on record, unless an attempt before has.
+    pub(super) async fn record<'a>(
         &self,
-        inbound: &Inbound,
-        resolved: Option<&Resolved>,
+        authorized: Authorized<'a>,
+        proof: Option<Audited>,
+    ) -> Result<Recorded<'a>, Refused> {
+        let proof = if let Some(proof) = proof {
+            proof
+        } else {
+            let (caller, operation) = (authorized.caller.as_ref(), Some(authorized.operation));
+            self.audit_request(authorized.resolved, caller, operation, "").await?
+        };
+        Ok(Recorded { authorized, proof })
+    }
+
+    /// Puts the request on record, on at least one device where there is any; else it is not answered.
+    async fn audit_request(
+        &self,
+        resolved: &Resolved,
         caller: Option<&Authenticated>,
         operation: Option<Operation>,
         error: &str,
     ) -> Result<Audited, Refused> {
         let auditing = self.services.audit_devices.auditing().await?;
         if auditing.broker.is_enabled() {
-            let facts = Facts::new(inbound, resolved, caller, operation, &auditing);
+            let facts = Facts::new(resolved, caller, operation, &auditing);
             let granting = facts.granting();
             let headers = facts.headers();
             let record = audit::RequestRecord {
@@ -50,7 +79,11 @@ impl Pipeline {
                 error,
                 forwarded_from: "",
             };
-            auditing.broker.log_request(&record).await.map_err(|error| unrecorded(inbound, &error))?;
+            auditing
+                .broker
+                .log_request(&record)
+                .await
+                .map_err(|error| unrecorded(&resolved.inbound, &error))?;
         }
         Ok(Audited { auditing })
     }
@@ -58,8 +91,7 @@ impl Pipeline {
     /// Puts a refused request and its refusal on record.
     pub(super) async fn audit_refusal(
         &self,
-        inbound: &Inbound,
-        resolved: Option<&Resolved>,
+        resolved: &Resolved,
         caller: Option<&Authenticated>,
         refused: Refused,
         audited: &mut Option<Audited>,
@@ -70,11 +102,11 @@ impl Pipeline {
         let text = refused.to_string();
         let proof = match audited.take() {
             Some(proof) => proof,
-            None => self.audit_request(inbound, resolved, caller, None, &text).await?,
+            None => self.audit_request(resolved, caller, None, &text).await?,
         };
         if proof.is_recorded() {
-            let facts = Facts::new(inbound, resolved, caller, None, &proof.auditing);
-            self.record_answer(inbound, &facts, &proof, None, &text).await?;
+            let facts = Facts::new(resolved, caller, None, &proof.auditing);
+            self.record_answer(&facts, &proof, None, &text).await?;
         }
         Err(refused)
     }
@@ -82,20 +114,20 @@ impl Pipeline {
     /// Puts the answer on record and makes it the client's.
     pub(super) async fn audit_answer(
         &self,
-        inbound: &Inbound,
-        decided: &Decided<'_>,
-        proof: Audited,
+        recorded: Recorded<'_>,
         outcome: Result<Done, Refused>,
     ) -> Result<Answer, Refused> {
+        let Recorded { authorized, proof } = recorded;
         if proof.is_recorded() {
-            let recorded = Box::pin(self.record_outcome(inbound, decided, &proof, outcome.as_ref())).await;
-            if let Err(refused) = recorded {
+            let told = Box::pin(self.record_outcome(&authorized, &proof, outcome.as_ref())).await;
+            if let Err(refused) = told {
                 if let Ok(done) = &outcome {
-                    Box::pin(self.withdraw(decided, done)).await;
+                    Box::pin(self.withdraw(&authorized, done)).await;
                 }
                 return Err(refused);
             }
         }
+        let inbound = authorized.inbound();
         let done = outcome?;
         let mut answer = match done.instead {
             Some(Instead::Raw(raw)) => Answer::raw(raw, done.status),
@@ -108,9 +140,9 @@ impl Pipeline {
 
     /// Ends what a response granted that no device recorded and nobody will see: its token, lease and wrapping. Where that
     /// fails too, they end when their time is over, and the log says so.
-    async fn withdraw(&self, decided: &Decided<'_>, done: &Done) {
+    async fn withdraw(&self, authorized: &Authorized<'_>, done: &Done) {
         for attempt in 1..=WITHDRAWALS {
-            match self.withdraw_once(decided, done).await {
+            match self.withdraw_once(authorized, done).await {
                 Ok(()) => return,
                 Err(error) if attempt == WITHDRAWALS => {
                     tracing::error!(%error, "an unrecorded response granted something that could not be revoked");
@@ -120,7 +152,7 @@ impl Pipeline {
         }
     }
 
-    async fn withdraw_once(&self, decided: &Decided<'_>, done: &Done) -> Result<(), EngineError> {
+    async fn withdraw_once(&self, authorized: &Authorized<'_>, done: &Done) -> Result<(), EngineError> {
         let txn = self.services.barrier.transaction(self.services.barrier.pinned_view().await?);
         let made = done.made.as_ref().map(|made| made.token.expose().clone());
         let wrapped = done.envelope.wrap.as_ref().map(|wrap| wrap.token.clone());
@@ -129,7 +161,7 @@ impl Pipeline {
         for token in made.into_iter().chain(wrapped).chain(created) {
             self.services.tokens.revoke_token(&txn, &self.services.tokens.token_id(&token)?).await?;
         }
-        let namespace = decided.resolved.mounted.mount.namespace;
+        let namespace = authorized.at.mounted.mount.namespace;
         if let Some(lease) = &done.lent {
             self.services.revocation.revoke_lease_id(&txn, namespace, lease).await?;
         }
@@ -139,27 +171,20 @@ impl Pipeline {
 
     async fn record_outcome(
         &self,
-        inbound: &Inbound,
-        decided: &Decided<'_>,
+        authorized: &Authorized<'_>,
         proof: &Audited,
         outcome: Result<&Done, &Refused>,
     ) -> Result<(), Refused> {
-        let facts = Facts::new(
-            inbound,
-            Some(decided.resolved),
-            decided.caller.as_ref(),
-            Some(decided.operation),
-            &proof.auditing,
-        );
+        let (caller, operation) = (authorized.caller.as_ref(), Some(authorized.operation));
+        let facts = Facts::new(authorized.resolved, caller, operation, &proof.auditing);
         match outcome {
-            Ok(done) => self.record_answer(inbound, &facts, proof, Some(done), "").await,
-            Err(refused) => self.record_answer(inbound, &facts, proof, None, &refused.to_string()).await,
+            Ok(done) => self.record_answer(&facts, proof, Some(done), "").await,
+            Err(refused) => self.record_answer(&facts, proof, None, &refused.to_string()).await,
         }
     }
 
     async fn record_answer(
         &self,
-        inbound: &Inbound,
         facts: &Facts<'_>,
         proof: &Audited,
         done: Option<&Done>,
@@ -214,7 +239,7 @@ impl Pipeline {
             error,
             forwarded_from: "",
         };
-        proof.auditing.broker.log_response(&record).await.map_err(|error| unrecorded(inbound, &error))
+        proof.auditing.broker.log_response(&record).await.map_err(|error| unrecorded(facts.inbound, &error))
     }
 }
 
@@ -248,6 +273,7 @@ fn unrecorded(inbound: &Inbound, error: &audit::AuditError) -> Refused {
 /// What both records of a request show of it.
 struct Facts<'a> {
     inbound: &'a Inbound,
+    to: &'a Destination,
     mounted: Option<&'a Mounted>,
     caller: Option<&'a Authenticated>,
     operation: &'static str,
@@ -258,15 +284,16 @@ struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     fn new(
-        inbound: &'a Inbound,
-        resolved: Option<&'a Resolved>,
+        resolved: &'a Resolved,
         caller: Option<&'a Authenticated>,
         operation: Option<Operation>,
         auditing: &'a Auditing,
     ) -> Self {
+        let (inbound, to) = (&*resolved.inbound, &resolved.to);
         Self {
             inbound,
-            mounted: resolved.map(|resolved| &*resolved.mounted),
+            to,
+            mounted: to.mount().map(|at| &*at.mounted),
             caller,
             operation: operation.unwrap_or(inbound.asked.nominal()).name(),
             remote_address: inbound.peer.ip().map_or_else(String::new, |ip| ip.to_string()),
@@ -328,8 +355,8 @@ impl<'a> Facts<'a> {
             mount: self.mount(),
             client_token: inbound.token.as_ref().map_or("", |token| token.expose().as_str()),
             client_token_accessor: self.caller.map_or("", |caller| caller.principal.entry.accessor.as_str()),
-            namespace: audit::Namespace { id: &inbound.place.short_id, path: &inbound.place.path },
-            path: &inbound.path,
+            namespace: audit::Namespace { id: &self.to.place.short_id, path: &self.to.place.path },
+            path: &self.to.path,
             data: (!inbound.input.is_empty()).then_some(&inbound.input),
             non_hmac_keys: self
                 .mounted

@@ -1,4 +1,4 @@
-//! From a token to who asks.
+//! From a token to who asks: the third stage.
 
 use std::sync::Arc;
 
@@ -9,7 +9,9 @@ use strongroom_mounts::Namespace;
 use strongroom_policy::CompiledAcl;
 use strongroom_tokens::Principal;
 
-use super::{Inbound, Pipeline, Refused};
+use super::admit::Admitted;
+use super::resolve::AtMount;
+use super::{Pipeline, Refused, Resolved};
 
 /// A caller whose token is in force.
 #[derive(Clone)]
@@ -63,13 +65,41 @@ impl Asker for Authenticated {
     }
 }
 
+/// A request of which it is known who asks. Only [`Pipeline::identify`] makes one.
+pub(crate) struct Identified<'a> {
+    admitted: Admitted<'a>,
+    caller: Option<Authenticated>,
+}
+
+impl<'a> Identified<'a> {
+    pub(super) fn into_parts(self) -> (&'a Arc<Resolved>, Option<Authenticated>) {
+        (self.admitted.resolved(), self.caller)
+    }
+
+    /// Whether the token has a limited number of uses.
+    pub(super) fn is_limited(&self) -> bool {
+        self.caller.as_ref().is_some_and(Authenticated::is_limited)
+    }
+}
+
 impl Pipeline {
-    /// Who asks: `None` without a token.
-    pub(super) async fn authenticate(
+    /// Makes out who asks. Open routes need no token, so a token that is not good is no obstacle there.
+    pub(super) async fn identify<'a>(
         &self,
-        inbound: &Inbound,
+        admitted: Admitted<'a>,
         txn: &Txn,
-    ) -> Result<Option<Authenticated>, Refused> {
+    ) -> Result<Identified<'a>, Refused> {
+        let resolved = admitted.resolved();
+        let caller = match self.authenticate(resolved, txn).await {
+            Ok(caller) => Some(caller),
+            Err(_) if resolved.to.mount().is_some_and(AtMount::is_open) => None,
+            Err(refused) => return Err(refused),
+        };
+        Ok(Identified { admitted, caller })
+    }
+
+    async fn authenticate(&self, resolved: &Resolved, txn: &Txn) -> Result<Authenticated, Refused> {
+        let inbound = &resolved.inbound;
         let Some(token) = &inbound.token else {
             return Err(Refused::Unauthenticated("missing client token".to_owned()));
         };
@@ -78,7 +108,7 @@ impl Pipeline {
         let found = self.services.tokens.principal(txn.peek(), token.expose(), now).await?;
         let found = found.and_then(|found| {
             let home = self.services.mounts.namespace(found.id.namespace)?;
-            inbound.place.is_within(&home).then_some((found, home))
+            resolved.to.place.is_within(&home).then_some((found, home))
         });
         let Some((principal, home)) = found else {
             if self.services.node.is_standby() && self.services.node.without_quorum().is_none() {
@@ -98,15 +128,7 @@ impl Pipeline {
         let acl =
             self.services.policies.acl(txn.peek(), principal.id.namespace, &principal.entry.policies).await?;
         let token = token.clone();
-        Ok(Some(Authenticated {
-            token,
-            principal,
-            home,
-            acl,
-            counted: true,
-            sudo: false,
-            granting: Vec::new(),
-        }))
+        Ok(Authenticated { token, principal, home, acl, counted: true, sudo: false, granting: Vec::new() })
     }
 
     /// Takes one use off a limited token and commits that alone: a request that fails counts, too.

@@ -1,4 +1,4 @@
-//! Whether the caller's policies grant what is asked.
+//! From the caller's policies to whether what is asked is granted: the fourth stage.
 
 use std::sync::Arc;
 
@@ -6,8 +6,9 @@ use strongroom_barrier::Txn;
 use strongroom_engine_api::{Access, Operation};
 use strongroom_policy::{Operation as PolicyOperation, Parameters};
 
-use super::authenticate::Authenticated;
-use super::{Asked, Decided, Inbound, Pipeline, Refused, Resolved};
+use super::authenticate::{Authenticated, Identified};
+use super::resolve::AtMount;
+use super::{Asked, Inbound, Pipeline, Refused, Resolved};
 
 /// The policy crate's name for an operation.
 pub(crate) const fn policy_operation(operation: Operation) -> PolicyOperation {
@@ -23,105 +24,115 @@ pub(crate) const fn policy_operation(operation: Operation) -> PolicyOperation {
     }
 }
 
+/// A request that policies grant. Only [`Pipeline::authorize`] makes one.
+pub(crate) struct Authorized<'a> {
+    pub(super) resolved: &'a Arc<Resolved>,
+    /// The mount that it leads to.
+    pub(super) at: &'a AtMount,
+    /// What is asked, once it is known what exists.
+    pub(super) operation: Operation,
+    pub(super) caller: Option<Authenticated>,
+}
+
+impl<'a> Authorized<'a> {
+    pub(super) fn inbound(&self) -> &'a Inbound {
+        &self.resolved.inbound
+    }
+}
+
 /// A refusal, and the caller it is for: boxed, since it is rare and large.
 pub(super) type RefusedCaller = Box<(Refused, Option<Authenticated>)>;
 
 impl Pipeline {
     /// Decides. A refusal comes with the caller, whose token may have a use to count.
+    ///
+    /// Whether a path exists, or leads anywhere, is told only to those who may ask.
     pub(super) async fn authorize<'a>(
         self: &Arc<Self>,
-        inbound: &Arc<Inbound>,
+        identified: Identified<'a>,
         txn: &Txn,
-        resolved: &'a Resolved,
-        caller: Option<Authenticated>,
-    ) -> Result<Decided<'a>, RefusedCaller> {
-        let operation = match self.operation(inbound, txn, resolved, caller.as_ref()).await {
-            Ok(operation) => operation,
-            Err(refused) => {
-                // Whether a path exists is told only to those who may ask.
-                let nominal = inbound.asked.nominal();
-                return match check_policies(inbound, resolved, nominal, caller) {
-                    Ok(caller) => Err(Box::new((refused, caller))),
-                    Err(denied) => Err(denied),
-                };
-            }
+    ) -> Result<Authorized<'a>, RefusedCaller> {
+        let (resolved, caller) = identified.into_parts();
+        let nominal = resolved.inbound.asked.nominal();
+        let Some(at) = resolved.to.mount() else {
+            let caller = check_path(resolved, nominal, caller)?;
+            return Err(Box::new((resolved.to.no_route(), Some(caller))));
         };
-        let caller = check_policies(inbound, resolved, operation, caller)?;
-        Ok(Decided { resolved, operation, caller })
+        match self.operation(resolved, at, txn, caller.as_ref()).await {
+            Ok(operation) => {
+                let caller = check_policies(resolved, at, operation, caller)?;
+                Ok(Authorized { resolved, at, operation, caller })
+            }
+            Err(refused) => {
+                let caller = check_policies(resolved, at, nominal, caller)?;
+                Err(Box::new((refused, caller)))
+            }
+        }
     }
 
     /// What is asked, once it is known what exists.
     async fn operation(
         self: &Arc<Self>,
-        inbound: &Arc<Inbound>,
-        txn: &Txn,
         resolved: &Resolved,
+        at: &AtMount,
+        txn: &Txn,
         caller: Option<&Authenticated>,
     ) -> Result<Operation, Refused> {
-        if resolved.is_help() {
+        let asked = resolved.inbound.asked;
+        if asked == Asked::Help {
             return Ok(Operation::Help);
         }
-        let found = resolved.found()?;
-        if inbound.asked != Asked::Write || !found.route.tells_create_from_update() {
-            return Ok(inbound.asked.nominal());
+        let found = at.found()?;
+        if asked != Asked::Write || !found.route.tells_create_from_update() {
+            return Ok(asked.nominal());
         }
-        let call = self.call(inbound, txn, resolved, Operation::Update, caller, found.params.clone());
+        let call = self.call(resolved, at, txn, Operation::Update, caller, found);
         Ok(if found.exists(&call).await? { Operation::Update } else { Operation::Create })
-    }
-
-    /// The refusal for a path that leads to no mount: those whom policies allow the path learn that it leads nowhere.
-    pub(super) async fn authorize_nowhere(
-        &self,
-        inbound: &Inbound,
-        txn: &Txn,
-        caller: Option<&Authenticated>,
-        refused: Refused,
-    ) -> Refused {
-        let Some(caller) = caller else { return Refused::Unauthenticated("missing client token".to_owned()) };
-        if let Err(error) = self.count_use(txn, Some(caller)).await {
-            return error;
-        }
-        let operation = policy_operation(inbound.asked.nominal());
-        let path = inbound.policy_path();
-        let parameters = Parameters::untyped(&inbound.input);
-        let decision = caller.acl.authorize(&*path, operation, parameters, inbound.wrap_ttl);
-        match decision.denial {
-            Some(denial) => Refused::Denied(denial.to_string()),
-            None => refused,
-        }
     }
 }
 
-/// Whether the caller's policies grant `operation` on the path. A refusal gives the caller back.
-fn check_policies(
-    inbound: &Inbound,
+/// Lets through who may use `operation` on a path of which nothing is known.
+fn check_path(
     resolved: &Resolved,
     operation: Operation,
     caller: Option<Authenticated>,
+) -> Result<Authenticated, RefusedCaller> {
+    let inbound = &resolved.inbound;
+    let Some(caller) = caller else { return Err(no_token()) };
+    let (path, parameters) = (resolved.to.policy_path(), Parameters::untyped(&inbound.input));
+    let operation = policy_operation(operation);
+    let decision = caller.acl.authorize(path.as_request(), operation, parameters, inbound.wrap_ttl);
+    match decision.denial.map(|denial| Refused::Denied(denial.to_string())) {
+        Some(denied) => Err(Box::new((denied, Some(caller)))),
+        None => Ok(caller),
+    }
+}
+
+/// Lets through whose policies grant `operation` on the path. A refusal gives the caller back.
+fn check_policies(
+    resolved: &Resolved,
+    at: &AtMount,
+    operation: Operation,
+    caller: Option<Authenticated>,
 ) -> Result<Option<Authenticated>, RefusedCaller> {
-    let access = resolved.access();
-    if access == Access::Open {
+    if at.is_open() {
         return Ok(caller.map(|caller| Authenticated { counted: false, ..caller }));
     }
-    let Some(mut caller) = caller else {
-        return Err(Box::new((Refused::Unauthenticated("missing client token".to_owned()), None)));
-    };
-    let mounted = &resolved.mounted;
-    if mounted.engine.table_by_token().is_some() && mounted.namespace.id != caller.home.id {
+    let Some(mut caller) = caller else { return Err(no_token()) };
+    if at.mounted.engine.table_by_token().is_some() && at.mounted.namespace.id != caller.home.id {
         // It ends with the token, and is looked for in the token's namespace.
         let text = "what is kept by token is in the token's own namespace".to_owned();
         return Err(Box::new((Refused::Denied(text), Some(caller))));
     }
-    let acl = caller.acl.clone();
-    let path = resolved.policy_path(inbound);
-    let types = resolved.parameters();
+    let (acl, inbound, path) = (caller.acl.clone(), &resolved.inbound, resolved.to.policy_path());
+    let types = at.parameters(inbound.asked);
     let parameters = Parameters::new(&inbound.input, &types);
     let decision =
         acl.authorize(path.as_request(), policy_operation(operation), parameters, inbound.wrap_ttl);
     if let Some(denial) = &decision.denial {
         return Err(Box::new((Refused::Denied(denial.to_string()), Some(caller))));
     }
-    if access == Access::Sudo && !decision.sudo {
+    if at.access == Access::Sudo && !decision.sudo {
         let text = "the path needs the \"sudo\" capability".to_owned();
         return Err(Box::new((Refused::Denied(text), Some(caller))));
     }
@@ -130,4 +141,8 @@ fn check_policies(
         caller.granting = rule.sources().iter().map(|source| source.policy.clone()).collect();
     }
     Ok(Some(caller))
+}
+
+fn no_token() -> RefusedCaller {
+    Box::new((Refused::Unauthenticated("missing client token".to_owned()), None))
 }

@@ -7,15 +7,17 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use strongroom_barrier::Txn;
 use strongroom_engine_api::{
-    Asker, AuthGrant, Call, Captures, Carried, Content, Endpoint, EngineError, Found, Grant, Json,
-    LeaseGrant, Members, Operation, OperationDoc, RawBody, RawTail, Reply, Request, Secret, Upgrade, Work,
+    Asker, AuthGrant, Call, Carried, Content, Endpoint, EngineError, Found, Grant, Json, LeaseGrant, Members,
+    Operation, OperationDoc, RawBody, RawTail, Reply, Request, Secret, Upgrade, Work,
 };
 use strongroom_tokens::Made;
 
 use super::acting::acting;
-use super::audit::Audited;
+use super::audit::Recorded;
 use super::authenticate::Authenticated;
-use super::{Decided, Inbound, Pipeline, Place, Refused, Resolved};
+use super::authorize::Authorized;
+use super::resolve::AtMount;
+use super::{Asked, Inbound, Pipeline, Place, Refused, Resolved};
 use crate::envelope::Envelope;
 use crate::extensions_for;
 use crate::server_reply::{Ending, ServerPart};
@@ -89,21 +91,21 @@ impl Pipeline {
     /// The call that a handler draws from.
     pub(super) fn call(
         self: &Arc<Self>,
-        inbound: &Inbound,
-        txn: &Txn,
         resolved: &Resolved,
+        at: &AtMount,
+        txn: &Txn,
         operation: Operation,
         caller: Option<&Authenticated>,
-        params: Captures,
+        found: &Found,
     ) -> Arc<Call> {
-        let mounted = &resolved.mounted;
+        let mounted = &at.mounted;
         let asker = caller.map(|caller| Arc::new(caller.clone()) as Arc<dyn Asker>);
         let passed_headers = &mounted.entry.tuning.passthrough_request_headers;
-        let tail = resolved.raw_tail(inbound);
-        let request = inbound.for_engine(resolved.rest.clone(), tail, operation, asker, passed_headers);
+        let tail = resolved.raw_tail();
+        let request = resolved.inbound.for_engine(at.rest.clone(), tail, operation, asker, passed_headers);
         Arc::new(Call {
             request: Arc::new(request),
-            params,
+            params: found.params.clone(),
             mount: mounted.mount.clone(),
             txn: txn.mount(mounted.mount.place()),
             server: mounted.server_txn(txn),
@@ -119,66 +121,70 @@ impl Pipeline {
     /// Runs the handler, registers token, lease and wrapping, and commits all of it. The request is on record.
     pub(super) async fn execute(
         self: &Arc<Self>,
-        inbound: &Arc<Inbound>,
         txn: &Txn,
-        decided: &Decided<'_>,
-        _on_record: &Audited,
+        recorded: &Recorded<'_>,
         answer: &mut Option<Carried>,
         place: Place,
     ) -> Result<Done, Refused> {
-        let outcome = if decided.resolved.is_help() {
-            help(decided.resolved)
+        let authorized = &recorded.authorized;
+        let outcome = if authorized.inbound().asked == Asked::Help {
+            help(authorized.at)
         } else {
-            match endpoint_of(inbound, decided) {
+            match endpoint_of(authorized) {
                 Ok(at) => {
                     if let Some(acting) = acting(at) {
-                        return Box::pin(self.act_outside(inbound, txn, decided, &acting)).await;
+                        return Box::pin(self.act_outside(txn, authorized, &acting)).await;
                     }
-                    self.run(inbound, txn, decided, at, answer).await
+                    self.run(txn, authorized, at, answer).await
                 }
                 Err(refused) => Err(refused),
             }
         };
         match outcome {
             Ok(done) if done.ending == Ending::Replaced => Ok(done),
-            Ok(mut done) => {
-                if let Some(caller) = decided.caller.as_ref().filter(|caller| caller.is_limited()) {
-                    Box::pin(self.services.tokens.use_token(txn, caller.id())).await?;
-                }
-                if !txn.is_empty() {
-                    if place == Place::Request {
-                        return Err(Refused::NeedsTask);
-                    }
-                    let index = txn.clone().commit().await?;
-                    done.headers.extend(self.index_header(index));
-                }
-                if done.ending == Ending::Seal {
-                    self.services.seal_state.seal().await;
-                }
-                Ok(done)
-            }
+            Ok(done) => self.finish(txn, authorized, done, place).await,
             Err(refused) if refused.is_not_final() => Err(refused),
             Err(refused) => {
-                self.count_use(txn, decided.caller.as_ref()).await?;
+                self.count_use(txn, authorized.caller.as_ref()).await?;
                 Err(refused)
             }
         }
     }
 
+    /// Commits what was written with the token's use.
+    async fn finish(
+        &self,
+        txn: &Txn,
+        authorized: &Authorized<'_>,
+        mut done: Done,
+        place: Place,
+    ) -> Result<Done, Refused> {
+        if let Some(caller) = authorized.caller.as_ref().filter(|caller| caller.is_limited()) {
+            Box::pin(self.services.tokens.use_token(txn, caller.id())).await?;
+        }
+        if !txn.is_empty() {
+            if place == Place::Request {
+                return Err(Refused::NeedsTask);
+            }
+            let index = txn.clone().commit().await?;
+            done.headers.extend(self.index_header(index));
+        }
+        if done.ending == Ending::Seal {
+            Box::pin(self.services.seal_state.seal()).await;
+        }
+        Ok(done)
+    }
+
     async fn run(
         self: &Arc<Self>,
-        inbound: &Arc<Inbound>,
         txn: &Txn,
-        decided: &Decided<'_>,
+        authorized: &Authorized<'_>,
         (found, endpoint): (&Found, &Endpoint),
         answer: &mut Option<Carried>,
     ) -> Result<Done, Refused> {
-        let resolved = decided.resolved;
-        let call = self.call_of(inbound, txn, decided, found);
+        let call = self.call_of(txn, authorized, found);
         let login = found.route.login_name(&call);
-        if login.as_ref().is_some_and(|name| self.services.lockouts.is_locked_out(&resolved.mounted, name)) {
-            return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
-        }
+        self.refuse_locked_out(authorized, login.as_deref())?;
         let outcome = match &endpoint.work {
             Work::Handler(handler) => handler.run(&call).await,
             Work::Ask(asking) => match Box::pin(self.ask_outside(asking, &call, answer)).await {
@@ -191,38 +197,42 @@ impl Pipeline {
             }
         };
         // Others may have failed meanwhile: of those who ask at once, no more are judged than one after the other.
-        if login.as_ref().is_some_and(|name| self.services.lockouts.is_locked_out(&resolved.mounted, name)) {
-            return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
-        }
+        self.refuse_locked_out(authorized, login.as_deref())?;
         if let Some(name) = login {
-            self.services.lockouts.note_login(&resolved.mounted, &name, &outcome);
+            self.services.lockouts.note_login(&authorized.at.mounted, &name, &outcome);
         }
-        let reply = outcome.map_err(|error| refused_by(decided, found, error))?;
-        let reply = passing(inbound, decided, (found, endpoint), &call, reply);
-        self.register(inbound, txn, decided, reply).await
+        let reply = outcome.map_err(|error| refused_by(authorized, found, error))?;
+        let reply = passing(authorized, (found, endpoint), &call, reply);
+        self.register(txn, authorized, reply).await
     }
 
-    /// The call of a handler for what was decided.
+    fn refuse_locked_out(&self, authorized: &Authorized<'_>, login: Option<&str>) -> Result<(), Refused> {
+        let mounted = &authorized.at.mounted;
+        if login.is_some_and(|name| self.services.lockouts.is_locked_out(mounted, name)) {
+            return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The call of a handler for what is granted.
     pub(super) fn call_of(
         self: &Arc<Self>,
-        inbound: &Inbound,
         txn: &Txn,
-        decided: &Decided<'_>,
+        authorized: &Authorized<'_>,
         found: &Found,
     ) -> Arc<Call> {
-        let caller = decided.caller.as_ref();
-        self.call(inbound, txn, decided.resolved, decided.operation, caller, found.params.clone())
+        let Authorized { resolved, at, operation, caller } = authorized;
+        self.call(resolved, at, txn, *operation, caller.as_ref(), found)
     }
 
     /// Makes the token or lease that a reply grants, and wraps it where that is asked for.
     pub(super) async fn register(
         self: &Arc<Self>,
-        inbound: &Inbound,
         txn: &Txn,
-        decided: &Decided<'_>,
+        authorized: &Authorized<'_>,
         reply: Reply,
     ) -> Result<Done, Refused> {
-        let mounted = &decided.resolved.mounted;
+        let mounted = &authorized.at.mounted;
         let mut reply = reply;
         let server: ServerPart = reply.take_by_server().unwrap_or_default();
         let (members, instead) = match reply.content {
@@ -245,11 +255,11 @@ impl Pipeline {
         let mut lent = None;
         let made = match members.grant {
             Some(Grant::Login(grant)) => {
-                let login = Box::pin(self.login(inbound, txn, decided, *grant, &mut envelope)).await?;
+                let login = Box::pin(self.login(txn, authorized, *grant, &mut envelope)).await?;
                 Some(Box::new(login))
             }
             Some(Grant::Lease(grant)) => {
-                Box::pin(self.lend(inbound, txn, decided, *grant, &mut envelope)).await?;
+                Box::pin(self.lend(txn, authorized, *grant, &mut envelope)).await?;
                 lent = envelope.held_lease().map(|lease| lease.id);
                 None
             }
@@ -267,25 +277,30 @@ impl Pipeline {
             ending: server.ending,
         };
         // Without a token nobody has what is open kept for them: it would be kept for whoever asks, as often as they ask.
-        let may_wrap = decided.caller.is_some() || done.made.is_some();
-        if let Some(ttl) = wrapping(inbound, &done).filter(|_| may_wrap) {
-            Box::pin(self.wrap_answer(inbound, txn, &mut done, ttl)).await?;
+        let may_wrap = authorized.caller.is_some() || done.made.is_some();
+        if let Some(ttl) = wrapping(authorized.inbound(), &done).filter(|_| may_wrap) {
+            Box::pin(self.wrap_answer(txn, authorized.resolved, &mut done, ttl)).await?;
         }
         Ok(done)
     }
 
     async fn login(
         &self,
-        inbound: &Inbound,
         txn: &Txn,
-        decided: &Decided<'_>,
+        authorized: &Authorized<'_>,
         grant: AuthGrant,
         envelope: &mut Envelope,
     ) -> Result<Made, Refused> {
         let mut made = self
             .services
             .tokens
-            .grant(txn, &decided.resolved.mounted, &inbound.path, inbound.place.id, grant)
+            .grant(
+                txn,
+                &authorized.at.mounted,
+                &authorized.resolved.to.path,
+                authorized.resolved.to.place.id,
+                grant,
+            )
             .await?;
         envelope.warnings.append(&mut made.warnings);
         envelope.auth = Some(made.auth_member()?);
@@ -294,13 +309,12 @@ impl Pipeline {
 
     async fn lend(
         &self,
-        inbound: &Inbound,
         txn: &Txn,
-        decided: &Decided<'_>,
+        authorized: &Authorized<'_>,
         grant: LeaseGrant,
         envelope: &mut Envelope,
     ) -> Result<(), Refused> {
-        let Some(caller) = decided.caller.as_ref() else {
+        let Some(caller) = authorized.caller.as_ref() else {
             return Err(EngineError::Internal("a lease without a token to own it".to_owned()).into());
         };
         if caller.is_at_last_use() && !grant.hint_only {
@@ -310,7 +324,7 @@ impl Pipeline {
         let (held, warnings) = self
             .services
             .leases
-            .make_lease(txn, &decided.resolved.mounted, &inbound.path, &caller.principal, grant)
+            .make_lease(txn, &authorized.at.mounted, &authorized.resolved.to.path, &caller.principal, grant)
             .await?;
         envelope.warnings.extend(warnings);
         envelope.name_lease(held);
@@ -319,8 +333,8 @@ impl Pipeline {
 
     async fn wrap_answer(
         &self,
-        inbound: &Inbound,
         txn: &Txn,
+        resolved: &Resolved,
         done: &mut Done,
         ttl: Duration,
     ) -> Result<(), Refused> {
@@ -329,10 +343,11 @@ impl Pipeline {
             (None, Some(auth)) => token_of(auth).1,
             (None, None) => String::new(),
         };
+        let to = &resolved.to;
         let grant = self
             .services
             .wrapping
-            .wrap(txn, inbound.place.id, Secret::new(done.envelope.to_kept()?), &inbound.path, ttl, &accessor)
+            .wrap(txn, to.place.id, Secret::new(done.envelope.to_kept()?), &to.path, ttl, &accessor)
             .await?;
         let hidden = std::mem::take(&mut done.envelope);
         done.envelope = Envelope {
@@ -347,41 +362,37 @@ impl Pipeline {
 }
 
 /// The operation that a request is for, with its route.
-fn endpoint_of<'a>(
-    inbound: &Inbound,
-    decided: &'a Decided<'_>,
-) -> Result<(&'a Found, &'a Endpoint), Refused> {
-    let found = decided.resolved.found()?;
-    let endpoint = found.endpoint(decided.operation).map_err(Refused::unrouted)?;
-    if !inbound.body.fits(endpoint.doc.body) {
+fn endpoint_of<'a>(authorized: &Authorized<'a>) -> Result<(&'a Found, &'a Endpoint), Refused> {
+    let found = authorized.at.found()?;
+    let endpoint = found.endpoint(authorized.operation).map_err(Refused::unrouted)?;
+    if !authorized.inbound().body.fits(endpoint.doc.body) {
         return Err(Refused::status(503, "the mount has changed; send the request again"));
     }
     Ok((found, endpoint))
 }
 
 /// A handler's error as the client may see it.
-pub(super) fn refused_by(decided: &Decided<'_>, found: &Found, error: EngineError) -> Refused {
+pub(super) fn refused_by(authorized: &Authorized<'_>, found: &Found, error: EngineError) -> Refused {
     match error {
         EngineError::Raw(mut raw) => {
-            raw.headers = passing_headers(raw.headers, decided, found);
+            raw.headers = passing_headers(raw.headers, authorized, found);
             EngineError::Raw(raw).into()
         }
-        error => as_asked(error, found, decided.operation).into(),
+        error => as_asked(error, found, authorized.operation).into(),
     }
 }
 
 /// A handler's answer with what of it may reach the client, and with its warnings.
 pub(super) fn passing(
-    inbound: &Inbound,
-    decided: &Decided<'_>,
+    authorized: &Authorized<'_>,
     (found, endpoint): (&Found, &Endpoint),
     call: &Call,
     mut reply: Reply,
 ) -> Reply {
-    reply.headers = passing_headers(reply.headers, decided, found);
+    reply.headers = passing_headers(reply.headers, authorized, found);
     if let Content::Envelope(members) = &mut reply.content {
         members.warnings.append(&mut call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
-        members.warnings.extend(ignored(inbound, &endpoint.doc, found));
+        members.warnings.extend(ignored(authorized.inbound(), &endpoint.doc, found));
     }
     reply
 }
@@ -426,11 +437,11 @@ const FRAMING: [&str; 9] = [
 /// Those of a handler's headers that reach the client: what its route owns and what the mount's tuning allows.
 fn passing_headers(
     headers: Vec<(String, String)>,
-    decided: &Decided<'_>,
+    authorized: &Authorized<'_>,
     found: &Found,
 ) -> Vec<(String, String)> {
     let (owned, allowed) =
-        (found.route.owned_headers(), &decided.resolved.mounted.entry.tuning.allowed_response_headers);
+        (found.route.owned_headers(), &authorized.at.mounted.entry.tuning.allowed_response_headers);
     let passes = |name: &str| {
         let is = |other: &str| other.eq_ignore_ascii_case(name);
         let wanted = owned.iter().any(|owned| is(owned)) || allowed.iter().any(|allowed| is(allowed));
@@ -447,8 +458,8 @@ pub(crate) fn token_of(auth: &Json) -> (String, String) {
 }
 
 /// `path-help`: what a path is for.
-fn help(resolved: &Resolved) -> Result<Done, Refused> {
-    let help = super::help_of(&*resolved.mounted.engine, &resolved.rest)?;
+fn help(at: &AtMount) -> Result<Done, Refused> {
+    let help = super::help_of(&*at.mounted.engine, &at.rest)?;
     let body = serde_json::json!({ "help": help, "see_also": [], "openapi": null });
     Ok(Done {
         envelope: Envelope::default(),

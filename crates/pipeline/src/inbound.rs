@@ -1,15 +1,13 @@
 //! A request as it comes from the edge.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
 use serde_json::{Map, Value};
-use strongroom_engine_api::{Operation, Peer, RawTail, Redactions, RequestBody, Secret, UpgradeOffer};
-use strongroom_mounts::Namespace;
+use strongroom_engine_api::{Operation, Peer, Redactions, RequestBody, Secret, UpgradeOffer};
 
-use super::Refused;
+use super::{Destination, Refused};
 
 /// What the HTTP method and query ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +70,8 @@ pub struct Inbound {
     pub token: Option<Arc<Secret<String>>>,
     /// The namespace asked for, without surrounding slashes; empty: the root namespace.
     pub namespace: String,
-    /// The namespace it is in: what header and path come to, of which `path` is then the rest. The core sets it.
-    pub place: Arc<Namespace>,
-    /// Whether the header names no namespace. The core sets it.
-    pub is_nowhere: bool,
-    /// Bytes at the beginning of the path as it was sent, decoded, that named the namespace. The core sets it.
-    pub before: usize,
+    /// Where it leads, if that was made out already.
+    pub destination: Option<Destination>,
     /// The wrapping asked for.
     pub wrap_ttl: Option<Duration>,
     /// All headers.
@@ -106,9 +100,7 @@ impl Inbound {
             input: Arc::default(),
             token: None,
             namespace: String::new(),
-            place: Arc::default(),
-            is_nowhere: false,
-            before: 0,
+            destination: None,
             wrap_ttl: None,
             headers: HeaderMap::new(),
             peer: Peer::default(),
@@ -140,32 +132,12 @@ impl Inbound {
         if has_controls {
             return Err(Refused::status(400, "path must not contain control characters"));
         }
-        // What stands before the path of a request that leads nowhere is its header.
-        if !self.is_nowhere && self.path.as_bytes().split(|byte| *byte == b'/').any(|part| part == b"..") {
+        if self.path.as_bytes().split(|byte| *byte == b'/').any(|part| part == b"..") {
             return Err(Refused::status(400, "path cannot contain parent references"));
         }
         if self.asked == Asked::Write && self.path.ends_with('/') {
             return Err(Refused::status(400, "cannot write to a path ending in '/'"));
         }
         Ok(())
-    }
-
-    /// The tail of the path as it was sent, after the first `fixed` bytes of the path.
-    pub(crate) fn raw_tail(&self, fixed: usize) -> RawTail {
-        match self.target.path().strip_prefix("/v1/") {
-            Some(sent) => RawTail::after(self.before.saturating_add(fixed), sent, self.target.query()),
-            None => RawTail::default(),
-        }
-    }
-
-    /// The path as policies see it: from the root namespace on, and lists end in a slash.
-    pub(crate) fn policy_path(&self) -> Cow<'_, str> {
-        let lists = matches!(self.asked, Asked::List | Asked::Scan);
-        let end = if lists && !self.path.ends_with('/') { "/" } else { "" };
-        if end.is_empty() && self.place.is_root() {
-            self.path.as_str().into()
-        } else {
-            format!("{}{}{end}", self.place.path, self.path).into()
-        }
     }
 }

@@ -1,14 +1,19 @@
-//! The way of a request, one explicit function over types, a stage a file:
+//! The way of a request, a stage a file. Each stage is a type that only the one before it leads to, so none can be skipped:
 //!
 //! ```text
-//! Inbound ─► locate (namespace) ─► resolve (mount, route) ─► authenticate (token) ─► authorize (policies) ─► Audited ─► handler
+//! Inbound ─► Resolved ─► Admitted ─► Identified ─► Authorized ─► Recorded ─► handler
+//!         (namespace,   (may it      (whose        (what the     (the request
+//!          mount, route) be here)     token)        policies say) is on record)
 //!         ─► register (token, lease, wrapping) ─► commit ─► audit the answer ─► Answer
 //! ```
 //!
-//! A handler runs only with an [`audit::Audited`] in hand, which only the audit stage makes. All that a request writes is
-//! one transaction; when something it read has changed before it commits, it is decided again from the start.
+//! Where a request leads is made out first: how its body is read, whether it may write, and which node is to answer it follow
+//! from that. All that a request writes is one transaction; when something it read has changed before it commits, it is
+//! decided again from the start. A refusal is on record like an answer, with as much as was made out.
 
 mod acting;
+mod admit;
+mod always;
 mod answer;
 mod audit;
 mod authenticate;
@@ -29,19 +34,20 @@ mod standby;
 use std::sync::Arc;
 
 use strongroom_barrier::{BarrierError, Txn};
-use strongroom_engine_api::{Backend, Carried, Class, EngineError, Extensions, Operation};
+use strongroom_engine_api::{Backend, Carried, Class, EngineError, Extensions};
 
 pub use answer::{Answer, AnswerContent};
 pub use envelope::Envelope;
 pub use inbound::{Asked, Inbound};
 pub use parameters::ParametersOf;
 pub use refused::Refused;
-pub use resolve::PolicyPath;
+pub use resolve::{Destination, PolicyPath};
 pub use server_reply::{Ending, ServerPart, ServerReply};
 pub use services::Services;
 pub use settings::{DEFAULT_LEASE_TTL, Settings, Started};
 
 use audit::Audited;
+use authorize::RefusedCaller;
 use freshness::NewestIndex;
 use help::help_of;
 use resolve::Resolved;
@@ -51,13 +57,6 @@ use tokio::sync::Semaphore;
 const MAX_TASKS: usize = 8192;
 /// Attempts at a request whose ground keeps moving before it is given up.
 const MOST_ATTEMPTS: usize = 256;
-
-/// What is asked, once it is known what exists.
-pub(crate) struct Decided<'a> {
-    pub(crate) resolved: &'a Resolved,
-    pub(crate) operation: Operation,
-    pub(crate) caller: Option<authenticate::Authenticated>,
-}
 
 /// How far a request has come, for the attempts after the first.
 #[derive(Default)]
@@ -96,63 +95,63 @@ impl Pipeline {
 
     /// Answers a request. What writes runs in a task of its own; dropping the future leaves that task alone.
     pub async fn handle(self: &Arc<Self>, inbound: Inbound) -> Answer {
-        let inbound = match self.locate(inbound).await {
-            Ok(inbound) => Arc::new(inbound),
+        let resolved = match self.resolve_inbound(inbound).await {
+            Ok(resolved) => Arc::new(resolved),
             Err((inbound, refused)) => return answered(&inbound, Err(refused)),
         };
         let mut progress = Progress::default();
-        if inbound.reads() {
+        if resolved.inbound.reads() {
             let term = self.services.node.leading();
-            match self.serve(&inbound, &mut progress, Place::Request).await {
+            match self.serve(&resolved, &mut progress, Place::Request).await {
                 Err(Refused::NeedsTask) => {}
                 // What was read while another node may have been elected may be old.
-                Ok(answer) if self.services.node.leading() != term && !self.is_always_answered(&inbound) => {
+                Ok(answer) if self.services.node.leading() != term && !resolved.to.is_always_answered() => {
                     drop(answer);
                     let refused = Refused::status(503, "the active node has changed; try again");
-                    return Answer::refusal(&inbound, &refused);
+                    return Answer::refusal(&resolved.inbound, &refused);
                 }
-                outcome => return answered(&inbound, outcome),
+                outcome => return answered(&resolved.inbound, outcome),
             }
         }
-        self.handle_in_task(inbound, progress).await
+        self.handle_in_task(resolved, progress).await
     }
 
-    async fn handle_in_task(self: &Arc<Self>, inbound: Arc<Inbound>, mut progress: Progress) -> Answer {
+    async fn handle_in_task(self: &Arc<Self>, resolved: Arc<Resolved>, mut progress: Progress) -> Answer {
         let Ok(room) = self.tasks.clone().try_acquire_owned() else {
             let refused = Refused::status(503, "too many requests are under way; try again");
-            return Answer::refusal(&inbound, &refused);
+            return Answer::refusal(&resolved.inbound, &refused);
         };
-        let (pipeline, request) = (self.clone(), inbound.clone());
+        let (pipeline, request) = (self.clone(), resolved.clone());
         // On the heap before it becomes a task, which would be moved several times.
         let task = tokio::spawn(Box::pin(async move {
             let outcome = pipeline.serve(&request, &mut progress, Place::Task).await;
             drop(room);
-            answered(&request, outcome)
+            answered(&request.inbound, outcome)
         }));
         match task.await {
             Ok(answer) => answer,
             Err(error) => {
+                let inbound = &resolved.inbound;
                 tracing::error!(request_id = &*inbound.id, %error, "request failed");
-                Answer::refusal(&inbound, &Refused::status(500, "internal error"))
+                Answer::refusal(inbound, &Refused::status(500, "internal error"))
             }
         }
     }
 
     async fn serve(
         self: &Arc<Self>,
-        inbound: &Arc<Inbound>,
+        resolved: &Arc<Resolved>,
         progress: &mut Progress,
         place: Place,
     ) -> Result<Answer, Refused> {
-        inbound.check()?;
-        if inbound.path.starts_with("sys/")
-            && let Some(answer) = Box::pin(self.serve_sealed(inbound)).await?
-        {
-            return Ok(answer);
+        resolved.inbound.check()?;
+        if let Some(found) = resolved.to.always() {
+            return Box::pin(self.serve_always(resolved, found)).await;
         }
         if self.services.barrier.is_sealed() {
             return Err(Refused::sealed());
         }
+        let mut again = None;
         for attempt in 0..MOST_ATTEMPTS {
             let view = if attempt == 0 {
                 self.services.barrier.view()
@@ -160,7 +159,11 @@ impl Pipeline {
                 self.services.barrier.pinned_view().await?
             };
             let txn = self.services.barrier.transaction(view);
-            match self.attempt(inbound, &txn, progress, place).await {
+            if !self.is_current(&again.as_ref().unwrap_or(resolved).to) {
+                again = Some(Box::pin(self.resolve_again(resolved)).await?);
+            }
+            let resolved = again.as_ref().unwrap_or(resolved);
+            match self.attempt(resolved, &txn, progress, place).await {
                 Err(Refused::Engine(EngineError::Barrier(BarrierError::Conflict))) => {
                     tokio::task::yield_now().await;
                 }
@@ -175,81 +178,50 @@ impl Pipeline {
     /// One attempt at deciding, doing and committing.
     async fn attempt(
         self: &Arc<Self>,
-        inbound: &Arc<Inbound>,
+        resolved: &Arc<Resolved>,
         txn: &Txn,
         progress: &mut Progress,
         place: Place,
     ) -> Result<Answer, Refused> {
-        let authenticated = self.authenticate(inbound, txn).await;
-        let is_limited = matches!(&authenticated, Ok(Some(caller)) if caller.is_limited());
-        if place == Place::Request && (is_limited || inbound.wraps()) {
-            return Err(Refused::NeedsTask);
-        }
-        let resolved = self.resolve(inbound).await;
-        // Its handler is run once, where nothing can cut it off.
-        let may_write = matches!(&resolved, Ok(resolved) if !resolved.mode().only_reads());
-        if place == Place::Request && may_write {
-            return Err(Refused::NeedsTask);
-        }
-        if !self.services.mounts.hold_namespace(txn, &inbound.place).await? {
-            return Err(Refused::status(404, "the namespace was deleted"));
-        }
-        let (resolved, caller) = match (resolved, authenticated) {
-            (Ok(resolved), Ok(caller)) => (resolved, caller),
-            // Open routes need no token, so a token that is not good is no obstacle.
-            (Ok(resolved), Err(_)) if resolved.is_open() => (resolved, None),
-            (_, Err(refused)) if refused.needs_active() && self.services.node.is_standby() => {
-                return Err(refused);
-            }
-            (resolved, Err(refused)) => {
-                let (resolved, audited) = (resolved.ok(), &mut progress.audited);
-                return Box::pin(self.audit_refusal(inbound, resolved.as_ref(), None, refused, audited))
-                    .await;
-            }
-            (Err(refused), Ok(caller)) => {
-                let (caller, audited) = (caller.as_ref(), &mut progress.audited);
-                let refused = Box::pin(self.authorize_nowhere(inbound, txn, caller, refused)).await;
-                return Box::pin(self.audit_refusal(inbound, None, caller, refused, audited)).await;
+        let admitted = self.admit(resolved, txn, place).await?;
+        let identified = match self.identify(admitted, txn).await {
+            Ok(identified) => identified,
+            Err(refused) if refused.needs_active() && self.services.node.is_standby() => return Err(refused),
+            Err(refused) => {
+                return Box::pin(self.audit_refusal(resolved, None, refused, &mut progress.audited)).await;
             }
         };
-        match self.authorize(inbound, txn, &resolved, caller).await {
-            Ok(decided) => self.carry_out(inbound, txn, &decided, progress, place).await,
-            Err(refused) => {
-                let (refused, caller) = *refused;
-                if refused.is_conflict() {
-                    return Err(refused);
-                }
-                let (caller, audited) = (caller.as_ref(), &mut progress.audited);
-                self.count_use(txn, caller).await?;
-                Box::pin(self.audit_refusal(inbound, Some(&resolved), caller, refused, audited)).await
+        if place == Place::Request && identified.is_limited() {
+            return Err(Refused::NeedsTask);
+        }
+        let authorized = match self.authorize(identified, txn).await {
+            Ok(authorized) => authorized,
+            Err(refused) => return Box::pin(self.refuse(resolved, txn, refused, progress)).await,
+        };
+        let recorded = self.record(authorized, progress.audited.take()).await?;
+        match self.execute(txn, &recorded, &mut progress.answer, place).await {
+            Err(refused) if refused.is_not_final() => {
+                progress.audited = Some(recorded.into_proof());
+                Err(refused)
             }
+            outcome => self.audit_answer(recorded, outcome).await,
         }
     }
 
-    /// Does what was decided, with the request on record before and the answer after.
-    async fn carry_out(
-        self: &Arc<Self>,
-        inbound: &Arc<Inbound>,
+    /// Refuses what policies do not grant: the token's use counts, and the refusal is on record.
+    async fn refuse(
+        &self,
+        resolved: &Resolved,
         txn: &Txn,
-        decided: &Decided<'_>,
+        refused: RefusedCaller,
         progress: &mut Progress,
-        place: Place,
     ) -> Result<Answer, Refused> {
-        let proof = if let Some(proof) = progress.audited.take() {
-            proof
-        } else {
-            let (caller, operation) = (decided.caller.as_ref(), Some(decided.operation));
-            self.audit_request(inbound, Some(decided.resolved), caller, operation, "").await?
-        };
-        let answer = &mut progress.answer;
-        let outcome = self.execute(inbound, txn, decided, &proof, answer, place).await;
-        match outcome {
-            Err(refused) if refused.is_not_final() => {
-                progress.audited = Some(proof);
-                Err(refused)
-            }
-            outcome => self.audit_answer(inbound, decided, proof, outcome).await,
+        let (refused, caller) = *refused;
+        if refused.is_conflict() {
+            return Err(refused);
         }
+        self.count_use(txn, caller.as_ref()).await?;
+        self.audit_refusal(resolved, caller.as_ref(), refused, &mut progress.audited).await
     }
 }
 

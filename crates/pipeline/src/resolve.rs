@@ -1,34 +1,66 @@
-//! From a header and a path to a namespace, a mount and a route. Nothing else knows how they lead there.
+//! From a header and a path to a namespace, a mount and a route: the first stage. Nothing else knows how they lead there.
 //!
 //! A namespace can be named by the header, at the beginning of the path, or half by each: all come to the same request.
-//! After [`Pipeline::locate`] the path is the rest within the namespace, and nobody can tell how it was said.
+//! What comes out is a [`Destination`]: it says how the body is to be read and whether the request may write before anything
+//! else is looked at, and nobody can tell from it how the way was said.
+//!
+//! A destination is good for as long as no mount and no namespace changes; then it is made out again. It holds no lock, so what
+//! is mounted there may be on its way out while the request is decided: it is the transaction that notices.
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use strongroom_barrier::{BarrierError, MountId, NamespaceId};
-use strongroom_engine_api::{
-    Access, Backend, BodyMode, Call, Captures, Class, Content, Endpoint, Found, Mode, RawTail, Refusal,
-    ServerTxn,
-};
+use strongroom_barrier::NamespaceId;
+use strongroom_engine_api::{Access, BodyMode, Class, Endpoint, Found, Mode, RawTail, Refusal};
 
-use strongroom_mounts::{Mounted, Namespace};
+use strongroom_mounts::{Mounted, Namespace, Router};
 use strongroom_policy::RequestPath;
 
-use super::{Answer, Asked, Inbound, ParametersOf, Pipeline, Refused};
-use crate::{Envelope, extensions_for};
+use super::{Asked, Inbound, ParametersOf, Pipeline, Refused};
 
 /// Where a request leads.
-pub(crate) struct Resolved {
+pub struct Destination {
+    asked: Asked,
+    /// The namespace it is in: what header and path come to.
+    pub(crate) place: Arc<Namespace>,
+    /// The rest of the path within the namespace, in its one form.
+    pub(crate) path: String,
+    /// Bytes at the beginning of the path as it was sent, decoded, that named the namespace.
+    before: usize,
+    target: Target,
+    /// The state of mounts and namespaces that it was made out by.
+    generation: u64,
+}
+
+/// What is there.
+enum Target {
+    /// An operation that is answered in every state of the server.
+    Always(Found),
+    /// A mount.
+    Mount(AtMount),
+    /// No mount, or no namespace.
+    Nowhere,
+}
+
+/// A path below a mount.
+pub(crate) struct AtMount {
     pub(crate) mounted: Arc<Mounted>,
     /// The path below the mount.
     pub(crate) rest: Arc<str>,
-    /// What the operations are that it may turn out to be.
-    asked: Asked,
     found: Result<Found, Refusal>,
     /// The part of the request's path that is a name in any case.
     caseless: Option<Range<usize>>,
+    /// Who may do it.
+    pub(crate) access: Access,
+    /// The way it runs.
+    pub(crate) mode: Mode,
+}
+
+/// A request that leads somewhere, or is known to lead nowhere.
+pub(crate) struct Resolved {
+    pub(crate) inbound: Arc<Inbound>,
+    pub(crate) to: Destination,
 }
 
 /// A namespace, and the rest of a path in it.
@@ -39,74 +71,134 @@ struct Located<'a> {
     is_nowhere: bool,
 }
 
+impl Destination {
+    /// The way the body of the request is to be read.
+    pub fn body_mode(&self) -> BodyMode {
+        let endpoint = match &self.target {
+            Target::Always(found) => found.endpoint_of(self.asked.operations()),
+            Target::Mount(at) => at.endpoint(self.asked),
+            Target::Nowhere => None,
+        };
+        endpoint.map_or(BodyMode::Json, |endpoint| endpoint.doc.body)
+    }
+
+    /// Whether the route reads the end of its path as it was sent, so that the path has no other form.
+    pub fn owns_raw_tail(&self) -> bool {
+        let found = match &self.target {
+            Target::Always(found) => Some(found),
+            Target::Mount(at) => at.found.as_ref().ok(),
+            Target::Nowhere => None,
+        };
+        found.is_some_and(|found| found.route.pattern().has_raw_tail())
+    }
+
+    /// Whether it is an operation that answers in every state of the server.
+    pub(crate) const fn is_always_answered(&self) -> bool {
+        matches!(self.target, Target::Always(_))
+    }
+
+    /// What of the system engine is answered in every state of the server.
+    pub(crate) const fn always(&self) -> Option<&Found> {
+        match &self.target {
+            Target::Always(found) => Some(found),
+            Target::Mount(_) | Target::Nowhere => None,
+        }
+    }
+
+    /// The mount, unless it leads nowhere.
+    pub(crate) const fn mount(&self) -> Option<&AtMount> {
+        match &self.target {
+            Target::Mount(at) => Some(at),
+            Target::Always(_) | Target::Nowhere => None,
+        }
+    }
+
+    /// Whether the operation's handler may write. A path that leads nowhere is refused without.
+    pub(crate) fn may_write(&self) -> bool {
+        self.mount().is_some_and(|at| !at.mode.only_reads())
+    }
+
+    /// The path as policies see it: from the root namespace on, and lists end in a slash.
+    fn plain_policy_path(&self) -> Cow<'_, str> {
+        let lists = matches!(self.asked, Asked::List | Asked::Scan);
+        let end = if lists && !self.path.ends_with('/') { "/" } else { "" };
+        if end.is_empty() && self.place.is_root() {
+            self.path.as_str().into()
+        } else {
+            format!("{}{}{end}", self.place.path, self.path).into()
+        }
+    }
+
+    /// How much of the path comes before what the route reads as it was sent; `None` where it reads nothing so.
+    fn before_raw_tail(&self) -> Option<usize> {
+        let found = self.mount()?.found.as_ref().ok().filter(|found| found.route.pattern().has_raw_tail())?;
+        self.path.len().checked_sub(found.params.last()?.len())
+    }
+
+    /// The path as policies see it: without what the route reads as it was sent, which has many spellings, and with a
+    /// name in any case in lower case.
+    pub(crate) fn policy_path(&self) -> PolicyPath<'_> {
+        let fixed = self.before_raw_tail().and_then(|fixed| self.path.get(..fixed));
+        let text = match fixed {
+            Some(fixed) if self.place.is_root() => Cow::Borrowed(fixed),
+            Some(fixed) => Cow::Owned(self.place.full(fixed)),
+            None => self.plain_policy_path(),
+        };
+        PolicyPath::new(text, self.mount().and_then(|at| at.caseless.clone()))
+    }
+
+    /// What a path that leads to no mount is answered: whether a namespace is there is told to those who may ask.
+    pub(crate) fn no_route(&self) -> Refused {
+        let path = self.place.full(&self.path);
+        Refused::status(404, format!("no handler for route {path:?}. route entry not found."))
+    }
+}
+
 impl Resolved {
-    fn new(mounted: Arc<Mounted>, rest: &str, inbound: &Inbound) -> Self {
-        let mut found = mounted.engine.find(rest, inbound.asked.operations());
+    /// What the route reads as it was sent.
+    pub(crate) fn raw_tail(&self) -> RawTail {
+        let Some(fixed) = self.to.before_raw_tail() else { return RawTail::default() };
+        let target = &self.inbound.target;
+        match target.path().strip_prefix("/v1/") {
+            Some(sent) => RawTail::after(self.to.before.saturating_add(fixed), sent, target.query()),
+            None => RawTail::default(),
+        }
+    }
+}
+
+impl AtMount {
+    fn new(mounted: Arc<Mounted>, rest: &str, asked: Asked, (path, place): (&str, &Namespace)) -> Self {
+        let mut found = mounted.engine.find(rest, asked.operations());
         if !mounted.namespace.is_root() && found.as_ref().is_ok_and(|found| found.route.is_root_only()) {
             found = Err(Refusal::UnsupportedPath);
         }
         // Policies see the namespace before the path.
-        let before = inbound.path.len().saturating_sub(rest.len());
-        let before = before.saturating_add(inbound.place.path.len());
+        let before = path.len().saturating_sub(rest.len()).saturating_add(place.path.len());
         let part = found.as_ref().ok().and_then(|found| found.route.pattern().caseless_part(rest));
         let caseless = part.map(|part| part.start.saturating_add(before)..part.end.saturating_add(before));
-        Self { mounted, rest: rest.into(), asked: inbound.asked, found, caseless }
+        let endpoint = found.as_ref().ok().and_then(|found| found.endpoint_of(asked.operations()));
+        // A path that leads nowhere is not open.
+        let access = endpoint.map_or(Access::Granted, |endpoint| endpoint.access);
+        let mode = endpoint.map_or(Mode::Read, |endpoint| endpoint.doc.mode);
+        Self { mounted, rest: rest.into(), found, caseless, access, mode }
     }
 
     pub(crate) fn found(&self) -> Result<&Found, Refused> {
         self.found.as_ref().map_err(|refusal| Refused::unrouted(*refusal))
     }
 
-    pub(crate) fn is_help(&self) -> bool {
-        self.asked == Asked::Help
-    }
-
-    /// How much of the request's path comes before what the route reads as it was sent; `None` where it reads nothing so.
-    fn before_raw_tail(&self, inbound: &Inbound) -> Option<usize> {
-        let found = self.found.as_ref().ok().filter(|found| found.route.pattern().has_raw_tail())?;
-        inbound.path.len().checked_sub(found.params.last()?.len())
-    }
-
-    /// What the route reads as it was sent.
-    pub(crate) fn raw_tail(&self, inbound: &Inbound) -> RawTail {
-        self.before_raw_tail(inbound).map_or_else(RawTail::default, |fixed| inbound.raw_tail(fixed))
-    }
-
-    /// The path as policies see it: without what the route reads as it was sent, which has many spellings, and with a
-    /// name in any case in lower case.
-    pub(crate) fn policy_path<'a>(&self, inbound: &'a Inbound) -> PolicyPath<'a> {
-        let fixed = self.before_raw_tail(inbound).and_then(|fixed| inbound.path.get(..fixed));
-        let text = match fixed {
-            Some(fixed) if inbound.place.is_root() => Cow::Borrowed(fixed),
-            Some(fixed) => Cow::Owned(inbound.place.full(fixed)),
-            None => inbound.policy_path(),
-        };
-        PolicyPath::new(text, self.caseless.clone())
-    }
-
-    /// Whether no token is needed. A path that leads nowhere is not open.
+    /// Whether no token is needed.
     pub(crate) fn is_open(&self) -> bool {
-        self.access() == Access::Open
-    }
-
-    /// Who may do it.
-    pub(crate) fn access(&self) -> Access {
-        self.endpoint().map_or(Access::Granted, |endpoint| endpoint.access)
-    }
-
-    /// The way it runs.
-    pub(crate) fn mode(&self) -> Mode {
-        self.endpoint().map_or(Mode::Read, |endpoint| endpoint.doc.mode)
+        self.access == Access::Open
     }
 
     /// What is known of its parameters.
-    pub(crate) fn parameters(&self) -> ParametersOf<'_> {
-        ParametersOf::endpoint(self.endpoint())
+    pub(crate) fn parameters(&self, asked: Asked) -> ParametersOf<'_> {
+        ParametersOf::endpoint(self.endpoint(asked))
     }
 
-    fn endpoint(&self) -> Option<&Endpoint> {
-        let found = self.found.as_ref().ok()?;
-        self.asked.operations().iter().find_map(|operation| found.endpoint(*operation).ok())
+    fn endpoint(&self, asked: Asked) -> Option<&Endpoint> {
+        self.found.as_ref().ok()?.endpoint_of(asked.operations())
     }
 }
 
@@ -135,175 +227,120 @@ impl<'a> PolicyPath<'a> {
 }
 
 impl Pipeline {
-    pub(super) async fn resolve(&self, inbound: &Inbound) -> Result<Resolved, Refused> {
-        let router = self.services.mounts.router().await?;
-        let found = router.route(inbound.place.id, &inbound.path).filter(|_| !inbound.is_nowhere);
-        let Some((mounted, rest)) = found else {
-            let path = inbound.place.full(&inbound.path);
-            let text = format!("no handler for route {path:?}. route entry not found.");
-            return Err(Refused::status(404, text));
-        };
-        Ok(Resolved::new(mounted, rest, inbound))
-    }
-
-    /// Finds the namespace of a request, and makes its path the rest, in its one form. A header that names no namespace leads
-    /// nowhere, and is answered as a path that does: whether a namespace is there is told to those who may ask.
+    /// Makes out where a request leads, from what its method asks, the namespace that its header names (without surrounding
+    /// slashes; empty: the root) and its path. A header that names no namespace leads nowhere, and is answered as a path that
+    /// does.
     ///
     /// What is answered in every state of the server is so whatever the header says: while sealed nobody knows.
-    pub(super) async fn locate(&self, mut inbound: Inbound) -> Result<Inbound, (Inbound, Refused)> {
-        (inbound.place, inbound.is_nowhere, inbound.before) = (Arc::default(), false, 0);
-        if inbound.path.starts_with("sys/") {
-            // The system engine is the same in every namespace.
-            self.make_canonical(&mut inbound).await;
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`]: sealed, or the mounts could not be read.
+    pub async fn resolve(&self, asked: Asked, namespace: &str, path: &str) -> Result<Destination, Refused> {
+        if let Some(always) = self.always_answered(asked, path) {
+            return Ok(always);
         }
-        if self.services.barrier.is_sealed() || self.is_always_answered(&inbound) {
-            return Ok(inbound);
+        if self.services.barrier.is_sealed() {
+            return Err(Refused::sealed());
         }
-        match self.descend(&inbound.namespace, &inbound.path).await {
-            Ok(Some(found)) => {
-                let (place, rest, is_nowhere) = (found.place, found.rest.into_owned(), found.is_nowhere);
-                inbound.before = inbound.path.len().saturating_sub(rest.len());
-                (inbound.path, inbound.place, inbound.is_nowhere) = (rest, place, is_nowhere);
-            }
-            Ok(None) => {}
-            Err(error) => return Err((inbound, error.into())),
-        }
-        self.make_canonical(&mut inbound).await;
-        Ok(inbound)
-    }
-
-    /// The namespace that header and path lead to together. `None`: there are no namespaces, for the server is being sealed.
-    async fn descend<'a>(&self, header: &str, path: &'a str) -> Result<Option<Located<'a>>, BarrierError> {
         let router = self.services.mounts.router().await?;
-        let header = if header == "root" { "" } else { header };
-        let Some((named, beyond)) = router.descend(NamespaceId::ROOT, header) else { return Ok(None) };
-        if !beyond.is_empty() {
-            let rest = Cow::Owned(format!("{beyond}/{path}"));
-            return Ok(Some(Located { place: named, rest, is_nowhere: true }));
+        let generation = router.generation();
+        // There are no namespaces where the server is being sealed.
+        let located = descend(&router, namespace, path).ok_or_else(Refused::sealed)?;
+        let before = path.len().saturating_sub(located.rest.len());
+        let place = located.place;
+        if located.is_nowhere {
+            let path = located.rest.into_owned();
+            return Ok(Destination { asked, place, path, before, target: Target::Nowhere, generation });
         }
-        let found = router.descend(named.id, path);
-        Ok(found.map(|(place, rest)| Located { place, rest: Cow::Borrowed(rest), is_nowhere: false }))
-    }
-
-    fn system_engine(&self) -> Option<Arc<dyn Backend>> {
-        self.services.mounts.catalog().engine(Class::System, "system", &std::collections::BTreeMap::new())
-    }
-
-    /// Brings a path into its one form, which is routed, decided on by policies and put on record: without a slash at the
-    /// end that says nothing. A `deny` on `sys/audit/file` would be passed by `sys/audit/file/` otherwise. Lists get their
-    /// slash when policies are asked, and writes to a path with a slash at the end are refused.
-    pub(super) async fn make_canonical(&self, inbound: &mut Inbound) {
-        if !inbound.path.ends_with('/')
-            || !matches!(inbound.asked, Asked::Read | Asked::Delete | Asked::Patch | Asked::Help)
+        if before > 0
+            && let Some(always) = self.always_answered(asked, &located.rest)
         {
-            return;
+            return Ok(always);
         }
-        let trimmed = inbound.path.trim_end_matches('/');
-        let engine = self.engine_in(inbound.place.id, &inbound.path).await;
-        let ignores = engine.is_some_and(|(engine, rest)| {
-            !rest.is_empty() && engine.ignores_trailing_slash(&rest, inbound.asked.operations())
-        });
-        if ignores {
-            inbound.path.truncate(trimmed.len());
+        let mut at = at_mount(&router, &place, &located.rest, asked);
+        let path = canonical(&located.rest, asked, at.as_ref());
+        if path.len() < located.rest.len() {
+            at = at_mount(&router, &place, path, asked);
         }
+        let target = at.map_or(Target::Nowhere, Target::Mount);
+        Ok(Destination { asked, path: path.to_owned(), place, before, target, generation })
     }
 
-    /// Whether the route of a path reads the end of it as it was sent, so that the path has no other form.
-    pub async fn owns_raw_tail(&self, asked: Asked, namespace: &str, path: &str) -> bool {
-        let Ok(Some(found)) = self.descend(namespace, path).await else { return false };
-        let engine = self.engine_in(found.place.id, &found.rest).await.filter(|_| !found.is_nowhere);
-        engine.is_some_and(|(engine, rest)| engine.owns_raw_tail(&rest, asked.operations()))
-    }
-
-    /// The engine that a path of a namespace leads to, and the rest of the path.
-    async fn engine_in(&self, namespace: NamespaceId, path: &str) -> Option<(Arc<dyn Backend>, String)> {
-        if let Some(rest) = path.strip_prefix("sys/") {
-            // Some of it is served sealed.
-            return Some((self.system_engine()?, rest.to_owned()));
-        }
-        let router = self.services.mounts.router().await.ok()?;
-        let (mounted, rest) = router.route(namespace, path)?;
-        Some((mounted.engine.clone(), rest.to_owned()))
-    }
-
-    /// How the body of a request is to be read. `None` where it cannot be known, because the server is sealed: the request
-    /// will be refused, whatever its body is.
-    pub async fn body_mode(&self, asked: Asked, namespace: &str, path: &str) -> Option<BodyMode> {
-        if let Some(rest) = path.strip_prefix("sys/") {
-            // Some of it is served sealed.
-            return self.system_engine().map(|engine| engine.body_mode(rest, asked.operations()));
-        }
-        let found = self.descend(namespace, path).await.ok()??;
-        let engine = self.engine_in(found.place.id, &found.rest).await.filter(|_| !found.is_nowhere);
-        let mode = engine.map(|(engine, rest)| engine.body_mode(&rest, asked.operations()));
-        Some(mode.unwrap_or_default())
-    }
-
-    /// Whether a request is for an endpoint that answers in every state of the server.
-    pub(super) fn is_always_answered(&self, inbound: &Inbound) -> bool {
-        let Some(rest) = inbound.path.strip_prefix("sys/") else { return false };
-        self.system_engine().is_some_and(|engine| always_answered(&*engine, rest, inbound.asked).is_some())
-    }
-
-    /// Answers what is answered whether sealed or not, before tokens and audit: `sys/seal-status`, `sys/health` and
-    /// their kind. `None`: the request is none of those.
-    pub(super) async fn serve_sealed(
-        self: &Arc<Self>,
-        inbound: &Arc<Inbound>,
-    ) -> Result<Option<Answer>, Refused> {
-        let Some(rest) = inbound.path.strip_prefix("sys/") else { return Ok(None) };
-        let Some(engine) = self.system_engine() else { return Ok(None) };
-        let Some((endpoint, params)) = always_answered(&*engine, rest, inbound.asked) else {
-            return Ok(None);
+    /// Where `inbound` leads now: where it was made out to lead, unless a mount or a namespace has changed since.
+    pub(super) async fn resolve_inbound(&self, inbound: Inbound) -> Result<Resolved, (Inbound, Refused)> {
+        let mut inbound = inbound;
+        let to = match inbound.destination.take() {
+            Some(to) if self.is_current(&to) => Ok(to),
+            _ => self.resolve(inbound.asked, &inbound.namespace, &inbound.path).await,
         };
-        let txn = self.services.barrier.transaction(self.services.barrier.view());
-        let mount = Arc::new(strongroom_engine_api::Mount {
-            id: MountId::NONE,
-            path: "sys/".to_owned(),
-            accessor: String::new(),
-            kind: "system".to_owned(),
-            options: std::collections::BTreeMap::new(),
-            lifetimes: strongroom_engine_api::Lifetimes {
-                default: self.services.settings.default_lease_ttl,
-                max: self.services.settings.max_lease_ttl,
-            },
-            namespace: NamespaceId::ROOT,
-            local: false,
-        });
-        let call = Arc::new(Call {
-            request: Arc::new(inbound.for_engine(
-                rest.into(),
-                RawTail::default(),
-                inbound.asked.nominal(),
-                None,
-                &[],
-            )),
-            params,
-            txn: txn.mount(mount.place()),
-            mount,
-            server: ServerTxn::of(txn),
-            kept: self.services.kept.clone(),
-            environment: self.services.environment.clone(),
-            extensions: extensions_for(&self.extensions, &*engine),
-            renewal: None,
-            lease: None,
-            warnings: std::sync::Mutex::default(),
-        });
-        let reply = endpoint.run(&call).await?;
-        Ok(Some(match reply.content {
-            Content::Raw(raw) => Answer::raw(raw, reply.status),
-            Content::Upgrade(upgrade) => Answer::upgrade(upgrade),
-            Content::Envelope(members) => {
-                let envelope =
-                    Envelope { data: members.data, warnings: members.warnings, ..Envelope::default() };
-                Answer::envelope(&envelope, &inbound.id, reply.status)?
-            }
-        }))
+        match to {
+            Ok(to) => Ok(Resolved { inbound: Arc::new(inbound), to }),
+            Err(refused) => Err((inbound, refused)),
+        }
+    }
+
+    /// The same request, and where it leads now.
+    pub(super) async fn resolve_again(&self, resolved: &Resolved) -> Result<Arc<Resolved>, Refused> {
+        let inbound = resolved.inbound.clone();
+        let to = self.resolve(inbound.asked, &inbound.namespace, &inbound.path).await?;
+        Ok(Arc::new(Resolved { inbound, to }))
+    }
+
+    /// Whether no mount and no namespace has changed since `to` was made out.
+    pub(super) fn is_current(&self, to: &Destination) -> bool {
+        to.is_always_answered() || self.services.mounts.is_current(to.generation)
+    }
+
+    /// Where a path leads that is answered in every state of the server: the same in every namespace.
+    fn always_answered(&self, asked: Asked, path: &str) -> Option<Destination> {
+        let rest = path.strip_prefix("sys/")?;
+        let none = std::collections::BTreeMap::new();
+        let engine = self.services.mounts.catalog().engine(Class::System, "system", &none)?;
+        let found = engine.find(rest, asked.operations()).ok()?;
+        found.endpoint_of(asked.operations())?.while_sealed.then(|| Destination {
+            asked,
+            place: Arc::default(),
+            path: path.trim_end_matches('/').to_owned(),
+            before: 0,
+            target: Target::Always(found),
+            generation: 0,
+        })
     }
 }
 
-fn always_answered(engine: &dyn Backend, rest: &str, asked: Asked) -> Option<(Endpoint, Captures)> {
-    let found = engine.find(rest, asked.operations()).ok()?;
-    let endpoint = asked.operations().iter().find_map(|operation| found.endpoint(*operation).ok())?;
-    endpoint.while_sealed.then(|| (endpoint.clone(), found.params.clone()))
+/// The namespace that header and path lead to together.
+fn descend<'a>(router: &Router, header: &str, path: &'a str) -> Option<Located<'a>> {
+    let header = if header == "root" { "" } else { header };
+    let start = if header.is_empty() {
+        NamespaceId::ROOT
+    } else {
+        let (named, beyond) = router.descend(NamespaceId::ROOT, header)?;
+        if !beyond.is_empty() {
+            let rest = Cow::Owned(format!("{beyond}/{path}"));
+            return Some(Located { place: named, rest, is_nowhere: true });
+        }
+        named.id
+    };
+    let (place, rest) = router.descend(start, path)?;
+    Some(Located { place, rest: Cow::Borrowed(rest), is_nowhere: false })
+}
+
+/// The mount that a path of a namespace leads to.
+fn at_mount(router: &Router, place: &Namespace, path: &str, asked: Asked) -> Option<AtMount> {
+    let (mounted, rest) = router.route(place.id, path)?;
+    Some(AtMount::new(mounted, rest, asked, (path, place)))
+}
+
+/// The one form of a path, which is routed, decided on by policies and put on record: without a slash at the end that says
+/// nothing. A `deny` on `sys/audit/file` would be passed by `sys/audit/file/` otherwise. Lists get their slash when policies
+/// are asked, and writes to a path with a slash at the end are refused.
+fn canonical<'a>(path: &'a str, asked: Asked, at: Option<&AtMount>) -> &'a str {
+    if !path.ends_with('/') || !matches!(asked, Asked::Read | Asked::Delete | Asked::Patch | Asked::Help) {
+        return path;
+    }
+    let ignores = at.is_some_and(|at| {
+        !at.rest.is_empty() && at.mounted.engine.ignores_trailing_slash(&at.rest, asked.operations())
+    });
+    if ignores { path.trim_end_matches('/') } else { path }
 }

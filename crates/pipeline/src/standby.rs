@@ -10,7 +10,7 @@ use strongroom_engine_api::EngineError;
 use strongroom_storage::CommitError;
 
 use super::freshness::Freshness;
-use super::{Answer, Asked, Inbound, Pipeline, Place, Progress, Refused};
+use super::{Answer, Asked, Inbound, Pipeline, Place, Progress, Refused, Resolved};
 
 /// A client's way of asking for the active node.
 const FORWARD: &str = "x-vault-forward";
@@ -22,36 +22,42 @@ impl Pipeline {
     /// runs here; one that turns out to write (a token with limited uses, a wrapped response, a lease) has changed nothing
     /// and begins anew on the active node.
     pub async fn handle_as_standby(self: &Arc<Self>, inbound: Inbound) -> Option<Answer> {
-        let inbound = Arc::new(self.locate(inbound).await.ok()?);
-        if inbound.path.trim_end_matches('/') == "sys/seal" && inbound.asked == Asked::Write {
+        let resolved = match self.resolve_inbound(inbound).await {
+            Ok(resolved) => Arc::new(resolved),
+            Err((_, refused)) if refused.needs_active() => return None,
+            Err((inbound, refused)) => return Some(Answer::refusal(&inbound, &refused)),
+        };
+        let inbound = &resolved.inbound;
+        if resolved.to.path.trim_end_matches('/') == "sys/seal" && inbound.asked == Asked::Write {
             let text = "vault cannot seal when in standby mode; please restart instead";
-            return Some(Answer::refusal(&inbound, &Refused::status(500, text)));
+            return Some(Answer::refusal(inbound, &Refused::status(500, text)));
         }
-        let freshness = match self.is_answered_here(&inbound).await {
+        let freshness = match self.is_answered_here(&resolved).await {
             Ok(Freshness::Unknown) => return None,
             Ok(freshness) => freshness,
-            Err(refused) => return Some(Answer::refusal(&inbound, &refused)),
+            Err(refused) => return Some(Answer::refusal(inbound, &refused)),
         };
-        let mut answer = match self.serve(&inbound, &mut Progress::default(), Place::Request).await {
+        let mut answer = match self.serve(&resolved, &mut Progress::default(), Place::Request).await {
             Ok(answer) => answer,
             Err(Refused::NeedsTask) => return None,
             Err(refused) if refused.needs_active() => return None,
             Err(refused) => {
-                refused.log(&inbound);
-                Answer::refusal(&inbound, &refused)
+                refused.log(inbound);
+                Answer::refusal(inbound, &refused)
             }
         };
         freshness.mark(&mut answer);
         Some(answer)
     }
 
-    async fn is_answered_here(&self, inbound: &Inbound) -> Result<Freshness, Refused> {
-        if inbound.path.starts_with("sys/") && self.is_always_answered(inbound) {
+    async fn is_answered_here(&self, resolved: &Resolved) -> Result<Freshness, Refused> {
+        let (inbound, to) = (&resolved.inbound, &resolved.to);
+        if to.is_always_answered() {
             return Ok(Freshness::Fresh);
         }
         let answers = self.services.node.cluster().is_some_and(|node| node.conduct.answers_reads);
         let forwards = inbound.headers.get(FORWARD).is_some_and(|value| value == "active-node");
-        if !answers || !inbound.reads() || inbound.wraps() || forwards || self.may_write(inbound).await {
+        if !answers || !inbound.reads() || inbound.wraps() || forwards || to.may_write() {
             return Ok(Freshness::Unknown);
         }
         // What is no index is refused here as there, however old the data are.
@@ -60,14 +66,6 @@ impl Pipeline {
             Freshness::Fresh if !self.catches_up_with(&inbound.headers).await? => Ok(Freshness::Unknown),
             freshness => Ok(freshness),
         }
-    }
-}
-
-impl Pipeline {
-    /// Whether the operation's handler may write. A path that leads nowhere is refused here as well as anywhere.
-    async fn may_write(&self, inbound: &Inbound) -> bool {
-        let resolved = self.resolve(inbound).await;
-        resolved.is_ok_and(|resolved| !resolved.mode().only_reads())
     }
 }
 

@@ -76,6 +76,11 @@ impl Mounts {
         Self { barrier, entropy, seal_state, catalog, lifetimes, router }
     }
 
+    /// Whether no mount and no namespace has changed since `generation` was the router's.
+    pub fn is_current(&self, generation: u64) -> bool {
+        self.router.is_at(generation)
+    }
+
     /// The engines there are.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog

@@ -8,7 +8,7 @@
 //! that is known to be old does not answer.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub struct Router {
     outdated: Mutex<Outdated>,
     /// Whether `outdated` names anything: looked at by every request.
     is_outdated: AtomicBool,
+    /// Counts the changes of `state`: what was made out by an older one is made out again.
+    generation: AtomicU64,
     /// One reads at a time.
     refreshing: tokio::sync::Mutex<()>,
     /// Mounts with jobs that came and went since the jobs were named.
@@ -130,6 +132,7 @@ impl Router {
             state: RwLock::default(),
             outdated: Mutex::new(Outdated { all: Some(0), ..Outdated::default() }),
             is_outdated: AtomicBool::new(true),
+            generation: AtomicU64::new(0),
             refreshing: tokio::sync::Mutex::default(),
             job_changes: Mutex::new(JobChanges { all: true, ..JobChanges::default() }),
         }
@@ -140,7 +143,20 @@ impl Router {
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        let state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        state
+    }
+
+    /// The number of changes so far. What was looked up after it was read is of that state or a later one, so that it is
+    /// good for as long as the number stays.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// Whether nothing has changed since [`Router::generation`] was this, nor waits to be read again.
+    pub(crate) fn is_at(&self, generation: u64) -> bool {
+        !self.is_outdated.load(Ordering::SeqCst) && self.generation() == generation
     }
 
     fn outdated(&self) -> MutexGuard<'_, Outdated> {

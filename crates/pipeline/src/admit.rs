@@ -1,0 +1,39 @@
+//! What is let in: the second stage. It knows where a request leads and nothing of who asks.
+//!
+//! A request that may write goes on in a task of its own before anything of it has run, and one for a namespace that is no
+//! longer there goes no further. Limits on how much may be asked of a namespace, a mount or a path belong here.
+
+use std::sync::Arc;
+
+use strongroom_barrier::Txn;
+
+use super::{Pipeline, Place, Refused, Resolved};
+
+/// A request that is let in. Only [`Pipeline::admit`] makes one.
+pub(crate) struct Admitted<'a>(&'a Arc<Resolved>);
+
+impl<'a> Admitted<'a> {
+    /// The request, and where it leads.
+    pub(super) const fn resolved(&self) -> &'a Arc<Resolved> {
+        self.0
+    }
+}
+
+impl Pipeline {
+    /// Lets a request in whose namespace is there in `txn`'s view, which then conflicts with the end of the namespace.
+    pub(super) async fn admit<'a>(
+        &self,
+        resolved: &'a Arc<Resolved>,
+        txn: &Txn,
+        place: Place,
+    ) -> Result<Admitted<'a>, Refused> {
+        // Its handler is run once, where nothing can cut it off.
+        if place == Place::Request && (resolved.inbound.wraps() || resolved.to.may_write()) {
+            return Err(Refused::NeedsTask);
+        }
+        if !self.services.mounts.hold_namespace(txn, &resolved.to.place).await? {
+            return Err(Refused::status(404, "the namespace was deleted"));
+        }
+        Ok(Admitted(resolved))
+    }
+}
