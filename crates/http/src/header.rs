@@ -4,85 +4,156 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use strongroom_engine_api::{Secret, parse_duration};
 
 use crate::body::Refusal;
 
-/// A header field: its name as it is looked up, made once, and in the spelling that Vault documents, for refusals.
-pub(crate) struct Field {
-    name: HeaderName,
-    shown: &'static str,
+/// The fields that say what a request is, in the spelling that Vault documents.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Field {
+    ContentType,
+    Authorization,
+    Token,
+    WrapTtl,
+    WrapFormat,
+    PolicyOverride,
+    Namespace,
+    Forward,
+    Inconsistent,
+    Index,
+    ForwardedFor,
 }
 
 impl Field {
-    const fn new(name: &'static str, shown: &'static str) -> Self {
-        Self { name: HeaderName::from_static(name), shown }
+    const COUNT: usize = 11;
+
+    /// The field of this name, which is in lower case.
+    fn of(name: &HeaderName) -> Option<Self> {
+        Some(match name.as_str() {
+            "content-type" => Self::ContentType,
+            "authorization" => Self::Authorization,
+            "x-vault-token" => Self::Token,
+            "x-vault-wrap-ttl" => Self::WrapTtl,
+            "x-vault-wrap-format" => Self::WrapFormat,
+            "x-vault-policy-override" => Self::PolicyOverride,
+            "x-vault-namespace" => Self::Namespace,
+            "x-vault-forward" => Self::Forward,
+            "x-vault-inconsistent" => Self::Inconsistent,
+            "x-vault-index" => Self::Index,
+            "x-forwarded-for" => Self::ForwardedFor,
+            _ => return None,
+        })
+    }
+
+    const fn shown(self) -> &'static str {
+        match self {
+            Self::ContentType => "Content-Type",
+            Self::Authorization => "Authorization",
+            Self::Token => "X-Vault-Token",
+            Self::WrapTtl => "X-Vault-Wrap-TTL",
+            Self::WrapFormat => "X-Vault-Wrap-Format",
+            Self::PolicyOverride => "X-Vault-Policy-Override",
+            Self::Namespace => "X-Vault-Namespace",
+            Self::Forward => "X-Vault-Forward",
+            Self::Inconsistent => "X-Vault-Inconsistent",
+            Self::Index => "X-Vault-Index",
+            Self::ForwardedFor => "X-Forwarded-For",
+        }
+    }
+}
+
+/// What a request's headers say of it, found in one pass: most requests have few, and many fields could be there.
+pub(crate) struct Fields<'a>([Option<Given<'a>>; Field::COUNT]);
+
+/// A field as it is given.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    first: &'a HeaderValue,
+    /// Whether there is another of the name.
+    again: bool,
+    /// Whether a value of the name has characters that are not visible ASCII.
+    unreadable: bool,
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
+        let mut fields = [None; Field::COUNT];
+        for (name, value) in headers {
+            let Some(slot) = Field::of(name).and_then(|field| fields.get_mut(field as usize)) else {
+                continue;
+            };
+            let unreadable = value.to_str().is_err();
+            *slot = Some(match *slot {
+                None => Given { first: value, again: false, unreadable },
+                Some(Given { first, unreadable: before, .. }) => {
+                    Given { first, again: true, unreadable: before || unreadable }
+                }
+            });
+        }
+        Self(fields)
+    }
+
+    fn given(&self, field: Field) -> Option<Given<'a>> {
+        self.0.get(field as usize).copied().flatten()
     }
 
     /// The value of a field that may be given once, in visible ASCII characters.
-    pub(crate) fn single<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a str>, Refusal> {
-        let mut given = headers.get_all(&self.name).iter();
-        let Some(value) = given.next() else { return Ok(None) };
-        if given.next().is_some() {
-            return Err(Refusal(400, format!("header {} is given more than once", self.shown)));
+    pub(crate) fn single(&self, field: Field) -> Result<Option<&'a str>, Refusal> {
+        let Some(given) = self.given(field) else { return Ok(None) };
+        if given.again {
+            return Err(Refusal(400, format!("header {} is given more than once", field.shown())));
         }
-        value.to_str().map(Some).map_err(|_error| self.not_ascii())
+        given.first.to_str().map(Some).map_err(|_error| not_ascii(field))
     }
 
-    fn not_ascii(&self) -> Refusal {
-        Refusal(400, format!("header {} has characters that are not ASCII", self.shown))
+    /// `X-Vault-Token`, or a bearer token, of `max` bytes at most.
+    pub(crate) fn token(&self, max: usize) -> Result<Option<Secret<String>>, Refusal> {
+        let authorization = self.single(Field::Authorization)?;
+        let bearer = authorization
+            .and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")));
+        let token = self.single(Field::Token)?;
+        for (given, field) in [(token, Field::Token), (bearer, Field::Authorization)] {
+            if given.is_some_and(|given| given.len() > max) {
+                let name = field.shown();
+                let text = format!("the authentication token in header {name} is longer than {max} bytes");
+                return Err(Refusal(400, text));
+            }
+        }
+        let given = token.or(bearer).map(str::trim).filter(|token| !token.is_empty());
+        Ok(given.map(|token| Secret::new(token.to_owned())))
+    }
+
+    /// The wrapping asked for.
+    pub(crate) fn wrap_ttl(&self) -> Result<Option<Duration>, Refusal> {
+        let given = self.single(Field::WrapTtl)?;
+        if let Some(format) = self.single(Field::WrapFormat)?.filter(|format| !format.is_empty())
+            && given.is_some()
+        {
+            return Err(Refusal(400, format!("response wrapping format {format:?} is not supported")));
+        }
+        let Some(text) = given.filter(|text| !text.is_empty()) else { return Ok(None) };
+        let ttl = parse_duration(text)
+            .map_err(|error| Refusal(400, format!("error parsing X-Vault-Wrap-TTL header: {error}")))?;
+        if !ttl.is_zero() && ttl < Duration::from_secs(1) {
+            return Err(Refusal(400, "error parsing X-Vault-Wrap-TTL header: below one second".to_owned()));
+        }
+        Ok(Some(Duration::from_secs(ttl.as_secs())))
+    }
+
+    /// Refuses fields that another part of the server reads, and that could be misread there: some once, of others every
+    /// value.
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        self.single(Field::Forward)?;
+        self.single(Field::Inconsistent)?;
+        let unreadable = |field: &Field| self.given(*field).is_some_and(|given| given.unreadable);
+        let found = [Field::Index, Field::ForwardedFor].into_iter().find(unreadable);
+        found.map_or(Ok(()), |field| Err(not_ascii(field)))
     }
 }
 
-pub(crate) static CONTENT_TYPE: Field = Field { name: header::CONTENT_TYPE, shown: "Content-Type" };
-pub(crate) static POLICY_OVERRIDE: Field = Field::new("x-vault-policy-override", "X-Vault-Policy-Override");
-static TOKEN: Field = Field::new("x-vault-token", "X-Vault-Token");
-static AUTHORIZATION: Field = Field { name: header::AUTHORIZATION, shown: "Authorization" };
-static WRAP_TTL: Field = Field::new("x-vault-wrap-ttl", "X-Vault-Wrap-TTL");
-static WRAP_FORMAT: Field = Field::new("x-vault-wrap-format", "X-Vault-Wrap-Format");
-static NAMESPACE: Field = Field::new("x-vault-namespace", "X-Vault-Namespace");
-/// Fields that another part of the server reads once.
-static READ_ONCE: [Field; 2] = [
-    Field::new("x-vault-forward", "X-Vault-Forward"),
-    Field::new("x-vault-inconsistent", "X-Vault-Inconsistent"),
-];
-/// Fields of which another part of the server reads every value.
-static READ_ALL: [Field; 2] =
-    [Field::new("x-vault-index", "X-Vault-Index"), Field::new("x-forwarded-for", "X-Forwarded-For")];
-
-/// `X-Vault-Token`, or a bearer token, of `max` bytes at most.
-pub(crate) fn token(headers: &HeaderMap, max: usize) -> Result<Option<Secret<String>>, Refusal> {
-    let authorization = AUTHORIZATION.single(headers)?;
-    let bearer =
-        authorization.and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")));
-    let token = TOKEN.single(headers)?;
-    for (given, field) in [(token, &TOKEN), (bearer, &AUTHORIZATION)] {
-        if given.is_some_and(|given| given.len() > max) {
-            let name = field.shown;
-            let text = format!("the authentication token in header {name} is longer than {max} bytes");
-            return Err(Refusal(400, text));
-        }
-    }
-    let given = token.or(bearer).map(str::trim).filter(|token| !token.is_empty());
-    Ok(given.map(|token| Secret::new(token.to_owned())))
-}
-
-/// The wrapping asked for.
-pub(crate) fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
-    let given = WRAP_TTL.single(headers)?;
-    if let Some(format) = WRAP_FORMAT.single(headers)?.filter(|format| !format.is_empty())
-        && given.is_some()
-    {
-        return Err(Refusal(400, format!("response wrapping format {format:?} is not supported")));
-    }
-    let Some(text) = given.filter(|text| !text.is_empty()) else { return Ok(None) };
-    let ttl = parse_duration(text)
-        .map_err(|error| Refusal(400, format!("error parsing X-Vault-Wrap-TTL header: {error}")))?;
-    if !ttl.is_zero() && ttl < Duration::from_secs(1) {
-        return Err(Refusal(400, "error parsing X-Vault-Wrap-TTL header: below one second".to_owned()));
-    }
-    Ok(Some(Duration::from_secs(ttl.as_secs())))
+fn not_ascii(field: Field) -> Refusal {
+    Refusal(400, format!("header {} has characters that are not ASCII", field.shown()))
 }
 
 /// The namespace asked for, below the listener's own where it has one, without surrounding slashes; empty: the root.
@@ -90,7 +161,7 @@ pub(crate) fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Refusal>
 /// Within a listener's namespace nothing leads out of it: `root` and the slash are the listener's namespace, and a path
 /// that goes up is one of which no part is a namespace.
 pub(crate) fn namespace(headers: &HeaderMap, chroot: &str) -> Result<String, Refusal> {
-    let given = NAMESPACE.single(headers)?.unwrap_or_default().trim_matches('/');
+    let given = Fields::of(headers).single(Field::Namespace)?.unwrap_or_default().trim_matches('/');
     if chroot.is_empty() {
         return Ok(given.to_owned());
     }
@@ -100,20 +171,8 @@ pub(crate) fn namespace(headers: &HeaderMap, chroot: &str) -> Result<String, Ref
     })
 }
 
-/// Refuses fields that another part of the server reads, and that could be misread there.
-pub(crate) fn check(headers: &HeaderMap) -> Result<(), Refusal> {
-    for field in &READ_ONCE {
-        field.single(headers)?;
-    }
-    let unreadable =
-        |field: &&Field| headers.get_all(&field.name).iter().any(|value| value.to_str().is_err());
-    READ_ALL.iter().find(unreadable).map_or(Ok(()), |field| Err(field.not_ascii()))
-}
-
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn with(fields: &[(&'static str, &[u8])]) -> HeaderMap {
@@ -122,6 +181,18 @@ mod tests {
             headers.append(*name, HeaderValue::from_bytes(value).unwrap());
         }
         headers
+    }
+
+    fn token(headers: &HeaderMap, max: usize) -> Result<Option<Secret<String>>, Refusal> {
+        Fields::of(headers).token(max)
+    }
+
+    fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
+        Fields::of(headers).wrap_ttl()
+    }
+
+    fn check(headers: &HeaderMap) -> Result<(), Refusal> {
+        Fields::of(headers).check()
     }
 
     fn refused<T>(outcome: Result<T, Refusal>, name: &str) {

@@ -13,7 +13,7 @@ use strongroom_engine_api::{RequestBody, UpgradeOffer, Upload};
 
 use crate::body::{self, Refusal};
 use crate::context::Context;
-use crate::header;
+use crate::header::{Field, Fields};
 use crate::prefix::Prefix;
 
 /// What the line and the query of a request ask for.
@@ -122,7 +122,8 @@ pub(crate) fn inbound(
 ) -> Result<Inbound, Refusal> {
     let headers = parts.headers;
     let rules = &context.rules;
-    let content_type = header::CONTENT_TYPE.single(&headers)?.unwrap_or_default();
+    let fields = Fields::of(&headers);
+    let content_type = fields.single(Field::ContentType)?.unwrap_or_default();
     let has_body = matches!(line.asked, Asked::Write | Asked::Patch);
     let is_patch = line.asked == Asked::Patch && matches!(received, Received::Json(_));
     if is_patch && !content_type.starts_with("application/merge-patch+json") {
@@ -136,14 +137,17 @@ pub(crate) fn inbound(
         Received::Bytes(bytes) => (line.query, RequestBody::Bytes(content_type.into(), bytes)),
         Received::Stream(upload) => (line.query, RequestBody::Stream(upload)),
     };
-    header::check(&headers)?;
+    fields.check()?;
+    let token = fields.token(rules.max_token_size)?.map(Arc::new);
+    let wrap_ttl = fields.wrap_ttl()?;
+    let policy_override = fields.single(Field::PolicyOverride)? == Some("true");
     Ok(Inbound {
         input: Arc::new(input),
-        token: header::token(&headers, rules.max_token_size)?.map(Arc::new),
+        token,
         namespace: context.namespace.clone(),
         destination: line.destination,
-        wrap_ttl: header::wrap_ttl(&headers)?,
-        policy_override: header::POLICY_OVERRIDE.single(&headers)? == Some("true"),
+        wrap_ttl,
+        policy_override,
         headers,
         peer: context.peer.clone(),
         body,

@@ -101,6 +101,9 @@ pub(crate) fn after_the_build(root: &Path, extent: Extent) -> anyhow::Result<Vec
     // The program under test is known once it is built: the shell looks it up.
     let fuzz = Task::new("fuzz", "sh", &["-c", "exec \"$STRONGROOM_FUZZ\" --seconds \"$0\"", seconds]);
     tasks.push(fuzz.after(&[BUILD]).load(Load::Busy).giving_way());
+    let mut ratchet = Task::new("ratchet", root.join("bench/ratchet/run"), &[]).after(&[BUILD, "install"]);
+    ratchet.folder = Some(root.to_owned());
+    tasks.push(ratchet.load(Load::Busy).giving_way());
     Ok(tasks)
 }
 
@@ -201,7 +204,7 @@ struct Profile {
 pub(crate) fn built(root: &Path, artifacts: &Path) -> anyhow::Result<Built> {
     let text = fs::read_to_string(artifacts).with_context(|| artifacts.display().to_string())?;
     let built = from_messages(root, &text)?;
-    ensure!(built.programs.len() == 2, "the build made no strongroom or no strongroom-fuzz");
+    ensure!(built.programs.len() == 3, "the build made no strongroom, strongroom-fuzz or strongroom-ratchet");
     Ok(built)
 }
 
@@ -217,6 +220,7 @@ fn from_messages(root: &Path, text: &str) -> anyhow::Result<Built> {
         let variable = match artifact.target.name.as_str() {
             "strongroom" => "STRONGROOM_SERVER",
             "strongroom-fuzz" => "STRONGROOM_FUZZ",
+            "strongroom-ratchet" => "STRONGROOM_RATCHET",
             _ => continue,
         };
         built.programs.push((variable.to_owned(), executable.display().to_string()));
