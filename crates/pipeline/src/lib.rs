@@ -25,6 +25,7 @@ mod server_reply;
 mod services;
 mod settings;
 mod standby;
+mod system;
 
 use std::sync::Arc;
 

@@ -268,6 +268,7 @@ impl Pipeline {
                 max: self.services.settings.max_lease_ttl,
             },
             namespace: NamespaceId::ROOT,
+            namespace_path: String::new(),
             local: false,
         });
         let call = Arc::new(Call {
@@ -282,7 +283,7 @@ impl Pipeline {
             txn: txn.mount(mount.place()),
             mount,
             server: ServerTxn::of(txn),
-            kept: self.services.kept.clone(),
+            facilities: self.services.facilities.clone(),
             environment: self.services.environment.clone(),
             extensions: extensions_for(&self.extensions, &*engine),
             renewal: None,
