@@ -245,8 +245,9 @@ impl Background {
             Errand::Job,
             extensions_for(&self.extensions, &*mounted.engine),
         );
+        let until = self.services.environment.clock.now().after(STEP_TIMEOUT);
         let more = tokio::select! {
-            more = job.run(&call) => more?,
+            more = job.run(&call, until) => more?,
             () = self.services.environment.clock.sleep(STEP_TIMEOUT) => {
                 return Err(EngineError::Internal("a step took too long".to_owned()));
             }

@@ -38,7 +38,7 @@ pub use strongroom_pipeline::{
     Answer, AnswerContent, Asked, DEFAULT_LEASE_TTL, Destination, Ending, Envelope, Inbound, Pipeline,
     PolicyPath, Refused, ServerPart, ServerReply, Services, Settings, Started,
 };
-pub use strongroom_policies::{PasswordPolicy, Policies, write_builtin};
+pub use strongroom_policies::{Policies, write_builtin};
 pub use strongroom_revocation::Revocation;
 pub use strongroom_seal_state::{
     InitError, InitRequest, Initialized, KeyPartsWanted, KeyStatus, RootKeySource, RotationConfig, SealError,

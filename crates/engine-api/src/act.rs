@@ -16,8 +16,8 @@ use strongroom_stdx::{EntropyError, Moment};
 use strongroom_wire::Json;
 
 use crate::route::Run;
-use crate::steps::{RunConclusion, conclusion, first_step};
-use crate::{Call, Carried, EngineError, Handler, IntoReply, Name, Payload, ReadStep, Reply, WriteStep};
+use crate::steps::{Once, RunConclusion, conclusion, first_step};
+use crate::{Call, Carried, EngineError, Handler, IntoReply, Name, OnceStep, Payload, Reply, WriteStep};
 
 /// The outcome of an act that did not succeed, by what may stand outside.
 #[derive(Debug, thiserror::Error)]
@@ -211,7 +211,7 @@ impl Issuing {
     pub(crate) fn new<A, B, T, S, P, H>(kind: Name, plan: P, act: H) -> Self
     where
         P: Handler<A, Plan<T>>,
-        H: ReadStep<Intent<T>, B, Issued<S>, ActError>,
+        H: OnceStep<Intent<T>, B, Issued<S>, ActError>,
         T: Stored + Send + Sync + 'static,
         S: Serialize + JsonSchema + Send + 'static,
     {
@@ -220,7 +220,8 @@ impl Issuing {
                 Ok(payload) => payload,
                 Err(error) => return Box::pin(std::future::ready(Err(ActError::NotSent(error)))),
             };
-            let made = act.run(Intent { payload, facts }, call);
+            let once = Once::before(facts.deadline);
+            let made = act.run(Intent { payload, facts }, call, &once);
             Box::pin(async move {
                 let Issued { secret, payload, warnings } = made.await?;
                 Ok(Made { data: Json::of(&secret).map_err(EngineError::from)?, payload, warnings })
@@ -263,7 +264,7 @@ impl Settling {
     pub(crate) fn new<A, B, C, T, R, O, P, H, K>(kind: Name, plan: P, act: H, conclude: K) -> Self
     where
         P: Handler<A, T>,
-        H: ReadStep<Intent<T>, B, R, ActError>,
+        H: OnceStep<Intent<T>, B, R, ActError>,
         K: WriteStep<Arc<R>, C, O, EngineError>,
         T: Stored + Send + Sync + 'static,
         R: Send + Sync + 'static,
@@ -274,7 +275,8 @@ impl Settling {
                 Ok(payload) => payload,
                 Err(error) => return Box::pin(std::future::ready(Err(ActError::NotSent(error)))),
             };
-            let done = act.run(Intent { payload, facts }, call);
+            let once = Once::before(facts.deadline);
+            let done = act.run(Intent { payload, facts }, call, &once);
             Box::pin(async move { done.await.map(Carried::new) })
         });
         let plan = first_step(plan, |payload| Planned::of(Plan::new(payload)));

@@ -79,7 +79,7 @@ impl<T: Derived> Cached<T> {
             T::derive(key, source)
         };
         // Boxed: it would make every handler that asks as large as what derives.
-        Box::pin(call.kept.get(kind, &view, &encoded, derive)).await
+        Box::pin(call.facilities.kept().get(kind, &view, &encoded, derive)).await
     }
 }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_barrier::{MountId, MountPlace, MountTxn, NamespaceId, Txn};
-use strongroom_cached::Kept;
 use strongroom_stdx::{Clock, Entropy, Secret};
 use strongroom_wire::Operation;
 
-use crate::{Captures, EngineError, Extensions, Peer, RawTail, Redactions, RequestBody, UpgradeOffer};
+use crate::{
+    Captures, EngineError, Extensions, Facilities, Peer, RawTail, Redactions, RequestBody, UpgradeOffer,
+};
 
 /// What all engines share: time and randomness.
 #[derive(Clone)]
@@ -134,6 +135,8 @@ pub struct Mount {
     pub lifetimes: Lifetimes,
     /// The namespace it belongs to.
     pub namespace: NamespaceId,
+    /// The path of that namespace from the root, with a slash at its end; empty for the root namespace.
+    pub namespace_path: String,
     /// Whether nothing of it is replicated to other clusters.
     pub local: bool,
 }
@@ -193,8 +196,8 @@ pub struct Call {
     pub extensions: Extensions,
     /// The transaction as the server has it, for parts of the server.
     pub server: ServerTxn,
-    /// What is kept of values that follow from tables ([`Cached`](crate::Cached)).
-    pub kept: Arc<Kept>,
+    /// What the server lends to all its engines.
+    pub facilities: Arc<Facilities>,
     /// Set when a grant is being renewed.
     pub renewal: Option<Renewal>,
     /// Set when a lease is being renewed or revoked.

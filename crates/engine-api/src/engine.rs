@@ -10,8 +10,8 @@ use strongroom_barrier::TableId;
 
 use crate::route::Run;
 use crate::{
-    Alias, AuthGrant, Backend, Call, Class, EngineError, Extensions, Facts, Handler, Job, LeaseKind,
-    MountOption, Name, RevokeHandler, Route, RouteTable, Schedule,
+    Alias, AuthGrant, Backend, Call, Class, EngineError, Extensions, Facts, Handler, Hook, Job, LeaseKind,
+    MountOption, Name, RevokeError, Route, RouteTable, Schedule,
 };
 
 type Options = BTreeMap<String, String>;
@@ -151,7 +151,7 @@ impl Engine {
         mut self,
         name: impl Into<Name>,
         schedule: Schedule,
-        handler: impl Handler<A, bool>,
+        handler: impl Hook<A, bool, EngineError>,
     ) -> Self {
         self.jobs.push(Job::new(name, schedule, handler));
         self
@@ -170,7 +170,7 @@ impl Engine {
     /// was sent can still arrive, so it is idempotent and gives up no value that may still come to hold before that
     /// ([`Leased::is_last`](crate::Leased)).
     #[must_use]
-    pub fn settlement<A>(mut self, kind: impl Into<Name>, handler: impl RevokeHandler<A>) -> Self {
+    pub fn settlement<A>(mut self, kind: impl Into<Name>, handler: impl Hook<A, (), RevokeError>) -> Self {
         self.leases.insert(kind.into(), LeaseKind::default().revoke(handler));
         self
     }

@@ -11,14 +11,16 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use strongroom_barrier::{Barrier, Keyring, MountId, NamespaceId, Txn};
 use strongroom_cached::Kept;
+use strongroom_outbound_api::{NoWayOut, WayOut};
 use strongroom_stdx::{Clock, Entropy, Moment, Secret};
 use strongroom_storage::InMemory;
 use strongroom_wire::Operation;
 
 use crate::{
     ActError, AuthGrant, Backend as _, BarrierError, Call, Caller, Captures, CertificateChain, Engine,
-    EngineError, Environment, InForce, IntentFacts, LeaseGrant, Lifetimes, Mount, Peer, RawTail, Redactions,
-    Refusal, Renewal, Reply, Request, RequestBody, ServerTxn, TokenKind, Work,
+    EngineError, Environment, Facilities, InForce, IntentFacts, LeaseGrant, Lifetimes, Mount, NoSystem, Peer,
+    RawTail, Redactions, Refusal, Renewal, Reply, Request, RequestBody, ServerTxn, SystemPort, TokenKind,
+    Work,
 };
 
 /// An engine, its mount, and a clock to step.
@@ -35,6 +37,10 @@ pub struct Harness {
     pub certificates: CertificateChain,
     /// The body of the next requests, where it is not their input.
     pub body: RequestBody,
+    /// The way out that its steps have: none, unless a test gives one.
+    pub way_out: Arc<dyn WayOut>,
+    /// The server that it asks.
+    pub system: Arc<dyn SystemPort>,
     barrier: Arc<Barrier>,
     kept: Arc<Kept>,
 }
@@ -56,6 +62,7 @@ impl Harness {
                 max: Duration::from_secs(2_764_800),
             },
             namespace: NamespaceId::ROOT,
+            namespace_path: String::new(),
             local: false,
         };
         Self {
@@ -65,6 +72,8 @@ impl Harness {
             remote: Some(IpAddr::from([127, 0, 0, 1])),
             certificates: CertificateChain::default(),
             body: RequestBody::default(),
+            way_out: Arc::new(NoWayOut),
+            system: Arc::new(NoSystem),
             barrier,
             kept: Arc::default(),
         }
@@ -96,7 +105,7 @@ impl Harness {
                 }
                 Work::Ask(asking) => {
                     let question = asking.prepare(&call).await?;
-                    let answer = asking.ask(question, &call).await?;
+                    let answer = asking.ask(question, &call, self.deadline()).await?;
                     let conclude = || self.prepare(operation, path, &input, found.params.clone(), None);
                     let answer = &answer;
                     let run = |call: Arc<Call>| -> BoxFuture<'_, _> {
@@ -137,9 +146,14 @@ impl Harness {
         }
     }
 
+    /// The moment at which steps are given up, as the server would have it.
+    fn deadline(&self) -> Moment {
+        self.clock.now().after(Duration::from_mins(1))
+    }
+
     /// An intent as the server would have committed it: in force for a minute.
     fn intent(&self) -> IntentFacts {
-        let (clock, deadline) = (self.clock.clone(), self.clock.now().after(Duration::from_mins(1)));
+        let (clock, deadline) = (self.clock.clone(), self.deadline());
         let in_force = InForce::new(move || clock.now() < deadline);
         IntentFacts { id: format!("{}test/intent", self.mount.path), deadline, in_force }
     }
@@ -165,7 +179,7 @@ impl Harness {
             loop {
                 let (txn, call) =
                     self.prepare(Operation::Update, "", &Value::Null, Captures::default(), None);
-                let more = job.run(&call).await.expect("the job succeeds");
+                let more = job.run(&call, self.deadline()).await.expect("the job succeeds");
                 txn.commit().await.expect("commits");
                 if !more {
                     break;
@@ -223,7 +237,11 @@ impl Harness {
             server: ServerTxn::default(),
             renewal,
             lease: None,
-            kept: self.kept.clone(),
+            facilities: Arc::new(Facilities::new(
+                self.kept.clone(),
+                self.way_out.clone(),
+                self.system.clone(),
+            )),
             warnings: Mutex::default(),
         };
         (txn, Arc::new(call))

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_barrier::TableId;
+use strongroom_stdx::Moment;
 
-use crate::route::Run;
-use crate::{Call, EngineError, Handler, Name};
+use crate::steps::{Once, RunHook};
+use crate::{Call, EngineError, Hook, Name};
 
 /// The times at which a job runs. Every job also runs when a node becomes active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +30,17 @@ pub enum Schedule {
 pub struct Job {
     name: Name,
     schedule: Schedule,
-    run: Run<bool>,
+    run: RunHook<bool, EngineError>,
 }
 
 impl Job {
     /// Work of this name. The handler does one bounded step and answers whether there is more to do at once.
-    pub fn new<A>(name: impl Into<Name>, schedule: Schedule, handler: impl Handler<A, bool>) -> Self {
-        Self { name: name.into(), schedule, run: Arc::new(move |call: &Arc<Call>| handler.call(call)) }
+    pub fn new<A>(
+        name: impl Into<Name>,
+        schedule: Schedule,
+        handler: impl Hook<A, bool, EngineError>,
+    ) -> Self {
+        Self { name: name.into(), schedule, run: handler.run() }
     }
 
     /// Its name among the engine's jobs.
@@ -48,9 +53,9 @@ impl Job {
         self.schedule
     }
 
-    /// Does one bounded step; answers whether there is more to do at once.
-    pub async fn run(&self, call: &Arc<Call>) -> Result<bool, EngineError> {
-        (self.run)(call).await
+    /// Does one bounded step, which is given up `until` then; answers whether there is more to do at once.
+    pub async fn run(&self, call: &Arc<Call>, until: Moment) -> Result<bool, EngineError> {
+        (self.run)(call, &Once::before(until)).await
     }
 }
 

@@ -7,21 +7,19 @@
 //! that is recorded), so it is idempotent: where there is nothing to end, it has succeeded.
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use strongroom_barrier::{BarrierError, Stored, from_bytes, to_bytes};
 use strongroom_stdx::{EntropyError, Moment};
 
-use crate::route::Run;
-use crate::{Call, EngineError, Extract, ReadStep};
+use crate::steps::{Once, RunHook};
+use crate::{Call, EngineError, Extract, Hook, OnceStep};
 
-type RunRenew = Run<LeaseTerms>;
-type RunRevoke = Arc<dyn Fn(&Arc<Call>) -> BoxFuture<'static, Result<(), RevokeError>> + Send + Sync>;
+type RunRenew = RunHook<LeaseTerms, EngineError>;
+type RunRevoke = RunHook<(), RevokeError>;
 
 /// A kind of lease of an engine.
 #[derive(Clone, Default)]
@@ -33,8 +31,8 @@ pub struct LeaseKind {
 impl LeaseKind {
     /// Ends outside what a lease stands for. What the handler writes to its mount is committed with the lease's end.
     #[must_use]
-    pub fn revoke<A>(mut self, handler: impl RevokeHandler<A>) -> Self {
-        self.revoke = Some(Arc::new(move |call: &Arc<Call>| handler.call(call)));
+    pub fn revoke<A>(mut self, handler: impl Hook<A, (), RevokeError>) -> Self {
+        self.revoke = Some(handler.run());
         self
     }
 
@@ -43,10 +41,10 @@ impl LeaseKind {
     #[must_use]
     pub fn renew<T: Stored + Send + 'static, A>(
         mut self,
-        handler: impl ReadStep<Leased<T>, A, LeaseTerms, EngineError>,
+        handler: impl OnceStep<Leased<T>, A, LeaseTerms, EngineError>,
     ) -> Self {
-        self.renew = Some(Arc::new(move |call: &Arc<Call>| match Leased::extract(call) {
-            Ok(leased) => handler.run(leased, call),
+        self.renew = Some(Arc::new(move |call: &Arc<Call>, once: &Once| match Leased::extract(call) {
+            Ok(leased) => handler.run(leased, call, once),
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }));
         self
@@ -57,18 +55,22 @@ impl LeaseKind {
         self.renew.is_some()
     }
 
-    /// Runs the revoke handler; nothing stands outside for a kind that has none.
-    pub async fn run_revoke(&self, call: &Arc<Call>) -> Result<(), RevokeError> {
+    /// Runs the revoke handler, which is given up `until` then; nothing stands outside for a kind that has none.
+    pub async fn run_revoke(&self, call: &Arc<Call>, until: Moment) -> Result<(), RevokeError> {
         match &self.revoke {
-            Some(revoke) => revoke(call).await,
+            Some(revoke) => revoke(call, &Once::before(until)).await,
             None => Ok(()),
         }
     }
 
-    /// Runs the renew handler; a kind that has none leaves renewals to the server.
-    pub async fn run_renew(&self, call: &Arc<Call>) -> Option<Result<LeaseTerms, EngineError>> {
+    /// Runs the renew handler, which is given up `until` then; a kind that has none leaves renewals to the server.
+    pub async fn run_renew(
+        &self,
+        call: &Arc<Call>,
+        until: Moment,
+    ) -> Option<Result<LeaseTerms, EngineError>> {
         match &self.renew {
-            Some(renew) => Some(renew(call).await),
+            Some(renew) => Some(renew(call, &Once::before(until)).await),
             None => None,
         }
     }
@@ -213,38 +215,3 @@ impl<T: Stored> Extract for Leased<T> {
         })
     }
 }
-
-/// An async function of extractable arguments that ends what a lease stands for.
-pub trait RevokeHandler<Args>: Clone + Send + Sync + 'static {
-    /// Draws the arguments and runs it.
-    fn call(&self, call: &Arc<Call>) -> BoxFuture<'static, Result<(), RevokeError>>;
-}
-
-macro_rules! revoke_handlers {
-    ($($arg:ident)*) => {
-        #[allow(non_snake_case, reason = "arguments are named after their type parameters")]
-        impl<F, Fut, $($arg,)*> RevokeHandler<($($arg,)*)> for F
-        where
-            F: Fn($($arg),*) -> Fut + Clone + Send + Sync + 'static,
-            Fut: Future<Output = Result<(), RevokeError>> + Send + 'static,
-            $($arg: Extract + 'static,)*
-        {
-            fn call(&self, call: &Arc<Call>) -> BoxFuture<'static, Result<(), RevokeError>> {
-                $(
-                    let $arg = match $arg::extract(call) {
-                        Ok(argument) => argument,
-                        Err(error) => return Box::pin(std::future::ready(Err(error.into()))),
-                    };
-                )*
-                Box::pin(self($($arg),*))
-            }
-        }
-    };
-}
-
-revoke_handlers!(A);
-revoke_handlers!(A B);
-revoke_handlers!(A B C);
-revoke_handlers!(A B C D);
-revoke_handlers!(A B C D G);
-revoke_handlers!(A B C D G H);

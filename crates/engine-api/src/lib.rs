@@ -14,18 +14,21 @@ mod engine;
 mod error;
 mod extensions;
 mod extract;
+mod facilities;
 mod facts;
 mod handler;
 #[cfg(feature = "harness")]
 pub mod harness;
 mod job;
 mod lease;
+mod outbound;
 mod pattern;
 mod peer;
 mod reply;
 mod route;
 mod route_table;
 mod steps;
+mod system;
 mod token_settings;
 mod upgrade;
 
@@ -40,10 +43,12 @@ pub use engine::Engine;
 pub use error::{EngineError, RawError, bad_request};
 pub use extensions::Extensions;
 pub use extract::{Body, Extension, Extract, Input, Paging};
+pub use facilities::Facilities;
 pub use facts::{Alias, Class, Facts, MountOption, Name};
 pub use handler::Handler;
 pub use job::{Job, Schedule};
-pub use lease::{LeaseInHand, LeaseKind, LeaseTerms, Leased, Payload, RevokeError, RevokeHandler};
+pub use lease::{LeaseInHand, LeaseKind, LeaseTerms, Leased, Payload, RevokeError};
+pub use outbound::Outbound;
 pub use pattern::{Characters, Pattern, Segment};
 pub use peer::{CertificateChain, Outline, Peer, Redactions};
 pub use reply::{
@@ -51,7 +56,8 @@ pub use reply::{
 };
 pub use route::{Access, Endpoint, HandlerRun, Route, Work};
 pub use route_table::{Found, Refusal, RouteTable};
-pub use steps::{Asking, Carried, ReadOnly, ReadStep, WriteStep};
+pub use steps::{Asking, Background, Carried, Hook, Once, OnceStep, Outgoing, ReadOnly, ReadStep, WriteStep};
+pub use system::{Cluster, Entity, NoIdentityTokens, NoSystem, System, SystemPort};
 pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};
 pub use upgrade::{Upgradable, Upgrade, UpgradeOffer, Upgraded};
 
@@ -62,6 +68,9 @@ pub use strongroom_barrier::{
     BarrierError, Event, MountId, MountPlace, MountReads as Reads, MountTxn as Txn, MountView as View,
     NamespaceId, Stored, TableId, TableKey, tables,
 };
+
+/// What an [`Outbound`] is asked and answers: requests, streams, TLS, failures.
+pub use strongroom_outbound_api as outbound_api;
 
 /// A table of the engine's mount, replicated with it.
 pub type Table<K, V> = strongroom_barrier::Table<strongroom_barrier::MountSpace, K, V>;

@@ -15,7 +15,7 @@ use strongroom_wire::Operation;
 
 use crate::{
     ActError, Asking, Call, Captures, EngineError, Handler, Intent, IntoReply, Issued, Issuing, Meaning,
-    Mode, Name, OperationDoc, Pattern, Plan, ReadStep, Reply, Settling, View, WriteStep,
+    Mode, Name, OnceStep, OperationDoc, Pattern, Plan, ReadStep, Reply, Settling, View, WriteStep,
 };
 
 #[cfg(doc)]
@@ -368,7 +368,7 @@ impl Route {
     ) -> Self
     where
         P: ReadStep<View, A, Q, EngineError>,
-        H: ReadStep<Q, B, R, EngineError>,
+        H: OnceStep<Q, B, R, EngineError>,
         K: WriteStep<Arc<R>, C, O, EngineError>,
         Q: Send + Sync + 'static,
         R: Send + Sync + 'static,
@@ -389,7 +389,7 @@ impl Route {
     ) -> Self
     where
         P: ReadStep<View, A, Q, EngineError>,
-        H: ReadStep<Q, B, R, EngineError>,
+        H: OnceStep<Q, B, R, EngineError>,
         K: WriteStep<Arc<R>, C, O, EngineError>,
         Q: Send + Sync + 'static,
         R: Send + Sync + 'static,
@@ -417,7 +417,7 @@ impl Route {
     ) -> Self
     where
         P: Handler<A, Plan<T>>,
-        H: ReadStep<Intent<T>, B, Issued<S>, ActError>,
+        H: OnceStep<Intent<T>, B, Issued<S>, ActError>,
         T: Stored + Send + Sync + 'static,
         S: Serialize + JsonSchema + Send + 'static,
     {
@@ -436,7 +436,7 @@ impl Route {
     ) -> Self
     where
         P: Handler<A, Plan<T>>,
-        H: ReadStep<Intent<T>, B, Issued<S>, ActError>,
+        H: OnceStep<Intent<T>, B, Issued<S>, ActError>,
         T: Stored + Send + Sync + 'static,
         S: Serialize + JsonSchema + Send + 'static,
     {
@@ -463,7 +463,7 @@ impl Route {
     ) -> Self
     where
         P: Handler<A, T>,
-        H: ReadStep<Intent<T>, B, R, ActError>,
+        H: OnceStep<Intent<T>, B, R, ActError>,
         K: WriteStep<Arc<R>, C, O, EngineError>,
         T: Stored + Send + Sync + 'static,
         R: Send + Sync + 'static,

@@ -2,8 +2,8 @@
 //!
 //! A handler that writes may run again when its transaction conflicts, so nothing that it did outside would be done once. An
 //! operation that acts outside is therefore made of functions that hand a value on: those that draw a transaction may run
-//! again, the one between them never does, and draws nothing that writes ([`ReadOnly`], so that the compiler says so). The
-//! server runs it on the active node, in a task that a client who goes away does not cut off.
+//! again, the one between them never does, and draws nothing that writes ([`Outgoing`], so that the compiler says so); it alone
+//! draws the way out ([`Outbound`](crate::Outbound)). The server runs it on the active node, in a task that a client who goes away does not cut off.
 //!
 //! - [`Route::ask`](crate::Route::ask) asks outside or computes for long, and then writes: a login against a directory.
 //! - [`Route::issue`](crate::Route::issue) makes something outside that a lease ends, behind an intent in storage.
@@ -17,19 +17,73 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use strongroom_stdx::Moment;
 
 use crate::route::Run;
 use crate::{Call, EngineError, Extract, Handler, IntoReply, OperationDoc, Reply, View};
 
 /// An argument that changes nothing, and so may be drawn by a step that runs outside of any transaction.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be drawn by a step that runs in no transaction",
-    note = "steps that ask or act outside read; what they find out is written by the step after them"
+    message = "`{Self}` cannot be drawn by a step that only reads",
+    note = "what reaches outside is drawn by the step after it, what writes by the last one"
 )]
 pub trait ReadOnly: Extract {}
 
+/// Proof of a step that is not run again for a conflict, with the moment at which it is given up. This crate alone makes it, where
+/// such a step begins.
+pub struct Once {
+    until: Moment,
+}
+
+impl Once {
+    pub(crate) const fn until(&self) -> Moment {
+        self.until
+    }
+
+    pub(crate) const fn before(until: Moment) -> Self {
+        Self { until }
+    }
+}
+
+/// An argument of a step that runs once and in no transaction: what reads, and the way out.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be drawn by a step that runs in no transaction",
+    note = "steps that ask or act outside read; what they find out is written by the step after them"
+)]
+pub trait Outgoing: Sized + Send {
+    /// Adds to the operation's documentation.
+    fn document(_doc: &mut OperationDoc) {}
+
+    /// Draws it from the call.
+    fn draw(call: &Arc<Call>, once: &Once) -> Result<Self, EngineError>;
+}
+
+impl<A: ReadOnly> Outgoing for A {
+    fn document(doc: &mut OperationDoc) {
+        A::document(doc);
+    }
+
+    fn draw(call: &Arc<Call>, _once: &Once) -> Result<Self, EngineError> {
+        A::extract(call)
+    }
+}
+
+/// An argument of what the server runs by itself and again until it has succeeded, lease hooks and jobs: what any handler draws,
+/// and the way out.
+#[diagnostic::on_unimplemented(message = "`{Self}` cannot be drawn by a hook or a job")]
+pub trait Background: Sized + Send {
+    /// Draws it from the call.
+    fn draw(call: &Arc<Call>, once: &Once) -> Result<Self, EngineError>;
+}
+
+impl<A: Extract> Background for A {
+    fn draw(call: &Arc<Call>, _once: &Once) -> Result<Self, EngineError> {
+        A::extract(call)
+    }
+}
+
 macro_rules! steps {
-    ($name:ident, $bound:ident, $($arg:ident)*) => {
+    ($name:ident, $bound:ident, $draw:ident $drawn:tt, [$($takes:tt)*], $($arg:ident)*) => {
         #[allow(non_snake_case, unused_variables, reason = "arguments are named after their type parameters")]
         impl<F, Fut, First, O, E, X, $($arg,)*> $name<First, ($($arg,)*), O, E> for F
         where
@@ -45,9 +99,9 @@ macro_rules! steps {
                 $($arg::document(doc);)*
             }
 
-            fn run(&self, first: First, call: &Arc<Call>) -> BoxFuture<'static, Result<O, E>> {
+            fn run(&self, first: First, $($takes)*) -> BoxFuture<'static, Result<O, E>> {
                 $(
-                    let $arg = match $arg::extract(call) {
+                    let $arg = match $arg::$draw $drawn {
                         Ok(argument) => argument,
                         Err(error) => return Box::pin(std::future::ready(Err(error.into()))),
                     };
@@ -59,13 +113,23 @@ macro_rules! steps {
     };
 }
 
-/// A step that runs in no transaction: an async function of what the step before it made, and of arguments that read.
+/// A step that runs in no transaction and reads: an async function of what the step before it made.
 pub trait ReadStep<First, Args, O, E>: Clone + Send + Sync + 'static {
     /// What its arguments say of the operation.
     fn document(doc: &mut OperationDoc);
 
     /// Draws the arguments and runs it.
     fn run(&self, first: First, call: &Arc<Call>) -> BoxFuture<'static, Result<O, E>>;
+}
+
+/// A step that runs once and in no transaction, and may reach outside: an async function of what the step before it made, of
+/// arguments that read, and of the way out.
+pub trait OnceStep<First, Args, O, E>: Clone + Send + Sync + 'static {
+    /// What its arguments say of the operation.
+    fn document(doc: &mut OperationDoc);
+
+    /// Draws the arguments and runs it.
+    fn run(&self, first: First, call: &Arc<Call>, once: &Once) -> BoxFuture<'static, Result<O, E>>;
 }
 
 /// A step that runs in a transaction, and again where that conflicts.
@@ -79,8 +143,9 @@ pub trait WriteStep<First, Args, O, E>: Clone + Send + Sync + 'static {
 
 macro_rules! all_steps {
     ($($arg:ident)*) => {
-        steps!(ReadStep, ReadOnly, $($arg)*);
-        steps!(WriteStep, Extract, $($arg)*);
+        steps!(ReadStep, ReadOnly, extract(call), [call: &Arc<Call>], $($arg)*);
+        steps!(OnceStep, Outgoing, draw(call, once), [call: &Arc<Call>, once: &Once], $($arg)*);
+        steps!(WriteStep, Extract, extract(call), [call: &Arc<Call>], $($arg)*);
     };
 }
 
@@ -92,6 +157,56 @@ all_steps!(A B C D);
 all_steps!(A B C D G);
 all_steps!(A B C D G H);
 all_steps!(A B C D G H I);
+
+/// What the server runs by itself, without its types.
+pub(crate) type RunHook<O, E> =
+    Arc<dyn Fn(&Arc<Call>, &Once) -> BoxFuture<'static, Result<O, E>> + Send + Sync>;
+
+/// A lease hook or a job: an async function of what any handler draws, and of the way out. It is run again where it has not
+/// succeeded, so it is idempotent; what it writes is committed after it.
+pub trait Hook<Args, O, E>: Send + Sync + 'static {
+    /// The function that draws the arguments and runs it.
+    #[doc(hidden)]
+    fn run(self) -> RunHook<O, E>;
+}
+
+macro_rules! hooks {
+    ($($arg:ident)*) => {
+        #[allow(non_snake_case, unused_variables, reason = "arguments are named after their type parameters")]
+        impl<F, Fut, O, E, X, $($arg,)*> Hook<($($arg,)*), O, E> for F
+        where
+            F: Fn($($arg),*) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = Result<O, X>> + Send + 'static,
+            O: Send + 'static,
+            E: From<EngineError> + Send + 'static,
+            X: Into<E> + 'static,
+            $($arg: Background + 'static,)*
+        {
+            fn run(self) -> RunHook<O, E> {
+                Arc::new(move |call: &Arc<Call>, once: &Once| {
+                    $(
+                        let $arg = match $arg::draw(call, once) {
+                            Ok(argument) => argument,
+                            Err(error) => return Box::pin(std::future::ready(Err(error.into()))),
+                        };
+                    )*
+                    let running = self($($arg),*);
+                    Box::pin(async move { running.await.map_err(Into::into) })
+                })
+            }
+        }
+    };
+}
+
+hooks!();
+hooks!(A);
+hooks!(A B);
+hooks!(A B C);
+hooks!(A B C D);
+hooks!(A B C D G);
+hooks!(A B C D G H);
+hooks!(A B C D G H I);
+hooks!(A B C D G H I J);
 
 /// A value on its way to the next step. Only the operation that made it can read it.
 pub struct Carried(Arc<dyn Any + Send + Sync>);
@@ -121,7 +236,7 @@ impl Carried {
 
 /// A step whose first argument has lost its type.
 pub(crate) type RunStep<O, E> =
-    Arc<dyn Fn(Carried, &Arc<Call>) -> BoxFuture<'static, Result<O, E>> + Send + Sync>;
+    Arc<dyn Fn(Carried, &Arc<Call>, &Once) -> BoxFuture<'static, Result<O, E>> + Send + Sync>;
 /// The last step, which may run again.
 pub(crate) type RunConclusion =
     Arc<dyn Fn(&Carried, &Arc<Call>) -> BoxFuture<'static, Result<Reply, EngineError>> + Send + Sync>;
@@ -138,7 +253,7 @@ impl Asking {
     pub(crate) fn new<A, B, C, Q, R, O, P, H, K>(prepare: P, ask: H, conclude: K) -> Self
     where
         P: ReadStep<View, A, Q, EngineError>,
-        H: ReadStep<Q, B, R, EngineError>,
+        H: OnceStep<Q, B, R, EngineError>,
         K: WriteStep<Arc<R>, C, O, EngineError>,
         Q: Send + Sync + 'static,
         R: Send + Sync + 'static,
@@ -149,12 +264,12 @@ impl Asking {
                 let question = prepare.run(call.txn.peek(), call);
                 Box::pin(async move { question.await.map(Carried::new) })
             }),
-            ask: Arc::new(move |question, call| {
+            ask: Arc::new(move |question, call, once| {
                 let question = match question.take() {
                     Ok(question) => question,
                     Err(error) => return Box::pin(std::future::ready(Err(error))),
                 };
-                let answer = ask.run(question, call);
+                let answer = ask.run(question, call, once);
                 Box::pin(async move { answer.await.map(Carried::new) })
             }),
             conclude: conclusion(conclude),
@@ -166,9 +281,14 @@ impl Asking {
         (self.prepare)(call).await
     }
 
-    /// Asks, once.
-    pub async fn ask(&self, question: Carried, call: &Arc<Call>) -> Result<Carried, EngineError> {
-        (self.ask)(question, call).await
+    /// Asks, once; it is given up `until` then.
+    pub async fn ask(
+        &self,
+        question: Carried,
+        call: &Arc<Call>,
+        until: Moment,
+    ) -> Result<Carried, EngineError> {
+        (self.ask)(question, call, &Once::before(until)).await
     }
 
     /// Answers the request by what was found out, and writes; may run again.
@@ -230,6 +350,7 @@ read_only!(
     crate::RawTail,
     crate::Redactions,
     crate::Renewal,
+    crate::System,
     crate::Upload,
     strongroom_barrier::View,
     strongroom_stdx::Clock,

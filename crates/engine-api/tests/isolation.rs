@@ -23,6 +23,85 @@ const HONEST: &str = r#"
     }
 "#;
 
+/// An engine whose steps reach outside where they may: compiles.
+const REACHING: &str = r#"
+    use std::sync::Arc;
+    use strongroom_engine_api::outbound_api::Request;
+    use strongroom_engine_api::{
+        ActError, Engine, EngineError, Intent, Issued, LeaseTerms, Leased, Outbound, Plan, RevokeError, Schedule, System,
+        Txn, View,
+    };
+    async fn prepare(_view: View, system: System) -> Result<bool, EngineError> { Ok(system.is_active()) }
+    async fn ask(_question: bool, out: Outbound) -> Result<u16, EngineError> {
+        Ok(out.http(Request::get("https://u.example/")).await?.status.as_u16())
+    }
+    async fn conclude(_answer: Arc<u16>, _txn: Txn, _system: System) -> Result<(), EngineError> { Ok(()) }
+    async fn plan(_txn: Txn, system: System) -> Result<Plan<String>, EngineError> {
+        Ok(Plan::new(system.generate_password("p").await?.expose().clone()))
+    }
+    async fn act(intent: Intent<String>, out: Outbound, _system: System) -> Result<Issued<u16>, ActError> {
+        intent.check()?;
+        Ok(Issued::new(out.http(Request::get("https://u.example/")).await?.status.as_u16()))
+    }
+    async fn value() -> Result<String, EngineError> { Ok(String::new()) }
+    async fn change(_intent: Intent<String>, out: Outbound) -> Result<u16, ActError> {
+        out.tls("u.example", 5432, &[]).await?;
+        Ok(1)
+    }
+    async fn end(_lease: Leased<String>, out: Outbound, _txn: Txn) -> Result<(), RevokeError> {
+        out.tcp("u.example", 5432).await?;
+        Ok(())
+    }
+    async fn extend(_lease: Leased<String>, out: Outbound) -> Result<LeaseTerms, EngineError> {
+        out.tcp("u.example", 5432).await?;
+        Ok(LeaseTerms::default())
+    }
+    async fn sweep(out: Outbound, _txn: Txn) -> Result<bool, EngineError> {
+        out.tcp("u.example", 5432).await?;
+        Ok(false)
+    }
+    async fn read(system: System) -> Result<(), EngineError> { system.cluster(); Ok(()) }
+    pub fn engine() -> Engine {
+        Engine::new("x", "X.")
+            .lease("k", |l| l.revoke(end).renew(extend))
+            .settlement("s", end)
+            .job("sweep", Schedule::Every(std::time::Duration::from_secs(1)), sweep)
+            .route("a", |r| r.ask("A.", prepare, ask, conclude).read("R.", read))
+            .route("b", |r| r.issue("k", "B.", plan, act))
+            .route("c", |r| r.settle("s", "C.", value, change, conclude))
+    }
+"#;
+
+/// The way out where it must not be drawn, as routes of an engine that has a step for each part.
+const WAYS_OUT: &[(&str, &str)] = &[
+    ("a handler that reads", r#"r.read("R.", with_out)"#),
+    ("a handler that writes", r#"r.update("R.", with_out)"#),
+    ("what tells a creation from an update", r#"r.upsert("R.", exists_with_out, without)"#),
+    ("what prepares a question", r#"r.ask("R.", prepare_with_out, ask, conclude)"#),
+    ("a conclusion", r#"r.ask("R.", prepare, ask, conclude_with_out)"#),
+    ("a plan", r#"r.issue("k", "R.", plan_with_out, act)"#),
+    ("what a settlement starts from", r#"r.settle("k", "R.", value_with_out, change, conclude)"#),
+    ("a settlement's conclusion", r#"r.settle("k", "R.", value, change, conclude_with_out)"#),
+];
+
+const STEPS: &str = r"
+    use std::sync::Arc;
+    use strongroom_engine_api::{ActError, Engine, EngineError, Intent, Issued, Outbound, Plan, View};
+    async fn without() -> Result<(), EngineError> { Ok(()) }
+    async fn with_out(_out: Outbound) -> Result<(), EngineError> { Ok(()) }
+    async fn exists_with_out(_out: Outbound) -> Result<bool, EngineError> { Ok(true) }
+    async fn prepare(_view: View) -> Result<u8, EngineError> { Ok(1) }
+    async fn prepare_with_out(_view: View, _out: Outbound) -> Result<u8, EngineError> { Ok(1) }
+    async fn ask(question: u8, _out: Outbound) -> Result<u8, EngineError> { Ok(question) }
+    async fn conclude(_answer: Arc<u8>) -> Result<(), EngineError> { Ok(()) }
+    async fn conclude_with_out(_answer: Arc<u8>, _out: Outbound) -> Result<(), EngineError> { Ok(()) }
+    async fn plan_with_out(_out: Outbound) -> Result<Plan<String>, EngineError> { Ok(Plan::new(String::new())) }
+    async fn act(_intent: Intent<String>, _out: Outbound) -> Result<Issued<u8>, ActError> { Ok(Issued::new(1)) }
+    async fn value() -> Result<String, EngineError> { Ok(String::new()) }
+    async fn value_with_out(_out: Outbound) -> Result<String, EngineError> { Ok(String::new()) }
+    async fn change(_intent: Intent<String>, _out: Outbound) -> Result<u8, ActError> { Ok(1) }
+";
+
 /// An attempt, its code, and the compiler's code for why not.
 const ATTEMPTS: &[(&str, &str, &str)] = &[
     (
@@ -152,12 +231,82 @@ const ATTEMPTS: &[(&str, &str, &str)] = &[
         }"#,
         "E0282",
     ),
+    (
+        "a say in a renewal that reaches outside",
+        r#"use strongroom_engine_api::{AuthGrant, Engine, EngineError, Outbound};
+        async fn renew(_out: Outbound) -> Result<AuthGrant, EngineError> { Ok(AuthGrant::default()) }
+        pub fn engine() -> Engine { Engine::auth("x", "X.").on_renew(renew) }"#,
+        "E0277",
+    ),
+    (
+        "the way out by hand, in a handler that draws the whole call",
+        r"use std::sync::Arc;
+        use strongroom_engine_api::{Call, Moment, Once, Outbound, Outgoing};
+        pub fn take(call: &Arc<Call>) -> Outbound {
+            Outgoing::draw(call, &Once { until: Moment::from_secs(1) }).unwrap()
+        }",
+        "E0451",
+    ),
+    (
+        "the way out of what the server lends",
+        "use strongroom_engine_api::Call;
+        pub fn take(call: &Call) { let _ = call.facilities.way_out(); }",
+        "E0624",
+    ),
+    (
+        "the server's answers past the namespace of the mount",
+        "use strongroom_engine_api::Call;
+        pub fn take(call: &Call) { let _ = call.facilities.system(); }",
+        "E0624",
+    ),
+    (
+        "a way out of one's own",
+        "use strongroom_engine_api::Outbound;
+        pub fn make() -> Outbound { Outbound::new(Default::default()) }",
+        "E0599",
+    ),
+    (
+        "other rules for addresses",
+        "use strongroom_engine_api::Outbound;
+        pub fn wider(out: Outbound) -> Outbound { out.with_policy(Default::default()) }",
+        "E0599",
+    ),
+    (
+        "more time than the step has",
+        "use strongroom_engine_api::{Moment, Outbound};
+        pub fn longer(mut out: Outbound) -> Outbound { out.until = Moment::from_secs(u64::MAX); out }",
+        "E0616",
+    ),
+    (
+        "the crate that carries requests out",
+        "pub fn make() -> strongroom_outbound::Outbound { loop {} }",
+        "E0433",
+    ),
 ];
 
 #[test]
 fn an_engine_that_stays_within_its_mount_compiles() {
-    let outcome = compile(HONEST);
-    assert!(outcome.compiled, "{}", outcome.said);
+    for engine in [HONEST, REACHING] {
+        let outcome = compile(engine);
+        assert!(outcome.compiled, "{}", outcome.said);
+    }
+}
+
+#[test]
+fn what_may_run_again_cannot_reach_outside() {
+    let engine = |route: &str| {
+        let builder =
+            format!("pub fn engine() -> Engine {{ Engine::new(\"x\", \"X.\").route(\"a\", |r| {route}) }}");
+        compile(&format!("{STEPS}\n{builder}"))
+    };
+    let honest = engine(r#"r.ask("R.", prepare, ask, conclude).read("R.", without)"#);
+    assert!(honest.compiled, "{}", honest.said);
+    for (place, route) in WAYS_OUT {
+        let outcome = engine(route);
+        assert!(!outcome.compiled, "{place} draws the way out");
+        let said = outcome.said;
+        assert!(said.contains("error[E0277]") && said.contains("Outbound"), "{place}: {said}");
+    }
 }
 
 #[test]

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use crate::error::{Error, Phase, Reason};
-use crate::host::{Host, authority};
+use strongroom_outbound_api::{Error, Phase, Reason, Stream, authority};
+
+use crate::host::Host;
 use crate::outbound::Outbound;
-use crate::stream::Stream;
 
 /// How long a name behind a proxy may take to be looked up, before it is taken for one that only the proxy knows.
 const PROXIED_LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);

@@ -10,14 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use strongroom_outbound_api::{Error, Reason, Request, Response, Stream, Target, authority};
 use strongroom_stdx::Clock;
 use tokio::io::DuplexStream;
 
-use crate::error::{Error, Reason};
-use crate::exchange::{Progress, Target};
+use crate::Resolver;
+use crate::exchange::Progress;
 use crate::outbound::{Network, Outbound, Settings};
-use crate::stream::Stream;
-use crate::{Request, Resolver, Response};
 
 /// Where names lead that the double was told nothing of: an address for documentation (RFC 5737).
 const ANYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -208,7 +207,7 @@ impl State {
 
     /// A stream to a host whose addresses are permitted.
     pub(crate) fn connect(&self, host: &str, port: u16, addresses: &[IpAddr]) -> Result<Stream, Reason> {
-        let to = crate::host::authority(host, port);
+        let to = authority(host, port);
         let found = self.script().streams.get_mut(&to).and_then(VecDeque::pop_front);
         let stream =
             found.ok_or_else(|| Reason::Connect(format!("dial tcp {to}: connect: connection refused")))?;

@@ -12,12 +12,11 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use crate::error::{Error, Phase, Reason, innermost};
-use crate::host::authority;
+use strongroom_outbound_api::{Error, Phase, Reason, Stream, Target};
+
 use crate::outbound::Outbound;
 use crate::pool::{Key, Pool, Reached, Sender};
 use crate::proxy::{Proxy, tunnel};
-use crate::stream::Stream;
 
 /// An answer's body, as it comes.
 pub use hyper::body::Incoming;
@@ -33,51 +32,15 @@ const HTTP_2: &[u8] = b"h2";
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The server that a URL names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) https: bool,
-    /// In lower case, without brackets.
-    pub(crate) host: String,
-    /// If one was written.
-    pub(crate) port: Option<u16>,
-}
-
-impl Target {
-    pub(crate) fn of(uri: &Uri) -> Result<Self, Error> {
-        let unusable = |reason: &str| Error::NotSent {
-            to: "the request's URL".to_owned(),
-            reason: Reason::Unusable(reason.to_owned()),
-        };
-        let https = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(unusable("it must begin with http:// or https://")),
-        };
-        let written = uri.authority().ok_or_else(|| unusable("it names no host"))?;
-        if written.as_str().contains('@') {
-            return Err(unusable("a user name or password in it is not accepted"));
-        }
-        let host = written.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        if host.is_empty() {
-            return Err(unusable("it names no host"));
-        }
-        let port = match written.as_str().strip_prefix(written.host()) {
-            None | Some("" | ":") => None,
-            Some(_) => Some(written.port_u16().ok_or_else(|| unusable("it has a port that is none"))?),
-        };
-        Ok(Self { https, host, port })
+/// The cause at the bottom of an error's chain: what happened, rather than where it was noticed.
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
     }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port.unwrap_or(if self.https { 443 } else { 80 })
-    }
-
-    /// Scheme, host and port: all of a URL that may be shown.
-    pub(crate) fn shown(&self) -> String {
-        let scheme = if self.https { "https" } else { "http" };
-        format!("{scheme}://{}", authority(&self.host, self.port()))
-    }
+    let text = innermost.to_string();
+    // Go's word for it, by which scripts know it.
+    if text == "connection closed before message completed" { "EOF".to_owned() } else { text }
 }
 
 /// How far a request has come.

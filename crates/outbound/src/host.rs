@@ -39,11 +39,6 @@ impl Host {
     }
 }
 
-/// Host and port as they stand in a URL.
-pub(crate) fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

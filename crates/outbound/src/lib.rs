@@ -22,29 +22,29 @@ mod address;
 mod connect;
 #[cfg(any(test, feature = "double"))]
 mod double;
-mod error;
 mod exchange;
 mod host;
 mod http;
 mod outbound;
 mod pool;
+mod port;
 mod proxy;
 mod redirect;
 mod resolve;
-mod stream;
 pub mod tls;
 
 pub use address::{AddressPolicy, Forbidden, OwnAddresses};
 #[cfg(any(test, feature = "double"))]
 pub use double::{Double, Reply, Seen};
-pub use error::{Error, Phase, Reason};
 pub use exchange::{Body, Incoming};
-pub use http::{Request, Response};
-pub use outbound::{Outbound, Settings, Timeouts};
+pub use outbound::{Outbound, Settings};
 pub use proxy::Proxies;
 pub use resolve::{Resolver, SystemResolver};
-pub use stream::Stream;
-pub use tls::{Identity, Tls, TlsError, TlsSettings, TlsVersion, Trust};
+pub use strongroom_outbound_api::{
+    Error, Identity, Phase, Reason, Request, Response, Stream, Timeouts, TlsSettings, TlsVersion, Trust,
+    WayOut,
+};
+pub use tls::{Tls, TlsError};
 
 #[cfg(test)]
 mod tests;

@@ -5,36 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use strongroom_outbound_api::Timeouts;
 use strongroom_stdx::Clock;
 
 use crate::pool::Pool;
 use crate::{AddressPolicy, OwnAddresses, Proxies, Resolver, SystemResolver, Tls};
-
-/// How long each step may take; `None`: as long as it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Looking up a name and connecting, all its addresses together.
-    pub connect: Option<Duration>,
-    /// Securing a connection, and being led through a proxy.
-    pub handshake: Option<Duration>,
-    /// A request with all that belongs to it, redirects and the answer's body too.
-    pub whole: Option<Duration>,
-}
-
-impl Timeouts {
-    /// No limits: for callers that have one of their own around it.
-    pub const NONE: Self = Self { connect: None, handshake: None, whole: None };
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Some(Duration::from_secs(10)),
-            handshake: Some(Duration::from_secs(10)),
-            whole: Some(Duration::from_mins(1)),
-        }
-    }
-}
 
 /// What all connections of an [`Outbound`] have in common.
 #[derive(Clone)]

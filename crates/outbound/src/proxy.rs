@@ -15,8 +15,7 @@ use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::error::{Reason, harmless};
-use crate::host::authority;
+use strongroom_outbound_api::{Reason, authority};
 
 /// Longest answer of a proxy to `CONNECT` that is read.
 const MAX_REPLY: usize = 8 * 1024;
@@ -259,6 +258,12 @@ pub(crate) async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(
         return Ok(());
     }
     Err(Reason::Proxy(harmless(line).to_string()))
+}
+
+/// A text that others sent, fit for an error or a log: short, on one line.
+fn harmless(text: &str) -> impl std::fmt::Display {
+    const MAX_SHOWN: usize = 200;
+    text.chars().filter(|letter| !letter.is_control()).take(MAX_SHOWN).collect::<String>()
 }
 
 #[cfg(test)]

@@ -3,9 +3,7 @@
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION, USER_AGENT};
 use http::{Method, StatusCode, Uri};
 
-use crate::error::Reason;
-use crate::exchange::Target;
-use crate::http::{Request, Response};
+use strongroom_outbound_api::{Reason, Request, Response, Target};
 
 /// What goes to another host: nothing by which one could log in.
 const HARMLESS: [http::HeaderName; 3] = [ACCEPT, ACCEPT_LANGUAGE, USER_AGENT];
@@ -39,7 +37,8 @@ pub(crate) fn next(
         return Err(refused("it leads from HTTPS to HTTP"));
     }
     let is_elsewhere = (from.https, &from.host, from.port()) != (to.https, &to.host, to.port());
-    let mut next = Request { url, ..request.clone() };
+    let mut next = request.clone();
+    next.url = url;
     let turns_to_get = match response.status {
         StatusCode::SEE_OTHER => next.method != Method::HEAD,
         StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => next.method == Method::POST,

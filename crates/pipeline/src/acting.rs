@@ -93,7 +93,8 @@ impl Pipeline {
             return asking.conclude(answer, call).await.map(Some);
         }
         let question = asking.prepare(call).await?;
-        let asked = AssertUnwindSafe(asking.ask(question, call)).catch_unwind();
+        let until = self.services.environment.clock.now().after(ACT_TIMEOUT);
+        let asked = AssertUnwindSafe(asking.ask(question, call, until)).catch_unwind();
         *answer = Some(tokio::select! {
             asked = asked => asked.unwrap_or_else(|_panic| Err(panicked()))?,
             () = self.services.environment.clock.sleep(ACT_TIMEOUT) => return Err(no_answer()),

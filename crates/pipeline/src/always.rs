@@ -34,7 +34,7 @@ impl Pipeline {
             txn: txn.mount(mount.place()),
             mount,
             server: ServerTxn::of(txn),
-            kept: self.services.kept.clone(),
+            facilities: self.services.facilities.clone(),
             environment: self.services.environment.clone(),
             extensions: self.system_extensions(),
             renewal: None,
@@ -71,6 +71,7 @@ impl Pipeline {
                 max: self.services.settings.max_lease_ttl,
             },
             namespace: NamespaceId::ROOT,
+            namespace_path: String::new(),
             local: false,
         }
     }

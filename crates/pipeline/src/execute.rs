@@ -109,7 +109,7 @@ impl Pipeline {
             mount: mounted.mount.clone(),
             txn: txn.mount(mounted.mount.place()),
             server: mounted.server_txn(txn),
-            kept: self.services.kept.clone(),
+            facilities: self.services.facilities.clone(),
             environment: self.services.environment.clone(),
             extensions: extensions_for(&self.extensions, &*mounted.engine),
             renewal: None,

@@ -30,6 +30,7 @@ mod server_reply;
 mod services;
 mod settings;
 mod standby;
+mod system;
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use strongroom_auditing::AuditDevices;
 use strongroom_backup::Backup;
 use strongroom_barrier::Barrier;
 use strongroom_cached::Kept;
-use strongroom_engine_api::{Environment, Extensions, Lifetimes};
+use strongroom_engine_api::{Environment, Extensions, Facilities, Lifetimes};
 use strongroom_events::Bus;
 use strongroom_initialization::Initialization;
 use strongroom_jobs::Jobs;
@@ -17,6 +17,7 @@ use strongroom_leases::Leases;
 use strongroom_lockout::Lockouts;
 use strongroom_mounts::{Catalog, Mounts};
 use strongroom_node::Node;
+use strongroom_passwords::Passwords;
 use strongroom_policies::Policies;
 use strongroom_revocation::Revocation;
 use strongroom_seal::Seals;
@@ -25,6 +26,7 @@ use strongroom_storage::Leadership;
 use strongroom_tokens::TokenStore;
 use strongroom_wrapping::Wrapping;
 
+use crate::system::ServerAsSeen;
 use crate::{Settings, Started};
 
 /// Bytes of values derived from tables of mounts that are kept, by what they weigh.
@@ -45,6 +47,8 @@ pub struct Services {
     pub initialization: Arc<Initialization>,
     /// Values that engines derive from their tables.
     pub kept: Arc<Kept>,
+    /// What engines are lent.
+    pub facilities: Arc<Facilities>,
     /// The bus of what commits on this node tell.
     pub events: Arc<Bus>,
     /// The scheduler of work in the background.
@@ -53,6 +57,8 @@ pub struct Services {
     pub seal_state: Arc<SealState>,
     /// The mounts and namespaces.
     pub mounts: Arc<Mounts>,
+    /// The password policies.
+    pub passwords: Arc<Passwords>,
     /// The policies.
     pub policies: Arc<Policies>,
     /// The audit devices.
@@ -108,16 +114,23 @@ impl Services {
         let seal_state = Arc::new(SealState::new(barrier.clone(), environment.clone(), seals));
         let (kept, events) = (Arc::new(Kept::new(MAX_KEPT)), Bus::new());
         barrier.publish_to(events.clone());
+        let passwords = Arc::new(Passwords::new(barrier.clone(), environment.entropy.clone()));
+        let leadership = Leadership::default();
+        let system = ServerAsSeen {
+            passwords: passwords.clone(),
+            seal_state: seal_state.clone(),
+            leadership: leadership.clone(),
+        };
+        let facilities = Arc::new(Facilities::new(kept.clone(), settings.way_out.clone(), Arc::new(system)));
         let mounts = Arc::new(Mounts::new(
             barrier.clone(),
             environment.entropy.clone(),
             seal_state.clone(),
             catalog,
-            kept.clone(),
+            facilities.clone(),
             Lifetimes { default: settings.default_lease_ttl, max: settings.max_lease_ttl },
         ));
-        let policies =
-            Arc::new(Policies::new(barrier.clone(), environment.clone(), mounts.clone(), settings.deny_mode));
+        let policies = Arc::new(Policies::new(barrier.clone(), mounts.clone(), settings.deny_mode));
         let audit_devices = Arc::new(AuditDevices::new(
             barrier.clone(),
             environment.clone(),
@@ -125,7 +138,6 @@ impl Services {
         ));
         let lockouts =
             Arc::new(Lockouts::new(settings.lockout.clone(), environment.clock.clone(), mounts.clone()));
-        let leadership = Leadership::default();
         let node = Arc::new(Node::new(
             barrier.clone(),
             environment.clone(),
@@ -182,10 +194,12 @@ impl Services {
             started,
             initialization,
             kept,
+            facilities,
             events,
             jobs,
             seal_state,
             mounts,
+            passwords,
             policies,
             audit_devices,
             lockouts,
@@ -209,6 +223,7 @@ impl Services {
             .with(self.jobs.clone())
             .with(self.seal_state.clone())
             .with(self.mounts.clone())
+            .with(self.passwords.clone())
             .with(self.policies.clone())
             .with(self.audit_devices.clone())
             .with(self.lockouts.clone())

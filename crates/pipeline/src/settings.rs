@@ -1,9 +1,11 @@
 //! What the server's configuration decides for its services.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_engine_api::Moment;
+use strongroom_engine_api::outbound_api::{NoWayOut, WayOut};
 use strongroom_lockout::LockoutRules;
 use strongroom_policy::DenyMode;
 
@@ -38,6 +40,8 @@ pub struct Settings {
     pub cache_bytes: u64,
     /// When failed logins lock a user out.
     pub lockout: LockoutRules,
+    /// The way to the outside that engines have.
+    pub way_out: Arc<dyn WayOut>,
 }
 
 /// 32 days: Vault's `default_lease_ttl` and `max_lease_ttl`.
@@ -60,6 +64,7 @@ impl Default for Settings {
             sanitized: serde_json::Value::Null,
             cache_bytes: 64 << 20,
             lockout: Some(BTreeMap::new()),
+            way_out: Arc::new(NoWayOut),
         }
     }
 }

@@ -8,6 +8,7 @@ use strongroom_barrier::Barrier;
 use strongroom_config::{Config, PolicyDeny, UserLockout};
 use strongroom_core::{Assembly, LockoutRule, ObjectStore, Settings};
 use strongroom_engine_api::Environment;
+use strongroom_outbound::WayOut;
 use strongroom_policy::DenyMode;
 use strongroom_stdx::Moment;
 use strongroom_storage::Store;
@@ -41,6 +42,7 @@ impl Node {
         config: &Config,
         environment: Environment,
         objects: Arc<dyn ObjectStore>,
+        way_out: Arc<dyn WayOut>,
     ) -> Result<Self> {
         let storage = config.storage.as_ref().context("a storage stanza is needed")?;
         let opened = store::open(storage, &Addresses::of(config), Sharing::AsConfigured).await?;
@@ -53,7 +55,7 @@ impl Node {
         let core = Assembly::new(
             barrier,
             environment,
-            settings(config, cache),
+            Settings { way_out, ..settings(config, cache) },
             strongroom_catalog::catalog(),
             strongroom_catalog::seals(),
         );

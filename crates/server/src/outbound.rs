@@ -6,15 +6,22 @@ use strongroom_config::{Config, Listener};
 use strongroom_outbound::{AddressPolicy, Outbound, Proxies, Settings};
 use strongroom_stdx::Clock;
 
-/// One for all that is told over the API where to connect to.
-pub(crate) fn outbound(config: &Config, env: impl Fn(&str) -> Option<String>, clock: &Clock) -> Outbound {
+/// One for all that is told over the API where to connect to. `others` are those of more nodes in this process, whose ports are
+/// its own, too.
+pub(crate) fn outbound(
+    config: &Config,
+    others: &[Config],
+    env: impl Fn(&str) -> Option<String>,
+    clock: &Clock,
+) -> Outbound {
     let outbound = Outbound::new(Settings {
         proxies: Proxies::from_env(env),
         policy: policy(config),
         clock: clock.clone(),
         ..Settings::default()
     });
-    outbound.own_addresses().set(own_addresses(config));
+    let own = std::iter::once(config).chain(others).flat_map(own_addresses);
+    outbound.own_addresses().set(own.collect());
     outbound
 }
 
@@ -61,7 +68,7 @@ mod tests {
         );
         let source = strongroom_config::Source { file: "server.hcl".into(), text };
         let config = strongroom_config::parse(&[source]).unwrap().config;
-        outbound(&config, |_| None, &Clock::system())
+        outbound(&config, &[], |_| None, &Clock::system())
     }
 
     async fn is_forbidden(outbound: &Outbound, url: &str) -> bool {

@@ -8,6 +8,7 @@ use strongroom_cli::Io;
 use strongroom_config::{Config, LockoutTypes};
 use strongroom_core::ObjectStore;
 use strongroom_engine_api::Environment;
+use strongroom_outbound::WayOut;
 use strongroom_s3::S3;
 use strongroom_stdx::{Clock, Entropy};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,13 +50,14 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
     // What is to be cleared away at the end is not left behind because the end comes early.
     let early =
         development.as_ref().is_some_and(Development::leaves_traces).then(Signals::new).transpose()?;
-    let outbound = outbound(&config, &io.env, &environment.clock);
+    let outbound = outbound(&config, &others, &io.env, &environment.clock);
     let objects: Arc<dyn ObjectStore> =
-        Arc::new(S3::new(outbound, &io.env, environment.clock.clone(), environment.entropy.clone()));
+        Arc::new(S3::new(outbound.clone(), &io.env, environment.clock.clone(), environment.entropy.clone()));
+    let way_out: Arc<dyn WayOut> = Arc::new(outbound);
     let mut nodes = Vec::new();
     let served = async {
         for config in std::iter::once(&config).chain(&others) {
-            nodes.push(Node::start(config, environment.clone(), objects.clone()).await?);
+            nodes.push(Node::start(config, environment.clone(), objects.clone(), way_out.clone()).await?);
         }
         let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
         describe(&config, &nodes, io)?;

@@ -18,6 +18,8 @@ mod locked_users;
 mod mounts;
 mod namespaces;
 mod openapi;
+#[cfg(test)]
+mod outside_tests;
 mod policies;
 mod raft;
 mod raw;

@@ -14,6 +14,7 @@ use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Call, Data, Engine, EngineError, Extension, Input, Meaning, Mount, Paging, Path, Reply, bad_request,
 };
+use strongroom_passwords::Passwords;
 use strongroom_pipeline::Refused;
 use strongroom_policies::Policies;
 
@@ -229,30 +230,26 @@ fn listed(error: EngineError) -> EngineError {
 }
 
 async fn list_password(
-    Extension(policies): Extension<Policies>,
+    Extension(passwords): Extension<Passwords>,
     mount: Arc<Mount>,
     paging: Paging,
     view: View,
 ) -> Result<Reply, EngineError> {
-    Reply::keys(
-        &policies
-            .password_policy_names(&view, mount.namespace, paging.after.as_deref(), paging.limit)
-            .await?,
-    )
+    Reply::keys(&passwords.policy_names(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?)
 }
 
 async fn read_password(
-    Extension(policies): Extension<Policies>,
+    Extension(passwords): Extension<Passwords>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     view: View,
 ) -> Result<Data<PasswordPolicyView>, EngineError> {
-    let found = policies.password_policy_text(&view, mount.namespace, &name).await?;
+    let found = passwords.policy_text(&view, mount.namespace, &name).await?;
     Ok(Data(PasswordPolicyView { policy: found.ok_or_else(no_policy)? }))
 }
 
 async fn write_password(
-    Extension(policies): Extension<Policies>,
+    Extension(passwords): Extension<Passwords>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     Input(input): Input<PolicyInput>,
@@ -260,26 +257,26 @@ async fn write_password(
 ) -> Result<(), EngineError> {
     let text = input.policy.map(|text| text.0).filter(|text| !text.is_empty());
     let text = decoded(text.ok_or_else(|| listed(bad_request("missing policy")))?);
-    policies.write_password_policy(&txn, mount.namespace, &name, &text).map_err(listed)
+    passwords.write_policy(&txn, mount.namespace, &name, &text).map_err(listed)
 }
 
 async fn delete_password(
-    Extension(policies): Extension<Policies>,
+    Extension(passwords): Extension<Passwords>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<(), EngineError> {
-    policies.delete_password_policy(&txn, mount.namespace, &name);
+    passwords.delete_policy(&txn, mount.namespace, &name);
     Ok(())
 }
 
 async fn generate_password(
-    Extension(policies): Extension<Policies>,
+    Extension(passwords): Extension<Passwords>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     view: View,
 ) -> Result<Data<PasswordView>, EngineError> {
-    let made = policies.generate_password(&view, mount.namespace, &name).await?;
+    let made = passwords.generate(&view, mount.namespace, &name).await?;
     Ok(Data(PasswordView { password: made.ok_or_else(no_policy)?.expose().clone() }))
 }
 

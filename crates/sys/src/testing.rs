@@ -261,6 +261,7 @@ pub(crate) fn catalog() -> Catalog {
         .with(loans())
         .with(outside())
         .with(crate::derived_tests::engine())
+        .with(crate::outside_tests::engine())
 }
 
 async fn nothing() -> Result<(), EngineError> {

@@ -55,6 +55,7 @@ impl Rig {
             options: BTreeMap::new(),
             lifetimes,
             namespace: PLACE.namespace,
+            namespace_path: String::new(),
             local: PLACE.local,
         };
         let request = Request {
@@ -82,7 +83,7 @@ impl Rig {
             server: ServerTxn::default(),
             renewal: None,
             lease: None,
-            kept: Arc::default(),
+            facilities: Arc::default(),
             warnings: Mutex::default(),
         });
         let exists = found.exists(&call).await;

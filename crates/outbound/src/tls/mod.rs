@@ -3,7 +3,6 @@
 //! [`TlsSettings`] say it, [`Tls`] is made of them once and shared. What only a handshake needs is built at the first one,
 //! so that a program that speaks plain HTTP never reads the certificates of its system.
 
-pub mod pem;
 mod verify;
 
 use std::fmt;
@@ -11,84 +10,12 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::ServerName;
+use strongroom_outbound_api::{Identity, TlsSettings, TlsVersion, Trust};
+
+pub use strongroom_outbound_api::pem;
 
 use self::verify::{Trusted, Verifier};
-
-/// The certificates that a server's must be one of, or be issued by.
-#[derive(Clone, Debug, Default)]
-pub enum Trust {
-    /// Those of the operating system.
-    #[default]
-    System,
-    /// These alone.
-    Only(Vec<CertificateDer<'static>>),
-    /// These and those of the operating system.
-    AlsoSystem(Vec<CertificateDer<'static>>),
-    /// Any: encrypted, but to whom is not known. Gives up what TLS is for.
-    Anyone,
-}
-
-/// A certificate chain to show to servers that ask for one, and its key.
-pub struct Identity {
-    /// The certificate, then what leads from it to an authority.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The key of the first certificate.
-    pub key: PrivateKeyDer<'static>,
-}
-
-impl Clone for Identity {
-    fn clone(&self) -> Self {
-        Self { chain: self.chain.clone(), key: self.key.clone_key() }
-    }
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Identity({} certificates)", self.chain.len())
-    }
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsVersion {
-    /// TLS 1.2.
-    #[default]
-    Tls12,
-    /// TLS 1.3.
-    Tls13,
-}
-
-/// How servers are verified and what they are shown.
-#[derive(Clone, Debug)]
-pub struct TlsSettings {
-    /// Whom to trust.
-    pub trust: Trust,
-    /// What to show.
-    pub identity: Option<Identity>,
-    /// The name to ask for and to verify, instead of the host's.
-    pub server_name: Option<String>,
-    /// Whether a certificate must be for the name of the server; without, whoever has any certificate of a trusted
-    /// authority can stand in for the server.
-    pub verify_name: bool,
-    /// The oldest version to speak.
-    pub min_version: TlsVersion,
-    /// The newest version to speak.
-    pub max_version: TlsVersion,
-}
-
-impl Default for TlsSettings {
-    fn default() -> Self {
-        Self {
-            trust: Trust::System,
-            identity: None,
-            server_name: None,
-            verify_name: true,
-            min_version: TlsVersion::Tls12,
-            max_version: TlsVersion::Tls13,
-        }
-    }
-}
 
 /// TLS settings that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use strongroom_barrier::{NamespaceId, Reads, Txn};
 use strongroom_engine_api::{EngineError, LeaseInHand, LeaseTerms, Lifetimes, Moment, bad_request};
 use strongroom_expiry::{
-    EXPIRY, ExpiryEntry, GrantedTtl, HeldLease, LEASES, Lease, due_key, lease_ttl, nonzero_min,
+    ACT_TIMEOUT, EXPIRY, ExpiryEntry, GrantedTtl, HeldLease, LEASES, Lease, due_key, lease_ttl, nonzero_min,
 };
 use strongroom_mounts::{Errand, Mounted};
 
@@ -67,16 +67,17 @@ impl Leases {
         let mounted = renewing.mounted.clone();
         let kind = mounted.engine.lease_kind(&renewing.lease.kind);
         let Some(kind) = kind.filter(|kind| kind.has_say_in_renewals()) else { return Ok(renewing) };
+        let now = self.environment.clock.now();
         let in_hand = LeaseInHand {
             id: renewing.id.clone(),
-            until: self.environment.clock.now().after(renewing.granted.ttl),
+            until: now.after(renewing.granted.ttl),
             increment: renewing.increment,
             is_last: true,
             payload: renewing.lease.payload.clone(),
         };
         let txn = self.barrier.transaction(self.barrier.view());
         let call = mounted.internal_call(&txn, &self.environment, Errand::Lease(in_hand));
-        renewing.terms = kind.run_renew(&call).await.transpose()?;
+        renewing.terms = kind.run_renew(&call, now.after(ACT_TIMEOUT)).await.transpose()?;
         Ok(renewing)
     }
 

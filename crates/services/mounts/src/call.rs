@@ -60,7 +60,7 @@ impl Mounted {
             mount: self.mount.clone(),
             txn: txn.mount(self.mount.place()),
             server: self.server_txn(txn),
-            kept: self.kept.clone(),
+            facilities: self.facilities.clone(),
             environment: environment.clone(),
             extensions,
             renewal,

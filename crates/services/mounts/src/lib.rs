@@ -19,8 +19,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::{
     Barrier, CoreLocal, CoreSpace, KeyPlace, MountId, NamespaceId, Stored, Table, TableId, tables,
 };
-use strongroom_cached::Kept;
-use strongroom_engine_api::{Entropy, Lifetimes};
+use strongroom_engine_api::{Entropy, Facilities, Lifetimes};
 use strongroom_seal_state::SealState;
 use strongroom_storage::Index;
 
@@ -69,10 +68,10 @@ impl Mounts {
         entropy: Entropy,
         seal_state: Arc<SealState>,
         catalog: Arc<Catalog>,
-        kept: Arc<Kept>,
+        facilities: Arc<Facilities>,
         lifetimes: Lifetimes,
     ) -> Self {
-        let router = Arc::new(Router::new(catalog.clone(), kept, lifetimes));
+        let router = Arc::new(Router::new(catalog.clone(), facilities, lifetimes));
         Self { barrier, entropy, seal_state, catalog, lifetimes, router }
     }
 

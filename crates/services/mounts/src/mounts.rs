@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BarrierError, MountId, MountPlace, NamespaceId, Reads, Stored, Txn};
-use strongroom_cached::Kept;
-use strongroom_engine_api::{Backend, Class, EngineError, Lifetimes, Mount, TokenKind, bad_request};
+use strongroom_engine_api::{
+    Backend, Class, EngineError, Facilities, Lifetimes, Mount, TokenKind, bad_request,
+};
 
 use crate::disabled_mounts::DisabledMount;
 use crate::namespaces::Namespace;
@@ -167,8 +168,8 @@ pub struct Mounted {
     pub entry: MountEntry,
     /// Its engine.
     pub engine: Arc<dyn Backend>,
-    /// What the engines of the server derive from their tables.
-    pub kept: Arc<Kept>,
+    /// What the server lends to its engine.
+    pub facilities: Arc<Facilities>,
     /// The entry's type, as answers carry it.
     pub kind: Arc<str>,
 }

@@ -13,8 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockRea
 use std::time::Duration;
 
 use strongroom_barrier::{BarrierError, MountId, NamespaceId, TableId, View};
-use strongroom_cached::Kept;
-use strongroom_engine_api::{Class, Lifetimes, Mount};
+use strongroom_engine_api::{Class, Facilities, Lifetimes, Mount};
 use strongroom_storage::Index;
 
 use crate::mounts::{BUILT_IN, BuiltIn, MountEntry, Mounted};
@@ -35,8 +34,8 @@ pub struct Router {
     catalog: Arc<Catalog>,
     /// The lifetimes that mounts have where they say nothing.
     lifetimes: Lifetimes,
-    /// What engines derive from their tables.
-    kept: Arc<Kept>,
+    /// What the server lends to engines.
+    facilities: Arc<Facilities>,
     state: RwLock<State>,
     outdated: Mutex<Outdated>,
     /// Whether `outdated` names anything: looked at by every request.
@@ -124,10 +123,10 @@ struct Changes {
 }
 
 impl Router {
-    pub(crate) fn new(catalog: Arc<Catalog>, kept: Arc<Kept>, lifetimes: Lifetimes) -> Self {
+    pub(crate) fn new(catalog: Arc<Catalog>, facilities: Arc<Facilities>, lifetimes: Lifetimes) -> Self {
         Self {
             catalog,
-            kept,
+            facilities,
             lifetimes,
             state: RwLock::default(),
             outdated: Mutex::new(Outdated { all: Some(0), ..Outdated::default() }),
@@ -378,17 +377,17 @@ impl Router {
             return None;
         };
         Some(Arc::new(Mounted {
-            mount: Arc::new(self.seen_by_engines(namespace.id, path, entry)),
+            mount: Arc::new(self.seen_by_engines(namespace, path, entry)),
             namespace: namespace.clone(),
             entry: entry.clone(),
             engine,
-            kept: self.kept.clone(),
+            facilities: self.facilities.clone(),
             kind: Arc::from(entry.kind.as_str()),
             path: path.to_owned(),
         }))
     }
 
-    fn seen_by_engines(&self, namespace: NamespaceId, path: &str, entry: &MountEntry) -> Mount {
+    fn seen_by_engines(&self, namespace: &Namespace, path: &str, entry: &MountEntry) -> Mount {
         let or = |set: Duration, fallback: Duration| if set.is_zero() { fallback } else { set };
         let max = or(entry.tuning.max_lease_ttl, self.lifetimes.max);
         let default = or(entry.tuning.default_lease_ttl, self.lifetimes.default).min(max);
@@ -399,7 +398,8 @@ impl Router {
             kind: entry.kind.clone(),
             options: entry.options.clone(),
             lifetimes: Lifetimes { default, max },
-            namespace,
+            namespace: namespace.id,
+            namespace_path: namespace.path.clone(),
             local: entry.local,
         }
     }

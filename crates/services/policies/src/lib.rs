@@ -1,9 +1,7 @@
 //! Policies in storage, and the compiled form that tokens with the same set share.
 //!
 //! What a policy says is the affair of `strongroom-policy`, which only computes; who holds which policies is that of tokens.
-//! A stored policy that cannot be read grants nothing. Policies for passwords are beside them: texts by name, too.
-
-mod password;
+//! A stored policy that cannot be read grants nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,22 +11,18 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::{
     Barrier, BarrierError, CoreSpace, KeyPlace, NamespaceId, Stored, Table, TableId, Txn, View, tables,
 };
-use strongroom_engine_api::{EngineError, Environment, bad_request};
+use strongroom_engine_api::{EngineError, bad_request};
 use strongroom_policy::{
     CompiledAcl, DEFAULT_POLICY, DEFAULT_POLICY_NAME, DenyMode, Policy, RESPONSE_WRAPPING_POLICY,
     RESPONSE_WRAPPING_POLICY_NAME, ROOT_POLICY_NAME,
 };
 
-pub use password::PasswordPolicy;
-use password::PasswordPolicyEntry;
 use strongroom_mounts::Mounts;
 use strongroom_storage::Index;
 
 tables! {
     /// Policies by namespace and name.
     pub(crate) POLICIES: Table<CoreSpace, (NamespaceId, &str), PolicyEntry> = 2;
-    /// Password policies by namespace and name.
-    pub(crate) PASSWORD_POLICIES: Table<CoreSpace, (NamespaceId, &str), PasswordPolicyEntry> = 7;
 }
 
 /// Different policy sets whose compiled form is kept.
@@ -46,7 +40,6 @@ impl Stored for PolicyEntry {}
 /// The policies of a server.
 pub struct Policies {
     barrier: Arc<Barrier>,
-    environment: Environment,
     mounts: Arc<Mounts>,
     deny_mode: DenyMode,
     root: Arc<CompiledAcl>,
@@ -68,15 +61,9 @@ impl quick_cache::Equivalent<(NamespaceId, Vec<String>)> for SetKey<'_> {
 
 impl Policies {
     /// Those in storage behind `barrier`; `deny_mode` says which of several rules decides.
-    pub fn new(
-        barrier: Arc<Barrier>,
-        environment: Environment,
-        mounts: Arc<Mounts>,
-        deny_mode: DenyMode,
-    ) -> Self {
+    pub fn new(barrier: Arc<Barrier>, mounts: Arc<Mounts>, deny_mode: DenyMode) -> Self {
         Self {
             barrier,
-            environment,
             mounts,
             deny_mode,
             root: Arc::new(CompiledAcl::root()),

@@ -115,7 +115,8 @@ impl Revocation {
         let in_hand =
             LeaseInHand { id: id.to_owned(), until: lease.expires, increment: None, is_last, payload };
         let call = mounted.internal_call(txn, &self.environment, Errand::Lease(in_hand));
-        let running = AssertUnwindSafe(async { kind.run_revoke(&call).await }).catch_unwind();
+        let until = now.after(ATTEMPT_TIMEOUT);
+        let running = AssertUnwindSafe(async { kind.run_revoke(&call, until).await }).catch_unwind();
         tokio::select! {
             outcome = running => outcome.unwrap_or_else(|_panic| {
                 Err(RevokeError::Refused("the engine's handler panicked".to_owned()))

@@ -111,7 +111,7 @@ impl Rig {
     /// Runs one step of housekeeping up to its commit; `more` is what it answered.
     pub(super) async fn open_step(&self, engine: &Engine) -> (Open, bool) {
         let (txn, call) = self.prepare(Operation::Update, "", &Value::Null, Captures::default());
-        let more = engine.jobs()[0].run(&call).await.unwrap();
+        let more = engine.jobs()[0].run(&call, self.clock.now().after(Duration::from_mins(1))).await.unwrap();
         (Open { txn, outcome: Ok(Reply::default()) }, more)
     }
 
@@ -132,6 +132,7 @@ impl Rig {
             options: BTreeMap::new(),
             lifetimes,
             namespace: PLACE.namespace,
+            namespace_path: String::new(),
             local: PLACE.local,
         };
         let request = Request {
@@ -159,7 +160,7 @@ impl Rig {
             server: ServerTxn::default(),
             renewal: None,
             lease: None,
-            kept: Arc::default(),
+            facilities: Arc::default(),
             warnings: Mutex::default(),
         });
         (txn, call)

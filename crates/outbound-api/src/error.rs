@@ -4,8 +4,6 @@
 //! [`Error`] tell apart. Texts name the server by scheme, host and port: never a path, a query, a login or a body, in each of
 //! which there may be a secret.
 
-use std::fmt;
-
 /// A request, or a connection, that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -41,7 +39,8 @@ impl Error {
     }
 
     /// The same of a request of which a part was sent before.
-    pub(crate) fn after_sending(self) -> Self {
+    #[must_use]
+    pub fn after_sending(self) -> Self {
         match self {
             Self::NotSent { to, reason } | Self::MayHaveArrived { to, reason } => {
                 Self::MayHaveArrived { to, reason }
@@ -102,21 +101,4 @@ const fn timed_out(phase: Phase) -> &'static str {
         Phase::Handshake => "no TLS handshake in time",
         Phase::Whole => "no answer in time",
     }
-}
-
-/// The cause at the bottom of an error's chain: what happened, rather than where it was noticed.
-pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(cause) = innermost.source() {
-        innermost = cause;
-    }
-    let text = innermost.to_string();
-    // Go's word for it, by which scripts know it.
-    if text == "connection closed before message completed" { "EOF".to_owned() } else { text }
-}
-
-/// A text that others sent, fit for an error or a log: short, on one line.
-pub(crate) fn harmless(text: &str) -> impl fmt::Display {
-    const MAX_SHOWN: usize = 200;
-    text.chars().filter(|letter| !letter.is_control()).take(MAX_SHOWN).collect::<String>()
 }

@@ -1,29 +1,16 @@
-//! Password policies: how passwords for other systems are made. Source: Vault's documentation, "Password policies".
+//! The language of password policies, and the passwords that one makes. Source: Vault's documentation, "Password policies".
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, NamespaceId, Reads, Stored, Txn};
-use strongroom_engine_api::{EngineError, Secret, bad_request};
+use strongroom_engine_api::Secret;
 use strongroom_hcl::{Block, ParseError, Value};
 use strongroom_stdx::{Entropy, EntropyError};
 use zeroize::Zeroizing;
-
-use crate::{PASSWORD_POLICIES, Policies};
 
 /// Characters that a password may have.
 const LENGTHS: std::ops::RangeInclusive<i64> = 4..=100;
 /// Passwords that are drawn and checked before one is put together to fit.
 const MOST_CANDIDATES: usize = 256;
-
-/// A password policy as kept: the text that was written.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct PasswordPolicyEntry {
-    text: String,
-}
-
-impl Stored for PasswordPolicyEntry {}
 
 /// A length, and how many characters must come from which sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,64 +136,6 @@ fn below(entropy: &Entropy, bound: usize) -> Result<usize, EntropyError> {
         if number < whole {
             return Ok(usize::try_from(number.checked_rem(bound).unwrap_or_default()).unwrap_or_default());
         }
-    }
-}
-
-impl Policies {
-    /// The text of a password policy.
-    pub async fn password_policy_text(
-        &self,
-        reads: &impl Reads,
-        namespace: NamespaceId,
-        name: &str,
-    ) -> Result<Option<String>, BarrierError> {
-        Ok(PASSWORD_POLICIES
-            .get(reads, &(namespace, name))
-            .await?
-            .map(|kept: Arc<PasswordPolicyEntry>| kept.text.clone()))
-    }
-
-    /// The names of all password policies after `after`.
-    pub async fn password_policy_names(
-        &self,
-        reads: &impl Reads,
-        namespace: NamespaceId,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<String>, BarrierError> {
-        let after = (namespace, after.unwrap_or_default());
-        let found = PASSWORD_POLICIES.keys_after(reads, &namespace, &after, limit).await?;
-        Ok(found.into_iter().map(|(_, name)| name).collect())
-    }
-
-    /// Writes a password policy after reading it.
-    pub fn write_password_policy(
-        &self,
-        txn: &Txn,
-        namespace: NamespaceId,
-        name: &str,
-        text: &str,
-    ) -> Result<(), EngineError> {
-        PasswordPolicy::parse(text)
-            .map_err(|error| bad_request(format!("invalid password policy: {error}")))?;
-        Ok(PASSWORD_POLICIES.put(txn, &(namespace, name), PasswordPolicyEntry { text: text.to_owned() })?)
-    }
-
-    /// Deletes a password policy.
-    pub fn delete_password_policy(&self, txn: &Txn, namespace: NamespaceId, name: &str) {
-        PASSWORD_POLICIES.delete(txn, &(namespace, name));
-    }
-
-    /// A password made by a password policy; `None` where there is no such policy.
-    pub async fn generate_password(
-        &self,
-        reads: &impl Reads,
-        namespace: NamespaceId,
-        name: &str,
-    ) -> Result<Option<Secret<String>>, EngineError> {
-        let Some(text) = self.password_policy_text(reads, namespace, name).await? else { return Ok(None) };
-        let policy = PasswordPolicy::parse(&text).map_err(EngineError::Internal)?;
-        Ok(Some(policy.generate(&self.environment.entropy)?))
     }
 }
 

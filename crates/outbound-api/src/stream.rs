@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Bytes in both directions.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// A connection to a server, secured or not.
@@ -21,12 +22,13 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(io: impl Duplex + 'static, peer: Option<SocketAddr>, is_here: bool) -> Self {
+    /// A connection to a server at `peer`; `is_here`: an address of this machine.
+    pub fn new(io: impl Duplex + 'static, peer: Option<SocketAddr>, is_here: bool) -> Self {
         Self { io: Box::new(io), peer, is_here, protocol: None }
     }
 
     /// The same connection, secured.
-    pub(crate) fn secured(
+    pub fn secured(
         io: impl Duplex + 'static,
         below: (Option<SocketAddr>, bool),
         protocol: Option<&[u8]>,
@@ -40,7 +42,8 @@ impl Stream {
         self.peer
     }
 
-    pub(crate) const fn is_here(&self) -> bool {
+    /// Whether the address at the other end is one of this machine's.
+    pub const fn is_here(&self) -> bool {
         self.is_here
     }
 
