@@ -139,7 +139,7 @@ impl Broker {
         Self { devices }
     }
 
-    /// Whether there is any device. Where there is none, no record need be put together.
+    /// True if there is any device. Where there is none, no record need be put together.
     pub const fn is_enabled(&self) -> bool {
         !self.devices.is_empty()
     }

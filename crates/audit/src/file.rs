@@ -215,7 +215,7 @@ fn open_append(path: &Path, mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether a file's last line has no end, because it was cut off when the disk was full or the machine stopped. A
+/// True if a file's last line has no end, because it was cut off when the disk was full or the machine stopped. A
 /// file that may be written but not read is taken to be whole.
 fn ends_within_a_line(path: &Path, len: u64) -> bool {
     let Some(last) = len.checked_sub(1) else { return false };

@@ -18,7 +18,7 @@ pub(crate) trait Sink: Send + 'static {
     /// Appends whole lines.
     fn append(&mut self, lines: &[u8]) -> Result<(), PartialWrite>;
 
-    /// Whether [`Sink::append`] may take long, as a pipe does whose reader is slow, so that it must not be called
+    /// True if [`Sink::append`] may take long, as a pipe does whose reader is slow, so that it must not be called
     /// on a thread that serves requests.
     fn may_block(&self) -> bool;
 }
@@ -126,7 +126,7 @@ impl<S: Sink> GroupWriter<S> {
 }
 
 impl<S: Sink> Shared<S> {
-    /// Whether the sink can be written to on this thread. It cannot while it is being changed.
+    /// True if the sink can be written to on this thread. It cannot while it is being changed.
     fn writes_at_once(&self) -> bool {
         self.sink.try_lock().is_ok_and(|sink| !sink.may_block())
     }

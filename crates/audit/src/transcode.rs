@@ -83,7 +83,7 @@ impl<'t, 'o, 'r> Transcoder<'t, 'o, 'r> {
         Ok(count)
     }
 
-    /// Whether the value ahead is one of those that a list response is about, in the shape it should have.
+    /// True if the value ahead is one of those that a list response is about, in the shape it should have.
     fn elides(&mut self, key: &str) -> bool {
         self.rule.elide_lists
             && self.depth == 1

@@ -53,7 +53,7 @@ pub struct Emitted {
 
 /// Whoever is told the events of commits.
 pub trait EventSink: Send + Sync {
-    /// Whether anybody listens. Where nobody does, events are not even made.
+    /// True if anybody listens. Where nobody does, events are not even made.
     fn is_heard(&self) -> bool;
 
     /// The events of the commit with this index. Must be quick, and never waits: the request that committed does.

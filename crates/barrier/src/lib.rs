@@ -125,7 +125,7 @@ impl Barrier {
         self.cache.clear();
     }
 
-    /// Whether there are no keys in memory.
+    /// True if there are no keys in memory.
     pub fn is_sealed(&self) -> bool {
         self.keyring.load().is_none()
     }

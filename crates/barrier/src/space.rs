@@ -53,7 +53,7 @@ pub struct MountPlace {
     pub namespace: NamespaceId,
     /// The mount.
     pub mount: MountId,
-    /// Whether all its tables are local to the cluster.
+    /// True if all its tables are local to the cluster.
     pub local: bool,
 }
 
@@ -174,7 +174,7 @@ impl KeyPlace {
         Some(Self { space: *space, namespace, mount, table })
     }
 
-    /// Whether it is in a table of the server's own.
+    /// True if it is in a table of the server's own.
     pub fn is_of(&self, table: TableId) -> bool {
         self.space == table.space && self.table == table.number
     }

@@ -69,7 +69,7 @@ impl Txn {
         &self.view
     }
 
-    /// Whether there is anything to commit.
+    /// True if there is anything to commit.
     pub fn is_empty(&self) -> bool {
         let pending = self.pending();
         pending.writes.is_empty() && pending.bootstrap.is_empty()
@@ -268,7 +268,7 @@ impl Txn {
     }
 }
 
-/// Whether a commit read anything that was there.
+/// True if a commit read anything that was there.
 fn rests_on_something(commit: &Commit) -> bool {
     commit.points.iter().any(|read| read.modified > 0) || commit.ranges.iter().any(|read| read.count > 0)
 }

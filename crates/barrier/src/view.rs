@@ -43,12 +43,12 @@ struct Progress {
     read: Vec<Box<[u8]>>,
     /// Tables of which something that is derived from them was used, until a snapshot is open.
     tables: Vec<(MountId, &'static [TableId])>,
-    /// Whether the snapshot is open, be it that its place is still to be filled.
+    /// True if the snapshot is open, be it that its place is still to be filled.
     pinned: bool,
 }
 
 impl Progress {
-    /// Whether the view has shown nothing yet, so that it may as well be of a later moment.
+    /// True if the view has shown nothing yet, so that it may as well be of a later moment.
     fn is_fresh(&self) -> bool {
         !self.pinned && self.read.is_empty() && self.tables.is_empty()
     }

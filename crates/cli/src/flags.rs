@@ -197,7 +197,7 @@ pub(crate) fn parse(
 }
 
 impl Flags {
-    /// Whether the flag itself was given.
+    /// True if the flag itself was given.
     pub(crate) fn given(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
@@ -213,7 +213,7 @@ impl Flags {
         self.values.get(name)?.last().map(String::as_str)
     }
 
-    /// Whether a switch is on.
+    /// True if a switch is on.
     pub(crate) fn on(&self, name: &str) -> bool {
         self.text(name).and_then(parse_bool).unwrap_or(false)
     }

@@ -17,9 +17,9 @@ pub struct Io {
     pub stderr: Box<dyn Write + Send>,
     /// The environment.
     pub env: Lookup,
-    /// Whether a person types at the standard input, who can be asked for a secret.
+    /// True if a person types at the standard input, who can be asked for a secret.
     pub stdin_is_terminal: bool,
-    /// Whether a person looks at the standard error, who may like colours.
+    /// True if a person looks at the standard error, who may like colours.
     pub stderr_is_terminal: bool,
 }
 

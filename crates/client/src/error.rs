@@ -121,7 +121,7 @@ pub struct ApiError {
     pub errors: Vec<String>,
     /// Warnings that came with the errors.
     pub warnings: Vec<String>,
-    /// Whether the body was not JSON, so that it is shown as it came.
+    /// True if the body was not JSON, so that it is shown as it came.
     pub raw: bool,
     /// The body as it came.
     pub body: String,

@@ -20,7 +20,7 @@ pub struct Reply {
     /// How long the secret is valid, in seconds.
     #[serde(deserialize_with = "nullable")]
     pub lease_duration: i64,
-    /// Whether the lease can be renewed.
+    /// True if the lease can be renewed.
     #[serde(deserialize_with = "nullable")]
     pub renewable: bool,
     /// The answer's own fields.
@@ -55,7 +55,7 @@ pub struct Auth {
     pub identity_policies: Option<Vec<String>>,
     /// Metadata of the login.
     pub metadata: Option<BTreeMap<String, String>>,
-    /// Whether the token has no parent.
+    /// True if the token has no parent.
     #[serde(deserialize_with = "nullable")]
     pub orphan: bool,
     /// The entity logged in; empty for none.
@@ -64,7 +64,7 @@ pub struct Auth {
     /// How long the token is valid, in seconds; zero for ever.
     #[serde(deserialize_with = "nullable")]
     pub lease_duration: i64,
-    /// Whether the token can be renewed.
+    /// True if the token can be renewed.
     #[serde(deserialize_with = "nullable")]
     pub renewable: bool,
     /// What multi-factor authentication still asks for.

@@ -145,7 +145,7 @@ impl Request {
         &self.method
     }
 
-    /// Whether this asks for names rather than content (`LIST`, `SCAN`).
+    /// True if this asks for names rather than content (`LIST`, `SCAN`).
     pub fn is_listing(&self) -> bool {
         self.query.iter().any(|(key, value)| matches!(key.as_str(), "list" | "scan") && value == "true")
     }

@@ -22,7 +22,7 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Whether an answer of this status is worth another attempt: `412` (the node has not caught up with what the
+    /// True if an answer of this status is worth another attempt: `412` (the node has not caught up with what the
     /// client wrote) and `5xx`, but not `501`.
     pub const fn wants(status: u16) -> bool {
         status == 412 || (status >= 500 && status != 501)

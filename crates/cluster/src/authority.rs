@@ -99,7 +99,7 @@ impl Authority {
         Ok(next)
     }
 
-    /// Whether it is time for a successor; `now` in seconds since the epoch.
+    /// True if it is time for a successor; `now` in seconds since the epoch.
     #[must_use]
     pub const fn is_old(&self, now: u64) -> bool {
         now.saturating_sub(self.made) >= SUCCEED_AFTER
@@ -112,7 +112,7 @@ impl Authority {
         [self.certificate.as_str(), before].concat()
     }
 
-    /// Whether it is, or follows, one that is believed; `trusted` in PEM.
+    /// True if it is, or follows, one that is believed; `trusted` in PEM.
     #[must_use]
     pub fn continues(&self, trusted: &str) -> bool {
         let own = self.trusted();

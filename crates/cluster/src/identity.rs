@@ -340,13 +340,13 @@ impl Credentials {
         })
     }
 
-    /// Whether others who believe the same would let this node in now.
+    /// True if others who believe the same would let this node in now.
     #[must_use]
     pub fn are_current(&self) -> bool {
         self.holds(&self.shown)
     }
 
-    /// Whether a peer that showed these certificates would be let in now.
+    /// True if a peer that showed these certificates would be let in now.
     pub(crate) fn holds(&self, shown: &[CertificateDer<'_>]) -> bool {
         let Some((own, between)) = shown.split_first() else { return false };
         let now = UnixTime::since_unix_epoch(Duration::from_secs(self.clock.now().as_secs()));

@@ -16,7 +16,7 @@ pub struct Passing {
 }
 
 impl Passing {
-    /// Whether this node has nothing to show, or what is old; `now` in seconds since the epoch.
+    /// True if this node has nothing to show, or what is old; `now` in seconds since the epoch.
     #[must_use]
     pub fn is_due(&self, now: u64) -> bool {
         self.signed.is_none_or(|at| now.abs_diff(at) >= RENEW_AFTER.as_secs())

@@ -220,7 +220,7 @@ impl Port {
         }
     }
 
-    /// Whether a node is heard in more than the question whether it was removed.
+    /// True if a node is heard in more than the question whether it was removed.
     fn is_heard(&self, caller: &Caller) -> bool {
         match &self.store {
             Some(store) => store.hears(&caller.sender),
@@ -230,13 +230,13 @@ impl Port {
         }
     }
 
-    /// Whether a request is taken as one that a standby hands on: it may say where a client comes from.
+    /// True if a request is taken as one that a standby hands on: it may say where a client comes from.
     fn may_forward(&self, caller: &Caller) -> bool {
         self.is_another(caller)
             && self.store.as_ref().is_none_or(|store| store.is_member(caller.sender.raft_id))
     }
 
-    /// Whether a node is not this one, in whose name nobody else speaks.
+    /// True if a node is not this one, in whose name nobody else speaks.
     fn is_another(&self, caller: &Caller) -> bool {
         self.network.credentials().is_some_and(|own| own.raft_id != caller.sender.raft_id)
     }

@@ -288,7 +288,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Whether a key is set, and to more than "do not": what is not done unless asked for is then as wanted.
+/// True if a key is set, and to more than "do not": what is not done unless asked for is then as wanted.
 fn asks_for_something(item: &Item) -> bool {
     match &item.value {
         Value::Null | Value::Bool(false) => false,

@@ -213,7 +213,7 @@ impl Listener {
         }
     }
 
-    /// Whether both would listen at the same place, and so are the same listener of two versions of a configuration.
+    /// True if both would listen at the same place, and so are the same listener of two versions of a configuration.
     pub fn is_at_same_address(&self, other: &Listener) -> bool {
         match (self, other) {
             (Listener::Tcp(one), Listener::Tcp(other)) => one.address == other.address,

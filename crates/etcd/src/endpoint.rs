@@ -45,7 +45,7 @@ impl Endpoint {
         format!("{scheme}://{host}:{}{path}", self.port)
     }
 
-    /// Whether it is reached from this machine alone.
+    /// True if it is reached from this machine alone.
     pub(crate) fn is_local(&self) -> bool {
         self.host == "localhost"
             || self

@@ -57,7 +57,7 @@ mod code {
 }
 
 impl CallError {
-    /// Whether another member may answer better, where asking twice does no harm.
+    /// True if another member may answer better, where asking twice does no harm.
     pub(crate) fn is_of_one_member(&self) -> bool {
         match self {
             CallError::Unsent(_) | CallError::Lost(_) => true,
@@ -68,7 +68,7 @@ impl CallError {
         }
     }
 
-    /// Whether etcd does not take the token any more, or wants one where it was given none.
+    /// True if etcd does not take the token any more, or wants one where it was given none.
     pub(crate) fn asks_for_login(&self) -> bool {
         match self {
             CallError::Answered { code, message } => {
@@ -80,7 +80,7 @@ impl CallError {
         }
     }
 
-    /// Whether a member has not yet heard of the revision it was asked for.
+    /// True if a member has not yet heard of the revision it was asked for.
     pub(crate) fn is_of_the_future(&self) -> bool {
         matches!(self, CallError::Answered { code: code::OUT_OF_RANGE, message } if message.contains("future"))
     }

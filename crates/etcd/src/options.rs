@@ -20,7 +20,7 @@ pub struct Options {
     pub endpoints: Vec<String>,
     /// What all keys begin with; a slash is put before it and after it where there is none.
     pub path: String,
-    /// Whether etcd is asked at the start which members there are besides.
+    /// True if etcd is asked at the start which members there are besides.
     pub sync: bool,
     /// As whom to authenticate, where etcd asks for it.
     pub login: Option<Login>,

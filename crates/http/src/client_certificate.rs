@@ -43,7 +43,7 @@ pub struct CertificateHeader {
 }
 
 impl CertificateHeader {
-    /// Whether a request has it.
+    /// True if a request has it.
     pub(crate) fn is_in(&self, headers: &HeaderMap) -> bool {
         headers.contains_key(&self.name)
     }

@@ -40,7 +40,7 @@ impl JsonLimits {
     /// How deep `serde_json` goes.
     pub const DEEPEST: usize = 127;
 
-    /// Whether a body of so many bytes can exceed a limit that the parser does not keep by itself.
+    /// True if a body of so many bytes can exceed a limit that the parser does not keep by itself.
     pub(crate) fn may_exceed(&self, length: usize) -> bool {
         let counted = [
             self.max_string_value_length,

@@ -95,7 +95,7 @@ impl<T> Patient<T> {
         self.until = now().checked_add(limit).unwrap_or(self.until);
     }
 
-    /// Whether the client has been waited for too long; if not, the task is woken when it has. The timer is moved
+    /// True if the client has been waited for too long; if not, the task is woken when it has. The timer is moved
     /// only when it must ring earlier, or has rung: a client that is quick never costs more than a look at it.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         if self.until < self.timer.deadline() {

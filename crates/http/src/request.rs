@@ -63,7 +63,7 @@ pub(crate) fn canonical(path: &str) -> Option<String> {
     Some(format!("{}{slash}", segments.join("/")))
 }
 
-/// Whether each `%` stands before two hexadecimal digits. Half an escape is not another path.
+/// True if each `%` stands before two hexadecimal digits. Half an escape is not another path.
 fn has_whole_escapes(path: &str) -> bool {
     path.split('%').skip(1).all(|rest| {
         matches!(rest.as_bytes(), [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
@@ -148,7 +148,7 @@ pub(crate) fn inbound(
     })
 }
 
-/// Whether a request of this method has a body that is read.
+/// True if a request of this method has a body that is read.
 pub(crate) fn reads_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }

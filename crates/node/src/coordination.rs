@@ -32,7 +32,7 @@ impl Coordination {
         self.coordinator.active()
     }
 
-    /// Whether other nodes may stand in for this one.
+    /// True if other nodes may stand in for this one.
     pub const fn has_others(&self) -> bool {
         self.network.is_some()
     }
@@ -50,7 +50,7 @@ impl Node {
         self.coordination.get()
     }
 
-    /// Whether it is this node that decides: it leads, or there are no others.
+    /// True if it is this node that decides: it leads, or there are no others.
     pub fn is_active(&self) -> bool {
         self.leadership.is_active()
     }
@@ -60,7 +60,7 @@ impl Node {
         self.leadership.term()
     }
 
-    /// Whether another node decides, and this one answers what it can and hands on the rest.
+    /// True if another node decides, and this one answers what it can and hands on the rest.
     pub fn is_standby(&self) -> bool {
         !self.is_active() && !self.barrier.is_sealed()
     }
@@ -110,7 +110,7 @@ impl Node {
         }
     }
 
-    /// Whether this node may lead: it does not while it is sealed.
+    /// True if this node may lead: it does not while it is sealed.
     pub fn set_eligible(&self, eligible: bool) {
         if let Some(coordination) = self.coordination() {
             coordination.coordinator.set_eligible(eligible);

@@ -353,7 +353,7 @@ impl Node {
         Ok(())
     }
 
-    /// Whether storage has keys that this root key opens. What arrives first may be the cluster's past, before a
+    /// True if storage has keys that this root key opens. What arrives first may be the cluster's past, before a
     /// snapshot with other keys took its place.
     async fn has_keyring_of(&self, root_key: &RootKey) -> Result<bool, BarrierError> {
         let wrapped = self.barrier.bootstrap(KEYRING).await?;

@@ -152,7 +152,7 @@ struct State {
     challenges: HashMap<String, joining::Posed>,
     /// When this node's certificate was last made anew.
     certified: Option<Moment>,
-    /// Whether it has been said that there is no quorum.
+    /// True if it has been said that there is no quorum.
     quorum_lost: bool,
     /// When this node last told others where it is.
     announced: Option<Moment>,

@@ -6,7 +6,7 @@ use strongroom_storage::ELECTION;
 use crate::Node;
 
 impl Node {
-    /// Whether this node was taken out of its cluster. It is known a few seconds after the node was last heard.
+    /// True if this node was taken out of its cluster. It is known a few seconds after the node was last heard.
     pub fn is_removed(&self) -> bool {
         self.cluster().is_some_and(|node| node.store.was_removed())
     }

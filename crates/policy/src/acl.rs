@@ -93,7 +93,7 @@ impl CompiledAcl {
         CompiledAcl { root: true, mode: DenyMode::default(), rules: Vec::new(), tree: Tree::default() }
     }
 
-    /// Whether these are the rights of a root token.
+    /// True if these are the rights of a root token.
     pub fn is_root(&self) -> bool {
         self.root
     }

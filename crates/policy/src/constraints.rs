@@ -141,13 +141,13 @@ impl Constraints {
         }
     }
 
-    /// Whether events of this type may be subscribed to.
+    /// True if events of this type may be subscribed to.
     pub(crate) fn covers_event_type(&self, event_type: &str) -> bool {
         self.event_types.iter().any(|pattern| wildcards_match(pattern, event_type))
     }
 }
 
-/// Whether a required parameter is given, by any of its names. Engines know their fields by their lower-case names only:
+/// True if a required parameter is given, by any of its names. Engines know their fields by their lower-case names only:
 /// another spelling would be a way around it. What the handler does not read is not given.
 fn is_given(name: &str, parameters: Parameters<'_>) -> bool {
     let Parameters { given, types } = parameters;
@@ -216,7 +216,7 @@ pub(crate) fn lower_case(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether `*`, which stands for any characters wherever it is, lets the pattern fit.
+/// True if `*`, which stands for any characters wherever it is, lets the pattern fit.
 fn wildcards_match(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(head) = parts.next() else { return false };

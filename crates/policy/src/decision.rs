@@ -10,9 +10,9 @@ use crate::capability::Capability;
 /// What [`CompiledAcl::authorize`](crate::CompiledAcl::authorize) found.
 #[derive(Clone, Debug)]
 pub struct Decision<'a> {
-    /// Whether the token is a root token, to which no rule applies.
+    /// True if the token is a root token, to which no rule applies.
     pub root: bool,
-    /// Whether root-protected paths may be used: the deciding rule grants
+    /// True if root-protected paths may be used: the deciding rule grants
     /// `sudo`, or the token is a root token. Means nothing unless the request
     /// is allowed.
     pub sudo: bool,
@@ -23,7 +23,7 @@ pub struct Decision<'a> {
 }
 
 impl Decision<'_> {
-    /// Whether the request is allowed.
+    /// True if the request is allowed.
     pub fn is_allowed(&self) -> bool {
         self.denial.is_none()
     }

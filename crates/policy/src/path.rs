@@ -29,7 +29,7 @@ impl<'a> RequestPath<'a> {
         RequestPath { text, caseless: self.caseless.clone() }
     }
 
-    /// Whether a part of it is compared without regard to case.
+    /// True if a part of it is compared without regard to case.
     pub(crate) fn is_caseless(&self) -> bool {
         !self.caseless.is_empty()
     }

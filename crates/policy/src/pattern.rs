@@ -68,17 +68,17 @@ impl Pattern {
         &self.tokens
     }
 
-    /// Whether the pattern ends in `*`.
+    /// True if the pattern ends in `*`.
     pub(crate) fn is_glob(&self) -> bool {
         self.glob
     }
 
-    /// Whether the pattern matches one path only.
+    /// True if the pattern matches one path only.
     pub(crate) fn is_exact(&self) -> bool {
         self.first_wildcard.is_none()
     }
 
-    /// Whether both patterns match the same paths.
+    /// True if both patterns match the same paths.
     pub(crate) fn same_paths(&self, other: &Pattern) -> bool {
         self.glob == other.glob && self.tokens == other.tokens
     }
@@ -100,7 +100,7 @@ impl Pattern {
         key(self).cmp(&key(other)).then_with(|| self.text.cmp(&other.text))
     }
 
-    /// Whether the pattern matches a path, regardless of case where the path has a part of that kind.
+    /// True if the pattern matches a path, regardless of case where the path has a part of that kind.
     pub(crate) fn matches(&self, path: &RequestPath<'_>) -> bool {
         let end = self.tokens.iter().try_fold(0, |at, token| match token {
             Token::Literal(text) => path.past(text, at),
@@ -109,12 +109,12 @@ impl Pattern {
         end.is_some_and(|end| self.glob || end == path.text().len())
     }
 
-    /// Whether the pattern matches every path that starts with `prefix`.
+    /// True if the pattern matches every path that starts with `prefix`.
     pub(crate) fn covers(&self, prefix: &str) -> bool {
         self.glob && matches!(self.align(prefix), Alignment::PatternEnds { .. })
     }
 
-    /// Whether the pattern matches some path that starts with `prefix`, or
+    /// True if the pattern matches some path that starts with `prefix`, or
     /// `prefix` without its trailing slash.
     pub(crate) fn reaches_under(&self, prefix: &str) -> bool {
         match self.align(prefix) {
@@ -165,7 +165,7 @@ struct Builder {
     literal: String,
     /// Where in `literal` the current segment starts.
     segment_start: usize,
-    /// Whether a value was filled into the current segment.
+    /// True if a value was filled into the current segment.
     has_value: bool,
     first_wildcard: Option<usize>,
     wildcard_segments: usize,

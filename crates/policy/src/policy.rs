@@ -58,7 +58,7 @@ impl Policy {
         self.rules.iter().map(Arc::as_ref)
     }
 
-    /// Whether some path has to be [resolved](Policy::resolve).
+    /// True if some path has to be [resolved](Policy::resolve).
     pub fn is_templated(&self) -> bool {
         self.rules.iter().any(|rule| matches!(rule.path, RulePath::Templated(_)))
     }

@@ -22,7 +22,7 @@ impl CompiledAcl {
         json!({ "root": false, "exact_paths": exact, "glob_paths": glob })
     }
 
-    /// Whether the token may do anything at all on some path that starts with
+    /// True if the token may do anything at all on some path that starts with
     /// `prefix`, a mount's path with its trailing slash. Decides which mounts
     /// `sys/internal/ui/mounts` shows.
     pub fn has_any_access_under(&self, prefix: &str) -> bool {

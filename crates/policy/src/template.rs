@@ -100,7 +100,7 @@ enum Part {
 pub(crate) struct Rendered {
     /// What the path now matches. Values count literally.
     pub(crate) pattern: Pattern,
-    /// Whether a value holds a wildcard, or a slash where that is not allowed.
+    /// True if a value holds a wildcard, or a slash where that is not allowed.
     pub(crate) suspicious: bool,
 }
 

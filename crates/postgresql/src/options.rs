@@ -29,7 +29,7 @@ pub struct Options {
     pub max_idle_connections: usize,
     /// How often connecting is tried again when the store is opened; `None`: without end.
     pub max_connect_retries: Option<u32>,
-    /// Whether tables that are missing are an error.
+    /// True if tables that are missing are an error.
     pub skip_create_table: bool,
     /// How long a request waits for a connection, and for the database to answer.
     pub timeout: Duration,

@@ -31,7 +31,7 @@ pub(crate) struct Pool {
 /// A connection on loan.
 pub(crate) struct Loan {
     pub(crate) connection: Connection,
-    /// Whether it has been used before, and may have broken since.
+    /// True if it has been used before, and may have broken since.
     pub(crate) is_used: bool,
     permit: OwnedSemaphorePermit,
     pool: Arc<Pool>,

@@ -81,7 +81,7 @@ fn foreign(table: &Table, found: &[(&str, Type)]) -> OpenError {
     }
 }
 
-/// Whether a table was not made because another node was just making it. `IF NOT EXISTS` does not wait for the other.
+/// True if a table was not made because another node was just making it. `IF NOT EXISTS` does not wait for the other.
 fn is_of_two_at_once(failure: &Failure) -> bool {
     let codes = [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_OBJECT];
     failure.is_passing() || failure.code().is_some_and(|code| codes.contains(code))

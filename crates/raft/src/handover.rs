@@ -18,7 +18,7 @@ use crate::peers::{Peer, Rpc};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl RaftStore {
-    /// Whether this node could lead now: it is not sealed, and its disk has room for writes.
+    /// True if this node could lead now: it is not sealed, and its disk has room for writes.
     pub(crate) fn is_ready(&self) -> bool {
         self.inner.eligible.load(Ordering::Acquire) && self.has_room()
     }

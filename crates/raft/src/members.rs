@@ -33,9 +33,9 @@ pub struct Member {
 pub struct MemberStatus {
     /// Who it is.
     pub member: Member,
-    /// Whether it votes.
+    /// True if it votes.
     pub voter: bool,
-    /// Whether it leads, as far as this node knows.
+    /// True if it leads, as far as this node knows.
     pub leader: bool,
     /// The last log entry known to be on it; known to the leader only.
     pub last_log: Option<Index>,

@@ -59,7 +59,7 @@ pub struct SurveyedMember {
     pub node_id: String,
     /// Where it talks to its peers.
     pub address: String,
-    /// Whether it votes.
+    /// True if it votes.
     pub voter: bool,
 }
 

@@ -25,7 +25,7 @@ pub struct Options {
     pub api_address: String,
     /// Where this node talks to its peers.
     pub cluster_address: String,
-    /// Whether an empty directory becomes a cluster of this one voter when it is opened. Otherwise it does so when
+    /// True if an empty directory becomes a cluster of this one voter when it is opened. Otherwise it does so when
     /// the server is initialised ([`Store::begin`](strongroom_storage::Store::begin)), or waits to be admitted to one.
     pub bootstrap: bool,
     /// The way to other nodes.

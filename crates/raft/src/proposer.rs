@@ -122,7 +122,7 @@ impl Proposer {
         }
     }
 
-    /// Whether an entry goes to other nodes, too.
+    /// True if an entry goes to other nodes, too.
     fn has_peers(&self) -> bool {
         let metrics = self.raft.metrics();
         metrics.borrow_watched().membership_config.membership().nodes().nth(1).is_some()

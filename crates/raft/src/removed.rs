@@ -53,7 +53,7 @@ impl Removal {
 }
 
 impl RaftStore {
-    /// Whether this node was told that it was taken out of its cluster, and has heard of no leader since.
+    /// True if this node was told that it was taken out of its cluster, and has heard of no leader since.
     pub fn was_removed(&self) -> bool {
         self.inner.removal.removed.load(Ordering::Acquire)
     }
@@ -71,7 +71,7 @@ impl RaftStore {
         if removed { replace_file(&removal.marker, b"") } else { remove_file(&removal.marker) }
     }
 
-    /// Whether the asker is out, as far as is certain here. It is told of itself only.
+    /// True if the asker is out, as far as is certain here. It is told of itself only.
     pub(crate) fn is_out(&self, sender: &Sender, asked: AmIOut) -> bool {
         if asked.raft_id != sender.raft_id {
             return false;

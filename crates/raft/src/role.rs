@@ -122,7 +122,7 @@ impl Contact {
         self.had_peers.store(true, Ordering::Release);
     }
 
-    /// Whether a lease that this node granted before it was started may still run.
+    /// True if a lease that this node granted before it was started may still run.
     pub(crate) fn may_have_granted(&self) -> bool {
         self.had_peers.load(Ordering::Acquire) && self.opened.elapsed() < self.lease
     }

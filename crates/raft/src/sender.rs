@@ -23,7 +23,7 @@ use crate::peers::Sender;
 use crate::types::{LogId, StoredMembership, Vote};
 
 impl RaftStore {
-    /// Whether a node belongs to the cluster, by the committed membership or the one that is to follow it.
+    /// True if a node belongs to the cluster, by the committed membership or the one that is to follow it.
     pub fn is_member(&self, raft_id: u64) -> bool {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -31,7 +31,7 @@ impl RaftStore {
         belongs_to(&metrics.membership_config) || belongs_to(&metrics.committed_membership_config)
     }
 
-    /// Whether messages of the consensus protocol are taken from a node.
+    /// True if messages of the consensus protocol are taken from a node.
     pub fn hears(&self, sender: &Sender) -> bool {
         if sender.raft_id == self.raft_id() {
             return false;

@@ -59,7 +59,7 @@ impl Space {
         Ok(Self { probe, clock, reserve, last: Mutex::new(None) })
     }
 
-    /// Whether new writes may be accepted. A file system that does not answer is not believed to be full.
+    /// True if new writes may be accepted. A file system that does not answer is not believed to be full.
     pub(crate) fn is_there(&self) -> bool {
         let now = self.clock.now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +85,7 @@ impl Space {
     }
 }
 
-/// Whether an operation failed for want of room.
+/// True if an operation failed for want of room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

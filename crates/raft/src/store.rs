@@ -51,7 +51,7 @@ pub struct Status {
     pub leader: Option<String>,
     /// Where the leader serves clients, as far as known.
     pub leader_address: Option<String>,
-    /// Whether this node leads.
+    /// True if this node leads.
     pub is_leader: bool,
     /// The term of the last vote.
     pub term: u64,
@@ -91,7 +91,7 @@ pub(crate) struct Inner {
     node_id: String,
     raft_id: u64,
     pub(crate) path: PathBuf,
-    /// Whether it may lead.
+    /// True if it may lead.
     pub(crate) eligible: AtomicBool,
     /// What the cluster is told of this node when it begins one.
     this_node: Node,
@@ -245,7 +245,7 @@ impl RaftStore {
         self.inner.state.cluster_id()
     }
 
-    /// Whether this node may be elected from now on. One that cannot serve should not lead.
+    /// True if this node may be elected from now on. One that cannot serve should not lead.
     pub fn set_eligible(&self, eligible: bool) {
         self.inner.eligible.store(eligible, Ordering::Release);
         self.settle_candidacy();
@@ -275,7 +275,7 @@ impl RaftStore {
         self.inner.closed.load(Ordering::Acquire)
     }
 
-    /// Whether this node leads, as far as it knows.
+    /// True if this node leads, as far as it knows.
     pub fn is_leader(&self) -> bool {
         self.inner.raft.is_leader()
     }
@@ -330,7 +330,7 @@ impl RaftStore {
         running.map_err(|error| StoreError::Failed(error.to_string()))
     }
 
-    /// Whether the disk has room for writes.
+    /// True if the disk has room for writes.
     pub(crate) fn has_room(&self) -> bool {
         self.space.is_there()
     }

@@ -98,7 +98,7 @@ impl Parts {
         }
     }
 
-    /// Whether a part is full, so that there may be more.
+    /// True if a part is full, so that there may be more.
     pub(crate) const fn is_full(&self, part: &Content) -> bool {
         part.len >= self.size
     }

@@ -57,7 +57,7 @@ fn before(separator: &str, text: &str) -> String {
 }
 
 impl Failure {
-    /// Whether it may be otherwise soon.
+    /// True if it may be otherwise soon.
     fn passes(&self) -> bool {
         match self {
             Self::Unanswered { .. } => true,

@@ -61,7 +61,7 @@ fn authority(server: &Uri) -> Option<&str> {
     Some(authority.strip_suffix(implied).unwrap_or(authority))
 }
 
-/// Whether the bucket's name goes into the path: where that is asked for, and where it would make no host, or none that
+/// True if the bucket's name goes into the path: where that is asked for, and where it would make no host, or none that
 /// a certificate for `*.host` is good for.
 fn in_path(bucket: &Bucket, server: &Uri) -> bool {
     let host = server.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');

@@ -122,7 +122,7 @@ fn name_of(number: u16) -> String {
 }
 
 impl Development {
-    /// Whether there is something on disk that is to go with the server.
+    /// True if there is something on disk that is to go with the server.
     pub(crate) fn leaves_traces(&self) -> bool {
         self.home.is_some()
     }

@@ -38,7 +38,7 @@ impl<'a> Words<'a> {
 }
 
 impl Flag<'_> {
-    /// Whether a switch is turned on.
+    /// True if a switch is turned on.
     pub(crate) fn is_on(&self) -> Result<bool> {
         match self.given {
             None | Some("true" | "1") => Ok(true),

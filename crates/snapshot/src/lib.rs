@@ -61,7 +61,7 @@ pub struct Server {
     /// Its name.
     #[serde(rename = "ID")]
     pub id: String,
-    /// Whether it votes.
+    /// True if it votes.
     pub voter: bool,
 }
 

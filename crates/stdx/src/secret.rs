@@ -60,7 +60,7 @@ impl<'de, T: Zeroize + serde::Deserialize<'de>> serde::Deserialize<'de> for Secr
     }
 }
 
-/// Whether two byte strings are equal, in time that depends on their lengths only.
+/// True if two byte strings are equal, in time that depends on their lengths only.
 pub fn same_bytes(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
 }

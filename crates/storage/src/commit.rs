@@ -27,12 +27,12 @@ impl KeyRange {
         Self { start: next.max(self.start.clone()), end: self.end.clone() }
     }
 
-    /// Whether the range holds no key at all.
+    /// True if the range holds no key at all.
     pub fn is_empty(&self) -> bool {
         self.end.as_ref().is_some_and(|end| *end <= self.start)
     }
 
-    /// Whether `key` lies in the range.
+    /// True if `key` lies in the range.
     pub fn contains(&self, key: &[u8]) -> bool {
         key >= self.start.as_slice() && self.end.as_ref().is_none_or(|end| key < end.as_slice())
     }
@@ -112,7 +112,7 @@ pub trait Lookup {
     fn count_and_newest(&self, range: &KeyRange, at_most: u64) -> Result<(u64, Index), StoreError>;
 }
 
-/// Whether all that a commit read is unchanged. Decided from the state alone, at the moment of applying, so that
+/// True if all that a commit read is unchanged. Decided from the state alone, at the moment of applying, so that
 /// every replica decides alike.
 pub fn still_valid(commit: &Commit, state: &impl Lookup) -> Result<bool, StoreError> {
     for read in &commit.points {

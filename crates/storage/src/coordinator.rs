@@ -76,7 +76,7 @@ pub trait Coordinator: Send + Sync + 'static {
     /// The term in which this node leads at this moment, its reads seeing all that was acknowledged.
     fn leading(&self) -> Option<u64>;
 
-    /// Whether this node may lead from now on. One that cannot serve should not.
+    /// True if this node may lead from now on. One that cannot serve should not.
     fn set_eligible(&self, eligible: bool);
 
     /// Who leads, as far as known; may be this node.
@@ -109,7 +109,7 @@ impl Leadership {
         self.0.get().map_or(Some(0), |coordinator| coordinator.leading())
     }
 
-    /// Whether it is this node that decides: it leads, or there are no others.
+    /// True if it is this node that decides: it leads, or there are no others.
     pub fn is_active(&self) -> bool {
         self.term().is_some()
     }
@@ -123,7 +123,7 @@ impl Leadership {
         }
     }
 
-    /// Whether another node decides and can be asked: what only the active node's clock can judge is for that one.
+    /// True if another node decides and can be asked: what only the active node's clock can judge is for that one.
     pub fn is_with_another(&self) -> bool {
         !self.is_active() && self.without_quorum().is_none()
     }

@@ -41,7 +41,7 @@ impl Operation {
         }
     }
 
-    /// Whether it carries parameters in a body rather than in the query.
+    /// True if it carries parameters in a body rather than in the query.
     pub const fn has_body(self) -> bool {
         matches!(self, Self::Create | Self::Update | Self::Patch)
     }

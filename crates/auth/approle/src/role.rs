@@ -25,7 +25,7 @@ pub(crate) struct Role {
     pub(crate) number: RoleNumber,
     /// What a machine names it by when logging in.
     pub(crate) role_id: String,
-    /// Whether a login needs a secret id.
+    /// True if a login needs a secret id.
     pub(crate) bind_secret_id: bool,
     /// Addresses that logins may come from; empty: any.
     pub(crate) secret_id_bound_cidrs: Vec<IpNet>,
@@ -33,7 +33,7 @@ pub(crate) struct Role {
     pub(crate) secret_id_num_uses: u32,
     /// How long a new secret id lives; zero: for ever.
     pub(crate) secret_id_ttl: Duration,
-    /// Whether secret ids belong to this cluster only, where clusters replicate each other.
+    /// True if secret ids belong to this cluster only, where clusters replicate each other.
     pub(crate) local_secret_ids: bool,
     /// What the tokens are like.
     pub(crate) token: TokenSettings,
@@ -164,9 +164,9 @@ pub(crate) struct RoleInput {
 /// A role as reads answer it, without the token's settings.
 #[derive(Serialize, JsonSchema)]
 struct RoleView {
-    /// Whether `secret_id` must be presented when logging in.
+    /// True if `secret_id` must be presented when logging in.
     bind_secret_id: bool,
-    /// Whether the secret IDs of this role are cluster local.
+    /// True if the secret IDs of this role are cluster local.
     local_secret_ids: bool,
     /// Deprecated: "`token_period`" as given by this name, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]

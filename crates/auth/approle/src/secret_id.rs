@@ -44,7 +44,7 @@ pub(crate) struct SecretId {
 impl Stored for SecretId {}
 
 impl SecretId {
-    /// Whether its time is over.
+    /// True if its time is over.
     pub(crate) fn has_expired(&self, now: Moment) -> bool {
         self.expires.is_some_and(|end| end <= now)
     }

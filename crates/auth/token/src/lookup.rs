@@ -72,7 +72,7 @@ struct TokenView {
     namespace_path: String,
     /// Uses left; zero: without limit.
     num_uses: u32,
-    /// Whether it has no parent.
+    /// True if it has no parent.
     orphan: bool,
     /// Where it was made.
     path: String,
@@ -81,7 +81,7 @@ struct TokenView {
     period: u64,
     /// Its policies.
     policies: Vec<String>,
-    /// Whether it may be renewed.
+    /// True if it may be renewed.
     renewable: bool,
     /// The token role it was made with.
     #[serde(skip_serializing_if = "String::is_empty")]

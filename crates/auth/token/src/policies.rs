@@ -14,7 +14,7 @@ pub(crate) struct Wish<'a> {
     pub(crate) parent: &'a [String],
     /// The role that the token is made with.
     pub(crate) role: Option<&'a TokenRole>,
-    /// Whether the one who asks may go beyond its own policies.
+    /// True if the one who asks may go beyond its own policies.
     pub(crate) sudo: bool,
 }
 
@@ -105,7 +105,7 @@ fn listed(names: &[String]) -> String {
     format!("[{}]", quoted.join(" "))
 }
 
-/// Whether `text` is what `pattern` says, where a `*` stands for any number of characters.
+/// True if `text` is what `pattern` says, where a `*` stands for any number of characters.
 pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(head) else { return false };

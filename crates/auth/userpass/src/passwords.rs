@@ -52,7 +52,7 @@ impl Passwords {
         Ok(Secret::new(parts.format_for_version(Version::TwoA)))
     }
 
-    /// Whether `password` is the one that `hash` was made of; without a hash it never is, and that takes as long.
+    /// True if `password` is the one that `hash` was made of; without a hash it never is, and that takes as long.
     pub(crate) async fn matches(
         &self,
         password: Secret<String>,

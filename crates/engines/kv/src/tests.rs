@@ -24,7 +24,7 @@ fn refused(outcome: Result<Reply, EngineError>) -> String {
     }
 }
 
-/// Whether the answer is a 404 with nothing to say.
+/// True if the answer is a 404 with nothing to say.
 fn is_absent(outcome: &Result<Reply, EngineError>) -> bool {
     matches!(outcome, Err(EngineError::NotFound))
 }

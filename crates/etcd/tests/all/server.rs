@@ -79,7 +79,7 @@ impl Server {
         Server { running: Mutex::new(child), data, ports, scheme, arguments }
     }
 
-    /// Whether it listens, in the end.
+    /// True if it listens, in the end.
     fn wait(&self) -> bool {
         let waits = START.as_millis() / LOOK.as_millis();
         for _ in 0..waits {

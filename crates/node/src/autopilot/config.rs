@@ -14,7 +14,7 @@ const SHORTEST_DEATH: Duration = Duration::from_mins(1);
 /// What autopilot goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutopilotConfig {
-    /// Whether dead members are removed.
+    /// True if dead members are removed.
     #[serde(rename = "c")]
     pub cleanup_dead_servers: bool,
     /// How long a healthy member may be silent.

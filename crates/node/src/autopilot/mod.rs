@@ -26,7 +26,7 @@ pub(super) use watch::Watch;
 /// The cluster as autopilot sees it.
 #[derive(Clone, Debug)]
 pub struct AutopilotState {
-    /// Whether every member is healthy.
+    /// True if every member is healthy.
     pub healthy: bool,
     /// How many voters may fail, one after the other, before there is no quorum.
     pub failure_tolerance: usize,
@@ -41,7 +41,7 @@ pub struct AutopilotServer {
     pub status: MemberStatus,
     /// How long it has been silent.
     pub last_contact: Duration,
-    /// Whether it is heard and keeps up.
+    /// True if it is heard and keeps up.
     pub healthy: bool,
     /// Since when that is so, as far as this leader has seen.
     pub stable_since: Moment,

@@ -25,7 +25,7 @@ pub(crate) struct Watch {
 /// What it has seen of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Watched {
-    /// Whether it is heard and keeps up.
+    /// True if it is heard and keeps up.
     pub(crate) healthy: bool,
     /// Since when it is so.
     pub(crate) since: Moment,
@@ -47,7 +47,7 @@ pub(crate) enum Decision {
 /// How the cluster stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outlook {
-    /// Whether every member is healthy.
+    /// True if every member is healthy.
     pub(crate) healthy: bool,
     /// How many voters may fail, one after the other, before there is no quorum.
     pub(crate) failure_tolerance: usize,
@@ -99,7 +99,7 @@ impl Watch {
         self.of(status.member.raft_id).is_some_and(|watched| watched.healthy)
     }
 
-    /// Whether it is to be removed for having been silent for so long. The leader itself is not.
+    /// True if it is to be removed for having been silent for so long. The leader itself is not.
     pub(crate) fn is_dead(&self, status: &MemberStatus, config: &AutopilotConfig) -> bool {
         let silent = self.of(status.member.raft_id).map_or(Duration::ZERO, |watched| watched.silent);
         config.cleanup_dead_servers
@@ -135,7 +135,7 @@ impl Watch {
         removed.chain(promoted).collect()
     }
 
-    /// Whether a dead voter can go: enough voters stay, and those that are healthy are a majority before and after.
+    /// True if a dead voter can go: enough voters stay, and those that are healthy are a majority before and after.
     fn may_lose_a_voter(&self, members: &[MemberStatus], config: &AutopilotConfig) -> bool {
         let voters: Vec<_> = members.iter().filter(|status| status.voter).collect();
         let left = voters.len().saturating_sub(1);

@@ -276,7 +276,7 @@ impl Trace {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is room for the files that are prepared.
+    /// True if there is room for the files that are prepared.
     pub(crate) fn fill(&self, full: bool) {
         self.inner().full = full;
     }
@@ -398,7 +398,7 @@ pub(super) fn set_len(file: Option<&Traced>, len: u64) {
     }
 }
 
-/// Whether the file is traced: then nobody pulls the plug, and the device need not be asked.
+/// True if the file is traced: then nobody pulls the plug, and the device need not be asked.
 pub(super) fn synced(file: Option<&Traced>) -> bool {
     if let Some(Traced { trace, file }) = file {
         trace.note(|_| Some(Op::Sync(*file)));

@@ -53,7 +53,7 @@ pub(crate) struct Scanned {
     /// Offset and payload of every whole frame.
     pub(crate) frames: Vec<(u64, Bytes)>,
     end: u64,
-    /// Whether something that began as a frame lies behind them.
+    /// True if something that began as a frame lies behind them.
     pub(crate) torn: bool,
 }
 

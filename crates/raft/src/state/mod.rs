@@ -336,7 +336,7 @@ impl State {
         Export::new(base, &self.cluster_id(), end)
     }
 
-    /// Whether there is anything in memory that the table does not have.
+    /// True if there is anything in memory that the table does not have.
     pub(crate) fn is_dirty(&self) -> bool {
         let current = self.current();
         current.applied != current.base.facts.applied
@@ -348,7 +348,7 @@ impl State {
         (base.base.size_on_disk(), base.facts.bytes)
     }
 
-    /// Whether packing would give back a good part of the table's file.
+    /// True if packing would give back a good part of the table's file.
     pub(crate) fn is_loose(&self) -> bool {
         let base = {
             let current = self.current();

@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(of(&pool, "a").count, Count { passed: 3, failed: 1 });
     }
 
-    /// Whether a process is there and runs.
+    /// True if a process is there and runs.
     fn is_running(id: &str) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/stat", id.trim())).unwrap_or_default();
         !status.is_empty() && !status.contains(") Z ")

@@ -47,7 +47,7 @@ struct Ban {
     reason: String,
 }
 
-/// Whether a source is the one registry that crates come from.
+/// True if a source is the one registry that crates come from.
 fn is_registry(source: &str) -> bool {
     source.starts_with("registry+") && source.ends_with("/crates.io-index")
 }
@@ -60,7 +60,7 @@ impl Policy {
         Ok(Self(toml::from_str(text).context("deny.toml")?))
     }
 
-    /// Whether an advisory is known and does not concern us; `deny.toml` has the reason.
+    /// True if an advisory is known and does not concern us; `deny.toml` has the reason.
     pub(crate) fn ignores(&self, id: &str) -> bool {
         self.0.advisories.ignore.iter().any(|ignored| ignored == id)
     }

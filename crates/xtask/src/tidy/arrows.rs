@@ -266,7 +266,7 @@ fn allowed(name: &str, folder: &Path) -> Option<&'static [&'static str]> {
     })
 }
 
-/// Whether `other` is named by one of `names`, directly or not.
+/// True if `other` is named by one of `names`, directly or not.
 fn reaches(names: &[&str], other: &str) -> bool {
     names.iter().any(|name| {
         let next = ARROWS.iter().find(|(listed, _)| listed == name).map_or(&[][..], |(_, next)| next);

@@ -36,7 +36,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Whether no rule is broken.
+    /// True if no rule is broken.
     pub(crate) fn is_clean(&self) -> bool {
         self.errors.is_empty()
     }

@@ -56,7 +56,7 @@ impl Package {
 }
 
 impl Dependency {
-    /// Whether it is only there for tests, examples and benchmarks.
+    /// True if it is only there for tests, examples and benchmarks.
     pub(crate) fn is_for_tests(&self) -> bool {
         self.kind.as_deref() == Some("dev")
     }

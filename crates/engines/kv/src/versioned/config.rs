@@ -64,7 +64,7 @@ pub(super) fn routes(engine: Engine) -> Engine {
 /// The settings as `config` answers them.
 #[derive(Serialize, JsonSchema)]
 struct ConfigAnswer {
-    /// Whether each write must give the cas parameter.
+    /// True if each write must give the cas parameter.
     cas_required: bool,
     /// How long versions live; 0s where keys decide, -1s where they live for ever.
     delete_version_after: String,

@@ -59,7 +59,7 @@ pub(super) struct Version {
 }
 
 impl Version {
-    /// Whether its data is not to be shown.
+    /// True if its data is not to be shown.
     pub(super) fn is_gone(&self, now: Moment) -> bool {
         self.destroyed || self.deletion.is_some_and(|at| at <= now)
     }
@@ -169,7 +169,7 @@ pub(super) struct VersionMetadata {
     custom_metadata: Option<BTreeMap<String, String>>,
     /// From when on the version is deleted (RFC 3339), or empty.
     deletion_time: String,
-    /// Whether the version's data is gone for good.
+    /// True if the version's data is gone for good.
     destroyed: bool,
     /// The version's number.
     version: u64,
@@ -178,7 +178,7 @@ pub(super) struct VersionMetadata {
 /// A key without its data.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct KeyMetadata {
-    /// Whether each write must give the cas parameter.
+    /// True if each write must give the cas parameter.
     cas_required: bool,
     /// When the key was made (RFC 3339).
     created_time: String,
@@ -205,6 +205,6 @@ struct VersionTimes {
     created_time: String,
     /// From when on the version is deleted (RFC 3339), or empty.
     deletion_time: String,
-    /// Whether the version's data is gone for good.
+    /// True if the version's data is gone for good.
     destroyed: bool,
 }
