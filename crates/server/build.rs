@@ -22,7 +22,7 @@ fn main() {
     println!("cargo::rustc-env=STRONGROOM_BUILD_EPOCH={seconds}");
 }
 
-/// What git prints, in the folder of the package; `None` where there is no git, or no repository.
+/// The output of git, in the folder of the package; `None` where there is no git, or no repository.
 fn git(words: &[&str]) -> Option<String> {
     let output = Command::new("git").args(words).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();

@@ -20,7 +20,7 @@ pub struct EnabledDevice {
     responses: Tally,
 }
 
-/// How many records a device has taken and how many it has failed, since it was enabled or the server started.
+/// The numbers of records that a device has taken and failed, since it was enabled or the server started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceCounters {
     /// Request records taken.
@@ -56,7 +56,7 @@ impl EnabledDevice {
         &self.path
     }
 
-    /// What stands for `input` in this device's records: the answer to `sys/audit-hash/:path`.
+    /// The text that stands for `input` in this device's records: the answer to `sys/audit-hash/:path`.
     pub fn hash(&self, input: &str) -> String {
         self.formatter.salt().hash(input)
     }

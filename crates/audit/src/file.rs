@@ -227,7 +227,7 @@ fn ends_within_a_line(path: &Path, len: u64) -> bool {
 /// Appends lines and never puts one behind the torn piece of another.
 struct LineFile<W> {
     writer: W,
-    /// What is written so far ends within a line.
+    /// The output so far ends within a line.
     torn: bool,
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 /// for long by being the one that writes.
 const ROUNDS: usize = 8;
 
-/// What lines are appended to.
+/// The target that lines are appended to.
 pub(crate) trait Sink: Send + 'static {
     /// Appends whole lines.
     fn append(&mut self, lines: &[u8]) -> Result<(), PartialWrite>;
@@ -28,7 +28,7 @@ pub(crate) trait Sink: Send + 'static {
 pub(crate) struct PartialWrite {
     /// Bytes written nevertheless.
     pub(crate) written: usize,
-    /// Why not more.
+    /// The error.
     pub(crate) source: io::Error,
 }
 

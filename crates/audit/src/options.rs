@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::error::AuditError;
 
-/// How a device shows records: the options all types of device share.
+/// The form of a device's records: the options all types of device share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FormatOptions {
     /// Hash nothing but the headers whose own setting says so. Default: false.

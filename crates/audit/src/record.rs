@@ -1,4 +1,4 @@
-//! What a record says. All of it is borrowed from the request being served; nothing here is `Debug`, because
+//! The content of a record. All of it is borrowed from the request being served; nothing here is `Debug`, because
 //! tokens pass through.
 //!
 //! Field by field this is Vault's [audit log entry schema](https://developer.hashicorp.com/vault/docs/audit/schema).
@@ -14,11 +14,11 @@ use strongroom_stdx::Moment;
 pub struct RequestRecord<'a> {
     /// When the request came.
     pub time: Moment,
-    /// Who asked.
+    /// The caller.
     pub auth: &'a Auth<'a>,
-    /// What was asked.
+    /// The request.
     pub request: &'a Request<'a>,
-    /// Why the request was refused before it was handled; empty when it was not.
+    /// The reason why the request was refused before it was handled; empty when it was not.
     pub error: &'a str,
     /// Host and port of the standby node that forwarded the request; empty when none did.
     pub forwarded_from: &'a str,
@@ -29,11 +29,11 @@ pub struct RequestRecord<'a> {
 pub struct ResponseRecord<'a> {
     /// When the response was ready.
     pub time: Moment,
-    /// Who asked; for a login, who the caller now is.
+    /// The caller; for a login, who the caller now is.
     pub auth: &'a Auth<'a>,
-    /// What was asked.
+    /// The request.
     pub request: &'a Request<'a>,
-    /// What is answered.
+    /// The response.
     pub response: &'a Response<'a>,
     /// The error returned; empty for success.
     pub error: &'a str,
@@ -80,7 +80,7 @@ pub struct Auth<'a> {
     pub token_issue_time: Option<Moment>,
 }
 
-/// Whether policies allowed a request, and which.
+/// The result of the policies for a request, and which allowed it.
 #[derive(Clone, Copy, Default)]
 pub struct PolicyResults<'a> {
     /// The outcome.
@@ -131,7 +131,7 @@ pub struct Request<'a> {
     pub remote_address: &'a str,
     /// The client's port as the server sees it.
     pub remote_port: u16,
-    /// How long a wrapped response is to live, in seconds.
+    /// The TTL of a wrapped response, in seconds.
     pub wrap_ttl: u64,
     /// The headers configured under `sys/config/auditing/request-headers`, as far as the request has them.
     pub headers: &'a [Header<'a>],
@@ -206,7 +206,7 @@ pub struct Response<'a> {
 /// A wrapping token.
 #[derive(Clone, Copy, Default)]
 pub struct WrapInfo<'a> {
-    /// How long it lives, in seconds.
+    /// Its TTL, in seconds.
     pub ttl: u64,
     /// The token. Hashed, unless the device logs raw.
     pub token: &'a str,

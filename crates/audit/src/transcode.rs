@@ -206,7 +206,7 @@ struct Token<'t> {
 }
 
 impl<'t> Token<'t> {
-    /// What the string says. One with an escape that has no meaning, as half a surrogate pair, stands for itself:
+    /// The content of the string. One with an escape that has no meaning, as half a surrogate pair, stands for itself:
     /// such a value must not make its record impossible.
     fn content(self) -> Content<'t> {
         let plain =

@@ -14,10 +14,10 @@ use super::remote::Shelf;
 use crate::Backup;
 use crate::{AUTO_SNAPSHOTS, AUTO_STATUS};
 
-/// How long after a failure it is tried again at first; twice as long after each further one.
+/// The first pause after a failure; twice as long after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(10);
 const LONGEST_RETRY: Duration = Duration::from_mins(10);
-/// What is said where a snapshot was taken, and others stay that should not.
+/// The error shown where a snapshot was taken but older ones could not be removed.
 const NOT_REMOVED: &str = "the snapshot was taken, but older ones could not be removed";
 /// Configurations that are looked at.
 const MOST: usize = 1000;
@@ -28,13 +28,13 @@ pub struct AutoSnapshots {
     /// Time between two.
     #[serde(rename = "i")]
     pub interval: Duration,
-    /// How many are kept.
+    /// The number of snapshots to keep.
     #[serde(rename = "r")]
     pub retain: u64,
     /// The directory that they are written to, or what the names of objects begin with.
     #[serde(rename = "p")]
     pub path_prefix: String,
-    /// What the last part of their names begins with.
+    /// The beginning of the last part of their names.
     #[serde(rename = "f")]
     pub file_prefix: String,
     /// Where that is.
@@ -59,7 +59,7 @@ pub enum Place {
 
 impl Stored for AutoSnapshots {}
 
-/// What has become of them.
+/// The status of a configuration's snapshots.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoStatus {
     /// When the last was begun.
@@ -68,13 +68,13 @@ pub struct AutoStatus {
     /// When it was done or failed.
     #[serde(rename = "e")]
     pub last_end: Option<Moment>,
-    /// Why it failed; empty where it did not.
+    /// The reason of the last failure; empty where there is none.
     #[serde(rename = "w")]
     pub last_error: String,
     /// Where the last that succeeded is.
     #[serde(rename = "u")]
     pub last_url: String,
-    /// How many have failed since one succeeded.
+    /// The number of failures since the last success.
     #[serde(rename = "n")]
     pub consecutive_errors: u32,
 }
@@ -171,7 +171,7 @@ impl Backup {
         AUTO_SNAPSHOTS.get(txn, name).await
     }
 
-    /// What has become of a configuration's snapshots, and since when one is being taken.
+    /// The status of a configuration's snapshots, and since when one is being taken.
     ///
     /// # Errors
     ///

@@ -23,15 +23,15 @@ pub struct Bucket {
     /// The bucket's name is a part of the path, not of the host.
     #[serde(rename = "p")]
     pub force_path_style: bool,
-    /// What the server encrypts objects with.
+    /// The encryption of objects by the server.
     #[serde(rename = "x")]
     pub encryption: Encryption,
-    /// Who asks; `None`: whoever the server's environment names.
+    /// The credentials; `None`: those in the server's environment.
     #[serde(rename = "c")]
     pub credentials: Option<Credentials>,
 }
 
-/// What the server of a bucket encrypts objects with.
+/// The encryption of objects by the server of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Encryption {
     /// Whatever the bucket is set to.

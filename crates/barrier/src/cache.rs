@@ -20,7 +20,7 @@ const OVERHEAD: usize = 160;
 /// A decoded value of whatever type its table holds; `None`: known to be absent.
 pub(crate) type Opened = Option<Arc<dyn Any + Send + Sync>>;
 
-/// What is known of one key.
+/// The cached state of one key.
 #[derive(Clone)]
 pub(crate) struct Entry {
     /// The decoded value.

@@ -13,7 +13,7 @@ use strongroom_storage::Index;
 
 use crate::MountPlace;
 
-/// What has happened, as its subscribers are told. Source: Vault's documentation, "Event notifications".
+/// An event, as its subscribers receive it. Source: Vault's documentation, "Event notifications".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Its type, such as `kv-v2/data-write`.
@@ -51,7 +51,7 @@ pub struct Emitted {
     pub event: Event,
 }
 
-/// Whoever is told the events of commits.
+/// A receiver of the events of commits.
 pub trait EventSink: Send + Sync {
     /// True if anybody listens. Where nobody does, events are not even made.
     fn is_heard(&self) -> bool;

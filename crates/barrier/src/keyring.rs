@@ -21,7 +21,7 @@ const FORM: u8 = 1;
 const HEADER: usize = 1 + 4 + NONCE_LEN;
 const TAG: usize = 16;
 
-/// Why keys could not be made or used.
+/// Errors of making or using keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {
     /// The random source failed.

@@ -26,7 +26,7 @@ const MOUNT: u8 = 2;
 const CORE_LOCAL: u8 = 3;
 const MOUNT_LOCAL: u8 = 4;
 
-/// Who reads and writes: the server or a mount.
+/// The owner of a space, who reads and writes it: the server or a mount.
 pub trait Owner: sealed::Sealed {
     /// The part of a key that is known before the table is: nothing, or the mount's namespace and number.
     type Place: Copy + Send + Sync;
@@ -59,7 +59,7 @@ pub struct MountPlace {
 
 /// A part of storage that is told apart by the first byte of its keys.
 pub trait Space: sealed::Sealed {
-    /// Who may read and write it.
+    /// The owner, who may read and write it.
     type Owner: Owner;
 
     /// The first byte of keys of tables of this space.

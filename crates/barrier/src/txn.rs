@@ -47,7 +47,7 @@ struct Change {
     value: Arc<dyn Any + Send + Sync>,
 }
 
-/// What a transaction itself did to a key.
+/// A transaction's own change of a key.
 enum Own<V> {
     Untouched,
     Deleted,
@@ -168,7 +168,7 @@ impl Txn {
         self.pending().bootstrap.push((bootstrap_key(name), value));
     }
 
-    /// What this transaction itself has written at a full key.
+    /// The value that this transaction itself has written at a full key.
     fn own<V: Stored>(&self, key: &[u8]) -> Result<Own<V>, BarrierError> {
         let pending = self.pending();
         let Some(change) = pending.writes.get(key) else { return Ok(Own::Untouched) };

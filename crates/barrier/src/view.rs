@@ -54,7 +54,7 @@ impl Progress {
     }
 }
 
-/// What a view says of tables that something is derived from.
+/// A view's statement about tables that something is derived from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ground {
     /// The commit index that the view shows.

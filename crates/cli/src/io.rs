@@ -1,4 +1,4 @@
-//! What a command sees of the outside: its streams, its environment and its terminal.
+//! The streams, environment and terminal of a command.
 
 use std::io::{self, IsTerminal, Read, Write};
 

@@ -9,7 +9,7 @@ use strongroom_outbound::Body;
 
 use crate::error::Error;
 
-/// What a request carries.
+/// The content of a request.
 pub enum Payload {
     /// Nothing.
     Empty,
@@ -135,7 +135,7 @@ impl Request {
         &self.path
     }
 
-    /// What it carries.
+    /// Its content.
     pub const fn payload(&self) -> &Payload {
         &self.payload
     }

@@ -20,11 +20,11 @@ use zeroize::Zeroizing;
 
 use crate::identity::{PublicKey, certificates, name_of, seen_name};
 
-/// How long the authority's certificate holds.
+/// The validity of the authority's certificate.
 const AUTHORITY_DAYS: i64 = 3650;
 /// After this the authority has a successor. A node that is away for as long finds nobody who believes what it believes.
 const SUCCEED_AFTER: u64 = 365 * 24 * 3600;
-/// How long a node's certificate holds. For as long, a node that does not know of another's removal believes it; so it
+/// The validity of a node's certificate. For as long, a node that does not know of another's removal believes it; so it
 /// is not longer. An unsealed node makes its own anew, a sealed one asks the active node for another, and one that was
 /// off makes one when it is unsealed.
 const NODE_DAYS: i64 = 1;
@@ -38,7 +38,7 @@ const BEFORE: Duration = Duration::days(1);
 #[error("cluster certificate: {0}")]
 pub struct AuthorityError(#[from] rcgen::Error);
 
-/// What signs the nodes' certificates.
+/// The key and certificate that sign the nodes' certificates.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Authority {
     certificate: String,
@@ -105,7 +105,7 @@ impl Authority {
         now.saturating_sub(self.made) >= SUCCEED_AFTER
     }
 
-    /// What nodes of this authority believe: its certificate and the one of the authority before it, PEM.
+    /// The certificates that nodes of this authority trust: its own and that of the authority before it, PEM.
     #[must_use]
     pub fn trusted(&self) -> String {
         let before = self.before.as_ref().map_or("", |before| before.certificate.as_str());
@@ -149,7 +149,7 @@ impl Authority {
     }
 }
 
-/// What an authority's certificate says of it, but for its time.
+/// The subject and constraints of an authority's certificate, without its validity.
 fn authority_of(cluster_id: &str) -> Result<CertificateParams, AuthorityError> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.distinguished_name = named(&format!("cluster {cluster_id}"));

@@ -24,7 +24,7 @@ use crate::body::AnswerBody;
 use crate::identity::{Credentials, name_of};
 use crate::registrar::{Announcement, Renewal};
 
-/// How long making a connection may take.
+/// The time limit of connecting.
 const CONNECT: Duration = Duration::from_secs(2);
 /// Silence after which a connection is asked whether it lives, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ const PING: Duration = Duration::from_secs(2);
 const LARGEST_ANSWER: usize = 1 << 20;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
-/// What is sent to a peer.
+/// The body of a request to a peer.
 pub type Body = BoxBody<Bytes, Failure>;
 
 /// The header in which a node that answers says which version of the program it runs.
@@ -46,7 +46,7 @@ pub(crate) const NO_MEMBER: &str = "x-strongroom-no-member";
 pub struct Network {
     credentials: ArcSwapOption<Credentials>,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
-    /// Which version each peer said it was of, when it last answered.
+    /// The version that each peer reported, when it last answered.
     versions: Mutex<HashMap<u64, Arc<str>>>,
 }
 
@@ -81,7 +81,7 @@ impl Network {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// What this node shows its peers, once it belongs to a cluster.
+    /// The credentials that this node shows its peers, once it belongs to a cluster.
     #[must_use]
     pub fn credentials(&self) -> Option<Arc<Credentials>> {
         self.credentials.load_full()

@@ -18,14 +18,14 @@ pub struct Origin {
     pub peer: Option<SocketAddr>,
     /// The client's certificates, its own first, each in DER.
     pub certificates: Vec<Bytes>,
-    /// What the standby's edge has made out, in the edge's own words.
+    /// The context that the standby's edge has made out, in the edge's own words.
     pub context: String,
 }
 
 const PEER: &str = "x-strongroom-peer";
 const CERTIFICATE: &str = "x-strongroom-certificate";
 const CONTEXT: &str = "x-strongroom-context";
-/// What stands before the path of a request that is handed on.
+/// The prefix of the path of a forwarded request.
 pub(crate) const FORWARD: &str = "/forward";
 
 impl Origin {

@@ -1,4 +1,4 @@
-//! Who a node is to its peers where it has no directory to keep that in: a key that lives as long as the process.
+//! The identity of a node without a data directory: a key that lives as long as the process.
 
 use rcgen::{KeyPair, PublicKeyData as _};
 use strongroom_raft::{Position, Sender};

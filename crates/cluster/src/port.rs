@@ -35,7 +35,7 @@ use crate::network::{ANNOUNCE, NO_MEMBER, Network, SNAPSHOT, VERSION, path_of};
 use crate::origin::{FORWARD, Origin};
 use crate::registrar::Registrar;
 
-/// How long a TLS handshake may take.
+/// The time limit of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Connections of members at most: a cluster has few.
 const MOST_CONNECTIONS: usize = 64;
@@ -44,7 +44,7 @@ const MOST_OF_ONE: usize = 4;
 /// Connections at most of nodes that are no members, and how long they may last.
 const MOST_STRANGERS: usize = 8;
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is looked whether a node still belongs to the cluster, and how often its certificate is verified again.
+/// The interval at which a node's membership is checked and its certificate verified again.
 const LOOK: Duration = Duration::from_millis(500);
 const VERIFY_EVERY: Duration = Duration::from_mins(1);
 /// Connections at most of those that have not shown yet that they are nodes.
@@ -62,7 +62,7 @@ const LARGEST_QUESTION: usize = 16 << 10;
 const LARGEST_HEAD: usize = 1 << 20;
 /// Bytes of a request's header fields at most: those of a client's largest request, and its certificates.
 const LARGEST_FIELDS: u32 = 1 << 20;
-/// How long accepting pauses when the process has no file descriptors left.
+/// The pause of accepting when the process has no file descriptors left.
 const BREATH: Duration = Duration::from_millis(50);
 
 /// Answers requests that other nodes forward.
@@ -72,17 +72,17 @@ pub trait Forwarded: Send + Sync + 'static {
     async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Response<AnswerBody>;
 }
 
-/// What answers on the cluster port.
+/// The server of the cluster port.
 pub struct Port {
     /// Where raft's messages go; `None` where other storage settles who leads.
     pub store: Option<Arc<RaftStore>>,
-    /// Whose credentials are shown.
+    /// The network, whose credentials are shown.
     pub network: Arc<Network>,
     /// Where forwarded requests go.
     pub forwarded: Arc<dyn Forwarded>,
-    /// Who answers members' announcements; `None` where nodes sign their own certificates.
+    /// The handler of members' announcements; `None` where nodes sign their own certificates.
     pub registrar: Option<Arc<dyn Registrar>>,
-    /// What peers are told of the version of this program.
+    /// The version of this program, as peers see it.
     pub version: HeaderValue,
 }
 
@@ -327,7 +327,7 @@ impl Port {
     }
 }
 
-/// What a node is told that is no member: nothing of what it asked was done.
+/// The answer to a node that is no member: nothing of what it asked was done.
 fn no_member() -> Response<AnswerBody> {
     let mut response = answer(StatusCode::FORBIDDEN, Bytes::new());
     response.headers_mut().insert(NO_MEMBER, HeaderValue::from_static("true"));

@@ -1,4 +1,5 @@
-//! What a member asks of the active node: to be known by its present addresses, and a certificate for another day.
+//! The requests of a member to the active node: to be known by its present addresses, and a certificate for another
+//! day.
 //!
 //! A sealed node cannot reach the authority's key, and a node whose address has changed is not reached by its leader; so
 //! both turn to the active node, with the certificate that they have. It signs for the key of that certificate, and for
@@ -20,7 +21,7 @@ pub struct Announcement {
     pub cluster_address: String,
 }
 
-/// What a member is given.
+/// The answer to a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renewal {
     /// Its certificate and what links it to the authority before, PEM.

@@ -16,7 +16,7 @@ use strongroom_stdx::Secret;
 use crate::Address;
 use crate::address::unbracketed;
 
-/// How nodes are found.
+/// The discovery of nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AutoJoin {
     /// Where their addresses are known.

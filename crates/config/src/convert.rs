@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use strongroom_hcl::Value;
 
-/// How much of a refused text an error repeats, in characters.
+/// The length of a refused text that an error repeats, in characters.
 const SHOWN_CHARS: usize = 60;
 
 /// A refused value as an error shows it.

@@ -32,7 +32,7 @@ impl Report {
 
 /// The fields of one block; of the outermost, those of all files.
 pub(crate) struct Fields<'a> {
-    /// What this is, for messages: `listener "tcp"`; empty for the outermost.
+    /// The block's name in messages: `listener "tcp"`; empty for the outermost.
     scope: String,
     place: Option<Place>,
     objects: Vec<(&'a Arc<str>, &'a Object)>,
@@ -193,7 +193,7 @@ impl<'a> Fields<'a> {
         self.last(key).map_or_else(|| self.place(), |(_, place)| place)
     }
 
-    /// What this block is, for messages.
+    /// The block's name in messages.
     pub(crate) fn scope(&self) -> &str {
         &self.scope
     }

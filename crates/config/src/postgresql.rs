@@ -21,9 +21,9 @@ pub struct Postgresql {
     pub ha_table: String,
     /// Connections for reading, at most.
     pub max_parallel: u32,
-    /// How many of those are kept open while nobody reads; all of them unless set.
+    /// The number of those that are kept open while nobody reads; all of them unless set.
     pub max_idle_connections: Option<u32>,
-    /// How often connecting is tried again at the start; 0: without end.
+    /// The number of retries of connecting at the start; 0: without end.
     pub max_connect_retries: u32,
     /// Tables that are missing are an error.
     pub skip_create_table: bool,

@@ -25,10 +25,10 @@ use crate::{Login, OpenError, Options, tls};
 
 /// Requests that are under way at once; others wait.
 const AT_ONCE: usize = 64;
-/// What one member is given to answer at least, before another is asked.
+/// The least time that one member is given to answer before another is asked.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What a request does to etcd, and so what may be done when it is not known whether it was done.
+/// The effect of a request on etcd, which decides what may be done when it is not known whether it was done.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Effect {
     /// None, or the same when done twice: another member is asked.
@@ -71,7 +71,7 @@ pub(crate) struct Client {
     tls: Option<Tls>,
     outbound: Outbound,
     members: RwLock<Vec<Arc<Member>>>,
-    /// Who answered last.
+    /// The member that answered last.
     current: AtomicUsize,
     login: Option<Login>,
     session: Mutex<Session>,

@@ -1,9 +1,9 @@
-//! What goes wrong on the way to etcd, and in it.
+//! The errors on the way to etcd, and in it.
 
 use strongroom_shared::ApplyError;
 use strongroom_storage::StoreError;
 
-/// Why the store could not be opened.
+/// Reasons why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Something in the options cannot be used.
@@ -12,9 +12,9 @@ pub enum OpenError {
     /// A file cannot be read or is not what it should be.
     #[error("storage \"etcd\": {file}: {reason}")]
     File {
-        /// Which.
+        /// The file.
         file: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// Etcd could not be asked, or what it has is not ours.
@@ -22,7 +22,7 @@ pub enum OpenError {
     Store(#[from] StoreError),
 }
 
-/// Why a request has no good answer. None of these repeats anything that was sent.
+/// Reasons why a request has no good answer. None of these repeats anything that was sent.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum CallError {
     /// No member took the request: nothing was sent.

@@ -2,7 +2,7 @@
 
 use crate::{Number, ParseError, Position};
 
-/// What stands between `{` and `}`, or a whole text: its items in the order they were written.
+/// The items between `{` and `}`, or of a whole text, in the order they were written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
     /// The items, in order; a key may occur more than once.
@@ -61,7 +61,7 @@ pub struct Element {
 pub struct Block<'a> {
     /// The labels, as many as were asked for.
     pub labels: Vec<&'a str>,
-    /// What the block holds.
+    /// The content of the block.
     pub body: &'a Object,
     /// Where the innermost key of the block stands.
     pub position: Position,
@@ -173,7 +173,7 @@ fn count(labels: usize) -> String {
 }
 
 impl Value {
-    /// What kind of value this is, with its article, for messages.
+    /// The kind of this value, with its article, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Value::String(_) => "a string",

@@ -38,7 +38,7 @@ pub enum CertificateDecoder {
 pub struct CertificateHeader {
     /// Its name.
     pub name: HeaderName,
-    /// What is done with its value, in order.
+    /// The steps that decode its value, in order.
     pub decoders: Vec<CertificateDecoder>,
 }
 

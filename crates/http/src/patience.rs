@@ -1,5 +1,5 @@
-//! How long a client may take to begin a request, to send its head, and to take an answer: a stream that gives up on
-//! slow clients.
+//! Time limits of clients to begin a request, to send its head, and to take an answer: a stream that gives up on slow
+//! clients.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
 
-/// What a connection is at: between requests, in the middle of a head, or serving.
+/// The phase of a connection: between requests, in the middle of a head, or serving.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Phase(Arc<AtomicU8>);
 

@@ -1,4 +1,4 @@
-//! What of a server's paths belongs to whom: the API under `/v1`, and a few others beside it.
+//! The parts of a server's paths: the API under `/v1`, and a few others beside it.
 
 use http::header::ACCEPT;
 use http::request::Parts;
@@ -14,7 +14,7 @@ const PREFIXES: [(&str, Prefix); 4] = [
     ("/metrics", Prefix::Nothing),
 ];
 
-/// What a path is for.
+/// The purpose of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prefix {
     /// The API.
@@ -28,7 +28,7 @@ pub(crate) enum Prefix {
 }
 
 impl Prefix {
-    /// What a path is for, and what follows the beginning and its slash.
+    /// The purpose of a path, and what follows the prefix and its slash.
     pub(crate) fn of(path: &str) -> (Self, &str) {
         if path.is_empty() || path == "/" {
             return (Self::Home, "");

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::header;
 use crate::prefix::Prefix;
 
-/// What the line and the query of a request ask for.
+/// The operation that the line and the query of a request ask for.
 pub(crate) struct Line {
     pub(crate) asked: Asked,
     pub(crate) path: String,
@@ -70,7 +70,7 @@ fn has_whole_escapes(path: &str) -> bool {
     })
 }
 
-/// Whom the request is for must be said once (RFC 9112, section 3.2).
+/// Checks that the host is given once (RFC 9112, section 3.2).
 pub(crate) fn check_host(parts: &Parts) -> Result<(), Refusal> {
     let given = parts.headers.get_all(HOST).iter().count();
     if parts.version == Version::HTTP_11 && given != 1 {

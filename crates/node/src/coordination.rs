@@ -1,4 +1,4 @@
-//! Whether this node is the active one, and the way to the one that is, whatever storage settles it.
+//! The leadership of this node, and the way to the active node, whatever storage settles it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,14 +10,14 @@ use strongroom_storage::{Active, Coordinator, SteppedDown};
 
 use crate::Node;
 
-/// How this node and others settle who decides.
+/// The means by which this node and others settle which is active.
 pub struct Coordination {
     coordinator: Arc<dyn Coordinator>,
     /// The way to the active node; `None` where there is no other.
     network: Option<Arc<Network>>,
     /// Since when this node leads, as far as it has noticed.
     leading: Mutex<Option<(u64, Moment)>>,
-    /// What it shows the others, where storage has no directory to keep it in.
+    /// The identity that it shows the others, where storage has no directory to keep it in.
     passing: tokio::sync::Mutex<Passing>,
 }
 
@@ -27,7 +27,7 @@ impl Coordination {
         Self { coordinator, network, leading: Mutex::default(), passing: tokio::sync::Mutex::default() }
     }
 
-    /// Who leads, as far as known; may be this node.
+    /// The active node, as far as known; may be this node.
     pub fn active(&self) -> Option<Active> {
         self.coordinator.active()
     }
@@ -45,7 +45,7 @@ impl Node {
         let _ = self.coordination.set(coordination);
     }
 
-    /// How it is settled who decides; `None` where there is only this node.
+    /// The means by which it is settled which node is active; `None` where there is only this node.
     pub fn coordination(&self) -> Option<&Coordination> {
         self.coordination.get()
     }

@@ -31,11 +31,11 @@ use super::{ClusterNode, LeaderAddress, Whom};
 use crate::Node;
 use strongroom_seal_state::KEYRING;
 
-/// How long a challenge is good.
+/// The validity of a challenge.
 const GOOD_FOR: Duration = Duration::from_mins(1);
 /// Challenges that may be open at a time.
 const MOST_POSED: usize = 64;
-/// How long a new node waits for the cluster's data to arrive.
+/// The time that a new node waits for the cluster's data to arrive.
 const ARRIVAL: Duration = Duration::from_secs(30);
 const ARRIVAL_LOOK: Duration = Duration::from_millis(50);
 
@@ -56,7 +56,7 @@ pub(super) struct Posed {
     at: Moment,
 }
 
-/// What a node that wants to join is told.
+/// The challenge for a node that wants to join.
 pub struct Challenge {
     /// A number sealed with the root key.
     pub challenge: Vec<u8>,
@@ -64,7 +64,7 @@ pub struct Challenge {
     pub seals: Vec<RootKeySource>,
 }
 
-/// What a node answers to its challenge.
+/// The answer of a node to its challenge.
 #[derive(Clone, Debug, Default)]
 pub struct Answered {
     /// Its name.
@@ -83,15 +83,15 @@ pub struct Answered {
     pub mac: Vec<u8>,
 }
 
-/// What an admitted node is given.
+/// The grant of an admitted node.
 pub struct Admission {
-    /// Which cluster.
+    /// The cluster.
     pub cluster_id: String,
     /// The certificates of the authority that it is to believe and of the one before that, PEM.
     pub authority: String,
     /// The node's certificate and what links it to the authority before, PEM.
     pub certificate: String,
-    /// Whom it is to believe until it hears of the members from their leader.
+    /// The members that it is to trust until it hears of the members from their leader.
     pub introduction: Introduction,
     /// Proof that it comes from a node that knows the root key.
     pub mac: Vec<u8>,

@@ -64,7 +64,7 @@ pub trait Discovery: Send + Sync + 'static {
     async fn addresses(&self) -> Result<Vec<String>, String>;
 }
 
-/// Which nodes are asked to let this one in.
+/// The nodes that are asked to admit this one.
 #[derive(Clone)]
 pub enum Whom {
     /// The one at this address.
@@ -109,7 +109,7 @@ pub trait Introducer: Send + Sync + 'static {
     ) -> Result<Arc<dyn Discovery>, String>;
 }
 
-/// How a node behaves where it does not lead, and where nobody does.
+/// The behavior of a node where it does not lead, and where there is no leader.
 #[derive(Clone, Copy, Debug)]
 pub struct Conduct {
     /// It answers reads, rather than handing them on.
@@ -126,13 +126,13 @@ impl Default for Conduct {
     }
 }
 
-/// What this node needs to be one of a cluster.
+/// The parts that this node needs to be a member of a cluster.
 pub struct ClusterNode {
     /// Storage, which knows the members.
     pub store: Arc<RaftStore>,
     /// The way to the others.
     pub network: Arc<Network>,
-    /// What this node shows the others.
+    /// The identity that this node shows the others.
     pub identity: Identity,
     /// The way to a node that is to be joined.
     pub introducer: Arc<dyn Introducer>,
@@ -140,12 +140,12 @@ pub struct ClusterNode {
     pub api_address: String,
     /// Where this node talks to its peers.
     pub cluster_address: String,
-    /// How it behaves where it does not lead.
+    /// Its behavior where it does not lead.
     pub conduct: Conduct,
     state: Mutex<State>,
 }
 
-/// What passes.
+/// The state that changes.
 #[derive(Default)]
 struct State {
     joining: Option<joining::Joining>,
@@ -156,9 +156,9 @@ struct State {
     quorum_lost: bool,
     /// When this node last told others where it is.
     announced: Option<Moment>,
-    /// Why nobody took that, as it was last said.
+    /// The reason why nobody accepted that, as it was last logged.
     unannounced: Option<String>,
-    /// What this node has seen of the others while it leads.
+    /// The observations of the others while this node leads.
     watch: autopilot::Watch,
 }
 

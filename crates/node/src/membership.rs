@@ -1,4 +1,4 @@
-//! What the active node does for its cluster: the authority and the certificates.
+//! The work of the active node for its cluster: the authority and the certificates.
 
 use strongroom_barrier::Stored;
 use strongroom_cluster::{Authority, AuthorityError, IdentityError, RENEW_AFTER};

@@ -1,4 +1,4 @@
-//! What a rule grants ([`Capability`]) and what a request does ([`Operation`]).
+//! The capabilities that a rule grants ([`Capability`]) and the operation of a request ([`Operation`]).
 
 use std::fmt;
 
@@ -126,7 +126,7 @@ impl FromIterator<Capability> for Capabilities {
     }
 }
 
-/// What a request does.
+/// The operation of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// `POST` or `PUT` where nothing exists yet.

@@ -1,11 +1,10 @@
-//! What can be wrong with a policy's text, in Vault's words where Vault has
-//! some, with the place.
+//! Errors of a policy's text, in Vault's words where it has some, with the place.
 
 use std::fmt;
 
 use strongroom_hcl::{ParseError, Position};
 
-/// Why a text is not a policy.
+/// Reasons why a text is not a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     /// The text is not HCL or JSON, or a `path` is no block with one label.
@@ -63,7 +62,7 @@ pub enum PolicyError {
     TooManyWildcards {
         /// The rule's path.
         path: String,
-        /// How many are allowed.
+        /// The number allowed.
         limit: usize,
         /// Where the rule stands.
         position: Position,
@@ -84,7 +83,7 @@ pub enum PolicyError {
     InvalidDuration {
         /// `min_wrapping_ttl` or `max_wrapping_ttl`.
         key: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
         /// Where it stands.
         position: Position,

@@ -27,9 +27,9 @@ pub(crate) enum Token {
 /// A part of the text that a pattern is made from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Piece<'a> {
-    /// What the policy's author wrote: wildcards count.
+    /// The text of the policy's author: wildcards count.
     Written(&'a str),
-    /// What was filled in: taken literally, whatever it contains.
+    /// A value that was filled in: taken literally, whatever it contains.
     Value(&'a str),
 }
 
@@ -148,7 +148,7 @@ impl Pattern {
     }
 }
 
-/// Which of a pattern and a path prefix ends first.
+/// The one of a pattern and a path prefix that ends first.
 enum Alignment<'a> {
     /// The prefix ends within the pattern.
     PrefixEnds,

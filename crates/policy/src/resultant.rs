@@ -1,4 +1,4 @@
-//! What user interfaces want to know about a token's rights as a whole.
+//! A token's rights as a whole, for user interfaces.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! What went wrong with the database, by what is known of what it has done.
+//! Failures of the database, by what is known of what it has done.
 
 use std::error::Error as _;
 
@@ -7,7 +7,7 @@ use strongroom_storage::StoreError;
 use tokio_postgres::Error;
 use tokio_postgres::error::{ErrorPosition, Severity, SqlState};
 
-/// Why the database did not do what it was asked.
+/// Reasons why the database did not do what it was asked.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
     /// It has done nothing: it said so, or was not asked.

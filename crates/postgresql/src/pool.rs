@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::connection::{Connection, Connector, Purpose};
 use crate::failure::Failure;
 
-/// How long a connection is kept that nobody uses.
+/// The time for which an unused connection is kept.
 const KEPT: Duration = Duration::from_mins(5);
 
 /// Between two looks for those.

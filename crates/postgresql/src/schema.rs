@@ -10,7 +10,7 @@ use crate::options::{OpenError, Table, Tables};
 use crate::statements::{ENTRIES, FORMAT, HEAD, LOCK, Statements};
 use crate::value;
 
-/// How often it is tried to make what another node makes at the same time.
+/// The number of attempts to make what another node makes at the same time.
 const TRIES: u32 = 8;
 
 impl From<Failure> for OpenError {

@@ -103,7 +103,7 @@ impl Statements {
     }
 }
 
-/// What makes the tables.
+/// The statements that make the tables.
 fn create(tables: &Tables) -> String {
     let table = |table: &Table, key: &str, columns: &[(&str, Type)]| {
         let columns: Vec<String> = columns

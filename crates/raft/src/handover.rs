@@ -14,7 +14,7 @@ use crate::RaftStore;
 use crate::network::decode;
 use crate::peers::{Peer, Rpc};
 
-/// How long the others may take to answer.
+/// The time limit of the others' answers.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl RaftStore {

@@ -1,4 +1,4 @@
-//! What the store does by itself: compacts the log, writes out memory and packs the table when nobody writes.
+//! Maintenance of the store: it compacts the log, writes out memory and packs the table when nobody writes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::space::Space;
 use crate::state::{Machine, State};
 use crate::types::Types;
 
-/// How long a compaction may take before the next is tried.
+/// The time limit of a compaction before the next is tried.
 const PATIENCE: Duration = Duration::from_mins(10);
-/// How often it is looked whether there is room, or nobody has written for a while.
+/// The interval of checks for free space, and for a time without writes.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(crate) struct Maintenance {

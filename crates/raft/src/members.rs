@@ -1,4 +1,4 @@
-//! Who belongs to the cluster: admitting, promoting, removing, handing leadership over.
+//! The members of the cluster: admitting, promoting, removing, transferring leadership.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub struct Member {
 /// A member and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberStatus {
-    /// Who it is.
+    /// The member.
     pub member: Member,
     /// True if it votes.
     pub voter: bool,
@@ -41,7 +41,7 @@ pub struct MemberStatus {
     pub last_log: Option<Index>,
     /// The term of that entry.
     pub last_term: Option<u64>,
-    /// How long ago the leader sent the last message that it has acknowledged. Known to the leader only; none where
+    /// The time since the leader sent the last message that it has acknowledged. Known to the leader only; none where
     /// it has acknowledged nothing to this leader yet.
     pub silence: Option<Duration>,
 }
@@ -65,7 +65,7 @@ fn described(member: &Member) -> ChangeMembers<u64, Node> {
 /// Where the entry of the new membership is.
 type Changed = Result<Position, CommitError>;
 
-/// How long a change waits for another that is under way, and between two looks.
+/// The time that a change waits for another that is under way, and the interval between two looks.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 

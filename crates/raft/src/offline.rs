@@ -33,7 +33,7 @@ impl From<Option<LogId>> for Position {
     }
 }
 
-/// What a data directory has.
+/// The content of a data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {
     /// The cluster's identity.
@@ -117,7 +117,7 @@ impl Offline {
         }
     }
 
-    /// What the directory has.
+    /// The content of the directory.
     #[must_use]
     pub fn survey(&self) -> Survey {
         let voters: Vec<u64> = self.members.voter_ids().collect();

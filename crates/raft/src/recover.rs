@@ -67,7 +67,7 @@ pub(crate) async fn recover(
     remove(&path).map_err(OpenError::io(&path))
 }
 
-/// Why the members could not be made those that were asked for.
+/// Reasons why the members could not be changed to those asked for.
 pub(crate) enum Rewrite {
     /// It makes no sense to ask for them; nothing was changed.
     Unfit(String),

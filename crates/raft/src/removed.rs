@@ -1,4 +1,4 @@
-//! Whether this node has been taken out of its cluster.
+//! The removal of this node from its cluster, and how it learns of it.
 //!
 //! A node that is removed may never receive the entry that says so: nobody sends it anything any more. One that hears
 //! nobody therefore asks the others. Who has just been admitted must not be taken for removed by those who have not
@@ -22,13 +22,13 @@ use crate::peers::{Peer, Rpc, Sender};
 use crate::types::StoredMembership;
 use crate::{RaftStore, Role};
 
-/// How long the others may take to answer.
+/// The time limit of the others' answers.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The question.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct AmIOut {
-    /// Who asks.
+    /// The node that asks.
     raft_id: u64,
     /// The log entry of the newest membership that it knows, where it belongs to that.
     membership: Option<Index>,
@@ -37,7 +37,7 @@ pub(crate) struct AmIOut {
 /// The file in the data directory that says that this node was removed.
 const MARKER: &str = "removed";
 
-/// What this node was told.
+/// The knowledge that this node was removed, which outlives a restart.
 #[derive(Debug)]
 pub(crate) struct Removal {
     marker: PathBuf,

@@ -1,4 +1,4 @@
-//! Who may say what: every message is bound to the node that sent it, and the node to the membership.
+//! The senders of messages: every message is bound to the node that sent it, and the node to the membership.
 //!
 //! A certificate says that a node belonged to the cluster when it was signed. Whether it still does is for the
 //! membership to say, as far as this node knows it:
@@ -55,7 +55,7 @@ impl RaftStore {
         metrics.membership_config.log_id().as_ref().map(|at| Some(*at).into())
     }
 
-    /// What a node that is admitted now is told of the members.
+    /// The members, as a node that is admitted now learns of them.
     pub fn introduction(&self) -> Introduction {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();

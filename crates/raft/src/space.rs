@@ -1,4 +1,4 @@
-//! How much room the file system has left, and what to do when there is none.
+//! The free space of the file system, and what to do when there is none.
 //!
 //! A disk that fills up must not stop the node: writes are refused while there is less than a reserve, and what was
 //! accepted before is finished within it, waiting for room if it must.
@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use strongroom_stdx::{Clock, Moment};
 
-/// How long an answer of the file system is believed.
+/// The time for which an answer of the file system is believed.
 const FRESH: Duration = Duration::from_millis(100);
-/// How long to wait before a write that found no room is tried again.
+/// The pause before a write that found no room is tried again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Bytes of a file system.

@@ -34,7 +34,7 @@ use crate::state::{Machine, State};
 use crate::terms::{Terms, learn_terms, settle_vote};
 use crate::types::{Node, Types};
 
-/// How long closing waits for what was proposed.
+/// The time that closing waits for what was proposed.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Messages that may be under way to the consensus core.
@@ -86,14 +86,14 @@ pub struct RaftStore {
     pub(crate) max_commit_size: usize,
 }
 
-/// What closing needs.
+/// The parts that closing needs.
 pub(crate) struct Inner {
     node_id: String,
     raft_id: u64,
     pub(crate) path: PathBuf,
     /// True if it may lead.
     pub(crate) eligible: AtomicBool,
-    /// What the cluster is told of this node when it begins one.
+    /// The description of this node for a cluster that it begins.
     this_node: Node,
     leader_wait: Duration,
     /// The way to other nodes.
@@ -101,7 +101,7 @@ pub(crate) struct Inner {
     pub(crate) contact: Contact,
     pub(crate) terms: Arc<Terms>,
     pub(crate) removal: Removal,
-    /// What was said of the members when this node was admitted.
+    /// The members as this node learned of them when it was admitted.
     pub(crate) introduction: ArcSwapOption<Introduction>,
     pub(crate) raft: Raft<Types, Machine>,
     pub(crate) state: Arc<State>,
@@ -372,7 +372,7 @@ pub(crate) fn open_files(options: &Options) -> Result<Opened, OpenError> {
     Ok((directory, log, state))
 }
 
-/// Why a store that has no room for a vote does not start.
+/// The reason why a store that has no room for a vote does not start.
 const NO_SPACE: &str = "no space left on the storage's file system";
 
 /// Where this node alone decides what is committed, all that was committed had been synced to its log before: if the
@@ -400,7 +400,8 @@ pub(crate) async fn refuse_lost_tail(
     Ok(())
 }
 
-/// How long a node waits for a leader at least and at most before it stands for election. The longer is also the lease.
+/// The shortest and the longest time that a node waits for a leader before it stands for election. The longer is also
+/// the lease.
 fn election_timeout(options: &Options) -> (Duration, Duration) {
     (options.heartbeat.saturating_mul(3), options.heartbeat.saturating_mul(5))
 }

@@ -21,7 +21,7 @@ use crate::options::OpenError;
 use crate::state::State;
 use crate::types::{LeaderId, Types, Vote};
 
-/// How far a term may be beyond the one that a node knows: elections of twelve days without a pause.
+/// The largest leap of a term beyond the one that a node knows: elections of twelve days without a pause.
 pub(crate) const MAX_TERM_LEAP: u64 = 1 << 20;
 /// A term that is never reached by elections.
 pub(crate) const MAX_TERM: u64 = 1 << 62;

@@ -90,7 +90,7 @@ mod tally {
     #[global_allocator]
     static ALLOCATOR: Counting = Counting;
 
-    /// What was done while a lock was held.
+    /// The operations done while a lock was held.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub(crate) struct Tally {
         pub(crate) counts: Counts,

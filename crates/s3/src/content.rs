@@ -1,4 +1,4 @@
-//! What a request carries: in pieces as they came, so that it can be sent again without being copied.
+//! The content of a request: in pieces as they came, so that it can be sent again without being copied.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -31,7 +31,7 @@ impl Content {
         self.len
     }
 
-    /// What is sent.
+    /// The pieces to send.
     pub(crate) fn body(&self) -> Pieces {
         Pieces { pieces: self.pieces.clone(), left: self.len }
     }

@@ -57,7 +57,7 @@ impl Arrived {
     }
 }
 
-/// What is answered.
+/// The answers.
 pub(crate) enum Told {
     /// A status with headers, and a body.
     Answer(&'static str, String),

@@ -16,10 +16,10 @@ use crate::node::Node;
 use crate::options::Dev;
 use crate::tls::{self, DevCertificates};
 
-/// How many nodes `-dev-three-node` starts.
+/// The number of nodes that `-dev-three-node` starts.
 const NODES: u16 = 3;
 
-/// What a development server was given to begin with.
+/// The keys and token that a development server was given at the start.
 pub(crate) struct Development {
     certificates: Option<DevCertificates>,
     /// The data of a cluster.

@@ -28,9 +28,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{logs, proxy_protocol, tls};
 
-/// How long a TLS handshake may take.
+/// The time limit of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long accepting pauses when the process has no file descriptors left.
+/// The pause of accepting when the process has no file descriptors left.
 const BREATH: Duration = Duration::from_millis(50);
 
 /// A TLS listener's settings and what is in force.
@@ -39,7 +39,7 @@ struct Reloadable {
     current: Arc<ArcSwap<ServerConfig>>,
 }
 
-/// What of a listener's configuration can change while it serves.
+/// The part of a listener's configuration that can change while it serves.
 struct Live {
     headers: Arc<ArcSwap<ResponseHeaders>>,
     request_log: RequestLog,
@@ -174,13 +174,13 @@ impl Listeners {
     }
 }
 
-/// Why a connection could not be accepted matters to the log; running out of descriptors must not spin.
+/// Logs the reason why a connection could not be accepted; running out of descriptors must not spin.
 async fn accept_failed(error: &std::io::Error) {
     tracing::warn!(%error, "accepting a connection failed");
     tokio::time::sleep(BREATH).await;
 }
 
-/// What a connection comes through.
+/// The entrance that a connection comes through.
 #[derive(Clone)]
 struct Door {
     tls: Option<Arc<ArcSwap<ServerConfig>>>,

@@ -75,7 +75,7 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
     served
 }
 
-/// What is to be started.
+/// The configuration to be started.
 struct Loaded {
     config: Config,
     /// The nodes besides the first, of a development cluster.

@@ -30,7 +30,7 @@ impl<'a> Words<'a> {
         }))
     }
 
-    /// What a flag is given, with it or as the word behind it.
+    /// The value of a flag, with it or as the word behind it.
     pub(crate) fn value(&mut self, flag: &Flag<'a>) -> Result<&'a str> {
         let value = flag.given.or_else(|| self.0.next().map(String::as_str));
         value.with_context(|| format!("flag needs an argument: -{}", flag.name))
@@ -47,7 +47,7 @@ impl Flag<'_> {
         }
     }
 
-    /// What a value says, as a number or the like.
+    /// A flag's value, as a number or the like.
     pub(crate) fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
         &self,
         value: &str,

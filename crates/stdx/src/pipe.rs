@@ -111,7 +111,7 @@ impl PipeReader {
         self.receiver.poll_recv(context).map(|piece| piece.or_else(|| self.end()))
     }
 
-    /// What there is after the last piece: nothing, or that it is not all. Said once.
+    /// The end after the last piece: nothing, or that it is not all. Said once.
     fn end(&mut self) -> Option<Piece> {
         let whole = self.whole.swap(true, Ordering::AcqRel);
         (!whole)

@@ -64,7 +64,7 @@ pub struct PointRead {
 pub struct RangeRead {
     /// The range.
     pub range: KeyRange,
-    /// How many entries it held.
+    /// The number of entries it held.
     pub count: u64,
     /// The view's index: no entry of the range may be newer.
     pub seen_at: Index,
@@ -103,12 +103,12 @@ impl Commit {
     }
 }
 
-/// What [`still_valid`] asks of a store's present state.
+/// The state of a store that [`still_valid`] asks for.
 pub trait Lookup {
     /// The index of the commit that wrote `key`; zero when it is not there.
     fn modified(&self, key: &[u8]) -> Result<Index, StoreError>;
 
-    /// How many entries a range holds and the newest commit index among them, counting no further than `at_most`.
+    /// The number of entries in a range and the newest commit index among them, counting no further than `at_most`.
     fn count_and_newest(&self, range: &KeyRange, at_most: u64) -> Result<(u64, Index), StoreError>;
 }
 

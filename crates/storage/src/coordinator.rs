@@ -1,4 +1,4 @@
-//! Which of several nodes decides.
+//! The choice of the one among several nodes that decides.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-/// How long a node may be without a leader, as in an election, before its answers are called stale.
+/// The time that a node may be without a leader, as in an election, before its answers are called stale.
 pub const ELECTION: Duration = Duration::from_secs(5);
 
 /// Where a node stands towards its cluster.
@@ -18,23 +18,23 @@ pub enum Role {
     Follows,
     /// It leads as far as it knows, and cannot be sure of it, or has just begun to, or hands over.
     Unsure {
-        /// How long that has been so.
+        /// The time for which that has been so.
         since: Duration,
     },
     /// It has heard nobody since it was started: what it has may be of any age.
     Unheard {
-        /// How long ago it was started.
+        /// The time since it was started.
         since: Duration,
     },
     /// It follows nobody, or one that has not been heard for longer than an election takes.
     CutOff {
-        /// How long that has been so.
+        /// The time for which that has been so.
         since: Duration,
     },
 }
 
 impl Role {
-    /// How long this node has been without its cluster.
+    /// The time for which this node has been without its cluster.
     pub const fn without_quorum(self) -> Option<Duration> {
         match self {
             Self::Leads | Self::Follows => None,
@@ -56,7 +56,7 @@ pub struct Active {
     pub cluster_address: String,
 }
 
-/// What came of stepping down.
+/// The outcome of stepping down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SteppedDown {
     /// This is not the active node, or there is no other that could be.
@@ -79,7 +79,7 @@ pub trait Coordinator: Send + Sync + 'static {
     /// True if this node may lead from now on. One that cannot serve should not.
     fn set_eligible(&self, eligible: bool);
 
-    /// Who leads, as far as known; may be this node.
+    /// The leader, as far as known; may be this node.
     fn active(&self) -> Option<Active>;
 
     /// This node's number in the cluster.
@@ -92,7 +92,8 @@ pub trait Coordinator: Send + Sync + 'static {
     async fn step_down(&self) -> SteppedDown;
 }
 
-/// Whether this node decides, for those who need not know how nodes settle that. Clones tell the same.
+/// A handle that tells whether this node decides, for those who need not know how nodes settle that. Clones tell the
+/// same.
 ///
 /// A node that is alone decides, until it is told how it and others settle it.
 #[derive(Clone, Default)]

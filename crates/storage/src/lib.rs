@@ -38,13 +38,13 @@ pub struct Versioned {
     pub value: Bytes,
 }
 
-/// Why the store could not answer.
+/// Reasons why the store could not answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store's medium failed, with what it said.
     #[error("storage failed: {0}")]
     Failed(String),
-    /// What is stored is not what was written: where, and what was found.
+    /// The stored data is not what was written: where, and what was found.
     #[error("storage is corrupt: {0}")]
     Corrupt(String),
     /// The store has been shut down.
@@ -52,7 +52,7 @@ pub enum StoreError {
     Closed,
 }
 
-/// Why a commit was not acknowledged.
+/// Reasons why a commit was not acknowledged.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CommitError {
     /// Something the commit relied on has changed; nothing was written. Read again and try again.
@@ -140,6 +140,6 @@ pub trait Store: Send + Sync + 'static {
     /// Finishes what is acknowledged and releases the medium; later calls answer [`StoreError::Closed`].
     async fn close(&self);
 
-    /// What the backend is called in `sys/seal-status` (`storage_type`).
+    /// The name of the backend in `sys/seal-status` (`storage_type`).
     fn kind(&self) -> &'static str;
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use strongroom_stdx::{LONGEST, parse_duration};
 
-/// What kind of JSON value this is, as Vault names it: in messages, which must not repeat the value itself.
+/// The type of this JSON value, as Vault names it: in messages, which must not repeat the value itself.
 #[must_use]
 pub const fn type_name(value: &Value) -> &'static str {
     match value {

@@ -1,10 +1,10 @@
-//! What a request asks for.
+//! The operation of a request.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a request asks to be done at a path. Source: Vault's "Policies" page, where each HTTP verb maps to one.
+/// The operation that a request asks for at a path. Source: Vault's "Policies" page, where each HTTP verb maps to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {

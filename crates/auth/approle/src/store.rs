@@ -1,4 +1,4 @@
-//! What is kept, and by which keys.
+//! The tables of the auth method, and their keys.
 
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};

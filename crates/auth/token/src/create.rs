@@ -34,7 +34,7 @@ fn meant(route: Route) -> Route {
         .means("entity_alias", Meaning::Each(|text| Some(text.to_lowercase())))
 }
 
-/// What is asked for.
+/// The properties asked for.
 #[derive(Deserialize, JsonSchema)]
 struct CreateInput {
     /// Name to associate with this token.

@@ -35,7 +35,7 @@ struct AccessorInput {
     accessor: Option<Text>,
 }
 
-/// What is told of a token.
+/// A token as shown.
 #[derive(Serialize, JsonSchema)]
 struct TokenView {
     /// The accessor; empty for batch tokens.
@@ -45,9 +45,9 @@ struct TokenView {
     bound_cidrs: Vec<String>,
     /// When it was made, in seconds since 1970.
     creation_time: u64,
-    /// How long it was given at first, in seconds.
+    /// The TTL it was given at first, in seconds.
     creation_ttl: u64,
-    /// What it is called.
+    /// Its display name.
     display_name: String,
     /// The identity entity.
     entity_id: String,
@@ -65,7 +65,7 @@ struct TokenView {
     /// When it was last renewed, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_renewal_time: Option<u64>,
-    /// What its maker noted on it.
+    /// The metadata that its maker gave it.
     meta: Option<std::collections::BTreeMap<String, String>>,
     /// The path of the namespace it belongs to, where that is not the root namespace.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -86,7 +86,7 @@ struct TokenView {
     /// The token role it was made with.
     #[serde(skip_serializing_if = "String::is_empty")]
     role: String,
-    /// How long it has left, in seconds; zero with no end: for ever.
+    /// Its remaining TTL, in seconds; zero if it has no end.
     ttl: u64,
     /// `service` or `batch`.
     #[serde(rename = "type")]

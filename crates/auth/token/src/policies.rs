@@ -1,10 +1,10 @@
-//! Which policies a new token gets.
+//! The policies of a new token.
 
 use strongroom_engine_api::{EngineError, bad_request, normal_policies};
 use strongroom_policy::{DEFAULT_POLICY_NAME, RESPONSE_WRAPPING_POLICY_NAME, ROOT_POLICY_NAME};
 use strongroom_tokens::TokenRole;
 
-/// What is asked for, and by whom.
+/// The policies asked for, and who asks.
 pub(crate) struct Wish<'a> {
     /// The policies asked for; empty: the role's or the parent's.
     pub(crate) asked: &'a [String],
@@ -73,7 +73,7 @@ fn names_disallowed(role: &TokenRole) -> bool {
     !role.disallowed_policies.is_empty() || !role.disallowed_policies_glob.is_empty()
 }
 
-/// What a role that names policies gives: all of them, or those asked for.
+/// The policies under a role that names some: all of them, or those asked for.
 fn allowed(role: &TokenRole, asked: Vec<String>) -> Result<Vec<String>, EngineError> {
     if asked.is_empty() {
         return Ok(normal_policies(&role.allowed_policies));

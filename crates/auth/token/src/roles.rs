@@ -89,7 +89,7 @@ struct RoleView {
     name: String,
     /// True if tokens have no parent.
     orphan: bool,
-    /// What is added to the path of tokens.
+    /// A suffix for the path of the tokens.
     path_suffix: String,
     /// As given under the older name, in seconds.
     period: u64,
@@ -102,7 +102,7 @@ struct RoleView {
     token_explicit_max_ttl: u64,
     /// True if the 'default' policy is left out.
     token_no_default_policy: bool,
-    /// How often a token may be used.
+    /// The number of times a token may be used.
     #[serde(skip_serializing_if = "is_zero")]
     token_num_uses: u32,
     /// The renewal period of tokens, in seconds; zero: not periodic.

@@ -63,7 +63,7 @@ const ORDER: [&str; 32] = [
     "raft_applied_index",
 ];
 
-/// What this command decides by; everything else is only shown.
+/// The fields this command decides by; everything else is only shown.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Seal {

@@ -29,7 +29,7 @@ fn is_absent(outcome: &Result<Reply, EngineError>) -> bool {
     matches!(outcome, Err(EngineError::NotFound))
 }
 
-/// What a 404 has to say.
+/// The content of a 404.
 fn gone(outcome: Result<Reply, EngineError>) -> Reply {
     match outcome {
         Err(EngineError::NotFoundWith(reply)) => *reply,

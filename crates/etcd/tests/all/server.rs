@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use strongroom_etcd::{Etcd, Options};
 
-/// How long a server on a busy machine may take to start.
+/// The time limit of a server's start on a busy machine.
 const START: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);

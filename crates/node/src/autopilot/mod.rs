@@ -28,7 +28,7 @@ pub(super) use watch::Watch;
 pub struct AutopilotState {
     /// True if every member is healthy.
     pub healthy: bool,
-    /// How many voters may fail, one after the other, before there is no quorum.
+    /// The number of voters that may fail, one after the other, before there is no quorum.
     pub failure_tolerance: usize,
     /// The members, by name.
     pub servers: Vec<AutopilotServer>,
@@ -37,9 +37,9 @@ pub struct AutopilotState {
 /// A member as autopilot sees it.
 #[derive(Clone, Debug)]
 pub struct AutopilotServer {
-    /// Who it is and where it stands.
+    /// The member, and its state in raft.
     pub status: MemberStatus,
-    /// How long it has been silent.
+    /// The time since it was last heard.
     pub last_contact: Duration,
     /// True if it is heard and keeps up.
     pub healthy: bool,
@@ -52,7 +52,7 @@ pub struct AutopilotServer {
 }
 
 impl Node {
-    /// What autopilot goes by.
+    /// The settings of autopilot.
     ///
     /// # Errors
     ///

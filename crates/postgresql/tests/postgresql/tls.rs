@@ -1,4 +1,4 @@
-//! Who is believed to be the database, and what is never told.
+//! The database's identity, and the secrets that are never shown.
 
 use strongroom_postgresql::{OpenError, Options, Postgresql};
 use strongroom_shared::Database as _;

@@ -73,7 +73,7 @@ pub(crate) struct Disk {
     files: Vec<Content>,
 }
 
-/// How much of what was not synced a power cut leaves.
+/// The part of what was not synced that a power cut leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
     Nothing,
@@ -160,7 +160,7 @@ impl Disk {
         }
     }
 
-    /// What a power cut leaves, after which nothing is pending.
+    /// The files after a power cut, after which nothing is pending.
     pub(crate) fn cut(&self, left: Left, dice: &mut Dice) -> Self {
         let mut names = self.names.clone();
         for ops in self.pending.values() {
@@ -216,7 +216,7 @@ impl Disk {
     }
 }
 
-/// What has been done below a directory, as long as this is held.
+/// The changes below a directory, as long as this is held.
 pub(crate) struct Trace {
     root: PathBuf,
     inner: Mutex<Inner>,
@@ -226,7 +226,7 @@ pub(crate) struct Trace {
 struct Inner {
     start: Disk,
     ops: Vec<Op>,
-    /// What is there now.
+    /// The present files.
     names: Names,
     files: usize,
     /// The thread that prepares files waits.
@@ -298,12 +298,12 @@ impl Trace {
         self.released.notify_all();
     }
 
-    /// How many steps have been done.
+    /// The number of steps that have been done.
     pub(crate) fn len(&self) -> usize {
         self.inner().ops.len()
     }
 
-    /// What the last of the first so many steps was.
+    /// The last of the first so many steps.
     pub(crate) fn step(&self, count: usize) -> String {
         match count.checked_sub(1).and_then(|last| self.inner().ops.get(last).cloned()) {
             Some(Op::Write(file, offset, bytes)) => {

@@ -14,7 +14,7 @@ use crate::types::{LogId, Vote};
 
 const MAGIC: &[u8; 8] = b"SRRAFTHD";
 
-/// What must be durable before the node acts on it.
+/// The state that must be durable before the node acts on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) vote: Option<Vote>,

@@ -49,7 +49,7 @@ const TELL_EVERY: u64 = 256 << 10;
 /// Bytes of a record beside its payload, at most, with its share of a frame.
 const RECORD_OVERHEAD: u64 = 64;
 
-/// What the writing thread and everybody else share.
+/// The state that the writing thread and everybody else share.
 pub(crate) struct Shared {
     /// Held for each append, and never while anything is freed, sorted or logged that grows.
     index: watched::Mutex<Index>,
@@ -163,7 +163,7 @@ impl Log {
         files.saturating_mul(self.shared.segment_size)
     }
 
-    /// What was last saved as committed.
+    /// The last entry that was saved as committed.
     pub(crate) fn committed(&self) -> Option<LogId> {
         self.shared.committed.lock().unwrap_or_else(PoisonError::into_inner).get()
     }

@@ -48,7 +48,7 @@ pub(crate) struct Segment {
     pub(crate) size: u64,
 }
 
-/// What a file was found to hold.
+/// The content that was found in a file.
 pub(crate) struct Scanned {
     /// Offset and payload of every whole frame.
     pub(crate) frames: Vec<(u64, Bytes)>,
@@ -217,7 +217,7 @@ fn read_header(path: &Path, content: &[u8], number: u64) -> Result<u64, OpenErro
     Ok(salt)
 }
 
-/// What a frame of a file begins with. Never zero, which is what an unused file holds.
+/// The tag that frames of a file begin with. Never zero, which is what an unused file holds.
 fn tag_of(salt: u64) -> u32 {
     let [a, b, c, d, ..] = salt.to_le_bytes();
     u32::from_le_bytes([a, b, c, d | 1])
@@ -244,7 +244,7 @@ fn tag_and_length(head: &[u8; FRAME_HEADER]) -> (u32, u32) {
     (u32::from_le_bytes(*tag), u32::from_le_bytes(*len))
 }
 
-/// What lies at an offset.
+/// The content at an offset.
 enum At {
     Frame(Bytes),
     /// It begins as a frame does but is not whole.

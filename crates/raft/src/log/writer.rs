@@ -27,7 +27,7 @@ const GATHER: usize = 4 << 20;
 /// Tells who asked how it went.
 pub(crate) type Done = oneshot::Sender<io::Result<()>>;
 
-/// What the thread is asked to do, in order.
+/// A job of the thread; jobs are done in order.
 pub(crate) enum Job {
     Append(Vec<Entry>, usize, IOFlushed<Types>),
     Vote(Vote, Done),

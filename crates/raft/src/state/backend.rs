@@ -14,7 +14,7 @@ use redb::StorageBackend;
 use crate::files::File;
 use crate::space::{RETRY_AFTER, is_full};
 
-/// Who waits for room, and whether anybody still should.
+/// The waiters for room, and whether anybody still should wait.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     waiter: Mutex<Option<ThreadId>>,

@@ -12,7 +12,7 @@ use crate::watched;
 /// Entries between two looks whether packing should give way.
 const LOOK_EVERY: u64 = 1024;
 
-/// What there is to do.
+/// The work to do.
 enum Work {
     Merge(Frozen),
     Pack,

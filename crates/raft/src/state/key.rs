@@ -22,7 +22,7 @@ pub(super) struct Probe<'k> {
     whole: &'k [u8],
 }
 
-/// What keys are compared by.
+/// The head by which keys are compared.
 pub(super) trait Headed {
     /// The first bytes, zeros behind a shorter key.
     fn head(&self) -> &[u8; HEAD];

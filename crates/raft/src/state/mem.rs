@@ -1,4 +1,4 @@
-//! What was applied since the last checkpoint, in memory: every version of every key written.
+//! The writes since the last checkpoint, in memory: every version of every key written.
 //!
 //! Keys and values are copied into chunks, one behind the other. As they come they are blocks of their own, five to a
 //! write with what shares them, strewn among everything else that the threads of the runtime allocate: slow to free,

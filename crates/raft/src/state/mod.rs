@@ -58,7 +58,7 @@ pub(crate) struct State {
     /// Told when a checkpoint has ended.
     settled: Notify,
     observers: RwLock<Vec<Arc<dyn Observer>>>,
-    /// Why the state cannot go on, once it cannot.
+    /// The reason why the state cannot go on, once it cannot.
     failure: OnceLock<StoreError>,
     patience: Arc<Patience>,
     reclaimer: Reclaimer,
@@ -66,7 +66,7 @@ pub(crate) struct State {
     closed: AtomicBool,
 }
 
-/// What is being changed.
+/// The state that is being changed.
 struct Current {
     active: Arc<Mem>,
     frozen: Option<Frozen>,
@@ -81,7 +81,7 @@ struct Current {
     stop: bool,
 }
 
-/// What the checkpoint thread does.
+/// The state of the checkpoint thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Thread {
     Idle,
@@ -89,7 +89,7 @@ enum Thread {
     Busy,
 }
 
-/// What the checkpoint thread merges into the table.
+/// The writes that the checkpoint thread merges into the table.
 #[derive(Clone)]
 struct Frozen {
     mem: Arc<Mem>,
@@ -317,7 +317,7 @@ impl State {
         base.facts.applied.is_some().then_some(base)
     }
 
-    /// Whose state it is.
+    /// The cluster that the state belongs to.
     pub(crate) fn cluster_id(&self) -> Arc<str> {
         self.cluster_id.load().as_ref().clone()
     }

@@ -30,7 +30,7 @@ const BLOCK: usize = 128 << 10;
 /// No description or block is larger; what claims to be is not believed.
 const LARGEST: usize = 1 << 30;
 
-/// What a snapshot is of.
+/// The description of a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Description {
     pub(crate) cluster_id: String,
@@ -57,7 +57,7 @@ impl Read for SnapshotStream {
 pub(crate) struct Export {
     rest: Option<Range<'static, &'static [u8], &'static [u8]>>,
     count: u64,
-    /// What is read next, and how much of it was.
+    /// The piece that is read next, and how much of it was read.
     piece: Vec<u8>,
     taken: usize,
     /// Keeps the table open.
@@ -211,7 +211,7 @@ fn fill(stream: &mut impl Read, filling: &mut Filling) -> Result<(), StoreError>
     filling.fill(|sink| entries.take_block(stream, sink))
 }
 
-/// How far the entries of a snapshot were read.
+/// The progress of reading the entries of a snapshot.
 #[derive(Default)]
 struct Entries {
     count: u64,

@@ -48,7 +48,7 @@ Command options:
   -format=<format>    table or json (VAULT_FORMAT).
 ";
 
-/// What the command line asks for.
+/// The options of the command line.
 #[derive(Debug, Default)]
 struct Options {
     paths: Vec<PathBuf>,
@@ -60,15 +60,15 @@ struct Options {
     json: bool,
 }
 
-/// What is found and done, as `-format=json` shows it and `-report` reads it.
+/// The findings and actions, as `-format=json` shows them and `-report` reads them.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Report {
-    /// What each directory has; those of this machine first.
+    /// The content of each directory; those of this machine first.
     nodes: Vec<Found>,
     /// The node to go on from.
     #[serde(default)]
     chosen: Option<String>,
-    /// Why there is none.
+    /// The reason why there is none.
     #[serde(default)]
     refused: Option<String>,
     /// The entry that made it a cluster, where that was done.

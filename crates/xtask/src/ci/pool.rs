@@ -16,13 +16,13 @@ use super::count::Count;
 use super::suites::BUILD;
 use super::task::{Load, Task};
 
-/// How often the pool looks whether something has ended.
+/// The interval at which the pool looks whether something has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long nothing may be printed: a silent run looks like one that hangs.
+/// The longest time without output: a silent run looks like one that hangs.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a task that is told to end may take to stop its servers.
+/// The time limit of a task that is told to end, for stopping its servers.
 const END_LIMIT: Duration = Duration::from_secs(30);
 
 /// Variables that every task gets: where the build put the programs under test.
@@ -231,7 +231,7 @@ impl Pool {
         Ok(())
     }
 
-    /// What needs something that failed will not run, and counts as failed.
+    /// Gives up on tasks that need something that failed; they count as failed.
     fn give_up_on_dependents(&mut self) -> anyhow::Result<()> {
         let (lost, kept) = std::mem::take(&mut self.waiting).into_iter().partition::<Vec<_>, _>(|task| {
             self.ended.iter().any(|ended| !ended.succeeded && task.after.contains(&ended.name.as_str()))

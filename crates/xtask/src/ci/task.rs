@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// How much of the machine a task takes while it runs.
+/// The load of a task on the machine while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
     /// It waits for timers, disks and other processes, or is over in a moment.
@@ -34,7 +34,7 @@ pub(crate) struct Task {
     pub(crate) load: Load,
     /// Gives way to everything else that wants to compute.
     pub(crate) gives_way: bool,
-    /// How long it may take. A task that takes longer is ended and has failed.
+    /// Its time limit. A task that takes longer is ended and has failed.
     pub(crate) limit: Duration,
     /// Where standard output goes when it is not for people to read.
     pub(crate) output: Option<PathBuf>,

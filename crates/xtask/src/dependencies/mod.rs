@@ -1,5 +1,5 @@
-//! What the program is built from, held against `deny.toml` (licences, banned crates, registries) and against the security
-//! advisories in `advisories.txt`.
+//! The dependencies of the program, checked against `deny.toml` (licenses, banned crates, registries) and against the
+//! security advisories in `advisories.txt`.
 //!
 //! `cargo deny check` does the same with fresh advisories and more rules, and reads the same `deny.toml`. This is the part that
 //! works on every machine, in a second, with nothing but Cargo: the list of advisories is in the repository, so that a check
@@ -34,7 +34,7 @@ struct Package {
     source: Option<String>,
 }
 
-/// What was found.
+/// The findings.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) errors: Vec<String>,

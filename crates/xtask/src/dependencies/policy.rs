@@ -52,7 +52,7 @@ fn is_registry(source: &str) -> bool {
     source.starts_with("registry+") && source.ends_with("/crates.io-index")
 }
 
-/// What a crate must be like.
+/// The demands on a crate.
 pub(crate) struct Policy(File);
 
 impl Policy {
@@ -65,7 +65,7 @@ impl Policy {
         self.0.advisories.ignore.iter().any(|ignored| ignored == id)
     }
 
-    /// What is wrong with a crate.
+    /// The breaches of a crate.
     pub(crate) fn breaches(&self, package: &Package) -> Vec<String> {
         let named = format!("{} {}", package.name, package.version);
         let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! What every crate's `Cargo.toml` says.
+//! The rules for every crate's `Cargo.toml`.
 
 use std::fs;
 
@@ -38,7 +38,7 @@ pub(crate) fn check(workspace: &Workspace, report: &mut Report) -> anyhow::Resul
     unused_dependencies(workspace, report)
 }
 
-/// What `[workspace.dependencies]` names and no crate uses.
+/// The entries of `[workspace.dependencies]` that no crate uses.
 fn unused_dependencies(workspace: &Workspace, report: &mut Report) -> anyhow::Result<()> {
     let text = fs::read_to_string(workspace.root.join("Cargo.toml")).context("Cargo.toml")?;
     let used = |name: &str| {

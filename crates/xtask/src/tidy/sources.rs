@@ -1,4 +1,4 @@
-//! What every source file keeps to.
+//! The rules for every source file.
 
 use std::fs;
 use std::path::{Path, PathBuf};

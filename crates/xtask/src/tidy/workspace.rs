@@ -1,4 +1,4 @@
-//! What Cargo knows of the workspace.
+//! The workspace, as Cargo knows it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,7 +29,7 @@ pub(crate) struct Package {
     pub(crate) publish: Option<Vec<String>>,
     /// The oldest compiler it builds with.
     pub(crate) rust_version: Option<String>,
-    /// What it names as dependencies.
+    /// Its dependencies.
     pub(crate) dependencies: Vec<Dependency>,
 }
 
@@ -94,7 +94,7 @@ fn name_and_version(line: &str) -> Option<String> {
     Some(format!("{name} {}", version.strip_prefix('v')?))
 }
 
-/// What Cargo prints.
+/// The output of Cargo.
 pub(crate) fn cargo(root: &Path, args: &[&str]) -> anyhow::Result<String> {
     let output = Command::new(env!("CARGO")).args(args).current_dir(root).output().context("cargo")?;
     ensure!(

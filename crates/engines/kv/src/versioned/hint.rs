@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use strongroom_engine_api::{Engine, EngineError, Operation, Path, Reply, Request};
 
-/// What the engine's paths begin with: an operation that they lack is just that.
+/// The beginnings of the engine's paths: an operation that they lack is just that.
 const KNOWN: [&str; 8] =
     ["config", "data", "delete", "destroy", "detailed-metadata", "metadata", "subkeys", "undelete"];
 

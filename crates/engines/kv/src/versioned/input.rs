@@ -1,4 +1,4 @@
-//! What writing and patching data take.
+//! The inputs of writing and patching data.
 
 use std::sync::Arc;
 

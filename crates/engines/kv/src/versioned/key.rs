@@ -11,7 +11,7 @@ use super::config::Config;
 use crate::flat::FlatEntry;
 use crate::secret_json::SecretJson;
 
-/// How many versions a key keeps where neither it nor the mount says.
+/// The number of versions that a key keeps where neither it nor the mount sets it.
 const DEFAULT_MAX_VERSIONS: u32 = 10;
 
 /// All that is known of a key, and its newest data where that is small.
@@ -46,7 +46,7 @@ pub(crate) struct Key {
 
 impl Stored for Key {}
 
-/// What is known of one version. Field names are short because there are many of them.
+/// The metadata of one version. Field names are short because there are many of them.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Version {
     #[serde(rename = "c")]
@@ -165,7 +165,7 @@ fn shown_deletion(version: Version) -> String {
 pub(super) struct VersionMetadata {
     /// When the version was written (RFC 3339).
     created_time: String,
-    /// What users keep with the key, or null.
+    /// The custom metadata, or null.
     custom_metadata: Option<BTreeMap<String, String>>,
     /// From when on the version is deleted (RFC 3339), or empty.
     deletion_time: String,
@@ -184,11 +184,11 @@ pub(super) struct KeyMetadata {
     created_time: String,
     /// The newest version's number; zero while there is none.
     current_version: u64,
-    /// What users keep with the key, or null.
+    /// The custom metadata, or null.
     custom_metadata: Option<BTreeMap<String, String>>,
-    /// How long new versions live; 0s where the mount's setting counts.
+    /// The lifetime of new versions; 0s where the mount's setting counts.
     delete_version_after: String,
-    /// How many versions are kept; zero where the mount's setting counts.
+    /// The number of versions to keep; zero where the mount's setting counts.
     max_versions: u32,
     /// The oldest version that is kept; zero while none has been dropped.
     oldest_version: u64,
