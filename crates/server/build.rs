@@ -1,5 +1,5 @@
-//! Tells the program when it was built, in a way that a second build of the same sources tells again: `$SOURCE_DATE_EPOCH`, where
-//! it is set (reproducible-builds.org says what it means), else the time of the commit that is checked out.
+//! Sets the build date, in a way that a second build of the same sources repeats: `$SOURCE_DATE_EPOCH`, if it is set (see
+//! reproducible-builds.org), else the time of the commit that is checked out.
 
 #![allow(clippy::print_stdout, reason = "this is how a build script talks to Cargo")]
 

@@ -1,8 +1,8 @@
-//! Appending lines from many requests at once.
+//! Group writes: lines from many requests are appended together.
 //!
-//! Whoever finds nobody writing writes at once, on its own thread: an idle device costs one `write`. Whoever comes
-//! meanwhile leaves its line and waits; the writer then writes all lines left so far in one go. So a device never
-//! has a queue of threads blocked on it, and the busier it is, the more lines share a `write`.
+//! A request that finds nobody writing writes at once, on its own thread: an idle device costs one `write`. A request that
+//! arrives meanwhile leaves its line and waits; the writer then writes all waiting lines in one go. So a device never has a
+//! queue of threads blocked on it, and the busier it is, the more lines share a `write`.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

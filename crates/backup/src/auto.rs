@@ -1,4 +1,4 @@
-//! Snapshots that are taken without being asked for. Source: Vault's API page `sys/storage/raft/snapshot-auto`.
+//! Automated snapshots. Source: Vault's API page `sys/storage/raft/snapshot-auto`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! Events: what transactions tell once they are committed.
+//! Events: what transactions report once they are committed.
 //!
-//! An event belongs to a commit. It is collected with the transaction's writes, is gone with them when the transaction is
-//! discarded or conflicts, and is published when the commit has an index, at most once. It is published on the node that
-//! commits and on no other: it is in no log entry, so a standby does not hear of it, and what is lost with the process is
-//! not told again. Events hold nothing secret: they leave the server to whoever may subscribe.
+//! An event belongs to a commit. It is collected with the transaction's writes, is discarded with them when the transaction is
+//! discarded or conflicts, and is published when the commit has an index, at most once. It is published only on the node that
+//! commits: it is in no log entry, so a standby does not hear of it, and what is lost with the process is not published again.
+//! Events hold nothing secret: they leave the server to subscribers.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

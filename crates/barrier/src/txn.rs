@@ -1,4 +1,4 @@
-//! Deciding and writing in one step.
+//! Transactions: reads to decide on, and writes that are committed together if none of those reads has changed.
 
 use std::any::Any;
 use std::collections::BTreeMap;

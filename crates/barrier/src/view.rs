@@ -1,4 +1,4 @@
-//! Reading at one commit index.
+//! Views: reads at one commit index.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -19,7 +19,7 @@ pub struct Io {
     pub env: Lookup,
     /// True if a person types at the standard input, who can be asked for a secret.
     pub stdin_is_terminal: bool,
-    /// True if a person looks at the standard error, who may like colours.
+    /// True if a person looks at the standard error, who may like colors.
     pub stderr_is_terminal: bool,
 }
 
@@ -42,7 +42,7 @@ impl Io {
         plain(format!("STRONGROOM_{name}")).or_else(|| plain(format!("VAULT_{name}")))
     }
 
-    /// Text for the standard error in a colour (an ANSI code), where a person looks at it and wants colours.
+    /// Text for the standard error in a color (an ANSI code), where a person looks at it and wants colors.
     pub(crate) fn painted(&self, colour: &str, text: &str) -> String {
         let wanted = self.stderr_is_terminal
             && self.variable("CLI_NO_COLOR").is_none()

@@ -1,4 +1,4 @@
-//! Where the token is kept between calls: `~/.vault-token`, or a program named in `~/.vault`.
+//! The storage of the token between calls: `~/.vault-token`, or a program named in `~/.vault`.
 
 use std::fs;
 use std::io::{self, Write};

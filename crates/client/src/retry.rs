@@ -1,4 +1,4 @@
-//! When a request is tried again, and after how long.
+//! The rules of retries: which requests are tried again, and after how long.
 
 use std::time::Duration;
 

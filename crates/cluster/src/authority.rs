@@ -1,13 +1,12 @@
-//! The cluster's certificate authority: one key for each cluster, kept behind the barrier.
+//! The cluster's certificate authority: one key per cluster, kept behind the barrier.
 //!
-//! It has a successor now and then. Nodes learn of that one by one, when their own certificates are due, so both ways
-//! must hold meanwhile:
+//! It has a successor once a year. Nodes learn of the successor one by one, when their own certificates are due, so nodes of both
+//! must trust each other meanwhile:
 //!
-//! - Who has heard of the successor believes the one before it too, until the successor has one of its own.
-//! - Who has not, finds beside a node's certificate a link to what it believes: the successor's key, signed by the one
-//!   before.
+//! - A node that knows the successor also trusts the authority before it, until the successor has one of its own.
+//! - A node that does not know it yet finds a link beside a peer's certificate: the successor's key, signed by the one before.
 //!
-//! The key of the one before is gone at once: nothing new can be signed with it.
+//! The key of the authority before is deleted at once: nothing new can be signed with it.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,

@@ -1,4 +1,4 @@
-//! The way to other nodes: one HTTP/2 connection to each, made when it is needed.
+//! Connections to other nodes: one HTTP/2 connection to each, made when it is needed.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};

@@ -1,7 +1,7 @@
-//! Where a request came from that a standby hands to the active node, and what the standby has made out about it.
+//! The origin of a request that a standby forwards to the active node, with what the standby has made out about it.
 //!
-//! It travels in header fields of its own, which are taken out of every client's request first: a client does not say where
-//! it comes from. They are believed because only nodes of the cluster are heard on this port.
+//! It travels in header fields of its own, which are removed from every client's request first: a client does not say where it
+//! comes from. They are trusted because only nodes of the cluster are heard on this port.
 
 use std::net::SocketAddr;
 

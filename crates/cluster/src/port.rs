@@ -1,9 +1,8 @@
 //! The listening side of the cluster port.
 //!
-//! TLS lets nodes of the cluster in, also those that were removed as long as their certificates hold. So each request is
-//! answered by who sent it: members may all that there is; a node that was removed may ask whether it was, and nothing
-//! else. Its connections are cut as soon as its removal is known here, and those of any node when its certificate has
-//! ended.
+//! TLS accepts nodes of the cluster, and also removed ones as long as their certificates are valid. So each request is judged by
+//! its sender: members may do everything; a node that was removed may ask whether it was, and nothing else. Its connections are
+//! closed as soon as its removal is known here, and those of any node when its certificate expires.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;

@@ -1,8 +1,8 @@
-//! `auto_join`: how the nodes of a cluster are found that a new node is to join.
+//! `auto_join`: the discovery of nodes that a new node may join.
 //!
-//! The expression is written as go-discover, which Vault uses, has it: `key=value` pairs between spaces; a key or a value
-//! with spaces, quotes or backslashes in it stands in double quotes, with a backslash before a quote or backslash. Vault's
-//! providers ask a cloud; those here need none.
+//! The expression is written as in go-discover, which Vault uses: `key=value` pairs between spaces; a key or a value with
+//! spaces, quotes or backslashes in it is in double quotes, with a backslash before a quote or backslash. Vault's providers ask
+//! a cloud; those here need none.
 //!
 //! Source: <https://github.com/hashicorp/go-discover>, "Usage".
 

@@ -1,7 +1,7 @@
-//! From a value to a type. Each function says in its error what the value must be; the key goes before it.
+//! Converts values to types. Each function says in its error what the value must be; the key goes before it.
 //!
-//! Values are taken as weakly typed as Vault takes them: numbers and booleans may be quoted, a list may be a text
-//! with commas. Source: Vault's `parseutil`, whose rules its documentation shows by example.
+//! Values are as weakly typed as Vault's: numbers and booleans may be quoted, a list may be a text with commas. Source: Vault's
+//! `parseutil`, whose rules its documentation shows by example.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The environment variables that Vault documents for what is also in the configuration file. They win over it.
+//! The environment variables that Vault documents for keys of the configuration file. They take precedence over it.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
-//! Every key of Vault's configuration, by block, and what becomes of it here.
+//! Every key of Vault's configuration, by block, with its status here.
 //!
-//! These tables are what a key is known by: [`Fields::finish`](crate::fields::Fields::finish) warns of or refuses what
-//! they say, and `docs/configuration.md` lists the same, which a test compares.
+//! These tables decide what is known of a key: [`Fields::finish`](crate::fields::Fields::finish) warns of or refuses what they
+//! say, and `docs/configuration.md` lists the same, which a test compares.
 //!
 //! Source: <https://developer.hashicorp.com/vault/docs/configuration> and the pages below it.
 

@@ -1,4 +1,4 @@
-//! Requests to etcd: which member is asked, as whom, and for how long.
+//! Requests to etcd: the choice of a member, the login, and the time limit.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,4 +1,4 @@
-//! One member of etcd: where it is.
+//! The address of one member of etcd.
 
 /// Where a member of etcd is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -56,7 +56,7 @@ pub struct Element {
     pub position: Position,
 }
 
-/// A labelled or plain block, however it was written; see [`Object::blocks`].
+/// A labeled or plain block, however it was written; see [`Object::blocks`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block<'a> {
     /// The labels, as many as were asked for.
@@ -101,7 +101,7 @@ impl Object {
     /// All blocks of this key that have `labels` labels, whichever of the ways they are written in:
     ///
     /// ```text
-    /// path "secret/*" { … }                      HCL, labelled
+    /// path "secret/*" { … }                      HCL, labeled
     /// path = { "secret/*" = { … } }              HCL, nested
     /// {"path": {"secret/*": { … }}}              JSON
     /// {"path": [{"secret/*": { … }}]}            JSON, which may repeat a label so

@@ -1,4 +1,4 @@
-//! Handing a request from a standby to the active node, and taking it in there.
+//! Forwards a request from a standby to the active node, and receives it there.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! From an HTTP request to the core's.
+//! Turns an HTTP request into the core's.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A node that was taken out of its cluster says so, and serves no longer.
+//! The behavior of a node that was removed from its cluster: it says so, and serves no longer.
 
 use strongroom_raft::Role;
 use strongroom_storage::ELECTION;

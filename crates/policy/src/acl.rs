@@ -22,7 +22,7 @@ pub enum DenyMode {
     #[default]
     DenyWins,
     /// The most specific rule decides, so that a more specific rule allows
-    /// what a less specific one denies. Vault's behaviour.
+    /// what a less specific one denies. Vault's behavior.
     MostSpecific,
 }
 

@@ -1,4 +1,4 @@
-//! Values of a request against those that a rule lists.
+//! Compares values of a request with those that a rule lists.
 //!
 //! Both are read as the field's type has it, so that no other spelling of a denied value passes and none of an allowed one
 //! is refused. What cannot be read fails closed: it is denied where values are denied, and not among those allowed.

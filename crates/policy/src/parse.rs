@@ -1,4 +1,4 @@
-//! From a policy's text to its rules.
+//! Parses a policy's text into its rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

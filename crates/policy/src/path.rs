@@ -1,4 +1,4 @@
-//! The path of a request, as rules are held against it.
+//! The path of a request, in the form that rules are compared with.
 
 use std::ops::Range;
 

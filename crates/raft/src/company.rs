@@ -1,10 +1,9 @@
 //! The time that an entry waits for more commits to go into it.
 //!
-//! With peers, an entry costs a message to each, a sync on each and an answer from each, whatever is in it. Callers who
-//! have just been answered mostly come back at once with their next question; an entry that leaves without them has
-//! them wait for the next one, and callers end up in two halves that take turns. So an entry waits for most of those
-//! who were in the last one, for a moment that is short beside what it takes. One node alone has no such cost, and
-//! does not wait.
+//! With peers, an entry costs each of them a message, a sync and an answer, whatever is in it. Callers who have just been answered
+//! mostly come back at once with their next request. An entry that leaves without them makes them wait for the next one, and
+//! callers end up in two halves that take turns. So an entry waits for most of the callers of the last one, for a moment that is
+//! short compared with its cost. A node alone has no such cost, and does not wait.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,7 +1,7 @@
-//! Handing leadership to another voter.
+//! Transfers leadership to another voter.
 //!
-//! The consensus core lets go of leading before it knows whether the other takes over: it accepts no write and sends no
-//! heartbeat from then on. So whoever could take over is asked first.
+//! The consensus core stops leading before it knows whether the other takes over: from then on it accepts no write and sends no
+//! heartbeat. So the nodes that could take over are asked first.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -26,7 +26,7 @@ pub struct Options {
     /// Where this node talks to its peers.
     pub cluster_address: String,
     /// True if an empty directory becomes a cluster of this one voter when it is opened. Otherwise it does so when
-    /// the server is initialised ([`Store::begin`](strongroom_storage::Store::begin)), or waits to be admitted to one.
+    /// the server is initialized ([`Store::begin`](strongroom_storage::Store::begin)), or waits to be admitted to one.
     pub bootstrap: bool,
     /// The way to other nodes.
     pub transport: Arc<dyn Transport>,

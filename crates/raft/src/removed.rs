@@ -1,10 +1,9 @@
 //! The removal of this node from its cluster, and how it learns of it.
 //!
-//! A node that is removed may never receive the entry that says so: nobody sends it anything any more. One that hears
-//! nobody therefore asks the others. Who has just been admitted must not be taken for removed by those who have not
-//! heard of it yet: where the asker knows a membership that it belongs to, it is out if a newer one is committed that it
-//! does not belong to. Where it knows none, it was removed, or its log has not come as far as its admission; then only
-//! a leader is certain.
+//! A node that is removed may never receive the entry that says so, because nobody sends it anything any more. A node that hears
+//! nobody therefore asks the others. A node that was just admitted must not be taken for removed by those that have not heard of
+//! it yet: if it knows a membership that it belongs to, it is removed if a newer one is committed that it does not belong to. If
+//! it knows none, it was removed, or its log has not come as far as its admission; then only a leader is certain.
 
 use std::io;
 use std::path::{Path, PathBuf};

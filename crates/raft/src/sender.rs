@@ -1,17 +1,17 @@
 //! The senders of messages: every message is bound to the node that sent it, and the node to the membership.
 //!
-//! A certificate says that a node belonged to the cluster when it was signed. Whether it still does is for the
-//! membership to say, as far as this node knows it:
+//! A certificate says that a node belonged to the cluster when it was signed. The membership, as far as this node knows it, says
+//! whether it still does:
 //!
 //! - A node of the committed membership, or of the one that is to follow it, is heard.
 //! - Any other is heard only if its certificate was signed under a later membership than this node knows: it was
 //!   admitted since, and may lead by now. A node that was removed has none of these, since a certificate is signed under
 //!   a membership that the node belongs to.
-//! - A node that has just been admitted was told of the members along with its certificate. It believes those until its
+//! - A node that has just been admitted learned of the members along with its certificate. It trusts those until its
 //!   own log has come as far: the log begins with memberships that the present leader may not belong to.
 //!
-//! Not said here: that a member tells the truth. A member's key can depose the leader and destroy what is stored, as the
-//! consensus protocol believes its members.
+//! Deliberately not here: that a member tells the truth. A member's key can depose the leader and destroy what is stored, as the
+//! consensus protocol trusts its members.
 
 use openraft::async_runtime::WatchReceiver;
 use strongroom_storage::StoreError;

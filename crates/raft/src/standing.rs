@@ -1,7 +1,7 @@
-//! The choice of a leader: a node that can serve, and that has room for writes.
+//! The choice of a leader: a node that can serve, and that has free space for writes.
 //!
-//! A leader whose disk is full hands over to a voter that has room; a node without room does not stand for election
-//! and takes no leadership that is offered. Where all are full, one leads all the same: reads need a leader, too.
+//! A leader whose disk is full transfers leadership to a voter with free space. A node without free space does not stand for
+//! election and takes no leadership that is offered. If all are full, one leads all the same, because reads need a leader, too.
 
 use std::sync::Weak;
 use std::sync::atomic::Ordering;

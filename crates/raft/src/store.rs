@@ -390,7 +390,7 @@ pub(crate) async fn refuse_lost_tail(
     let (mut log, mut machine) = (log.clone(), Machine(state.clone()));
     let found = StorageHelper::new(&mut log, &mut machine).get_membership().await;
     let membership = found.map_err(|error| OpenError::Start(error.to_string()))?;
-    // With no membership at all, everything is gone: to begin anew would let whoever comes first initialise the server.
+    // With no membership at all, everything is gone: to begin anew would let whoever comes first initialize the server.
     let mut voters = membership.effective().voter_ids();
     if voters.next().is_none_or(|voter| voter == directory.identity.raft_id) && voters.next().is_none() {
         let ends = there.map_or_else(|| "is empty".to_owned(), |last| format!("ends at entry {last}"));

@@ -1,4 +1,4 @@
-//! A server that answers as it is told, and remembers what it was asked.
+//! A server that gives prepared answers, and remembers its requests.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

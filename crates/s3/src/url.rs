@@ -1,4 +1,4 @@
-//! Where requests for a bucket go.
+//! The URLs of requests for a bucket.
 
 use std::net::IpAddr;
 

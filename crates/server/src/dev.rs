@@ -1,4 +1,4 @@
-//! The development server: initialised, unsealed, with its root token at hand. One node in memory, or three nodes whose
+//! The development server: initialized, unsealed, with its root token at hand. One node in memory, or three nodes whose
 //! data are in a directory that goes with them.
 
 use std::path::{Path, PathBuf};
@@ -132,7 +132,7 @@ impl Development {
         self.home.map_or(Ok(()), TempDir::close).context("the nodes' data were not removed")
     }
 
-    /// Initialises and unseals the first node, and has the others join it; prints what Vault's development server prints.
+    /// Initializes and unseals the first node, and has the others join it; prints what Vault's development server prints.
     pub(crate) async fn begin(&self, nodes: &[Node], dev: &Dev, io: &mut Io) -> Result<()> {
         let (first, others) = nodes.split_first().context("there is a development server")?;
         let core = &first.core;

@@ -1,4 +1,4 @@
-//! One node: its store, its core, and what it listens at.
+//! One node: its store, its core, and its listeners.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The server's way out, made of its configuration and environment.
+//! The server's `Outbound`, made of its configuration and environment.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 

@@ -1,9 +1,9 @@
-//! Connections that begin with a proxy's word about who is connected: the PROXY protocol, versions 1 and 2.
+//! Connections that begin with a proxy's statement about the client: the PROXY protocol, versions 1 and 2.
 //!
 //! Source: the protocol's specification by `HAProxy`; Vault's "`tcp` listener" page, `proxy_protocol_*`.
 //!
-//! A connection need not begin so. Of one that does the beginning is taken off, whoever sends it, and counts only where the
-//! sender is believed. A beginning that is broken, or that takes too long, ends the connection.
+//! A connection need not begin with it. If it does, the header is removed, whoever sends it, and counts only if the sender is
+//! trusted. A header that is broken, or that takes too long, ends the connection.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

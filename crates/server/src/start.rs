@@ -1,4 +1,4 @@
-//! From the command line to a server that serves until it is told to stop.
+//! Starts a server from the command line, and runs it until it is told to stop.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The words behind a command that this program implements by itself: flags in all the spellings that Go takes.
+//! The words after a command that this program implements by itself: flags in all the spellings that Go accepts.
 
 use std::str::FromStr;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-/// A value that must not outlive its use: zeroised on drop, printed as `[secret]`, readable only through
+/// A value that must not outlive its use: zeroized on drop, printed as `[secret]`, readable only through
 /// [`Secret::expose`], so that every place which looks inside can be found by name.
 #[derive(Clone, Default)]
 pub struct Secret<T: Zeroize>(T);

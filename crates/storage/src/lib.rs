@@ -1,5 +1,5 @@
-//! Where sealed bytes are kept: an ordered map from keys to values with consistent snapshots and optimistic
-//! transactions. Everything here is ciphertext; what it means is decided above, in the barrier.
+//! The storage of encrypted bytes: an ordered map from keys to values with consistent snapshots and optimistic transactions.
+//! Everything here is ciphertext; its meaning is decided above, in the barrier.
 //!
 //! A [`Store`] hands out [`Snapshot`]s (one commit index, never moving) and accepts [`Commit`]s: writes together
 //! with what was read to decide on them. A commit is applied whole if nothing it read has changed since, and
@@ -128,7 +128,7 @@ pub trait Store: Send + Sync + 'static {
     /// is one) and visible to reads here. Commits of concurrent callers may share a log entry and a sync.
     async fn commit(&self, commit: Commit) -> Result<Index, CommitError>;
 
-    /// Makes the store ready for its first commit: called once, by who initialises the server. A store that others
+    /// Makes the store ready for its first commit: called once, by who initializes the server. A store that others
     /// may take into their cluster instead does not decide so by itself.
     async fn begin(&self) -> Result<(), StoreError> {
         Ok(())

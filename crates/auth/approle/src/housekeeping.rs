@@ -1,5 +1,5 @@
-//! Clearing what is over: expired secret ids, and those of deleted roles. Each step is bounded, and what it costs
-//! depends on what is over, not on how many secret ids there are.
+//! Housekeeping: removes expired secret ids, and those of deleted roles. Each step is bounded, and its cost depends on what is
+//! to be removed, not on how many secret ids there are.
 
 use strongroom_engine_api::{Clock, EngineError, Moment, Reply, Txn};
 

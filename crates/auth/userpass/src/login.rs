@@ -1,4 +1,4 @@
-//! Logins, and the renewal of what they granted.
+//! Logins, and the renewal of their tokens.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

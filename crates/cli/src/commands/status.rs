@@ -1,4 +1,4 @@
-//! `status`: whether the server is sealed, and its place in the cluster.
+//! `status`: the state of the seal, and the server's place in the cluster.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};

@@ -1,4 +1,4 @@
-//! From what the leader hears of its members to what is done about them. Pure: time and facts come in.
+//! Decisions about members from what the leader hears of them. Pure: time and facts come in.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

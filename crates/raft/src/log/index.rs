@@ -1,4 +1,4 @@
-//! Where the entries are: the recent ones in memory, the others in their files.
+//! The places of entries: the recent ones in memory, the others in their files.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

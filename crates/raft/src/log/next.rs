@@ -1,4 +1,4 @@
-//! Has the next log file ready before the present one is full, on a thread of its own.
+//! Prepares the next log file before the present one is full, on a thread of its own.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -129,7 +129,7 @@ impl Segment {
         Ok(at)
     }
 
-    /// Makes what lies after the last frame unrecognisable as one.
+    /// Makes what lies after the last frame unrecognizable as one.
     pub(crate) fn blot_tail(&self) -> io::Result<()> {
         let len = usize::try_from(self.remaining()).unwrap_or(usize::MAX).min(FRAME_HEADER);
         self.reading.file.write_all_at(ZEROS.get(..len).unwrap_or_default(), self.position)?;

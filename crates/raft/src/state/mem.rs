@@ -1,8 +1,8 @@
 //! The writes since the last checkpoint, in memory: every version of every key written.
 //!
-//! Keys and values are copied into chunks, one behind the other. As they come they are blocks of their own, five to a
-//! write with what shares them, strewn among everything else that the threads of the runtime allocate: slow to free,
-//! and memory that a later checkpoint gives back in crumbs. A chunk is freed when the last reader of any of it is done.
+//! Keys and values are copied into chunks, one behind the other. As they arrive, they are separate allocations, five to a write
+//! with what shares them, scattered among everything else that the threads of the runtime allocate: slow to free, and returned to
+//! the system in fragments by a later checkpoint. A chunk is freed when the last reader of any of it is done.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};

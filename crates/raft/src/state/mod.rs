@@ -1,8 +1,8 @@
-//! The state machine: what the log amounts to.
+//! The state machine: the result of applying the log.
 //!
-//! Writes are applied in memory ([`mem`]), over a table on disk ([`base`]) into which they are merged by checkpoints
-//! on a thread of its own: an apply waits for no disk, a key written often is written to the table once, and what a
-//! crash takes back the log brings again. A [`View`] shows both as one and never moves.
+//! Writes are applied in memory ([`mem`]), over a table on disk ([`base`]) into which checkpoints merge them on a thread of their
+//! own: an apply waits for no disk, a key written often is written to the table once, and what a crash takes back is restored from
+//! the log. A [`View`] shows both as one and never moves.
 
 mod backend;
 mod base;

@@ -1,4 +1,4 @@
-//! Putting another state in the place of the whole: a snapshot that a peer sends, or what was staged through the log.
+//! Replaces the whole state: by a snapshot that a peer sends, or by what was staged through the log.
 
 use std::sync::Arc;
 

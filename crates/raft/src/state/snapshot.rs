@@ -1,4 +1,4 @@
-//! The state as a stream: what a peer that lags too far gets, and what an operator saves.
+//! The state as a stream, for a peer that lags too far and for an operator who saves it.
 //!
 //! ```text
 //! header   "SRSNAPSH" version:u32 length:u32 crc32:u32 description (MessagePack)

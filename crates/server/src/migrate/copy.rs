@@ -1,8 +1,8 @@
-//! Copying a store into another one.
+//! Copies a store into another one.
 //!
-//! The destination is marked while it is filled, so that no server takes it for an empty store; what the seal needs
-//! arrives last, in one commit with the mark's end. So a destination is either not there yet or whole. A copy that
-//! broke off is gone on with by comparing both in order, and writing what differs.
+//! The destination is marked while it is filled, so that no server takes it for an empty store; what the seal needs arrives last,
+//! in one commit that also removes the mark. So a destination is either unusable or complete. A copy that was interrupted is
+//! continued by comparing both in order, and writing what differs.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;

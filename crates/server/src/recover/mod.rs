@@ -1,7 +1,7 @@
-//! `operator raft recover`: makes a cluster again of what is left of one that has lost its quorum for good.
+//! `operator raft recover`: makes a new cluster of what is left of one that has lost its quorum for good.
 //!
-//! It works on data directories that no server uses, which stay locked from looking at them to the end. What other
-//! machines have it knows from reports, which it writes itself there (`-dry-run -format=json`).
+//! It works on data directories that no server uses, which stay locked from the first look to the end. It knows the state of other
+//! machines from reports, which it writes there itself (`-dry-run -format=json`).
 
 mod choose;
 

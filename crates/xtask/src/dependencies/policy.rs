@@ -27,7 +27,7 @@ struct Licenses {
     exceptions: Vec<Exception>,
 }
 
-/// Further licences of one crate.
+/// Further licenses of one crate.
 #[derive(Debug, Deserialize)]
 struct Exception {
     allow: Vec<String>,

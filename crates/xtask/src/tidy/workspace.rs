@@ -23,7 +23,7 @@ pub(crate) struct Package {
     pub(crate) name: String,
     /// Its manifest.
     pub(crate) manifest_path: PathBuf,
-    /// Its licence expression.
+    /// Its license expression.
     pub(crate) license: Option<String>,
     /// Where it may be published; nowhere: an empty list.
     pub(crate) publish: Option<Vec<String>>,

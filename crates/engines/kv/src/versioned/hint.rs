@@ -1,4 +1,4 @@
-//! Paths that version 1 would know: where the client most likely wants to go instead.
+//! Paths that version 1 would know, for a hint where the client most likely wants to go instead.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A key and its versions: what is kept of them, and how versions come and go.
+//! A key and its versions: what is stored of them, and how versions are added and removed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

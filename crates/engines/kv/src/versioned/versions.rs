@@ -1,4 +1,4 @@
-//! `delete/`, `undelete/` and `destroy/`: versions by their numbers. What is not there is passed over.
+//! `delete/`, `undelete/` and `destroy/`: versions by their numbers. Versions that do not exist are skipped.
 
 use std::sync::Arc;
 
