@@ -51,7 +51,7 @@ impl EnabledDevice {
         Self { path: path.into(), formatter, device, requests: Tally::default(), responses: Tally::default() }
     }
 
-    /// Where it is enabled.
+    /// The path at which it is enabled.
     pub fn path(&self) -> &str {
         &self.path
     }

@@ -19,7 +19,7 @@ use crate::options::Options;
 /// The mode of a new log file when `mode` does not say.
 const DEFAULT_MODE: u32 = 0o600;
 
-/// Where a `file` device writes.
+/// The target of a `file` device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Stdout,

@@ -12,7 +12,7 @@ use strongroom_stdx::Moment;
 /// The record of a request, logged before the request is handled.
 #[derive(Clone, Copy)]
 pub struct RequestRecord<'a> {
-    /// When the request came.
+    /// The time of the request.
     pub time: Moment,
     /// The caller.
     pub auth: &'a Auth<'a>,
@@ -27,7 +27,7 @@ pub struct RequestRecord<'a> {
 /// The record of a response, logged before the response is sent.
 #[derive(Clone, Copy)]
 pub struct ResponseRecord<'a> {
-    /// When the response was ready.
+    /// The time at which the response was ready.
     pub time: Moment,
     /// The caller; for a login, who the caller now is.
     pub auth: &'a Auth<'a>,
@@ -76,7 +76,7 @@ pub struct Auth<'a> {
     pub token_type: &'a str,
     /// The token's time to live when it was issued, in seconds.
     pub token_ttl: u64,
-    /// When the token was issued.
+    /// The time at which the token was issued.
     pub token_issue_time: Option<Moment>,
 }
 
@@ -153,7 +153,7 @@ pub struct Namespace<'a> {
 /// A mount: a secrets engine or an auth method.
 #[derive(Clone, Copy, Default)]
 pub struct Mount<'a> {
-    /// Where it is mounted, with a trailing slash.
+    /// The path of the mount, with a trailing slash.
     pub point: &'a str,
     /// Its type: `kv`, `userpass`, …
     pub mount_type: &'a str,
@@ -195,7 +195,7 @@ pub struct Response<'a> {
     pub non_hmac_keys: &'a [String],
     /// Warnings to the client.
     pub warnings: &'a [String],
-    /// Where the client is sent on to.
+    /// The URL to which the client is redirected.
     pub redirect: &'a str,
     /// The wrapping token handed out in place of the data.
     pub wrap_info: Option<WrapInfo<'a>>,
@@ -212,7 +212,7 @@ pub struct WrapInfo<'a> {
     pub token: &'a str,
     /// Its accessor. Hashed, unless the device has `hmac_accessor=false` or logs raw.
     pub accessor: &'a str,
-    /// When it was made.
+    /// The time of its creation.
     pub creation_time: Moment,
     /// The path whose response it wraps.
     pub creation_path: &'a str,

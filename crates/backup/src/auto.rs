@@ -22,7 +22,7 @@ const NOT_REMOVED: &str = "the snapshot was taken, but older ones could not be r
 /// Configurations that are looked at.
 const MOST: usize = 1000;
 
-/// When and where snapshots are taken.
+/// The configuration of automated snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoSnapshots {
     /// Time between two.
@@ -37,12 +37,12 @@ pub struct AutoSnapshots {
     /// The beginning of the last part of their names.
     #[serde(rename = "f")]
     pub file_prefix: String,
-    /// Where that is.
+    /// The place.
     #[serde(rename = "w")]
     pub place: Place,
 }
 
-/// Where snapshots are kept.
+/// The place of snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
     /// On the disk of the active node.
@@ -62,16 +62,16 @@ impl Stored for AutoSnapshots {}
 /// The status of a configuration's snapshots.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoStatus {
-    /// When the last was begun.
+    /// The time at which the last was begun.
     #[serde(rename = "b")]
     pub last_start: Option<Moment>,
-    /// When it was done or failed.
+    /// The time at which it was done or failed.
     #[serde(rename = "e")]
     pub last_end: Option<Moment>,
     /// The reason of the last failure; empty where there is none.
     #[serde(rename = "w")]
     pub last_error: String,
-    /// Where the last that succeeded is.
+    /// The place of the last that succeeded.
     #[serde(rename = "u")]
     pub last_url: String,
     /// The number of failures since the last success.
@@ -119,7 +119,7 @@ impl AutoSnapshots {
 }
 
 impl AutoStatus {
-    /// When the next is due: at once where there was none; sooner than configured after a failure.
+    /// The time at which the next is due: at once where there was none; sooner than configured after a failure.
     pub fn next(&self, config: &AutoSnapshots, now: Moment) -> Moment {
         match (self.last_start, self.last_end) {
             (Some(_), Some(end)) if self.consecutive_errors > 0 => {

@@ -13,7 +13,7 @@ const UNFINISHED: &str = ".incomplete";
 const SYNC_EVERY: u64 = 4 << 20;
 const PIECE: usize = 64 << 10;
 
-/// Where files are kept, and how many.
+/// The directory of snapshots, and how many it keeps.
 pub(super) struct Folder {
     pub(super) path: PathBuf,
     /// The prefix of our files; others are left alone.

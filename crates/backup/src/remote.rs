@@ -5,7 +5,7 @@ use strongroom_engine_api::PipeReader;
 use super::bucket::{Bucket, ObjectStore};
 use super::names::{self, Taken, surplus};
 
-/// Where objects are kept, and how many.
+/// The bucket and prefix of snapshots, and how many are kept there.
 pub(super) struct Shelf<'s> {
     pub(super) store: &'s dyn ObjectStore,
     pub(super) bucket: &'s Bucket,

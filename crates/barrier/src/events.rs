@@ -18,7 +18,7 @@ use crate::MountPlace;
 pub struct Event {
     /// Its type, such as `kv-v2/data-write`.
     pub event_type: Cow<'static, str>,
-    /// When it happened.
+    /// The time at which it happened.
     pub time: Moment,
     /// `path`, `operation`, `modified` and what belongs to the type; never a secret.
     pub metadata: BTreeMap<Cow<'static, str>, String>,

@@ -46,7 +46,7 @@ impl Owner for OfMount {
     type Place = MountPlace;
 }
 
-/// Where the entries of a mount lie.
+/// The place of a mount's entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MountPlace {
     /// The mount's namespace.

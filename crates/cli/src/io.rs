@@ -9,11 +9,11 @@ pub type Lookup = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The outside of a command. Tests give it buffers, the program gives it the process's own ([`Io::system`]).
 pub struct Io {
-    /// Where piped values are read from.
+    /// The source of piped values.
     pub stdin: Box<dyn Read + Send>,
-    /// Where results go.
+    /// The target of results.
     pub stdout: Box<dyn Write + Send>,
-    /// Where errors, warnings and prompts go.
+    /// The target of errors, warnings and prompts.
     pub stderr: Box<dyn Write + Send>,
     /// The environment.
     pub env: Lookup,

@@ -29,7 +29,7 @@ const PREFIX: &AsciiSet = &PATH.remove(b'%');
 /// The characters unescaped in a query, as Go's `url.QueryEscape` (a space becomes `+`).
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b' ');
 
-/// Where connections go.
+/// The target of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// Host (brackets of an IPv6 address removed) and port, if one was written.

@@ -28,7 +28,7 @@ pub struct Config {
     pub tls: Tls,
     /// Longest time of one request, its retries included. Zero means no limit. Default 60 s.
     pub timeout: Duration,
-    /// When and how often to try again.
+    /// The rules of retries.
     pub retry: Retry,
     /// Requests a second at most; no limit by default.
     pub rate_limit: Option<RateLimit>,

@@ -83,7 +83,7 @@ pub struct WrapInfo {
     /// The TTL of the wrapping token, in seconds.
     #[serde(deserialize_with = "nullable")]
     pub ttl: i64,
-    /// When the answer was wrapped (RFC 3339).
+    /// The time at which the answer was wrapped (RFC 3339).
     #[serde(deserialize_with = "nullable")]
     pub creation_time: String,
     /// The path whose answer was wrapped.

@@ -43,7 +43,7 @@ pub struct Authority {
     certificate: String,
     /// PKCS#8, PEM.
     key: Zeroizing<String>,
-    /// When it was made, in seconds since the epoch.
+    /// The time of its creation, in seconds since the epoch.
     #[serde(default)]
     made: u64,
     #[serde(default)]

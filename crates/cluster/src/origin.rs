@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Version};
 
-/// Where a forwarded request came from.
+/// The origin of a forwarded request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The client, as the standby saw it.

@@ -73,11 +73,11 @@ pub trait Forwarded: Send + Sync + 'static {
 
 /// The server of the cluster port.
 pub struct Port {
-    /// Where raft's messages go; `None` where other storage settles who leads.
+    /// The receiver of raft's messages; `None` where other storage settles who leads.
     pub store: Option<Arc<RaftStore>>,
     /// The network, whose credentials are shown.
     pub network: Arc<Network>,
-    /// Where forwarded requests go.
+    /// The receiver of forwarded requests.
     pub forwarded: Arc<dyn Forwarded>,
     /// The handler of members' announcements; `None` where nodes sign their own certificates.
     pub registrar: Option<Arc<dyn Registrar>>,

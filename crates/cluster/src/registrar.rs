@@ -11,12 +11,12 @@ use strongroom_raft::Sender;
 
 use crate::identity::PublicKey;
 
-/// Where a member is reached.
+/// The present addresses of a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcement {
-    /// Where it serves clients.
+    /// The address at which it serves clients.
     pub api_address: String,
-    /// Where it talks to its peers.
+    /// The address at which it talks to its peers.
     pub cluster_address: String,
 }
 

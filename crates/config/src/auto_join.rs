@@ -19,7 +19,7 @@ use crate::address::unbracketed;
 /// The discovery of nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AutoJoin {
-    /// Where their addresses are known.
+    /// The source of their addresses.
     pub provider: Provider,
     /// The scheme of their APIs' URLs: `http` or `https`.
     pub scheme: &'static str,
@@ -27,7 +27,7 @@ pub struct AutoJoin {
     pub port: u16,
 }
 
-/// Where the addresses of nodes are known.
+/// The source of the addresses of nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provider {
     /// `provider=static addrs=HOST[:PORT],…`: they are these.

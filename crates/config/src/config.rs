@@ -18,9 +18,9 @@ use crate::{
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, each a documented key")]
 pub struct Config {
-    /// Where requests are taken; at least one is needed.
+    /// The listeners; at least one is needed.
     pub listeners: Vec<Listener>,
-    /// Where data is kept; needed.
+    /// The storage; needed.
     pub storage: Option<Storage>,
     /// The protection of root key and recovery key; empty for Shamir's secret sharing.
     pub seals: Vec<Seal>,
@@ -78,9 +78,9 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// The rank of `deny` among rules that match.
     pub policy_deny: PolicyDeny,
-    /// Where the server may connect to on behalf of whoever configures it over its API.
+    /// The addresses to which the server may connect on behalf of API users.
     pub outbound: Outbound,
-    /// When failed logins lock a user out, by the type of the auth method; `all` for those not named.
+    /// The rules of user lockout, by the type of the auth method; `all` for those not named.
     pub user_lockout: BTreeMap<String, UserLockout>,
     /// The labels that set them, to be held against the types that there are ([`Loaded::check_user_lockout`](crate::Loaded)).
     pub user_lockout_labels: Vec<LockoutLabel>,
@@ -128,7 +128,7 @@ pub struct Seal {
     pub disabled: bool,
     /// All other keys; some are credentials.
     pub parameters: BTreeMap<String, Secret<String>>,
-    /// Where the block stands.
+    /// The place of the block.
     pub place: Place,
 }
 

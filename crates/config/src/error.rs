@@ -47,7 +47,7 @@ pub enum ConfigError {
     /// A text is not HCL or JSON, or a value in it cannot be used.
     #[error("{place}: {message}")]
     Invalid {
-        /// Where.
+        /// The place.
         place: Place,
         /// The error, and what is allowed.
         message: String,
@@ -76,7 +76,7 @@ impl ConfigError {
 /// `server.hcl:3:14: message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// Where.
+    /// The place.
     pub place: Place,
     /// The warning.
     pub message: String,

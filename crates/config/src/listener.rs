@@ -12,7 +12,7 @@ use crate::{Address, ConfigError, ResponseHeaders, Tls, convert, keys, outbound}
 
 const MIB: u64 = 1024 * 1024;
 
-/// Where the server takes requests.
+/// A listener.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Listener {
     /// A TCP port.
@@ -24,9 +24,9 @@ pub enum Listener {
 /// `listener "tcp"`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TcpListener {
-    /// Where clients connect.
+    /// The address for clients.
     pub address: Address,
-    /// Where other nodes of the cluster are to connect; one port above `address` unless set.
+    /// The address for other nodes of the cluster; one port above `address` unless set.
     pub cluster_address: Address,
     /// `None` if TLS is disabled.
     pub tls: Option<Tls>,

@@ -57,7 +57,7 @@ impl Loaded {
     }
 }
 
-/// When failed logins lock a user out.
+/// The rules of user lockout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserLockout {
     /// Failed logins that lock a user out; 5 unless set, zero for none.

@@ -11,7 +11,7 @@ use crate::fields::Fields;
 /// `storage "postgresql"`.
 #[derive(Clone, Debug)]
 pub struct Postgresql {
-    /// Where the database is and how to log in; needed, here or in `VAULT_PG_CONNECTION_URL`.
+    /// The address of the database and how to log in; needed, here or in `VAULT_PG_CONNECTION_URL`.
     pub connection_url: Option<Secret<String>>,
     /// The table of the entries.
     pub table: String,

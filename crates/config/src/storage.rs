@@ -15,7 +15,7 @@ use crate::{ConfigError, Etcd, Postgresql, convert, keys};
 /// The range of `max_entry_size`: what the server writes by itself must fit, and an entry is held in memory.
 const MAX_ENTRY_SIZE: RangeInclusive<i64> = 65_536..=536_870_912;
 
-/// Where the server keeps its data.
+/// The storage of the server.
 #[derive(Clone, Debug)]
 pub enum Storage {
     /// In memory, gone with the process.

@@ -280,7 +280,7 @@ impl Client {
     }
 }
 
-/// When to ask the next of `members` that are left.
+/// The time to ask the next of `members` that are left.
 fn share(until: Instant, members: usize) -> Instant {
     let now = Instant::now();
     let left = until.saturating_duration_since(now);

@@ -1,6 +1,6 @@
 //! The address of one member of etcd.
 
-/// Where a member of etcd is.
+/// The address of a member of etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) https: bool,

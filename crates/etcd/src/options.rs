@@ -28,7 +28,7 @@ pub struct Options {
     pub tls: Tls,
     /// The time limit of a request, all attempts together.
     pub request_timeout: Duration,
-    /// Where the identity of a new store comes from.
+    /// The source of the identity of a new store.
     pub entropy: Entropy,
 }
 

@@ -24,9 +24,9 @@ pub struct Item {
     /// True for an argument, `key = …`, which may be set once; false for a block, `key { … }`, which may be
     /// repeated. In JSON, which has no such mark, an object or list counts as a block.
     pub assigned: bool,
-    /// Where the key stands.
+    /// The position of the key.
     pub position: Position,
-    /// Where the value stands.
+    /// The position of the value.
     pub value_position: Position,
 }
 
@@ -52,7 +52,7 @@ pub enum Value {
 pub struct Element {
     /// The value.
     pub value: Value,
-    /// Where it stands.
+    /// Its position.
     pub position: Position,
 }
 
@@ -63,7 +63,7 @@ pub struct Block<'a> {
     pub labels: Vec<&'a str>,
     /// The content of the block.
     pub body: &'a Object,
-    /// Where the innermost key of the block stands.
+    /// The position of the innermost key of the block.
     pub position: Position,
 }
 

@@ -36,7 +36,7 @@ impl fmt::Display for Position {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("At {position}: {message}")]
 pub struct ParseError {
-    /// Where reading stopped.
+    /// The position at which reading stopped.
     pub position: Position,
     /// The token found there, and what was expected.
     pub message: String,

@@ -38,7 +38,7 @@ pub(crate) struct Patient<T> {
     stream: T,
     phase: Phase,
     timed: u8,
-    /// When the phase that is timed has lasted too long.
+    /// The time limit of the phase that is timed.
     until: Instant,
     timer: Pin<Box<Sleep>>,
     idle: Duration,

@@ -71,9 +71,9 @@ pub struct Answered {
     pub server_id: String,
     /// Its number in the consensus protocol.
     pub raft_id: u64,
-    /// Where it serves clients.
+    /// The address at which it serves clients.
     pub api_addr: String,
-    /// Where it talks to its peers.
+    /// The address at which it talks to its peers.
     pub cluster_addr: String,
     /// It is not to vote.
     pub non_voter: bool,

@@ -38,7 +38,7 @@ tables! {
     pub(crate) AUTOPILOT: Table<CoreLocal, str, AutopilotConfig> = 10;
 }
 
-/// Where the API of a node is that is to be joined, and how it is trusted.
+/// The API address of a node to join, and how it is trusted.
 #[derive(Clone, Default)]
 pub struct LeaderAddress {
     /// The URL of its API.
@@ -136,9 +136,9 @@ pub struct ClusterNode {
     pub identity: Identity,
     /// The way to a node that is to be joined.
     pub introducer: Arc<dyn Introducer>,
-    /// Where this node serves clients, and its peers.
+    /// The address at which this node serves clients, and its peers.
     pub api_address: String,
-    /// Where this node talks to its peers.
+    /// The address at which this node talks to its peers.
     pub cluster_address: String,
     /// Its behavior where it does not lead.
     pub conduct: Conduct,
@@ -150,11 +150,11 @@ pub struct ClusterNode {
 struct State {
     joining: Option<joining::Joining>,
     challenges: HashMap<String, joining::Posed>,
-    /// When this node's certificate was last made anew.
+    /// The time at which this node's certificate was last renewed.
     certified: Option<Moment>,
     /// True if it has been said that there is no quorum.
     quorum_lost: bool,
-    /// When this node last told others where it is.
+    /// The time at which this node last announced its addresses.
     announced: Option<Moment>,
     /// The reason why nobody accepted that, as it was last logged.
     unannounced: Option<String>,

@@ -11,8 +11,8 @@ impl Node {
         self.cluster().is_some_and(|node| node.store.was_removed())
     }
 
-    /// Where this node hears nobody, sealed or not: asks the others whether it still belongs to them. One that does
-    /// not is sealed: what it has is old, and never gets newer. It knows that after a restart, too.
+    /// Watches whether this node hears nobody, sealed or not, and then asks the others whether it still belongs to
+    /// them. One that does not is sealed: what it has is old, and never gets newer. It knows that after a restart, too.
     pub async fn watch_removal(&self) {
         let Some(node) = self.cluster() else { return };
         let removed = match node.store.role() {

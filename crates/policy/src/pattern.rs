@@ -163,7 +163,7 @@ struct Builder {
     text: String,
     tokens: Vec<Token>,
     literal: String,
-    /// Where in `literal` the current segment starts.
+    /// The start of the current segment in `literal`.
     segment_start: usize,
     /// True if a value was filled into the current segment.
     has_value: bool,

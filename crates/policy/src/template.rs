@@ -64,7 +64,7 @@ pub enum TemplateReference {
     },
 }
 
-/// Where the values for templated paths come from: the identity of one token.
+/// The source of the values for templated paths: the identity of one token.
 pub trait TemplateValues {
     /// The value, or `None` if the token has none: no entity, not a member of
     /// the group, no such metadata.

@@ -17,7 +17,7 @@ const HEAD: &str = "_head";
 /// Source: <https://developer.hashicorp.com/vault/docs/configuration/storage/postgresql>.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where the database is and how to log in: a URL or `key=value` pairs, as libpq takes them.
+    /// The address of the database and how to log in: a URL or `key=value` pairs, as libpq takes them.
     pub connection_url: Secret<String>,
     /// The table of the entries; `SCHEMA.TABLE` or `TABLE`, in exactly this spelling.
     pub table: String,

@@ -48,7 +48,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// After how long of silence it is checked whether a connection still stands, unless the string says otherwise.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// Where the database is and how a connection to it is made.
+/// The address of the database and how a connection to it is made.
 pub(crate) struct Target {
     pub(crate) config: Config,
     pub(crate) tls: MakeRustlsConnect,

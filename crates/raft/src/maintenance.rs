@@ -33,7 +33,7 @@ pub(crate) struct Maintenance {
     compacted: (u64, Index),
     /// The last entry when it was last looked whether anybody writes.
     seen: Index,
-    /// When the log last grown, or when it was last idle.
+    /// The time at which the log last grew, or was last idle.
     grown: Moment,
     /// The last entry when everything was last given up for want of room.
     thrifty: Option<Index>,

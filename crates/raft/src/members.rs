@@ -20,9 +20,9 @@ pub struct Member {
     pub raft_id: u64,
     /// Its name (`node_id` in the configuration).
     pub node_id: String,
-    /// Where it serves clients.
+    /// The address at which it serves clients.
     pub api_address: String,
-    /// Where it talks to its peers.
+    /// The address at which it talks to its peers.
     pub cluster_address: String,
     /// It is never to vote.
     pub non_voter: bool,
@@ -62,7 +62,7 @@ fn described(member: &Member) -> ChangeMembers<u64, Node> {
     ChangeMembers::SetNodes(BTreeMap::from([(member.raft_id, Node::from(member))]))
 }
 
-/// Where the entry of the new membership is.
+/// The position of the entry of the new membership.
 type Changed = Result<Position, CommitError>;
 
 /// The time that a change waits for another that is under way, and the interval between two looks.

@@ -39,7 +39,7 @@ pub(crate) struct Peers {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) coming: Arc<Coming>,
     pub(crate) terms: Arc<Terms>,
-    /// Where the members are by now; set once the consensus core runs.
+    /// The present members and their addresses; set once the consensus core runs.
     pub(crate) members: Arc<OnceLock<WatchReceiverOf<Types, RaftMetrics<Types>>>>,
 }
 

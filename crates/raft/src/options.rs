@@ -21,9 +21,9 @@ pub struct Options {
     pub node_id: Option<String>,
     /// The cluster's identity; `None`: as stored, or a new UUID in a new directory.
     pub cluster_id: Option<String>,
-    /// Where this node serves clients; told to those who ask another node.
+    /// The address at which this node serves clients; told to those who ask another node.
     pub api_address: String,
-    /// Where this node talks to its peers.
+    /// The address at which this node talks to its peers.
     pub cluster_address: String,
     /// True if an empty directory becomes a cluster of this one voter when it is opened. Otherwise it does so when
     /// the server is initialized ([`Store::begin`](strongroom_storage::Store::begin)), or waits to be admitted to one.
@@ -61,9 +61,9 @@ pub struct Options {
     pub heartbeat: Duration,
     /// The time that opening waits until this node leads, where it is the only voter.
     pub leader_wait: Duration,
-    /// Where time comes from.
+    /// The source of time.
     pub clock: Clock,
-    /// Where identities come from.
+    /// The source of identities.
     pub entropy: Entropy,
     /// The probe of free space; `None`: the file system is asked.
     pub(crate) probe: Option<Probe>,

@@ -14,7 +14,7 @@ pub struct Peer {
     pub raft_id: u64,
     /// Its name (`node_id` in the configuration).
     pub node_id: String,
-    /// Where it talks to its peers.
+    /// The address at which it talks to its peers.
     pub cluster_address: String,
 }
 

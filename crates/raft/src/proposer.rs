@@ -185,7 +185,7 @@ fn answer_all(answers: Vec<Answer>, error: &CommitError) {
     }
 }
 
-/// Where clients find the leader.
+/// The address at which clients find the leader.
 fn address_of(forward: ForwardToLeader<Types>) -> Option<String> {
     forward.leader_node.map(|node| node.api_address).filter(|address| !address.is_empty())
 }

@@ -183,7 +183,7 @@ impl RaftStore {
         (self.role() == Role::Leads).then(|| self.inner.contact.term())
     }
 
-    /// Where this node stands at this moment. Costs no message and no wait.
+    /// The role of this node at this moment. Costs no message and no wait.
     pub fn role(&self) -> Role {
         self.inner.contact.role()
     }

@@ -40,7 +40,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 /// Messages that may be under way to the consensus core.
 const CHANNEL: u64 = 1024;
 
-/// Where the node stands in its cluster.
+/// The state of the node in its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// This node's name.
@@ -49,7 +49,7 @@ pub struct Status {
     pub cluster_id: String,
     /// The leader's name, as far as known.
     pub leader: Option<String>,
-    /// Where the leader serves clients, as far as known.
+    /// The address at which the leader serves clients, as far as known.
     pub leader_address: Option<String>,
     /// True if this node leads.
     pub is_leader: bool,
@@ -280,12 +280,12 @@ impl RaftStore {
         self.inner.raft.is_leader()
     }
 
-    /// Where the leader serves clients, as far as known.
+    /// The address at which the leader serves clients, as far as known.
     pub fn leader_address(&self) -> Option<String> {
         self.status().leader_address
     }
 
-    /// Where the node stands.
+    /// The state of the node.
     pub fn status(&self) -> Status {
         let inner = &self.inner;
         let metrics = inner.raft.metrics().borrow_watched().clone();
@@ -375,9 +375,9 @@ pub(crate) fn open_files(options: &Options) -> Result<Opened, OpenError> {
 /// The reason why a store that has no room for a vote does not start.
 const NO_SPACE: &str = "no space left on the storage's file system";
 
-/// Where this node alone decides what is committed, all that was committed had been synced to its log before: if the
-/// log ends earlier now, acknowledged writes are gone, and going on would hide it. (With peers, a power cut may take
-/// the end of one log, and the others send it again.)
+/// Refuses a log that has lost its end. Where this node alone decides what is committed, all that was committed had
+/// been synced to its log before: if the log ends earlier now, acknowledged writes are gone, and going on would hide
+/// it. (With peers, a power cut may take the end of one log, and the others send it again.)
 pub(crate) async fn refuse_lost_tail(
     directory: &Directory,
     log: &Log,

@@ -51,9 +51,9 @@ pub(crate) struct Outcomes(pub(crate) Vec<bool>);
 pub(crate) struct Node {
     /// The operator's name for the node (`node_id` in the configuration).
     pub(crate) name: String,
-    /// Where the node serves clients.
+    /// The address at which the node serves clients.
     pub(crate) api_address: String,
-    /// Where the node talks to its peers.
+    /// The address at which the node talks to its peers.
     pub(crate) cluster_address: String,
     /// It is never to vote.
     #[serde(default)]

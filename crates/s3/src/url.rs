@@ -10,7 +10,7 @@ use strongroom_backup::Bucket;
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH: &AsciiSet = &QUERY.remove(b'/');
 
-/// Where a bucket is.
+/// The address of a bucket.
 #[derive(Debug)]
 pub(crate) struct Place {
     /// The bucket: scheme, host, port and what comes before the names of objects; no slash at its end.

@@ -85,7 +85,7 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// Where clients can connect.
+    /// The addresses at which clients can connect.
     pub(crate) fn addresses(&self) -> &[String] {
         &self.addresses
     }

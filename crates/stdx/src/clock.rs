@@ -79,7 +79,7 @@ impl fmt::Display for Moment {
     }
 }
 
-/// Where time comes from. Cheap to clone; all clones of a stepped clock show the same time.
+/// The source of time. Cheap to clone; all clones of a stepped clock show the same time.
 #[derive(Clone)]
 pub struct Clock(Source);
 

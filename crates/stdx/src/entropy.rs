@@ -10,7 +10,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 #[error("the system's random source is not available")]
 pub struct EntropyError;
 
-/// Where random bytes come from: the system, or a counter-driven stream in tests that need repeatable names.
+/// The source of random bytes: the system, or a counter-driven stream in tests that need repeatable names.
 #[derive(Clone)]
 pub struct Entropy(Source);
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The time that a node may be without a leader, as in an election, before its answers are called stale.
 pub const ELECTION: Duration = Duration::from_secs(5);
 
-/// Where a node stands towards its cluster.
+/// The state of a node towards its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// It leads: its reads see all that was acknowledged, its writes are accepted.
@@ -50,9 +50,9 @@ pub struct Active {
     pub number: u64,
     /// Its name.
     pub node_id: String,
-    /// Where it serves clients.
+    /// The address at which it serves clients.
     pub api_address: String,
-    /// Where it takes requests from other nodes.
+    /// The address at which it takes requests from other nodes.
     pub cluster_address: String,
 }
 
@@ -70,7 +70,7 @@ pub enum SteppedDown {
 /// Settles which of the nodes that share a store decides: one at a time, each in a later term than those before it.
 #[async_trait]
 pub trait Coordinator: Send + Sync + 'static {
-    /// Where this node stands at this moment. Costs no message and no wait.
+    /// The state of this node at this moment. Costs no message and no wait.
     fn role(&self) -> Role;
 
     /// The term in which this node leads at this moment, its reads seeing all that was acknowledged.

@@ -61,7 +61,7 @@ pub enum CommitError {
     /// This node may not write; nothing was written. The leader's address, where known.
     #[error("this node is not the leader")]
     NotLeader {
-        /// Where the leader serves clients, if there is one and it is known here.
+        /// The address at which the leader serves clients, if there is one and it is known here.
         leader: Option<String>,
     },
     /// The disk is full; nothing was written, and writes are refused until there is room.

@@ -27,11 +27,11 @@ pub(crate) struct SecretId {
     pub(crate) num_uses: u32,
     /// Its TTL when it was made; zero: for ever.
     pub(crate) ttl: Duration,
-    /// When it ends.
+    /// The time at which it expires.
     pub(crate) expires: Option<Moment>,
-    /// When it was made.
+    /// The time of its creation.
     pub(crate) created: Moment,
-    /// When it was made or last used up by one.
+    /// The time at which it was created or last used.
     pub(crate) updated: Moment,
     /// Metadata of the tokens it grants.
     pub(crate) metadata: BTreeMap<String, String>,
@@ -142,11 +142,11 @@ pub(crate) struct Issued {
 pub(crate) struct SecretIdView {
     /// List of CIDR blocks enforcing secret IDs to be used from specific set of IP addresses.
     cidr_list: Vec<String>,
-    /// When it was made (RFC 3339).
+    /// The time of its creation (RFC 3339).
     creation_time: String,
-    /// When it ends (RFC 3339); the year 1 where it does not.
+    /// The time at which it expires (RFC 3339); the year 1 where it does not.
     expiration_time: String,
-    /// When it was made or last used, where uses are counted (RFC 3339).
+    /// The time at which it was created or last used, where uses are counted (RFC 3339).
     last_updated_time: String,
     /// Metadata of the tokens it grants.
     metadata: BTreeMap<String, String>,

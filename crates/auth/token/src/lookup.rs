@@ -43,7 +43,7 @@ struct TokenView {
     /// Addresses that the token may be used from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     bound_cidrs: Vec<String>,
-    /// When it was made, in seconds since 1970.
+    /// The time of its creation, in seconds since 1970.
     creation_time: u64,
     /// The TTL it was given at first, in seconds.
     creation_ttl: u64,
@@ -51,18 +51,18 @@ struct TokenView {
     display_name: String,
     /// The identity entity.
     entity_id: String,
-    /// When it ends (RFC 3339); null: never.
+    /// The time at which it expires (RFC 3339); null: never.
     expire_time: Option<String>,
     /// A hard end after its creation, in seconds; zero: none.
     explicit_max_ttl: u64,
     /// The token; empty where it was looked up by its accessor.
     id: String,
-    /// When it was made (RFC 3339).
+    /// The time of its creation (RFC 3339).
     issue_time: String,
-    /// When it was last renewed (RFC 3339).
+    /// The time of its last renewal (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
     last_renewal: Option<String>,
-    /// When it was last renewed, in seconds since 1970.
+    /// The time of its last renewal, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_renewal_time: Option<u64>,
     /// The metadata that its maker gave it.
@@ -74,7 +74,7 @@ struct TokenView {
     num_uses: u32,
     /// True if it has no parent.
     orphan: bool,
-    /// Where it was made.
+    /// The path that issued it.
     path: String,
     /// The period of its renewals, in seconds.
     #[serde(skip_serializing_if = "is_zero")]

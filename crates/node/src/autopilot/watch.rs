@@ -16,7 +16,7 @@ const LONGEST_STEP: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     term: u64,
-    /// When it looked last.
+    /// The time of the last look.
     at: Moment,
     /// By number: a name may pass to another node.
     members: BTreeMap<u64, Watched>,

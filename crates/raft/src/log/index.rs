@@ -12,7 +12,7 @@ use super::segment::Reading;
 use crate::codec::take_bytes;
 use crate::types::{Entry, LogId};
 
-/// Where an entry was written.
+/// The place at which an entry was written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) log_id: LogId,

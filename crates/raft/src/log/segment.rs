@@ -29,7 +29,7 @@ pub(crate) const FRAME_HEADER: usize = 12;
 /// Files are filled with zeros in steps of this many bytes.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// Where a file is written, and the salt of its frames.
+/// The file that is written, and the salt of its frames.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
     pub(crate) file: Arc<File>,
@@ -42,7 +42,7 @@ pub(crate) struct Segment {
     pub(crate) reading: Reading,
     pub(crate) path: PathBuf,
     pub(crate) number: u64,
-    /// Where the next frame goes.
+    /// The position of the next frame.
     pub(crate) position: u64,
     /// The file's length.
     pub(crate) size: u64,

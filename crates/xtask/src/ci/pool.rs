@@ -47,7 +47,7 @@ struct Running {
     task: Task,
     child: Child,
     began: Instant,
-    /// When it was told to end, for taking too long.
+    /// The time at which it was told to end, for taking too long.
     told_to_end: Option<Instant>,
 }
 

@@ -174,7 +174,7 @@ fn python(root: &Path, name: &str, words: &[&str]) -> Task {
 pub(crate) struct Built {
     /// A task for each test binary.
     pub(crate) tests: Vec<Task>,
-    /// Where the programs are that the suites attack.
+    /// The paths of the programs that the suites attack.
     pub(crate) programs: Variables,
 }
 

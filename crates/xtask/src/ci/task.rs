@@ -26,7 +26,7 @@ pub(crate) struct Task {
     pub(crate) name: String,
     pub(crate) program: PathBuf,
     pub(crate) words: Vec<String>,
-    /// Where it runs; `None`: where this program does.
+    /// The directory in which it runs; `None`: that of this program.
     pub(crate) folder: Option<PathBuf>,
     pub(crate) variables: Vec<(String, String)>,
     /// Tasks that must have passed before this one starts.
@@ -36,7 +36,7 @@ pub(crate) struct Task {
     pub(crate) gives_way: bool,
     /// Its time limit. A task that takes longer is ended and has failed.
     pub(crate) limit: Duration,
-    /// Where standard output goes when it is not for people to read.
+    /// The file for standard output when it is not for people to read.
     pub(crate) output: Option<PathBuf>,
 }
 

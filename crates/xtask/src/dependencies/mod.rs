@@ -30,7 +30,7 @@ struct Package {
     name: String,
     version: Version,
     license: Option<String>,
-    /// Where it comes from; `None`: from this repository.
+    /// Its source; `None`: this repository.
     source: Option<String>,
 }
 

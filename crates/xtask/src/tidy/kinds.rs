@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use super::Report;
 use super::sources::{collect, is_test, production};
 
-/// Where engines live.
+/// The directories of engines.
 const ENGINES: [&str; 2] = ["crates/engines", "crates/auth"];
 
 /// Files and folders that may name any engine, and why.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 /// The crates of the workspace, and the names of all crates that are built into it.
 pub(crate) struct Workspace {
-    /// Where the workspace lies.
+    /// The directory of the workspace.
     pub(crate) root: PathBuf,
     /// Its own crates, in the order of their names.
     pub(crate) packages: Vec<Package>,
@@ -25,7 +25,7 @@ pub(crate) struct Package {
     pub(crate) manifest_path: PathBuf,
     /// Its license expression.
     pub(crate) license: Option<String>,
-    /// Where it may be published; nowhere: an empty list.
+    /// The registries to which it may be published; nowhere: an empty list.
     pub(crate) publish: Option<Vec<String>>,
     /// The oldest compiler it builds with.
     pub(crate) rust_version: Option<String>,

@@ -13,7 +13,7 @@ use strongroom_engine_api::{
 };
 use strongroom_storage::InMemory;
 
-/// Where the mount under test lies.
+/// The place of the mount under test.
 const PLACE: MountPlace = MountPlace { namespace: NamespaceId::ROOT, mount: MountId::new(1), local: false };
 
 pub(super) struct Rig {

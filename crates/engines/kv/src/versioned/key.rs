@@ -163,7 +163,7 @@ fn shown_deletion(version: Version) -> String {
 /// A version, as reading and writing it answer.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct VersionMetadata {
-    /// When the version was written (RFC 3339).
+    /// The time at which the version was written (RFC 3339).
     created_time: String,
     /// The custom metadata, or null.
     custom_metadata: Option<BTreeMap<String, String>>,
@@ -180,7 +180,7 @@ pub(super) struct VersionMetadata {
 pub(super) struct KeyMetadata {
     /// True if each write must give the cas parameter.
     cas_required: bool,
-    /// When the key was made (RFC 3339).
+    /// The time at which the key was created (RFC 3339).
     created_time: String,
     /// The newest version's number; zero while there is none.
     current_version: u64,
@@ -192,7 +192,7 @@ pub(super) struct KeyMetadata {
     max_versions: u32,
     /// The oldest version that is kept; zero while none has been dropped.
     oldest_version: u64,
-    /// When the key was last written to (RFC 3339).
+    /// The time at which the key was last written to (RFC 3339).
     updated_time: String,
     /// The versions by number.
     versions: BTreeMap<String, VersionTimes>,
@@ -201,7 +201,7 @@ pub(super) struct KeyMetadata {
 /// One version in a key's metadata.
 #[derive(Serialize, JsonSchema)]
 struct VersionTimes {
-    /// When the version was written (RFC 3339).
+    /// The time at which the version was written (RFC 3339).
     created_time: String,
     /// From when on the version is deleted (RFC 3339), or empty.
     deletion_time: String,
