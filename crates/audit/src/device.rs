@@ -19,7 +19,7 @@ pub trait Device: Send + Sync {
     /// file, that the operating system has it. A caller that stops waiting does not take the line back.
     async fn write(&self, line: &[u8]) -> Result<(), AuditError>;
 
-    /// Lets go of what it holds and takes it up anew, as on `SIGHUP`: a file is opened again after rotation.
+    /// Reopens what it writes to, as on `SIGHUP` after a file was rotated.
     async fn reload(&self) -> Result<(), AuditError>;
 }
 

@@ -95,7 +95,7 @@ impl Device for FileDevice {
             .map_err(|source| AuditError::Write { device: self.name.clone(), source })
     }
 
-    /// A log that cannot be opened anew goes on where it was.
+    /// A log that cannot be reopened continues where it was.
     async fn reload(&self) -> Result<(), AuditError> {
         let reopened = self.writer.change(FileSink::reopen).await;
         reopened.map_err(|source| AuditError::Open { path: self.name.clone().into(), source })?
@@ -105,7 +105,7 @@ impl Device for FileDevice {
 /// The sink of a [`FileDevice`].
 struct FileSink {
     options: FileOptions,
-    /// `None` after a failed write: the next one opens the log anew, which mends what a stale handle breaks.
+    /// `None` after a failed write: the next one reopens the log, which repairs a stale handle.
     log: Option<Log>,
 }
 

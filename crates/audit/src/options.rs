@@ -25,7 +25,7 @@ impl Default for FormatOptions {
     }
 }
 
-/// Options not yet looked at. What nobody has asked for by the end does not exist.
+/// Options not yet read. Those that are left at the end are unknown.
 pub(crate) struct Options<'a> {
     device_type: &'static str,
     given: BTreeMap<&'a str, &'a str>,

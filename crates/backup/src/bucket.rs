@@ -59,7 +59,7 @@ pub struct Credentials {
     pub session_token: Option<Secret<String>>,
 }
 
-/// A place for objects outside the cluster. What goes wrong is told in words that are fit for logs and operators.
+/// A store for objects outside the cluster. Its errors are fit for logs and operators.
 #[async_trait]
 pub trait ObjectStore: Send + Sync + 'static {
     /// The names of a bucket's objects that begin with `prefix`.

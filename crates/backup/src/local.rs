@@ -19,7 +19,7 @@ pub(super) struct Folder {
     /// The prefix of our files; others are left alone.
     pub(super) file_prefix: String,
     pub(super) retain: u64,
-    /// Bytes that all of ours may take.
+    /// The bytes that all our snapshots may take.
     pub(super) max_space: u64,
 }
 

@@ -53,7 +53,7 @@ pub struct Emitted {
 
 /// A receiver of the events of commits.
 pub trait EventSink: Send + Sync {
-    /// True if anybody listens. Where nobody does, events are not even made.
+    /// True if there is a subscriber. Without one, events are not even created.
     fn is_heard(&self) -> bool;
 
     /// The events of the commit with this index. Must be quick, and never waits: the request that committed does.

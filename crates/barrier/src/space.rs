@@ -57,7 +57,7 @@ pub struct MountPlace {
     pub local: bool,
 }
 
-/// A part of storage that is told apart by the first byte of its keys.
+/// A part of storage, identified by the first byte of its keys.
 pub trait Space: sealed::Sealed {
     /// The owner, who may read and write it.
     type Owner: Owner;

@@ -75,8 +75,8 @@ impl Txn {
         pending.writes.is_empty() && pending.bootstrap.is_empty()
     }
 
-    /// Tells an event of the server itself when this is committed; it is made only where somebody listens. Nothing is told of a
-    /// transaction that writes nothing.
+    /// Publishes an event of the server itself when this is committed; it is created only if there is a subscriber. A
+    /// transaction that writes nothing publishes nothing.
     pub fn emit(&self, event: impl FnOnce() -> Event) {
         self.emit_from(None, event);
     }
@@ -325,8 +325,8 @@ impl MountTxn {
         self.txn.view.mount(self.place)
     }
 
-    /// Tells an event when this is committed; it is made only where somebody listens. It is told on this node, at most once,
-    /// and holds nothing secret.
+    /// Publishes an event when this is committed; it is created only if there is a subscriber. It is published on this node,
+    /// at most once, and must hold nothing secret.
     pub fn emit(&self, event: impl FnOnce() -> Event) {
         self.txn.emit_from(Some(self.place), event);
     }

@@ -57,8 +57,8 @@ impl Io {
         Ok(text)
     }
 
-    /// Asks for a line that is not shown while it is typed. Fails where nobody sits at a terminal: a secret from a
-    /// pipe has its own syntax, and a prompt in a script would wait for ever.
+    /// Asks for a line that is not shown while it is typed. Fails without a terminal: a secret from a pipe has its own
+    /// syntax, and a prompt in a script would wait for ever.
     pub fn ask_hidden(&mut self, prompt: &str) -> io::Result<Zeroizing<String>> {
         write!(self.stderr, "{prompt}")?;
         self.stderr.flush()?;
@@ -91,7 +91,7 @@ fn hidden_line() -> io::Result<Zeroizing<String>> {
     line
 }
 
-/// A line from single keys: backspace and line kill work, an interrupt or the end of input gives up.
+/// A line from single keys: backspace and line kill work, an interrupt or the end of input cancels.
 fn keys(mut next: impl FnMut() -> io::Result<Option<u8>>) -> io::Result<Zeroizing<String>> {
     const INTERRUPT: u8 = 0x03;
     const END: u8 = 0x04;

@@ -78,7 +78,7 @@ pub struct Tls {
     pub client_pem: Option<(Vec<u8>, Secret<String>)>,
     /// The server name to ask for and to verify, instead of the address's host.
     pub server_name: Option<String>,
-    /// Accepts any certificate. Gives up what TLS is for.
+    /// Accepts any certificate, which defeats the purpose of TLS.
     pub skip_verify: bool,
 }
 

@@ -21,13 +21,14 @@ use crate::identity::{PublicKey, certificates, name_of, seen_name};
 
 /// The validity of the authority's certificate.
 const AUTHORITY_DAYS: i64 = 3650;
-/// After this the authority has a successor. A node that is away for as long finds nobody who believes what it believes.
+/// After this the authority has a successor. A node that is away for longer than this may share no trusted authority
+/// with the others.
 const SUCCEED_AFTER: u64 = 365 * 24 * 3600;
-/// The validity of a node's certificate. For as long, a node that does not know of another's removal believes it; so it
-/// is not longer. An unsealed node makes its own anew, a sealed one asks the active node for another, and one that was
-/// off makes one when it is unsealed.
+/// The validity of a node's certificate. A node that does not know of another's removal trusts it for that long, so it
+/// is short. An unsealed node renews its own, a sealed one asks the active node for another, and one that was off makes
+/// one when it is unsealed.
 const NODE_DAYS: i64 = 1;
-/// After this a node's certificate is made anew: it has as long again and longer to find somebody who signs it.
+/// The age at which a node's certificate is renewed: more than as long again is left to get it signed.
 pub const RENEW_AFTER: std::time::Duration = std::time::Duration::from_hours(8);
 /// Certificates hold from a while before now on: clocks differ.
 const BEFORE: Duration = Duration::days(1);

@@ -195,8 +195,7 @@ impl Identity {
         self.keep(CERTIFICATE, certificate)
     }
 
-    /// Keeps another certificate for this node that somebody else has had signed, if those that this node believes vouch for
-    /// it.
+    /// Stores a certificate for this node that another node had signed, if this node's authorities vouch for it.
     ///
     /// # Errors
     ///

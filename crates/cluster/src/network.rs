@@ -245,7 +245,7 @@ impl Transport for Network {
     }
 }
 
-/// Copies until the end, an error, or nobody listens any more.
+/// Copies until the end, an error, or until the receiver is gone.
 fn copy(first: &[u8], mut body: impl Read, mut pipe: PipeWriter) {
     let copied = pipe.write_all(first).and_then(|()| io::copy(&mut body, &mut pipe));
     // A pipe that is not finished is an error for its reader, which tells the peer.

@@ -50,8 +50,8 @@ const VERIFY_EVERY: Duration = Duration::from_mins(1);
 const MOST_UNKNOWN: usize = 64;
 /// Requests that a node may have under way at a time.
 const MOST_STREAMS: u32 = 4096;
-/// Requests at most that a node has given up before they were looked at: after a pause there are many, and to a node
-/// that is known no attack is ascribed.
+/// The most requests that a node may reset before they were looked at: after a pause there are many, and a known node
+/// is not assumed to attack.
 const MOST_GIVEN_UP: usize = 4096;
 /// Bytes of a message of raft's at most: one batch of log entries.
 const LARGEST_MESSAGE: usize = 256 << 20;
@@ -180,7 +180,7 @@ impl Port {
         }
     }
 
-    /// Lets a node in; `None` for anybody else.
+    /// Accepts a node; `None` for anything else.
     async fn greet(
         self: Arc<Self>,
         stream: TcpStream,
@@ -229,13 +229,13 @@ impl Port {
         }
     }
 
-    /// True if a request is taken as one that a standby hands on: it may say where a client comes from.
+    /// True if a request is accepted as one that a standby forwards, which may state the client's address.
     fn may_forward(&self, caller: &Caller) -> bool {
         self.is_another(caller)
             && self.store.as_ref().is_none_or(|store| store.is_member(caller.sender.raft_id))
     }
 
-    /// True if a node is not this one, in whose name nobody else speaks.
+    /// True if a node is another than this one: no other may send in this node's name.
     fn is_another(&self, caller: &Caller) -> bool {
         self.network.credentials().is_some_and(|own| own.raft_id != caller.sender.raft_id)
     }

@@ -84,7 +84,7 @@ pub struct Config {
     pub user_lockout: BTreeMap<String, UserLockout>,
     /// The labels that set them, to be held against the types that there are ([`Loaded::check_user_lockout`](crate::Loaded)).
     pub user_lockout_labels: Vec<LockoutLabel>,
-    /// `VAULT_DISABLE_USER_LOCKOUT`: nobody is locked out, whatever else is configured.
+    /// `VAULT_DISABLE_USER_LOCKOUT`: no user is locked out, whatever else is configured.
     pub user_lockout_disabled: bool,
 }
 
@@ -113,7 +113,7 @@ pub enum LogLevel {
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain lines.
     Standard,
     /// A JSON object a line.
     Json,

@@ -124,7 +124,7 @@ pub(crate) fn url(value: &Value) -> Result<String, String> {
     Ok(text)
 }
 
-/// go-sockaddr templates would be taken for host names otherwise.
+/// Refuses go-sockaddr templates, which would otherwise be taken for host names.
 pub(crate) fn refuse_template(text: &str) -> Result<(), String> {
     if text.contains("{{") {
         return Err(format!("must be an address; templates such as {text:?} are not supported"));

@@ -26,7 +26,7 @@ pub struct Etcd {
     pub path: String,
     /// Etcd is asked at the start which members there are besides.
     pub sync: bool,
-    /// As whom to log in, if at all.
+    /// The user to log in as, if any.
     pub username: Option<String>,
     /// The password of `username`.
     pub password: Option<Secret<String>>,

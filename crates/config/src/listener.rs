@@ -161,14 +161,14 @@ const DECODERS: [(&str, CertificateDecoder); 3] = [
 pub struct ProxyProtocol {
     /// The behavior.
     pub behavior: ProxyBehavior,
-    /// The proxies; at least one, unless everybody's word counts.
+    /// The proxies; at least one, unless every client is trusted.
     pub authorized_addrs: Vec<IpNet>,
 }
 
 /// The trust in statements about the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyBehavior {
-    /// Everybody's (`use_always`).
+    /// Every client is trusted (`use_always`).
     UseAlways,
     /// That of authorized proxies; others count as themselves (`allow_authorized`).
     AllowAuthorized,

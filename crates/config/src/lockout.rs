@@ -66,7 +66,7 @@ pub struct UserLockout {
     pub duration: Duration,
     /// The time after the last failure at which the count begins anew; 15 min unless set.
     pub counter_reset: Duration,
-    /// Nobody is locked out.
+    /// No user is locked out.
     pub disabled: bool,
 }
 

@@ -77,7 +77,7 @@ pub struct RetryJoin {
 pub enum Join {
     /// The node at this URL.
     Address(String),
-    /// The nodes that are found so, at each attempt anew.
+    /// The nodes that discovery finds, again at each attempt.
     Discover(AutoJoin),
 }
 

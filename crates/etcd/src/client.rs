@@ -37,12 +37,12 @@ enum Effect {
     Once,
 }
 
-/// As whom requests are sent.
+/// The login with which requests are sent.
 #[derive(Clone)]
 enum Session {
     /// It is not known yet whether etcd asks who comes.
     New,
-    /// Etcd asks nobody, or there is no login.
+    /// Etcd requires no login, or none is configured.
     Anonymous,
     /// Etcd has given this token.
     Token(Arc<Secret<String>>),
@@ -198,7 +198,7 @@ impl Client {
         now.checked_add(self.timeout).unwrap_or(now)
     }
 
-    /// As whom to send, where etcd has refused who is `refused`.
+    /// The login to send with, after etcd has refused that of `refused`.
     async fn session(&self, refused: &Session, until: Instant) -> Result<Session, CallError> {
         let Some(login) = &self.login else { return Ok(Session::Anonymous) };
         // Held during a login: others wait for its outcome.

@@ -17,7 +17,7 @@ pub enum OpenError {
         /// The reason.
         reason: String,
     },
-    /// Etcd could not be asked, or what it has is not ours.
+    /// Etcd could not be reached, or its data is not this store's.
     #[error("storage \"etcd\": {0}")]
     Store(#[from] StoreError),
 }

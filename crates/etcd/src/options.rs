@@ -22,7 +22,7 @@ pub struct Options {
     pub path: String,
     /// True if etcd is asked at the start which members there are besides.
     pub sync: bool,
-    /// As whom to authenticate, where etcd asks for it.
+    /// The user to authenticate as, where etcd requires it.
     pub login: Option<Login>,
     /// The TLS settings of the connections; for `https` only.
     pub tls: Tls,

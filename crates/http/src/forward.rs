@@ -99,7 +99,7 @@ impl Edge {
 
 /// The body of a request that may be handed on.
 pub(crate) enum Payload {
-    /// All of it at hand: it can be sent again where nothing was.
+    /// A complete body: it can be sent again if nothing was sent.
     Whole(Bytes),
     /// As it comes.
     Upload(Upload),

@@ -24,7 +24,7 @@ pub struct ForwardedFor {
 }
 
 impl ForwardedFor {
-    /// The client: whoever is connected, or the client of a trusted proxy. Takes a header out that is not believed.
+    /// The client: whoever is connected, or the client of a trusted proxy. Removes a header that is not trusted.
     pub(crate) fn peer(&self, connected: Peer, headers: &mut HeaderMap) -> Result<Peer, String> {
         let address = self.caller(connected.address, headers)?;
         let certificates = match &self.certificate {

@@ -44,8 +44,7 @@ impl Prefix {
     }
 }
 
-/// A page for a person whose browser has come to the server's address. Programs, which do not ask for a page, are told as
-/// ever that nothing is there.
+/// A page for a person whose browser has come to the server's address. Programs, which do not ask for a page, get a 404.
 pub(crate) fn page(parts: &Parts) -> Option<Answer> {
     let status = match Prefix::of(parts.uri.path()).0 {
         Prefix::Home => 200,

@@ -60,7 +60,7 @@ impl Node {
         self.leadership.term()
     }
 
-    /// True if another node decides, and this one answers what it can and hands on the rest.
+    /// True if another node decides, and this one answers what it can and forwards the rest.
     pub fn is_standby(&self) -> bool {
         !self.is_active() && !self.barrier.is_sealed()
     }
@@ -102,7 +102,7 @@ impl Node {
         }
     }
 
-    /// Gives up being the active node, if another can take over. Where none can, this one goes on.
+    /// Steps down, if another node can take over. If none can, this one stays active.
     pub async fn step_down(&self) -> SteppedDown {
         match self.coordination() {
             Some(coordination) => coordination.coordinator.step_down().await,
@@ -117,9 +117,9 @@ impl Node {
         }
     }
 
-    /// Sees to it that this node can show the others who it is, where that is not kept in a data directory: whoever
-    /// is unsealed can read the cluster's authority, and signs its own certificate. The active node makes the
-    /// authority where there is none.
+    /// Makes sure that this node has a certificate for the others, where none is kept in a data directory: an unsealed
+    /// node can read the cluster's authority, and signs its own. The active node makes the authority where there is
+    /// none.
     pub async fn settle_passing_identity(&self) -> Result<(), EngineError> {
         let Some(coordination) = self.coordination() else { return Ok(()) };
         let Some(network) = coordination.network.as_ref().filter(|_| self.cluster().is_none()) else {

@@ -79,9 +79,9 @@ impl Node {
         self.renew_certificate().await
     }
 
-    /// Makes this node's certificate anew where that is due, which every unsealed node can for itself. Connections that
-    /// there are finish what is under way. Does nothing while sealed, and where the authority in storage is not of those
-    /// that this node trusts.
+    /// Renews this node's certificate where that is due, which every unsealed node can do itself. Existing connections
+    /// finish what is under way. Does nothing while sealed, and where the authority in storage is not of those that this
+    /// node trusts.
     ///
     /// # Errors
     ///

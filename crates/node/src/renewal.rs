@@ -16,7 +16,7 @@ use super::membership::unsigned;
 use super::{ClusterNode, joining::not_raft};
 use crate::Node;
 
-/// Between two announcements while nobody has taken one.
+/// The pause between two announcements while none was accepted.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Answers other members, where this node is the active one.

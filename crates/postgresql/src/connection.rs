@@ -11,7 +11,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::failure::Failure;
 use crate::target::Target;
 
-/// A value for a place in a statement, with its type, so that nobody needs to ask the database for it.
+/// A value for a place in a statement, with its type, so that the database need not be asked for it.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// The purpose of a connection.

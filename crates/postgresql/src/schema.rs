@@ -48,7 +48,7 @@ pub(crate) async fn settle(
     Ok(cluster_id)
 }
 
-/// The first table that is not there; an error where one is there and not ours.
+/// The first table that is not there; an error where one is there that is not this store's.
 async fn missing<'a>(connection: &Connection, tables: &'a Tables) -> Result<Option<&'a Table>, OpenError> {
     let wanted = [(&tables.entries, &ENTRIES[..]), (&tables.head, &HEAD[..]), (&tables.lock, &LOCK[..])];
     for (table, columns) in wanted {

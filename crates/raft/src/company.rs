@@ -13,8 +13,8 @@ use tokio::sync::mpsc::Receiver;
 
 /// The longest wait of an entry.
 const PATIENCE: Duration = Duration::from_millis(1);
-/// The most doublings of the number of entries that do not wait. After some that waited in vain one after the other,
-/// callers seem to come in their own time.
+/// The most doublings of the number of entries that do not wait. After several waits in vain one after the other,
+/// callers seem to arrive independently.
 const MOST_DOUBLINGS: u32 = 6;
 
 /// A mark that an entry is being put together, and will leave within moments.

@@ -63,7 +63,7 @@ struct Head {
     version: u32,
 }
 
-/// A data directory that is ours until this is dropped.
+/// A data directory that this process owns until this is dropped.
 pub(crate) struct Directory {
     pub(crate) path: PathBuf,
     pub(crate) identity: Identity,

@@ -186,7 +186,7 @@ impl RaftStore {
         self.change(change, true).await.map(|_at| true)
     }
 
-    /// Takes a member's vote until it is promoted; it goes on following. Of who is not a member: false.
+    /// Demotes a member to a non-voter until it is promoted. False for a node that is not a member.
     ///
     /// # Errors
     ///

@@ -134,7 +134,7 @@ impl Link {
 
 type Appended = Result<StreamAppendResult<Types>, RPCError<Types>>;
 
-/// The messages, but for those whose company says the same.
+/// The messages without those that the next one makes redundant.
 fn in_company(
     messages: impl Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     coming: Arc<Coming>,

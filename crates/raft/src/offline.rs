@@ -72,7 +72,7 @@ pub struct Kept {
     pub address: String,
 }
 
-/// A data directory, ours until this is closed: no server starts on it meanwhile.
+/// A data directory that is locked until this is closed: no server starts on it meanwhile.
 pub struct Offline {
     directory: Directory,
     log: Log,

@@ -152,7 +152,7 @@ pub enum OpenError {
         /// The lock file.
         path: PathBuf,
     },
-    /// The directory is not ours, or belongs to another node or cluster.
+    /// The directory is not one of Strongroom, or belongs to another node or cluster.
     #[error("{path}: {reason}", path = path.display())]
     Foreign {
         /// The file that shows it.

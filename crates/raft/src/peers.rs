@@ -23,7 +23,7 @@ pub struct Peer {
 pub struct Sender {
     /// Its number in the consensus protocol.
     pub raft_id: u64,
-    /// The membership that whoever signed the certificate knew, and that the node belongs to.
+    /// The membership that the signer of the certificate knew, and that the node belongs to.
     pub seen: Position,
 }
 
@@ -89,7 +89,7 @@ pub trait Transport: Send + Sync + 'static {
     ) -> Result<Bytes, TransportError>;
 }
 
-/// Reaches nobody: for a node that is alone.
+/// A transport without peers, for a node that is alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Isolated;
 

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 
 type Garbage = Box<dyn Send>;
 
-/// The way to the thread, which ends when nobody has one any more.
+/// A handle to the thread, which ends with its last handle.
 #[derive(Clone)]
 pub(crate) struct Reclaimer(mpsc::Sender<Garbage>);
 

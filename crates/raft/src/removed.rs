@@ -70,7 +70,7 @@ impl RaftStore {
         if removed { replace_file(&removal.marker, b"") } else { remove_file(&removal.marker) }
     }
 
-    /// True if the asker is out, as far as is certain here. It is told of itself only.
+    /// True if the node that asks was removed, as far as is certain here. A node may ask about itself only.
     pub(crate) fn is_out(&self, sender: &Sender, asked: AmIOut) -> bool {
         if asked.raft_id != sender.raft_id {
             return false;

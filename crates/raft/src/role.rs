@@ -20,7 +20,7 @@ use crate::types::Types;
 
 type Instant = InstantOf<Types>;
 
-/// Nobody was heard since the store was opened: it may have been closed for any time.
+/// No leader was heard since the store was opened: it may have been closed for any time.
 const NEVER: u64 = u64::MAX;
 
 /// As of when this node's data is.
@@ -47,7 +47,7 @@ impl Currency {
 pub(crate) struct Contact {
     metrics: WatchReceiverOf<Types, RaftMetrics<Types>>,
     opened: Instant,
-    /// Milliseconds after `opened` at which a leader was last heard, or this node last had a majority behind it;
+    /// Milliseconds after `opened` at which a leader was last heard, or this node was last acknowledged by a majority;
     /// [`NEVER`] before that.
     heard: AtomicU64,
     currency: Mutex<Currency>,

@@ -66,8 +66,8 @@ impl RaftStore {
         }
     }
 
-    /// Refuses a vote that is not the sender's own: in somebody else's name nobody leads or stands for election. The
-    /// entries that come with it cannot be of a later term.
+    /// Refuses a vote that is not the sender's own: no node leads or stands for election in another's name. The entries
+    /// that come with it cannot be of a later term.
     pub(crate) fn check_vote(
         &self,
         sender: &Sender,

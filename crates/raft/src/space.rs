@@ -85,12 +85,12 @@ impl Space {
     }
 }
 
-/// True if an operation failed for want of room.
+/// True if an operation failed for lack of space.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Does a small write again until there is room for it, or `stop` says that nobody needs it any more.
+/// Repeats a small write until there is space for it, or `stop` says that it is not needed any more.
 pub(crate) fn until_room<T>(stop: &AtomicBool, mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match write() {

@@ -17,14 +17,14 @@ use crate::outages::{Change, Outages};
 const LOOK: Duration = Duration::from_millis(500);
 /// Looks in a row without room after which a leader gives way: making room by itself comes first.
 const LOOKS: u32 = 3;
-/// The time for which a leader that has offered its leadership, or found nobody to take it, keeps it before it looks
+/// The time for which a leader that has offered its leadership, or found no node to take it, keeps it before it looks
 /// again.
 const PAUSE: Duration = Duration::from_secs(10);
 /// The time without a leader after which a node without room stands for election.
 const NOBODY_BETTER: Duration = Duration::from_secs(5);
 
 impl RaftStore {
-    /// Decides anew whether this node stands for election.
+    /// Decides again whether this node stands for election.
     pub(crate) fn settle_candidacy(&self) {
         let eligible = self.inner.eligible.load(Ordering::Acquire);
         let alone = || {

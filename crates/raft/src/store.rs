@@ -109,7 +109,7 @@ pub(crate) struct Inner {
     proposer: Mutex<Option<JoinHandle<()>>>,
     stop: watch::Sender<bool>,
     closed: AtomicBool,
-    /// Given up last.
+    /// Released last.
     directory: Mutex<Option<Directory>>,
 }
 
@@ -434,8 +434,7 @@ fn config(options: &Options, identity: &Identity) -> Result<Config, OpenError> {
 }
 
 impl Inner {
-    /// Makes a cluster of an empty directory where that is wanted, and waits for leadership where nobody else can
-    /// have it.
+    /// Begins a cluster in an empty directory if asked to, and waits for leadership if no other node can have it.
     async fn start(&self, options: &Options) -> Result<(), OpenError> {
         let failed = |error: &dyn std::fmt::Display| OpenError::Start(error.to_string());
         let initialized = self.raft.is_initialized().await.map_err(|error| failed(&error))?;

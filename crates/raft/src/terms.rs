@@ -102,7 +102,7 @@ impl Terms {
     }
 }
 
-/// An answer that carries the vote of whoever gives it, which is adopted where it is higher.
+/// An answer that carries the vote of its sender, which is adopted where it is higher.
 pub(crate) trait Votes {
     fn term(&self) -> Option<u64>;
 }

@@ -50,7 +50,7 @@ impl<T> Mutex<T> {
 }
 
 impl<T> Guard<'_, T> {
-    /// Lets go of the lock until there is news.
+    /// Releases the lock until it is notified.
     pub(crate) fn wait(self, news: &Condvar) -> Self {
         #[cfg(test)]
         let worst = self.watch.end();

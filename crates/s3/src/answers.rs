@@ -24,7 +24,7 @@ impl Complaint {
     }
 }
 
-/// A part of a text that may come from anybody, on one line.
+/// A part of an untrusted text, on one line.
 fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
 }

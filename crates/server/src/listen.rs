@@ -274,7 +274,7 @@ async fn accept_unix(
     while connections.join_next().await.is_some() {}
 }
 
-/// True if a socket that a killed server left behind is in the way; anything else there is not ours to remove.
+/// True if a socket that a killed server left behind is in the way; anything else there must not be removed.
 pub(crate) fn check_place(path: &Path) -> Result<bool> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(false) };
     if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) {

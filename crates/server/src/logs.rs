@@ -104,7 +104,7 @@ pub(crate) fn format(name: &str) -> Result<LogFormat> {
     })
 }
 
-/// A log file that starts anew by size or age.
+/// A log file that is rotated by size or age.
 #[derive(Clone)]
 struct Rotating(Arc<Mutex<Log>>);
 

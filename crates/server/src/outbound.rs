@@ -6,7 +6,7 @@ use strongroom_config::{Config, Listener};
 use strongroom_outbound::{AddressPolicy, Outbound, Proxies, Settings};
 use strongroom_stdx::Clock;
 
-/// One for all that is told over the API where to connect to.
+/// The `Outbound` for all addresses that come from API users.
 pub(crate) fn outbound(config: &Config, env: impl Fn(&str) -> Option<String>, clock: &Clock) -> Outbound {
     let outbound = Outbound::new(Settings {
         proxies: Proxies::from_env(env),

@@ -45,7 +45,7 @@ impl Addresses {
 pub(crate) enum Sharing {
     /// As the configuration has it.
     AsConfigured,
-    /// Nobody: what is not free is waited for, and never taken by force.
+    /// No other process: a lock that is not free is waited for, and never taken by force.
     Exclusive,
 }
 

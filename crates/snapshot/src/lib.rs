@@ -93,7 +93,7 @@ pub struct Contents {
     pub meta: Meta,
     /// The sums, which are right.
     pub sums: Vec<u8>,
-    /// The sums as sealed by whoever made the snapshot.
+    /// The sums as sealed by the server that made the snapshot.
     pub sealed: Vec<u8>,
 }
 

@@ -62,7 +62,7 @@ impl PipeWriter {
         let _ = self.sender.send(Err(error)).await;
     }
 
-    /// Says that these were all the bytes; blocks where some are still to be sent.
+    /// Marks the end of the bytes; blocks where some are still to be sent.
     ///
     /// # Errors
     ///

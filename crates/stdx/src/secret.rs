@@ -16,7 +16,7 @@ impl<T: Zeroize> Secret<T> {
         Self(value)
     }
 
-    /// The value itself. Whoever calls this keeps it out of logs, errors and longer-lived copies.
+    /// The value itself. The caller keeps it out of logs, errors and longer-lived copies.
     pub const fn expose(&self) -> &T {
         &self.0
     }

@@ -21,12 +21,12 @@ pub enum Role {
         /// The time for which that has been so.
         since: Duration,
     },
-    /// It has heard nobody since it was started: what it has may be of any age.
+    /// It has heard no leader since it was started: its data may be of any age.
     Unheard {
         /// The time since it was started.
         since: Duration,
     },
-    /// It follows nobody, or one that has not been heard for longer than an election takes.
+    /// It follows no leader, or one that has not been heard for longer than an election takes.
     CutOff {
         /// The time for which that has been so.
         since: Duration,
@@ -88,12 +88,11 @@ pub trait Coordinator: Send + Sync + 'static {
     /// The cluster's identity.
     fn cluster_id(&self) -> Arc<str>;
 
-    /// Lets another node lead, if one can. Where none can, this one goes on.
+    /// Lets another node lead, if one can. If none can, this one continues.
     async fn step_down(&self) -> SteppedDown;
 }
 
-/// A handle that tells whether this node decides, for those who need not know how nodes settle that. Clones tell the
-/// same.
+/// A handle that tells whether this node decides, independent of how nodes settle that. Clones tell the same.
 ///
 /// A node that is alone decides, until it is told how it and others settle it.
 #[derive(Clone, Default)]

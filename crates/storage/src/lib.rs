@@ -25,8 +25,8 @@ pub use migrating::MIGRATING;
 /// The number of a commit: every commit has a greater one than those before it. Zero: before the first.
 pub type Index = u64;
 
-/// The first byte of keys under which a backend puts aside what is to take the place of everything. Nobody else writes
-/// such keys.
+/// The first byte of keys under which a backend stages a state that is to replace everything. Nothing else writes such
+/// keys.
 pub const STAGED: u8 = 0xff;
 
 /// A value and the index of the commit that wrote it.
@@ -96,8 +96,8 @@ pub trait Snapshot: Send + Sync {
     async fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<(Bytes, Versioned)>, StoreError>;
 }
 
-/// Told of every index that a snapshot can show, in order, after it can be read and before whoever waits for it hears
-/// of it.
+/// An observer of commits: it receives every index that a snapshot can show, in order, after it can be read and before
+/// those that wait for it hear of it.
 pub trait Observer: Send + Sync {
     /// `index` has been applied and wrote or deleted `keys`; none where every commit at this index lost to another, or
     /// where the store itself needed an index. Must be quick: commits wait for it.
@@ -134,7 +134,7 @@ pub trait Store: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Registers who is told of commits from now on.
+    /// Registers an observer of commits from now on.
     fn observe(&self, observer: Arc<dyn Observer>);
 
     /// Finishes what is acknowledged and releases the medium; later calls answer [`StoreError::Closed`].

@@ -206,7 +206,7 @@ fn split(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
-/// Reads every item; the first that cannot be read is told with its place.
+/// Reads every item; the error names the first that cannot be read, with its place.
 fn each<T>(
     items: impl IntoIterator<Item = Value>,
     read: impl Fn(Value) -> Result<T, String>,

@@ -37,8 +37,8 @@ pub(crate) struct SecretTag(pub(crate) Tag);
 
 impl Stored for SecretTag {}
 
-/// The key under which a mount hashes role ids and secret ids: whoever reads the storage can neither tell them nor
-/// try guesses.
+/// The key under which a mount hashes role ids and secret ids: a reader of the storage can neither see them nor try
+/// guesses.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct MountKey(Secret<[u8; 32]>);
 

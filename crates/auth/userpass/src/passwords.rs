@@ -66,8 +66,8 @@ impl Passwords {
         Ok(possible && matches)
     }
 
-    /// Runs what takes long on a thread for such work, when its turn comes. The turn ends with the work, even if nobody
-    /// waits for it any more.
+    /// Runs slow work on a thread for such work, when its turn comes. The turn ends with the work, even if the caller
+    /// is gone.
     async fn aside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

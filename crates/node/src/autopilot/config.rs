@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::Stored;
 use strongroom_engine_api::{EngineError, bad_request, format_duration};
 
-/// Voters below which nobody is removed, at least: of two, one that is dead leaves no majority to say so.
+/// The least number of voters that must remain: of two, a dead one leaves no majority to remove it.
 const FEWEST_VOTERS: u64 = 3;
-/// A member that restarts must not be taken for dead.
+/// The least silence of a dead member, so that one that restarts is not taken for dead.
 const SHORTEST_DEATH: Duration = Duration::from_mins(1);
 
 /// The settings of autopilot.

@@ -58,7 +58,7 @@ const fn majority(voters: usize) -> usize {
 }
 
 impl Watch {
-    /// Takes in how the members stand now. In another term everything is seen anew.
+    /// Records the present state of the members. In another term, all observations start again.
     pub(crate) fn look(
         &mut self,
         term: u64,

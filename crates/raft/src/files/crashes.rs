@@ -252,7 +252,7 @@ impl Run {
         }
     }
 
-    /// Opens what a crash has left, and goes on with it.
+    /// Opens what a crash has left, and continues with it.
     async fn check(&self, disk: &Disk, count: usize, what: &str) {
         let root = temporary();
         disk.write_out(root.path());

@@ -292,7 +292,7 @@ impl Trace {
         }
     }
 
-    /// Has the thread that prepares files wait, or lets it go on: so that the same work leaves the same trace.
+    /// Makes the thread that prepares files wait, or lets it continue, so that the same work leaves the same trace.
     pub(crate) fn hold(&self, held: bool) {
         self.inner().held = held;
         self.released.notify_all();
@@ -398,7 +398,7 @@ pub(super) fn set_len(file: Option<&Traced>, len: u64) {
     }
 }
 
-/// True if the file is traced: then nobody pulls the plug, and the device need not be asked.
+/// True if the file is traced: then there is no real power cut, and the device need not be asked.
 pub(super) fn synced(file: Option<&Traced>) -> bool {
     if let Some(Traced { trace, file }) = file {
         trace.note(|_| Some(Op::Sync(*file)));

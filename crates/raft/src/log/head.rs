@@ -18,7 +18,7 @@ const MAGIC: &[u8; 8] = b"SRRAFTHD";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) vote: Option<Vote>,
-    /// The last entry that was given up because a checkpoint covers it.
+    /// The last entry that was deleted because a checkpoint covers it.
     pub(crate) purged: Option<LogId>,
 }
 

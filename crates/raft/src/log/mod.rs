@@ -152,7 +152,7 @@ impl Log {
         self.shared.index().last()
     }
 
-    /// Up to where the log has been given up.
+    /// The position up to which the log has been deleted.
     pub(crate) fn purged(&self) -> Option<LogId> {
         self.shared.index().head.purged
     }
@@ -210,7 +210,7 @@ impl Log {
         self.shared.next.wake();
     }
 
-    /// Gives up the file that is kept to be used again.
+    /// Deletes the file that is kept to be used again.
     pub(crate) async fn drop_spare(&self) {
         if let Err(error) = self.ask(Job::DropSpare).await {
             tracing::debug!(%error, "the spare log file was not removed");

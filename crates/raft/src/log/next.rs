@@ -122,7 +122,7 @@ impl NextSegment {
         }
     }
 
-    /// Ends the thread and whoever waits for it.
+    /// Ends the thread and those that wait for it.
     pub(crate) fn stop(&self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         let guard = self.shared.lock();

@@ -185,7 +185,7 @@ impl Base {
         commit(self.begin()?)
     }
 
-    /// Lets go of the file; reads through older views answer [`StoreError::Closed`] from now on.
+    /// Closes the file; reads through older views answer [`StoreError::Closed`] from now on.
     pub(crate) fn close(&self) {
         let database = self.database().take();
         drop(database);

@@ -26,7 +26,7 @@ pub(super) struct Probe<'k> {
 pub(super) trait Headed {
     /// The first bytes, zeros behind a shorter key.
     fn head(&self) -> &[u8; HEAD];
-    /// All of it.
+    /// The whole key.
     fn whole(&self) -> &[u8];
 }
 

@@ -22,7 +22,7 @@ const OVERHEAD: usize = 184;
 const MAX_EXAMINED: usize = 1024;
 /// Bytes of a chunk.
 const CHUNK: usize = 64 << 10;
-/// Values that are larger are shared with whoever wrote them.
+/// The size above which values are shared with their writer instead of being copied.
 const MAX_COPIED: usize = 8 << 10;
 
 /// A version of a key: what the commit of this index wrote; `None`: it deleted the key.
@@ -54,8 +54,8 @@ struct Keys {
     chunk: BytesMut,
 }
 
-/// Writes in key order. One thread adds, any number read; a reader that knows an index sees nothing newer. Whoever lets
-/// go of it last does not free it: the reclaimer does.
+/// Writes in key order. One thread adds, any number read; a reader that knows an index sees nothing newer. Its last
+/// holder does not free it: the reclaimer does.
 pub(crate) struct Mem {
     keys: RwLock<Keys>,
     bytes: AtomicUsize,

@@ -58,7 +58,7 @@ pub(crate) struct State {
     /// Told when a checkpoint has ended.
     settled: Notify,
     observers: RwLock<Vec<Arc<dyn Observer>>>,
-    /// The reason why the state cannot go on, once it cannot.
+    /// The failure after which the state cannot be used, once there is one.
     failure: OnceLock<StoreError>,
     patience: Arc<Patience>,
     reclaimer: Reclaimer,
@@ -363,7 +363,7 @@ impl State {
             > packed.saturating_add((packed / 10).saturating_mul(3)).saturating_add(SLACK)
     }
 
-    /// Has the table packed in the background: written anew without holes. Gives way to a checkpoint.
+    /// Packs the table in the background: it is rewritten without holes. Gives way to a checkpoint.
     pub(crate) fn pack(&self) {
         self.current().pack = true;
         self.work.notify_all();

@@ -195,7 +195,7 @@ pub(crate) fn verify(stream: &mut impl Read) -> Result<Description, StoreError> 
     entries_of(stream, |_, _| Ok(()))
 }
 
-/// Hands on the entries of a snapshot, key and value, in order; says what it is of.
+/// Passes on the entries of a snapshot, key and value, in order; returns its description.
 pub(crate) fn entries_of(
     stream: &mut impl Read,
     mut take: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
@@ -219,7 +219,7 @@ struct Entries {
 }
 
 impl Entries {
-    /// Hands on one block's entries; false at the end.
+    /// Passes on one block's entries; false at the end.
     fn take_block(&mut self, stream: &mut impl Read, sink: &mut Sink<'_>) -> Result<bool, StoreError> {
         let malformed = |Malformed| broken("a block is malformed");
         let (len, crc) = (u32::from_le_bytes(take_exact(stream)?), u32::from_le_bytes(take_exact(stream)?));

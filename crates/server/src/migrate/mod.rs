@@ -163,7 +163,7 @@ async fn open_destination(migration: &Migration) -> Result<Arc<dyn Store>> {
     Ok(opened.store)
 }
 
-/// Waits until nobody else can write to the storage.
+/// Waits until no other process can write to the storage.
 async fn own(together: Together) -> Result<()> {
     let coordinator: Arc<dyn Coordinator> = match together {
         Together::Alone => return Ok(()),

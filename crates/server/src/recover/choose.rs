@@ -19,7 +19,7 @@ pub(super) struct Wish {
     pub(super) keep: Vec<Kept>,
     /// The last entry that must be there.
     pub(super) min_index: u64,
-    /// Entries that others have may be given up.
+    /// True if entries that only others have may be lost.
     pub(super) allow_data_loss: bool,
 }
 

@@ -67,7 +67,7 @@ pub(crate) fn run(words: &[&str], root: &Path) -> anyhow::Result<bool> {
     pool.summarize()
 }
 
-/// Turns a switch when this program is told to end, from the terminal or by whoever runs it.
+/// Turns a switch when this program is told to end, from the terminal or by its parent.
 fn end_when_told(interrupted: Arc<AtomicBool>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("signals")?;
     std::thread::spawn(move || {

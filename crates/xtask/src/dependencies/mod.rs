@@ -89,7 +89,7 @@ fn held(packages: &[Package], policy: &Policy, advisories: &Advisories) -> Repor
     report
 }
 
-/// Writes the list of advisories anew; tells how many there are.
+/// Rewrites the list of advisories; returns how many there are.
 pub(crate) fn update(root: &Path, database: &Path) -> anyhow::Result<String> {
     let text = advisories::collected(database)?;
     let count = Advisories::parse(&text)?.len();

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::Report;
 use super::workspace::{Package, Workspace, short};
 
-/// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
-/// ARCHITECTURE.md from the top down: nothing named here stands further below.
+/// For each crate, the workspace's crates that it may name; for tests also what these may name. From the bottom up, as
+/// the map in ARCHITECTURE.md from the top down: nothing named here stands further below.
 const ARROWS: [(&str, &[&str]); 50] = [
     ("wipe", &[]),
     ("stdx", &[]),
@@ -151,7 +151,7 @@ const ARROWS: [(&str, &[&str]); 50] = [
 /// Those that see more services than [`MAX_SERVICES`]: the way of a request, the endpoints over them, and the whole.
 const SEE_MANY: [&str; 3] = ["core", "pipeline", "sys"];
 
-/// Services that anybody else may see.
+/// The number of services that any other crate may see.
 const MAX_SERVICES: usize = 3;
 
 /// The program wires it all together, and fuzzing attacks it all.

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::Report;
 use super::workspace::Workspace;
 
-/// The crate with unsafe code of ours in it, which the workspace's lints refuse, and the one that panics where it finds something.
+/// The crate with our unsafe code, which the workspace's lints refuse, and the one that panics where it finds something.
 const OWN_LINTS: [&str; 2] = ["wipe", "fuzz"];
 
 const LICENSE: &str = "Apache-2.0";

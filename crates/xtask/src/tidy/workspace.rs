@@ -16,7 +16,7 @@ pub(crate) struct Workspace {
     pub(crate) built: Vec<String>,
 }
 
-/// One crate of ours.
+/// One crate of the workspace.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Package {
     /// Its name, with `strongroom-`.

@@ -136,7 +136,7 @@ async fn provide(call: &mut Call<'_>) -> Outcome {
 }
 
 /// An unseal key and the nonce of the operation it is for. From standard input the nonce has to be named, so that a
-/// script does not feed an operation that somebody else has started.
+/// script does not contribute to another operator's operation.
 pub(crate) fn key_and_nonce(
     call: &mut Call<'_>,
     running: &str,
