@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use strongroom_storage::{Active, Index, KeyRange, Snapshot, StoreError, Versioned};
 
-/// The number of an owner of the lock, greater than those before it. Zero: nobody yet. Zero: nobody yet.
+/// The number of an owner of the lock, greater than those before it. Zero: no owner yet.
 pub type Fence = u64;
 
 /// The store's state besides its entries, kept in one place that every change of it goes through.
