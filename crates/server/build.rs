@@ -1,5 +1,5 @@
-//! Tells the program when it was built, in a way that a second build of the same sources tells again: `$SOURCE_DATE_EPOCH`, where
-//! it is set (reproducible-builds.org says what it means), else the time of the commit that is checked out.
+//! Sets the build date, in a way that a second build of the same sources repeats: `$SOURCE_DATE_EPOCH`, if it is set (see
+//! reproducible-builds.org), else the time of the commit that is checked out.
 
 #![allow(clippy::print_stdout, reason = "this is how a build script talks to Cargo")]
 
@@ -22,7 +22,7 @@ fn main() {
     println!("cargo::rustc-env=STRONGROOM_BUILD_EPOCH={seconds}");
 }
 
-/// What git prints, in the folder of the package; `None` where there is no git, or no repository.
+/// The output of git, in the folder of the package; `None` where there is no git, or no repository.
 fn git(words: &[&str]) -> Option<String> {
     let output = Command::new("git").args(words).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();

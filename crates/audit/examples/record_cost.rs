@@ -1,4 +1,4 @@
-//! What an audit record costs: `cargo run -p strongroom-audit --release --example record_cost`.
+//! The cost of an audit record: `cargo run -p strongroom-audit --release --example record_cost`.
 //!
 //! Renders the response record of a KV read whose data has ten strings, then logs it to a file from one task and
 //! from 32.

@@ -20,7 +20,7 @@ pub struct EnabledDevice {
     responses: Tally,
 }
 
-/// How many records a device has taken and how many it has failed, since it was enabled or the server started.
+/// The numbers of records that a device has taken and failed, since it was enabled or the server started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceCounters {
     /// Request records taken.
@@ -51,12 +51,12 @@ impl EnabledDevice {
         Self { path: path.into(), formatter, device, requests: Tally::default(), responses: Tally::default() }
     }
 
-    /// Where it is enabled.
+    /// The path at which it is enabled.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// What stands for `input` in this device's records: the answer to `sys/audit-hash/:path`.
+    /// The text that stands for `input` in this device's records: the answer to `sys/audit-hash/:path`.
     pub fn hash(&self, input: &str) -> String {
         self.formatter.salt().hash(input)
     }
@@ -139,7 +139,7 @@ impl Broker {
         Self { devices }
     }
 
-    /// Whether there is any device. Where there is none, no record need be put together.
+    /// True if there is any device. Where there is none, no record need be put together.
     pub const fn is_enabled(&self) -> bool {
         !self.devices.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What a device is, and the types there are.
+//! Audit devices: the trait, and the types there are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use crate::options::{FormatOptions, Options};
 /// Somewhere audit records go.
 #[async_trait]
 pub trait Device: Send + Sync {
-    /// What it is called in messages: for a file its path.
+    /// Its name in messages: for a file its path.
     fn name(&self) -> &str;
 
     /// Delivers one line, which ends in a line feed. `Ok` means that the line has left this process whole: for a
     /// file, that the operating system has it. A caller that stops waiting does not take the line back.
     async fn write(&self, line: &[u8]) -> Result<(), AuditError>;
 
-    /// Lets go of what it holds and takes it up anew, as on `SIGHUP`: a file is opened again after rotation.
+    /// Reopens what it writes to, as on `SIGHUP` after a file was rotated.
     async fn reload(&self) -> Result<(), AuditError>;
 }
 
@@ -27,7 +27,7 @@ pub trait Device: Send + Sync {
 pub struct OpenedDevice {
     /// The device.
     pub device: Arc<dyn Device>,
-    /// How it shows records.
+    /// The form of its records.
     pub format: FormatOptions,
     /// Do not send a test record on enabling it.
     pub skip_test: bool,

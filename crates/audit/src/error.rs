@@ -1,4 +1,4 @@
-//! What can go wrong between a record and its device.
+//! Errors between a record and its device.
 
 use std::fmt;
 use std::io;
@@ -58,9 +58,9 @@ pub enum AuditError {
     InvalidValue {
         /// The option's name.
         option: &'static str,
-        /// What was given.
+        /// The value given.
         value: String,
-        /// What is understood.
+        /// The values understood.
         expected: &'static str,
     },
 
@@ -87,7 +87,7 @@ pub enum AuditError {
     Open {
         /// The path as configured.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
 
@@ -96,7 +96,7 @@ pub enum AuditError {
     Write {
         /// The device's own name, for a file its path.
         device: String,
-        /// Why not. One failed write can fail several lines.
+        /// The reason. One failed write can fail several lines.
         source: Arc<io::Error>,
     },
 

@@ -19,7 +19,7 @@ use crate::options::Options;
 /// The mode of a new log file when `mode` does not say.
 const DEFAULT_MODE: u32 = 0o600;
 
-/// Where a `file` device writes.
+/// The target of a `file` device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Stdout,
@@ -95,7 +95,7 @@ impl Device for FileDevice {
             .map_err(|source| AuditError::Write { device: self.name.clone(), source })
     }
 
-    /// A log that cannot be opened anew goes on where it was.
+    /// A log that cannot be reopened continues where it was.
     async fn reload(&self) -> Result<(), AuditError> {
         let reopened = self.writer.change(FileSink::reopen).await;
         reopened.map_err(|source| AuditError::Open { path: self.name.clone().into(), source })?
@@ -105,7 +105,7 @@ impl Device for FileDevice {
 /// The sink of a [`FileDevice`].
 struct FileSink {
     options: FileOptions,
-    /// `None` after a failed write: the next one opens the log anew, which mends what a stale handle breaks.
+    /// `None` after a failed write: the next one reopens the log, which repairs a stale handle.
     log: Option<Log>,
 }
 
@@ -215,7 +215,7 @@ fn open_append(path: &Path, mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether a file's last line has no end, because it was cut off when the disk was full or the machine stopped. A
+/// True if a file's last line has no end, because it was cut off when the disk was full or the machine stopped. A
 /// file that may be written but not read is taken to be whole.
 fn ends_within_a_line(path: &Path, len: u64) -> bool {
     let Some(last) = len.checked_sub(1) else { return false };
@@ -227,7 +227,7 @@ fn ends_within_a_line(path: &Path, len: u64) -> bool {
 /// Appends lines and never puts one behind the torn piece of another.
 struct LineFile<W> {
     writer: W,
-    /// What is written so far ends within a line.
+    /// The output so far ends within a line.
     torn: bool,
 }
 

@@ -1,4 +1,4 @@
-//! From a record to its line.
+//! Renders a record into the line that a device writes.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! Appending lines from many requests at once.
+//! Group writes: lines from many requests are appended together.
 //!
-//! Whoever finds nobody writing writes at once, on its own thread: an idle device costs one `write`. Whoever comes
-//! meanwhile leaves its line and waits; the writer then writes all lines left so far in one go. So a device never
-//! has a queue of threads blocked on it, and the busier it is, the more lines share a `write`.
+//! A request that finds nobody writing writes at once, on its own thread: an idle device costs one `write`. A request that
+//! arrives meanwhile leaves its line and waits; the writer then writes all waiting lines in one go. So a device never has a
+//! queue of threads blocked on it, and the busier it is, the more lines share a `write`.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,12 +13,12 @@ use tokio::sync::oneshot;
 /// for long by being the one that writes.
 const ROUNDS: usize = 8;
 
-/// What lines are appended to.
+/// The target that lines are appended to.
 pub(crate) trait Sink: Send + 'static {
     /// Appends whole lines.
     fn append(&mut self, lines: &[u8]) -> Result<(), PartialWrite>;
 
-    /// Whether [`Sink::append`] may take long, as a pipe does whose reader is slow, so that it must not be called
+    /// True if [`Sink::append`] may take long, as a pipe does whose reader is slow, so that it must not be called
     /// on a thread that serves requests.
     fn may_block(&self) -> bool;
 }
@@ -28,7 +28,7 @@ pub(crate) trait Sink: Send + 'static {
 pub(crate) struct PartialWrite {
     /// Bytes written nevertheless.
     pub(crate) written: usize,
-    /// Why not more.
+    /// The error.
     pub(crate) source: io::Error,
 }
 
@@ -126,7 +126,7 @@ impl<S: Sink> GroupWriter<S> {
 }
 
 impl<S: Sink> Shared<S> {
-    /// Whether the sink can be written to on this thread. It cannot while it is being changed.
+    /// True if the sink can be written to on this thread. It cannot while it is being changed.
     fn writes_at_once(&self) -> bool {
         self.sink.try_lock().is_ok_and(|sink| !sink.may_block())
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// No value ends in `{`, so a `{` at the end means that the object just opened and needs no comma.
 #[derive(Default)]
 pub(crate) struct Line {
-    /// What is written so far.
+    /// The line so far.
     pub(crate) out: Vec<u8>,
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::error::AuditError;
 
-/// How a device shows records: the options all types of device share.
+/// The form of a device's records: the options all types of device share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FormatOptions {
     /// Hash nothing but the headers whose own setting says so. Default: false.
@@ -25,7 +25,7 @@ impl Default for FormatOptions {
     }
 }
 
-/// Options not yet looked at. What nobody has asked for by the end does not exist.
+/// Options not yet read. Those that are left at the end are unknown.
 pub(crate) struct Options<'a> {
     device_type: &'static str,
     given: BTreeMap<&'a str, &'a str>,

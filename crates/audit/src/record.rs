@@ -1,4 +1,4 @@
-//! What a record says. All of it is borrowed from the request being served; nothing here is `Debug`, because
+//! The content of a record. All of it is borrowed from the request being served; nothing here is `Debug`, because
 //! tokens pass through.
 //!
 //! Field by field this is Vault's [audit log entry schema](https://developer.hashicorp.com/vault/docs/audit/schema).
@@ -12,13 +12,13 @@ use strongroom_stdx::Moment;
 /// The record of a request, logged before the request is handled.
 #[derive(Clone, Copy)]
 pub struct RequestRecord<'a> {
-    /// When the request came.
+    /// The time of the request.
     pub time: Moment,
-    /// Who asked.
+    /// The caller.
     pub auth: &'a Auth<'a>,
-    /// What was asked.
+    /// The request.
     pub request: &'a Request<'a>,
-    /// Why the request was refused before it was handled; empty when it was not.
+    /// The reason why the request was refused before it was handled; empty when it was not.
     pub error: &'a str,
     /// Host and port of the standby node that forwarded the request; empty when none did.
     pub forwarded_from: &'a str,
@@ -27,13 +27,13 @@ pub struct RequestRecord<'a> {
 /// The record of a response, logged before the response is sent.
 #[derive(Clone, Copy)]
 pub struct ResponseRecord<'a> {
-    /// When the response was ready.
+    /// The time at which the response was ready.
     pub time: Moment,
-    /// Who asked; for a login, who the caller now is.
+    /// The caller; for a login, who the caller now is.
     pub auth: &'a Auth<'a>,
-    /// What was asked.
+    /// The request.
     pub request: &'a Request<'a>,
-    /// What is answered.
+    /// The response.
     pub response: &'a Response<'a>,
     /// The error returned; empty for success.
     pub error: &'a str,
@@ -76,11 +76,11 @@ pub struct Auth<'a> {
     pub token_type: &'a str,
     /// The token's time to live when it was issued, in seconds.
     pub token_ttl: u64,
-    /// When the token was issued.
+    /// The time at which the token was issued.
     pub token_issue_time: Option<Moment>,
 }
 
-/// Whether policies allowed a request, and which.
+/// The result of the policies for a request, and which allowed it.
 #[derive(Clone, Copy, Default)]
 pub struct PolicyResults<'a> {
     /// The outcome.
@@ -131,7 +131,7 @@ pub struct Request<'a> {
     pub remote_address: &'a str,
     /// The client's port as the server sees it.
     pub remote_port: u16,
-    /// How long a wrapped response is to live, in seconds.
+    /// The TTL of a wrapped response, in seconds.
     pub wrap_ttl: u64,
     /// The headers configured under `sys/config/auditing/request-headers`, as far as the request has them.
     pub headers: &'a [Header<'a>],
@@ -153,7 +153,7 @@ pub struct Namespace<'a> {
 /// A mount: a secrets engine or an auth method.
 #[derive(Clone, Copy, Default)]
 pub struct Mount<'a> {
-    /// Where it is mounted, with a trailing slash.
+    /// The path of the mount, with a trailing slash.
     pub point: &'a str,
     /// Its type: `kv`, `userpass`, …
     pub mount_type: &'a str,
@@ -195,7 +195,7 @@ pub struct Response<'a> {
     pub non_hmac_keys: &'a [String],
     /// Warnings to the client.
     pub warnings: &'a [String],
-    /// Where the client is sent on to.
+    /// The URL to which the client is redirected.
     pub redirect: &'a str,
     /// The wrapping token handed out in place of the data.
     pub wrap_info: Option<WrapInfo<'a>>,
@@ -206,13 +206,13 @@ pub struct Response<'a> {
 /// A wrapping token.
 #[derive(Clone, Copy, Default)]
 pub struct WrapInfo<'a> {
-    /// How long it lives, in seconds.
+    /// Its TTL, in seconds.
     pub ttl: u64,
     /// The token. Hashed, unless the device logs raw.
     pub token: &'a str,
     /// Its accessor. Hashed, unless the device has `hmac_accessor=false` or logs raw.
     pub accessor: &'a str,
-    /// When it was made.
+    /// The time of its creation.
     pub creation_time: Moment,
     /// The path whose response it wraps.
     pub creation_path: &'a str,

@@ -1,4 +1,4 @@
-//! Which strings of a request's or response's data a device hides.
+//! The strings of a request's or response's data that a device hides.
 
 use serde_json::{Map, Value};
 
@@ -14,7 +14,7 @@ use crate::transcode::Transcoder;
 /// `audit_non_hmac_*_keys`, at whatever depth. So an object under such a key still hides its other strings.
 #[derive(Clone, Copy)]
 pub(crate) struct Redaction<'a> {
-    /// What strings are hashed with; `None` leaves all of them in clear (`log_raw`).
+    /// The salt that strings are hashed with; `None` leaves all of them in clear (`log_raw`).
     pub(crate) salt: Option<&'a Salt>,
     /// Keys whose strings are not hashed.
     pub(crate) clear_keys: &'a [String],

@@ -83,7 +83,7 @@ impl<'t, 'o, 'r> Transcoder<'t, 'o, 'r> {
         Ok(count)
     }
 
-    /// Whether the value ahead is one of those that a list response is about, in the shape it should have.
+    /// True if the value ahead is one of those that a list response is about, in the shape it should have.
     fn elides(&mut self, key: &str) -> bool {
         self.rule.elide_lists
             && self.depth == 1
@@ -206,7 +206,7 @@ struct Token<'t> {
 }
 
 impl<'t> Token<'t> {
-    /// What the string says. One with an escape that has no meaning, as half a surrogate pair, stands for itself:
+    /// The content of the string. One with an escape that has no meaning, as half a surrogate pair, stands for itself:
     /// such a value must not make its record impossible.
     fn content(self) -> Content<'t> {
         let plain =

@@ -1,4 +1,4 @@
-//! Snapshots that are taken without being asked for. Source: Vault's API page `sys/storage/raft/snapshot-auto`.
+//! Automated snapshots. Source: Vault's API page `sys/storage/raft/snapshot-auto`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,35 +14,35 @@ use super::remote::Shelf;
 use crate::Backup;
 use crate::{AUTO_SNAPSHOTS, AUTO_STATUS};
 
-/// How long after a failure it is tried again at first; twice as long after each further one.
+/// The first pause after a failure; twice as long after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(10);
 const LONGEST_RETRY: Duration = Duration::from_mins(10);
-/// What is said where a snapshot was taken, and others stay that should not.
+/// The error shown where a snapshot was taken but older ones could not be removed.
 const NOT_REMOVED: &str = "the snapshot was taken, but older ones could not be removed";
 /// Configurations that are looked at.
 const MOST: usize = 1000;
 
-/// When and where snapshots are taken.
+/// The configuration of automated snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoSnapshots {
     /// Time between two.
     #[serde(rename = "i")]
     pub interval: Duration,
-    /// How many are kept.
+    /// The number of snapshots to keep.
     #[serde(rename = "r")]
     pub retain: u64,
     /// The directory that they are written to, or what the names of objects begin with.
     #[serde(rename = "p")]
     pub path_prefix: String,
-    /// What the last part of their names begins with.
+    /// The beginning of the last part of their names.
     #[serde(rename = "f")]
     pub file_prefix: String,
-    /// Where that is.
+    /// The place.
     #[serde(rename = "w")]
     pub place: Place,
 }
 
-/// Where snapshots are kept.
+/// The place of snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
     /// On the disk of the active node.
@@ -59,22 +59,22 @@ pub enum Place {
 
 impl Stored for AutoSnapshots {}
 
-/// What has become of them.
+/// The status of a configuration's snapshots.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoStatus {
-    /// When the last was begun.
+    /// The time at which the last was begun.
     #[serde(rename = "b")]
     pub last_start: Option<Moment>,
-    /// When it was done or failed.
+    /// The time at which it was done or failed.
     #[serde(rename = "e")]
     pub last_end: Option<Moment>,
-    /// Why it failed; empty where it did not.
+    /// The reason of the last failure; empty where there is none.
     #[serde(rename = "w")]
     pub last_error: String,
-    /// Where the last that succeeded is.
+    /// The place of the last that succeeded.
     #[serde(rename = "u")]
     pub last_url: String,
-    /// How many have failed since one succeeded.
+    /// The number of failures since the last success.
     #[serde(rename = "n")]
     pub consecutive_errors: u32,
 }
@@ -119,7 +119,7 @@ impl AutoSnapshots {
 }
 
 impl AutoStatus {
-    /// When the next is due: at once where there was none; sooner than configured after a failure.
+    /// The time at which the next is due: at once where there was none; sooner than configured after a failure.
     pub fn next(&self, config: &AutoSnapshots, now: Moment) -> Moment {
         match (self.last_start, self.last_end) {
             (Some(_), Some(end)) if self.consecutive_errors > 0 => {
@@ -171,7 +171,7 @@ impl Backup {
         AUTO_SNAPSHOTS.get(txn, name).await
     }
 
-    /// What has become of a configuration's snapshots, and since when one is being taken.
+    /// The status of a configuration's snapshots, and since when one is being taken.
     ///
     /// # Errors
     ///

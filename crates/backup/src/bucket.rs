@@ -23,15 +23,15 @@ pub struct Bucket {
     /// The bucket's name is a part of the path, not of the host.
     #[serde(rename = "p")]
     pub force_path_style: bool,
-    /// What the server encrypts objects with.
+    /// The encryption of objects by the server.
     #[serde(rename = "x")]
     pub encryption: Encryption,
-    /// Who asks; `None`: whoever the server's environment names.
+    /// The credentials; `None`: those in the server's environment.
     #[serde(rename = "c")]
     pub credentials: Option<Credentials>,
 }
 
-/// What the server of a bucket encrypts objects with.
+/// The encryption of objects by the server of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Encryption {
     /// Whatever the bucket is set to.
@@ -59,7 +59,7 @@ pub struct Credentials {
     pub session_token: Option<Secret<String>>,
 }
 
-/// A place for objects outside the cluster. What goes wrong is told in words that are fit for logs and operators.
+/// A store for objects outside the cluster. Its errors are fit for logs and operators.
 #[async_trait]
 pub trait ObjectStore: Send + Sync + 'static {
     /// The names of a bucket's objects that begin with `prefix`.

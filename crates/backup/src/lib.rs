@@ -33,7 +33,7 @@ tables! {
     pub(crate) AUTO_STATUS: Table<CoreLocal, str, AutoStatus> = 12;
 }
 
-/// What the sums of an archive are sealed for.
+/// The place that the sums of an archive are sealed for.
 const SUMS_PLACE: &[u8] = b"snapshot-sums";
 
 /// Vault's answer to an archive whose sums this barrier does not open.
@@ -53,7 +53,7 @@ fn broken(error: SnapshotError) -> EngineError {
     }
 }
 
-/// What saves and restores the state of a server.
+/// The service that saves and restores the state of a server.
 pub struct Backup {
     barrier: Arc<Barrier>,
     environment: Environment,
@@ -188,7 +188,7 @@ impl Backup {
     }
 }
 
-/// What is being done, by name, and since when.
+/// The snapshots being taken, by name, and since when.
 #[derive(Default)]
 struct UnderWay(Mutex<HashMap<String, Moment>>);
 

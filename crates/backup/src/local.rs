@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 
 use super::names::{self, Taken, surplus};
 
-/// What the name of a snapshot that is being written ends in.
+/// The suffix of a snapshot that is being written.
 const UNFINISHED: &str = ".incomplete";
 /// Bytes after which the disk is made to take what was written: a large flush at once would hold up the log's syncs.
 const SYNC_EVERY: u64 = 4 << 20;
 const PIECE: usize = 64 << 10;
 
-/// Where files are kept, and how many.
+/// The directory of snapshots, and how many it keeps.
 pub(super) struct Folder {
     pub(super) path: PathBuf,
-    /// What the names of ours begin with; others are left alone.
+    /// The prefix of our files; others are left alone.
     pub(super) file_prefix: String,
     pub(super) retain: u64,
-    /// Bytes that all of ours may take.
+    /// The bytes that all our snapshots may take.
     pub(super) max_space: u64,
 }
 

@@ -1,6 +1,6 @@
-//! What automated snapshots are called, and which of them are too many.
+//! The names of automated snapshots, and which of them are too many.
 
-/// What a finished snapshot's name ends in.
+/// The suffix of a finished snapshot.
 const SUFFIX: &str = ".snap";
 
 /// The name of a snapshot that was begun at a time in seconds.
@@ -8,18 +8,18 @@ pub(super) fn name(file_prefix: &str, stamp: u64) -> String {
     format!("{file_prefix}-{stamp}{SUFFIX}")
 }
 
-/// When the snapshot of this name was begun; `None` for a name that is not one of ours.
+/// The time at which the snapshot of this name was begun; `None` for a name that is not one of ours.
 pub(super) fn stamp(name: &str, file_prefix: &str) -> Option<u64> {
     let stamp = name.strip_prefix(file_prefix)?.strip_prefix('-')?.strip_suffix(SUFFIX)?;
     stamp.bytes().all(|byte| byte.is_ascii_digit()).then(|| stamp.parse().ok()).flatten()
 }
 
-/// What has become of a snapshot that has been taken.
+/// The outcome of a snapshot that was taken.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Taken {
-    /// Where it is.
+    /// Its place.
     pub(super) url: String,
-    /// Why older ones that are too many are still there, if they are.
+    /// The reason why surplus older ones are still there, if they are.
     pub(super) left: Option<String>,
 }
 

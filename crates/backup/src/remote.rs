@@ -5,19 +5,19 @@ use strongroom_engine_api::PipeReader;
 use super::bucket::{Bucket, ObjectStore};
 use super::names::{self, Taken, surplus};
 
-/// Where objects are kept, and how many.
+/// The bucket and prefix of snapshots, and how many are kept there.
 pub(super) struct Shelf<'s> {
     pub(super) store: &'s dyn ObjectStore,
     pub(super) bucket: &'s Bucket,
-    /// What the names of all objects begin with; a slash comes behind it.
+    /// The prefix of all objects; a slash comes after it.
     pub(super) path: &'s str,
-    /// What the last part of the names of ours begins with; others are left alone.
+    /// The beginning of the last part of our names; others are left alone.
     pub(super) file_prefix: &'s str,
     pub(super) retain: u64,
 }
 
 impl Shelf<'_> {
-    /// What comes before the last part of a name.
+    /// The part of a name before the last one.
     fn folder(&self) -> String {
         let path = self.path.trim_matches('/');
         if path.is_empty() { String::new() } else { format!("{path}/") }

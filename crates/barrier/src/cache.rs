@@ -1,8 +1,8 @@
-//! Opened entries, bounded in bytes and never stale.
+//! A cache of decrypted entries, bounded in bytes and never stale.
 //!
-//! Each entry knows the snapshot at which it was the newest (`seen_at`); each commit leaves its index in a slot
-//! chosen by the key's hash. An entry counts only while its slot is not newer than it, so a reader that was slow to
-//! insert what it had read cannot bring an old value back. Two keys in one slot cost a miss, not an error.
+//! Each entry knows the snapshot at which it was the newest (`seen_at`); each commit leaves its index in a slot chosen by the
+//! key's hash. An entry is valid only while its slot is not newer than it, so a reader that is slow to insert what it has read
+//! cannot bring an old value back. Two keys in one slot cost a miss, not an error.
 
 use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
@@ -20,7 +20,7 @@ const OVERHEAD: usize = 160;
 /// A decoded value of whatever type its table holds; `None`: known to be absent.
 pub(crate) type Opened = Option<Arc<dyn Any + Send + Sync>>;
 
-/// What is known of one key.
+/// The cached state of one key.
 #[derive(Clone)]
 pub(crate) struct Entry {
     /// The decoded value.

@@ -1,5 +1,5 @@
-//! How values become bytes: one version byte, then MessagePack with named fields, so that a later release can add
-//! fields (`#[serde(default)]`) and read what an older one wrote, or take over a whole older form by its version.
+//! The encoding of values: one version byte, then MessagePack with named fields, so that a later release can add fields
+//! (`#[serde(default)]`) and read what an older one wrote, or take over a whole older form by its version.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

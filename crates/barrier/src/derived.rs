@@ -1,4 +1,4 @@
-//! State in memory that follows from storage: rebuilt when what it follows from has changed, on any node.
+//! State in memory that is derived from storage: rebuilt, on any node, when what it is derived from has changed.
 
 use std::future::Future;
 use std::sync::Arc;

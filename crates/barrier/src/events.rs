@@ -1,9 +1,9 @@
-//! Events: what transactions tell once they are committed.
+//! Events: what transactions report once they are committed.
 //!
-//! An event belongs to a commit. It is collected with the transaction's writes, is gone with them when the transaction is
-//! discarded or conflicts, and is published when the commit has an index, at most once. It is published on the node that
-//! commits and on no other: it is in no log entry, so a standby does not hear of it, and what is lost with the process is
-//! not told again. Events hold nothing secret: they leave the server to whoever may subscribe.
+//! An event belongs to a commit. It is collected with the transaction's writes, is discarded with them when the transaction is
+//! discarded or conflicts, and is published when the commit has an index, at most once. It is published only on the node that
+//! commits: it is in no log entry, so a standby does not hear of it, and what is lost with the process is not published again.
+//! Events hold nothing secret: they leave the server to subscribers.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,12 +13,12 @@ use strongroom_storage::Index;
 
 use crate::MountPlace;
 
-/// What has happened, as its subscribers are told. Source: Vault's documentation, "Event notifications".
+/// An event, as its subscribers receive it. Source: Vault's documentation, "Event notifications".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Its type, such as `kv-v2/data-write`.
     pub event_type: Cow<'static, str>,
-    /// When it happened.
+    /// The time at which it happened.
     pub time: Moment,
     /// `path`, `operation`, `modified` and what belongs to the type; never a secret.
     pub metadata: BTreeMap<Cow<'static, str>, String>,
@@ -51,9 +51,9 @@ pub struct Emitted {
     pub event: Event,
 }
 
-/// Whoever is told the events of commits.
+/// A receiver of the events of commits.
 pub trait EventSink: Send + Sync {
-    /// Whether anybody listens. Where nobody does, events are not even made.
+    /// True if there is a subscriber. Without one, events are not even created.
     fn is_heard(&self) -> bool;
 
     /// The events of the commit with this index. Must be quick, and never waits: the request that committed does.

@@ -29,7 +29,7 @@ impl NamespaceId {
         self.0
     }
 
-    /// Whether this is the root namespace.
+    /// True if this is the root namespace.
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
     pub fn is_root(&self) -> bool {
         *self == Self::ROOT
@@ -69,7 +69,7 @@ impl MountId {
         self.0
     }
 
-    /// Whether it stands for no mount.
+    /// True if it stands for no mount.
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
     pub fn is_none(&self) -> bool {
         *self == Self::NONE

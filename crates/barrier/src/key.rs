@@ -19,7 +19,7 @@ pub trait TableKey {
     /// The owned form that scans return.
     type Owned;
 
-    /// Whether the entries are those of one namespace ([`ByNamespace`]) or not ([`Plain`]).
+    /// The realm of the entries: of one namespace ([`ByNamespace`]) or not ([`Plain`]).
     type Realm;
 
     /// The namespace of the entry.

@@ -21,7 +21,7 @@ const FORM: u8 = 1;
 const HEADER: usize = 1 + 4 + NONCE_LEN;
 const TAG: usize = 16;
 
-/// Why keys could not be made or used.
+/// Errors of making or using keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {
     /// The random source failed.
@@ -38,12 +38,12 @@ pub enum KeyringError {
     Full,
 }
 
-/// When a term's key was made, and how many entries it has sealed.
+/// The age of a term's key, and the number of entries it has sealed.
 #[derive(Clone, Copy, Debug)]
 pub struct TermInfo {
     /// The key's number.
     pub term: Term,
-    /// When it was made.
+    /// The time of its creation.
     pub created: Moment,
     /// Entries sealed with it so far.
     pub encryptions: u64,

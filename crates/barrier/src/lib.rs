@@ -45,13 +45,13 @@ pub use view::{Found, FullKey, FullRange, Ground, MountReads, MountView, Reads, 
 use cache::Cache;
 use marks::TableMarks;
 
-/// Why an entry could not be read or written through the barrier.
+/// Errors of reading or writing an entry through the barrier.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum BarrierError {
     /// There are no keys in memory.
     #[error("Vault is sealed")]
     Sealed,
-    /// What was read has moved on; the whole request is to be decided again on a newer view.
+    /// An entry that was read has changed since; the whole request is to be decided again on a newer view.
     #[error("what was read has changed since")]
     Conflict,
     /// An entry does not open under its key and place: altered, moved, or sealed by another keyring.
@@ -125,7 +125,7 @@ impl Barrier {
         self.cache.clear();
     }
 
-    /// Whether there are no keys in memory.
+    /// True if there are no keys in memory.
     pub fn is_sealed(&self) -> bool {
         self.keyring.load().is_none()
     }

@@ -26,7 +26,7 @@ const MOUNT: u8 = 2;
 const CORE_LOCAL: u8 = 3;
 const MOUNT_LOCAL: u8 = 4;
 
-/// Who reads and writes: the server or a mount.
+/// The owner of a space, who reads and writes it: the server or a mount.
 pub trait Owner: sealed::Sealed {
     /// The part of a key that is known before the table is: nothing, or the mount's namespace and number.
     type Place: Copy + Send + Sync;
@@ -46,20 +46,20 @@ impl Owner for OfMount {
     type Place = MountPlace;
 }
 
-/// Where the entries of a mount lie.
+/// The place of a mount's entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MountPlace {
     /// The mount's namespace.
     pub namespace: NamespaceId,
     /// The mount.
     pub mount: MountId,
-    /// Whether all its tables are local to the cluster.
+    /// True if all its tables are local to the cluster.
     pub local: bool,
 }
 
-/// A part of storage that is told apart by the first byte of its keys.
+/// A part of storage, identified by the first byte of its keys.
 pub trait Space: sealed::Sealed {
-    /// Who may read and write it.
+    /// The owner, who may read and write it.
     type Owner: Owner;
 
     /// The first byte of keys of tables of this space.
@@ -174,7 +174,7 @@ impl KeyPlace {
         Some(Self { space: *space, namespace, mount, table })
     }
 
-    /// Whether it is in a table of the server's own.
+    /// True if it is in a table of the server's own.
     pub fn is_of(&self, table: TableId) -> bool {
         self.space == table.space && self.table == table.number
     }

@@ -1,4 +1,4 @@
-//! Deciding and writing in one step.
+//! Transactions: reads to decide on, and writes that are committed together if none of those reads has changed.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ struct Change {
     value: Arc<dyn Any + Send + Sync>,
 }
 
-/// What a transaction itself did to a key.
+/// A transaction's own change of a key.
 enum Own<V> {
     Untouched,
     Deleted,
@@ -69,14 +69,14 @@ impl Txn {
         &self.view
     }
 
-    /// Whether there is anything to commit.
+    /// True if there is anything to commit.
     pub fn is_empty(&self) -> bool {
         let pending = self.pending();
         pending.writes.is_empty() && pending.bootstrap.is_empty()
     }
 
-    /// Tells an event of the server itself when this is committed; it is made only where somebody listens. Nothing is told of a
-    /// transaction that writes nothing.
+    /// Publishes an event of the server itself when this is committed; it is created only if there is a subscriber. A
+    /// transaction that writes nothing publishes nothing.
     pub fn emit(&self, event: impl FnOnce() -> Event) {
         self.emit_from(None, event);
     }
@@ -168,7 +168,7 @@ impl Txn {
         self.pending().bootstrap.push((bootstrap_key(name), value));
     }
 
-    /// What this transaction itself has written at a full key.
+    /// The value that this transaction itself has written at a full key.
     fn own<V: Stored>(&self, key: &[u8]) -> Result<Own<V>, BarrierError> {
         let pending = self.pending();
         let Some(change) = pending.writes.get(key) else { return Ok(Own::Untouched) };
@@ -268,7 +268,7 @@ impl Txn {
     }
 }
 
-/// Whether a commit read anything that was there.
+/// True if a commit read anything that was there.
 fn rests_on_something(commit: &Commit) -> bool {
     commit.points.iter().any(|read| read.modified > 0) || commit.ranges.iter().any(|read| read.count > 0)
 }
@@ -325,8 +325,8 @@ impl MountTxn {
         self.txn.view.mount(self.place)
     }
 
-    /// Tells an event when this is committed; it is made only where somebody listens. It is told on this node, at most once,
-    /// and holds nothing secret.
+    /// Publishes an event when this is committed; it is created only if there is a subscriber. It is published on this node,
+    /// at most once, and must hold nothing secret.
     pub fn emit(&self, event: impl FnOnce() -> Event) {
         self.txn.emit_from(Some(self.place), event);
     }

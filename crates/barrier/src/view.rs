@@ -1,4 +1,4 @@
-//! Reading at one commit index.
+//! Views: reads at one commit index.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,18 +43,18 @@ struct Progress {
     read: Vec<Box<[u8]>>,
     /// Tables of which something that is derived from them was used, until a snapshot is open.
     tables: Vec<(MountId, &'static [TableId])>,
-    /// Whether the snapshot is open, be it that its place is still to be filled.
+    /// True if the snapshot is open, be it that its place is still to be filled.
     pinned: bool,
 }
 
 impl Progress {
-    /// Whether the view has shown nothing yet, so that it may as well be of a later moment.
+    /// True if the view has shown nothing yet, so that it may as well be of a later moment.
     fn is_fresh(&self) -> bool {
         !self.pinned && self.read.is_empty() && self.tables.is_empty()
     }
 }
 
-/// What a view says of tables that something is derived from.
+/// A view's statement about tables that something is derived from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ground {
     /// The commit index that the view shows.

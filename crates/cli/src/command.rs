@@ -11,10 +11,10 @@ use crate::flags::Flag;
 /// A running command.
 pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
-/// What a command runs.
+/// The function that runs a command.
 pub(crate) type Handler = for<'a> fn(&'a mut Call<'_>) -> Running<'a>;
 
-/// What stands behind a command's name.
+/// The body behind a command's name.
 #[derive(Clone, Copy)]
 pub(crate) enum Body {
     /// Subcommands.
@@ -40,9 +40,9 @@ pub enum Outside {
 pub(crate) struct Command {
     /// Its name, one word.
     pub name: &'static str,
-    /// What it does, for the list of its group.
+    /// Its purpose, for the list of its group.
     pub about: &'static str,
-    /// What follows the name in the usage line.
+    /// The words after the name in the usage line.
     pub usage: &'static str,
     /// Its help. `{p}` stands for the program's name.
     pub help: &'static str,
@@ -54,7 +54,7 @@ pub(crate) struct Command {
     pub more: &'static [Flag],
     /// The fewest and most arguments it takes.
     pub args: (usize, usize),
-    /// What it runs.
+    /// Its body.
     pub body: Body,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Command {
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Shared {
-    /// How to reach the server.
+    /// Flags to reach the server.
     pub http: bool,
     /// `-format`.
     pub format: bool,

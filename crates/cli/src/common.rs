@@ -2,7 +2,7 @@
 
 use crate::flags::Flag;
 
-/// How to reach the server, and what to send along.
+/// Flags to reach the server, and what to send along.
 pub(crate) const HTTP: [Flag; 18] = [
     Flag::text("address", "Address of the Vault server, as https://host:port, http://host:port or unix:///socket.")
         .default("https://127.0.0.1:8200")

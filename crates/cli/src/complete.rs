@@ -10,7 +10,7 @@ use crate::failure::{Failure, Outcome, io_reason};
 use crate::io::Io;
 use crate::tree::ROOT;
 
-/// What may follow on a line up to `point` (its end if there is none), one candidate a line.
+/// The words that may follow on a line up to `point` (its end if there is none), one candidate a line.
 pub(crate) fn candidates(line: &str, point: Option<usize>) -> String {
     let line = point.and_then(|point| line.get(..point)).unwrap_or(line);
     let mut words: Vec<String> = line.split_whitespace().skip(1).map(str::to_owned).collect();

@@ -1,4 +1,4 @@
-//! Why a command ends without having done what it is for, and what its exit code is.
+//! The failure of a command, and its exit code.
 
 use std::io;
 
@@ -21,7 +21,7 @@ pub(crate) enum Failure {
     Shown(String),
 }
 
-/// How every command ends.
+/// The outcome of a command.
 pub(crate) type Outcome = Result<(), Failure>;
 
 impl Failure {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use strongroom_stdx::parse_duration;
 
-/// What a flag takes.
+/// The kind of value that a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Nothing, or `=true` and `=false`.
@@ -29,13 +29,13 @@ pub(crate) struct Flag {
     pub name: &'static str,
     /// Another name for it.
     pub alias: Option<&'static str>,
-    /// What it takes.
+    /// Its kind of value.
     pub kind: Kind,
     /// The value without the flag and the variable; empty for none.
     pub default: &'static str,
     /// The variable behind `VAULT_` and `STRONGROOM_` that stands in for the flag; empty for none.
     pub env: &'static str,
-    /// What it is for, a sentence or more.
+    /// Its purpose, a sentence or more.
     pub about: &'static str,
 }
 
@@ -92,7 +92,7 @@ impl Flag {
         self
     }
 
-    /// How help shows what it takes.
+    /// The value as help shows it.
     pub(crate) const fn takes(&self) -> &'static str {
         match self.kind {
             Kind::Switch => "",
@@ -133,12 +133,12 @@ pub(crate) struct Flags {
     defaults: HashMap<&'static str, String>,
 }
 
-/// What a command line is, once read.
+/// A command line, once read.
 #[derive(Clone, Debug)]
 pub(crate) struct Parsed {
     /// The flags.
     pub flags: Flags,
-    /// What follows them.
+    /// The arguments after them.
     pub args: Vec<String>,
 }
 
@@ -197,7 +197,7 @@ pub(crate) fn parse(
 }
 
 impl Flags {
-    /// Whether the flag itself was given.
+    /// True if the flag itself was given.
     pub(crate) fn given(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
@@ -213,7 +213,7 @@ impl Flags {
         self.values.get(name)?.last().map(String::as_str)
     }
 
-    /// Whether a switch is on.
+    /// True if a switch is on.
     pub(crate) fn on(&self, name: &str) -> bool {
         self.text(name).and_then(parse_bool).unwrap_or(false)
     }

@@ -1,4 +1,4 @@
-//! What a command sees of the outside: its streams, its environment and its terminal.
+//! The streams, environment and terminal of a command.
 
 use std::io::{self, IsTerminal, Read, Write};
 
@@ -9,17 +9,17 @@ pub type Lookup = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The outside of a command. Tests give it buffers, the program gives it the process's own ([`Io::system`]).
 pub struct Io {
-    /// Where piped values are read from.
+    /// The source of piped values.
     pub stdin: Box<dyn Read + Send>,
-    /// Where results go.
+    /// The target of results.
     pub stdout: Box<dyn Write + Send>,
-    /// Where errors, warnings and prompts go.
+    /// The target of errors, warnings and prompts.
     pub stderr: Box<dyn Write + Send>,
     /// The environment.
     pub env: Lookup,
-    /// Whether a person types at the standard input, who can be asked for a secret.
+    /// True if a person types at the standard input, who can be asked for a secret.
     pub stdin_is_terminal: bool,
-    /// Whether a person looks at the standard error, who may like colours.
+    /// True if a person looks at the standard error, who may like colors.
     pub stderr_is_terminal: bool,
 }
 
@@ -42,7 +42,7 @@ impl Io {
         plain(format!("STRONGROOM_{name}")).or_else(|| plain(format!("VAULT_{name}")))
     }
 
-    /// Text for the standard error in a colour (an ANSI code), where a person looks at it and wants colours.
+    /// Text for the standard error in a color (an ANSI code), where a person looks at it and wants colors.
     pub(crate) fn painted(&self, colour: &str, text: &str) -> String {
         let wanted = self.stderr_is_terminal
             && self.variable("CLI_NO_COLOR").is_none()
@@ -57,8 +57,8 @@ impl Io {
         Ok(text)
     }
 
-    /// Asks for a line that is not shown while it is typed. Fails where nobody sits at a terminal: a secret from a
-    /// pipe has its own syntax, and a prompt in a script would wait for ever.
+    /// Asks for a line that is not shown while it is typed. Fails without a terminal: a secret from a pipe has its own
+    /// syntax, and a prompt in a script would wait for ever.
     pub fn ask_hidden(&mut self, prompt: &str) -> io::Result<Zeroizing<String>> {
         write!(self.stderr, "{prompt}")?;
         self.stderr.flush()?;
@@ -91,7 +91,7 @@ fn hidden_line() -> io::Result<Zeroizing<String>> {
     line
 }
 
-/// A line from single keys: backspace and line kill work, an interrupt or the end of input gives up.
+/// A line from single keys: backspace and line kill work, an interrupt or the end of input cancels.
 fn keys(mut next: impl FnMut() -> io::Result<Option<u8>>) -> io::Result<Zeroizing<String>> {
     const INTERRUPT: u8 = 0x03;
     const END: u8 = 0x04;

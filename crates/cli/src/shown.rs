@@ -78,7 +78,7 @@ pub(crate) fn policy(request: &Request) -> String {
     format!("path {path:?} {{\n  capabilities = [{}]\n}}", capabilities.join(", "))
 }
 
-/// Whether a path is root-protected, by the list in Vault's documentation of policies ("Root protected API
+/// True if a path is root-protected, by the list in Vault's documentation of policies ("Root protected API
 /// endpoints").
 fn needs_sudo(path: &str) -> bool {
     const EXACT: [&str; 10] = [

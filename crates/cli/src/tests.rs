@@ -30,7 +30,7 @@ impl Commands for Server {
     }
 }
 
-/// What a call did.
+/// The outcome of a call.
 struct Done {
     code: i32,
     out: String,

@@ -1,4 +1,4 @@
-//! Where the token is kept between calls: `~/.vault-token`, or a program named in `~/.vault`.
+//! The storage of the token between calls: `~/.vault-token`, or a program named in `~/.vault`.
 
 use std::fs;
 use std::io::{self, Write};
@@ -103,7 +103,7 @@ fn replace(path: &Path, token: &str) -> io::Result<()> {
     written
 }
 
-/// Calls a helper program. Its errors go where ours go.
+/// Calls a helper program, which shares our standard error.
 fn call(program: &Path, what: &str, input: Option<&str>) -> Result<String, Failure> {
     let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
     let mut child = Command::new(program)

@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::ConfigError;
 
-/// What may stand unescaped in a path, as Go's `net/url` escapes paths.
+/// The characters unescaped in a path, as Go's `net/url` escapes paths.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -26,10 +26,10 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
 /// The same for a prefix, which may be escaped already.
 const PREFIX: &AsciiSet = &PATH.remove(b'%');
 
-/// What may stand unescaped in a query, as Go's `url.QueryEscape` (a space becomes `+`).
+/// The characters unescaped in a query, as Go's `url.QueryEscape` (a space becomes `+`).
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b' ');
 
-/// Where connections go.
+/// The target of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// Host (brackets of an IPv6 address removed) and port, if one was written.

@@ -186,7 +186,7 @@ impl Client {
         self.outbound.send(request).await.map_err(|error| failed(error.reason().to_string()))
     }
 
-    /// Where a redirect leads, if it is one to follow.
+    /// The target of a redirect, if it is one to follow.
     fn redirect(
         &self,
         prepared: &Prepared,

@@ -24,11 +24,11 @@ pub struct Config {
     pub wrap_ttl: Option<Duration>,
     /// Asks to override soft-mandatory Sentinel policies (`X-Vault-Policy-Override`).
     pub policy_override: bool,
-    /// How the server is verified and what the client presents.
+    /// The verification of the server, and the client's certificate.
     pub tls: Tls,
     /// Longest time of one request, its retries included. Zero means no limit. Default 60 s.
     pub timeout: Duration,
-    /// When and how often to try again.
+    /// The rules of retries.
     pub retry: Retry,
     /// Requests a second at most; no limit by default.
     pub rate_limit: Option<RateLimit>,
@@ -61,7 +61,7 @@ impl Default for Config {
     }
 }
 
-/// How the server is verified and what the client presents.
+/// The verification of the server, and the client's certificate.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
     /// PEM certificates of the authorities to trust, given directly; goes before `ca_cert`.
@@ -78,11 +78,11 @@ pub struct Tls {
     pub client_pem: Option<(Vec<u8>, Secret<String>)>,
     /// The server name to ask for and to verify, instead of the address's host.
     pub server_name: Option<String>,
-    /// Accepts any certificate. Gives up what TLS is for.
+    /// Accepts any certificate, which defeats the purpose of TLS.
     pub skip_verify: bool,
 }
 
-/// How many requests a second may be sent.
+/// The number of requests that may be sent in a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RateLimit {
     /// Requests a second in the long run; above zero.
@@ -91,7 +91,7 @@ pub struct RateLimit {
     pub burst: u32,
 }
 
-/// Which proxy to use.
+/// The choice of a proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxy {
     /// A proxy for all requests (`VAULT_PROXY_ADDR`, `VAULT_HTTP_PROXY`). The fields below are then ignored.

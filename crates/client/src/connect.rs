@@ -1,4 +1,4 @@
-//! The way to one server: over TCP or a Unix socket, through a proxy or not, with TLS or without.
+//! Connections to one server: over TCP or a Unix socket, through a proxy or not, with TLS or without.
 
 use std::io;
 use std::net::IpAddr;

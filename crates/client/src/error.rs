@@ -1,4 +1,4 @@
-//! What can go wrong, worded as Vault's Go client words it: scripts match on these texts.
+//! Errors, worded as Vault's Go client words them: scripts match on these texts.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub enum ConfigError {
     Address {
         /// The address as given.
         address: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: &'static str,
     },
     /// A variable holds something else than it should.
@@ -23,7 +23,7 @@ pub enum ConfigError {
     Variable {
         /// The variable's name.
         variable: String,
-        /// What is wrong with its value.
+        /// The reason.
         reason: String,
     },
     /// A duration cannot be read.
@@ -31,17 +31,17 @@ pub enum ConfigError {
     Duration {
         /// The variable's name.
         variable: String,
-        /// Why not.
+        /// The reason.
         source: DurationError,
     },
     /// A file of certificates or keys cannot be read.
     #[error("Error loading {what}: open {}: {reason}", path.display())]
     File {
-        /// What the file should hold, e.g. `CA File`.
+        /// The expected content of the file, e.g. `CA File`.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why it could not be used.
+        /// The reason.
         reason: String,
     },
     /// A client certificate without its key, or the other way round.
@@ -68,7 +68,7 @@ pub enum Error {
         method: String,
         /// The request's URL.
         url: String,
-        /// What happened, e.g. `dial tcp 127.0.0.1:8200: connect: connection refused`.
+        /// The cause, e.g. `dial tcp 127.0.0.1:8200: connect: connection refused`.
         reason: String,
     },
     /// The answer is not the JSON that was expected.
@@ -121,7 +121,7 @@ pub struct ApiError {
     pub errors: Vec<String>,
     /// Warnings that came with the errors.
     pub warnings: Vec<String>,
-    /// Whether the body was not JSON, so that it is shown as it came.
+    /// True if the body was not JSON, so that it is shown as it came.
     pub raw: bool,
     /// The body as it came.
     pub body: String,

@@ -15,7 +15,7 @@
 //! # }
 //! ```
 //!
-//! Behaviour follows the documentation of Vault's own client: `412` and `5xx` answers (except `501`) are tried again,
+//! Behavior follows the documentation of Vault's own client: `412` and `5xx` answers (except `501`) are tried again,
 //! one redirect is followed and never from HTTPS to HTTP, a `404` of a read is an answer and not an error.
 
 mod address;

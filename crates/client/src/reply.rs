@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use strongroom_stdx::Secret;
 
-/// What the server answered. The order of the fields is the order in which `-format=json` prints them.
+/// The server's answer. The order of the fields is the order in which `-format=json` prints them.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Reply {
@@ -17,15 +17,15 @@ pub struct Reply {
     /// The lease of a dynamic secret; empty without one.
     #[serde(deserialize_with = "nullable")]
     pub lease_id: String,
-    /// How long the secret is valid, in seconds.
+    /// The TTL of the secret, in seconds.
     #[serde(deserialize_with = "nullable")]
     pub lease_duration: i64,
-    /// Whether the lease can be renewed.
+    /// True if the lease can be renewed.
     #[serde(deserialize_with = "nullable")]
     pub renewable: bool,
     /// The answer's own fields.
     pub data: Option<Map<String, Value>>,
-    /// What the server wants the caller to know.
+    /// The server's warnings for the caller.
     pub warnings: Option<Vec<String>>,
     /// The login, for answers that create or renew tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,19 +55,19 @@ pub struct Auth {
     pub identity_policies: Option<Vec<String>>,
     /// Metadata of the login.
     pub metadata: Option<BTreeMap<String, String>>,
-    /// Whether the token has no parent.
+    /// True if the token has no parent.
     #[serde(deserialize_with = "nullable")]
     pub orphan: bool,
     /// The entity logged in; empty for none.
     #[serde(deserialize_with = "nullable")]
     pub entity_id: String,
-    /// How long the token is valid, in seconds; zero for ever.
+    /// The TTL of the token, in seconds; zero for ever.
     #[serde(deserialize_with = "nullable")]
     pub lease_duration: i64,
-    /// Whether the token can be renewed.
+    /// True if the token can be renewed.
     #[serde(deserialize_with = "nullable")]
     pub renewable: bool,
-    /// What multi-factor authentication still asks for.
+    /// The multi-factor authentication that is still required.
     pub mfa_requirement: Option<Value>,
 }
 
@@ -80,10 +80,10 @@ pub struct WrapInfo {
     /// The wrapping token's accessor.
     #[serde(deserialize_with = "nullable")]
     pub accessor: String,
-    /// How long the wrapping token is valid, in seconds.
+    /// The TTL of the wrapping token, in seconds.
     #[serde(deserialize_with = "nullable")]
     pub ttl: i64,
-    /// When the answer was wrapped (RFC 3339).
+    /// The time at which the answer was wrapped (RFC 3339).
     #[serde(deserialize_with = "nullable")]
     pub creation_time: String,
     /// The path whose answer was wrapped.

@@ -9,7 +9,7 @@ use strongroom_outbound::Body;
 
 use crate::error::Error;
 
-/// What a request carries.
+/// The content of a request.
 pub enum Payload {
     /// Nothing.
     Empty,
@@ -135,7 +135,7 @@ impl Request {
         &self.path
     }
 
-    /// What it carries.
+    /// Its content.
     pub const fn payload(&self) -> &Payload {
         &self.payload
     }
@@ -145,7 +145,7 @@ impl Request {
         &self.method
     }
 
-    /// Whether this asks for names rather than content (`LIST`, `SCAN`).
+    /// True if this asks for names rather than content (`LIST`, `SCAN`).
     pub fn is_listing(&self) -> bool {
         self.query.iter().any(|(key, value)| matches!(key.as_str(), "list" | "scan") && value == "true")
     }

@@ -1,4 +1,4 @@
-//! What a server answered.
+//! The answer of a server.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};

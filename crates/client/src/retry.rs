@@ -1,4 +1,4 @@
-//! When a request is tried again, and after how long.
+//! The rules of retries: which requests are tried again, and after how long.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Whether an answer of this status is worth another attempt: `412` (the node has not caught up with what the
+    /// True if an answer of this status is worth another attempt: `412` (the node has not caught up with what the
     /// client wrote) and `5xx`, but not `501`.
     pub const fn wants(status: u16) -> bool {
         status == 412 || (status >= 500 && status != 501)

@@ -267,7 +267,7 @@ async fn verifies_the_server() {
     assert!(with(Tls::default()).read("a").await.unwrap_err().to_string().contains("tls: "));
 }
 
-/// What `openssl req -x509` makes is an authority by its constraints and shown by a server all the same.
+/// A certificate of `openssl req -x509` is an authority by its constraints and shown by a server all the same.
 #[tokio::test]
 async fn believes_a_self_signed_certificate_that_it_is_given() {
     let folder = tempfile::tempdir().unwrap();

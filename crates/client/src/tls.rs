@@ -1,4 +1,4 @@
-//! Reads what the settings name: whom to trust and what to present.
+//! Reads the files that the settings name: certificates to trust and to present.
 
 use std::path::Path;
 

@@ -1,13 +1,12 @@
-//! The cluster's certificate authority: one key for each cluster, kept behind the barrier.
+//! The cluster's certificate authority: one key per cluster, kept behind the barrier.
 //!
-//! It has a successor now and then. Nodes learn of that one by one, when their own certificates are due, so both ways
-//! must hold meanwhile:
+//! It has a successor once a year. Nodes learn of the successor one by one, when their own certificates are due, so nodes of both
+//! must trust each other meanwhile:
 //!
-//! - Who has heard of the successor believes the one before it too, until the successor has one of its own.
-//! - Who has not, finds beside a node's certificate a link to what it believes: the successor's key, signed by the one
-//!   before.
+//! - A node that knows the successor also trusts the authority before it, until the successor has one of its own.
+//! - A node that does not know it yet finds a link beside a peer's certificate: the successor's key, signed by the one before.
 //!
-//! The key of the one before is gone at once: nothing new can be signed with it.
+//! The key of the authority before is deleted at once: nothing new can be signed with it.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -20,15 +19,16 @@ use zeroize::Zeroizing;
 
 use crate::identity::{PublicKey, certificates, name_of, seen_name};
 
-/// How long the authority's certificate holds.
+/// The validity of the authority's certificate.
 const AUTHORITY_DAYS: i64 = 3650;
-/// After this the authority has a successor. A node that is away for as long finds nobody who believes what it believes.
+/// After this the authority has a successor. A node that is away for longer than this may share no trusted authority
+/// with the others.
 const SUCCEED_AFTER: u64 = 365 * 24 * 3600;
-/// How long a node's certificate holds. For as long, a node that does not know of another's removal believes it; so it
-/// is not longer. An unsealed node makes its own anew, a sealed one asks the active node for another, and one that was
-/// off makes one when it is unsealed.
+/// The validity of a node's certificate. A node that does not know of another's removal trusts it for that long, so it
+/// is short. An unsealed node renews its own, a sealed one asks the active node for another, and one that was off makes
+/// one when it is unsealed.
 const NODE_DAYS: i64 = 1;
-/// After this a node's certificate is made anew: it has as long again and longer to find somebody who signs it.
+/// The age at which a node's certificate is renewed: more than as long again is left to get it signed.
 pub const RENEW_AFTER: std::time::Duration = std::time::Duration::from_hours(8);
 /// Certificates hold from a while before now on: clocks differ.
 const BEFORE: Duration = Duration::days(1);
@@ -38,13 +38,13 @@ const BEFORE: Duration = Duration::days(1);
 #[error("cluster certificate: {0}")]
 pub struct AuthorityError(#[from] rcgen::Error);
 
-/// What signs the nodes' certificates.
+/// The key and certificate that sign the nodes' certificates.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Authority {
     certificate: String,
     /// PKCS#8, PEM.
     key: Zeroizing<String>,
-    /// When it was made, in seconds since the epoch.
+    /// The time of its creation, in seconds since the epoch.
     #[serde(default)]
     made: u64,
     #[serde(default)]
@@ -99,20 +99,20 @@ impl Authority {
         Ok(next)
     }
 
-    /// Whether it is time for a successor; `now` in seconds since the epoch.
+    /// True if it is time for a successor; `now` in seconds since the epoch.
     #[must_use]
     pub const fn is_old(&self, now: u64) -> bool {
         now.saturating_sub(self.made) >= SUCCEED_AFTER
     }
 
-    /// What nodes of this authority believe: its certificate and the one of the authority before it, PEM.
+    /// The certificates that nodes of this authority trust: its own and that of the authority before it, PEM.
     #[must_use]
     pub fn trusted(&self) -> String {
         let before = self.before.as_ref().map_or("", |before| before.certificate.as_str());
         [self.certificate.as_str(), before].concat()
     }
 
-    /// Whether it is, or follows, one that is believed; `trusted` in PEM.
+    /// True if it is, or follows, one that is believed; `trusted` in PEM.
     #[must_use]
     pub fn continues(&self, trusted: &str) -> bool {
         let own = self.trusted();
@@ -149,7 +149,7 @@ impl Authority {
     }
 }
 
-/// What an authority's certificate says of it, but for its time.
+/// The subject and constraints of an authority's certificate, without its validity.
 fn authority_of(cluster_id: &str) -> Result<CertificateParams, AuthorityError> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.distinguished_name = named(&format!("cluster {cluster_id}"));

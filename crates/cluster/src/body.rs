@@ -12,7 +12,7 @@ use strongroom_stdx::{PipeReader, PipeWriter};
 
 /// The body of an answer.
 pub enum AnswerBody {
-    /// All of it at hand.
+    /// A complete body.
     Whole(Full<Bytes>),
     /// As it comes.
     Stream(PipeReader),
@@ -60,7 +60,7 @@ impl Body for AnswerBody {
     }
 }
 
-/// Puts a body into a pipe as it arrives. Ends early where nobody reads any more, or nothing comes for as long as
+/// Puts a body into a pipe as it arrives. Ends early if the reader is gone, or nothing arrives for as long as
 /// `patience`.
 pub async fn feed(mut body: Incoming, mut pipe: PipeWriter, patience: Option<Duration>) {
     loop {

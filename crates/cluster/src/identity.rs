@@ -1,4 +1,4 @@
-//! Who a node is to its peers: its key, its certificate and the authority that vouches for the others.
+//! The identity of a node towards its peers: its key, its certificate and the authority that vouches for the others.
 
 use std::fs;
 use std::io::{self, Write};
@@ -35,7 +35,8 @@ pub(crate) fn seen_name(cluster_id: &str, seen: Position) -> String {
     format!("m{:016x}{:016x}.{cluster_id}.strongroom.internal", seen.term, seen.index)
 }
 
-/// Whose a certificate is, and the key that it is for. `None` for one that is not of a node of this cluster.
+/// The node that a certificate belongs to, and the key that it is for. `None` for one that is not of a node of this
+/// cluster.
 ///
 /// Its chain must have been verified before.
 pub(crate) fn holder_of(certificate: &CertificateDer<'_>, cluster_id: &str) -> Option<(Sender, PublicKey)> {
@@ -72,15 +73,15 @@ const P256: &[u8] = &[
 ];
 const P256_POINT: usize = 65;
 
-/// Why a node has no identity, or none that is of use.
+/// Reasons why a node has no usable identity.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// A file could not be read or written.
     #[error("{path}: {error}")]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
     /// The key could not be made.
@@ -105,18 +106,18 @@ impl PublicKeyData for PublicKey {
     }
 }
 
-/// What a node shows its peers, and whom it believes.
+/// A node's certificate for its peers, and the authorities it trusts.
 #[derive(Clone)]
 pub struct Credentials {
     /// For connections to peers.
     pub client: Arc<ClientConfig>,
     /// For connections from peers.
     pub server: Arc<ServerConfig>,
-    /// Which cluster.
+    /// The cluster.
     pub cluster_id: Arc<str>,
-    /// Which node of it.
+    /// The node.
     pub raft_id: u64,
-    /// What peers' certificates are held against, also later on.
+    /// The verifier of peers' certificates, also later on.
     verifier: Arc<dyn ClientCertVerifier>,
     shown: Vec<CertificateDer<'static>>,
     pub(crate) clock: Clock,
@@ -194,8 +195,7 @@ impl Identity {
         self.keep(CERTIFICATE, certificate)
     }
 
-    /// Keeps another certificate for this node that somebody else has had signed, if those that this node believes vouch for
-    /// it.
+    /// Stores a certificate for this node that another node had signed, if this node's authorities vouch for it.
     ///
     /// # Errors
     ///
@@ -257,7 +257,7 @@ impl Identity {
         written.map_err(at(&path))
     }
 
-    /// What is kept, as TLS takes it; `None` before the node belongs to a cluster.
+    /// The stored credentials, as TLS takes them; `None` before the node belongs to a cluster.
     ///
     /// # Errors
     ///
@@ -279,8 +279,8 @@ impl Identity {
 }
 
 impl Credentials {
-    /// What a node of this number shows with its certificates and key, and believes with these authorities; all PEM.
-    /// Others' certificates are judged by this clock.
+    /// The credentials of a node of this number with these certificates, key and authorities; all PEM. Others'
+    /// certificates are judged by this clock.
     ///
     /// # Errors
     ///
@@ -340,13 +340,13 @@ impl Credentials {
         })
     }
 
-    /// Whether others who believe the same would let this node in now.
+    /// True if others who believe the same would let this node in now.
     #[must_use]
     pub fn are_current(&self) -> bool {
         self.holds(&self.shown)
     }
 
-    /// Whether a peer that showed these certificates would be let in now.
+    /// True if a peer that showed these certificates would be let in now.
     pub(crate) fn holds(&self, shown: &[CertificateDer<'_>]) -> bool {
         let Some((own, between)) = shown.split_first() else { return false };
         let now = UnixTime::since_unix_epoch(Duration::from_secs(self.clock.now().as_secs()));

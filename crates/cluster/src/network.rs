@@ -1,4 +1,4 @@
-//! The way to other nodes: one HTTP/2 connection to each, made when it is needed.
+//! Connections to other nodes: one HTTP/2 connection to each, made when it is needed.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -24,7 +24,7 @@ use crate::body::AnswerBody;
 use crate::identity::{Credentials, name_of};
 use crate::registrar::{Announcement, Renewal};
 
-/// How long making a connection may take.
+/// The time limit of connecting.
 const CONNECT: Duration = Duration::from_secs(2);
 /// Silence after which a connection is asked whether it lives, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ const PING: Duration = Duration::from_secs(2);
 const LARGEST_ANSWER: usize = 1 << 20;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
-/// What is sent to a peer.
+/// The body of a request to a peer.
 pub type Body = BoxBody<Bytes, Failure>;
 
 /// The header in which a node that answers says which version of the program it runs.
@@ -46,7 +46,7 @@ pub(crate) const NO_MEMBER: &str = "x-strongroom-no-member";
 pub struct Network {
     credentials: ArcSwapOption<Credentials>,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
-    /// Which version each peer said it was of, when it last answered.
+    /// The version that each peer reported, when it last answered.
     versions: Mutex<HashMap<u64, Arc<str>>>,
 }
 
@@ -81,7 +81,7 @@ impl Network {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// What this node shows its peers, once it belongs to a cluster.
+    /// The credentials that this node shows its peers, once it belongs to a cluster.
     #[must_use]
     pub fn credentials(&self) -> Option<Arc<Credentials>> {
         self.credentials.load_full()
@@ -245,7 +245,7 @@ impl Transport for Network {
     }
 }
 
-/// Copies until the end, an error, or nobody listens any more.
+/// Copies until the end, an error, or until the receiver is gone.
 fn copy(first: &[u8], mut body: impl Read, mut pipe: PipeWriter) {
     let copied = pipe.write_all(first).and_then(|()| io::copy(&mut body, &mut pipe));
     // A pipe that is not finished is an error for its reader, which tells the peer.

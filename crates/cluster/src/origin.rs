@@ -1,7 +1,7 @@
-//! Where a request came from that a standby hands to the active node, and what the standby has made out about it.
+//! The origin of a request that a standby forwards to the active node, with what the standby has made out about it.
 //!
-//! It travels in header fields of its own, which are taken out of every client's request first: a client does not say where
-//! it comes from. They are believed because only nodes of the cluster are heard on this port.
+//! It travels in header fields of its own, which are removed from every client's request first: a client does not say where it
+//! comes from. They are trusted because only nodes of the cluster are heard on this port.
 
 use std::net::SocketAddr;
 
@@ -11,21 +11,21 @@ use bytes::Bytes;
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Version};
 
-/// Where a forwarded request came from.
+/// The origin of a forwarded request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The client, as the standby saw it.
     pub peer: Option<SocketAddr>,
     /// The client's certificates, its own first, each in DER.
     pub certificates: Vec<Bytes>,
-    /// What the standby's edge has made out, in the edge's own words.
+    /// The context that the standby's edge has made out, in the edge's own words.
     pub context: String,
 }
 
 const PEER: &str = "x-strongroom-peer";
 const CERTIFICATE: &str = "x-strongroom-certificate";
 const CONTEXT: &str = "x-strongroom-context";
-/// What stands before the path of a request that is handed on.
+/// The prefix of the path of a forwarded request.
 pub(crate) const FORWARD: &str = "/forward";
 
 impl Origin {

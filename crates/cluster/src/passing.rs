@@ -1,4 +1,4 @@
-//! Who a node is to its peers where it has no directory to keep that in: a key that lives as long as the process.
+//! The identity of a node without a data directory: a key that lives as long as the process.
 
 use rcgen::{KeyPair, PublicKeyData as _};
 use strongroom_raft::{Position, Sender};
@@ -16,7 +16,7 @@ pub struct Passing {
 }
 
 impl Passing {
-    /// Whether this node has nothing to show, or what is old; `now` in seconds since the epoch.
+    /// True if this node has nothing to show, or what is old; `now` in seconds since the epoch.
     #[must_use]
     pub fn is_due(&self, now: u64) -> bool {
         self.signed.is_none_or(|at| now.abs_diff(at) >= RENEW_AFTER.as_secs())

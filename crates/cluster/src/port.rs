@@ -1,9 +1,8 @@
 //! The listening side of the cluster port.
 //!
-//! TLS lets nodes of the cluster in, also those that were removed as long as their certificates hold. So each request is
-//! answered by who sent it: members may all that there is; a node that was removed may ask whether it was, and nothing
-//! else. Its connections are cut as soon as its removal is known here, and those of any node when its certificate has
-//! ended.
+//! TLS accepts nodes of the cluster, and also removed ones as long as their certificates are valid. So each request is judged by
+//! its sender: members may do everything; a node that was removed may ask whether it was, and nothing else. Its connections are
+//! closed as soon as its removal is known here, and those of any node when its certificate expires.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -35,7 +34,7 @@ use crate::network::{ANNOUNCE, NO_MEMBER, Network, SNAPSHOT, VERSION, path_of};
 use crate::origin::{FORWARD, Origin};
 use crate::registrar::Registrar;
 
-/// How long a TLS handshake may take.
+/// The time limit of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Connections of members at most: a cluster has few.
 const MOST_CONNECTIONS: usize = 64;
@@ -44,15 +43,15 @@ const MOST_OF_ONE: usize = 4;
 /// Connections at most of nodes that are no members, and how long they may last.
 const MOST_STRANGERS: usize = 8;
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is looked whether a node still belongs to the cluster, and how often its certificate is verified again.
+/// The interval at which a node's membership is checked and its certificate verified again.
 const LOOK: Duration = Duration::from_millis(500);
 const VERIFY_EVERY: Duration = Duration::from_mins(1);
 /// Connections at most of those that have not shown yet that they are nodes.
 const MOST_UNKNOWN: usize = 64;
 /// Requests that a node may have under way at a time.
 const MOST_STREAMS: u32 = 4096;
-/// Requests at most that a node has given up before they were looked at: after a pause there are many, and to a node
-/// that is known no attack is ascribed.
+/// The most requests that a node may reset before they were looked at: after a pause there are many, and a known node
+/// is not assumed to attack.
 const MOST_GIVEN_UP: usize = 4096;
 /// Bytes of a message of raft's at most: one batch of log entries.
 const LARGEST_MESSAGE: usize = 256 << 20;
@@ -62,7 +61,7 @@ const LARGEST_QUESTION: usize = 16 << 10;
 const LARGEST_HEAD: usize = 1 << 20;
 /// Bytes of a request's header fields at most: those of a client's largest request, and its certificates.
 const LARGEST_FIELDS: u32 = 1 << 20;
-/// How long accepting pauses when the process has no file descriptors left.
+/// The pause of accepting when the process has no file descriptors left.
 const BREATH: Duration = Duration::from_millis(50);
 
 /// Answers requests that other nodes forward.
@@ -72,17 +71,17 @@ pub trait Forwarded: Send + Sync + 'static {
     async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Response<AnswerBody>;
 }
 
-/// What answers on the cluster port.
+/// The server of the cluster port.
 pub struct Port {
-    /// Where raft's messages go; `None` where other storage settles who leads.
+    /// The receiver of raft's messages; `None` where other storage settles who leads.
     pub store: Option<Arc<RaftStore>>,
-    /// Whose credentials are shown.
+    /// The network, whose credentials are shown.
     pub network: Arc<Network>,
-    /// Where forwarded requests go.
+    /// The receiver of forwarded requests.
     pub forwarded: Arc<dyn Forwarded>,
-    /// Who answers members' announcements; `None` where nodes sign their own certificates.
+    /// The handler of members' announcements; `None` where nodes sign their own certificates.
     pub registrar: Option<Arc<dyn Registrar>>,
-    /// What peers are told of the version of this program.
+    /// The version of this program, as peers see it.
     pub version: HeaderValue,
 }
 
@@ -181,7 +180,7 @@ impl Port {
         }
     }
 
-    /// Lets a node in; `None` for anybody else.
+    /// Accepts a node; `None` for anything else.
     async fn greet(
         self: Arc<Self>,
         stream: TcpStream,
@@ -220,7 +219,7 @@ impl Port {
         }
     }
 
-    /// Whether a node is heard in more than the question whether it was removed.
+    /// True if a node is heard in more than the question whether it was removed.
     fn is_heard(&self, caller: &Caller) -> bool {
         match &self.store {
             Some(store) => store.hears(&caller.sender),
@@ -230,13 +229,13 @@ impl Port {
         }
     }
 
-    /// Whether a request is taken as one that a standby hands on: it may say where a client comes from.
+    /// True if a request is accepted as one that a standby forwards, which may state the client's address.
     fn may_forward(&self, caller: &Caller) -> bool {
         self.is_another(caller)
             && self.store.as_ref().is_none_or(|store| store.is_member(caller.sender.raft_id))
     }
 
-    /// Whether a node is not this one, in whose name nobody else speaks.
+    /// True if a node is another than this one: no other may send in this node's name.
     fn is_another(&self, caller: &Caller) -> bool {
         self.network.credentials().is_some_and(|own| own.raft_id != caller.sender.raft_id)
     }
@@ -327,7 +326,7 @@ impl Port {
     }
 }
 
-/// What a node is told that is no member: nothing of what it asked was done.
+/// The answer to a node that is no member: nothing of what it asked was done.
 fn no_member() -> Response<AnswerBody> {
     let mut response = answer(StatusCode::FORBIDDEN, Bytes::new());
     response.headers_mut().insert(NO_MEMBER, HeaderValue::from_static("true"));

@@ -1,9 +1,9 @@
-//! What a member asks of the active node: to be known by its present addresses, and a certificate for another day.
+//! The requests of a member to the active node: to be known by its present addresses, and a certificate for another day.
 //!
-//! A sealed node cannot reach the authority's key, and a node whose address has changed is not reached by its leader; so
-//! both turn to the active node, with the certificate that they have. It signs for the key of that certificate, and for
-//! no other. Who is no member is refused, and so has no certificate a day after it was removed. Where no node is active
-//! and unsealed, nothing is signed; nodes whose certificates have ended meanwhile sign their own when they are unsealed.
+//! A sealed node cannot reach the authority's key, and a leader cannot reach a node whose address has changed. So both ask the
+//! active node, with the certificate that they have. It signs for the key of that certificate, and for no other. A node that is
+//! no member is refused, and so has no valid certificate a day after it was removed. Where no node is active and unsealed, nothing
+//! is signed; nodes whose certificates have expired meanwhile sign their own when they are unsealed.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -11,16 +11,16 @@ use strongroom_raft::Sender;
 
 use crate::identity::PublicKey;
 
-/// Where a member is reached.
+/// The present addresses of a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcement {
-    /// Where it serves clients.
+    /// The address at which it serves clients.
     pub api_address: String,
-    /// Where it talks to its peers.
+    /// The address at which it talks to its peers.
     pub cluster_address: String,
 }
 
-/// What a member is given.
+/// The answer to a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renewal {
     /// Its certificate and what links it to the authority before, PEM.

@@ -304,7 +304,7 @@ async fn until_closed(mut stream: TcpStream) -> Vec<u8> {
     told
 }
 
-/// What is no node is closed, whatever it says or does not say, and keeps no node out however often it comes.
+/// A stranger is disconnected, whatever it says or does not say, and keeps no node out however often it comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_are_closed_and_keep_nobody_out() {
     let (root, authority, first, second) = member_pair().await;

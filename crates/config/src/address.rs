@@ -1,4 +1,4 @@
-//! Where a listener listens.
+//! The addresses of listeners.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,8 +1,8 @@
-//! `auto_join`: how the nodes of a cluster are found that a new node is to join.
+//! `auto_join`: the discovery of nodes that a new node may join.
 //!
-//! The expression is written as go-discover, which Vault uses, has it: `key=value` pairs between spaces; a key or a value
-//! with spaces, quotes or backslashes in it stands in double quotes, with a backslash before a quote or backslash. Vault's
-//! providers ask a cloud; those here need none.
+//! The expression is written as in go-discover, which Vault uses: `key=value` pairs between spaces; a key or a value with
+//! spaces, quotes or backslashes in it is in double quotes, with a backslash before a quote or backslash. Vault's providers ask
+//! a cloud; those here need none.
 //!
 //! Source: <https://github.com/hashicorp/go-discover>, "Usage".
 
@@ -16,10 +16,10 @@ use strongroom_stdx::Secret;
 use crate::Address;
 use crate::address::unbracketed;
 
-/// How nodes are found.
+/// The discovery of nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AutoJoin {
-    /// Where their addresses are known.
+    /// The source of their addresses.
     pub provider: Provider,
     /// The scheme of their APIs' URLs: `http` or `https`.
     pub scheme: &'static str,
@@ -27,7 +27,7 @@ pub struct AutoJoin {
     pub port: u16,
 }
 
-/// Where the addresses of nodes are known.
+/// The source of the addresses of nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provider {
     /// `provider=static addrs=HOST[:PORT],…`: they are these.

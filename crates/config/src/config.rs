@@ -18,11 +18,11 @@ use crate::{
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, each a documented key")]
 pub struct Config {
-    /// Where requests are taken; at least one is needed.
+    /// The listeners; at least one is needed.
     pub listeners: Vec<Listener>,
-    /// Where data is kept; needed.
+    /// The storage; needed.
     pub storage: Option<Storage>,
-    /// How root key and recovery key are protected; empty for Shamir's secret sharing.
+    /// The protection of root key and recovery key; empty for Shamir's secret sharing.
     pub seals: Vec<Seal>,
     /// The URL under which this node's clients reach it.
     pub api_addr: Option<String>,
@@ -32,11 +32,11 @@ pub struct Config {
     pub cluster_name: Option<String>,
     /// Requests are not forwarded between nodes.
     pub disable_clustering: bool,
-    /// How long tokens and secrets live if nobody says; [`Config::DEFAULT_LEASE_TTL`] unless set.
+    /// The default TTL of tokens and secrets; [`Config::DEFAULT_LEASE_TTL`] unless set.
     pub default_lease_ttl: Option<Duration>,
-    /// How long tokens and secrets may live; [`Config::DEFAULT_LEASE_TTL`] unless set.
+    /// The maximum TTL of tokens and secrets; [`Config::DEFAULT_LEASE_TTL`] unless set.
     pub max_lease_ttl: Option<Duration>,
-    /// How long a request may take on listeners that do not say; 90 s unless set.
+    /// The maximum duration of a request, on listeners that do not set it; 90 s unless set.
     pub default_max_request_duration: Option<Duration>,
     /// Memory is not locked; `None` leaves it to the server.
     pub disable_mlock: Option<bool>,
@@ -46,11 +46,11 @@ pub struct Config {
     pub disable_performance_standby: bool,
     /// Entries of the cache; the server's choice unless set.
     pub cache_size: Option<u64>,
-    /// What is logged; `info` unless set.
+    /// The level of the log; `info` unless set.
     pub log_level: Option<LogLevel>,
     /// At which level each request is logged; not at all unless set.
     pub log_requests_level: Option<LogLevel>,
-    /// How log lines look; `standard` unless set.
+    /// The format of log lines; `standard` unless set.
     pub log_format: Option<LogFormat>,
     /// The log's file, besides the standard error output.
     pub log_file: Option<PathBuf>,
@@ -58,7 +58,7 @@ pub struct Config {
     pub log_rotate_bytes: Option<u64>,
     /// The time after which a new log file is begun; 24 h unless set.
     pub log_rotate_duration: Duration,
-    /// How many old log files are kept: 0 for all, -1 for none.
+    /// The number of old log files to keep: 0 for all, -1 for none.
     pub log_rotate_max_files: i64,
     /// The file in which the process's number is put.
     pub pid_file: Option<PathBuf>,
@@ -74,21 +74,21 @@ pub struct Config {
     pub enable_response_header_hostname: bool,
     /// Responses have the header `X-Vault-Raft-Node-ID`.
     pub enable_response_header_raft_node_id: bool,
-    /// What is measured.
+    /// The metrics.
     pub telemetry: Telemetry,
-    /// Whether a more specific rule can grant what another one denies.
+    /// The rank of `deny` among rules that match.
     pub policy_deny: PolicyDeny,
-    /// Where the server may connect to on behalf of whoever configures it over its API.
+    /// The addresses to which the server may connect on behalf of API users.
     pub outbound: Outbound,
-    /// When failed logins lock a user out, by the type of the auth method; `all` for those not named.
+    /// The rules of user lockout, by the type of the auth method; `all` for those not named.
     pub user_lockout: BTreeMap<String, UserLockout>,
     /// The labels that set them, to be held against the types that there are ([`Loaded::check_user_lockout`](crate::Loaded)).
     pub user_lockout_labels: Vec<LockoutLabel>,
-    /// `VAULT_DISABLE_USER_LOCKOUT`: nobody is locked out, whatever else is configured.
+    /// `VAULT_DISABLE_USER_LOCKOUT`: no user is locked out, whatever else is configured.
     pub user_lockout_disabled: bool,
 }
 
-/// Whether a more specific rule of a policy can grant what another one denies.
+/// The rank of `deny`: whether a more specific rule of a policy can grant what another one denies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PolicyDeny {
     /// A `deny` that matches a path refuses, whatever other rules grant.
@@ -98,7 +98,7 @@ pub enum PolicyDeny {
     MostSpecific,
 }
 
-/// What is logged; a level includes those above it.
+/// The level of the log; a level includes those above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the words say it")]
 pub enum LogLevel {
@@ -110,10 +110,10 @@ pub enum LogLevel {
     Trace,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain lines.
     Standard,
     /// A JSON object a line.
     Json,
@@ -128,7 +128,7 @@ pub struct Seal {
     pub disabled: bool,
     /// All other keys; some are credentials.
     pub parameters: BTreeMap<String, Secret<String>>,
-    /// Where the block stands.
+    /// The place of the block.
     pub place: Place,
 }
 
@@ -158,12 +158,12 @@ impl Config {
     /// The default of `default_max_request_duration`.
     pub const DEFAULT_MAX_REQUEST_DURATION: Duration = Duration::from_secs(90);
 
-    /// How long tokens and secrets live if nobody says.
+    /// The default TTL of tokens and secrets.
     pub fn effective_default_lease_ttl(&self) -> Duration {
         self.default_lease_ttl.unwrap_or(Self::DEFAULT_LEASE_TTL).min(self.effective_max_lease_ttl())
     }
 
-    /// How long tokens and secrets may live.
+    /// The maximum TTL of tokens and secrets.
     pub fn effective_max_lease_ttl(&self) -> Duration {
         self.max_lease_ttl.unwrap_or(Self::DEFAULT_LEASE_TTL)
     }

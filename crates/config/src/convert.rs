@@ -1,14 +1,14 @@
-//! From a value to a type. Each function says in its error what the value must be; the key goes before it.
+//! Converts values to types. Each function says in its error what the value must be; the key goes before it.
 //!
-//! Values are taken as weakly typed as Vault takes them: numbers and booleans may be quoted, a list may be a text
-//! with commas. Source: Vault's `parseutil`, whose rules its documentation shows by example.
+//! Values are as weakly typed as Vault's: numbers and booleans may be quoted, a list may be a text with commas. Source: Vault's
+//! `parseutil`, whose rules its documentation shows by example.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use strongroom_hcl::Value;
 
-/// How much of a refused text an error repeats, in characters.
+/// The length of a refused text that an error repeats, in characters.
 const SHOWN_CHARS: usize = 60;
 
 /// A refused value as an error shows it.
@@ -124,7 +124,7 @@ pub(crate) fn url(value: &Value) -> Result<String, String> {
     Ok(text)
 }
 
-/// go-sockaddr templates would be taken for host names otherwise.
+/// Refuses go-sockaddr templates, which would otherwise be taken for host names.
 pub(crate) fn refuse_template(text: &str) -> Result<(), String> {
     if text.contains("{{") {
         return Err(format!("must be an address; templates such as {text:?} are not supported"));

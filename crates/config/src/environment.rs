@@ -1,4 +1,4 @@
-//! The environment variables that Vault documents for what is also in the configuration file. They win over it.
+//! The environment variables that Vault documents for keys of the configuration file. They take precedence over it.
 
 use std::path::PathBuf;
 
@@ -97,7 +97,7 @@ impl Postgresql {
     }
 }
 
-/// What to say of a variable whose key has no effect.
+/// The warning about a variable whose key has no effect.
 fn without_effect(variable: &str, block: &keys::Block, key: &str) -> Option<String> {
     match block.status(key) {
         Some(Status::NoEffect(reason)) => {

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where.
+//! Errors of a configuration, and their places.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Why a configuration cannot be used.
+/// Reasons why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file or directory cannot be read.
@@ -35,7 +35,7 @@ pub enum ConfigError {
     Read {
         /// The file or directory.
         file: String,
-        /// Why.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// A directory has nothing to load.
@@ -47,9 +47,9 @@ pub enum ConfigError {
     /// A text is not HCL or JSON, or a value in it cannot be used.
     #[error("{place}: {message}")]
     Invalid {
-        /// Where.
+        /// The place.
         place: Place,
-        /// What is wrong there and what is allowed.
+        /// The error, and what is allowed.
         message: String,
     },
     /// An environment variable has a value that cannot be used.
@@ -57,7 +57,7 @@ pub enum ConfigError {
     Environment {
         /// Its name.
         variable: &'static str,
-        /// What is wrong and what is allowed.
+        /// The error, and what is allowed.
         message: String,
     },
     /// Something that a server needs is not configured.
@@ -76,9 +76,9 @@ impl ConfigError {
 /// `server.hcl:3:14: message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// Where.
+    /// The place.
     pub place: Place,
-    /// What.
+    /// The warning.
     pub message: String,
 }
 

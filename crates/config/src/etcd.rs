@@ -22,21 +22,21 @@ pub struct Etcd {
     pub address: Vec<String>,
     /// Several nodes share the store, and stand in for one another.
     pub ha_enabled: bool,
-    /// What the keys in etcd begin with.
+    /// The prefix of the keys in etcd.
     pub path: String,
     /// Etcd is asked at the start which members there are besides.
     pub sync: bool,
-    /// As whom to log in, if at all.
+    /// The user to log in as, if any.
     pub username: Option<String>,
     /// The password of `username`.
     pub password: Option<Secret<String>>,
-    /// Who issues etcd's certificates; what the system trusts unless set.
+    /// The file of the CA of etcd's certificates; the system's CAs unless set.
     pub tls_ca_file: Option<PathBuf>,
     /// This node's certificate for etcd.
     pub tls_cert_file: Option<PathBuf>,
     /// The private key of this node's certificate.
     pub tls_key_file: Option<PathBuf>,
-    /// How long a request to etcd may take; 5 s unless set.
+    /// The time limit of a request to etcd; 5 s unless set.
     pub request_timeout: Duration,
     /// After how long a node that is gone is succeeded; the store's choice unless set.
     pub lock_timeout: Option<Duration>,
@@ -97,6 +97,6 @@ pub(crate) fn addresses(value: &Value) -> Result<Vec<String>, String> {
     Ok(addresses)
 }
 
-/// What becomes of SRV records, in a file or in the environment.
+/// The refusal of SRV records, in a file or in the environment.
 pub(crate) const NO_DISCOVERY: &str =
     "list the members of etcd in \"address\"; with \"sync\" one that answers will do";

@@ -13,7 +13,7 @@ use strongroom_stdx::Secret;
 use crate::keys::{self, Status};
 use crate::{ConfigError, Place, Warning, convert};
 
-/// Where warnings are collected while a configuration is read.
+/// The warnings that are collected while a configuration is read.
 #[derive(Default)]
 pub(crate) struct Report(RefCell<Vec<Warning>>);
 
@@ -32,7 +32,7 @@ impl Report {
 
 /// The fields of one block; of the outermost, those of all files.
 pub(crate) struct Fields<'a> {
-    /// What this is, for messages: `listener "tcp"`; empty for the outermost.
+    /// The block's name in messages: `listener "tcp"`; empty for the outermost.
     scope: String,
     place: Option<Place>,
     objects: Vec<(&'a Arc<str>, &'a Object)>,
@@ -182,18 +182,18 @@ impl<'a> Fields<'a> {
         Fields { scope, place: Some(place), objects, taken: HashSet::new(), report: self.report }
     }
 
-    /// Where this block stands; of the outermost, the start of the last file.
+    /// The place of this block; of the outermost, the start of the last file.
     pub(crate) fn place(&self) -> Place {
         let file = self.objects.last().map_or_else(|| Arc::from(""), |(file, _)| Arc::clone(file));
         self.place.clone().unwrap_or(Place { file, position: strongroom_hcl::Position::START })
     }
 
-    /// Where a key's value stands, or the block if the key is not set.
+    /// The place of a key's value, or of the block if the key is not set.
     pub(crate) fn place_of(&self, key: &str) -> Place {
         self.last(key).map_or_else(|| self.place(), |(_, place)| place)
     }
 
-    /// What this block is, for messages.
+    /// The block's name in messages.
     pub(crate) fn scope(&self) -> &str {
         &self.scope
     }
@@ -288,7 +288,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Whether a key is set, and to more than "do not": what is not done unless asked for is then as wanted.
+/// True if a key is set, and to more than "do not": what is not done unless asked for is then as wanted.
 fn asks_for_something(item: &Item) -> bool {
     match &item.value {
         Value::Null | Value::Bool(false) => false,

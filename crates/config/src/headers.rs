@@ -14,7 +14,7 @@ pub struct ResponseHeaders {
     pub rules: BTreeMap<StatusPattern, BTreeMap<String, String>>,
 }
 
-/// Which responses get some headers; the more specific ones are greater.
+/// The responses that get some headers; the more specific ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StatusPattern {
     /// `default`: all.

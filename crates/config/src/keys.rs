@@ -1,13 +1,13 @@
-//! Every key of Vault's configuration, by block, and what becomes of it here.
+//! Every key of Vault's configuration, by block, with its status here.
 //!
-//! These tables are what a key is known by: [`Fields::finish`](crate::fields::Fields::finish) warns of or refuses what
-//! they say, and `docs/configuration.md` lists the same, which a test compares.
+//! These tables decide what is known of a key: [`Fields::finish`](crate::fields::Fields::finish) warns of or refuses what they
+//! say, and `docs/configuration.md` lists the same, which a test compares.
 //!
 //! Source: <https://developer.hashicorp.com/vault/docs/configuration> and the pages below it.
 
 use Status::{NoEffect, Part, Refused, Served};
 
-/// What becomes of a key.
+/// The status of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// It does what it says.
@@ -34,7 +34,7 @@ impl Block {
         Block { name, keys, also: None }
     }
 
-    /// What becomes of a key; `None` if this block has no such key.
+    /// The status of a key; `None` if this block has no such key.
     pub fn status(&self, key: &str) -> Option<Status> {
         self.all().find(|(_, known)| *known == key).map(|(status, _)| status)
     }
@@ -314,7 +314,7 @@ pub static LISTENER_UNIX: Block = Block {
     also: Some(&LISTENER),
 };
 
-/// What all listeners have.
+/// The keys of all listeners.
 pub static LISTENER: Block = Block::new(
     "listener",
     &[

@@ -12,7 +12,7 @@ use crate::{Address, ConfigError, ResponseHeaders, Tls, convert, keys, outbound}
 
 const MIB: u64 = 1024 * 1024;
 
-/// Where the server takes requests.
+/// A listener.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Listener {
     /// A TCP port.
@@ -24,15 +24,15 @@ pub enum Listener {
 /// `listener "tcp"`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TcpListener {
-    /// Where clients connect.
+    /// The address for clients.
     pub address: Address,
-    /// Where other nodes of the cluster are to connect; one port above `address` unless set.
+    /// The address for other nodes of the cluster; one port above `address` unless set.
     pub cluster_address: Address,
     /// `None` if TLS is disabled.
     pub tls: Option<Tls>,
-    /// How a proxy's word about who is connected is taken; `None` if connections do not begin with one.
+    /// The trust in a proxy's statement about the client; `None` if connections do not begin with one.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// What both kinds of listeners have.
+    /// The settings that both kinds of listeners have.
     pub shared: Shared,
 }
 
@@ -47,7 +47,7 @@ pub struct UnixListener {
     pub socket_user: Option<Owner>,
     /// The socket's group.
     pub socket_group: Option<Owner>,
-    /// What both kinds of listeners have.
+    /// The settings that both kinds of listeners have.
     pub shared: Shared,
 }
 
@@ -60,34 +60,34 @@ pub enum Owner {
     Name(String),
 }
 
-/// What both kinds of listeners have.
+/// The settings that both kinds of listeners have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shared {
-    /// How long clients may take.
+    /// The time limits of clients.
     pub timeouts: Timeouts,
     /// The largest request body in bytes; `None` for no limit.
     pub max_request_size: Option<u64>,
-    /// How long a request may take before it is given up.
+    /// The time limit of a request.
     pub max_request_duration: Duration,
-    /// What JSON is accepted.
+    /// The limits of JSON.
     pub json: JsonLimits,
     /// Trust in `X-Forwarded-For`; `None` if it is ignored.
     pub forwarded_for: Option<ForwardedFor>,
     /// Headers that are added to responses.
     pub response_headers: ResponseHeaders,
-    /// What needs no token.
+    /// The endpoints that need no token.
     pub unauthenticated: Unauthenticated,
     /// The namespace that is the listener's root, without surrounding slashes; empty for the root namespace.
     pub chroot_namespace: String,
-    /// What is kept from those who ask without a token.
+    /// The facts that are not shown to those who ask without a token.
     pub redact: Redact,
     /// The longest token in bytes; `None` for no limit.
     pub max_token_header_size: Option<u64>,
-    /// What was configured, for `sys/config/state/sanitized`.
+    /// The configured values, for `sys/config/state/sanitized`.
     pub(crate) configured: serde_json::Map<String, serde_json::Value>,
 }
 
-/// How long clients may take. Zero means no limit, except where a field says otherwise.
+/// The time limits of clients. Zero means no limit, except where a field says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// For the headers of a request; 10 s unless set.
@@ -100,7 +100,7 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
-/// What JSON bodies are accepted. `None` is no limit.
+/// The limits of JSON bodies. `None` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonLimits {
     /// Nesting; [`JsonLimits::DEEPEST`] unless less is set.
@@ -115,12 +115,12 @@ pub struct JsonLimits {
     pub max_token: Option<u64>,
 }
 
-/// How `X-Forwarded-For` is trusted.
+/// The trust in `X-Forwarded-For`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardedFor {
     /// The proxies whose header counts; at least one.
     pub authorized_addrs: Vec<IpNet>,
-    /// How many addresses at the end of the header are skipped.
+    /// The number of addresses at the end of the header that are skipped.
     pub hop_skips: usize,
     /// Connections from elsewhere that bring the header are refused; otherwise the header is ignored.
     pub reject_not_authorized: bool,
@@ -135,7 +135,7 @@ pub struct ForwardedFor {
 pub struct ClientCertificateHeader {
     /// Its name.
     pub name: String,
-    /// How its value becomes a certificate in DER, in order.
+    /// The decoders that turn its value into a certificate in DER, in order.
     pub decoders: Vec<CertificateDecoder>,
 }
 
@@ -156,19 +156,19 @@ const DECODERS: [(&str, CertificateDecoder); 3] = [
     ("URL", CertificateDecoder::Url),
 ];
 
-/// How the PROXY protocol is spoken.
+/// The use of the PROXY protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyProtocol {
-    /// Whose word counts.
+    /// The behavior.
     pub behavior: ProxyBehavior,
-    /// The proxies; at least one, unless everybody's word counts.
+    /// The proxies; at least one, unless every client is trusted.
     pub authorized_addrs: Vec<IpNet>,
 }
 
-/// Whose word about who is connected counts.
+/// The trust in statements about the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyBehavior {
-    /// Everybody's (`use_always`).
+    /// Every client is trusted (`use_always`).
     UseAlways,
     /// That of authorized proxies; others count as themselves (`allow_authorized`).
     AllowAuthorized,
@@ -182,7 +182,7 @@ const BEHAVIORS: [(&str, ProxyBehavior); 3] = [
     ("deny_unauthorized", ProxyBehavior::DenyUnauthorized),
 ];
 
-/// What is kept from those who ask without a token.
+/// The facts that are not shown to those who ask without a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Redact {
     /// The addresses of the active node.
@@ -193,7 +193,7 @@ pub struct Redact {
     pub version: bool,
 }
 
-/// What is to need no token on a listener, where it exists.
+/// The endpoints of a listener that need no token, where they exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unauthenticated {
     /// `sys/metrics`.
@@ -205,7 +205,7 @@ pub struct Unauthenticated {
 }
 
 impl Listener {
-    /// What both kinds of listeners have.
+    /// The settings that both kinds of listeners have.
     pub fn shared(&self) -> &Shared {
         match self {
             Listener::Tcp(listener) => &listener.shared,
@@ -213,7 +213,7 @@ impl Listener {
         }
     }
 
-    /// Whether both would listen at the same place, and so are the same listener of two versions of a configuration.
+    /// True if both would listen at the same place, and so are the same listener of two versions of a configuration.
     pub fn is_at_same_address(&self, other: &Listener) -> bool {
         match (self, other) {
             (Listener::Tcp(one), Listener::Tcp(other)) => one.address == other.address,
@@ -418,14 +418,14 @@ impl Timeouts {
         })
     }
 
-    /// How long a connection may be idle between two requests; `None` for ever.
+    /// The longest that a connection may be idle between two requests; `None` for ever.
     pub fn effective_idle(&self) -> Option<Duration> {
         [self.idle, self.read, self.read_header].into_iter().find(|timeout| !timeout.is_zero())
     }
 }
 
 impl JsonLimits {
-    /// How deep JSON can be nested at most, whatever is configured: the parser's own limit.
+    /// The deepest nesting of JSON, whatever is configured: the parser's own limit.
     pub const DEEPEST: u64 = 127;
 
     fn read(fields: &mut Fields<'_>) -> Result<JsonLimits, ConfigError> {

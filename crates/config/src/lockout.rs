@@ -57,16 +57,16 @@ impl Loaded {
     }
 }
 
-/// When failed logins lock a user out.
+/// The rules of user lockout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserLockout {
     /// Failed logins that lock a user out; 5 unless set, zero for none.
     pub threshold: u64,
     /// For how long; 15 min unless set.
     pub duration: Duration,
-    /// How long after the last failure the count begins anew; 15 min unless set.
+    /// The time after the last failure at which the count begins anew; 15 min unless set.
     pub counter_reset: Duration,
-    /// Nobody is locked out.
+    /// No user is locked out.
     pub disabled: bool,
 }
 
@@ -77,7 +77,7 @@ impl Default for UserLockout {
     }
 }
 
-/// What one label's blocks set.
+/// The settings of one label's blocks.
 #[derive(Clone, Copy, Default)]
 struct Given {
     threshold: Option<u64>,
@@ -117,7 +117,7 @@ impl Given {
     }
 }
 
-/// What counts for each label that is configured: what its blocks set, the last one first, then what those of `all`
+/// The settings for each label that is configured: what its blocks set, the last one first, then what those of `all`
 /// set, then the defaults.
 pub(crate) fn read(
     fields: &mut Fields<'_>,

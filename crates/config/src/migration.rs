@@ -1,4 +1,4 @@
-//! What `operator migrate` is to do.
+//! The configuration of `operator migrate`.
 //!
 //! Source: <https://developer.hashicorp.com/vault/docs/commands/operator/migrate>.
 

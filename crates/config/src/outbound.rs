@@ -1,4 +1,4 @@
-//! Where the server may connect to on behalf of whoever configures it over its API. These keys are ours.
+//! The addresses that the server may connect to on behalf of API users. These keys are ours.
 
 use ipnet::IpNet;
 use strongroom_hcl::Value;

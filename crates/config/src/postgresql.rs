@@ -11,7 +11,7 @@ use crate::fields::Fields;
 /// `storage "postgresql"`.
 #[derive(Clone, Debug)]
 pub struct Postgresql {
-    /// Where the database is and how to log in; needed, here or in `VAULT_PG_CONNECTION_URL`.
+    /// The address of the database and how to log in; needed, here or in `VAULT_PG_CONNECTION_URL`.
     pub connection_url: Option<Secret<String>>,
     /// The table of the entries.
     pub table: String,
@@ -21,9 +21,9 @@ pub struct Postgresql {
     pub ha_table: String,
     /// Connections for reading, at most.
     pub max_parallel: u32,
-    /// How many of those are kept open while nobody reads; all of them unless set.
+    /// The number of those that are kept open while nobody reads; all of them unless set.
     pub max_idle_connections: Option<u32>,
-    /// How often connecting is tried again at the start; 0: without end.
+    /// The number of retries of connecting at the start; 0: without end.
     pub max_connect_retries: u32,
     /// Tables that are missing are an error.
     pub skip_create_table: bool,

@@ -1,4 +1,4 @@
-//! From files to a configuration.
+//! Reads files into a configuration.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -12,10 +12,10 @@ use crate::auto_join::{AutoJoin, DEFAULT_PORT, SCHEMES};
 use crate::fields::Fields;
 use crate::{ConfigError, Etcd, Postgresql, convert, keys};
 
-/// What `max_entry_size` can be: what the server writes by itself must fit, and an entry is held in memory.
+/// The range of `max_entry_size`: what the server writes by itself must fit, and an entry is held in memory.
 const MAX_ENTRY_SIZE: RangeInclusive<i64> = 65_536..=536_870_912;
 
-/// Where the server keeps its data.
+/// The storage of the server.
 #[derive(Clone, Debug)]
 pub enum Storage {
     /// In memory, gone with the process.
@@ -41,7 +41,7 @@ pub struct Raft {
     pub trailing_logs: Option<u64>,
     /// Log entries after which a snapshot is taken; the store's choice unless set.
     pub snapshot_threshold: Option<u64>,
-    /// How often it is checked whether a snapshot is due; 2 min unless set.
+    /// The interval at which it is checked whether a snapshot is due; 2 min unless set.
     pub snapshot_interval: Duration,
     /// Bytes that a request may write at most; the store's choice unless set.
     pub max_entry_size: Option<u64>,
@@ -53,9 +53,9 @@ pub struct Raft {
     pub quorum_loss_read_only: Duration,
     /// After how long without a quorum the node seals itself; zero: never.
     pub quorum_loss_seal_after: Duration,
-    /// How often autopilot acts; read and of no effect. 10 s unless set.
+    /// The interval at which autopilot acts; read and of no effect. 10 s unless set.
     pub autopilot_reconcile_interval: Duration,
-    /// How often autopilot looks at the nodes; read and of no effect. 2 s unless set.
+    /// The interval at which autopilot looks at the nodes; read and of no effect. 2 s unless set.
     pub autopilot_update_interval: Duration,
     /// The version this node reports to autopilot for automated upgrades.
     pub autopilot_upgrade_version: Option<String>,
@@ -66,27 +66,27 @@ pub struct Raft {
 /// `retry_join`: a node to join, or how to find one.
 #[derive(Clone, Debug)]
 pub struct RetryJoin {
-    /// Which node.
+    /// The node.
     pub join: Join,
-    /// How to trust it.
+    /// The trust in it.
     pub tls: JoinTls,
 }
 
-/// Which node to join.
+/// The node to join.
 #[derive(Clone, Debug)]
 pub enum Join {
     /// The node at this URL.
     Address(String),
-    /// The nodes that are found so, at each attempt anew.
+    /// The nodes that discovery finds, again at each attempt.
     Discover(AutoJoin),
 }
 
-/// How the connection to the node to join is secured.
+/// The TLS settings of the connection to the node to join.
 #[derive(Clone, Debug, Default)]
 pub struct JoinTls {
     /// The name in its certificate, if not that of its address.
     pub server_name: Option<String>,
-    /// Who issues its certificate.
+    /// The CA of its certificate.
     pub ca_cert: Option<Pem>,
     /// This node's certificate.
     pub client_cert: Option<Pem>,

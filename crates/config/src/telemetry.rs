@@ -9,11 +9,11 @@ use strongroom_hcl::Value;
 use crate::fields::Fields;
 use crate::{ConfigError, convert, keys};
 
-/// What is to be measured and how it is to be shown. Metrics for other systems are not among it.
+/// The metrics, and their form. Metrics for other systems are not among it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, each a documented key")]
 pub struct Telemetry {
-    /// How long Prometheus metrics are kept; zero disables them; 24 h unless set.
+    /// The time for which Prometheus metrics are kept; zero disables them; 24 h unless set.
     pub prometheus_retention_time: Duration,
     /// Gauges are not prefixed with the host's name.
     pub disable_hostname: bool,
@@ -21,14 +21,14 @@ pub struct Telemetry {
     pub enable_hostname_label: bool,
     /// The first part of each metric's name; `vault` unless set.
     pub metrics_prefix: String,
-    /// How often what is costly to count (tokens, entities, secrets) is counted; `None` for never; 10 min unless
-    /// set.
+    /// The interval at which what is costly to count (tokens, entities, secrets) is counted; `None` for never; 10 min
+    /// unless set.
     pub usage_gauge_period: Option<Duration>,
     /// The most label values of a gauge; 500 unless set.
     pub maximum_gauge_cardinality: u64,
     /// The span of one bucket in which leases are counted by their expiry; 1 h unless set.
     pub lease_metrics_epsilon: Duration,
-    /// How many of those buckets there are; 168 unless set.
+    /// The number of those buckets; 168 unless set.
     pub num_lease_metrics_buckets: u64,
     /// Those buckets are counted by namespace.
     pub add_lease_metrics_namespace_labels: bool,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::ConfigError;
 use crate::fields::Fields;
 
-/// How a listener speaks TLS.
+/// The TLS settings of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// The certificate in PEM, the server's first, then those of its issuers.
@@ -18,9 +18,9 @@ pub struct Tls {
     pub max_version: TlsVersion,
     /// The cipher suites for TLS 1.2, without order; empty for the library's. TLS 1.3 has its own.
     pub cipher_suites: Vec<CipherSuite>,
-    /// Whose client certificates are accepted, in PEM; `None` for the system's authorities.
+    /// The CAs of accepted client certificates, in PEM; `None` for the system's authorities.
     pub client_ca_file: Option<PathBuf>,
-    /// Whether clients are asked for certificates.
+    /// The demand for client certificates.
     pub client_certificates: ClientCertificates,
 }
 
@@ -33,7 +33,7 @@ pub enum TlsVersion {
     Tls13,
 }
 
-/// Whether a listener asks its clients for certificates.
+/// The demand of a listener for client certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientCertificates {
     /// Not asked for (`tls_disable_client_certs`).

@@ -1,4 +1,4 @@
-//! Requests to etcd: which member is asked, as whom, and for how long.
+//! Requests to etcd: the choice of a member, the login, and the time limit.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -25,10 +25,10 @@ use crate::{Login, OpenError, Options, tls};
 
 /// Requests that are under way at once; others wait.
 const AT_ONCE: usize = 64;
-/// What one member is given to answer at least, before another is asked.
+/// The least time that one member is given to answer before another is asked.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What a request does to etcd, and so what may be done when it is not known whether it was done.
+/// The effect of a request on etcd, which decides what may be done when it is not known whether it was done.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Effect {
     /// None, or the same when done twice: another member is asked.
@@ -37,12 +37,12 @@ enum Effect {
     Once,
 }
 
-/// As whom requests are sent.
+/// The login with which requests are sent.
 #[derive(Clone)]
 enum Session {
     /// It is not known yet whether etcd asks who comes.
     New,
-    /// Etcd asks nobody, or there is no login.
+    /// Etcd requires no login, or none is configured.
     Anonymous,
     /// Etcd has given this token.
     Token(Arc<Secret<String>>),
@@ -71,7 +71,7 @@ pub(crate) struct Client {
     tls: Option<Tls>,
     outbound: Outbound,
     members: RwLock<Vec<Arc<Member>>>,
-    /// Who answered last.
+    /// The member that answered last.
     current: AtomicUsize,
     login: Option<Login>,
     session: Mutex<Session>,
@@ -198,7 +198,7 @@ impl Client {
         now.checked_add(self.timeout).unwrap_or(now)
     }
 
-    /// As whom to send, where etcd has refused who is `refused`.
+    /// The login to send with, after etcd has refused that of `refused`.
     async fn session(&self, refused: &Session, until: Instant) -> Result<Session, CallError> {
         let Some(login) = &self.login else { return Ok(Session::Anonymous) };
         // Held during a login: others wait for its outcome.
@@ -280,7 +280,7 @@ impl Client {
     }
 }
 
-/// When to ask the next of `members` that are left.
+/// The time to ask the next of `members` that are left.
 fn share(until: Instant, members: usize) -> Instant {
     let now = Instant::now();
     let left = until.saturating_duration_since(now);

@@ -12,7 +12,7 @@ use strongroom_stdx::Secret;
 use crate::endpoint::Endpoint;
 use crate::error::CallError;
 
-/// How long connecting may take, and securing the connection after it.
+/// The time limit of connecting, and of securing the connection after it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections to a member that wait for a request at most.
 const MAX_IDLE: usize = 16;
@@ -40,7 +40,7 @@ pub(crate) struct Member {
     outbound: Outbound,
 }
 
-/// What a member answered.
+/// The answer of a member.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,

@@ -36,7 +36,7 @@ pub struct Etcd {
     cluster_id: String,
 }
 
-/// What the database and its views share.
+/// The state that the database and its views share.
 pub(crate) struct Core {
     pub(crate) client: Client,
     pub(crate) layout: Layout,

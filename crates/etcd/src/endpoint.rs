@@ -1,6 +1,6 @@
-//! One member of etcd: where it is.
+//! The address of one member of etcd.
 
-/// Where a member of etcd is.
+/// The address of a member of etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) https: bool,
@@ -45,7 +45,7 @@ impl Endpoint {
         format!("{scheme}://{host}:{}{path}", self.port)
     }
 
-    /// Whether it is reached from this machine alone.
+    /// True if it is reached from this machine alone.
     pub(crate) fn is_local(&self) -> bool {
         self.host == "localhost"
             || self

@@ -1,9 +1,9 @@
-//! What goes wrong on the way to etcd, and in it.
+//! The errors on the way to etcd, and in it.
 
 use strongroom_shared::ApplyError;
 use strongroom_storage::StoreError;
 
-/// Why the store could not be opened.
+/// Reasons why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Something in the options cannot be used.
@@ -12,17 +12,17 @@ pub enum OpenError {
     /// A file cannot be read or is not what it should be.
     #[error("storage \"etcd\": {file}: {reason}")]
     File {
-        /// Which.
+        /// The file.
         file: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Etcd could not be asked, or what it has is not ours.
+    /// Etcd could not be reached, or its data is not this store's.
     #[error("storage \"etcd\": {0}")]
     Store(#[from] StoreError),
 }
 
-/// Why a request has no good answer. None of these repeats anything that was sent.
+/// Reasons why a request has no good answer. None of these repeats anything that was sent.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum CallError {
     /// No member took the request: nothing was sent.
@@ -57,7 +57,7 @@ mod code {
 }
 
 impl CallError {
-    /// Whether another member may answer better, where asking twice does no harm.
+    /// True if another member may answer better, where asking twice does no harm.
     pub(crate) fn is_of_one_member(&self) -> bool {
         match self {
             CallError::Unsent(_) | CallError::Lost(_) => true,
@@ -68,7 +68,7 @@ impl CallError {
         }
     }
 
-    /// Whether etcd does not take the token any more, or wants one where it was given none.
+    /// True if etcd does not take the token any more, or wants one where it was given none.
     pub(crate) fn asks_for_login(&self) -> bool {
         match self {
             CallError::Answered { code, message } => {
@@ -80,7 +80,7 @@ impl CallError {
         }
     }
 
-    /// Whether a member has not yet heard of the revision it was asked for.
+    /// True if a member has not yet heard of the revision it was asked for.
     pub(crate) fn is_of_the_future(&self) -> bool {
         matches!(self, CallError::Answered { code: code::OUT_OF_RANGE, message } if message.contains("future"))
     }

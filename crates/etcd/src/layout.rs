@@ -1,4 +1,4 @@
-//! What stands where in etcd.
+//! The layout of data in etcd.
 //!
 //! Below the configured path: `d/` and an entry's key, `head`, `fence` and `lock`. An entry's value begins with the
 //! index of the commit that wrote it, eight bytes with the greatest first.
@@ -10,9 +10,9 @@ use strongroom_storage::{Active, Index, KeyRange, StoreError, Versioned};
 
 use crate::wire::{KeyValue, Number, Octets, RangeRequest, RangeResponse};
 
-/// How data is laid out; a greater number is of a newer version of the program.
+/// The version of the layout; a greater number is of a newer version of the program.
 const FORMAT: u32 = 1;
-/// What the keys of entries begin with, below the path.
+/// The prefix of entries, below the path.
 const ENTRIES: &[u8] = b"d/";
 /// Bytes of an entry's index before its value.
 const INDEX: usize = 8;

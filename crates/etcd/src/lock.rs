@@ -9,7 +9,7 @@ use crate::database::{Core, put};
 use crate::layout::{Lock, LockRecord, State, fence_value, lock_value};
 use crate::wire::{Compare, DeleteRequest, LeaseResponse, Number, Octets, PutRequest, Step, TxnRequest};
 
-/// How often a claim is tried while others claim or release, too.
+/// The number of attempts of a claim while others claim or release, too.
 const ATTEMPTS: usize = 10;
 
 impl Core {

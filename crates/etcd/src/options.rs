@@ -1,4 +1,4 @@
-//! How etcd is reached.
+//! The options of etcd.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,22 +13,22 @@ const LONGEST_PATH: usize = 64;
 /// The shortest time a request can be given.
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How etcd is reached. The defaults are those of `storage "etcd"`.
+/// The options of the connection to etcd. The defaults are those of `storage "etcd"`.
 #[derive(Clone)]
 pub struct Options {
     /// The URLs of etcd's members, tried in turn; all `http` or all `https`.
     pub endpoints: Vec<String>,
-    /// What all keys begin with; a slash is put before it and after it where there is none.
+    /// The prefix of all keys; a slash is put before it and after it where there is none.
     pub path: String,
-    /// Whether etcd is asked at the start which members there are besides.
+    /// True if etcd is asked at the start which members there are besides.
     pub sync: bool,
-    /// As whom to authenticate, where etcd asks for it.
+    /// The user to authenticate as, where etcd requires it.
     pub login: Option<Login>,
-    /// How the connections are secured; for `https` only.
+    /// The TLS settings of the connections; for `https` only.
     pub tls: Tls,
-    /// How long a request may take, all attempts together.
+    /// The time limit of a request, all attempts together.
     pub request_timeout: Duration,
-    /// Where the identity of a new store comes from.
+    /// The source of the identity of a new store.
     pub entropy: Entropy,
 }
 
@@ -44,7 +44,7 @@ pub struct Login {
 /// Files in PEM for `https`.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
-    /// Who issues etcd's certificates; what the system trusts unless set.
+    /// The CA of etcd's certificates; the system's CAs unless set.
     pub ca_file: Option<PathBuf>,
     /// This node's certificate, and what leads from it to its issuer.
     pub cert_file: Option<PathBuf>,
@@ -110,7 +110,7 @@ impl Options {
         self.endpoints.iter().map(parse).collect()
     }
 
-    /// What all keys begin with.
+    /// The prefix of all keys.
     pub(crate) fn prefix(&self) -> String {
         match self.path.trim_matches('/') {
             "" => "/".to_owned(),

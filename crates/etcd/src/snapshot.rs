@@ -10,7 +10,7 @@ use crate::database::Core;
 use crate::pages::Pages;
 use crate::wire::{Number, Octets, RangeRequest};
 
-/// What the entries were when etcd was at `revision`.
+/// The entries at etcd's `revision`.
 pub(crate) struct View {
     pub(crate) core: Arc<Core>,
     pub(crate) index: Index,

@@ -1,4 +1,4 @@
-//! Whom connections trust, and what they show.
+//! The TLS settings of connections: what they trust, and what they show.
 
 use strongroom_outbound::tls::pem::{self, PemError};
 use strongroom_outbound::{Identity, TlsSettings, Trust};

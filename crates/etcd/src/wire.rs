@@ -197,7 +197,7 @@ pub(crate) struct TxnResponse {
     pub(crate) responses: Vec<StepAnswer>,
 }
 
-/// What came of one step of a transaction; only what was read is of interest.
+/// The outcome of one step of a transaction; only what was read is of interest.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct StepAnswer {

@@ -2,7 +2,7 @@
 
 use crate::{Number, ParseError, Position};
 
-/// What stands between `{` and `}`, or a whole text: its items in the order they were written.
+/// The items between `{` and `}`, or of a whole text, in the order they were written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
     /// The items, in order; a key may occur more than once.
@@ -24,9 +24,9 @@ pub struct Item {
     /// True for an argument, `key = …`, which may be set once; false for a block, `key { … }`, which may be
     /// repeated. In JSON, which has no such mark, an object or list counts as a block.
     pub assigned: bool,
-    /// Where the key stands.
+    /// The position of the key.
     pub position: Position,
-    /// Where the value stands.
+    /// The position of the value.
     pub value_position: Position,
 }
 
@@ -52,18 +52,18 @@ pub enum Value {
 pub struct Element {
     /// The value.
     pub value: Value,
-    /// Where it stands.
+    /// Its position.
     pub position: Position,
 }
 
-/// A labelled or plain block, however it was written; see [`Object::blocks`].
+/// A labeled or plain block, however it was written; see [`Object::blocks`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block<'a> {
     /// The labels, as many as were asked for.
     pub labels: Vec<&'a str>,
-    /// What the block holds.
+    /// The content of the block.
     pub body: &'a Object,
-    /// Where the innermost key of the block stands.
+    /// The position of the innermost key of the block.
     pub position: Position,
 }
 
@@ -101,7 +101,7 @@ impl Object {
     /// All blocks of this key that have `labels` labels, whichever of the ways they are written in:
     ///
     /// ```text
-    /// path "secret/*" { … }                      HCL, labelled
+    /// path "secret/*" { … }                      HCL, labeled
     /// path = { "secret/*" = { … } }              HCL, nested
     /// {"path": {"secret/*": { … }}}              JSON
     /// {"path": [{"secret/*": { … }}]}            JSON, which may repeat a label so
@@ -173,7 +173,7 @@ fn count(labels: usize) -> String {
 }
 
 impl Value {
-    /// What kind of value this is, with its article, for messages.
+    /// The kind of this value, with its article, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Value::String(_) => "a string",

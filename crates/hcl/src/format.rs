@@ -27,7 +27,7 @@ pub fn format(text: &str) -> Result<String, ParseError> {
     Ok(printer.out)
 }
 
-/// How items stand under each other.
+/// The layout of items one below the other.
 #[derive(Clone, Copy, PartialEq)]
 enum Layout {
     /// A blank line between any two: the outermost level.
@@ -73,8 +73,8 @@ impl<'a> Printer<'a> {
         self.standalone(end, &mut first);
     }
 
-    /// How many items from here on form a run: arguments that fit on one line, each next to the one above or below
-    /// it, with no comment between them.
+    /// The number of items from here on that form a run: arguments that fit on one line, each next to the one above or
+    /// below it, with no comment between them.
     fn run(&self, items: &[Item<'a>], mut above: Option<u32>, lead: usize, end: Position) -> usize {
         let mut count = 0;
         let mut comments = self.comments;
@@ -344,7 +344,7 @@ fn is_heredoc(node: &Node<'_>) -> bool {
     matches!(node, Node::Literal(token) if token.kind == Kind::Heredoc)
 }
 
-/// How many of the comments stand behind a value: on its last line, with what follows on a later one.
+/// The number of comments behind a value: on its last line, with what follows on a later one.
 fn trailing(comments: &[Token<'_>], node: &Node<'_>, next: Position) -> usize {
     let line = node.last().last_line;
     let behind = |comment: &&Token<'_>| comment.position.line == line && comment.position < next;

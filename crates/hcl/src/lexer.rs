@@ -2,7 +2,7 @@
 
 use crate::{ParseError, Position};
 
-/// What kind of word a [`Token`] is.
+/// The kind of a [`Token`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// `key`, `tls-key.v2`.
@@ -39,7 +39,7 @@ pub(crate) struct Token<'a> {
 }
 
 impl Token<'_> {
-    /// What this is, for messages.
+    /// A description for messages.
     pub(crate) fn describe(&self) -> String {
         match self.kind {
             Kind::Identifier => format!("the name {:?}", self.text),

@@ -27,7 +27,7 @@ pub use format::format;
 pub use number::Number;
 pub use position::{ParseError, Position};
 
-/// How deep objects and lists may nest.
+/// The deepest nesting of objects and lists.
 pub const MAX_DEPTH: usize = 64;
 
 /// Reads a text of HCL1, or of JSON if its first character that is not blank is `{`.

@@ -1,4 +1,4 @@
-//! From words to values.
+//! Turns words into values.
 
 use crate::lexer::{Kind, Token};
 use crate::syntax::{File, Item, Node};

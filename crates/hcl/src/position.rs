@@ -1,4 +1,4 @@
-//! Where something stands in a text, and what is wrong there.
+//! Positions in a text, and errors at them.
 
 use std::fmt;
 
@@ -32,13 +32,13 @@ impl fmt::Display for Position {
     }
 }
 
-/// Why a text is not HCL or JSON. Prints as `At 3:14: message`, the wording HCL1's own errors have.
+/// The error of a text that is not HCL or JSON. Prints as `At 3:14: message`, the wording HCL1's own errors have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("At {position}: {message}")]
 pub struct ParseError {
-    /// Where reading stopped.
+    /// The position at which reading stopped.
     pub position: Position,
-    /// What was found there and what was expected.
+    /// The token found there, and what was expected.
     pub message: String,
 }
 

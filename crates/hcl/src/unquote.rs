@@ -1,4 +1,4 @@
-//! From the quoted form of a text to the text.
+//! Turns the quoted form of a text into the text.
 
 use std::iter::Peekable;
 use std::str::Chars;

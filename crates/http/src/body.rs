@@ -55,7 +55,7 @@ pub(crate) fn parse(
     }
 }
 
-/// Whether a body is JSON whatever its content type says: `curl -d` calls everything a form.
+/// True if a body is JSON whatever its content type says: `curl -d` calls everything a form.
 fn looks_like_json(bytes: &[u8]) -> bool {
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     matches!(first, Some(b'{' | b'[' | b'"'))

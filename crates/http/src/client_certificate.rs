@@ -2,8 +2,8 @@
 //!
 //! Source: Vault's "`tcp` listener" page, `x_forwarded_for_client_cert_header` and `…_decoders`.
 //!
-//! Whoever may set the header is whoever he says he is: it is believed from proxies alone
-//! ([`ForwardedFor`](crate::ForwardedFor)). From such a proxy it is all there is of the client's certificate: that of the
+//! Anyone who can set the header can pretend to be anyone, so it is trusted only from proxies
+//! ([`ForwardedFor`](crate::ForwardedFor)). From such a proxy it is the only source of the client's certificate: that of the
 //! proxy's own connection is not the client's.
 
 use base64::Engine as _;
@@ -38,12 +38,12 @@ pub enum CertificateDecoder {
 pub struct CertificateHeader {
     /// Its name.
     pub name: HeaderName,
-    /// What is done with its value, in order.
+    /// The steps that decode its value, in order.
     pub decoders: Vec<CertificateDecoder>,
 }
 
 impl CertificateHeader {
-    /// Whether a request has it.
+    /// True if a request has it.
     pub(crate) fn is_in(&self, headers: &HeaderMap) -> bool {
         headers.contains_key(&self.name)
     }

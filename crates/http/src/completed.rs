@@ -25,7 +25,7 @@ impl RequestLog {
         self.0.store(number, Ordering::Relaxed);
     }
 
-    /// Keeps of a request what its line will say, if there is to be one.
+    /// Stores the fields of a request for its line, if there is to be one.
     pub(crate) fn begin<B>(&self, request: &Request<B>, clock: &Clock) -> Option<Begun> {
         let number = usize::from(self.0.load(Ordering::Relaxed));
         let level = number.checked_sub(1).and_then(|index| LEVELS.get(index)).copied()?;

@@ -1,4 +1,5 @@
-//! What the edge has made out about a request before the core sees it, here or on the standby that took it in.
+//! The context of a request that the edge has made out before the core sees it, here or on the standby that received
+//! it.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use strongroom_engine_api::{Peer, Redactions};
 use crate::body::Refusal;
 use crate::json::JsonLimits;
 
-/// Whom a request is from, and which of its listener's rules hold for it.
+/// The client of a request, and the rules of its listener.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) peer: Peer,
@@ -18,22 +19,22 @@ pub(crate) struct Context {
     pub(crate) rules: Rules,
 }
 
-/// What a listener's configuration decides about each of its requests.
+/// The rules of a listener's configuration for each of its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rules {
     /// Bytes of a body at most.
     pub(crate) max_request_size: usize,
-    /// How long the request may take.
+    /// The time limit of the request.
     pub(crate) max_request_duration: Duration,
     /// Bytes of a token at most.
     pub(crate) max_token_size: usize,
-    /// What JSON is taken.
+    /// The limits of JSON.
     pub(crate) json: JsonLimits,
-    /// What is kept from those without a token.
+    /// The facts that are not shown to those without a token.
     pub(crate) redactions: Redactions,
 }
 
-/// What travels beside the client's address and certificates.
+/// The facts that are forwarded beside the client's address and certificates.
 #[derive(Serialize, Deserialize)]
 struct Words {
     namespace: String,
@@ -49,7 +50,7 @@ impl Context {
         Ok(Origin { peer: self.peer.address, certificates, context })
     }
 
-    /// What a standby has made out.
+    /// The context that a standby has made out.
     pub(crate) fn from_origin(origin: Origin) -> Result<Self, Refusal> {
         let Words { namespace, rules } = serde_json::from_str(&origin.context)
             .map_err(|error| Refusal(400, format!("origin of a forwarded request: {error}")))?;

@@ -55,29 +55,29 @@ const NOT_IN_PATHS: &AsciiSet = &CONTROLS
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
 
-/// Which headers an answer with a status gets.
+/// The headers of a response with a status.
 pub type HeadersFor = Arc<dyn Fn(u16) -> Vec<(String, String)> + Send + Sync>;
 
-/// What a listener's configuration decides.
+/// The settings of a listener.
 #[derive(Clone)]
 pub struct EdgeSettings {
     /// Bytes of a body at most.
     pub max_request_size: usize,
-    /// How long a request may take.
+    /// The time limit of a request.
     pub max_request_duration: Duration,
-    /// How long a client may take to send its headers.
+    /// The time limit for a client to send its headers.
     pub header_timeout: Duration,
-    /// How long a client may take to send a body; zero: as long as the request may.
+    /// The time limit for a client to send a body; zero: as long as the request may take.
     pub read_timeout: Duration,
-    /// How long a client may take to take an answer; zero: for ever.
+    /// The time limit for a client to take an answer; zero: for ever.
     pub write_timeout: Duration,
-    /// How long a connection may be idle between requests; zero: for ever.
+    /// The longest that a connection may be idle between requests; zero: for ever.
     pub idle_timeout: Duration,
-    /// What JSON is taken.
+    /// The limits of JSON.
     pub json: JsonLimits,
-    /// Whether and how requests are logged when they are done.
+    /// The log of requests that are done.
     pub request_log: RequestLog,
-    /// Whose address counts.
+    /// The trust in `X-Forwarded-For`.
     pub forwarded_for: ForwardedFor,
     /// The configured headers of an answer with a status.
     pub custom_headers: HeadersFor,
@@ -85,7 +85,7 @@ pub struct EdgeSettings {
     pub max_token_size: usize,
     /// The namespace that is the listener's root, without surrounding slashes; empty: the root namespace.
     pub chroot_namespace: String,
-    /// What is kept from those who ask without a token.
+    /// The facts that are not shown to those who ask without a token.
     pub redactions: Redactions,
     /// A header with this host's name, where asked for.
     pub hostname: Option<String>,
@@ -135,7 +135,7 @@ pub struct Edge {
     in_flight: Arc<AtomicU64>,
 }
 
-/// What is known of a connection, or of a request that another node hands on.
+/// The source of a request: a connection, or another node that forwards it.
 #[derive(Clone)]
 pub(crate) enum Source {
     /// A client is connected.
@@ -297,7 +297,7 @@ impl Edge {
         tokio::time::timeout(longest, handled).await.map_err(late)?
     }
 
-    /// What is made out about a request here, or was by the node that hands it on.
+    /// The context of a request, made out here or by the node that forwards it.
     fn context(&self, source: Source, parts: &mut Parts) -> Result<Context, Refusal> {
         match source {
             Source::HandedOn(origin) => Context::from_origin(origin),
@@ -457,7 +457,7 @@ impl Edge {
     }
 }
 
-/// What was not read of a body would be taken for the next request.
+/// The header that ends the connection: what was not read of a body would be taken for the next request.
 fn closing() -> (String, String) {
     ("Connection".to_owned(), "close".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Handing a request from a standby to the active node, and taking it in there.
+//! Forwards a request from a standby to the active node, and receives it there.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::edge::{Edge, Source};
 use crate::request::{self, Received};
 use crate::upgrade::Handover;
 
-/// How long it is waited for an active node, and how long between two looks.
+/// The time to wait for an active node, and the interval between two looks.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -98,7 +98,7 @@ impl Edge {
 
 /// The body of a request that may be handed on.
 pub(crate) enum Payload {
-    /// All of it at hand: it can be sent again where nothing was.
+    /// A complete body: it can be sent again if nothing was sent.
     Whole(Bytes),
     /// As it comes.
     Upload(Upload),
@@ -115,7 +115,7 @@ impl Payload {
     }
 }
 
-/// What a node answers to whom it should not have been asked by: the other looks again for the active node. Two nodes
+/// The answer of a node that is not active to one that forwards: the other looks again for the active node. Two nodes
 /// of which each takes the other for the active one would hand a request to and fro otherwise.
 pub(crate) fn not_active() -> Answer {
     Answer {

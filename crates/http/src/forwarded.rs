@@ -1,5 +1,4 @@
-//! Whose address counts when a load balancer stands between. Source: Vault's "`tcp` listener" page,
-//! `x_forwarded_for_*`.
+//! The client's address behind a load balancer. Source: Vault's "`tcp` listener" page, `x_forwarded_for_*`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,12 +8,12 @@ use strongroom_engine_api::Peer;
 
 use crate::client_certificate::CertificateHeader;
 
-/// Which proxies are believed, and what about those that are not.
+/// The proxies that are trusted, and what is done about those that are not.
 #[derive(Clone, Debug, Default)]
 pub struct ForwardedFor {
     /// Addresses whose `X-Forwarded-For` is believed; empty: the header is ignored.
     pub authorized: Vec<IpNet>,
-    /// How many addresses at the end of the header are other proxies of ours.
+    /// The number of addresses at the end of the header that are our own proxies.
     pub hop_skips: usize,
     /// Refuses requests with the header from addresses that are not authorized; otherwise their header is ignored.
     pub reject_not_authorized: bool,
@@ -25,7 +24,7 @@ pub struct ForwardedFor {
 }
 
 impl ForwardedFor {
-    /// Who asks: whoever is connected, or whom a proxy that is believed asks for. Takes a header out that is not believed.
+    /// The client: whoever is connected, or the client of a trusted proxy. Removes a header that is not trusted.
     pub(crate) fn peer(&self, connected: Peer, headers: &mut HeaderMap) -> Result<Peer, String> {
         let address = self.caller(connected.address, headers)?;
         let certificates = match &self.certificate {

@@ -1,4 +1,4 @@
-//! How large and how deep JSON may be, looked at before it is parsed.
+//! Limits on the size and depth of JSON, checked before it is parsed.
 //!
 //! A small body cannot exceed limits that are counts of what it consists of; so most bodies are not looked at twice.
 //!
@@ -8,7 +8,7 @@ use std::slice::Iter;
 
 use serde::{Deserialize, Serialize};
 
-/// What JSON a listener takes.
+/// The limits of a listener's JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JsonLimits {
     /// Objects and arrays within each other; at most [`JsonLimits::DEEPEST`] counts.
@@ -37,10 +37,10 @@ impl Default for JsonLimits {
 }
 
 impl JsonLimits {
-    /// How deep `serde_json` goes.
+    /// The deepest nesting that `serde_json` parses.
     pub const DEEPEST: usize = 127;
 
-    /// Whether a body of so many bytes can exceed a limit that the parser does not keep by itself.
+    /// True if a body of so many bytes can exceed a limit that the parser does not keep by itself.
     pub(crate) fn may_exceed(&self, length: usize) -> bool {
         let counted = [
             self.max_string_value_length,
@@ -160,7 +160,7 @@ mod tests {
         max_token: usize::MAX,
     };
 
-    /// What a value comes up to, from where on a limit can be undercut, how the limit is set, and what is said.
+    /// The size of a value, from where on a limit can be undercut, how the limit is set, and what is said.
     type Case = (usize, usize, fn(&mut JsonLimits, usize), &'static str);
 
     /// The limits that a value just keeps, found on the value itself.

@@ -1,5 +1,5 @@
-//! How long a client may take to begin a request, to send its head, and to take an answer: a stream that gives up on
-//! slow clients.
+//! Time limits of clients to begin a request, to send its head, and to take an answer: a stream that gives up on slow
+//! clients.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
 
-/// What a connection is at: between requests, in the middle of a head, or serving.
+/// The phase of a connection: between requests, in the middle of a head, or serving.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Phase(Arc<AtomicU8>);
 
@@ -38,7 +38,7 @@ pub(crate) struct Patient<T> {
     stream: T,
     phase: Phase,
     timed: u8,
-    /// When the phase that is timed has lasted too long.
+    /// The time limit of the phase that is timed.
     until: Instant,
     timer: Pin<Box<Sleep>>,
     idle: Duration,
@@ -95,7 +95,7 @@ impl<T> Patient<T> {
         self.until = now().checked_add(limit).unwrap_or(self.until);
     }
 
-    /// Whether the client has been waited for too long; if not, the task is woken when it has. The timer is moved
+    /// True if the client has been waited for too long; if not, the task is woken when it has. The timer is moved
     /// only when it must ring earlier, or has rung: a client that is quick never costs more than a look at it.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         if self.until < self.timer.deadline() {

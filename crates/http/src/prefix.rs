@@ -1,4 +1,4 @@
-//! What of a server's paths belongs to whom: the API under `/v1`, and a few others beside it.
+//! The parts of a server's paths: the API under `/v1`, and a few others beside it.
 
 use http::header::ACCEPT;
 use http::request::Parts;
@@ -14,7 +14,7 @@ const PREFIXES: [(&str, Prefix); 4] = [
     ("/metrics", Prefix::Nothing),
 ];
 
-/// What a path is for.
+/// The purpose of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prefix {
     /// The API.
@@ -28,7 +28,7 @@ pub(crate) enum Prefix {
 }
 
 impl Prefix {
-    /// What a path is for, and what follows the beginning and its slash.
+    /// The purpose of a path, and what follows the prefix and its slash.
     pub(crate) fn of(path: &str) -> (Self, &str) {
         if path.is_empty() || path == "/" {
             return (Self::Home, "");
@@ -44,8 +44,7 @@ impl Prefix {
     }
 }
 
-/// A page for a person whose browser has come to the server's address. Programs, which do not ask for a page, are told as
-/// ever that nothing is there.
+/// A page for a person whose browser has come to the server's address. Programs, which do not ask for a page, get a 404.
 pub(crate) fn page(parts: &Parts) -> Option<Answer> {
     let status = match Prefix::of(parts.uri.path()).0 {
         Prefix::Home => 200,

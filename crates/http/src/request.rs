@@ -1,4 +1,4 @@
-//! From an HTTP request to the core's.
+//! Turns an HTTP request into the core's.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::header::{Field, Fields};
 use crate::prefix::Prefix;
 
-/// What the line and the query of a request ask for.
+/// The operation that the line and the query of a request ask for.
 pub(crate) struct Line {
     pub(crate) asked: Asked,
     pub(crate) path: String,
@@ -67,7 +67,7 @@ pub(crate) fn canonical(path: &str) -> Option<String> {
     Some(format!("{}{slash}", segments.join("/")))
 }
 
-/// Whether each `%` stands before two hexadecimal digits. Half an escape is not another path.
+/// True if each `%` stands before two hexadecimal digits. Half an escape is not another path.
 fn has_whole_escapes(path: &str) -> bool {
     path.as_bytes()
         .split(|byte| *byte == b'%')
@@ -75,7 +75,7 @@ fn has_whole_escapes(path: &str) -> bool {
         .all(|rest| matches!(rest, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit()))
 }
 
-/// Whom the request is for must be said once (RFC 9112, section 3.2).
+/// Checks that the host is given once (RFC 9112, section 3.2).
 pub(crate) fn check_host(parts: &Parts) -> Result<(), Refusal> {
     let given = parts.headers.get_all(HOST).iter().count();
     if parts.version == Version::HTTP_11 && given != 1 {
@@ -158,7 +158,7 @@ pub(crate) fn inbound(
     })
 }
 
-/// Whether a request of this method has a body that is read.
+/// True if a request of this method has a body that is read.
 pub(crate) fn reads_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }

@@ -25,7 +25,7 @@ struct Asked {
     operation: Option<String>,
 }
 
-/// What PKI, ACME, OCSP, SCEP and the events need of the edge.
+/// An engine with what PKI, ACME, OCSP, SCEP and the events need of the edge.
 fn engine() -> Engine {
     const OWNED: &[&str] =
         &["Replay-Nonce", "Location", "Link", "Retry-After", "Content-Length", "Connection"];

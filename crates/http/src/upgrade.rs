@@ -9,7 +9,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use strongroom_engine_api::{Upgrade, UpgradeOffer};
 
-/// What is done with a connection once its last answer is sent; at most one thing.
+/// The use of a connection once its last answer is sent; at most one.
 #[derive(Clone, Default)]
 pub(crate) struct Handover(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
 
@@ -19,7 +19,7 @@ pub(crate) struct Offered {
     pub(crate) connection: OnUpgrade,
 }
 
-/// What a client offers: connections of HTTP/1.1 alone can be handed over.
+/// The upgrade that a client offers: only connections of HTTP/1.1 can be handed over.
 pub(crate) fn offered<B>(request: &mut Request<B>) -> Option<Offered> {
     let headers = request.headers();
     if !headers.contains_key(UPGRADE) || request.version() != Version::HTTP_11 {
@@ -52,7 +52,7 @@ impl Handover {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(work);
     }
 
-    /// What is to be done, once.
+    /// The use of the connection, once.
     pub(crate) fn take(&self) -> Option<BoxFuture<'static, ()>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -1,4 +1,4 @@
-//! Whether this node is the active one, and the way to the one that is, whatever storage settles it.
+//! The leadership of this node, and the way to the active node, whatever storage settles it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,14 +10,14 @@ use strongroom_storage::{Active, Coordinator, SteppedDown};
 
 use crate::Node;
 
-/// How this node and others settle who decides.
+/// The means by which this node and others settle which is active.
 pub struct Coordination {
     coordinator: Arc<dyn Coordinator>,
     /// The way to the active node; `None` where there is no other.
     network: Option<Arc<Network>>,
     /// Since when this node leads, as far as it has noticed.
     leading: Mutex<Option<(u64, Moment)>>,
-    /// What it shows the others, where storage has no directory to keep it in.
+    /// The identity that it shows the others, where storage has no directory to keep it in.
     passing: tokio::sync::Mutex<Passing>,
 }
 
@@ -27,12 +27,12 @@ impl Coordination {
         Self { coordinator, network, leading: Mutex::default(), passing: tokio::sync::Mutex::default() }
     }
 
-    /// Who leads, as far as known; may be this node.
+    /// The active node, as far as known; may be this node.
     pub fn active(&self) -> Option<Active> {
         self.coordinator.active()
     }
 
-    /// Whether other nodes may stand in for this one.
+    /// True if other nodes may stand in for this one.
     pub const fn has_others(&self) -> bool {
         self.network.is_some()
     }
@@ -45,12 +45,12 @@ impl Node {
         let _ = self.coordination.set(coordination);
     }
 
-    /// How it is settled who decides; `None` where there is only this node.
+    /// The means by which it is settled which node is active; `None` where there is only this node.
     pub fn coordination(&self) -> Option<&Coordination> {
         self.coordination.get()
     }
 
-    /// Whether it is this node that decides: it leads, or there are no others.
+    /// True if it is this node that decides: it leads, or there are no others.
     pub fn is_active(&self) -> bool {
         self.leadership.is_active()
     }
@@ -60,7 +60,7 @@ impl Node {
         self.leadership.term()
     }
 
-    /// Whether another node decides, and this one answers what it can and hands on the rest.
+    /// True if another node decides, and this one answers what it can and forwards the rest.
     pub fn is_standby(&self) -> bool {
         !self.is_active() && !self.barrier.is_sealed()
     }
@@ -102,7 +102,7 @@ impl Node {
         }
     }
 
-    /// Gives up being the active node, if another can take over. Where none can, this one goes on.
+    /// Steps down, if another node can take over. If none can, this one stays active.
     pub async fn step_down(&self) -> SteppedDown {
         match self.coordination() {
             Some(coordination) => coordination.coordinator.step_down().await,
@@ -110,16 +110,16 @@ impl Node {
         }
     }
 
-    /// Whether this node may lead: it does not while it is sealed.
+    /// True if this node may lead: it does not while it is sealed.
     pub fn set_eligible(&self, eligible: bool) {
         if let Some(coordination) = self.coordination() {
             coordination.coordinator.set_eligible(eligible);
         }
     }
 
-    /// Sees to it that this node can show the others who it is, where that is not kept in a data directory: whoever
-    /// is unsealed can read the cluster's authority, and signs its own certificate. The active node makes the
-    /// authority where there is none.
+    /// Makes sure that this node has a certificate for the others, where none is kept in a data directory: an unsealed
+    /// node can read the cluster's authority, and signs its own. The active node makes the authority where there is
+    /// none.
     pub async fn settle_passing_identity(&self) -> Result<(), EngineError> {
         let Some(coordination) = self.coordination() else { return Ok(()) };
         let Some(network) = coordination.network.as_ref().filter(|_| self.cluster().is_none()) else {

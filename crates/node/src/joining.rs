@@ -31,11 +31,11 @@ use super::{ClusterNode, LeaderAddress, Whom};
 use crate::Node;
 use strongroom_seal_state::KEYRING;
 
-/// How long a challenge is good.
+/// The validity of a challenge.
 const GOOD_FOR: Duration = Duration::from_mins(1);
 /// Challenges that may be open at a time.
 const MOST_POSED: usize = 64;
-/// How long a new node waits for the cluster's data to arrive.
+/// The time that a new node waits for the cluster's data to arrive.
 const ARRIVAL: Duration = Duration::from_secs(30);
 const ARRIVAL_LOOK: Duration = Duration::from_millis(50);
 
@@ -56,7 +56,7 @@ pub(super) struct Posed {
     at: Moment,
 }
 
-/// What a node that wants to join is told.
+/// The challenge for a node that wants to join.
 pub struct Challenge {
     /// A number sealed with the root key.
     pub challenge: Vec<u8>,
@@ -64,16 +64,16 @@ pub struct Challenge {
     pub seals: Vec<RootKeySource>,
 }
 
-/// What a node answers to its challenge.
+/// The answer of a node to its challenge.
 #[derive(Clone, Debug, Default)]
 pub struct Answered {
     /// Its name.
     pub server_id: String,
     /// Its number in the consensus protocol.
     pub raft_id: u64,
-    /// Where it serves clients.
+    /// The address at which it serves clients.
     pub api_addr: String,
-    /// Where it talks to its peers.
+    /// The address at which it talks to its peers.
     pub cluster_addr: String,
     /// It is not to vote.
     pub non_voter: bool,
@@ -83,15 +83,15 @@ pub struct Answered {
     pub mac: Vec<u8>,
 }
 
-/// What an admitted node is given.
+/// The grant of an admitted node.
 pub struct Admission {
-    /// Which cluster.
+    /// The cluster.
     pub cluster_id: String,
     /// The certificates of the authority that it is to believe and of the one before that, PEM.
     pub authority: String,
     /// The node's certificate and what links it to the authority before, PEM.
     pub certificate: String,
-    /// Whom it is to believe until it hears of the members from their leader.
+    /// The members that it is to trust until it hears of the members from their leader.
     pub introduction: Introduction,
     /// Proof that it comes from a node that knows the root key.
     pub mac: Vec<u8>,
@@ -353,7 +353,7 @@ impl Node {
         Ok(())
     }
 
-    /// Whether storage has keys that this root key opens. What arrives first may be the cluster's past, before a
+    /// True if storage has keys that this root key opens. What arrives first may be the cluster's past, before a
     /// snapshot with other keys took its place.
     async fn has_keyring_of(&self, root_key: &RootKey) -> Result<bool, BarrierError> {
         let wrapped = self.barrier.bootstrap(KEYRING).await?;

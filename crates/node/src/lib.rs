@@ -38,7 +38,7 @@ tables! {
     pub(crate) AUTOPILOT: Table<CoreLocal, str, AutopilotConfig> = 10;
 }
 
-/// Where the API of a node is that is to be joined, and how it is trusted.
+/// The API address of a node to join, and how it is trusted.
 #[derive(Clone, Default)]
 pub struct LeaderAddress {
     /// The URL of its API.
@@ -64,7 +64,7 @@ pub trait Discovery: Send + Sync + 'static {
     async fn addresses(&self) -> Result<Vec<String>, String>;
 }
 
-/// Which nodes are asked to let this one in.
+/// The nodes that are asked to admit this one.
 #[derive(Clone)]
 pub enum Whom {
     /// The one at this address.
@@ -109,7 +109,7 @@ pub trait Introducer: Send + Sync + 'static {
     ) -> Result<Arc<dyn Discovery>, String>;
 }
 
-/// How a node behaves where it does not lead, and where nobody does.
+/// The behavior of a node where it does not lead, and where there is no leader.
 #[derive(Clone, Copy, Debug)]
 pub struct Conduct {
     /// It answers reads, rather than handing them on.
@@ -126,39 +126,39 @@ impl Default for Conduct {
     }
 }
 
-/// What this node needs to be one of a cluster.
+/// The parts that this node needs to be a member of a cluster.
 pub struct ClusterNode {
     /// Storage, which knows the members.
     pub store: Arc<RaftStore>,
     /// The way to the others.
     pub network: Arc<Network>,
-    /// What this node shows the others.
+    /// The identity that this node shows the others.
     pub identity: Identity,
     /// The way to a node that is to be joined.
     pub introducer: Arc<dyn Introducer>,
-    /// Where this node serves clients, and its peers.
+    /// The address at which this node serves clients, and its peers.
     pub api_address: String,
-    /// Where this node talks to its peers.
+    /// The address at which this node talks to its peers.
     pub cluster_address: String,
-    /// How it behaves where it does not lead.
+    /// Its behavior where it does not lead.
     pub conduct: Conduct,
     state: Mutex<State>,
 }
 
-/// What passes.
+/// The state that changes.
 #[derive(Default)]
 struct State {
     joining: Option<joining::Joining>,
     challenges: HashMap<String, joining::Posed>,
-    /// When this node's certificate was last made anew.
+    /// The time at which this node's certificate was last renewed.
     certified: Option<Moment>,
-    /// Whether it has been said that there is no quorum.
+    /// True if it has been said that there is no quorum.
     quorum_lost: bool,
-    /// When this node last told others where it is.
+    /// The time at which this node last announced its addresses.
     announced: Option<Moment>,
-    /// Why nobody took that, as it was last said.
+    /// The reason why nobody accepted that, as it was last logged.
     unannounced: Option<String>,
-    /// What this node has seen of the others while it leads.
+    /// The observations of the others while this node leads.
     watch: autopilot::Watch,
 }
 

@@ -1,4 +1,4 @@
-//! What the active node does for its cluster: the authority and the certificates.
+//! The work of the active node for its cluster: the authority and the certificates.
 
 use strongroom_barrier::Stored;
 use strongroom_cluster::{Authority, AuthorityError, IdentityError, RENEW_AFTER};
@@ -79,9 +79,9 @@ impl Node {
         self.renew_certificate().await
     }
 
-    /// Makes this node's certificate anew where that is due, which every unsealed node can for itself. Connections that
-    /// there are finish what is under way. Does nothing while sealed, and where the authority in storage is not of those
-    /// that this node trusts.
+    /// Renews this node's certificate where that is due, which every unsealed node can do itself. Existing connections
+    /// finish what is under way. Does nothing while sealed, and where the authority in storage is not of those that this
+    /// node trusts.
     ///
     /// # Errors
     ///

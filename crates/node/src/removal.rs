@@ -1,4 +1,4 @@
-//! A node that was taken out of its cluster says so, and serves no longer.
+//! The behavior of a node that was removed from its cluster: it says so, and serves no longer.
 
 use strongroom_raft::Role;
 use strongroom_storage::ELECTION;
@@ -6,13 +6,13 @@ use strongroom_storage::ELECTION;
 use crate::Node;
 
 impl Node {
-    /// Whether this node was taken out of its cluster. It is known a few seconds after the node was last heard.
+    /// True if this node was taken out of its cluster. It is known a few seconds after the node was last heard.
     pub fn is_removed(&self) -> bool {
         self.cluster().is_some_and(|node| node.store.was_removed())
     }
 
-    /// Where this node hears nobody, sealed or not: asks the others whether it still belongs to them. One that does
-    /// not is sealed: what it has is old, and never gets newer. It knows that after a restart, too.
+    /// Watches whether this node hears nobody, sealed or not, and then asks the others whether it still belongs to
+    /// them. One that does not is sealed: what it has is old, and never gets newer. It knows that after a restart, too.
     pub async fn watch_removal(&self) {
         let Some(node) = self.cluster() else { return };
         let removed = match node.store.role() {

@@ -1,8 +1,8 @@
-//! Members turn to the active node for what they cannot do themselves: a sealed node for a certificate, which holds for a
-//! day only, and a node whose address has changed so that its leader finds it.
+//! Requests of members to the active node: a sealed node asks for a certificate, which is valid for a day only, and a node whose
+//! address has changed asks to be known by the new one, so that its leader finds it.
 //!
-//! A node that is not reached at its address hears no leader and does not know who leads, so it asks all members that it
-//! knows. Where none takes what it says, it says why, once, and goes on trying.
+//! A node that cannot be reached at its address hears no leader and does not know who leads, so it asks all members that it
+//! knows. If none accepts its request, it logs why, once, and keeps trying.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::membership::unsigned;
 use super::{ClusterNode, joining::not_raft};
 use crate::Node;
 
-/// Between two announcements while nobody has taken one.
+/// The pause between two announcements while none was accepted.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Answers other members, where this node is the active one.

@@ -14,7 +14,7 @@ use crate::pattern::Pattern;
 use crate::policy::{Policy, RulePath};
 use crate::tree::Tree;
 
-/// What a `deny` overrules.
+/// The rules that a `deny` overrules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DenyMode {
     /// A `deny` on any rule that matches the path refuses the request,
@@ -22,11 +22,11 @@ pub enum DenyMode {
     #[default]
     DenyWins,
     /// The most specific rule decides, so that a more specific rule allows
-    /// what a less specific one denies. Vault's behaviour.
+    /// what a less specific one denies. Vault's behavior.
     MostSpecific,
 }
 
-/// What a token may do. Cheap to ask, immutable.
+/// The rights of a token. Cheap to ask, immutable.
 #[derive(Debug)]
 pub struct CompiledAcl {
     root: bool,
@@ -36,8 +36,7 @@ pub struct CompiledAcl {
     tree: Tree,
 }
 
-/// What all policies of a token together say about one path pattern. Prints
-/// as the path and the names of the policies.
+/// The combined rule of all policies of a token for one path pattern. Prints as the path and the names of the policies.
 #[derive(Clone, Debug)]
 pub struct CompiledRule {
     pattern: Pattern,
@@ -51,7 +50,7 @@ pub struct CompiledRule {
 pub struct RuleSource {
     /// The policy's name.
     pub policy: Arc<str>,
-    /// What this policy says about the path.
+    /// The capabilities of this policy on the path.
     pub capabilities: Capabilities,
 }
 
@@ -93,12 +92,12 @@ impl CompiledAcl {
         CompiledAcl { root: true, mode: DenyMode::default(), rules: Vec::new(), tree: Tree::default() }
     }
 
-    /// Whether these are the rights of a root token.
+    /// True if these are the rights of a root token.
     pub fn is_root(&self) -> bool {
         self.root
     }
 
-    /// How `deny` counts.
+    /// The rank of `deny`.
     pub fn mode(&self) -> DenyMode {
         self.mode
     }
@@ -165,8 +164,8 @@ impl CompiledAcl {
         })
     }
 
-    /// What the token may do on a path, as `sys/capabilities` answers: sorted
-    /// names, `["root"]` for a root token, `["deny"]` if nothing.
+    /// The capabilities of the token on a path, as `sys/capabilities` answers: sorted names, `["root"]` for a root
+    /// token, `["deny"]` if nothing.
     ///
     /// A path with a trailing slash is taken for one to list.
     pub fn capabilities(&self, path: &str) -> Vec<&'static str> {
@@ -277,12 +276,12 @@ impl CompiledRule {
         self.pattern.text()
     }
 
-    /// What is granted, or deny alone.
+    /// The granted capabilities, or deny alone.
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
 
-    /// What is demanded besides.
+    /// The further demands.
     pub fn constraints(&self) -> &Constraints {
         &self.constraints
     }

@@ -1,4 +1,4 @@
-//! What a rule grants ([`Capability`]) and what a request does ([`Operation`]).
+//! The capabilities that a rule grants ([`Capability`]) and the operation of a request ([`Operation`]).
 
 use std::fmt;
 
@@ -86,12 +86,12 @@ impl Capabilities {
     /// The empty set.
     pub const NONE: Capabilities = Capabilities(0);
 
-    /// Whether the set holds `capability`.
+    /// True if the set holds `capability`.
     pub const fn contains(self, capability: Capability) -> bool {
         self.0 & capability.bit() != 0
     }
 
-    /// Whether nothing is granted: the set is empty or holds [`Capability::Deny`].
+    /// True if nothing is granted: the set is empty or holds [`Capability::Deny`].
     pub const fn grant_nothing(self) -> bool {
         self.0 == 0 || self.contains(Capability::Deny)
     }
@@ -126,7 +126,7 @@ impl FromIterator<Capability> for Capabilities {
     }
 }
 
-/// What a request does.
+/// The operation of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// `POST` or `PUT` where nothing exists yet.
@@ -175,13 +175,13 @@ impl Operation {
         })
     }
 
-    /// Whether the operation works on the keys below a path, so that a rule
+    /// True if the operation works on the keys below a path, so that a rule
     /// for the path with or without its trailing slash applies.
     pub const fn is_listing(self) -> bool {
         matches!(self, Operation::List | Operation::Scan)
     }
 
-    /// Whether the parameters of the request are held against the rule.
+    /// True if the parameters of the request are held against the rule.
     ///
     /// Deletions and listings are exempt, as in Vault; reads are not.
     pub const fn has_checked_parameters(self) -> bool {

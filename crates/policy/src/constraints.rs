@@ -1,5 +1,4 @@
-//! What a rule demands of a request beyond its capability: parameters and the
-//! TTL of response wrapping.
+//! The demands of a rule on a request beyond its capability: parameters and the TTL of response wrapping.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +28,7 @@ pub struct Constraints {
     pub(crate) event_types: BTreeSet<String>,
 }
 
-/// Which demand a request does not meet.
+/// The demand that a request does not meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault<'a> {
     WrappingTtl,
@@ -141,13 +140,13 @@ impl Constraints {
         }
     }
 
-    /// Whether events of this type may be subscribed to.
+    /// True if events of this type may be subscribed to.
     pub(crate) fn covers_event_type(&self, event_type: &str) -> bool {
         self.event_types.iter().any(|pattern| wildcards_match(pattern, event_type))
     }
 }
 
-/// Whether a required parameter is given, by any of its names. Engines know their fields by their lower-case names only:
+/// True if a required parameter is given, by any of its names. Engines know their fields by their lower-case names only:
 /// another spelling would be a way around it. What the handler does not read is not given.
 fn is_given(name: &str, parameters: Parameters<'_>) -> bool {
     let Parameters { given, types } = parameters;
@@ -156,7 +155,7 @@ fn is_given(name: &str, parameters: Parameters<'_>) -> bool {
     given.iter().any(|(other, value)| is_it(other) && types.read(other, value) != Reading::Unreadable)
 }
 
-/// What a rule lists for a parameter.
+/// The values that a rule lists for a parameter.
 enum Values<'a> {
     /// Any value.
     Any,
@@ -164,7 +163,7 @@ enum Values<'a> {
     These(Vec<&'a Value>),
 }
 
-/// What is listed for a parameter, under any of its names; `None` where it is not listed.
+/// The values listed for a parameter, under any of its names; `None` where it is not listed.
 fn values_of<'a>(listed: &'a BTreeMap<String, Vec<Value>>, parameter: &Parameter<'_>) -> Option<Values<'a>> {
     let present = parameter.types.present_name(parameter.name);
     let mut found = None;
@@ -216,7 +215,7 @@ pub(crate) fn lower_case(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether `*`, which stands for any characters wherever it is, lets the pattern fit.
+/// True if `*`, which stands for any characters wherever it is, lets the pattern fit.
 fn wildcards_match(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(head) = parts.next() else { return false };

@@ -7,31 +7,30 @@ use strongroom_stdx::format_duration;
 use crate::acl::CompiledRule;
 use crate::capability::Capability;
 
-/// What [`CompiledAcl::authorize`](crate::CompiledAcl::authorize) found.
+/// The result of [`CompiledAcl::authorize`](crate::CompiledAcl::authorize).
 #[derive(Clone, Debug)]
 pub struct Decision<'a> {
-    /// Whether the token is a root token, to which no rule applies.
+    /// True if the token is a root token, to which no rule applies.
     pub root: bool,
-    /// Whether root-protected paths may be used: the deciding rule grants
+    /// True if root-protected paths may be used: the deciding rule grants
     /// `sudo`, or the token is a root token. Means nothing unless the request
     /// is allowed.
     pub sudo: bool,
     /// The rule that decided, if one matched.
     pub rule: Option<&'a CompiledRule>,
-    /// Why the request is refused; `None` if it is allowed.
+    /// The reason why the request is refused; `None` if it is allowed.
     pub denial: Option<Denial<'a>>,
 }
 
 impl Decision<'_> {
-    /// Whether the request is allowed.
+    /// True if the request is allowed.
     pub fn is_allowed(&self) -> bool {
         self.denial.is_none()
     }
 }
 
-/// Why a request is refused. Prints as a sentence that names the rule, its
-/// policies and what is missing. Clients only ever hear "permission denied";
-/// this is for `sys/policies/explain`.
+/// The reason why a request is refused. Prints as a sentence that names the rule, its policies and what is missing.
+/// Clients only ever hear "permission denied"; this is for `sys/policies/explain`.
 #[derive(Clone, Copy, Debug)]
 pub enum Denial<'a> {
     /// No rule of any policy matches the path.
@@ -48,7 +47,7 @@ pub enum Denial<'a> {
     MissingCapability {
         /// The rule that decided.
         rule: &'a CompiledRule,
-        /// What it does not grant.
+        /// The missing capability.
         capability: Capability,
     },
     /// The response is not wrapped, or not for as long as the rule demands.

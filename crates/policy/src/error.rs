@@ -1,11 +1,10 @@
-//! What can be wrong with a policy's text, in Vault's words where Vault has
-//! some, with the place.
+//! Errors of a policy's text, in Vault's words where it has some, with the place.
 
 use std::fmt;
 
 use strongroom_hcl::{ParseError, Position};
 
-/// Why a text is not a policy.
+/// Reasons why a text is not a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     /// The text is not HCL or JSON, or a `path` is no block with one label.
@@ -19,7 +18,7 @@ pub enum PolicyError {
     DuplicateKey {
         /// The key.
         key: String,
-        /// Where it is set again.
+        /// The position of the second.
         position: Position,
     },
     /// A value is of the wrong type.
@@ -37,7 +36,7 @@ pub enum PolicyError {
         path: String,
         /// The word.
         capability: String,
-        /// Where it stands.
+        /// Its position.
         position: Position,
     },
     /// The old `policy` key has an unknown value.
@@ -47,7 +46,7 @@ pub enum PolicyError {
         path: String,
         /// The value.
         level: String,
-        /// Where it stands.
+        /// Its position.
         position: Position,
     },
     /// `+*` in a path, which would be ambiguous.
@@ -55,7 +54,7 @@ pub enum PolicyError {
     ForbiddenWildcards {
         /// The rule's path.
         path: String,
-        /// Where the rule stands.
+        /// The position of the rule.
         position: Position,
     },
     /// More `+` segments than a lookup is willing to follow.
@@ -63,9 +62,9 @@ pub enum PolicyError {
     TooManyWildcards {
         /// The rule's path.
         path: String,
-        /// How many are allowed.
+        /// The number allowed.
         limit: usize,
-        /// Where the rule stands.
+        /// The position of the rule.
         position: Position,
     },
     /// A condition this server cannot enforce. Ignoring it would grant more
@@ -76,7 +75,7 @@ pub enum PolicyError {
         path: String,
         /// The key.
         key: String,
-        /// Where it stands.
+        /// Its position.
         position: Position,
     },
     /// A wrapping TTL that is no duration.
@@ -84,21 +83,21 @@ pub enum PolicyError {
     InvalidDuration {
         /// `min_wrapping_ttl` or `max_wrapping_ttl`.
         key: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
-        /// Where it stands.
+        /// Its position.
         position: Position,
     },
     /// The wrapping TTLs leave no value.
     #[error("max_wrapping_ttl cannot be less than min_wrapping_ttl")]
     ContradictoryTtls {
-        /// Where the rule stands.
+        /// The position of the rule.
         position: Position,
     },
     /// The braces of a templated path do not pair up.
     #[error("failed to validate policy templating: unbalanced templating characters")]
     UnbalancedTemplate {
-        /// Where the rule stands.
+        /// The position of the rule.
         position: Position,
     },
 }
@@ -110,7 +109,7 @@ pub struct InvalidKey {
     pub path: Option<String>,
     /// The key.
     pub key: String,
-    /// Where it stands.
+    /// Its position.
     pub position: Position,
 }
 
@@ -125,7 +124,7 @@ impl fmt::Display for InvalidKey {
 }
 
 impl PolicyError {
-    /// Where in the text the mistake is; the first one if there are several.
+    /// The position of the mistake in the text; of the first one if there are several.
     pub fn position(&self) -> Position {
         match self {
             PolicyError::Syntax(error) | PolicyError::WrongType { error, .. } => error.position,

@@ -1,4 +1,4 @@
-//! Values of a request against those that a rule lists.
+//! Compares values of a request with those that a rule lists.
 //!
 //! Both are read as the field's type has it, so that no other spelling of a denied value passes and none of an allowed one
 //! is refused. What cannot be read fails closed: it is denied where values are denied, and not among those allowed.
@@ -19,7 +19,7 @@ pub(crate) struct Parameter<'a> {
 }
 
 impl Parameter<'_> {
-    /// Whether it has, or contains, one of the values that a rule denies.
+    /// True if it has, or contains, one of the values that a rule denies.
     pub(crate) fn has_denied(&self, listed: &[&Value]) -> bool {
         match self.read(self.value) {
             Reading::Unreadable => true,
@@ -34,7 +34,7 @@ impl Parameter<'_> {
         }
     }
 
-    /// Whether it has a value that a rule allows; a list, whether it is allowed as a whole or each of its items is.
+    /// True if it has a value that a rule allows; a list, whether it is allowed as a whole or each of its items is.
     pub(crate) fn is_allowed(&self, listed: &[&Value]) -> bool {
         match self.read(self.value) {
             Reading::Unreadable => false,
@@ -101,12 +101,12 @@ impl Parameter<'_> {
     }
 }
 
-/// Whether a listed value is a pattern: a text with `*` at either end.
+/// True if a listed value is a pattern: a text with `*` at either end.
 fn is_pattern(entry: &Value) -> bool {
     entry.as_str().is_some_and(|text| text.starts_with('*') || text.ends_with('*'))
 }
 
-/// Whether the value, or one of the elements it lists, is among `listed`; of an object, whether one that is listed is
+/// True if the value, or one of the elements it lists, is among `listed`; of an object, whether one that is listed is
 /// part of it.
 fn any_part_listed(value: &Value, listed: &[&Value]) -> bool {
     is_listed(value, listed)
@@ -127,7 +127,7 @@ fn any_part_listed(value: &Value, listed: &[&Value]) -> bool {
         }
 }
 
-/// Whether the value, or each of the elements it lists, is among `listed`.
+/// True if the value, or each of the elements it lists, is among `listed`.
 fn fully_listed(value: &Value, listed: &[&Value]) -> bool {
     is_listed(value, listed)
         || match value {
@@ -152,7 +152,7 @@ fn is_listed_text(text: &str, listed: &[&Value]) -> bool {
     listed.iter().any(|entry| entry.as_str().is_some_and(|glob| glob_matches(glob, text)))
 }
 
-/// Whether a text fits a listed value, which may have a `*` at either end.
+/// True if a text fits a listed value, which may have a `*` at either end.
 fn glob_matches(glob: &str, text: &str) -> bool {
     match (glob.strip_prefix('*'), glob.strip_suffix('*')) {
         (Some(""), _) => true,

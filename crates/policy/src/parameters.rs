@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 use strongroom_wire::Reading;
 
-/// How the handler of a request reads its parameters. Rules are about what the handler reads, not about how it is
-/// spelled.
+/// The types by which the handler of a request reads its parameters. Rules are about what the handler reads, not about
+/// how it is spelled.
 pub trait ParameterTypes {
     /// The name that stands for a parameter, given in lower case: the present one where it is an older name.
     fn present_name<'a>(&'a self, name: &'a str) -> &'a str;
@@ -34,7 +34,7 @@ impl ParameterTypes for NoTypes {
     }
 }
 
-/// What a request gives, and how its handler reads it.
+/// The parameters of a request, and how its handler reads them.
 #[derive(Clone, Copy)]
 pub struct Parameters<'a> {
     pub(crate) given: &'a Map<String, Value>,

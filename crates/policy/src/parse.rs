@@ -1,4 +1,4 @@
-//! From a policy's text to its rules.
+//! Parses a policy's text into its rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,7 +29,7 @@ const RULE_KEYS: [&str; 9] = [
 /// Keys that Vault Enterprise knows and that make a rule stricter.
 const UNSUPPORTED_KEYS: [&str; 2] = ["control_group", "mfa_methods"];
 
-/// How many `+` a path may have. Looking up a path may follow each.
+/// The number of `+` that a path may have. Looking up a path may follow each.
 const MAX_WILDCARD_SEGMENTS: usize = 64;
 
 /// Reads the rules of a policy within a namespace.

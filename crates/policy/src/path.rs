@@ -1,4 +1,4 @@
-//! The path of a request, as rules are held against it.
+//! The path of a request, in the form that rules are compared with.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ impl<'a> RequestPath<'a> {
         RequestPath { text, caseless: self.caseless.clone() }
     }
 
-    /// Whether a part of it is compared without regard to case.
+    /// True if a part of it is compared without regard to case.
     pub(crate) fn is_caseless(&self) -> bool {
         !self.caseless.is_empty()
     }

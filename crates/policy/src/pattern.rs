@@ -27,9 +27,9 @@ pub(crate) enum Token {
 /// A part of the text that a pattern is made from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Piece<'a> {
-    /// What the policy's author wrote: wildcards count.
+    /// The text of the policy's author: wildcards count.
     Written(&'a str),
-    /// What was filled in: taken literally, whatever it contains.
+    /// A value that was filled in: taken literally, whatever it contains.
     Value(&'a str),
 }
 
@@ -68,17 +68,17 @@ impl Pattern {
         &self.tokens
     }
 
-    /// Whether the pattern ends in `*`.
+    /// True if the pattern ends in `*`.
     pub(crate) fn is_glob(&self) -> bool {
         self.glob
     }
 
-    /// Whether the pattern matches one path only.
+    /// True if the pattern matches one path only.
     pub(crate) fn is_exact(&self) -> bool {
         self.first_wildcard.is_none()
     }
 
-    /// Whether both patterns match the same paths.
+    /// True if both patterns match the same paths.
     pub(crate) fn same_paths(&self, other: &Pattern) -> bool {
         self.glob == other.glob && self.tokens == other.tokens
     }
@@ -100,7 +100,7 @@ impl Pattern {
         key(self).cmp(&key(other)).then_with(|| self.text.cmp(&other.text))
     }
 
-    /// Whether the pattern matches a path, regardless of case where the path has a part of that kind.
+    /// True if the pattern matches a path, regardless of case where the path has a part of that kind.
     pub(crate) fn matches(&self, path: &RequestPath<'_>) -> bool {
         let end = self.tokens.iter().try_fold(0, |at, token| match token {
             Token::Literal(text) => path.past(text, at),
@@ -109,12 +109,12 @@ impl Pattern {
         end.is_some_and(|end| self.glob || end == path.text().len())
     }
 
-    /// Whether the pattern matches every path that starts with `prefix`.
+    /// True if the pattern matches every path that starts with `prefix`.
     pub(crate) fn covers(&self, prefix: &str) -> bool {
         self.glob && matches!(self.align(prefix), Alignment::PatternEnds { .. })
     }
 
-    /// Whether the pattern matches some path that starts with `prefix`, or
+    /// True if the pattern matches some path that starts with `prefix`, or
     /// `prefix` without its trailing slash.
     pub(crate) fn reaches_under(&self, prefix: &str) -> bool {
         match self.align(prefix) {
@@ -148,7 +148,7 @@ impl Pattern {
     }
 }
 
-/// Which of a pattern and a path prefix ends first.
+/// The one of a pattern and a path prefix that ends first.
 enum Alignment<'a> {
     /// The prefix ends within the pattern.
     PrefixEnds,
@@ -163,9 +163,9 @@ struct Builder {
     text: String,
     tokens: Vec<Token>,
     literal: String,
-    /// Where in `literal` the current segment starts.
+    /// The start of the current segment in `literal`.
     segment_start: usize,
-    /// Whether a value was filled into the current segment.
+    /// True if a value was filled into the current segment.
     has_value: bool,
     first_wildcard: Option<usize>,
     wildcard_segments: usize,

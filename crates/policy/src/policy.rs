@@ -17,7 +17,7 @@ pub struct Policy {
     rules: Vec<Arc<Rule>>,
 }
 
-/// What a policy says about one path.
+/// The rule of a policy for one path.
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub(crate) path: RulePath,
@@ -58,7 +58,7 @@ impl Policy {
         self.rules.iter().map(Arc::as_ref)
     }
 
-    /// Whether some path has to be [resolved](Policy::resolve).
+    /// True if some path has to be [resolved](Policy::resolve).
     pub fn is_templated(&self) -> bool {
         self.rules.iter().any(|rule| matches!(rule.path, RulePath::Templated(_)))
     }
@@ -108,12 +108,12 @@ impl Rule {
         }
     }
 
-    /// What the rule grants or denies.
+    /// The capabilities that the rule grants or denies.
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
 
-    /// What it demands besides.
+    /// Its further demands.
     pub fn constraints(&self) -> &Constraints {
         &self.constraints
     }

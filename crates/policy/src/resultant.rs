@@ -1,4 +1,4 @@
-//! What user interfaces want to know about a token's rights as a whole.
+//! A token's rights as a whole, for user interfaces.
 
 use serde_json::{Map, Value, json};
 
@@ -22,7 +22,7 @@ impl CompiledAcl {
         json!({ "root": false, "exact_paths": exact, "glob_paths": glob })
     }
 
-    /// Whether the token may do anything at all on some path that starts with
+    /// True if the token may do anything at all on some path that starts with
     /// `prefix`, a mount's path with its trailing slash. Decides which mounts
     /// `sys/internal/ui/mounts` shows.
     pub fn has_any_access_under(&self, prefix: &str) -> bool {

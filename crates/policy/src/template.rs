@@ -64,16 +64,15 @@ pub enum TemplateReference {
     },
 }
 
-/// Where the values for templated paths come from: the identity of one token.
+/// The source of the values for templated paths: the identity of one token.
 pub trait TemplateValues {
     /// The value, or `None` if the token has none: no entity, not a member of
     /// the group, no such metadata.
     fn value(&self, reference: &TemplateReference) -> Option<String>;
 }
 
-/// What becomes of a rule when a value put into its path holds a slash and
-/// thus reaches deeper than its author may have meant
-/// (`deny_slash_in_templated_paths` in the server's configuration).
+/// The fate of a rule when a value put into its path holds a slash and thus reaches deeper than its author may have
+/// meant (`deny_slash_in_templated_paths` in the server's configuration).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum SlashesInValues {
     /// The slash is part of the path.
@@ -98,9 +97,9 @@ enum Part {
 
 /// A path with its values.
 pub(crate) struct Rendered {
-    /// What the path now matches. Values count literally.
+    /// The pattern that the path now matches. Values count literally.
     pub(crate) pattern: Pattern,
-    /// Whether a value holds a wildcard, or a slash where that is not allowed.
+    /// True if a value holds a wildcard, or a slash where that is not allowed.
     pub(crate) suspicious: bool,
 }
 
@@ -209,13 +208,13 @@ impl TemplateReference {
     }
 }
 
-/// What stands on either side of `word`, if something does.
+/// The text on either side of `word`, if there is any.
 fn split_at_word(text: &str, word: &str) -> Option<(String, String)> {
     let (before, after) = text.split_once(word)?;
     (!before.is_empty() && !after.is_empty()).then(|| (before.to_owned(), after.to_owned()))
 }
 
-/// What stands before the closing `word`, if something does.
+/// The text before the closing `word`, if there is any.
 fn before_word(text: &str, word: &str) -> Option<String> {
     text.strip_suffix(word).filter(|before| !before.is_empty()).map(str::to_owned)
 }

@@ -15,7 +15,7 @@ pub(crate) struct Tree {
     label: Box<[u8]>,
     /// The nodes below, by the first character of their label.
     children: BTreeMap<u8, Tree>,
-    /// What follows any one segment.
+    /// The subtree after any one segment.
     any_segment: Option<Box<Tree>>,
     /// The pattern that ends here.
     exact: Option<u32>,

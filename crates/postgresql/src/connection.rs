@@ -11,10 +11,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::failure::Failure;
 use crate::target::Target;
 
-/// A value for a place in a statement, with its type, so that nobody needs to ask the database for it.
+/// A value for a place in a statement, with its type, so that the database need not be asked for it.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Snapshots, each in a transaction of its own kind.
@@ -26,10 +26,10 @@ pub(crate) enum Purpose {
     Locking,
 }
 
-/// How often a statement is tried that another transaction was in the way of.
+/// The number of attempts of a statement that another transaction was in the way of.
 const TRIES: u32 = 12;
 
-/// How long to wait before it is tried for the third time; then twice as long each time.
+/// The pause before the third attempt; then twice as long each time.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// The longest wait.
@@ -71,7 +71,7 @@ impl Connector {
     }
 }
 
-/// What a new connection is told.
+/// The settings of a new connection.
 fn settings(purpose: Purpose, timeout: Duration, is_cockroach: bool) -> String {
     // The database gives up before we do, so that what it has not done is known not to be done.
     let limit = timeout.mul_f32(0.8).as_millis();

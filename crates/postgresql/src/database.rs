@@ -22,10 +22,10 @@ use crate::snapshot::DatabaseSnapshot;
 use crate::statements::Statements;
 use crate::value::{self, number};
 
-/// What a statement may carry. CockroachDB takes messages of up to 16 MiB.
+/// The limits of a statement. CockroachDB takes messages of up to 16 MiB.
 const LIMITS: Limits = Limits { keys: 16_384, bytes: 8 << 20 };
 
-/// How long to wait before connecting is tried for the first time again, and at most.
+/// The first and the longest pause before connecting is tried again.
 const CONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(15), Duration::from_secs(5));
 
 /// A store's tables in a PostgreSQL database, or in one that speaks its protocol and language.

@@ -1,4 +1,4 @@
-//! What went wrong with the database, by what is known of what it has done.
+//! Failures of the database, by what is known of what it has done.
 
 use std::error::Error as _;
 
@@ -7,7 +7,7 @@ use strongroom_storage::StoreError;
 use tokio_postgres::Error;
 use tokio_postgres::error::{ErrorPosition, Severity, SqlState};
 
-/// Why the database did not do what it was asked.
+/// Reasons why the database did not do what it was asked.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
     /// It has done nothing: it said so, or was not asked.
@@ -50,13 +50,13 @@ impl Failure {
         }
     }
 
-    /// Whether the same again may do: another transaction was in the way.
+    /// True if the same again may do: another transaction was in the way.
     pub(crate) fn is_passing(&self) -> bool {
         let passing = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
         self.code().is_some_and(|code| passing.contains(code))
     }
 
-    /// Whether the connection is of no use any more. A server that only reads now is another's standby.
+    /// True if the connection is of no use any more. A server that only reads now is another's standby.
     pub(crate) fn spoils_connection(&self) -> bool {
         match self {
             Failure::Unknown(_) | Failure::Closed => true,
@@ -72,7 +72,7 @@ impl Failure {
     }
 }
 
-/// Whether the database has done nothing. It has not if it says so and serves on; it may have if it ends the connection
+/// True if the database has done nothing. It has not if it says so and serves on; it may have if it ends the connection
 /// (a commit that waits for a standby of the database is done and only not answered), has an error of its own, or says
 /// that it does not know (CockroachDB does).
 fn is_certain(severity: Option<Severity>, code: &SqlState) -> bool {

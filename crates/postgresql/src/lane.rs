@@ -1,4 +1,4 @@
-//! A connection of its own for those who must not wait for readers.
+//! A separate connection for work that must not wait for readers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

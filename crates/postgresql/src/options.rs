@@ -1,4 +1,4 @@
-//! What the store is opened with.
+//! The options of the store.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::target::Target;
 /// PostgreSQL cuts longer names off in silence, and two of them could then be one.
 const LONGEST_NAME: usize = 63;
 
-/// What is appended to the name of the table of entries for that of the head.
+/// The suffix that turns the name of the table of entries into that of the head.
 const HEAD: &str = "_head";
 
-/// What the store is opened with.
+/// The options of the store.
 ///
 /// Source: <https://developer.hashicorp.com/vault/docs/configuration/storage/postgresql>.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where the database is and how to log in: a URL or `key=value` pairs, as libpq takes them.
+    /// The address of the database and how to log in: a URL or `key=value` pairs, as libpq takes them.
     pub connection_url: Secret<String>,
     /// The table of the entries; `SCHEMA.TABLE` or `TABLE`, in exactly this spelling.
     pub table: String,
@@ -25,13 +25,13 @@ pub struct Options {
     pub ha_table: String,
     /// Connections for reading, at most. Writing and the lock have one each besides.
     pub max_parallel: usize,
-    /// How many of those are kept open while nobody reads.
+    /// The number of those that are kept open while nobody reads.
     pub max_idle_connections: usize,
-    /// How often connecting is tried again when the store is opened; `None`: without end.
+    /// The number of retries of connecting when the store is opened; `None`: without end.
     pub max_connect_retries: Option<u32>,
-    /// Whether tables that are missing are an error.
+    /// True if tables that are missing are an error.
     pub skip_create_table: bool,
-    /// How long a request waits for a connection, and for the database to answer.
+    /// The time limit of waiting for a connection, and for the database to answer.
     pub timeout: Duration,
 }
 
@@ -70,7 +70,7 @@ impl Options {
     }
 }
 
-/// Why the store was not opened.
+/// Reasons why the store was not opened.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum OpenError {
     /// The connection string cannot be used. What it says is not repeated: it may have a password in it.
@@ -87,9 +87,9 @@ pub enum OpenError {
         "table {table} is not this server's: {found}; name another one (the data of a HashiCorp Vault cannot be read)"
     )]
     Foreign {
-        /// Which table.
+        /// The table.
         table: String,
-        /// What differs.
+        /// The difference.
         found: String,
     },
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::connection::{Connection, Connector, Purpose};
 use crate::failure::Failure;
 
-/// How long a connection is kept that nobody uses.
+/// The time for which an unused connection is kept.
 const KEPT: Duration = Duration::from_mins(5);
 
 /// Between two looks for those.
@@ -31,7 +31,7 @@ pub(crate) struct Pool {
 /// A connection on loan.
 pub(crate) struct Loan {
     pub(crate) connection: Connection,
-    /// Whether it has been used before, and may have broken since.
+    /// True if it has been used before, and may have broken since.
     pub(crate) is_used: bool,
     permit: OwnedSemaphorePermit,
     pool: Arc<Pool>,

@@ -10,7 +10,7 @@ use crate::options::{OpenError, Table, Tables};
 use crate::statements::{ENTRIES, FORMAT, HEAD, LOCK, Statements};
 use crate::value;
 
-/// How often it is tried to make what another node makes at the same time.
+/// The number of attempts to make what another node makes at the same time.
 const TRIES: u32 = 8;
 
 impl From<Failure> for OpenError {
@@ -48,7 +48,7 @@ pub(crate) async fn settle(
     Ok(cluster_id)
 }
 
-/// The first table that is not there; an error where one is there and not ours.
+/// The first table that is not there; an error where one is there that is not this store's.
 async fn missing<'a>(connection: &Connection, tables: &'a Tables) -> Result<Option<&'a Table>, OpenError> {
     let wanted = [(&tables.entries, &ENTRIES[..]), (&tables.head, &HEAD[..]), (&tables.lock, &LOCK[..])];
     for (table, columns) in wanted {
@@ -81,7 +81,7 @@ fn foreign(table: &Table, found: &[(&str, Type)]) -> OpenError {
     }
 }
 
-/// Whether a table was not made because another node was just making it. `IF NOT EXISTS` does not wait for the other.
+/// True if a table was not made because another node was just making it. `IF NOT EXISTS` does not wait for the other.
 fn is_of_two_at_once(failure: &Failure) -> bool {
     let codes = [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_OBJECT];
     failure.is_passing() || failure.code().is_some_and(|code| codes.contains(code))

@@ -15,7 +15,7 @@ use crate::pool::{Loan, Pool};
 use crate::statements::Statements;
 use crate::value;
 
-/// What makes a snapshot of the statements that follow.
+/// The statement that makes a snapshot of those that follow.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 pub(crate) struct DatabaseSnapshot {

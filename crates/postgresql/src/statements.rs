@@ -103,7 +103,7 @@ impl Statements {
     }
 }
 
-/// What makes the tables.
+/// The statements that make the tables.
 fn create(tables: &Tables) -> String {
     let table = |table: &Table, key: &str, columns: &[(&str, Type)]| {
         let columns: Vec<String> = columns
@@ -149,7 +149,8 @@ fn apply(entries: &str, head: &str) -> String {
     )
 }
 
-/// The new fence is above both that of the lock and that of the head, also where one of the rows was lost and made anew.
+/// The new fence is above both that of the lock and that of the head, also where one of the rows was lost and created
+/// again.
 fn claim(head: &str, lock: &str) -> String {
     format!(
         "WITH asked AS ( \

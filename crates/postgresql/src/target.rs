@@ -18,7 +18,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::tls::{self, Trust};
 
-/// What the driver takes as it is.
+/// The options that the driver takes as they are.
 const PASSED_ON: [&str; 17] = [
     "user",
     "password",
@@ -39,16 +39,16 @@ const PASSED_ON: [&str; 17] = [
     "load_balance_hosts",
 ];
 
-/// What is read here.
+/// The options that are read here.
 const OURS: [&str; 5] = ["sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs"];
 
-/// How long each address may take to answer, unless the string says otherwise.
+/// The time limit of each address to answer, unless the string says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After how long of silence it is checked whether a connection still stands, unless the string says otherwise.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// Where the database is and how a connection to it is made.
+/// The address of the database and how a connection to it is made.
 pub(crate) struct Target {
     pub(crate) config: Config,
     pub(crate) tls: MakeRustlsConnect,
@@ -128,7 +128,7 @@ fn tls_options(settings: &mut Settings) -> Result<TlsOptions, String> {
     Ok(TlsOptions { mode, authority, identity })
 }
 
-/// What the driver is to ask for. The database has no TLS on Unix sockets, and libpq asks for none.
+/// The TLS mode for the driver. The database has no TLS on Unix sockets, and libpq asks for none.
 fn ssl_mode(config: &Config, mode: Mode) -> Result<SslMode, String> {
     let local = config.get_hosts().iter().filter(|host| matches!(host, Host::Unix(_))).count();
     match mode {

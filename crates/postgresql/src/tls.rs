@@ -1,4 +1,4 @@
-//! Whom we trust to be the database, and what we show it.
+//! The TLS settings of connections to the database: what we trust, and what we show.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use strongroom_outbound::tls::pem::{self, PemError};
 use strongroom_outbound::{Identity, Tls, TlsError, TlsSettings};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Which certificates are believed. An authority is the file of its certificates; `None`: those that the operating
+/// The certificates that are trusted. An authority is the file of its certificates; `None`: those that the operating
 /// system trusts.
 pub(crate) enum Trust {
     /// Any: the connection is encrypted, and who is at its other end is not known.

@@ -1,4 +1,4 @@
-//! Values as the database has them and as we do.
+//! Conversions between the database's values and ours.
 
 use bytes::Bytes;
 use strongroom_storage::{Index, StoreError};

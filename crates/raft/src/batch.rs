@@ -1,4 +1,4 @@
-//! The commits of one log entry, as they are applied and as they are kept and sent.
+//! The commits of one log entry, in the form in which they are applied, stored and sent.
 
 use std::fmt;
 use std::sync::Arc;

@@ -5,7 +5,7 @@
 use bytes::{Buf, Bytes};
 use strongroom_storage::{Commit, KeyRange, PointRead, RangeRead, Write};
 
-/// What is decoded is not what [`put_batch`] and its kin write.
+/// The error of decoding what [`put_batch`] and its kin did not write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed record")]
 pub(crate) struct Malformed;

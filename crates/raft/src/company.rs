@@ -1,10 +1,9 @@
-//! How long an entry waits for more commits to go into it.
+//! The time that an entry waits for more commits to go into it.
 //!
-//! With peers, an entry costs a message to each, a sync on each and an answer from each, whatever is in it. Callers who
-//! have just been answered mostly come back at once with their next question; an entry that leaves without them has
-//! them wait for the next one, and callers end up in two halves that take turns. So an entry waits for most of those
-//! who were in the last one, for a moment that is short beside what it takes. One node alone has no such cost, and
-//! does not wait.
+//! With peers, an entry costs each of them a message, a sync and an answer, whatever is in it. Callers who have just been answered
+//! mostly come back at once with their next request. An entry that leaves without them makes them wait for the next one, and
+//! callers end up in two halves that take turns. So an entry waits for most of the callers of the last one, for a moment that is
+//! short compared with its cost. A node alone has no such cost, and does not wait.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,13 +11,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 
-/// How long an entry waits at most.
+/// The longest wait of an entry.
 const PATIENCE: Duration = Duration::from_millis(1);
-/// How often the entries that do not wait are doubled at most. After some that waited in vain one after the other,
-/// callers seem to come in their own time.
+/// The most doublings of the number of entries that do not wait. After several waits in vain one after the other,
+/// callers seem to arrive independently.
 const MOST_DOUBLINGS: u32 = 6;
 
-/// Whether an entry is being put together, and will leave within moments.
+/// A mark that an entry is being put together, and will leave within moments.
 #[derive(Debug, Default)]
 pub(crate) struct Coming(AtomicBool);
 
@@ -32,12 +31,12 @@ impl Coming {
     }
 }
 
-/// Who is expected.
+/// The callers that are expected.
 #[derive(Debug, Default)]
 pub(crate) struct Company {
-    /// How many were in the last entry.
+    /// The number of commits in the last entry.
     last: usize,
-    /// How many waited in vain since one did not.
+    /// The number of waits in vain since one that was not.
     in_vain: u32,
     /// Entries yet to leave without waiting.
     no_wait: u32,
@@ -101,7 +100,7 @@ mod tests {
             Self { company, waiting: (0..waiting).collect(), queue, ask }
         }
 
-        /// How long it took to gather them, and how many there are.
+        /// The time it took to gather them, and their number.
         async fn gather(&mut self, most: usize) -> (Duration, usize) {
             let began = Instant::now();
             self.company.gather(&mut self.waiting, &mut self.queue, most).await;

@@ -27,7 +27,7 @@ const MAGIC: &str = "strongroom-raft";
 /// The newest format of a data directory that this program reads, and the one it writes.
 const VERSION: u32 = 1;
 
-/// Who a data directory belongs to.
+/// The owner of a data directory.
 #[allow(clippy::struct_field_names, reason = "they are what each of the three is called everywhere")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
@@ -38,7 +38,7 @@ pub(crate) struct Identity {
     pub(crate) raft_id: u64,
 }
 
-/// What a node is told of the members when it is admitted: by this it knows whom to believe until it has heard of them
+/// The members as a node learns of them when it is admitted: by this it knows whom to trust until it has heard of them
 /// from their leader.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Introduction {
@@ -56,14 +56,14 @@ struct Format {
     identity: Identity,
 }
 
-/// What every format has, so that a later one is recognised as such.
+/// The fields of every format, so that a later one is recognized as such.
 #[derive(Serialize, Deserialize)]
 struct Head {
     format: String,
     version: u32,
 }
 
-/// A data directory that is ours until this is dropped.
+/// A data directory that this process owns until this is dropped.
 pub(crate) struct Directory {
     pub(crate) path: PathBuf,
     pub(crate) identity: Identity,
@@ -127,7 +127,7 @@ impl Directory {
     }
 }
 
-/// What was told of the members when this node was admitted; `None` for one that never was.
+/// The members as this node learned of them when it was admitted; `None` for one that never was.
 pub(crate) fn read_introduction(directory: &Path) -> Result<Option<Introduction>, OpenError> {
     let path = directory.join(INTRODUCTION);
     match fs::read(&path) {

@@ -1,4 +1,4 @@
-//! What the store does to its files, and nothing else: so that a test can record it and look what a crash after each
+//! The store's changes to its files, and nothing else, so that a test can record it and look what a crash after each
 //! step leaves behind (see `crashes`).
 
 #[cfg(test)]

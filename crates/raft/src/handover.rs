@@ -1,7 +1,7 @@
-//! Handing leadership to another voter.
+//! Transfers leadership to another voter.
 //!
-//! The consensus core lets go of leading before it knows whether the other takes over: it accepts no write and sends no
-//! heartbeat from then on. So whoever could take over is asked first.
+//! The consensus core stops leading before it knows whether the other takes over: from then on it accepts no write and sends no
+//! heartbeat. So the nodes that could take over are asked first.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::RaftStore;
 use crate::network::decode;
 use crate::peers::{Peer, Rpc};
 
-/// How long the others may take to answer.
+/// The time limit of the others' answers.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl RaftStore {
-    /// Whether this node could lead now: it is not sealed, and its disk has room for writes.
+    /// True if this node could lead now: it is not sealed, and its disk has room for writes.
     pub(crate) fn is_ready(&self) -> bool {
         self.inner.eligible.load(Ordering::Acquire) && self.has_room()
     }

@@ -1,4 +1,4 @@
-//! What the store does by itself: compacts the log, writes out memory and packs the table when nobody writes.
+//! Maintenance of the store: it compacts the log, writes out memory and packs the table when nobody writes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::space::Space;
 use crate::state::{Machine, State};
 use crate::types::Types;
 
-/// How long a compaction may take before the next is tried.
+/// The time limit of a compaction before the next is tried.
 const PATIENCE: Duration = Duration::from_mins(10);
-/// How often it is looked whether there is room, or nobody has written for a while.
+/// The interval of checks for free space, and for a time without writes.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(crate) struct Maintenance {
@@ -31,11 +31,11 @@ pub(crate) struct Maintenance {
     idle_after: Duration,
     /// Log bytes written, and the last entry, when the log was last compacted.
     compacted: (u64, Index),
-    /// The last entry when it was last looked whether anybody writes.
+    /// The last entry at the last check for writes.
     seen: Index,
-    /// When the log last grown, or when it was last idle.
+    /// The time at which the log last grew, or was last idle.
     grown: Moment,
-    /// The last entry when everything was last given up for want of room.
+    /// The last entry when everything dispensable was last deleted for lack of space.
     thrifty: Option<Index>,
 }
 
@@ -67,7 +67,7 @@ impl Maintenance {
         }
     }
 
-    /// Works until `stop` is set, or nobody is left to set it.
+    /// Works until `stop` is set, or its sender is gone.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let clock = self.clock.clone();
         loop {
@@ -95,7 +95,7 @@ impl Maintenance {
             || self.state.applied().saturating_sub(index) >= self.threshold
     }
 
-    /// Gives up what is kept for convenience: the log that spares a peer a snapshot, and a file to be used again.
+    /// Deletes what is kept for convenience: the log that spares a peer a snapshot, and a file to be used again.
     async fn make_room(&mut self) {
         let applied = self.state.applied();
         if self.thrifty.replace(applied) != Some(applied) {
@@ -105,7 +105,7 @@ impl Maintenance {
         self.log.drop_spare().await;
     }
 
-    /// Makes the table durable as it is and gives up the log behind it, but for so many entries.
+    /// Makes the table durable as it is and deletes the log that it covers, except for so many entries.
     async fn compact(&mut self, trailing: u64) {
         let wanted = self.state.applied();
         self.compacted = (self.log.written(), wanted);

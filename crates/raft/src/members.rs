@@ -1,4 +1,4 @@
-//! Who belongs to the cluster: admitting, promoting, removing, handing leadership over.
+//! The members of the cluster: admitting, promoting, removing, transferring leadership.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,9 +20,9 @@ pub struct Member {
     pub raft_id: u64,
     /// Its name (`node_id` in the configuration).
     pub node_id: String,
-    /// Where it serves clients.
+    /// The address at which it serves clients.
     pub api_address: String,
-    /// Where it talks to its peers.
+    /// The address at which it talks to its peers.
     pub cluster_address: String,
     /// It is never to vote.
     pub non_voter: bool,
@@ -31,17 +31,17 @@ pub struct Member {
 /// A member and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberStatus {
-    /// Who it is.
+    /// The member.
     pub member: Member,
-    /// Whether it votes.
+    /// True if it votes.
     pub voter: bool,
-    /// Whether it leads, as far as this node knows.
+    /// True if it leads, as far as this node knows.
     pub leader: bool,
     /// The last log entry known to be on it; known to the leader only.
     pub last_log: Option<Index>,
     /// The term of that entry.
     pub last_term: Option<u64>,
-    /// How long ago the leader sent the last message that it has acknowledged. Known to the leader only; none where
+    /// The time since the leader sent the last message that it has acknowledged. Known to the leader only; none where
     /// it has acknowledged nothing to this leader yet.
     pub silence: Option<Duration>,
 }
@@ -62,10 +62,10 @@ fn described(member: &Member) -> ChangeMembers<u64, Node> {
     ChangeMembers::SetNodes(BTreeMap::from([(member.raft_id, Node::from(member))]))
 }
 
-/// Where the entry of the new membership is.
+/// The position of the entry of the new membership.
 type Changed = Result<Position, CommitError>;
 
-/// How long a change waits for another that is under way, and between two looks.
+/// The time that a change waits for another that is under way, and the interval between two looks.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -186,7 +186,7 @@ impl RaftStore {
         self.change(change, true).await.map(|_at| true)
     }
 
-    /// Takes a member's vote until it is promoted; it goes on following. Of who is not a member: false.
+    /// Demotes a member to a non-voter until it is promoted. False for a node that is not a member.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What the consensus core says to other nodes, put into messages for a [`Transport`].
+//! The messages of the consensus core to other nodes, for a [`Transport`].
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -26,10 +26,11 @@ use crate::state::SnapshotStream;
 use crate::terms::{Terms, Votes};
 use crate::types::{LeaderId, Node, Types, Vote};
 
-/// How long a message waits for company that only says what is committed by now. With more writes to come, the next
-/// message says so too, and nothing is gained by sending two; without, this is how much later followers hear of it.
+/// The time that a message which only says what is committed by now waits for another. With more writes to come, the
+/// next message says so too, and nothing is gained by sending two; without, this is how much later followers hear of
+/// it.
 const COMPANY: Duration = Duration::from_millis(1);
-/// How many times as long it waits at most while an entry is being put together.
+/// The factor of the longest wait while an entry is being put together.
 const WHILE_COMING: u32 = 4;
 
 /// Makes the ways to peers.
@@ -38,7 +39,7 @@ pub(crate) struct Peers {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) coming: Arc<Coming>,
     pub(crate) terms: Arc<Terms>,
-    /// Where the members are by now; set once the consensus core runs.
+    /// The present members and their addresses; set once the consensus core runs.
     pub(crate) members: Arc<OnceLock<WatchReceiverOf<Types, RaftMetrics<Types>>>>,
 }
 
@@ -133,7 +134,7 @@ impl Link {
 
 type Appended = Result<StreamAppendResult<Types>, RPCError<Types>>;
 
-/// The messages, but for those whose company says the same.
+/// The messages without those that the next one makes redundant.
 fn in_company(
     messages: impl Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     coming: Arc<Coming>,

@@ -33,7 +33,7 @@ impl From<Option<LogId>> for Position {
     }
 }
 
-/// What a data directory has.
+/// The content of a data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {
     /// The cluster's identity.
@@ -48,7 +48,7 @@ pub struct Survey {
     pub checkpoint: Index,
     /// The members, as of the last entry that changed them; by name. Empty for a node that never joined.
     pub members: Vec<SurveyedMember>,
-    /// When its log was last written to (RFC 3339); `None` where the file system does not say.
+    /// The time at which its log was last written to (RFC 3339); `None` where the file system does not say.
     pub written: Option<String>,
 }
 
@@ -57,9 +57,9 @@ pub struct Survey {
 pub struct SurveyedMember {
     /// Its name.
     pub node_id: String,
-    /// Where it talks to its peers.
+    /// The address at which it talks to its peers.
     pub address: String,
-    /// Whether it votes.
+    /// True if it votes.
     pub voter: bool,
 }
 
@@ -68,11 +68,11 @@ pub struct SurveyedMember {
 pub struct Kept {
     /// Its name.
     pub node_id: String,
-    /// Where it talks to its peers; empty: where it did before.
+    /// The address at which it talks to its peers; empty: as before.
     pub address: String,
 }
 
-/// A data directory, ours until this is closed: no server starts on it meanwhile.
+/// A data directory that is locked until this is closed: no server starts on it meanwhile.
 pub struct Offline {
     directory: Directory,
     log: Log,
@@ -117,7 +117,7 @@ impl Offline {
         }
     }
 
-    /// What the directory has.
+    /// The content of the directory.
     #[must_use]
     pub fn survey(&self) -> Survey {
         let voters: Vec<u64> = self.members.voter_ids().collect();
@@ -186,7 +186,7 @@ async fn close(log: Log, state: Arc<State>) {
     }
 }
 
-/// When a file of the log was last written to.
+/// The time at which a file of the log was last written to.
 fn last_written(log: &Path) -> Option<SystemTime> {
     let files = fs::read_dir(log).ok()?.flatten();
     files.filter_map(|file| file.metadata().ok()?.modified().ok()).max()

@@ -1,4 +1,4 @@
-//! What a node is opened with, and why it may not open.
+//! The options of a node, and the errors of opening one.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::space::Probe;
 
 const MIB: u64 = 1 << 20;
 
-/// How a [`crate::RaftStore`] is opened. Start from [`Options::new`] and change what differs.
+/// The options of a [`crate::RaftStore`]. Start from [`Options::new`] and change what differs.
 #[derive(Clone)]
 pub struct Options {
     /// The data directory (`path` of the `raft` storage stanza); made if it is not there.
@@ -21,12 +21,12 @@ pub struct Options {
     pub node_id: Option<String>,
     /// The cluster's identity; `None`: as stored, or a new UUID in a new directory.
     pub cluster_id: Option<String>,
-    /// Where this node serves clients; told to those who ask another node.
+    /// The address at which this node serves clients; told to those who ask another node.
     pub api_address: String,
-    /// Where this node talks to its peers.
+    /// The address at which this node talks to its peers.
     pub cluster_address: String,
-    /// Whether an empty directory becomes a cluster of this one voter when it is opened. Otherwise it does so when
-    /// the server is initialised ([`Store::begin`](strongroom_storage::Store::begin)), or waits to be admitted to one.
+    /// True if an empty directory becomes a cluster of this one voter when it is opened. Otherwise it does so when
+    /// the server is initialized ([`Store::begin`](strongroom_storage::Store::begin)), or waits to be admitted to one.
     pub bootstrap: bool,
     /// The way to other nodes.
     pub transport: Arc<dyn Transport>,
@@ -55,17 +55,17 @@ pub struct Options {
     /// Bytes of the file system that are left to finishing what was accepted; below, writes are refused.
     /// `None`: two log files, or an eighth of a small file system.
     pub reserve: Option<u64>,
-    /// How long there must have been no write before the table is packed and memory is written out.
+    /// The time without writes after which the table is packed and memory is written out.
     pub idle_after: Duration,
-    /// How often a leader shows that it is there. Peers wait between four and eight times as long.
+    /// The interval of a leader's heartbeats. Peers wait between four and eight times as long.
     pub heartbeat: Duration,
-    /// How long opening waits until this node leads, where it is the only voter.
+    /// The time that opening waits until this node leads, where it is the only voter.
     pub leader_wait: Duration,
-    /// Where time comes from.
+    /// The source of time.
     pub clock: Clock,
-    /// Where identities come from.
+    /// The source of identities.
     pub entropy: Entropy,
-    /// How the room left is found; `None`: asked of the file system.
+    /// The probe of free space; `None`: the file system is asked.
     pub(crate) probe: Option<Probe>,
 }
 
@@ -135,7 +135,7 @@ impl Options {
     }
 }
 
-/// Why a data directory could not be opened. Nothing in it has been changed.
+/// Reasons why a data directory could not be opened. Nothing in it has been changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The operating system refused.
@@ -143,7 +143,7 @@ pub enum OpenError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Another process uses the directory.
@@ -152,12 +152,12 @@ pub enum OpenError {
         /// The lock file.
         path: PathBuf,
     },
-    /// The directory is not ours, or belongs to another node or cluster.
+    /// The directory is not one of Strongroom, or belongs to another node or cluster.
     #[error("{path}: {reason}", path = path.display())]
     Foreign {
         /// The file that shows it.
         path: PathBuf,
-        /// What was found.
+        /// The data found.
         reason: String,
     },
     /// A later version of the program wrote the directory.
@@ -170,14 +170,14 @@ pub enum OpenError {
         /// The newest format that is understood.
         supported: u32,
     },
-    /// What is stored is not what was written.
+    /// The stored data is not what was written.
     #[error("{path}: corrupt at offset {offset}: {reason} (see docs/runbooks/rebuild-node.md)", path = path.display())]
     Corrupt {
         /// The damaged file.
         path: PathBuf,
         /// Bytes from its beginning.
         offset: u64,
-        /// What was found.
+        /// The data found.
         reason: String,
     },
     /// `raft/peers.json` cannot be followed.
@@ -185,7 +185,7 @@ pub enum OpenError {
     Recovery {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// The options contradict each other.

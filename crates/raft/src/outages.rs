@@ -1,25 +1,25 @@
-//! Which members the leader does not hear: told once when one is lost, and once when it is back.
+//! The members that the leader does not hear: logged once when one is lost, and once when it is back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::members::MemberStatus;
 
-/// How long a member must be silent to be called lost.
+/// The silence after which a member is called lost.
 const LOST_AFTER: Duration = Duration::from_secs(2);
 
-/// What has become of a member.
+/// The change of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Lost(String),
     Back(String),
 }
 
-/// What a leader has seen of the members in its term.
+/// The leader's observations of the members in its term.
 #[derive(Debug, Default)]
 pub(crate) struct Outages {
     term: Option<u64>,
-    /// How long each has been watched being silent.
+    /// The time for which each has been watched being silent.
     silent: BTreeMap<u64, Duration>,
     lost: BTreeSet<u64>,
 }

@@ -1,4 +1,4 @@
-//! How nodes reach each other, as seen from here: who a peer is, what is said, and who carries it.
+//! The connections between nodes, as seen from here: who a peer is, what is said, and who carries it.
 
 use std::io::Read;
 
@@ -14,7 +14,7 @@ pub struct Peer {
     pub raft_id: u64,
     /// Its name (`node_id` in the configuration).
     pub node_id: String,
-    /// Where it talks to its peers.
+    /// The address at which it talks to its peers.
     pub cluster_address: String,
 }
 
@@ -23,11 +23,11 @@ pub struct Peer {
 pub struct Sender {
     /// Its number in the consensus protocol.
     pub raft_id: u64,
-    /// The membership that whoever signed the certificate knew, and that the node belongs to.
+    /// The membership that the signer of the certificate knew, and that the node belongs to.
     pub seen: Position,
 }
 
-/// What one node may ask another.
+/// The requests between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rpc {
     /// Take these log entries; also the heartbeat.
@@ -49,7 +49,7 @@ impl Rpc {
     pub const ALL: [Self; 6] =
         [Self::Append, Self::Vote, Self::PreVote, Self::Transfer, Self::Membership, Self::Ready];
 
-    /// What it is called between nodes.
+    /// Its name between nodes.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Append => "append",
@@ -62,7 +62,7 @@ impl Rpc {
     }
 }
 
-/// Why a peer did not answer.
+/// Reasons why a peer did not answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TransportError {
     /// There is no connection to it, and none could be made.
@@ -89,7 +89,7 @@ pub trait Transport: Send + Sync + 'static {
     ) -> Result<Bytes, TransportError>;
 }
 
-/// Reaches nobody: for a node that is alone.
+/// A transport without peers, for a node that is alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Isolated;
 

@@ -122,7 +122,7 @@ impl Proposer {
         }
     }
 
-    /// Whether an entry goes to other nodes, too.
+    /// True if an entry goes to other nodes, too.
     fn has_peers(&self) -> bool {
         let metrics = self.raft.metrics();
         metrics.borrow_watched().membership_config.membership().nodes().nth(1).is_some()
@@ -185,7 +185,7 @@ fn answer_all(answers: Vec<Answer>, error: &CommitError) {
     }
 }
 
-/// Where clients find the leader.
+/// The address at which clients find the leader.
 fn address_of(forward: ForwardToLeader<Types>) -> Option<String> {
     forward.leader_node.map(|node| node.api_address).filter(|address| !address.is_empty())
 }

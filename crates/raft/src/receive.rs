@@ -1,4 +1,4 @@
-//! What other nodes ask of this one.
+//! The requests of other nodes to this one.
 
 use std::io::{self, Read};
 

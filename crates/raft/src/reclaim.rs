@@ -1,18 +1,17 @@
 //! The thread that frees what has grown large.
 //!
-//! Freeing a hundred thousand entries takes tens of milliseconds, the more so as freed memory is wiped. Whoever holds
-//! the last reference would spend them: a thread that holds the lock every apply needs, or a worker of the runtime with
-//! everybody else's requests behind it. So the large values of this crate hand themselves over when they are dropped.
-//! A thread rather than a share of the work with each apply: the memory is free at once, and no apply pays for it.
-//! It does not decide when a value may go; that follows from its references. Where the thread has ended, a value is
-//! freed by whoever drops it.
+//! Freeing a hundred thousand entries takes tens of milliseconds, all the more because freed memory is wiped. The holder of the
+//! last reference would pay for it: a thread that holds the lock every apply needs, or a worker of the runtime with other requests
+//! behind it. So the large values of this crate give themselves to this thread when they are dropped. A thread is better than a
+//! share of the work with each apply: the memory is free at once, and no apply pays for it. It does not decide when a value may go;
+//! that follows from its references. If the thread has ended, a value is freed where it is dropped.
 
 use std::io;
 use std::sync::mpsc;
 
 type Garbage = Box<dyn Send>;
 
-/// The way to the thread, which ends when nobody has one any more.
+/// A handle to the thread, which ends with its last handle.
 #[derive(Clone)]
 pub(crate) struct Reclaimer(mpsc::Sender<Garbage>);
 

@@ -28,7 +28,7 @@ use crate::options::{OpenError, Options};
 use crate::state::{Machine, State};
 use crate::types::{Entry, LeaderId, LogId, Membership, Node, Vote};
 
-/// Where the file is, in the data directory.
+/// The path of the file, in the data directory.
 pub(crate) const PEERS: &str = "raft/peers.json";
 
 /// A member as the file names it.
@@ -37,15 +37,15 @@ pub(crate) const PEERS: &str = "raft/peers.json";
 pub(crate) struct Peer {
     /// The node's name (`node_id`).
     pub(crate) id: String,
-    /// Where it talks to its peers, `host:port` or a URL; as before where empty.
+    /// The address at which it talks to its peers, `host:port` or a URL; as before where empty.
     #[serde(default)]
     pub(crate) address: String,
     #[serde(default)]
     pub(crate) non_voter: bool,
 }
 
-/// Where there is a `peers.json`: makes its members those of the cluster, durably, and removes the file. Run before
-/// the consensus core starts; run again after a crash in the middle, it ends alike.
+/// Follows a `peers.json`, if there is one: makes its members those of the cluster, durably, and removes the file. Run
+/// before the consensus core starts; run again after a crash in the middle, it ends alike.
 pub(crate) async fn recover(
     options: &Options,
     identity: &Identity,
@@ -67,7 +67,7 @@ pub(crate) async fn recover(
     remove(&path).map_err(OpenError::io(&path))
 }
 
-/// Why the members could not be made those that were asked for.
+/// Reasons why the members could not be changed to those asked for.
 pub(crate) enum Rewrite {
     /// It makes no sense to ask for them; nothing was changed.
     Unfit(String),

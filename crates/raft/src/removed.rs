@@ -1,10 +1,9 @@
-//! Whether this node has been taken out of its cluster.
+//! The removal of this node from its cluster, and how it learns of it.
 //!
-//! A node that is removed may never receive the entry that says so: nobody sends it anything any more. One that hears
-//! nobody therefore asks the others. Who has just been admitted must not be taken for removed by those who have not
-//! heard of it yet: where the asker knows a membership that it belongs to, it is out if a newer one is committed that it
-//! does not belong to. Where it knows none, it was removed, or its log has not come as far as its admission; then only
-//! a leader is certain.
+//! A node that is removed may never receive the entry that says so, because nobody sends it anything any more. A node that hears
+//! nobody therefore asks the others. A node that was just admitted must not be taken for removed by those that have not heard of
+//! it yet: if it knows a membership that it belongs to, it is removed if a newer one is committed that it does not belong to. If
+//! it knows none, it was removed, or its log has not come as far as its admission; then only a leader is certain.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,13 +21,13 @@ use crate::peers::{Peer, Rpc, Sender};
 use crate::types::StoredMembership;
 use crate::{RaftStore, Role};
 
-/// How long the others may take to answer.
+/// The time limit of the others' answers.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The question.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct AmIOut {
-    /// Who asks.
+    /// The node that asks.
     raft_id: u64,
     /// The log entry of the newest membership that it knows, where it belongs to that.
     membership: Option<Index>,
@@ -37,7 +36,7 @@ pub(crate) struct AmIOut {
 /// The file in the data directory that says that this node was removed.
 const MARKER: &str = "removed";
 
-/// What this node was told.
+/// The knowledge that this node was removed, which outlives a restart.
 #[derive(Debug)]
 pub(crate) struct Removal {
     marker: PathBuf,
@@ -53,7 +52,7 @@ impl Removal {
 }
 
 impl RaftStore {
-    /// Whether this node was told that it was taken out of its cluster, and has heard of no leader since.
+    /// True if this node was told that it was taken out of its cluster, and has heard of no leader since.
     pub fn was_removed(&self) -> bool {
         self.inner.removal.removed.load(Ordering::Acquire)
     }
@@ -71,7 +70,7 @@ impl RaftStore {
         if removed { replace_file(&removal.marker, b"") } else { remove_file(&removal.marker) }
     }
 
-    /// Whether the asker is out, as far as is certain here. It is told of itself only.
+    /// True if the node that asks was removed, as far as is certain here. A node may ask about itself only.
     pub(crate) fn is_out(&self, sender: &Sender, asked: AmIOut) -> bool {
         if asked.raft_id != sender.raft_id {
             return false;

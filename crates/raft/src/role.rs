@@ -1,4 +1,4 @@
-//! Whether this node may decide, and if not, whether it still hears of who does.
+//! The role of this node: whether it may decide, and if not, whether it still hears from the one that does.
 //!
 //! A leader counts on its lease: as long as a majority has acknowledged a message that was sent within the last
 //! election timeout, none of them votes for another, so that what is read here is what was acknowledged last. The
@@ -20,7 +20,7 @@ use crate::types::Types;
 
 type Instant = InstantOf<Types>;
 
-/// Nobody was heard since the store was opened: it may have been closed for any time.
+/// No leader was heard since the store was opened: it may have been closed for any time.
 const NEVER: u64 = u64::MAX;
 
 /// As of when this node's data is.
@@ -28,7 +28,7 @@ const NEVER: u64 = u64::MAX;
 struct Currency {
     /// Of the last moment at which this node is known to have had all that was committed.
     as_of: Option<Instant>,
-    /// What was committed at a later moment, and is not all applied yet.
+    /// The index that was committed at a later moment, and is not all applied yet.
     awaited: Option<(Index, Instant)>,
 }
 
@@ -43,11 +43,11 @@ impl Currency {
     }
 }
 
-/// What the role follows from.
+/// The contacts that the role follows from.
 pub(crate) struct Contact {
     metrics: WatchReceiverOf<Types, RaftMetrics<Types>>,
     opened: Instant,
-    /// Milliseconds after `opened` at which a leader was last heard, or this node last had a majority behind it;
+    /// Milliseconds after `opened` at which a leader was last heard, or this node was last acknowledged by a majority;
     /// [`NEVER`] before that.
     heard: AtomicU64,
     currency: Mutex<Currency>,
@@ -98,8 +98,8 @@ impl Contact {
         }
     }
 
-    /// How long ago this node last had all that was committed; `None` where that is not known to have been since it was
-    /// started.
+    /// The time since this node last had all that was committed; `None` where that is not known to have been since it
+    /// was started.
     fn data_age(&self, applied: Index) -> Option<Duration> {
         let mut currency = self.currency();
         currency.settle(applied);
@@ -122,7 +122,7 @@ impl Contact {
         self.had_peers.store(true, Ordering::Release);
     }
 
-    /// Whether a lease that this node granted before it was started may still run.
+    /// True if a lease that this node granted before it was started may still run.
     pub(crate) fn may_have_granted(&self) -> bool {
         self.had_peers.load(Ordering::Acquire) && self.opened.elapsed() < self.lease
     }
@@ -131,7 +131,7 @@ impl Contact {
         self.metrics.borrow_watched().current_term
     }
 
-    /// How long nobody was heard; `None` where nobody was since the store was opened.
+    /// The time since somebody was last heard; `None` where nobody was since the store was opened.
     fn silence(&self) -> Option<Duration> {
         let heard = self.heard.load(Ordering::Relaxed);
         let silence = self.opened.elapsed().saturating_sub(Duration::from_millis(heard));
@@ -183,19 +183,19 @@ impl RaftStore {
         (self.role() == Role::Leads).then(|| self.inner.contact.term())
     }
 
-    /// Where this node stands at this moment. Costs no message and no wait.
+    /// The role of this node at this moment. Costs no message and no wait.
     pub fn role(&self) -> Role {
         self.inner.contact.role()
     }
 
-    /// How old what is read here may be: how long ago this node last had all that its leader had committed. `None`
-    /// where it is not known to have had that since it was started: it may be of any age.
+    /// The age of what is read here: the time since this node last had all that its leader had committed. `None` where
+    /// it is not known to have had that since it was started: it may be of any age.
     pub fn data_age(&self) -> Option<Duration> {
         self.inner.contact.data_age(self.inner.state.applied())
     }
 }
 
-/// How long it is looked whether a successor has taken over.
+/// The time to look whether a successor has taken over.
 const HANDOVER_LOOK: Duration = Duration::from_millis(20);
 const HANDOVER_LOOKS: u32 = 50;
 

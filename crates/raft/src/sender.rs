@@ -1,17 +1,17 @@
-//! Who may say what: every message is bound to the node that sent it, and the node to the membership.
+//! The senders of messages: every message is bound to the node that sent it, and the node to the membership.
 //!
-//! A certificate says that a node belonged to the cluster when it was signed. Whether it still does is for the
-//! membership to say, as far as this node knows it:
+//! A certificate says that a node belonged to the cluster when it was signed. The membership, as far as this node knows it, says
+//! whether it still does:
 //!
 //! - A node of the committed membership, or of the one that is to follow it, is heard.
 //! - Any other is heard only if its certificate was signed under a later membership than this node knows: it was
 //!   admitted since, and may lead by now. A node that was removed has none of these, since a certificate is signed under
 //!   a membership that the node belongs to.
-//! - A node that has just been admitted was told of the members along with its certificate. It believes those until its
+//! - A node that has just been admitted learned of the members along with its certificate. It trusts those until its
 //!   own log has come as far: the log begins with memberships that the present leader may not belong to.
 //!
-//! Not said here: that a member tells the truth. A member's key can depose the leader and destroy what is stored, as the
-//! consensus protocol believes its members.
+//! Deliberately not here: that a member tells the truth. A member's key can depose the leader and destroy what is stored, as the
+//! consensus protocol trusts its members.
 
 use openraft::async_runtime::WatchReceiver;
 use strongroom_storage::StoreError;
@@ -23,7 +23,7 @@ use crate::peers::Sender;
 use crate::types::{LogId, StoredMembership, Vote};
 
 impl RaftStore {
-    /// Whether a node belongs to the cluster, by the committed membership or the one that is to follow it.
+    /// True if a node belongs to the cluster, by the committed membership or the one that is to follow it.
     pub fn is_member(&self, raft_id: u64) -> bool {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -31,7 +31,7 @@ impl RaftStore {
         belongs_to(&metrics.membership_config) || belongs_to(&metrics.committed_membership_config)
     }
 
-    /// Whether messages of the consensus protocol are taken from a node.
+    /// True if messages of the consensus protocol are taken from a node.
     pub fn hears(&self, sender: &Sender) -> bool {
         if sender.raft_id == self.raft_id() {
             return false;
@@ -55,7 +55,7 @@ impl RaftStore {
         metrics.membership_config.log_id().as_ref().map(|at| Some(*at).into())
     }
 
-    /// What a node that is admitted now is told of the members.
+    /// The members, as a node that is admitted now learns of them.
     pub fn introduction(&self) -> Introduction {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -66,8 +66,8 @@ impl RaftStore {
         }
     }
 
-    /// Refuses a vote that is not the sender's own: in somebody else's name nobody leads or stands for election. The
-    /// entries that come with it cannot be of a later term.
+    /// Refuses a vote that is not the sender's own: no node leads or stands for election in another's name. The entries
+    /// that come with it cannot be of a later term.
     pub(crate) fn check_vote(
         &self,
         sender: &Sender,

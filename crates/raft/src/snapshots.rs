@@ -23,7 +23,7 @@ const AT_ONCE: usize = 4;
 /// Keys of a broken off staging that are removed in one commit.
 const REMOVED_AT_ONCE: usize = 1024;
 
-/// What a saved state is of.
+/// The facts of a saved state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedFacts {
     /// The cluster's identity.
@@ -43,7 +43,7 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// What it is of.
+    /// Its facts.
     pub fn facts(&self) -> SavedFacts {
         let facts = &self.base.facts;
         let members = facts.membership.membership();
@@ -71,10 +71,10 @@ impl Saved {
     }
 }
 
-/// What there is to know of a saved state without its keys.
+/// The facts of a saved state that are known without its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked<const N: usize> {
-    /// How many entries it has.
+    /// The number of entries.
     pub entries: u64,
     /// The entries that were asked for, as stored.
     pub found: [Option<Vec<u8>>; N],

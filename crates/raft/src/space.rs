@@ -1,4 +1,4 @@
-//! How much room the file system has left, and what to do when there is none.
+//! The free space of the file system, and what to do when there is none.
 //!
 //! A disk that fills up must not stop the node: writes are refused while there is less than a reserve, and what was
 //! accepted before is finished within it, waiting for room if it must.
@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use strongroom_stdx::{Clock, Moment};
 
-/// How long an answer of the file system is believed.
+/// The time for which an answer of the file system is believed.
 const FRESH: Duration = Duration::from_millis(100);
-/// How long to wait before a write that found no room is tried again.
+/// The pause before a write that found no room is tried again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Bytes of a file system.
@@ -59,7 +59,7 @@ impl Space {
         Ok(Self { probe, clock, reserve, last: Mutex::new(None) })
     }
 
-    /// Whether new writes may be accepted. A file system that does not answer is not believed to be full.
+    /// True if new writes may be accepted. A file system that does not answer is not believed to be full.
     pub(crate) fn is_there(&self) -> bool {
         let now = self.clock.now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,12 +85,12 @@ impl Space {
     }
 }
 
-/// Whether an operation failed for want of room.
+/// True if an operation failed for lack of space.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Does a small write again until there is room for it, or `stop` says that nobody needs it any more.
+/// Repeats a small write until there is space for it, or `stop` says that it is not needed any more.
 pub(crate) fn until_room<T>(stop: &AtomicBool, mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match write() {

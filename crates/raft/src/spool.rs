@@ -9,9 +9,9 @@ use strongroom_storage::StoreError;
 use crate::RaftStore;
 use crate::files::open_private;
 
-/// What a peer sends.
+/// The file for what a peer sends.
 pub(crate) const INCOMING: &str = "incoming.snapshot";
-/// What an operator wants restored.
+/// The file for what an operator wants restored.
 const RESTORED: &str = "restored.snapshot";
 
 fn failed(error: &impl std::fmt::Display) -> StoreError {
@@ -32,7 +32,7 @@ impl Spool {
         Ok(Self { path, file })
     }
 
-    /// What was written to it, from the beginning.
+    /// Opens what was written to it, from the beginning.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
-//! Who should lead: a node that can serve, and that has room for writes.
+//! The choice of a leader: a node that can serve, and that has free space for writes.
 //!
-//! A leader whose disk is full hands over to a voter that has room; a node without room does not stand for election
-//! and takes no leadership that is offered. Where all are full, one leads all the same: reads need a leader, too.
+//! A leader whose disk is full transfers leadership to a voter with free space. A node without free space does not stand for
+//! election and takes no leadership that is offered. If all are full, one leads all the same, because reads need a leader, too.
 
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
@@ -13,17 +13,18 @@ use strongroom_storage::Role;
 use crate::RaftStore;
 use crate::outages::{Change, Outages};
 
-/// How often it is looked whether there is room.
+/// The interval of checks for free space.
 const LOOK: Duration = Duration::from_millis(500);
 /// Looks in a row without room after which a leader gives way: making room by itself comes first.
 const LOOKS: u32 = 3;
-/// How long a leader that has offered its leadership, or found nobody to take it, keeps it before it looks again.
+/// The time for which a leader that has offered its leadership, or found no node to take it, keeps it before it looks
+/// again.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How long a cluster may be without a leader before a node without room stands for election.
+/// The time without a leader after which a node without room stands for election.
 const NOBODY_BETTER: Duration = Duration::from_secs(5);
 
 impl RaftStore {
-    /// Decides anew whether this node stands for election.
+    /// Decides again whether this node stands for election.
     pub(crate) fn settle_candidacy(&self) {
         let eligible = self.inner.eligible.load(Ordering::Acquire);
         let alone = || {

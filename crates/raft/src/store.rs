@@ -34,13 +34,13 @@ use crate::state::{Machine, State};
 use crate::terms::{Terms, learn_terms, settle_vote};
 use crate::types::{Node, Types};
 
-/// How long closing waits for what was proposed.
+/// The time that closing waits for what was proposed.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Messages that may be under way to the consensus core.
 const CHANNEL: u64 = 1024;
 
-/// Where the node stands in its cluster.
+/// The state of the node in its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// This node's name.
@@ -49,9 +49,9 @@ pub struct Status {
     pub cluster_id: String,
     /// The leader's name, as far as known.
     pub leader: Option<String>,
-    /// Where the leader serves clients, as far as known.
+    /// The address at which the leader serves clients, as far as known.
     pub leader_address: Option<String>,
-    /// Whether this node leads.
+    /// True if this node leads.
     pub is_leader: bool,
     /// The term of the last vote.
     pub term: u64,
@@ -86,14 +86,14 @@ pub struct RaftStore {
     pub(crate) max_commit_size: usize,
 }
 
-/// What closing needs.
+/// The parts that closing needs.
 pub(crate) struct Inner {
     node_id: String,
     raft_id: u64,
     pub(crate) path: PathBuf,
-    /// Whether it may lead.
+    /// True if it may lead.
     pub(crate) eligible: AtomicBool,
-    /// What the cluster is told of this node when it begins one.
+    /// The description of this node for a cluster that it begins.
     this_node: Node,
     leader_wait: Duration,
     /// The way to other nodes.
@@ -101,7 +101,7 @@ pub(crate) struct Inner {
     pub(crate) contact: Contact,
     pub(crate) terms: Arc<Terms>,
     pub(crate) removal: Removal,
-    /// What was said of the members when this node was admitted.
+    /// The members as this node learned of them when it was admitted.
     pub(crate) introduction: ArcSwapOption<Introduction>,
     pub(crate) raft: Raft<Types, Machine>,
     pub(crate) state: Arc<State>,
@@ -109,7 +109,7 @@ pub(crate) struct Inner {
     proposer: Mutex<Option<JoinHandle<()>>>,
     stop: watch::Sender<bool>,
     closed: AtomicBool,
-    /// Given up last.
+    /// Released last.
     directory: Mutex<Option<Directory>>,
 }
 
@@ -245,7 +245,7 @@ impl RaftStore {
         self.inner.state.cluster_id()
     }
 
-    /// Whether this node may be elected from now on. One that cannot serve should not lead.
+    /// True if this node may be elected from now on. One that cannot serve should not lead.
     pub fn set_eligible(&self, eligible: bool) {
         self.inner.eligible.store(eligible, Ordering::Release);
         self.settle_candidacy();
@@ -275,17 +275,17 @@ impl RaftStore {
         self.inner.closed.load(Ordering::Acquire)
     }
 
-    /// Whether this node leads, as far as it knows.
+    /// True if this node leads, as far as it knows.
     pub fn is_leader(&self) -> bool {
         self.inner.raft.is_leader()
     }
 
-    /// Where the leader serves clients, as far as known.
+    /// The address at which the leader serves clients, as far as known.
     pub fn leader_address(&self) -> Option<String> {
         self.status().leader_address
     }
 
-    /// Where the node stands.
+    /// The state of the node.
     pub fn status(&self) -> Status {
         let inner = &self.inner;
         let metrics = inner.raft.metrics().borrow_watched().clone();
@@ -330,7 +330,7 @@ impl RaftStore {
         running.map_err(|error| StoreError::Failed(error.to_string()))
     }
 
-    /// Whether the disk has room for writes.
+    /// True if the disk has room for writes.
     pub(crate) fn has_room(&self) -> bool {
         self.space.is_there()
     }
@@ -372,12 +372,12 @@ pub(crate) fn open_files(options: &Options) -> Result<Opened, OpenError> {
     Ok((directory, log, state))
 }
 
-/// Why a store that has no room for a vote does not start.
+/// The reason why a store that has no room for a vote does not start.
 const NO_SPACE: &str = "no space left on the storage's file system";
 
-/// Where this node alone decides what is committed, all that was committed had been synced to its log before: if the
-/// log ends earlier now, acknowledged writes are gone, and going on would hide it. (With peers, a power cut may take
-/// the end of one log, and the others send it again.)
+/// Refuses a log that has lost its end. Where this node alone decides what is committed, all that was committed had
+/// been synced to its log before: if the log ends earlier now, acknowledged writes are gone, and going on would hide
+/// it. (With peers, a power cut may take the end of one log, and the others send it again.)
 pub(crate) async fn refuse_lost_tail(
     directory: &Directory,
     log: &Log,
@@ -390,7 +390,7 @@ pub(crate) async fn refuse_lost_tail(
     let (mut log, mut machine) = (log.clone(), Machine(state.clone()));
     let found = StorageHelper::new(&mut log, &mut machine).get_membership().await;
     let membership = found.map_err(|error| OpenError::Start(error.to_string()))?;
-    // With no membership at all, everything is gone: to begin anew would let whoever comes first initialise the server.
+    // With no membership at all, everything is gone: to begin anew would let whoever comes first initialize the server.
     let mut voters = membership.effective().voter_ids();
     if voters.next().is_none_or(|voter| voter == directory.identity.raft_id) && voters.next().is_none() {
         let ends = there.map_or_else(|| "is empty".to_owned(), |last| format!("ends at entry {last}"));
@@ -400,7 +400,8 @@ pub(crate) async fn refuse_lost_tail(
     Ok(())
 }
 
-/// How long a node waits for a leader at least and at most before it stands for election. The longer is also the lease.
+/// The shortest and the longest time that a node waits for a leader before it stands for election. The longer is also
+/// the lease.
 fn election_timeout(options: &Options) -> (Duration, Duration) {
     (options.heartbeat.saturating_mul(3), options.heartbeat.saturating_mul(5))
 }
@@ -433,8 +434,7 @@ fn config(options: &Options, identity: &Identity) -> Result<Config, OpenError> {
 }
 
 impl Inner {
-    /// Makes a cluster of an empty directory where that is wanted, and waits for leadership where nobody else can
-    /// have it.
+    /// Begins a cluster in an empty directory if asked to, and waits for leadership if no other node can have it.
     async fn start(&self, options: &Options) -> Result<(), OpenError> {
         let failed = |error: &dyn std::fmt::Display| OpenError::Start(error.to_string());
         let initialized = self.raft.is_initialized().await.map_err(|error| failed(&error))?;

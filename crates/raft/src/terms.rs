@@ -1,13 +1,13 @@
 //! Bounds on terms.
 //!
-//! A term that is adopted is never gone back from, and there is none after the last. Terms grow by elections, of which
-//! there is no more than one in a second; so a leap that no number of elections explains is an error or an attack, and
-//! is refused. By leaps that are allowed nobody comes to the last term in a lifetime.
+//! A node never returns from a term that it has adopted, and there is none after the last. Terms grow by elections, of which
+//! there is no more than one per second; so a leap that no number of elections explains is an error or an attack, and is refused.
+//! Allowed leaps cannot reach the last term in a lifetime.
 //!
-//! A vote that is beyond the bound all the same (a disk's fault, or of a time before the bound) is put aside when the
-//! store is opened, see [`settle_vote`]. The node may have voted in a term that is not known any more, and so neither votes nor
-//! stands for election until it has heard a leader. Where all nodes are so, one is told to go on alone, as after the loss
-//! of the quorum (`recover`).
+//! A vote that is beyond the bound all the same (a disk's fault, or of a time before the bound) is put aside when the store is
+//! opened, see [`settle_vote`]. The node may have voted in a term that is not known any more, and so neither votes nor stands for
+//! election until it has heard a leader. If all nodes are in this state, one must go on alone, as after the loss of the quorum
+//! (`recover`).
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use crate::options::OpenError;
 use crate::state::State;
 use crate::types::{LeaderId, Types, Vote};
 
-/// How far a term may be beyond the one that a node knows: elections of twelve days without a pause.
+/// The largest leap of a term beyond the one that a node knows: elections of twelve days without a pause.
 pub(crate) const MAX_TERM_LEAP: u64 = 1 << 20;
 /// A term that is never reached by elections.
 pub(crate) const MAX_TERM: u64 = 1 << 62;
@@ -102,7 +102,7 @@ impl Terms {
     }
 }
 
-/// An answer that carries the vote of whoever gives it, which is adopted where it is higher.
+/// An answer that carries the vote of its sender, which is adopted where it is higher.
 pub(crate) trait Votes {
     fn term(&self) -> Option<u64>;
 }

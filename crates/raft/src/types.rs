@@ -1,4 +1,4 @@
-//! What the consensus library is told about us. No type of it leaves this crate.
+//! The types that the consensus library works with. No type of it leaves this crate.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::batch::Batch;
 pub(crate) enum Command {
     /// Commits that share an index and a sync.
     Batch(Batch),
-    /// What was staged takes the place of everything.
+    /// The staged entries take the place of everything.
     Replace(Staging),
 }
 
@@ -23,7 +23,7 @@ pub(crate) enum Command {
 pub(crate) struct Staging {
     /// Tells this staging from one that broke off before.
     pub(crate) id: u64,
-    /// How many entries there must be.
+    /// The number of entries that there must be.
     pub(crate) entries: u64,
 }
 
@@ -42,18 +42,18 @@ impl fmt::Debug for Command {
     }
 }
 
-/// What became of each commit of a batch, in its order, or of a replacement: whether it was applied.
+/// The outcome of each commit of a batch, in its order, or of a replacement: whether it was applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Outcomes(pub(crate) Vec<bool>);
 
-/// What the cluster knows about a node besides its number.
+/// The cluster's knowledge of a node besides its number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Node {
     /// The operator's name for the node (`node_id` in the configuration).
     pub(crate) name: String,
-    /// Where the node serves clients.
+    /// The address at which the node serves clients.
     pub(crate) api_address: String,
-    /// Where the node talks to its peers.
+    /// The address at which the node talks to its peers.
     pub(crate) cluster_address: String,
     /// It is never to vote.
     #[serde(default)]

@@ -1,9 +1,8 @@
 //! A lock that tests can ask what was done under it.
 //!
-//! Whoever holds the state's lock, or the log's, holds up every write of the node. In a test binary such a lock keeps
-//! count of what the allocator was asked for and of what was logged while it was held, so that a test can show that
-//! none of it grows with what is stored. Outside tests this is a mutex and nothing more. A thread that panics while
-//! it holds the lock does not stop the others.
+//! The holder of the state's lock, or the log's, holds up every write of the node. In a test binary such a lock counts what the
+//! allocator was asked for and what was logged while it was held, so that a test can show that none of it grows with what is
+//! stored. Outside tests this is a mutex and nothing more. A thread that panics while it holds the lock does not stop the others.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, MutexGuard, PoisonError};
@@ -51,7 +50,7 @@ impl<T> Mutex<T> {
 }
 
 impl<T> Guard<'_, T> {
-    /// Lets go of the lock until there is news.
+    /// Releases the lock until it is notified.
     pub(crate) fn wait(self, news: &Condvar) -> Self {
         #[cfg(test)]
         let worst = self.watch.end();
@@ -90,7 +89,7 @@ mod tally {
     #[global_allocator]
     static ALLOCATOR: Counting = Counting;
 
-    /// What was done while a lock was held.
+    /// The operations done while a lock was held.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub(crate) struct Tally {
         pub(crate) counts: Counts,

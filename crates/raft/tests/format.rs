@@ -1,5 +1,5 @@
-//! A data directory that an older program has left opens, and nothing in it is lost. Each format that was released has
-//! a directory of its time in `formats`: the files as text, without the zeros in them.
+//! A data directory of an older release opens, and nothing in it is lost. Each format that was released has a directory of its time
+//! in `formats`: the files as text, without the zeros in them.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What servers answer: XML.
+//! The answers of servers: XML.
 
 use quick_xml::de::from_str;
 use quick_xml::escape::escape;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 /// Characters of a server's message that are shown.
 const SHOWN: usize = 300;
 
-/// What went wrong, in the server's words.
+/// An error, in the server's words.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Complaint {
@@ -24,7 +24,7 @@ impl Complaint {
     }
 }
 
-/// A part of a text that may come from anybody, on one line.
+/// A part of an untrusted text, on one line.
 fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
 }
@@ -77,7 +77,7 @@ impl Begun {
     }
 }
 
-/// What ends an upload: its parts by their tags, the first is number 1.
+/// The request that ends an upload: its parts by their tags, the first is number 1.
 pub(crate) fn completion(tags: &[String]) -> String {
     let part = |(number, tag): (u32, &String)| {
         let tag = escape(tag.as_str());

@@ -1,4 +1,4 @@
-//! What a request carries: in pieces as they came, so that it can be sent again without being copied.
+//! The content of a request: in pieces as they came, so that it can be sent again without being copied.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -31,7 +31,7 @@ impl Content {
         self.len
     }
 
-    /// What is sent.
+    /// The pieces to send.
     pub(crate) fn body(&self) -> Pieces {
         Pieces { pieces: self.pieces.clone(), left: self.len }
     }
@@ -98,7 +98,7 @@ impl Parts {
         }
     }
 
-    /// Whether a part is full, so that there may be more.
+    /// True if a part is full, so that there may be more.
     pub(crate) const fn is_full(&self, part: &Content) -> bool {
         part.len >= self.size
     }

@@ -26,7 +26,7 @@ use strongroom_stdx::{Clock, Entropy, PipeReader, Secret};
 
 use request::Session;
 
-/// What is said where nobody is named who could ask.
+/// The error where there are no credentials.
 const NO_CREDENTIALS: &str = "no credentials: set aws_access_key_id and aws_secret_access_key, or AWS_ACCESS_KEY_ID and \
                               AWS_SECRET_ACCESS_KEY in the environment of the server; files and the metadata of instances \
                               are not asked";
@@ -34,7 +34,7 @@ const NO_CREDENTIALS: &str = "no credentials: set aws_access_key_id and aws_secr
 /// Speaks S3 to whatever servers buckets are on.
 pub struct S3 {
     outbound: Outbound,
-    /// Who asks where a bucket does not say it.
+    /// The credentials for buckets that have none of their own.
     from_environment: Option<Credentials>,
     clock: Clock,
     entropy: Entropy,

@@ -19,17 +19,17 @@ use crate::answers::Complaint;
 use crate::content::Content;
 use crate::url::Place;
 
-/// How often a request is sent at most.
+/// The number of attempts of a request.
 const ATTEMPTS: u32 = 6;
 /// The longest pause between two.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How long a request takes at most, unless it says otherwise, and how many bytes of content are sent in a second at least.
+/// The time limit of a request, unless it says otherwise, and the least number of bytes of content sent in a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 const SLOWEST: u64 = 32 << 10;
 /// Bytes of an answer that are read.
 const LONGEST_ANSWER: usize = 8 << 20;
 
-/// What went wrong.
+/// The failure.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// No answer came, or not all of one.
@@ -41,7 +41,7 @@ pub(crate) enum Failure {
     /// The server answered something else than S3 has.
     #[error("{what}: the answer is none of S3: {reason}")]
     Strange { what: String, reason: &'static str },
-    /// What was to be sent broke off.
+    /// The content to be sent broke off.
     #[error("{0}")]
     Content(String),
     /// There is more than an object can hold.
@@ -57,7 +57,7 @@ fn before(separator: &str, text: &str) -> String {
 }
 
 impl Failure {
-    /// Whether it may be otherwise soon.
+    /// True if it may be otherwise soon.
     fn passes(&self) -> bool {
         match self {
             Self::Unanswered { .. } => true,
@@ -94,7 +94,7 @@ fn failed(what: &str, error: &Error) -> Failure {
     }
 }
 
-/// What is asked for.
+/// A request.
 pub(crate) struct Request<'r> {
     pub(crate) method: Method,
     /// The object; empty for the bucket.
@@ -102,7 +102,7 @@ pub(crate) struct Request<'r> {
     pub(crate) query: &'r [(&'r str, &'r str)],
     pub(crate) headers: &'r [(&'static str, String)],
     pub(crate) content: Content,
-    /// How long it takes at most, besides sending the content.
+    /// Its time limit, besides sending the content.
     pub(crate) patience: Duration,
 }
 
@@ -115,7 +115,7 @@ impl<'r> Request<'r> {
 
 /// A good answer.
 pub(crate) struct Answer {
-    /// What was asked for, for errors about it.
+    /// The operation, for errors about it.
     pub(crate) what: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,

@@ -1,4 +1,4 @@
-//! A server that answers as it is told, and remembers what it was asked.
+//! A server that gives prepared answers, and remembers its requests.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl Arrived {
     }
 }
 
-/// What is answered.
+/// The answers.
 pub(crate) enum Told {
     /// A status with headers, and a body.
     Answer(&'static str, String),

@@ -27,7 +27,7 @@ fn content(bytes: &'static [u8]) -> PipeReader {
     reader
 }
 
-/// What a server answers to the requests of an upload.
+/// The answers of a server to the requests of an upload.
 fn uploads(_number: usize, request: &Arrived) -> Told {
     let begun = "<InitiateMultipartUploadResult><UploadId>u 1</UploadId></InitiateMultipartUploadResult>";
     match request.line.as_str() {

@@ -15,7 +15,7 @@ use crate::request::{Failure, Request, Session};
 const PART: u64 = 8 << 20;
 /// Parts of an object at most.
 const MOST_PARTS: usize = 10_000;
-/// How long a server may take to put the parts together.
+/// The time limit of a server to put the parts together.
 const ASSEMBLY: Duration = Duration::from_mins(10);
 /// Sizes of parts are multiples of this.
 const STEP: u64 = 1 << 20;
@@ -56,7 +56,7 @@ impl Session<'_> {
         done
     }
 
-    /// What is said of an object when it is made.
+    /// The headers of an object when it is made.
     fn headers(&self) -> Vec<(&'static str, String)> {
         const ENCRYPTION: &str = "x-amz-server-side-encryption";
         let mut headers = vec![("content-type", "application/gzip".to_owned())];

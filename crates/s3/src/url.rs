@@ -1,4 +1,4 @@
-//! Where requests for a bucket go.
+//! The URLs of requests for a bucket.
 
 use std::net::IpAddr;
 
@@ -6,11 +6,11 @@ use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use strongroom_backup::Bucket;
 
-/// What S3 signs unescaped in a query; in paths the slash, too.
+/// The characters that S3 signs unescaped in a query; in paths the slash, too.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH: &AsciiSet = &QUERY.remove(b'/');
 
-/// Where a bucket is.
+/// The address of a bucket.
 #[derive(Debug)]
 pub(crate) struct Place {
     /// The bucket: scheme, host, port and what comes before the names of objects; no slash at its end.
@@ -61,7 +61,7 @@ fn authority(server: &Uri) -> Option<&str> {
     Some(authority.strip_suffix(implied).unwrap_or(authority))
 }
 
-/// Whether the bucket's name goes into the path: where that is asked for, and where it would make no host, or none that
+/// True if the bucket's name goes into the path: where that is asked for, and where it would make no host, or none that
 /// a certificate for `*.host` is good for.
 fn in_path(bucket: &Bucket, server: &Uri) -> bool {
     let host = server.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');

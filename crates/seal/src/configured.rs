@@ -89,7 +89,7 @@ impl Seals {
         self.enabled().any(|seal| matches!(seal.seal.unsealing(), Unsealing::Auto(_)))
     }
 
-    /// True where all seals unseal by themselves, so that nobody needs to bring key parts.
+    /// True if all seals unseal by themselves, so that no key parts are needed.
     pub fn unseal_by_themselves(&self) -> bool {
         self.enabled().next().is_some()
             && self.enabled().all(|seal| matches!(seal.seal.unsealing(), Unsealing::Auto(_)))

@@ -54,7 +54,7 @@ pub enum SealError {
 pub struct Wrapped {
     /// The seal's public parameters.
     pub parameters: Parameters,
-    /// The wrapped key. Opaque to everybody but the seal.
+    /// The wrapped key. Opaque to all but the seal.
     pub blob: Vec<u8>,
 }
 
@@ -101,9 +101,9 @@ pub enum Offer {
     Progress,
     /// These parts were enough.
     RootKey(RootKey),
-    /// This cannot be a part of the seal's key. The attempt goes on without it.
+    /// This cannot be a part of the seal's key. The attempt continues without it.
     Unfit(String),
-    /// The parts were enough, and open nothing. The attempt is over and begins anew.
+    /// The parts were enough, and open nothing. The attempt starts again from the beginning.
     Wrong(String),
 }
 

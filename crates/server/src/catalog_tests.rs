@@ -23,7 +23,7 @@ struct Case {
     path: String,
     asked: Asked,
     endpoint: Endpoint,
-    /// Whether the path with a slash at its end names something else.
+    /// True if the path with a slash at its end names something else.
     slash_matters: bool,
 }
 

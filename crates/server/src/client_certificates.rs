@@ -1,5 +1,5 @@
-//! Client certificates that a listener asks for and nobody asked it to verify: taken from whoever proves to hold the key,
-//! and carried to the auth method, which says whose they are.
+//! Client certificates that a listener asks for without verifying them: accepted from any client that proves to hold the key, and
+//! carried to the auth method, which decides whose they are.
 //!
 //! A certificate is not parsed further than to its public key. The library's own verifiers refuse what they would not trust
 //! (version 1, unknown critical extensions), and a client with such a certificate could not connect at all.

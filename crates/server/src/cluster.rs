@@ -29,7 +29,7 @@ pub(crate) struct Peering {
     pub(crate) path: std::path::PathBuf,
 }
 
-/// What is to happen so that nodes stand in for one another.
+/// The way in which nodes take over from one another.
 pub(crate) enum Together {
     /// This node is on its own, whatever happens.
     Alone,

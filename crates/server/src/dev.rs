@@ -1,4 +1,4 @@
-//! The development server: initialised, unsealed, with its root token at hand. One node in memory, or three nodes whose
+//! The development server: initialized, unsealed, with its root token at hand. One node in memory, or three nodes whose
 //! data are in a directory that goes with them.
 
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::node::Node;
 use crate::options::Dev;
 use crate::tls::{self, DevCertificates};
 
-/// How many nodes `-dev-three-node` starts.
+/// The number of nodes that `-dev-three-node` starts.
 const NODES: u16 = 3;
 
-/// What a development server was given to begin with.
+/// The keys and token that a development server was given at the start.
 pub(crate) struct Development {
     certificates: Option<DevCertificates>,
     /// The data of a cluster.
@@ -122,7 +122,7 @@ fn name_of(number: u16) -> String {
 }
 
 impl Development {
-    /// Whether there is something on disk that is to go with the server.
+    /// True if there is something on disk that is to go with the server.
     pub(crate) fn leaves_traces(&self) -> bool {
         self.home.is_some()
     }
@@ -132,7 +132,7 @@ impl Development {
         self.home.map_or(Ok(()), TempDir::close).context("the nodes' data were not removed")
     }
 
-    /// Initialises and unseals the first node, and has the others join it; prints what Vault's development server prints.
+    /// Initializes and unseals the first node, and has the others join it; prints what Vault's development server prints.
     pub(crate) async fn begin(&self, nodes: &[Node], dev: &Dev, io: &mut Io) -> Result<()> {
         let (first, others) = nodes.split_first().context("there is a development server")?;
         let core = &first.core;

@@ -8,7 +8,7 @@ use strongroom_config::{Address, AutoJoin, DEFAULT_PORT, Provider, SCHEMES};
 use strongroom_core::Discovery;
 use strongroom_stdx::Secret;
 
-/// How long a name may take to be looked up.
+/// The time limit of a lookup of a name.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// As [`strongroom_core::Introducer::discovery`].

@@ -28,9 +28,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{logs, proxy_protocol, tls};
 
-/// How long a TLS handshake may take.
+/// The time limit of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long accepting pauses when the process has no file descriptors left.
+/// The pause of accepting when the process has no file descriptors left.
 const BREATH: Duration = Duration::from_millis(50);
 
 /// A TLS listener's settings and what is in force.
@@ -39,7 +39,7 @@ struct Reloadable {
     current: Arc<ArcSwap<ServerConfig>>,
 }
 
-/// What of a listener's configuration can change while it serves.
+/// The part of a listener's configuration that can change while it serves.
 struct Live {
     headers: Arc<ArcSwap<ResponseHeaders>>,
     request_log: RequestLog,
@@ -85,7 +85,7 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// Where clients can connect.
+    /// The addresses at which clients can connect.
     pub(crate) fn addresses(&self) -> &[String] {
         &self.addresses
     }
@@ -174,13 +174,13 @@ impl Listeners {
     }
 }
 
-/// Why a connection could not be accepted matters to the log; running out of descriptors must not spin.
+/// Logs the reason why a connection could not be accepted; running out of descriptors must not spin.
 async fn accept_failed(error: &std::io::Error) {
     tracing::warn!(%error, "accepting a connection failed");
     tokio::time::sleep(BREATH).await;
 }
 
-/// What a connection comes through.
+/// The entrance that a connection comes through.
 #[derive(Clone)]
 struct Door {
     tls: Option<Arc<ArcSwap<ServerConfig>>>,
@@ -274,7 +274,7 @@ async fn accept_unix(
     while connections.join_next().await.is_some() {}
 }
 
-/// Whether a socket that a killed server left behind is in the way; anything else there is not ours to remove.
+/// True if a socket that a killed server left behind is in the way; anything else there must not be removed.
 pub(crate) fn check_place(path: &Path) -> Result<bool> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(false) };
     if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) {

@@ -16,7 +16,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt};
 
-/// What can be changed while the server runs.
+/// The settings of the log that can be changed while the server runs.
 pub(crate) struct Logs {
     level: reload::Handle<Targets, Registry>,
     file: Option<Rotating>,
@@ -61,9 +61,9 @@ where
     if json { Box::new(plain.json().flatten_event(true)) } else { Box::new(plain) }
 }
 
-/// What is logged at a level. The consensus library tells of each step it takes at `info`, at great length, and of each
-/// message that did not arrive at `warn` or `error`: that is left to `debug` and `trace`. That a node is not heard any
-/// more, and that the library has stopped, is said once elsewhere.
+/// The messages that are logged at a level. The consensus library tells of each step it takes at `info`, at great
+/// length, and of each message that did not arrive at `warn` or `error`: that is left to `debug` and `trace`. That a
+/// node is not heard any more, and that the library has stopped, is said once elsewhere.
 fn filter(level: LogLevel) -> Targets {
     let most = event_level(level).map_or(LevelFilter::OFF, LevelFilter::from_level);
     let consensus = if most > LevelFilter::INFO { most } else { LevelFilter::OFF };
@@ -104,7 +104,7 @@ pub(crate) fn format(name: &str) -> Result<LogFormat> {
     })
 }
 
-/// A log file that starts anew by size or age.
+/// A log file that is rotated by size or age.
 #[derive(Clone)]
 struct Rotating(Arc<Mutex<Log>>);
 

@@ -1,4 +1,4 @@
-//! One node: its store, its core, and what it listens at.
+//! One node: its store, its core, and its listeners.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::cluster::{self, ClusterPort, Together};
 use crate::listen::Listeners;
 use crate::store::{self, Addresses, Sharing};
 
-/// How long requests under way may take when the node stops.
+/// The time limit of requests under way when the node stops.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bytes of opened entries to keep, where the configuration leaves the cache alone.
@@ -108,7 +108,7 @@ fn settings(config: &Config, cache_bytes: u64) -> Settings {
     }
 }
 
-/// What `build.rs` found, as a date: seconds since 1970, or nothing where it could not tell.
+/// The build date that `build.rs` found: seconds since 1970, or nothing where it could not tell.
 fn build_date(epoch: &str) -> String {
     epoch.parse().map(|secs| Moment::from_secs(secs).rfc3339_secs()).unwrap_or_default()
 }

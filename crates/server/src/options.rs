@@ -5,7 +5,7 @@ use strongroom_config::{Address, Config};
 
 use crate::words::Words;
 
-/// What the command line asks for.
+/// The options of the command line.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     pub(crate) configs: Vec<String>,

@@ -1,4 +1,4 @@
-//! The server's way out, made of its configuration and environment.
+//! The server's `Outbound`, made of its configuration and environment.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -6,8 +6,8 @@ use strongroom_config::{Config, Listener};
 use strongroom_outbound::{AddressPolicy, Outbound, Proxies, Settings};
 use strongroom_stdx::Clock;
 
-/// One for all that is told over the API where to connect to. `others` are those of more nodes in this process, whose ports are
-/// its own, too.
+/// The `Outbound` for all addresses that come from API users. `others` are the configurations of more nodes in this process,
+/// whose ports are its own, too.
 pub(crate) fn outbound(
     config: &Config,
     others: &[Config],

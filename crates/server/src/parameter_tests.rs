@@ -61,7 +61,7 @@ async fn no_other_spelling_gets_past_a_rule() {
     assert!(count >= 117, "{count}");
 }
 
-/// What a field is an older name of must be declared, or a rule for the one says nothing of the other.
+/// A field that is an older name of another must be declared, or a rule for the one says nothing of the other.
 #[test]
 fn older_names_are_declared() {
     let catalog = catalog();

@@ -1,9 +1,9 @@
-//! Connections that begin with a proxy's word about who is connected: the PROXY protocol, versions 1 and 2.
+//! Connections that begin with a proxy's statement about the client: the PROXY protocol, versions 1 and 2.
 //!
 //! Source: the protocol's specification by `HAProxy`; Vault's "`tcp` listener" page, `proxy_protocol_*`.
 //!
-//! A connection need not begin so. Of one that does the beginning is taken off, whoever sends it, and counts only where the
-//! sender is believed. A beginning that is broken, or that takes too long, ends the connection.
+//! A connection need not begin with it. If it does, the header is removed, whoever sends it, and counts only if the sender is
+//! trusted. A header that is broken, or that takes too long, ends the connection.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,12 +22,12 @@ const MAX_HEADER: usize = 4096;
 /// Bytes of a beginning of version 1 at most, as its specification counts them.
 const MAX_TEXT: usize = 107;
 
-/// What a proxy is believed.
+/// The trust in a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trust {
-    /// Who is connected.
+    /// Its statement about the client counts.
     Believed,
-    /// Nothing; it is connected itself.
+    /// Its statement does not count: it is the client itself.
     Ignored,
 }
 
@@ -68,7 +68,7 @@ pub(crate) async fn begin<T: AsyncRead + Unpin>(
     Ok((Begun { read, stream }, peer))
 }
 
-/// What the first bytes of a connection are.
+/// The kinds of first bytes of a connection.
 enum Beginning {
     /// Those of what is said on it.
     None,
@@ -113,13 +113,13 @@ impl Beginning {
     }
 }
 
-/// How long a beginning of version 1 is, once its line has ended.
+/// The length of a beginning of version 1, once its line has ended.
 fn length_of_text(bytes: &[u8]) -> Option<usize> {
     let line = bytes.get(..MAX_TEXT.min(bytes.len()))?;
     line.windows(2).position(|pair| pair == b"\r\n").map(|end| end.saturating_add(2))
 }
 
-/// How long a beginning of version 2 is, once it has said so.
+/// The length of a beginning of version 2, once it is known.
 fn length_of_binary(bytes: &[u8]) -> Option<usize> {
     let length = bytes.get(14..16)?;
     let length = <[u8; 2]>::try_from(length).ok()?;
@@ -190,7 +190,7 @@ mod tests {
         ProxyProtocol { behavior, authorized_addrs: vec!["10.0.0.0/8".parse().unwrap()] }
     }
 
-    /// Who is connected, and what is left of what was sent byte by byte.
+    /// The client, and what is left of what was sent byte by byte.
     async fn told(behavior: ProxyBehavior, from: &str, sent: &[u8]) -> io::Result<(String, Vec<u8>)> {
         let mut slow = tokio_stream(sent);
         let (mut begun, peer) = begin(&rule(behavior), &mut slow, from.parse().unwrap()).await?;

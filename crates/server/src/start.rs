@@ -1,4 +1,4 @@
-//! From the command line to a server that serves until it is told to stop.
+//! Starts a server from the command line, and runs it until it is told to stop.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
     served
 }
 
-/// What is to be started.
+/// The configuration to be started.
 struct Loaded {
     config: Config,
     /// The nodes besides the first, of a development cluster.

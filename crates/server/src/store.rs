@@ -24,7 +24,7 @@ pub(crate) struct Opened {
     pub(crate) together: Together,
 }
 
-/// What others are told of where this node is.
+/// The addresses under which others find this node.
 #[derive(Clone, Default)]
 pub(crate) struct Addresses {
     pub(crate) api: String,
@@ -40,12 +40,12 @@ impl Addresses {
     }
 }
 
-/// Who else may use a database that several nodes share.
+/// The way in which others may use a database that several nodes share.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sharing {
     /// As the configuration has it.
     AsConfigured,
-    /// Nobody: what is not free is waited for, and never taken by force.
+    /// No other process: a lock that is not free is waited for, and never taken by force.
     Exclusive,
 }
 
@@ -69,7 +69,7 @@ pub(crate) async fn open(storage: &Storage, at: &Addresses, sharing: Sharing) ->
     }
 }
 
-/// What the store is opened with. What the configuration leaves open is the store's choice.
+/// The options of the store. What the configuration leaves open is the store's choice.
 pub(crate) fn options(raft: &Raft, at: &Addresses) -> Result<Options> {
     let path = raft.path.clone().context("storage \"raft\" needs a path")?;
     let mut options = Options::new(path);

@@ -105,7 +105,7 @@ pub(crate) fn make_dev_certificates(directory: &Path, names: Vec<String>) -> Res
     Ok(paths)
 }
 
-/// What `-dev-tls` made.
+/// The certificates that `-dev-tls` made.
 pub(crate) struct DevCertificates {
     pub(crate) ca: std::path::PathBuf,
     pub(crate) cert: std::path::PathBuf,

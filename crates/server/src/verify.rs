@@ -1,4 +1,4 @@
-//! `-test-verify-only`: looks at all that a start would need, short of opening storage and sockets.
+//! `-test-verify-only`: checks all that a start would need, short of opening storage and sockets.
 
 use std::path::Path;
 

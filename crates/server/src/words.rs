@@ -1,4 +1,4 @@
-//! The words behind a command that this program implements by itself: flags in all the spellings that Go takes.
+//! The words after a command that this program implements by itself: flags in all the spellings that Go accepts.
 
 use std::str::FromStr;
 
@@ -30,7 +30,7 @@ impl<'a> Words<'a> {
         }))
     }
 
-    /// What a flag is given, with it or as the word behind it.
+    /// The value of a flag, with it or as the word behind it.
     pub(crate) fn value(&mut self, flag: &Flag<'a>) -> Result<&'a str> {
         let value = flag.given.or_else(|| self.0.next().map(String::as_str));
         value.with_context(|| format!("flag needs an argument: -{}", flag.name))
@@ -38,7 +38,7 @@ impl<'a> Words<'a> {
 }
 
 impl Flag<'_> {
-    /// Whether a switch is turned on.
+    /// True if a switch is turned on.
     pub(crate) fn is_on(&self) -> Result<bool> {
         match self.given {
             None | Some("true" | "1") => Ok(true),
@@ -47,7 +47,7 @@ impl Flag<'_> {
         }
     }
 
-    /// What a value says, as a number or the like.
+    /// A flag's value, as a number or the like.
     pub(crate) fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
         &self,
         value: &str,

@@ -17,7 +17,7 @@ pub struct ShareCollector {
     shares: Vec<Share>,
 }
 
-/// What became of a share.
+/// The outcome of a share.
 #[derive(Debug)]
 pub enum Offer {
     /// The very share was given before in this attempt: nothing changed.
@@ -42,12 +42,12 @@ impl ShareCollector {
         &self.nonce
     }
 
-    /// How many shares are needed (`t`, `required`).
+    /// The number of shares needed (`t`, `required`).
     pub fn threshold(&self) -> u8 {
         self.threshold
     }
 
-    /// How many shares are in (`progress`).
+    /// The number of shares given so far (`progress`).
     pub fn progress(&self) -> usize {
         self.shares.len()
     }

@@ -70,7 +70,7 @@ impl ConstantTimeEq for Share {
     }
 }
 
-/// Why a secret was not split.
+/// Reasons why a secret was not split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SplitError {
     /// There is nothing to split.
@@ -88,7 +88,7 @@ pub enum SplitError {
     Random(#[from] RandomError),
 }
 
-/// Why shares were not combined.
+/// Reasons why shares were not combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CombineError {
     /// One share does not determine anything.

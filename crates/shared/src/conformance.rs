@@ -1,5 +1,5 @@
-//! What every [`Database`] must do. A backend calls [`run`] from its tests with a way to make a fresh database and to
-//! connect to it again.
+//! The suite of what every [`Database`] must do. A backend calls [`run`] from its tests with a way to make a fresh
+//! database and to connect to it again.
 
 #![allow(
     clippy::expect_used,
@@ -18,7 +18,7 @@ use strongroom_storage::{Active, CommitError, Coordinator as _, KeyRange, Steppe
 
 use crate::{ApplyError, Batch, Claim, Database, Fence, Options, SharedStore, Timing};
 
-/// How long a lock is good in these tests: as short as backends can.
+/// The validity of a lock in these tests: as short as backends can.
 const SPAN: Duration = Duration::from_secs(3);
 
 /// Runs the whole suite, each case on a database of its own: `fresh` makes one, and `connect` connects another node to

@@ -1,4 +1,4 @@
-//! What a database must be able to do for several nodes to keep one store in it.
+//! The interface of a database in which several nodes keep one store.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use strongroom_storage::{Active, Index, KeyRange, Snapshot, StoreError, Versioned};
 
-/// Which of the lock's owners: each has a greater number than those before it. Zero: nobody yet.
+/// The number of an owner of the lock, greater than those before it. Zero: no owner yet.
 pub type Fence = u64;
 
 /// The store's state besides its entries, kept in one place that every change of it goes through.
@@ -16,11 +16,11 @@ pub struct Head {
     pub cluster_id: String,
     /// The newest commit.
     pub index: Index,
-    /// Who may write: the owner of the lock with this number, and nobody else any more.
+    /// The owner of the lock that may write: the one with this number, and none before it.
     pub fence: Fence,
 }
 
-/// What came of asking for the lock.
+/// The outcome of asking for the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// The lock is ours, under this number; the head has it too, so that who owned it before writes no more.
@@ -44,7 +44,7 @@ pub struct Batch {
     pub deletes: Vec<Bytes>,
 }
 
-/// Why a batch was not applied.
+/// Reasons why a batch was not applied.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The head is another than the batch was made for; nothing was written.
@@ -61,7 +61,7 @@ pub enum ApplyError {
     Unknown(String),
 }
 
-/// What one change of the database can carry.
+/// The limits of one change of the database.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Keys that a batch may put and delete.
@@ -86,7 +86,7 @@ pub trait Database: Send + Sync + 'static {
     /// The indexes at which these keys were written, in the order asked; zero for those that are not there.
     async fn modified(&self, keys: &[Bytes]) -> Result<Vec<Index>, StoreError>;
 
-    /// How many entries a range holds, counted no further than `at_most`, and the newest index among those counted.
+    /// The number of entries in a range, counted no further than `at_most`, and the newest index among those counted.
     async fn count_and_newest(&self, range: &KeyRange, at_most: u64) -> Result<(u64, Index), StoreError>;
 
     /// Applies a batch whole or not at all.
@@ -102,13 +102,13 @@ pub trait Database: Send + Sync + 'static {
     /// Gives the lock back, if it is still ours.
     async fn release(&self, fence: Fence) -> Result<(), StoreError>;
 
-    /// Who owns the lock; `None` where nobody does or its time is over.
+    /// The owner of the lock; `None` where there is none or its time is over.
     async fn holder(&self) -> Result<Option<Active>, StoreError>;
 
-    /// What one batch can carry.
+    /// The limits of one batch.
     fn limits(&self) -> Limits;
 
-    /// What the backend is called (`storage_type`).
+    /// The name of the backend (`storage_type`).
     fn kind(&self) -> &'static str;
 
     /// Ends the connections. Later calls fail.

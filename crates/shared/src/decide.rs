@@ -1,4 +1,4 @@
-//! Which of the commits that wait can be applied, and what they write together.
+//! The decision which of the waiting commits can be applied, and what they write together.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use strongroom_storage::{Commit, CommitError, Index, StoreError, Versioned};
 
 use crate::database::{Batch, Database, Fence};
 
-/// What became of each commit, in their order, and the change that makes it so.
+/// The outcome of each commit, in their order, and the change that makes it so.
 pub(crate) struct Decided {
     /// The commit's index, or why it was not taken.
     pub(crate) outcomes: Vec<Result<Index, CommitError>>,
     pub(crate) batch: Batch,
 }
 
-/// What the commits taken so far leave behind: for each key the last commit that touched it, and the value, if any.
+/// The state after the commits taken so far: for each key the last commit that touched it, and the value, if any.
 type Overlay = BTreeMap<Bytes, (Index, Option<Bytes>)>;
 
 /// Decides commits one after the other on the state at `from`. What a commit reads is compared with what the database

@@ -13,20 +13,20 @@ use crate::telling::Telling;
 /// Between two looks for a successor.
 const HANDOVER_LOOK: Duration = Duration::from_millis(50);
 
-/// How the lock is kept.
+/// The times of the lock.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// How long the lock is ours after it was last renewed. A node that is gone is succeeded after this.
+    /// The validity of the lock after it was last renewed. A node that is gone is succeeded after this.
     pub span: Duration,
-    /// How often it is renewed.
+    /// The interval of renewals.
     pub renew_every: Duration,
-    /// How often a standby looks whether it is free.
+    /// The interval at which a standby looks whether it is free.
     pub look_every: Duration,
-    /// How long a node that has stepped down does not ask for it again.
+    /// The time for which a node that has stepped down does not ask for it again.
     pub hold_off: Duration,
-    /// How long one that steps down waits for a successor.
+    /// The time that a node which steps down waits for a successor.
     pub handover: Duration,
-    /// How long the lock is kept for a server that is being initialised, and not unsealed yet.
+    /// The validity of the lock for a server that is being initialized, and not unsealed yet.
     pub beginning: Duration,
 }
 
@@ -68,7 +68,7 @@ struct State {
     beginning: Option<Instant>,
     held: Option<Held>,
     other: Option<Active>,
-    /// When the database last answered, and whether it has been said that it does not.
+    /// The time at which the database last answered, and whether it has been logged that it does not.
     reached: Instant,
     complained: bool,
     /// Not asked for before.
@@ -83,7 +83,7 @@ struct Held {
     renewed: Instant,
 }
 
-/// What is to be done now.
+/// The next step.
 enum Step {
     Claim,
     Renew(Fence),
@@ -147,7 +147,7 @@ impl Lock {
         }
     }
 
-    /// Who owns the lock, as far as known.
+    /// The owner of the lock, as far as known.
     pub(crate) fn holder(&self) -> Option<Active> {
         if self.leading().is_some() { Some(self.me.clone()) } else { self.state().other.clone() }
     }

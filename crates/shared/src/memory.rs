@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::database::{ApplyError, Batch, Claim, Database, Fence, Head, Limits};
 
-/// What goes wrong.
+/// The faults that can be injected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing.
@@ -59,7 +59,7 @@ impl Memory {
         self.state().fault = fault;
     }
 
-    /// What a batch may carry from now on.
+    /// Limits batches from now on.
     pub fn set_limits(&self, limits: Limits) {
         self.state().limits = limits;
     }

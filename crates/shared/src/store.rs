@@ -16,15 +16,15 @@ use crate::lock::{Lock, Timing};
 use crate::telling::Telling;
 use crate::writer::{Pending, QUEUE, Writer, check};
 
-/// How a [`SharedStore`] is opened.
+/// The options of a [`SharedStore`].
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What this node tells the others of itself.
+    /// This node's description for the others.
     pub me: Active,
-    /// Whether nodes stand in for one another (`ha_enabled`). Otherwise a node takes the lock from whoever has it when
-    /// it starts, so that of two that were started by mistake the later one writes.
+    /// True if nodes take over from one another (`ha_enabled`). Otherwise a node takes the lock from whoever has it
+    /// when it starts, so that of two that were started by mistake the later one writes.
     pub ha_enabled: bool,
-    /// How the lock is kept.
+    /// The times of the lock.
     pub timing: Timing,
 }
 

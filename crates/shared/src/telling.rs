@@ -1,4 +1,4 @@
-//! Who is told of which index, in order.
+//! The observers, and the order in which they are told of indexes.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 

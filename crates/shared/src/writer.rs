@@ -146,8 +146,8 @@ impl Writer {
         CommitError::NotLeader { leader: leader.filter(|address| !address.is_empty()) }
     }
 
-    /// Whether a change was made whose answer did not arrive. An empty change in its place settles it: either that is
-    /// made, and the other never can be, or the head shows what has happened.
+    /// Finds out if a change was made whose answer did not arrive. An empty change in its place settles it: either that
+    /// is made, and the other never can be, or the head shows what has happened.
     async fn find_out(&mut self, batch: &Batch, error: &str) -> Result<bool, CommitError> {
         tracing::warn!(error, "the answer to a change of the database did not arrive");
         self.position = None;

@@ -32,7 +32,7 @@ const SEALED: &str = "SHA256SUMS.sealed";
 const LARGEST: u64 = 1 << 20;
 const PIECE: usize = 64 << 10;
 
-/// What a snapshot is of. The names are those that Vault's has, where it has them.
+/// The description of a snapshot. The names are those that Vault's has, where it has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Meta {
@@ -61,14 +61,14 @@ pub struct Server {
     /// Its name.
     #[serde(rename = "ID")]
     pub id: String,
-    /// Whether it votes.
+    /// True if it votes.
     pub voter: bool,
 }
 
 /// The format of the archive that is written.
 pub const VERSION: u32 = 1;
 
-/// Why a file is no snapshot.
+/// Reasons why a file is no snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// It is no archive, or ends before it should.
@@ -86,14 +86,14 @@ fn malformed(what: impl Into<String>) -> SnapshotError {
     SnapshotError::Malformed(what.into())
 }
 
-/// What was read besides the state.
+/// The contents besides the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
-    /// What it is of.
+    /// The description.
     pub meta: Meta,
     /// The sums, which are right.
     pub sums: Vec<u8>,
-    /// The sums as sealed by whoever made the snapshot.
+    /// The sums as sealed by the server that made the snapshot.
     pub sealed: Vec<u8>,
 }
 

@@ -48,7 +48,7 @@ fn what_is_written_is_read() {
     }
 }
 
-/// What Vault's clients do with it: they read the archive and look for the last member.
+/// Vault's clients can read the archive: they look for the last member.
 #[test]
 fn the_members_are_vaults() {
     let bytes = archive(b"state");

@@ -48,7 +48,7 @@ impl Moment {
         Self(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// How long from `earlier` to here; zero when `earlier` is later.
+    /// The time from `earlier` to here; zero when `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -79,7 +79,7 @@ impl fmt::Display for Moment {
     }
 }
 
-/// Where time comes from. Cheap to clone; all clones of a stepped clock show the same time.
+/// The source of time. Cheap to clone; all clones of a stepped clock show the same time.
 #[derive(Clone)]
 pub struct Clock(Source);
 

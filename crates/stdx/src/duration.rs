@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// Why a text is not a duration, in the words of Go's `time.ParseDuration` and of Vault.
+/// The reason why a text is not a duration, in the words of Go's `time.ParseDuration` and of Vault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
     /// No number where one is due, or a sum of more than [`LONGEST`].

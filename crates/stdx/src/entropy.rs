@@ -10,7 +10,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 #[error("the system's random source is not available")]
 pub struct EntropyError;
 
-/// Where random bytes come from: the system, or a counter-driven stream in tests that need repeatable names.
+/// The source of random bytes: the system, or a counter-driven stream in tests that need repeatable names.
 #[derive(Clone)]
 pub struct Entropy(Source);
 
@@ -55,7 +55,7 @@ impl Entropy {
     }
 
     /// `len` characters out of `0-9A-Za-z`, each equally likely (bytes of 248 and more are drawn again, so that
-    /// the remainder does not favour the first characters).
+    /// the remainder does not favor the first characters).
     pub fn base62(&self, len: usize) -> Result<String, EntropyError> {
         let mut text = String::with_capacity(len);
         let mut drawn = [0u8; 32];

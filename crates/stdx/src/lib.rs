@@ -1,5 +1,5 @@
-//! What every crate needs and the standard library lacks: typed secrets, an injected clock, injected
-//! randomness, Go-style durations as Vault reads and prints them, and pipes between tasks and threads.
+//! Basics that every crate needs and the standard library lacks: typed secrets, an injected clock, injected randomness,
+//! Go-style durations as Vault reads and prints them, and pipes between tasks and threads.
 //!
 //! This is the one home of wall-clock and entropy access; `clippy.toml` bans both everywhere else.
 

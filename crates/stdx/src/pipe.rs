@@ -26,15 +26,15 @@ pub fn pipe() -> (PipeWriter, PipeReader) {
     (writer, PipeReader { receiver, rest: Bytes::new(), whole })
 }
 
-/// Where bytes are put in. One that is dropped before [`PipeWriter::finish`] breaks the pipe: the reader hears of an
-/// error and never takes a part for the whole.
+/// The end into which bytes are put. One that is dropped before [`PipeWriter::finish`] breaks the pipe: the reader
+/// hears of an error and never takes a part for the whole.
 pub struct PipeWriter {
     sender: mpsc::Sender<Piece>,
     collected: Vec<u8>,
     whole: Arc<AtomicBool>,
 }
 
-/// Where they come out: as a [`Read`]er on a thread that may block, or piece by piece.
+/// The end from which they come: as a [`Read`]er on a thread that may block, or piece by piece.
 pub struct PipeReader {
     receiver: mpsc::Receiver<Piece>,
     rest: Bytes,
@@ -62,7 +62,7 @@ impl PipeWriter {
         let _ = self.sender.send(Err(error)).await;
     }
 
-    /// Says that these were all the bytes; blocks where some are still to be sent.
+    /// Marks the end of the bytes; blocks where some are still to be sent.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl PipeReader {
         self.receiver.poll_recv(context).map(|piece| piece.or_else(|| self.end()))
     }
 
-    /// What there is after the last piece: nothing, or that it is not all. Said once.
+    /// The end after the last piece: nothing, or that it is not all. Said once.
     fn end(&mut self) -> Option<Piece> {
         let whole = self.whole.swap(true, Ordering::AcqRel);
         (!whole)

@@ -5,7 +5,7 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-/// A value that must not outlive its use: zeroised on drop, printed as `[secret]`, readable only through
+/// A value that must not outlive its use: zeroized on drop, printed as `[secret]`, readable only through
 /// [`Secret::expose`], so that every place which looks inside can be found by name.
 #[derive(Clone, Default)]
 pub struct Secret<T: Zeroize>(T);
@@ -16,7 +16,7 @@ impl<T: Zeroize> Secret<T> {
         Self(value)
     }
 
-    /// The value itself. Whoever calls this keeps it out of logs, errors and longer-lived copies.
+    /// The value itself. The caller keeps it out of logs, errors and longer-lived copies.
     pub const fn expose(&self) -> &T {
         &self.0
     }
@@ -60,7 +60,7 @@ impl<'de, T: Zeroize + serde::Deserialize<'de>> serde::Deserialize<'de> for Secr
     }
 }
 
-/// Whether two byte strings are equal, in time that depends on their lengths only.
+/// True if two byte strings are equal, in time that depends on their lengths only.
 pub fn same_bytes(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
 }

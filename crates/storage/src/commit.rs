@@ -27,12 +27,12 @@ impl KeyRange {
         Self { start: next.max(self.start.clone()), end: self.end.clone() }
     }
 
-    /// Whether the range holds no key at all.
+    /// True if the range holds no key at all.
     pub fn is_empty(&self) -> bool {
         self.end.as_ref().is_some_and(|end| *end <= self.start)
     }
 
-    /// Whether `key` lies in the range.
+    /// True if `key` lies in the range.
     pub fn contains(&self, key: &[u8]) -> bool {
         key >= self.start.as_slice() && self.end.as_ref().is_none_or(|end| key < end.as_slice())
     }
@@ -64,7 +64,7 @@ pub struct PointRead {
 pub struct RangeRead {
     /// The range.
     pub range: KeyRange,
-    /// How many entries it held.
+    /// The number of entries it held.
     pub count: u64,
     /// The view's index: no entry of the range may be newer.
     pub seen_at: Index,
@@ -103,16 +103,16 @@ impl Commit {
     }
 }
 
-/// What [`still_valid`] asks of a store's present state.
+/// The state of a store that [`still_valid`] asks for.
 pub trait Lookup {
     /// The index of the commit that wrote `key`; zero when it is not there.
     fn modified(&self, key: &[u8]) -> Result<Index, StoreError>;
 
-    /// How many entries a range holds and the newest commit index among them, counting no further than `at_most`.
+    /// The number of entries in a range and the newest commit index among them, counting no further than `at_most`.
     fn count_and_newest(&self, range: &KeyRange, at_most: u64) -> Result<(u64, Index), StoreError>;
 }
 
-/// Whether all that a commit read is unchanged. Decided from the state alone, at the moment of applying, so that
+/// True if all that a commit read is unchanged. Decided from the state alone, at the moment of applying, so that
 /// every replica decides alike.
 pub fn still_valid(commit: &Commit, state: &impl Lookup) -> Result<bool, StoreError> {
     for read in &commit.points {

@@ -1,4 +1,4 @@
-//! What every [`Store`] must do. A backend calls [`run`] from its tests with a way to open a fresh store.
+//! Tests of what every [`Store`] must do. A backend calls [`run`] from its tests with a way to open a fresh store.
 
 #![allow(
     clippy::expect_used,
@@ -191,8 +191,8 @@ async fn tells_observers_in_order(store: &dyn Store) {
     assert_eq!(seen, vec![(first, vec![b"a".to_vec(), b"b".to_vec()]), (second, vec![b"c".to_vec()])]);
 }
 
-/// Who keeps something true to the store waits to hear of the index that a snapshot shows. An index at which nothing
-/// was written, because every commit there had lost to another, must be told, too.
+/// Whatever follows the store waits to hear of the index that a snapshot shows. An index at which nothing was written,
+/// because every commit there had lost to another, must be told, too.
 async fn tells_observers_of_every_index_that_shows(store: &dyn Store) {
     let recorder = Arc::new(Recorder::default());
     store.observe(recorder.clone());

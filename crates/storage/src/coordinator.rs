@@ -1,4 +1,4 @@
-//! Which of several nodes decides.
+//! The choice of the one among several nodes that decides.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-/// How long a node may be without a leader, as in an election, before its answers are called stale.
+/// The time that a node may be without a leader, as in an election, before its answers are called stale.
 pub const ELECTION: Duration = Duration::from_secs(5);
 
-/// Where a node stands towards its cluster.
+/// The state of a node towards its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// It leads: its reads see all that was acknowledged, its writes are accepted.
@@ -18,23 +18,23 @@ pub enum Role {
     Follows,
     /// It leads as far as it knows, and cannot be sure of it, or has just begun to, or hands over.
     Unsure {
-        /// How long that has been so.
+        /// The time for which that has been so.
         since: Duration,
     },
-    /// It has heard nobody since it was started: what it has may be of any age.
+    /// It has heard no leader since it was started: its data may be of any age.
     Unheard {
-        /// How long ago it was started.
+        /// The time since it was started.
         since: Duration,
     },
-    /// It follows nobody, or one that has not been heard for longer than an election takes.
+    /// It follows no leader, or one that has not been heard for longer than an election takes.
     CutOff {
-        /// How long that has been so.
+        /// The time for which that has been so.
         since: Duration,
     },
 }
 
 impl Role {
-    /// How long this node has been without its cluster.
+    /// The time for which this node has been without its cluster.
     pub const fn without_quorum(self) -> Option<Duration> {
         match self {
             Self::Leads | Self::Follows => None,
@@ -50,13 +50,13 @@ pub struct Active {
     pub number: u64,
     /// Its name.
     pub node_id: String,
-    /// Where it serves clients.
+    /// The address at which it serves clients.
     pub api_address: String,
-    /// Where it takes requests from other nodes.
+    /// The address at which it takes requests from other nodes.
     pub cluster_address: String,
 }
 
-/// What came of stepping down.
+/// The outcome of stepping down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SteppedDown {
     /// This is not the active node, or there is no other that could be.
@@ -70,16 +70,16 @@ pub enum SteppedDown {
 /// Settles which of the nodes that share a store decides: one at a time, each in a later term than those before it.
 #[async_trait]
 pub trait Coordinator: Send + Sync + 'static {
-    /// Where this node stands at this moment. Costs no message and no wait.
+    /// The state of this node at this moment. Costs no message and no wait.
     fn role(&self) -> Role;
 
     /// The term in which this node leads at this moment, its reads seeing all that was acknowledged.
     fn leading(&self) -> Option<u64>;
 
-    /// Whether this node may lead from now on. One that cannot serve should not.
+    /// True if this node may lead from now on. One that cannot serve should not.
     fn set_eligible(&self, eligible: bool);
 
-    /// Who leads, as far as known; may be this node.
+    /// The leader, as far as known; may be this node.
     fn active(&self) -> Option<Active>;
 
     /// This node's number in the cluster.
@@ -88,11 +88,11 @@ pub trait Coordinator: Send + Sync + 'static {
     /// The cluster's identity.
     fn cluster_id(&self) -> Arc<str>;
 
-    /// Lets another node lead, if one can. Where none can, this one goes on.
+    /// Lets another node lead, if one can. If none can, this one continues.
     async fn step_down(&self) -> SteppedDown;
 }
 
-/// Whether this node decides, for those who need not know how nodes settle that. Clones tell the same.
+/// A handle that tells whether this node decides, independent of how nodes settle that. Clones tell the same.
 ///
 /// A node that is alone decides, until it is told how it and others settle it.
 #[derive(Clone, Default)]
@@ -109,7 +109,7 @@ impl Leadership {
         self.0.get().map_or(Some(0), |coordinator| coordinator.leading())
     }
 
-    /// Whether it is this node that decides: it leads, or there are no others.
+    /// True if it is this node that decides: it leads, or there are no others.
     pub fn is_active(&self) -> bool {
         self.term().is_some()
     }
@@ -123,7 +123,7 @@ impl Leadership {
         }
     }
 
-    /// Whether another node decides and can be asked: what only the active node's clock can judge is for that one.
+    /// True if another node decides and can be asked: what only the active node's clock can judge is for that one.
     pub fn is_with_another(&self) -> bool {
         !self.is_active() && self.without_quorum().is_none()
     }

@@ -1,4 +1,4 @@
-//! The store that forgets: for development servers and tests.
+//! The store in memory, for development servers and tests.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 

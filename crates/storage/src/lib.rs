@@ -1,5 +1,5 @@
-//! Where sealed bytes are kept: an ordered map from keys to values with consistent snapshots and optimistic
-//! transactions. Everything here is ciphertext; what it means is decided above, in the barrier.
+//! The storage of encrypted bytes: an ordered map from keys to values with consistent snapshots and optimistic transactions.
+//! Everything here is ciphertext; its meaning is decided above, in the barrier.
 //!
 //! A [`Store`] hands out [`Snapshot`]s (one commit index, never moving) and accepts [`Commit`]s: writes together
 //! with what was read to decide on them. A commit is applied whole if nothing it read has changed since, and
@@ -25,8 +25,8 @@ pub use migrating::MIGRATING;
 /// The number of a commit: every commit has a greater one than those before it. Zero: before the first.
 pub type Index = u64;
 
-/// The first byte of keys under which a backend puts aside what is to take the place of everything. Nobody else writes
-/// such keys.
+/// The first byte of keys under which a backend stages a state that is to replace everything. Nothing else writes such
+/// keys.
 pub const STAGED: u8 = 0xff;
 
 /// A value and the index of the commit that wrote it.
@@ -38,13 +38,13 @@ pub struct Versioned {
     pub value: Bytes,
 }
 
-/// Why the store could not answer.
+/// Reasons why the store could not answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store's medium failed, with what it said.
     #[error("storage failed: {0}")]
     Failed(String),
-    /// What is stored is not what was written: where, and what was found.
+    /// The stored data is not what was written: where, and what was found.
     #[error("storage is corrupt: {0}")]
     Corrupt(String),
     /// The store has been shut down.
@@ -52,7 +52,7 @@ pub enum StoreError {
     Closed,
 }
 
-/// Why a commit was not acknowledged.
+/// Reasons why a commit was not acknowledged.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CommitError {
     /// Something the commit relied on has changed; nothing was written. Read again and try again.
@@ -61,7 +61,7 @@ pub enum CommitError {
     /// This node may not write; nothing was written. The leader's address, where known.
     #[error("this node is not the leader")]
     NotLeader {
-        /// Where the leader serves clients, if there is one and it is known here.
+        /// The address at which the leader serves clients, if there is one and it is known here.
         leader: Option<String>,
     },
     /// The disk is full; nothing was written, and writes are refused until there is room.
@@ -96,8 +96,8 @@ pub trait Snapshot: Send + Sync {
     async fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<(Bytes, Versioned)>, StoreError>;
 }
 
-/// Told of every index that a snapshot can show, in order, after it can be read and before whoever waits for it hears
-/// of it.
+/// An observer of commits: it receives every index that a snapshot can show, in order, after it can be read and before
+/// those that wait for it hear of it.
 pub trait Observer: Send + Sync {
     /// `index` has been applied and wrote or deleted `keys`; none where every commit at this index lost to another, or
     /// where the store itself needed an index. Must be quick: commits wait for it.
@@ -128,18 +128,18 @@ pub trait Store: Send + Sync + 'static {
     /// is one) and visible to reads here. Commits of concurrent callers may share a log entry and a sync.
     async fn commit(&self, commit: Commit) -> Result<Index, CommitError>;
 
-    /// Makes the store ready for its first commit: called once, by who initialises the server. A store that others
+    /// Makes the store ready for its first commit: called once, by who initializes the server. A store that others
     /// may take into their cluster instead does not decide so by itself.
     async fn begin(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Registers who is told of commits from now on.
+    /// Registers an observer of commits from now on.
     fn observe(&self, observer: Arc<dyn Observer>);
 
     /// Finishes what is acknowledged and releases the medium; later calls answer [`StoreError::Closed`].
     async fn close(&self);
 
-    /// What the backend is called in `sys/seal-status` (`storage_type`).
+    /// The name of the backend in `sys/seal-status` (`storage_type`).
     fn kind(&self) -> &'static str;
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use crate::Wiping;
 
-/// What a thread has asked of the allocator since it began.
+/// The requests of a thread to the allocator since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Blocks asked for.
@@ -24,7 +24,7 @@ thread_local! {
         const { Cell::new(Counts { allocations: 0, allocated: 0, frees: 0, freed: 0 }) };
 }
 
-/// What this thread has asked of [`Counting`], where that is the global allocator.
+/// The requests of this thread to [`Counting`], where that is the global allocator.
 #[must_use]
 pub fn counts() -> Counts {
     COUNTS.get()

@@ -1,6 +1,6 @@
 //! A global allocator that wipes memory when it is freed.
 //!
-//! Typed secrets zeroise themselves; what parsers, HTTP buffers and grown vectors leave behind does not. With this
+//! Typed secrets zeroize themselves; what parsers, HTTP buffers and grown vectors leave behind does not. With this
 //! allocator nothing that was freed can be found in the process's memory, whoever held it. The cost is a `memset` of
 //! what is freed, next to the work that filled it.
 
@@ -30,7 +30,7 @@ unsafe impl GlobalAlloc for Wiping {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: `block` is valid for writes of `layout.size()` bytes until it is freed below.
         unsafe { std::ptr::write_bytes(block, 0, layout.size()) };
-        // The optimiser must not drop the writes for going to memory that is about to be freed.
+        // The optimizer must not drop the writes for going to memory that is about to be freed.
         compiler_fence(Ordering::SeqCst);
         std::hint::black_box(block);
         // SAFETY: as above.

@@ -5,13 +5,13 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
-/// A JSON document as text, made by our own serialiser or checked by its parser. Kept as text so that what is
+/// A JSON document as text, made by our own serializer or checked by its parser. Kept as text so that what is
 /// stored as JSON can be answered without building a tree; wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Json(String);
 
 impl Json {
-    /// Serialises a value.
+    /// Serializes a value.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
         serde_json::to_string(value).map(Self)
     }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use strongroom_stdx::{LONGEST, parse_duration};
 
-/// What kind of JSON value this is, as Vault names it: in messages, which must not repeat the value itself.
+/// The type of this JSON value, as Vault names it: in messages, which must not repeat the value itself.
 #[must_use]
 pub const fn type_name(value: &Value) -> &'static str {
     match value {
@@ -206,7 +206,7 @@ fn split(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
-/// Reads every item; the first that cannot be read is told with its place.
+/// Reads every item; the error names the first that cannot be read, with its place.
 fn each<T>(
     items: impl IntoIterator<Item = Value>,
     read: impl Fn(Value) -> Result<T, String>,

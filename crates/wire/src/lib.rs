@@ -1,4 +1,4 @@
-//! What crosses the wire: lenient inputs and what they read, JSON texts, operations.
+//! Lenient inputs and what they read, JSON texts, operations: the forms of data on the wire.
 
 mod json;
 pub mod lenient;

@@ -1,10 +1,10 @@
-//! What a request asks for.
+//! The operation of a request.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a request asks to be done at a path. Source: Vault's "Policies" page, where each HTTP verb maps to one.
+/// The operation that a request asks for at a path. Source: Vault's "Policies" page, where each HTTP verb maps to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
@@ -41,7 +41,7 @@ impl Operation {
         }
     }
 
-    /// Whether it carries parameters in a body rather than in the query.
+    /// True if it carries parameters in a body rather than in the query.
     pub const fn has_body(self) -> bool {
         matches!(self, Self::Create | Self::Update | Self::Patch)
     }

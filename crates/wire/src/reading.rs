@@ -27,7 +27,7 @@ pub enum Reading {
     Span(Duration),
     /// A set of items: those of a list, or the members of a map as [`Reading::member`] writes them.
     Items(BTreeSet<String>),
-    /// What the type does not read.
+    /// A value that the type does not read.
     Unreadable,
 }
 

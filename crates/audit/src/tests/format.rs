@@ -22,7 +22,7 @@ fn members(value: Value) -> Map<String, Value> {
 const TIME: Moment = Moment::from_nanos(1_795_457_649_894_683_131);
 const ISSUED: Moment = Moment::from_nanos(1_795_457_649_000_000_001);
 
-/// What the records of one read of a KV secret are made of.
+/// The parts that the records of one read of a KV secret are made of.
 struct Read {
     policies: Vec<String>,
     metadata: BTreeMap<String, String>,

@@ -1,5 +1,5 @@
-//! Clearing what is over: expired secret ids, and those of deleted roles. Each step is bounded, and what it costs
-//! depends on what is over, not on how many secret ids there are.
+//! Housekeeping: removes expired secret ids, and those of deleted roles. Each step is bounded, and its cost depends on what is
+//! to be removed, not on how many secret ids there are.
 
 use strongroom_engine_api::{Clock, EngineError, Moment, Reply, Txn};
 
@@ -37,7 +37,7 @@ async fn clear_expired(txn: &Txn, now: Moment) -> Result<bool, EngineError> {
     Ok(due.len() == BATCH)
 }
 
-/// Goes on with one deleted role; answers whether there was one.
+/// Continues with one deleted role; answers whether there was one.
 pub(crate) async fn clear_deleted(txn: Txn) -> Result<bool, EngineError> {
     let Some(number) = DELETED_ROLES.keys(&txn.peek(), &(), None, 1).await?.pop() else { return Ok(false) };
     if !clear_role(&txn, &number).await? {

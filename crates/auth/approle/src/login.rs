@@ -1,4 +1,4 @@
-//! Logins, and the renewal of what they granted.
+//! Logins, and the renewal of their tokens.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use crate::role::{self, Role};
 use crate::secret_id::{SecretId, SecretIdText};
 use crate::store::{MountKey, ROLE_IDS, ROLES, SECRET_IDS};
 
-/// What a token remembers of its login.
+/// The metadata key under which a token remembers its role.
 const ROLE_NAME: &str = "role_name";
 
 /// The role that logs in.
@@ -30,7 +30,7 @@ pub(crate) struct RoleId {
 /// Bytes of a role id whose failures are counted.
 const MAX_LOGIN_NAME: usize = 4096;
 
-/// Whose login it is.
+/// The name of a login, for user lockout.
 pub(crate) fn login_name(call: &Call) -> Option<String> {
     let Text(role_id) = serde_json::from_value(call.request.input.get("role_id")?.clone()).ok()?;
     // A longer one is no role's.

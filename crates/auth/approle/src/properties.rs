@@ -14,16 +14,16 @@ use crate::{cidr, uses};
 
 /// One part of a role.
 pub(crate) trait Property: Send + 'static {
-    /// What POST takes.
+    /// The input of POST.
     type Input: DeserializeOwned + JsonSchema + Send + 'static;
-    /// What GET answers.
+    /// The answer of GET.
     type View: Serialize + JsonSchema + Send + 'static;
     /// One line for each of GET, POST and DELETE.
     const SUMMARIES: [&'static str; 3];
     /// A warning that goes with GET.
     const WARNING: Option<&'static str> = None;
 
-    /// What the role has.
+    /// The value in the role.
     fn view(role: &Role) -> Self::View;
 
     /// Takes over what POST gives.

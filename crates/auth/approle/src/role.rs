@@ -16,28 +16,28 @@ use strongroom_engine_api::{
 use crate::store::{DELETED_ROLES, MountKey, ROLE_IDS, ROLES, RoleNumber};
 use crate::{MOST_BYTES, cidr, housekeeping, uses};
 
-/// What logs in, and what it is granted.
+/// A role: how machines log in, and what they are granted.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(clippy::struct_field_names, reason = "`role_id` is Vault's term, and not the role's number")]
 pub(crate) struct Role {
-    /// What its secret ids are kept under.
+    /// The number that its secret ids are stored under.
     pub(crate) number: RoleNumber,
-    /// What a machine names it by when logging in.
+    /// The name by which a machine identifies the role when logging in.
     pub(crate) role_id: String,
-    /// Whether a login needs a secret id.
+    /// True if a login needs a secret id.
     pub(crate) bind_secret_id: bool,
     /// Addresses that logins may come from; empty: any.
     pub(crate) secret_id_bound_cidrs: Vec<IpNet>,
-    /// How often a new secret id may be used; zero: without limit.
+    /// The number of uses of a new secret id; zero: without limit.
     pub(crate) secret_id_num_uses: u32,
-    /// How long a new secret id lives; zero: for ever.
+    /// The TTL of a new secret id; zero: for ever.
     pub(crate) secret_id_ttl: Duration,
-    /// Whether secret ids belong to this cluster only, where clusters replicate each other.
+    /// True if secret ids belong to this cluster only, where clusters replicate each other.
     pub(crate) local_secret_ids: bool,
-    /// What the tokens are like.
+    /// The settings of its tokens.
     pub(crate) token: TokenSettings,
-    /// Which parameters reads answer by their older names too.
+    /// The parameters that reads also answer by their older names.
     pub(crate) echoes: Echoes,
 }
 
@@ -164,9 +164,9 @@ pub(crate) struct RoleInput {
 /// A role as reads answer it, without the token's settings.
 #[derive(Serialize, JsonSchema)]
 struct RoleView {
-    /// Whether `secret_id` must be presented when logging in.
+    /// True if `secret_id` must be presented when logging in.
     bind_secret_id: bool,
-    /// Whether the secret IDs of this role are cluster local.
+    /// True if the secret IDs of this role are cluster local.
     local_secret_ids: bool,
     /// Deprecated: "`token_period`" as given by this name, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,9 +176,9 @@ struct RoleView {
     policies: Option<Vec<String>>,
     /// CIDR blocks that logins may come from.
     secret_id_bound_cidrs: Option<Vec<String>>,
-    /// How often a new secret ID may be used; zero means unlimited.
+    /// The number of times a new secret ID may be used; zero means unlimited.
     secret_id_num_uses: u32,
-    /// How long a new secret ID lives, in seconds; zero means without end.
+    /// The TTL of a new secret ID, in seconds; zero means no expiry.
     secret_id_ttl: u64,
 }
 
@@ -346,7 +346,7 @@ pub(crate) async fn to_change(txn: &Txn, name: &str) -> Result<Role, EngineError
     role.map(|role| Role::clone(&role)).ok_or_else(|| EngineError::Status(404, "unsupported path".to_owned()))
 }
 
-/// Whether secret ids are cluster local.
+/// The property `local_secret_ids`: secret ids are cluster local.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct LocalSecretIds {
     /// If true, the secret identifiers generated using this role will be cluster local. This can only be set during

@@ -17,21 +17,21 @@ use crate::role::{self, Role};
 use crate::store::{ACCESSORS, EXPIRY, MountKey, SECRET_IDS, SecretKey, SecretTag, secret_key, split_key};
 use crate::{MOST_BYTES, cidr, metadata, uses};
 
-/// What is known of a secret id; itself is known to its holder only.
+/// A secret id as stored; the text itself is known only to its holder.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct SecretId {
-    /// What it is listed by, and can be looked up and destroyed by.
+    /// The accessor, by which it is listed, looked up and destroyed.
     pub(crate) accessor: String,
     /// Uses left; zero: without limit.
     pub(crate) num_uses: u32,
-    /// How long it was to live; zero: for ever.
+    /// Its TTL when it was made; zero: for ever.
     pub(crate) ttl: Duration,
-    /// When it ends.
+    /// The time at which it expires.
     pub(crate) expires: Option<Moment>,
-    /// When it was made.
+    /// The time of its creation.
     pub(crate) created: Moment,
-    /// When it was made or last used up by one.
+    /// The time at which it was created or last used.
     pub(crate) updated: Moment,
     /// Metadata of the tokens it grants.
     pub(crate) metadata: BTreeMap<String, String>,
@@ -44,7 +44,7 @@ pub(crate) struct SecretId {
 impl Stored for SecretId {}
 
 impl SecretId {
-    /// Whether its time is over.
+    /// True if its time is over.
     pub(crate) fn has_expired(&self, now: Moment) -> bool {
         self.expires.is_some_and(|end| end <= now)
     }
@@ -70,7 +70,7 @@ impl SecretId {
     }
 }
 
-/// What a new secret id is to be like.
+/// The properties of a new secret id.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct SecretIdInput {
     /// Comma separated string or list of CIDR blocks enforcing secret IDs to be used from specific set of IP addresses.
@@ -137,16 +137,16 @@ pub(crate) struct Issued {
     secret_id_ttl: u64,
 }
 
-/// What is known of a secret id.
+/// A secret id as shown.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct SecretIdView {
     /// List of CIDR blocks enforcing secret IDs to be used from specific set of IP addresses.
     cidr_list: Vec<String>,
-    /// When it was made (RFC 3339).
+    /// The time of its creation (RFC 3339).
     creation_time: String,
-    /// When it ends (RFC 3339); the year 1 where it does not.
+    /// The time at which it expires (RFC 3339); the year 1 where it does not.
     expiration_time: String,
-    /// When it was made or last used, where uses are counted (RFC 3339).
+    /// The time at which it was created or last used, where uses are counted (RFC 3339).
     last_updated_time: String,
     /// Metadata of the tokens it grants.
     metadata: BTreeMap<String, String>,
@@ -240,7 +240,7 @@ async fn issue(
     Ok(Data(issued))
 }
 
-/// What is asked for, where the role allows it.
+/// The properties asked for, where the role allows them.
 fn within_role(role: &Role, given: SecretIdInput) -> Result<SecretId, EngineError> {
     if !role.bind_secret_id {
         return Err(bad_request("bind_secret_id is not set on the role"));
@@ -273,7 +273,7 @@ pub(crate) async fn list(Path(name): Path<String>, view: View, paging: Paging) -
     Reply::keys(&found.into_iter().map(|(_, accessor)| accessor).collect::<Vec<_>>())
 }
 
-/// What is known of a secret id; nothing (204) where it is not there, as Vault answers.
+/// The answer of a lookup; nothing (204) where the secret id is not there, as Vault answers.
 pub(crate) struct Known(Option<SecretIdView>);
 
 impl IntoReply for Known {

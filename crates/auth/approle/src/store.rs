@@ -1,4 +1,4 @@
-//! What is kept, and by which keys.
+//! The tables of the auth method, and their keys.
 
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
@@ -31,14 +31,14 @@ tables! {
     pub(crate) DELETED_ROLES: LocalTable<RoleNumber, ()> = 7;
 }
 
-/// Where an accessor leads.
+/// The secret id that an accessor leads to.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct SecretTag(pub(crate) Tag);
 
 impl Stored for SecretTag {}
 
-/// The key under which a mount hashes role ids and secret ids: whoever reads the storage can neither tell them nor
-/// try guesses.
+/// The key under which a mount hashes role ids and secret ids: a reader of the storage can neither see them nor try
+/// guesses.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct MountKey(Secret<[u8; 32]>);
 
@@ -69,7 +69,7 @@ impl MountKey {
         self.tag(&[b"role-id\0", role_id.as_bytes()])
     }
 
-    /// Where a secret id of a role is kept.
+    /// The storage key of a secret id of a role.
     pub(crate) fn secret_key(&self, role: &RoleNumber, secret_id: &str) -> SecretKey {
         secret_key(role, &self.tag(&[b"secret-id\0", role, secret_id.as_bytes()]))
     }
@@ -86,7 +86,7 @@ impl MountKey {
     }
 }
 
-/// Where the secret id with this tag is kept.
+/// The storage key of the secret id with this tag.
 pub(crate) fn secret_key(role: &RoleNumber, tag: &Tag) -> SecretKey {
     let mut key = [0; 48];
     let (number, rest) = key.split_at_mut(role.len());

@@ -34,7 +34,7 @@ fn meant(route: Route) -> Route {
         .means("entity_alias", Meaning::Each(|text| Some(text.to_lowercase())))
 }
 
-/// What is asked for.
+/// The properties asked for.
 #[derive(Deserialize, JsonSchema)]
 struct CreateInput {
     /// Name to associate with this token.
@@ -190,7 +190,7 @@ fn place(role_name: Option<&str>, role: Option<&TokenRole>) -> String {
     }
 }
 
-/// Whether the token is to have no end: a root token for which nothing else is asked. One that ends cannot make it.
+/// True if the token is to have no end: a root token for which nothing else is asked. One that ends cannot make it.
 fn ends_never(entry: &TokenEntry, ttl: Duration, parent: &TokenEntry) -> Result<bool, EngineError> {
     let bounded = !ttl.is_zero() || !entry.period.is_zero() || !entry.explicit_max_ttl.is_zero();
     if !entry.is_root() || bounded {

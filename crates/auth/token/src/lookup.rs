@@ -35,7 +35,7 @@ struct AccessorInput {
     accessor: Option<Text>,
 }
 
-/// What is told of a token.
+/// A token as shown.
 #[derive(Serialize, JsonSchema)]
 struct TokenView {
     /// The accessor; empty for batch tokens.
@@ -43,50 +43,50 @@ struct TokenView {
     /// Addresses that the token may be used from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     bound_cidrs: Vec<String>,
-    /// When it was made, in seconds since 1970.
+    /// The time of its creation, in seconds since 1970.
     creation_time: u64,
-    /// How long it was given at first, in seconds.
+    /// The TTL it was given at first, in seconds.
     creation_ttl: u64,
-    /// What it is called.
+    /// Its display name.
     display_name: String,
     /// The identity entity.
     entity_id: String,
-    /// When it ends (RFC 3339); null: never.
+    /// The time at which it expires (RFC 3339); null: never.
     expire_time: Option<String>,
     /// A hard end after its creation, in seconds; zero: none.
     explicit_max_ttl: u64,
     /// The token; empty where it was looked up by its accessor.
     id: String,
-    /// When it was made (RFC 3339).
+    /// The time of its creation (RFC 3339).
     issue_time: String,
-    /// When it was last renewed (RFC 3339).
+    /// The time of its last renewal (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
     last_renewal: Option<String>,
-    /// When it was last renewed, in seconds since 1970.
+    /// The time of its last renewal, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_renewal_time: Option<u64>,
-    /// What its maker noted on it.
+    /// The metadata that its maker gave it.
     meta: Option<std::collections::BTreeMap<String, String>>,
     /// The path of the namespace it belongs to, where that is not the root namespace.
     #[serde(skip_serializing_if = "String::is_empty")]
     namespace_path: String,
     /// Uses left; zero: without limit.
     num_uses: u32,
-    /// Whether it has no parent.
+    /// True if it has no parent.
     orphan: bool,
-    /// Where it was made.
+    /// The path that issued it.
     path: String,
     /// The period of its renewals, in seconds.
     #[serde(skip_serializing_if = "is_zero")]
     period: u64,
     /// Its policies.
     policies: Vec<String>,
-    /// Whether it may be renewed.
+    /// True if it may be renewed.
     renewable: bool,
     /// The token role it was made with.
     #[serde(skip_serializing_if = "String::is_empty")]
     role: String,
-    /// How long it has left, in seconds; zero with no end: for ever.
+    /// Its remaining TTL, in seconds; zero if it has no end.
     ttl: u64,
     /// `service` or `batch`.
     #[serde(rename = "type")]

@@ -1,10 +1,10 @@
-//! Which policies a new token gets.
+//! The policies of a new token.
 
 use strongroom_engine_api::{EngineError, bad_request, normal_policies};
 use strongroom_policy::{DEFAULT_POLICY_NAME, RESPONSE_WRAPPING_POLICY_NAME, ROOT_POLICY_NAME};
 use strongroom_tokens::TokenRole;
 
-/// What is asked for, and by whom.
+/// The policies asked for, and who asks.
 pub(crate) struct Wish<'a> {
     /// The policies asked for; empty: the role's or the parent's.
     pub(crate) asked: &'a [String],
@@ -14,7 +14,7 @@ pub(crate) struct Wish<'a> {
     pub(crate) parent: &'a [String],
     /// The role that the token is made with.
     pub(crate) role: Option<&'a TokenRole>,
-    /// Whether the one who asks may go beyond its own policies.
+    /// True if the one who asks may go beyond its own policies.
     pub(crate) sudo: bool,
 }
 
@@ -73,7 +73,7 @@ fn names_disallowed(role: &TokenRole) -> bool {
     !role.disallowed_policies.is_empty() || !role.disallowed_policies_glob.is_empty()
 }
 
-/// What a role that names policies gives: all of them, or those asked for.
+/// The policies under a role that names some: all of them, or those asked for.
 fn allowed(role: &TokenRole, asked: Vec<String>) -> Result<Vec<String>, EngineError> {
     if asked.is_empty() {
         return Ok(normal_policies(&role.allowed_policies));
@@ -105,7 +105,7 @@ fn listed(names: &[String]) -> String {
     format!("[{}]", quoted.join(" "))
 }
 
-/// Whether `text` is what `pattern` says, where a `*` stands for any number of characters.
+/// True if `text` is what `pattern` says, where a `*` stands for any number of characters.
 pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(head) else { return false };

@@ -87,22 +87,22 @@ struct RoleView {
     explicit_max_ttl: u64,
     /// The role's name.
     name: String,
-    /// Whether tokens have no parent.
+    /// True if tokens have no parent.
     orphan: bool,
-    /// What is added to the path of tokens.
+    /// A suffix for the path of the tokens.
     path_suffix: String,
     /// As given under the older name, in seconds.
     period: u64,
-    /// Whether tokens may be renewed.
+    /// True if tokens may be renewed.
     renewable: bool,
     /// CIDR blocks that tokens may be used from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     token_bound_cidrs: Vec<String>,
     /// The explicit maximum TTL of tokens, in seconds; zero: none.
     token_explicit_max_ttl: u64,
-    /// Whether the 'default' policy is left out.
+    /// True if the 'default' policy is left out.
     token_no_default_policy: bool,
-    /// How often a token may be used.
+    /// The number of times a token may be used.
     #[serde(skip_serializing_if = "is_zero")]
     token_num_uses: u32,
     /// The renewal period of tokens, in seconds; zero: not periodic.
@@ -283,7 +283,7 @@ fn token_type_in_one_form(text: &str) -> Option<String> {
     RoleTokenType::from_name(text).map(|kind| kind.name().to_owned())
 }
 
-/// Whether the settings go together.
+/// True if the settings go together.
 fn check(role: &TokenRole) -> Result<(), EngineError> {
     if role.token_type != RoleTokenType::Batch {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Logins, and the renewal of what they granted.
+//! Logins, and the renewal of their tokens.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use strongroom_engine_api::{
 use crate::passwords::Passwords;
 use crate::users::{USERS, User, normal};
 
-/// What a token remembers of its login.
+/// The metadata key under which a token remembers its user.
 const USERNAME: &str = "username";
 
 #[derive(Deserialize, JsonSchema)]
@@ -23,7 +23,7 @@ pub(crate) struct LoginInput {
     password: Option<Text>,
 }
 
-/// Whose login it is.
+/// The name of a login, for user lockout.
 pub(crate) fn login_name(call: &Call) -> Option<String> {
     call.params.first().map(|name| normal(name))
 }

@@ -15,8 +15,8 @@ const COST: u32 = 10;
 const COSTS: std::ops::RangeInclusive<u32> = 5..=12;
 /// bcrypt looks at no more of a password than this.
 const MOST_BYTES: usize = 72;
-/// What passwords of unknown users are compared with, so that they take as long as those of known ones. It is the hash
-/// of no known password, and a match would be refused all the same.
+/// A hash that passwords of unknown users are compared with, so that they take as long as those of known ones. It is
+/// the hash of no known password, and a match would be refused all the same.
 const DECOY: &str = "$2a$10$7EqJtq98hPqEX7fNZaFWoOa4ix0nQo3Rr8V0ZBx0W0n0W7pXkA1Mq";
 
 /// Hashes and compares passwords off the request threads, no more at a time than there are processors.
@@ -52,7 +52,7 @@ impl Passwords {
         Ok(Secret::new(parts.format_for_version(Version::TwoA)))
     }
 
-    /// Whether `password` is the one that `hash` was made of; without a hash it never is, and that takes as long.
+    /// True if `password` is the one that `hash` was made of; without a hash it never is, and that takes as long.
     pub(crate) async fn matches(
         &self,
         password: Secret<String>,
@@ -66,8 +66,8 @@ impl Passwords {
         Ok(possible && matches)
     }
 
-    /// Runs what takes long on a thread for such work, when its turn comes. The turn ends with the work, even if nobody
-    /// waits for it any more.
+    /// Runs slow work on a thread for such work, when its turn comes. The turn ends with the work, even if the caller
+    /// is gone.
     async fn aside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -93,7 +93,7 @@ pub(crate) struct PasswordInput {
     password_hash: Option<Text>,
 }
 
-/// What a request gives of a password.
+/// The form in which a request gives a password.
 pub(crate) enum Given {
     /// The password.
     Password(Secret<String>),

@@ -18,15 +18,15 @@ tables! {
     pub(crate) USERS: Table<str, User> = 1;
 }
 
-/// Who logs in, and what they are granted.
+/// A user: how they log in, and what they are granted.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct User {
     /// The bcrypt hash of the password.
     pub(crate) password_hash: Secret<String>,
-    /// What the tokens are like.
+    /// The settings of their tokens.
     pub(crate) token: TokenSettings,
-    /// Which parameters reads answer by their older names too.
+    /// The parameters that reads also answer by their older names.
     echoes: Echoes,
 }
 
@@ -81,7 +81,7 @@ impl User {
     }
 }
 
-/// What reads answer by older names, where those were used.
+/// The parameters that reads answer by older names, where those were used.
 #[derive(Serialize, JsonSchema)]
 struct OlderView {
     /// Deprecated: "`token_bound_cidrs`" as given by this name.

@@ -44,7 +44,7 @@ With -wrap-ttl, the answer is unwrapped again, unless -no-store or -token-only a
     Flag::switch("token-only", "Print nothing but the token, and do not keep it.").default("false"),
 ]);
 
-/// How a method logs in over the API.
+/// A method's login over the API.
 struct Method {
     name: &'static str,
     /// Its parameters, for help.
@@ -91,7 +91,8 @@ const fn posting(name: &'static str, parameters: &'static str) -> Method {
     Method { name, parameters, in_path: None, hidden: None }
 }
 
-/// How to log in with a method; `None` if this program has no handler for it. `{p}` stands for the program's name.
+/// The help for a login with a method; `None` if this program has no handler for it. `{p}` stands for the program's
+/// name.
 pub(crate) fn usage(name: &str) -> Option<String> {
     if name == "token" {
         return Some("Usage: {p} login [TOKEN]\n\n  Logs in with a token. It is asked for if missing; \"-\" reads it from \

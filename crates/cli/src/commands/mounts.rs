@@ -1,4 +1,4 @@
-//! What secrets engines and auth methods have in common: both are mounts, listed, enabled, tuned and moved alike.
+//! The parts that secrets engines and auth methods share: both are mounts, listed, enabled, tuned and moved alike.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

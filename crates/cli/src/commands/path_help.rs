@@ -1,4 +1,4 @@
-//! `path-help`: what an API path is for.
+//! `path-help`: the purpose of an API path.
 
 use serde_json::{Map, Value};
 use strongroom_client::Request;

@@ -1,4 +1,4 @@
-//! `plugin`: the catalogue of plugins.
+//! `plugin`: the catalog of plugins.
 
 use serde_json::{Map, Value, json};
 use strongroom_client::Request;

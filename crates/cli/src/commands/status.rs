@@ -1,4 +1,4 @@
-//! `status`: whether the server is sealed, and its place in the cluster.
+//! `status`: the state of the seal, and the server's place in the cluster.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -63,7 +63,7 @@ const ORDER: [&str; 32] = [
     "raft_applied_index",
 ];
 
-/// What this command decides by; everything else is only shown.
+/// The fields this command decides by; everything else is only shown.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Seal {

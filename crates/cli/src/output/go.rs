@@ -27,7 +27,7 @@ pub(crate) fn quoted(items: &[String]) -> String {
     format!("[{}]", items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(" "))
 }
 
-/// Whether numbers under this name are seconds, which tables show as durations.
+/// True if numbers under this name are seconds, which tables show as durations.
 pub(crate) fn is_duration(key: &str) -> bool {
     key == "lease_max"
         || ["ttl", "duration", "period"]

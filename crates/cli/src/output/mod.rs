@@ -1,4 +1,4 @@
-//! How results look: tables, JSON, YAML, single fields.
+//! The output of results: tables, JSON, YAML, single fields.
 
 pub(crate) mod go;
 pub(crate) mod reply;

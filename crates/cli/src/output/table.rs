@@ -53,7 +53,7 @@ pub(crate) fn pairs(rows: &[(String, String)]) -> String {
     headed(&["Key", "Value"], rows.iter().map(|(key, value)| vec![key.clone(), value.clone()]).collect())
 }
 
-/// How wide [`pairs`] is, the way titles above it are measured: by its keys and the word `Value`.
+/// The width of [`pairs`], the way titles above it are measured: by its keys and the word `Value`.
 pub(crate) fn pairs_width(rows: &[(String, String)]) -> usize {
     let keys = rows.iter().map(|(key, _)| key.trim().chars().count()).max().unwrap_or(0);
     keys.saturating_add(GAP.len()).saturating_add("Value".len())

@@ -133,7 +133,7 @@ fn is_special_space(c: char) -> bool {
     matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{a0}')
 }
 
-/// Whether a parser would take the plain text for a number, a boolean, nothing or a time.
+/// True if a parser would take the plain text for a number, a boolean, nothing or a time.
 fn reads_as_other(text: &str) -> bool {
     const WORDS: [&str; 13] =
         ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "<<", "="];

@@ -1,8 +1,8 @@
-//! `docs/configuration.md` lists every key with what becomes of it.
+//! `docs/configuration.md` lists every key with its status.
 //!
 //! Each section of the page that is about a block has tables whose header says the status of their keys: `means` for
 //! those that are served, `no effect, because` and `refused` with the very words of the program. Keys of a block that
-//! has no effect as a whole stand in the text of the section.
+//! has no effect as a whole are in the text of the section.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What is said about a configuration that cannot be used.
+//! The messages about a configuration that cannot be used.
 
 use super::{error, listener, read};
 

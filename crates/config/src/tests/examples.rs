@@ -194,7 +194,7 @@ fn a_node_of_a_cluster_in_hcl_and_in_json() {
     }
 }
 
-/// What this version does not do is said, and nothing else.
+/// The warnings name what this version does not do, and nothing else.
 fn check_warnings(loaded: &Loaded) {
     let mut keys = BTreeSet::new();
     for warning in warnings(loaded) {

@@ -1,4 +1,4 @@
-//! When failed logins lock a user out.
+//! The rules of user lockout.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What `sys/config/state/sanitized` shows.
+//! The output of `sys/config/state/sanitized`.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What an operator is told without the start being refused.
+//! The warnings to an operator that do not prevent a start.
 
 use super::{listener, load, tcp, warnings};
 use crate::keys::{

@@ -16,7 +16,7 @@ use strongroom_storage::InMemory;
 const ALICE: [u8; 16] = [1; 16];
 const BOB: [u8; 16] = [2; 16];
 
-/// Where the cubbyhole under test lies.
+/// The place of the cubbyhole under test.
 const PLACE: MountPlace = MountPlace { namespace: NamespaceId::ROOT, mount: MountId::new(3), local: true };
 
 /// The engine, called by one token or another.

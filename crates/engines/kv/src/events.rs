@@ -1,5 +1,5 @@
-//! The events that secrets tell. Source: Vault's documentation, "Event notifications": the types `kv-v1/…` and `kv-v2/…` with
-//! their metadata. They hold paths and numbers of versions, never what is kept there.
+//! The events of secrets. Source: Vault's documentation, "Event notifications": the types `kv-v1/…` and `kv-v2/…` with
+//! their metadata. They hold paths and version numbers, never the data.
 
 use strongroom_engine_api::{Call, Event};
 

@@ -21,7 +21,7 @@ use crate::tables::ENTRIES;
 pub(crate) struct FlatEntry {
     /// The members as they were given.
     pub(crate) data: SecretJson,
-    /// When it was written: what version 2 shows as the creation of the first version.
+    /// The time at which it was written: what version 2 shows as the creation of the first version.
     pub(crate) written: Moment,
     /// Seconds after which readers should look again, where `ttl` or `lease` among the members says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]

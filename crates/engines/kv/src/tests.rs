@@ -24,12 +24,12 @@ fn refused(outcome: Result<Reply, EngineError>) -> String {
     }
 }
 
-/// Whether the answer is a 404 with nothing to say.
+/// True if the answer is a 404 with nothing to say.
 fn is_absent(outcome: &Result<Reply, EngineError>) -> bool {
     matches!(outcome, Err(EngineError::NotFound))
 }
 
-/// What a 404 has to say.
+/// The content of a 404.
 fn gone(outcome: Result<Reply, EngineError>) -> Reply {
     match outcome {
         Err(EngineError::NotFoundWith(reply)) => *reply,

@@ -1,4 +1,4 @@
-//! Who owns the lock, and who writes.
+//! The lock: its owner, and who writes.
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use strongroom_etcd::{Etcd, Options};
 
-/// How long a server on a busy machine may take to start.
+/// The time limit of a server's start on a busy machine.
 const START: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
@@ -79,7 +79,7 @@ impl Server {
         Server { running: Mutex::new(child), data, ports, scheme, arguments }
     }
 
-    /// Whether it listens, in the end.
+    /// True if it listens, in the end.
     fn wait(&self) -> bool {
         let waits = START.as_millis() / LOOK.as_millis();
         for _ in 0..waits {

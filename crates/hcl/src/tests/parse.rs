@@ -1,4 +1,4 @@
-//! What a text means, and what is said about one that is wrong.
+//! The meaning of texts, and the messages about wrong ones.
 
 use super::{error, read, value};
 use crate::{MAX_DEPTH, Number, Position, Value, parse};

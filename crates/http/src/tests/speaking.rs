@@ -1,4 +1,4 @@
-//! A server in this process, and a client that says what the tests say.
+//! A server in this process, and a client that sends what the tests say.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How autopilot is configured. Source: Vault's API page `sys/storage/raft/autopilot`.
+//! The configuration of autopilot. Source: Vault's API page `sys/storage/raft/autopilot`.
 
 use std::time::Duration;
 
@@ -6,30 +6,30 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::Stored;
 use strongroom_engine_api::{EngineError, bad_request, format_duration};
 
-/// Voters below which nobody is removed, at least: of two, one that is dead leaves no majority to say so.
+/// The least number of voters that must remain: of two, a dead one leaves no majority to remove it.
 const FEWEST_VOTERS: u64 = 3;
-/// A member that restarts must not be taken for dead.
+/// The least silence of a dead member, so that one that restarts is not taken for dead.
 const SHORTEST_DEATH: Duration = Duration::from_mins(1);
 
-/// What autopilot goes by.
+/// The settings of autopilot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutopilotConfig {
-    /// Whether dead members are removed.
+    /// True if dead members are removed.
     #[serde(rename = "c")]
     pub cleanup_dead_servers: bool,
-    /// How long a healthy member may be silent.
+    /// The longest silence of a healthy member.
     #[serde(rename = "l")]
     pub last_contact_threshold: Duration,
     /// After how long a silent member is dead.
     #[serde(rename = "d")]
     pub dead_server_last_contact_threshold: Duration,
-    /// How many log entries a healthy member may be behind.
+    /// The number of log entries that a healthy member may be behind.
     #[serde(rename = "t")]
     pub max_trailing_logs: u64,
-    /// How many voters removing the dead must leave; 0 where none are removed.
+    /// The number of voters that removing dead ones must leave; 0 where none are removed.
     #[serde(rename = "q")]
     pub min_quorum: u64,
-    /// How long a new member must be healthy before it is given its vote.
+    /// The time that a new member must be healthy before it is given its vote.
     #[serde(rename = "s")]
     pub server_stabilization_time: Duration,
     /// Kept for clients that set it: there are no automated upgrades.

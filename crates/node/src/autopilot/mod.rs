@@ -26,9 +26,9 @@ pub(super) use watch::Watch;
 /// The cluster as autopilot sees it.
 #[derive(Clone, Debug)]
 pub struct AutopilotState {
-    /// Whether every member is healthy.
+    /// True if every member is healthy.
     pub healthy: bool,
-    /// How many voters may fail, one after the other, before there is no quorum.
+    /// The number of voters that may fail, one after the other, before there is no quorum.
     pub failure_tolerance: usize,
     /// The members, by name.
     pub servers: Vec<AutopilotServer>,
@@ -37,11 +37,11 @@ pub struct AutopilotState {
 /// A member as autopilot sees it.
 #[derive(Clone, Debug)]
 pub struct AutopilotServer {
-    /// Who it is and where it stands.
+    /// The member, and its state in raft.
     pub status: MemberStatus,
-    /// How long it has been silent.
+    /// The time since it was last heard.
     pub last_contact: Duration,
-    /// Whether it is heard and keeps up.
+    /// True if it is heard and keeps up.
     pub healthy: bool,
     /// Since when that is so, as far as this leader has seen.
     pub stable_since: Moment,
@@ -52,7 +52,7 @@ pub struct AutopilotServer {
 }
 
 impl Node {
-    /// What autopilot goes by.
+    /// The settings of autopilot.
     ///
     /// # Errors
     ///

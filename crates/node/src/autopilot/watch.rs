@@ -1,4 +1,4 @@
-//! From what the leader hears of its members to what is done about them. Pure: time and facts come in.
+//! Decisions about members from what the leader hears of them. Pure: time and facts come in.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,30 +12,30 @@ use super::AutopilotConfig;
 /// must not take the others for dead before it has heard them again.
 const LONGEST_STEP: Duration = Duration::from_secs(5);
 
-/// What a leader has seen of the members in its term.
+/// The leader's observations of the members in its term.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     term: u64,
-    /// When it looked last.
+    /// The time of the last look.
     at: Moment,
     /// By number: a name may pass to another node.
     members: BTreeMap<u64, Watched>,
 }
 
-/// What it has seen of one.
+/// The observation of one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Watched {
-    /// Whether it is heard and keeps up.
+    /// True if it is heard and keeps up.
     pub(crate) healthy: bool,
     /// Since when it is so.
     pub(crate) since: Moment,
-    /// How long it has been watched being so.
+    /// The time for which it has been watched in this state.
     steady: Duration,
-    /// How long it has been watched being silent. Never longer than it was silent.
+    /// The time for which it has been watched being silent. Never longer than it was silent.
     pub(crate) silent: Duration,
 }
 
-/// What is to be done about a member.
+/// The action for a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// It is dead: it goes.
@@ -44,12 +44,12 @@ pub(crate) enum Decision {
     Promote(Member),
 }
 
-/// How the cluster stands.
+/// The state of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outlook {
-    /// Whether every member is healthy.
+    /// True if every member is healthy.
     pub(crate) healthy: bool,
-    /// How many voters may fail, one after the other, before there is no quorum.
+    /// The number of voters that may fail, one after the other, before there is no quorum.
     pub(crate) failure_tolerance: usize,
 }
 
@@ -58,7 +58,7 @@ const fn majority(voters: usize) -> usize {
 }
 
 impl Watch {
-    /// Takes in how the members stand now. In another term everything is seen anew.
+    /// Records the present state of the members. In another term, all observations start again.
     pub(crate) fn look(
         &mut self,
         term: u64,
@@ -90,7 +90,7 @@ impl Watch {
         self.members = seen.collect();
     }
 
-    /// What has been seen of a member.
+    /// The observation of a member.
     pub(crate) fn of(&self, raft_id: u64) -> Option<Watched> {
         self.members.get(&raft_id).copied()
     }
@@ -99,7 +99,7 @@ impl Watch {
         self.of(status.member.raft_id).is_some_and(|watched| watched.healthy)
     }
 
-    /// Whether it is to be removed for having been silent for so long. The leader itself is not.
+    /// True if it is to be removed for having been silent for so long. The leader itself is not.
     pub(crate) fn is_dead(&self, status: &MemberStatus, config: &AutopilotConfig) -> bool {
         let silent = self.of(status.member.raft_id).map_or(Duration::ZERO, |watched| watched.silent);
         config.cleanup_dead_servers
@@ -108,7 +108,7 @@ impl Watch {
             && silent >= config.dead_server_last_contact_threshold
     }
 
-    /// How the cluster stands.
+    /// The state of the cluster.
     pub(crate) fn outlook(&self, members: &[MemberStatus]) -> Outlook {
         let voters = || members.iter().filter(|status| status.voter);
         let healthy = voters().filter(|status| self.is_healthy(status)).count();
@@ -118,7 +118,7 @@ impl Watch {
         }
     }
 
-    /// What is to be done now. At most one voter is removed at a time: the next is judged by what is then left.
+    /// The actions due now. At most one voter is removed at a time: the next is judged by what is then left.
     pub(crate) fn decide(&self, members: &[MemberStatus], config: &AutopilotConfig) -> Vec<Decision> {
         let who = |status: &MemberStatus| status.member.clone();
         let dead = |voter: bool| {
@@ -135,7 +135,7 @@ impl Watch {
         removed.chain(promoted).collect()
     }
 
-    /// Whether a dead voter can go: enough voters stay, and those that are healthy are a majority before and after.
+    /// True if a dead voter can go: enough voters stay, and those that are healthy are a majority before and after.
     fn may_lose_a_voter(&self, members: &[MemberStatus], config: &AutopilotConfig) -> bool {
         let voters: Vec<_> = members.iter().filter(|status| status.voter).collect();
         let left = voters.len().saturating_sub(1);

@@ -25,7 +25,7 @@ impl ParameterTypes for Typed {
     }
 }
 
-/// Whether a request with `name = value` passes `rules`, which are JSON.
+/// True if a request with `name = value` passes `rules`, which are JSON.
 fn passes(kind: &FieldType, rules: &Value, name: &str, value: &Value) -> bool {
     let mut rule = json!({ "capabilities": ["update"] });
     rule.as_object_mut().unwrap().extend(rules.as_object().unwrap().clone());

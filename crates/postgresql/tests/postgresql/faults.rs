@@ -1,4 +1,4 @@
-//! What becomes of requests when the database, or the way to it, fails.
+//! The outcome of requests when the database, or the way to it, fails.
 
 use std::sync::Arc;
 use std::time::Duration;

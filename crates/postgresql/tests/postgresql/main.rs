@@ -22,7 +22,7 @@ use bytes::Bytes;
 use strongroom_shared::{Batch, Claim, Database, Fence};
 use strongroom_storage::{Active, Versioned};
 
-/// How long a lock is good that a test does not wait for.
+/// The validity of a lock that a test does not wait for.
 const LONG: Duration = Duration::from_hours(1);
 
 fn holder(number: u64) -> Active {

@@ -87,7 +87,7 @@ impl Server {
         self.port
     }
 
-    /// Where its Unix socket is.
+    /// The directory of its Unix socket.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -154,7 +154,7 @@ fn as_ordinary_user() -> Command {
     command
 }
 
-/// Where PostgreSQL's programs are: Debian has them by version, out of the path.
+/// The directory of PostgreSQL's programs: Debian has them by version, out of the path.
 fn binaries() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let debian = versions.map(|version| version.path().join("bin"));

@@ -1,4 +1,4 @@
-//! Which tables are made, and which are refused.
+//! The tables that are made, and those that are refused.
 
 use strongroom_postgresql::{OpenError, Options, Postgresql};
 use strongroom_shared::{Claim, Database};

@@ -1,4 +1,4 @@
-//! Who is believed to be the database, and what is never told.
+//! The database's identity, and the secrets that are never shown.
 
 use strongroom_postgresql::{OpenError, Options, Postgresql};
 use strongroom_shared::Database as _;
@@ -24,7 +24,7 @@ async fn outcome(options: &Options) -> Result<Postgresql, String> {
     })
 }
 
-/// Whether the connections of an application are encrypted.
+/// True if the connections of an application are encrypted.
 async fn is_encrypted(database: &Database<'_>, application: &str) -> bool {
     let admin = database.admin().await;
     let found = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \

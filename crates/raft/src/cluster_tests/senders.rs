@@ -1,4 +1,4 @@
-//! What a node that holds some key of the cluster can say, and what it cannot.
+//! The powers of a node that holds some key of the cluster, and their limits.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What the leader knows of each member, and votes that are given and taken.
+//! The leader's knowledge of each member, and votes that are given and taken.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What is left after a crash at every step that the log and the files beside it take: all that was acknowledged,
-//! nothing that was never written, and something to go on with.
+//! The state after a crash at every step that the log and the files beside it take: all that was acknowledged, nothing
+//! that was never written, and something to go on with.
 //!
 //! A failure names its seed; `STRONGROOM_CRASH_SEED` runs the same again.
 
@@ -24,7 +24,7 @@ const SEGMENT: u64 = 4096;
 /// The largest entry: two of them fit into a file of the log, so that no step fills more than one.
 const LARGEST: u64 = 1200;
 
-/// What a log holds.
+/// The content of a log.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Held {
     entries: Vec<Entry>,
@@ -48,7 +48,7 @@ impl Held {
     }
 }
 
-/// What is asked of a log.
+/// The request to a log.
 #[derive(Clone, Debug)]
 enum Step {
     Append(Vec<Entry>),
@@ -59,7 +59,7 @@ enum Step {
 }
 
 impl Step {
-    /// What the log may hold while the step is under way, and at last when it is done.
+    /// The possible contents of the log while the step is under way, and at last when it is done.
     fn stages(&self, before: &Held) -> Vec<Held> {
         let mut held = before.clone();
         match self {
@@ -92,15 +92,15 @@ struct Taken {
     stages: Vec<Held>,
 }
 
-/// What a log went through while it was traced.
+/// The history of a log while it was traced.
 struct Run {
     trace: Arc<Trace>,
-    /// What may be found before the log has been opened.
+    /// The possible contents before the log has been opened.
     before: Vec<Held>,
     /// After how many steps of the trace it was open, and what it held.
     opened: (usize, Held),
     taken: Vec<Taken>,
-    /// What was ever said to be committed.
+    /// The entries that were ever said to be committed.
     committed: Vec<LogId>,
 }
 
@@ -241,7 +241,7 @@ impl Run {
         self.taken.push(Taken { begun, ended, before, stages });
     }
 
-    /// What may be found after a crash behind so many steps of the trace.
+    /// The possible contents after a crash behind so many steps of the trace.
     fn allowed(&self, count: usize) -> Vec<Held> {
         let (opened, held) = &self.opened;
         match self.taken.iter().rfind(|taken| taken.begun <= count) {
@@ -252,7 +252,7 @@ impl Run {
         }
     }
 
-    /// Opens what a crash has left, and goes on with it.
+    /// Opens what a crash has left, and continues with it.
     async fn check(&self, disk: &Disk, count: usize, what: &str) {
         let root = temporary();
         disk.write_out(root.path());

@@ -73,7 +73,7 @@ pub(crate) struct Disk {
     files: Vec<Content>,
 }
 
-/// How much of what was not synced a power cut leaves.
+/// The part of what was not synced that a power cut leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
     Nothing,
@@ -160,7 +160,7 @@ impl Disk {
         }
     }
 
-    /// What a power cut leaves, after which nothing is pending.
+    /// The files after a power cut, after which nothing is pending.
     pub(crate) fn cut(&self, left: Left, dice: &mut Dice) -> Self {
         let mut names = self.names.clone();
         for ops in self.pending.values() {
@@ -216,7 +216,7 @@ impl Disk {
     }
 }
 
-/// What has been done below a directory, as long as this is held.
+/// The changes below a directory, as long as this is held.
 pub(crate) struct Trace {
     root: PathBuf,
     inner: Mutex<Inner>,
@@ -226,7 +226,7 @@ pub(crate) struct Trace {
 struct Inner {
     start: Disk,
     ops: Vec<Op>,
-    /// What is there now.
+    /// The present files.
     names: Names,
     files: usize,
     /// The thread that prepares files waits.
@@ -276,7 +276,7 @@ impl Trace {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is room for the files that are prepared.
+    /// True if there is room for the files that are prepared.
     pub(crate) fn fill(&self, full: bool) {
         self.inner().full = full;
     }
@@ -292,18 +292,18 @@ impl Trace {
         }
     }
 
-    /// Has the thread that prepares files wait, or lets it go on: so that the same work leaves the same trace.
+    /// Makes the thread that prepares files wait, or lets it continue, so that the same work leaves the same trace.
     pub(crate) fn hold(&self, held: bool) {
         self.inner().held = held;
         self.released.notify_all();
     }
 
-    /// How many steps have been done.
+    /// The number of steps that have been done.
     pub(crate) fn len(&self) -> usize {
         self.inner().ops.len()
     }
 
-    /// What the last of the first so many steps was.
+    /// The last of the first so many steps.
     pub(crate) fn step(&self, count: usize) -> String {
         match count.checked_sub(1).and_then(|last| self.inner().ops.get(last).cloned()) {
             Some(Op::Write(file, offset, bytes)) => {
@@ -398,7 +398,7 @@ pub(super) fn set_len(file: Option<&Traced>, len: u64) {
     }
 }
 
-/// Whether the file is traced: then nobody pulls the plug, and the device need not be asked.
+/// True if the file is traced: then there is no real power cut, and the device need not be asked.
 pub(super) fn synced(file: Option<&Traced>) -> bool {
     if let Some(Traced { trace, file }) = file {
         trace.note(|_| Some(Op::Sync(*file)));

@@ -14,11 +14,11 @@ use crate::types::{LogId, Vote};
 
 const MAGIC: &[u8; 8] = b"SRRAFTHD";
 
-/// What must be durable before the node acts on it.
+/// The state that must be durable before the node acts on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) vote: Option<Vote>,
-    /// The last entry that was given up because a checkpoint covers it.
+    /// The last entry that was deleted because a checkpoint covers it.
     pub(crate) purged: Option<LogId>,
 }
 

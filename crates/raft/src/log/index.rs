@@ -1,4 +1,4 @@
-//! Where the entries are: the recent ones in memory, the others in their files.
+//! The places of entries: the recent ones in memory, the others in their files.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -12,7 +12,7 @@ use super::segment::Reading;
 use crate::codec::take_bytes;
 use crate::types::{Entry, LogId};
 
-/// Where an entry was written.
+/// The place at which an entry was written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) log_id: LogId,

@@ -49,7 +49,7 @@ const TELL_EVERY: u64 = 256 << 10;
 /// Bytes of a record beside its payload, at most, with its share of a frame.
 const RECORD_OVERHEAD: u64 = 64;
 
-/// What the writing thread and everybody else share.
+/// The state that the writing thread and everybody else share.
 pub(crate) struct Shared {
     /// Held for each append, and never while anything is freed, sorted or logged that grows.
     index: watched::Mutex<Index>,
@@ -152,7 +152,7 @@ impl Log {
         self.shared.index().last()
     }
 
-    /// Up to where the log has been given up.
+    /// The position up to which the log has been deleted.
     pub(crate) fn purged(&self) -> Option<LogId> {
         self.shared.index().head.purged
     }
@@ -163,7 +163,7 @@ impl Log {
         files.saturating_mul(self.shared.segment_size)
     }
 
-    /// What was last saved as committed.
+    /// The last entry that was saved as committed.
     pub(crate) fn committed(&self) -> Option<LogId> {
         self.shared.committed.lock().unwrap_or_else(PoisonError::into_inner).get()
     }
@@ -210,7 +210,7 @@ impl Log {
         self.shared.next.wake();
     }
 
-    /// Gives up the file that is kept to be used again.
+    /// Deletes the file that is kept to be used again.
     pub(crate) async fn drop_spare(&self) {
         if let Err(error) = self.ask(Job::DropSpare).await {
             tracing::debug!(%error, "the spare log file was not removed");

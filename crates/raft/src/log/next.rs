@@ -1,4 +1,4 @@
-//! Has the next log file ready before the present one is full, on a thread of its own.
+//! Prepares the next log file before the present one is full, on a thread of its own.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,12 +68,12 @@ impl NextSegment {
         self.shared.set(State::Wanted(number));
     }
 
-    /// Whether a file is ready to be taken.
+    /// True if a file is ready to be taken.
     pub(crate) fn is_ready(&self) -> bool {
         matches!(*self.shared.lock(), State::Ready(_))
     }
 
-    /// Whether there was no room for the file; tries again in the background if so.
+    /// True if there was no room for the file; tries again in the background if so.
     pub(crate) fn is_full(&self) -> bool {
         let mut state = self.shared.lock();
         let State::Full(number) = *state else { return false };
@@ -82,7 +82,7 @@ impl NextSegment {
         true
     }
 
-    /// Whether the file could not be made for another reason than room; [`NextSegment::take`] will tell.
+    /// True if the file could not be made for another reason than room; [`NextSegment::take`] will tell.
     pub(crate) fn has_failed(&self) -> bool {
         matches!(*self.shared.lock(), State::Failed(..))
     }
@@ -122,7 +122,7 @@ impl NextSegment {
         }
     }
 
-    /// Ends the thread and whoever waits for it.
+    /// Ends the thread and those that wait for it.
     pub(crate) fn stop(&self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         let guard = self.shared.lock();

@@ -1,4 +1,4 @@
-//! What the log holds: entries, and the voiding of entries that another leader's take the place of.
+//! The records of the log: entries, and the voiding of entries that another leader's replace.
 
 use std::io;
 

@@ -15,7 +15,7 @@ use crate::codec::{Malformed, take_bytes};
 use crate::files::{self, sync_directory};
 use crate::options::OpenError;
 
-/// The log as it was found: what it holds and the file to go on with, if there is one.
+/// The log as it was found: its content and the file to continue in, if there is one.
 pub(crate) struct Recovered {
     pub(crate) index: Index,
     pub(crate) last: Option<Segment>,

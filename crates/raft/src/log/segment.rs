@@ -29,7 +29,7 @@ pub(crate) const FRAME_HEADER: usize = 12;
 /// Files are filled with zeros in steps of this many bytes.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// Where a file is written, and the salt of its frames.
+/// The file that is written, and the salt of its frames.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
     pub(crate) file: Arc<File>,
@@ -42,18 +42,18 @@ pub(crate) struct Segment {
     pub(crate) reading: Reading,
     pub(crate) path: PathBuf,
     pub(crate) number: u64,
-    /// Where the next frame goes.
+    /// The position of the next frame.
     pub(crate) position: u64,
     /// The file's length.
     pub(crate) size: u64,
 }
 
-/// What a file was found to hold.
+/// The content that was found in a file.
 pub(crate) struct Scanned {
     /// Offset and payload of every whole frame.
     pub(crate) frames: Vec<(u64, Bytes)>,
     end: u64,
-    /// Whether something that began as a frame lies behind them.
+    /// True if something that began as a frame lies behind them.
     pub(crate) torn: bool,
 }
 
@@ -129,7 +129,7 @@ impl Segment {
         Ok(at)
     }
 
-    /// Makes what lies after the last frame unrecognisable as one.
+    /// Makes what lies after the last frame unrecognizable as one.
     pub(crate) fn blot_tail(&self) -> io::Result<()> {
         let len = usize::try_from(self.remaining()).unwrap_or(usize::MAX).min(FRAME_HEADER);
         self.reading.file.write_all_at(ZEROS.get(..len).unwrap_or_default(), self.position)?;
@@ -217,7 +217,7 @@ fn read_header(path: &Path, content: &[u8], number: u64) -> Result<u64, OpenErro
     Ok(salt)
 }
 
-/// What a frame of a file begins with. Never zero, which is what an unused file holds.
+/// The tag that frames of a file begin with. Never zero, which is what an unused file holds.
 fn tag_of(salt: u64) -> u32 {
     let [a, b, c, d, ..] = salt.to_le_bytes();
     u32::from_le_bytes([a, b, c, d | 1])
@@ -244,7 +244,7 @@ fn tag_and_length(head: &[u8; FRAME_HEADER]) -> (u32, u32) {
     (u32::from_le_bytes(*tag), u32::from_le_bytes(*len))
 }
 
-/// What lies at an offset.
+/// The content at an offset.
 enum At {
     Frame(Bytes),
     /// It begins as a frame does but is not whole.

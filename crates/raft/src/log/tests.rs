@@ -1,4 +1,4 @@
-//! What the log holds after every kind of interruption.
+//! The content of the log after every kind of interruption.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -108,7 +108,7 @@ async fn one_append_may_span_files() {
     assert_eq!(fixture.reopened().await, expected);
 }
 
-/// What a crash may leave of the bytes from some offset on.
+/// The bytes that a crash may leave from some offset on.
 enum Left {
     Zeros,
     Garbage,

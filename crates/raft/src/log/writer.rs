@@ -24,10 +24,10 @@ use crate::types::{Entry, LogId, Types, Vote};
 /// Entries are gathered into one frame up to about this many bytes.
 const GATHER: usize = 4 << 20;
 
-/// Tells who asked how it went.
+/// Reports the outcome to the caller.
 pub(crate) type Done = oneshot::Sender<io::Result<()>>;
 
-/// What the thread is asked to do, in order.
+/// A job of the thread; jobs are done in order.
 pub(crate) enum Job {
     Append(Vec<Entry>, usize, IOFlushed<Types>),
     Vote(Vote, Done),
@@ -50,7 +50,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Works until told to stop, or until nobody is left to ask for anything.
+    /// Works until told to stop, or until no caller is left.
     pub(crate) fn run(mut self) {
         let mut next = self.jobs.recv().ok();
         while let Some(job) = next.take() {
@@ -153,7 +153,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Goes on in the next file.
+    /// Continues in the next file.
     fn rotate(&mut self) -> io::Result<()> {
         let mut next = self.shared.next.take()?;
         next.take_place(&self.directory)?;
@@ -188,7 +188,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives up entries, and the files that hold no others.
+    /// Deletes entries, and the files that hold no others.
     fn purge(&mut self, upto: LogId) -> io::Result<()> {
         let mut head = self.shared.index().head.clone();
         head.purged = Some(upto);

@@ -14,7 +14,7 @@ use redb::StorageBackend;
 use crate::files::File;
 use crate::space::{RETRY_AFTER, is_full};
 
-/// Who waits for room, and whether anybody still should.
+/// The thread that waits for space, and whether it should still wait.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     waiter: Mutex<Option<ThreadId>>,
@@ -27,7 +27,7 @@ impl Patience {
         *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current().id());
     }
 
-    /// Nobody waits any more.
+    /// Ends all waiting.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }

@@ -31,13 +31,13 @@ const FILL_AT_ONCE: u64 = 16 << 10;
 /// Bytes of pages kept in memory while a table is filled in key order, which never comes back to a page.
 const FILL_CACHE: usize = 8 << 20;
 
-/// What is stored beside the entries.
+/// The facts stored beside the entries.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Facts {
     /// The last log entry that the table reflects.
     pub(crate) applied: Option<LogId>,
     pub(crate) membership: StoredMembership,
-    /// How many entries there are.
+    /// The number of entries.
     pub(crate) entries: u64,
     /// Bytes of all keys and values.
     pub(crate) bytes: u64,
@@ -49,7 +49,7 @@ impl Facts {
     }
 }
 
-/// What the table library reports, in our terms.
+/// An error of the table library, in our terms.
 pub(crate) fn failed(error: impl Into<redb::Error>) -> StoreError {
     match error.into() {
         redb::Error::DatabaseClosed => StoreError::Closed,
@@ -185,7 +185,7 @@ impl Base {
         commit(self.begin()?)
     }
 
-    /// Lets go of the file; reads through older views answer [`StoreError::Closed`] from now on.
+    /// Closes the file; reads through older views answer [`StoreError::Closed`] from now on.
     pub(crate) fn close(&self) {
         let database = self.database().take();
         drop(database);

@@ -12,7 +12,7 @@ use crate::watched;
 /// Entries between two looks whether packing should give way.
 const LOOK_EVERY: u64 = 1024;
 
-/// What there is to do.
+/// The work to do.
 enum Work {
     Merge(Frozen),
     Pack,
@@ -73,7 +73,7 @@ impl State {
         base
     }
 
-    /// Writes the table anew, in key order and without holes. `None`: a checkpoint was wanted meanwhile.
+    /// Rewrites the table in key order and without holes. `None`: a checkpoint was wanted meanwhile.
     fn rewrite(&self, base: &BaseView) -> Result<Option<BaseView>, StoreError> {
         // No waiting for room: the table is fine as it is.
         let mut filling = Filling::begin(&self.path, Arc::default(), &self.reclaimer)?;
@@ -107,7 +107,7 @@ impl State {
         self.patience.stop();
     }
 
-    /// Writes out what is in memory and lets go of the table. Blocks.
+    /// Writes out what is in memory and closes the table. Blocks.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.view.store(None);

@@ -22,11 +22,11 @@ pub(super) struct Probe<'k> {
     whole: &'k [u8],
 }
 
-/// What keys are compared by.
+/// The head by which keys are compared.
 pub(super) trait Headed {
     /// The first bytes, zeros behind a shorter key.
     fn head(&self) -> &[u8; HEAD];
-    /// All of it.
+    /// The whole key.
     fn whole(&self) -> &[u8];
 }
 

@@ -1,4 +1,4 @@
-//! The state as the consensus core drives it.
+//! The state machine's interface to the consensus core.
 
 use std::io;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! What was applied since the last checkpoint, in memory: every version of every key written.
+//! The writes since the last checkpoint, in memory: every version of every key written.
 //!
-//! Keys and values are copied into chunks, one behind the other. As they come they are blocks of their own, five to a
-//! write with what shares them, strewn among everything else that the threads of the runtime allocate: slow to free,
-//! and memory that a later checkpoint gives back in crumbs. A chunk is freed when the last reader of any of it is done.
+//! Keys and values are copied into chunks, one behind the other. As they arrive, they are separate allocations, five to a write
+//! with what shares them, scattered among everything else that the threads of the runtime allocate: slow to free, and returned to
+//! the system in fragments by a later checkpoint. A chunk is freed when the last reader of any of it is done.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -22,7 +22,7 @@ const OVERHEAD: usize = 184;
 const MAX_EXAMINED: usize = 1024;
 /// Bytes of a chunk.
 const CHUNK: usize = 64 << 10;
-/// Values that are larger are shared with whoever wrote them.
+/// The size above which values are shared with their writer instead of being copied.
 const MAX_COPIED: usize = 8 << 10;
 
 /// A version of a key: what the commit of this index wrote; `None`: it deleted the key.
@@ -54,8 +54,8 @@ struct Keys {
     chunk: BytesMut,
 }
 
-/// Writes in key order. One thread adds, any number read; a reader that knows an index sees nothing newer. Whoever lets
-/// go of it last does not free it: the reclaimer does.
+/// Writes in key order. One thread adds, any number read; a reader that knows an index sees nothing newer. Its last
+/// holder does not free it: the reclaimer does.
 pub(crate) struct Mem {
     keys: RwLock<Keys>,
     bytes: AtomicUsize,

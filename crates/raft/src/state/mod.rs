@@ -1,8 +1,8 @@
-//! The state machine: what the log amounts to.
+//! The state machine: the result of applying the log.
 //!
-//! Writes are applied in memory ([`mem`]), over a table on disk ([`base`]) into which they are merged by checkpoints
-//! on a thread of its own: an apply waits for no disk, a key written often is written to the table once, and what a
-//! crash takes back the log brings again. A [`View`] shows both as one and never moves.
+//! Writes are applied in memory ([`mem`]), over a table on disk ([`base`]) into which checkpoints merge them on a thread of their
+//! own: an apply waits for no disk, a key written often is written to the table once, and what a crash takes back is restored from
+//! the log. A [`View`] shows both as one and never moves.
 
 mod backend;
 mod base;
@@ -58,7 +58,7 @@ pub(crate) struct State {
     /// Told when a checkpoint has ended.
     settled: Notify,
     observers: RwLock<Vec<Arc<dyn Observer>>>,
-    /// Why the state cannot go on, once it cannot.
+    /// The failure after which the state cannot be used, once there is one.
     failure: OnceLock<StoreError>,
     patience: Arc<Patience>,
     reclaimer: Reclaimer,
@@ -66,7 +66,7 @@ pub(crate) struct State {
     closed: AtomicBool,
 }
 
-/// What is being changed.
+/// The state that is being changed.
 struct Current {
     active: Arc<Mem>,
     frozen: Option<Frozen>,
@@ -81,7 +81,7 @@ struct Current {
     stop: bool,
 }
 
-/// What the checkpoint thread does.
+/// The state of the checkpoint thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Thread {
     Idle,
@@ -89,7 +89,7 @@ enum Thread {
     Busy,
 }
 
-/// What the checkpoint thread merges into the table.
+/// The writes that the checkpoint thread merges into the table.
 #[derive(Clone)]
 struct Frozen {
     mem: Arc<Mem>,
@@ -317,7 +317,7 @@ impl State {
         base.facts.applied.is_some().then_some(base)
     }
 
-    /// Whose state it is.
+    /// The cluster that the state belongs to.
     pub(crate) fn cluster_id(&self) -> Arc<str> {
         self.cluster_id.load().as_ref().clone()
     }
@@ -336,7 +336,7 @@ impl State {
         Export::new(base, &self.cluster_id(), end)
     }
 
-    /// Whether there is anything in memory that the table does not have.
+    /// True if there is anything in memory that the table does not have.
     pub(crate) fn is_dirty(&self) -> bool {
         let current = self.current();
         current.applied != current.base.facts.applied
@@ -348,7 +348,7 @@ impl State {
         (base.base.size_on_disk(), base.facts.bytes)
     }
 
-    /// Whether packing would give back a good part of the table's file.
+    /// True if packing would give back a good part of the table's file.
     pub(crate) fn is_loose(&self) -> bool {
         let base = {
             let current = self.current();
@@ -363,7 +363,7 @@ impl State {
             > packed.saturating_add((packed / 10).saturating_mul(3)).saturating_add(SLACK)
     }
 
-    /// Has the table packed in the background: written anew without holes. Gives way to a checkpoint.
+    /// Packs the table in the background: it is rewritten without holes. Gives way to a checkpoint.
     pub(crate) fn pack(&self) {
         self.current().pack = true;
         self.work.notify_all();

@@ -1,4 +1,4 @@
-//! Putting another state in the place of the whole: a snapshot that a peer sends, or what was staged through the log.
+//! Replaces the whole state: by a snapshot that a peer sends, or by what was staged through the log.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) fn staged_range(id: u64) -> KeyRange {
     KeyRange::prefix(&prefix)
 }
 
-/// A patience of its own for whoever fills a table: it waits for room as the checkpoint thread does.
+/// The waiting state of the thread that fills a table: like the checkpoint thread, it waits for space.
 fn patience_here() -> Arc<Patience> {
     let patience = Arc::new(Patience::default());
     patience.wait_here();
@@ -109,7 +109,7 @@ impl State {
         Ok(false)
     }
 
-    /// Goes on with the table that has taken the place of the one before.
+    /// Continues with the table that has replaced the previous one.
     fn open_anew(&self) -> Result<(), StoreError> {
         let base = Base::open(&self.path, self.cache_size, self.patience.clone(), &self.reclaimer)?;
         let index = base.facts.index();

@@ -1,4 +1,4 @@
-//! The state as a stream: what a peer that lags too far gets, and what an operator saves.
+//! The state as a stream, for a peer that lags too far and for an operator who saves it.
 //!
 //! ```text
 //! header   "SRSNAPSH" version:u32 length:u32 crc32:u32 description (MessagePack)
@@ -30,7 +30,7 @@ const BLOCK: usize = 128 << 10;
 /// No description or block is larger; what claims to be is not believed.
 const LARGEST: usize = 1 << 30;
 
-/// What a snapshot is of.
+/// The description of a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Description {
     pub(crate) cluster_id: String,
@@ -57,7 +57,7 @@ impl Read for SnapshotStream {
 pub(crate) struct Export {
     rest: Option<Range<'static, &'static [u8], &'static [u8]>>,
     count: u64,
-    /// What is read next, and how much of it was.
+    /// The piece that is read next, and how much of it was read.
     piece: Vec<u8>,
     taken: usize,
     /// Keeps the table open.
@@ -195,7 +195,7 @@ pub(crate) fn verify(stream: &mut impl Read) -> Result<Description, StoreError> 
     entries_of(stream, |_, _| Ok(()))
 }
 
-/// Hands on the entries of a snapshot, key and value, in order; says what it is of.
+/// Passes on the entries of a snapshot, key and value, in order; returns its description.
 pub(crate) fn entries_of(
     stream: &mut impl Read,
     mut take: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
@@ -211,7 +211,7 @@ fn fill(stream: &mut impl Read, filling: &mut Filling) -> Result<(), StoreError>
     filling.fill(|sink| entries.take_block(stream, sink))
 }
 
-/// How far the entries of a snapshot were read.
+/// The progress of reading the entries of a snapshot.
 #[derive(Default)]
 struct Entries {
     count: u64,
@@ -219,7 +219,7 @@ struct Entries {
 }
 
 impl Entries {
-    /// Hands on one block's entries; false at the end.
+    /// Passes on one block's entries; false at the end.
     fn take_block(&mut self, stream: &mut impl Read, sink: &mut Sink<'_>) -> Result<bool, StoreError> {
         let malformed = |Malformed| broken("a block is malformed");
         let (len, crc) = (u32::from_le_bytes(take_exact(stream)?), u32::from_le_bytes(take_exact(stream)?));

@@ -307,7 +307,7 @@ fn fs_names(dir: &TempDir) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// What may be done to the state.
+/// The steps that may be done to the state.
 #[derive(Clone, Debug)]
 enum Step {
     Put(u8, u8),

@@ -20,7 +20,7 @@ const FETCH: usize = 128;
 pub(crate) struct View {
     pub(crate) index: Index,
     pub(crate) active: Arc<Mem>,
-    /// What is being merged into the table.
+    /// The writes that are being merged into the table.
     pub(crate) frozen: Option<Arc<Mem>>,
     pub(crate) base: BaseView,
 }

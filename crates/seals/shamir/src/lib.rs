@@ -42,7 +42,7 @@ struct Shares {
 }
 
 impl Shares {
-    /// Reads parameters, which may come from somebody else's cluster.
+    /// Reads parameters, which may come from another cluster.
     fn read(parameters: &Parameters) -> Result<Self, SealError> {
         let read: Result<Self, _> = serde_json::from_value(parameters.clone().into());
         let Shares { shares, threshold } = read.map_err(|error| SealError::Malformed(error.to_string()))?;

@@ -1,8 +1,8 @@
-//! Copying a store into another one.
+//! Copies a store into another one.
 //!
-//! The destination is marked while it is filled, so that no server takes it for an empty store; what the seal needs
-//! arrives last, in one commit with the mark's end. So a destination is either not there yet or whole. A copy that
-//! broke off is gone on with by comparing both in order, and writing what differs.
+//! The destination is marked while it is filled, so that no server takes it for an empty store; what the seal needs arrives last,
+//! in one commit that also removes the mark. So a destination is either unusable or complete. A copy that was interrupted is
+//! continued by comparing both in order, and writing what differs.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ const PAGE: usize = 256;
 const PIECE_BYTES: usize = 256 << 10;
 const PIECE_KEYS: usize = 100;
 
-/// What was done.
+/// The outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Copied {
     /// Entries of the source.
@@ -37,7 +37,7 @@ fn sealed() -> KeyRange {
     KeyRange { start: vec![1], end: Some(vec![STAGED]) }
 }
 
-/// What the seal needs.
+/// The entries that the seal needs.
 fn bootstrap() -> KeyRange {
     KeyRange { start: Vec::new(), end: Some(vec![1]) }
 }
@@ -186,7 +186,7 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// What must be written to one store so that it has what another one has.
+/// The entries that must be written to one store so that it has what another one has.
 struct Differences<'a> {
     from: Entries<'a>,
     to: Entries<'a>,

@@ -16,7 +16,7 @@ use crate::cluster::Together;
 use crate::store::{self, Addresses, Sharing};
 use crate::words::Words;
 
-/// How long it is waited for the lock of a database that several nodes share.
+/// The time to wait for the lock of a database that several nodes share.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -63,7 +63,7 @@ pub(crate) async fn migrate(args: Vec<String>, io: &mut Io) -> i32 {
     }
 }
 
-/// What the command line asks for.
+/// The flags of the command line.
 #[derive(Debug, PartialEq, Eq)]
 struct Flags {
     config: String,
@@ -163,7 +163,7 @@ async fn open_destination(migration: &Migration) -> Result<Arc<dyn Store>> {
     Ok(opened.store)
 }
 
-/// Waits until nobody else can write to the storage.
+/// Waits until no other process can write to the storage.
 async fn own(together: Together) -> Result<()> {
     let coordinator: Arc<dyn Coordinator> = match together {
         Together::Alone => return Ok(()),

@@ -1,9 +1,9 @@
-//! Which of several data directories a cluster is to go on from.
+//! The choice among several data directories that a cluster is to go on from.
 
 use serde::{Deserialize, Serialize};
 use strongroom_raft::{Kept, Survey};
 
-/// What a data directory has, and where that was seen.
+/// The content of a data directory, and where that was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Found {
     #[serde(flatten)]
@@ -12,14 +12,14 @@ pub(super) struct Found {
     pub(super) path: String,
 }
 
-/// What is asked for.
+/// The request of the operator.
 #[derive(Debug, Default)]
 pub(super) struct Wish {
-    /// Who else stays a member.
+    /// The other nodes that stay members.
     pub(super) keep: Vec<Kept>,
     /// The last entry that must be there.
     pub(super) min_index: u64,
-    /// Entries that others have may be given up.
+    /// True if entries that only others have may be lost.
     pub(super) allow_data_loss: bool,
 }
 

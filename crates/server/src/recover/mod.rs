@@ -1,7 +1,7 @@
-//! `operator raft recover`: makes a cluster again of what is left of one that has lost its quorum for good.
+//! `operator raft recover`: makes a new cluster of what is left of one that has lost its quorum for good.
 //!
-//! It works on data directories that no server uses, which stay locked from looking at them to the end. What other
-//! machines have it knows from reports, which it writes itself there (`-dry-run -format=json`).
+//! It works on data directories that no server uses, which stay locked from the first look to the end. It knows the state of other
+//! machines from reports, which it writes there itself (`-dry-run -format=json`).
 
 mod choose;
 
@@ -48,7 +48,7 @@ Command options:
   -format=<format>    table or json (VAULT_FORMAT).
 ";
 
-/// What the command line asks for.
+/// The options of the command line.
 #[derive(Debug, Default)]
 struct Options {
     paths: Vec<PathBuf>,
@@ -60,15 +60,15 @@ struct Options {
     json: bool,
 }
 
-/// What is found and done, as `-format=json` shows it and `-report` reads it.
+/// The findings and actions, as `-format=json` shows them and `-report` reads them.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Report {
-    /// What each directory has; those of this machine first.
+    /// The content of each directory; those of this machine first.
     nodes: Vec<Found>,
     /// The node to go on from.
     #[serde(default)]
     chosen: Option<String>,
-    /// Why there is none.
+    /// The reason why there is none.
     #[serde(default)]
     refused: Option<String>,
     /// The entry that made it a cluster, where that was done.

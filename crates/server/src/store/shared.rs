@@ -38,7 +38,7 @@ pub(super) async fn open_etcd(configured: &Etcd, at: &Addresses, sharing: Sharin
     open(Arc::new(database), configured.ha_enabled, timing, at, sharing).await
 }
 
-/// What the store is opened with. What the configuration leaves open is the store's choice.
+/// The options of the store. What the configuration leaves open is the store's choice.
 fn postgresql(configured: &Postgresql) -> Result<strongroom_postgresql::Options> {
     let url = configured.connection_url.clone();
     let url = url.context("storage \"postgresql\" needs a \"connection_url\"")?;

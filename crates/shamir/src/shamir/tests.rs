@@ -33,7 +33,7 @@ fn subset(shares: &[Share], bits: u32) -> Vec<Share> {
     shares.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1).map(|(_, s)| s.clone()).collect()
 }
 
-/// Unseal keys that a server of the same API printed when initialised with
+/// Unseal keys that a server of the same API printed when initialized with
 /// five shares and a threshold of three, and the secret they give by an
 /// implementation that shares nothing with this one.
 #[test]

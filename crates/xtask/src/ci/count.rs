@@ -1,4 +1,4 @@
-//! How many tests passed and failed, by what a suite printed.
+//! The numbers of tests that passed and failed, from the output of a suite.
 
 /// Tests that passed and that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

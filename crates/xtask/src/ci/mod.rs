@@ -1,12 +1,12 @@
-//! Every check there is, in as little time as two cores allow: `cargo xtask ci`, which `scripts/test` calls.
+//! `cargo xtask ci`: every check, in as little time as two cores allow. `scripts/test` calls it.
 //!
 //! One build (`--profile ci`) serves unit tests, end-to-end suites and fuzzing; after it, everything that does not depend
 //! on anything else runs side by side ([`pool`]), since most suites wait more than they compute. [`suites`] has the list,
 //! and says which run alone because they measure time.
 //!
-//! What a suite prints goes to a file of its own; that of a failing one is printed whole, at once. Every suite has a time
-//! limit, so that one that hangs fails instead of holding the run up. What could not run because something before it failed
-//! counts as failed.
+//! The output of a suite goes to a file of its own; that of a failing one is printed whole, at once. Every suite has a time limit,
+//! so that one that hangs fails instead of holding the run up. A suite that could not run because something before it failed counts
+//! as failed.
 
 mod count;
 mod pool;
@@ -67,7 +67,7 @@ pub(crate) fn run(words: &[&str], root: &Path) -> anyhow::Result<bool> {
     pool.summarize()
 }
 
-/// Turns a switch when this program is told to end, from the terminal or by whoever runs it.
+/// Turns a switch when this program is told to end, from the terminal or by its parent.
 fn end_when_told(interrupted: Arc<AtomicBool>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("signals")?;
     std::thread::spawn(move || {

@@ -16,13 +16,13 @@ use super::count::Count;
 use super::suites::BUILD;
 use super::task::{Load, Task};
 
-/// How often the pool looks whether something has ended.
+/// The interval at which the pool looks whether something has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long nothing may be printed: a silent run looks like one that hangs.
+/// The longest time without output: a silent run looks like one that hangs.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a task that is told to end may take to stop its servers.
+/// The time limit of a task that is told to end, for stopping its servers.
 const END_LIMIT: Duration = Duration::from_secs(30);
 
 /// Variables that every task gets: where the build put the programs under test.
@@ -47,7 +47,7 @@ struct Running {
     task: Task,
     child: Child,
     began: Instant,
-    /// When it was told to end, for taking too long.
+    /// The time at which it was told to end, for taking too long.
     told_to_end: Option<Instant>,
 }
 
@@ -231,7 +231,7 @@ impl Pool {
         Ok(())
     }
 
-    /// What needs something that failed will not run, and counts as failed.
+    /// Gives up on tasks that need something that failed; they count as failed.
     fn give_up_on_dependents(&mut self) -> anyhow::Result<()> {
         let (lost, kept) = std::mem::take(&mut self.waiting).into_iter().partition::<Vec<_>, _>(|task| {
             self.ended.iter().any(|ended| !ended.succeeded && task.after.contains(&ended.name.as_str()))
@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(of(&pool, "a").count, Count { passed: 3, failed: 1 });
     }
 
-    /// Whether a process is there and runs.
+    /// True if a process is there and runs.
     fn is_running(id: &str) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/stat", id.trim())).unwrap_or_default();
         !status.is_empty() && !status.contains(") Z ")

@@ -13,10 +13,10 @@ use super::task::{Load, Task};
 /// The one build that everything else needs.
 pub(crate) const BUILD: &str = "build";
 
-/// What the build says it has made, beside the logs.
+/// The file in which the build lists what it has made, beside the logs.
 pub(crate) const ARTIFACTS: &str = "build.json";
 
-/// What unit tests need beside the build: those of storage in a database start one.
+/// The tasks that unit tests need beside the build: those of storage in a database start one.
 pub(crate) const UNITS_NEED: [&str; 2] = [BUILD, "install"];
 
 /// Tests that hold a measured time against a limit, by their subject in `tests/trouble`: they run alone, and nowhere else.
@@ -34,7 +34,7 @@ const MEASURING: [(&str, &str); 5] = [
     ("expiry", "test_a_token_and_all_below_it"),
 ];
 
-/// How much of the list is run.
+/// The part of the list that is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
     Quick,
@@ -42,7 +42,7 @@ pub(crate) enum Extent {
     All,
 }
 
-/// What needs nothing of what is built here, and the build.
+/// The tasks that need nothing of what is built here, and the build.
 pub(crate) fn before_the_build(root: &Path, logs: &Path) -> Vec<Task> {
     let cargo = || env!("CARGO").to_owned();
     // Told where to look by its own path: this very program.
@@ -173,11 +173,11 @@ fn python(root: &Path, name: &str, words: &[&str]) -> Task {
     task.after(&["install"])
 }
 
-/// What the build made.
+/// The artifacts of the build.
 pub(crate) struct Built {
     /// A task for each test binary.
     pub(crate) tests: Vec<Task>,
-    /// Where the programs are that the suites attack.
+    /// The paths of the programs that the suites attack.
     pub(crate) programs: Variables,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// How much of the machine a task takes while it runs.
+/// The load of a task on the machine while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
     /// It waits for timers, disks and other processes, or is over in a moment.
@@ -26,7 +26,7 @@ pub(crate) struct Task {
     pub(crate) name: String,
     pub(crate) program: PathBuf,
     pub(crate) words: Vec<String>,
-    /// Where it runs; `None`: where this program does.
+    /// The directory in which it runs; `None`: that of this program.
     pub(crate) folder: Option<PathBuf>,
     pub(crate) variables: Vec<(String, String)>,
     /// Tasks that must have passed before this one starts.
@@ -34,9 +34,9 @@ pub(crate) struct Task {
     pub(crate) load: Load,
     /// Gives way to everything else that wants to compute.
     pub(crate) gives_way: bool,
-    /// How long it may take. A task that takes longer is ended and has failed.
+    /// Its time limit. A task that takes longer is ended and has failed.
     pub(crate) limit: Duration,
-    /// Where standard output goes when it is not for people to read.
+    /// The file for standard output when it is not for people to read.
     pub(crate) output: Option<PathBuf>,
 }
 

@@ -1,5 +1,5 @@
-//! What the program is built from, held against `deny.toml` (licences, banned crates, registries) and against the security
-//! advisories in `advisories.txt`.
+//! The dependencies of the program, checked against `deny.toml` (licenses, banned crates, registries) and against the
+//! security advisories in `advisories.txt`.
 //!
 //! `cargo deny check` does the same with fresh advisories and more rules, and reads the same `deny.toml`. This is the part that
 //! works on every machine, in a second, with nothing but Cargo: the list of advisories is in the repository, so that a check
@@ -30,11 +30,11 @@ struct Package {
     name: String,
     version: Version,
     license: Option<String>,
-    /// Where it comes from; `None`: from this repository.
+    /// Its source; `None`: this repository.
     source: Option<String>,
 }
 
-/// What was found.
+/// The findings.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) errors: Vec<String>,
@@ -89,7 +89,7 @@ fn held(packages: &[Package], policy: &Policy, advisories: &Advisories) -> Repor
     report
 }
 
-/// Writes the list of advisories anew; tells how many there are.
+/// Rewrites the list of advisories; returns how many there are.
 pub(crate) fn update(root: &Path, database: &Path) -> anyhow::Result<String> {
     let text = advisories::collected(database)?;
     let count = Advisories::parse(&text)?.len();

@@ -27,7 +27,7 @@ struct Licenses {
     exceptions: Vec<Exception>,
 }
 
-/// Further licences of one crate.
+/// Further licenses of one crate.
 #[derive(Debug, Deserialize)]
 struct Exception {
     allow: Vec<String>,
@@ -47,12 +47,12 @@ struct Ban {
     reason: String,
 }
 
-/// Whether a source is the one registry that crates come from.
+/// True if a source is the one registry that crates come from.
 fn is_registry(source: &str) -> bool {
     source.starts_with("registry+") && source.ends_with("/crates.io-index")
 }
 
-/// What a crate must be like.
+/// The demands on a crate.
 pub(crate) struct Policy(File);
 
 impl Policy {
@@ -60,12 +60,12 @@ impl Policy {
         Ok(Self(toml::from_str(text).context("deny.toml")?))
     }
 
-    /// Whether an advisory is known and does not concern us; `deny.toml` has the reason.
+    /// True if an advisory is known and does not concern us; `deny.toml` has the reason.
     pub(crate) fn ignores(&self, id: &str) -> bool {
         self.0.advisories.ignore.iter().any(|ignored| ignored == id)
     }
 
-    /// What is wrong with a crate.
+    /// The breaches of a crate.
     pub(crate) fn breaches(&self, package: &Package) -> Vec<String> {
         let named = format!("{} {}", package.name, package.version);
         let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Engines made in a copy of the workspace, to see that what is made compiles, passes its tests and is found by the catalogue.
+//! Engines made in a copy of the workspace, to see that what is made compiles, passes its tests and is found by the catalog.
 //!
 //! The copy is in the target folder and is kept, so that what did not change since the last time is not built again: files
 //! keep the time at which they were changed. Libraries of others come from the one target folder.
@@ -25,7 +25,7 @@ const MADE: [(&str, Class); 4] = [
 const COPIED: [&str; 8] =
     ["crates", "bench/ratchet", "fuzz", "docs", "tests/coverage", ".cargo", "Cargo.toml", "Cargo.lock"];
 
-/// Makes one engine of each class and runs their tests and the catalogue's; tells whether they pass.
+/// Makes one engine of each class and runs their tests and the catalog's; tells whether they pass.
 pub(crate) fn check(root: &Path, target: &Path) -> anyhow::Result<bool> {
     let copy = target.join("new-engine");
     refresh(root, &copy)?;

@@ -1,12 +1,12 @@
-//! Who may know of whom.
+//! The arrows: which crate may use which.
 
 use std::path::Path;
 
 use super::Report;
 use super::workspace::{Package, Workspace, short};
 
-/// For each crate, those of ours that it may name; for tests also what these may name. From the bottom up, as the map in
-/// ARCHITECTURE.md from the top down: nothing named here stands further below.
+/// For each crate, the workspace's crates that it may name; for tests also what these may name. From the bottom up, as
+/// the map in ARCHITECTURE.md from the top down: nothing named here stands further below.
 const ARROWS: [(&str, &[&str]); 52] = [
     ("wipe", &[]),
     ("stdx", &[]),
@@ -157,16 +157,16 @@ const ARROWS: [(&str, &[&str]); 52] = [
 /// Those that see more services than [`MAX_SERVICES`]: the way of a request, the endpoints over them, and the whole.
 const SEE_MANY: [&str; 3] = ["core", "pipeline", "sys"];
 
-/// Services that anybody else may see.
+/// The number of services that any other crate may see.
 const MAX_SERVICES: usize = 3;
 
 /// The program wires it all together, and fuzzing attacks it all.
 const EVERYTHING: &[&str] = &["*"];
 
-/// What engines and auth methods may name, unless [`ARROWS`] has them as a part of the server.
+/// The crates that engines and auth methods may name, unless [`ARROWS`] has them as a part of the server.
 const OF_ENGINES: &[&str] = &["engine-api"];
 
-/// What seals may name, unless [`ARROWS`] has them.
+/// The crates that seals may name, unless [`ARROWS`] has them.
 const OF_SEALS: &[&str] = &["barrier", "seal", "stdx"];
 
 /// Libraries that belong to the crates named.
@@ -188,7 +188,7 @@ const FENCES: [(&str, &[&str]); 12] = [
 /// Crates that only compute.
 const PURE: [&str; 5] = ["config", "hcl", "policy", "shamir", "wire"];
 
-/// What has no place in a crate that only computes.
+/// The libraries that have no place in a crate that only computes.
 const IMPURE: [&str; 9] =
     ["async-trait", "futures", "hyper", "redb", "rustix", "rustls", "tokio", "tracing", "tracing-subscriber"];
 
@@ -240,7 +240,7 @@ fn of_package(package: &Package, root: &Path, report: &mut Report) {
     }
 }
 
-/// Whoever sees many services knows too much: what they do together belongs in one of them, or above.
+/// Checks that a crate sees few services: what they do together belongs in one of them, or above.
 fn of_services(package: &Package, services: &[&str], report: &mut Report) {
     let name = package.short_name();
     if SEE_MANY.contains(&name) || ARROWS.iter().any(|(listed, all)| *listed == name && *all == EVERYTHING) {
@@ -266,7 +266,7 @@ fn of_library(name: &str, library: &str, report: &mut Report) {
     }
 }
 
-/// What a crate may name; `None` for one that nothing is said of.
+/// The crates that a crate may name; `None` for one that nothing is said of.
 fn allowed(name: &str, folder: &Path) -> Option<&'static [&'static str]> {
     let listed = ARROWS.iter().find(|(crate_name, _)| *crate_name == name).map(|(_, allowed)| *allowed);
     listed.or_else(|| {
@@ -275,7 +275,7 @@ fn allowed(name: &str, folder: &Path) -> Option<&'static [&'static str]> {
     })
 }
 
-/// Whether `other` is named by one of `names`, directly or not.
+/// True if `other` is named by one of `names`, directly or not.
 fn reaches(names: &[&str], other: &str) -> bool {
     names.iter().any(|name| {
         let next = ARROWS.iter().find(|(listed, _)| listed == name).map_or(&[][..], |(_, next)| next);

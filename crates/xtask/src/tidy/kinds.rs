@@ -1,8 +1,8 @@
-//! Engines are named by themselves and by the catalogue, and by nobody else.
+//! Engines are named by themselves and by the catalog, and by nobody else.
 //!
 //! A part of the server that knows an engine by its type is a special case that the next engine does not get. A fact that the
-//! server needs stands on the engine. The types are read from the sources of the engines: the names that they are made with, and
-//! their aliases. Tests may name whatever they need.
+//! server needs is declared on the engine. The types are read from the sources of the engines: the names that they are made with,
+//! and their aliases. Tests may name whatever they need.
 //!
 //! Only literals are seen: a name that is put together escapes. An engine whose type cannot be read is an error.
 
@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use super::Report;
 use super::sources::{collect, is_test, production};
 
-/// Where engines live.
+/// The directories of engines.
 const ENGINES: [&str; 2] = ["crates/engines", "crates/auth"];
 
 /// Files and folders that may name any engine, and why.

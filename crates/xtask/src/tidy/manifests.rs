@@ -1,4 +1,4 @@
-//! What every crate's `Cargo.toml` says.
+//! The rules for every crate's `Cargo.toml`.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::Report;
 use super::workspace::Workspace;
 
-/// The crate with unsafe code of ours in it, which the workspace's lints refuse, and the one that panics where it finds something.
+/// The crate with our unsafe code, which the workspace's lints refuse, and the one that panics where it finds something.
 const OWN_LINTS: [&str; 2] = ["wipe", "fuzz"];
 
 const LICENSE: &str = "Apache-2.0";
@@ -38,7 +38,7 @@ pub(crate) fn check(workspace: &Workspace, report: &mut Report) -> anyhow::Resul
     unused_dependencies(workspace, report)
 }
 
-/// What `[workspace.dependencies]` names and no crate uses.
+/// The entries of `[workspace.dependencies]` that no crate uses.
 fn unused_dependencies(workspace: &Workspace, report: &mut Report) -> anyhow::Result<()> {
     let text = fs::read_to_string(workspace.root.join("Cargo.toml")).context("Cargo.toml")?;
     let used = |name: &str| {

@@ -24,19 +24,19 @@ use std::path::Path;
 
 use workspace::Workspace;
 
-/// What was found.
+/// The findings.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     /// Breaches of a rule, each a line.
     pub(crate) errors: Vec<String>,
-    /// What is worth a look.
+    /// The findings that are worth a look.
     pub(crate) warnings: Vec<String>,
-    /// How many crates and source files were looked at.
+    /// The numbers of crates and source files that were looked at.
     looked_at: (usize, usize),
 }
 
 impl Report {
-    /// Whether no rule is broken.
+    /// True if no rule is broken.
     pub(crate) fn is_clean(&self) -> bool {
         self.errors.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What every source file keeps to.
+//! The rules for every source file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ fn of_file(name: &str, text: &str, report: &mut Report) {
     }
 }
 
-/// Whether a line begins an `allow` or `expect` attribute that has no `reason` and no comment above it.
+/// True if a line begins an `allow` or `expect` attribute that has no `reason` and no comment above it.
 fn lacks_reason(line: &str, before: &str, text: &str, number: usize) -> bool {
     let code = line.trim_start();
     let begins =

@@ -1,4 +1,4 @@
-//! What Cargo knows of the workspace.
+//! The workspace, as Cargo knows it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 /// The crates of the workspace, and the names of all crates that are built into it.
 pub(crate) struct Workspace {
-    /// Where the workspace lies.
+    /// The directory of the workspace.
     pub(crate) root: PathBuf,
     /// Its own crates, in the order of their names.
     pub(crate) packages: Vec<Package>,
@@ -16,20 +16,20 @@ pub(crate) struct Workspace {
     pub(crate) built: Vec<String>,
 }
 
-/// One crate of ours.
+/// One crate of the workspace.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Package {
     /// Its name, with `strongroom-`.
     pub(crate) name: String,
     /// Its manifest.
     pub(crate) manifest_path: PathBuf,
-    /// Its licence expression.
+    /// Its license expression.
     pub(crate) license: Option<String>,
-    /// Where it may be published; nowhere: an empty list.
+    /// The registries to which it may be published; nowhere: an empty list.
     pub(crate) publish: Option<Vec<String>>,
     /// The oldest compiler it builds with.
     pub(crate) rust_version: Option<String>,
-    /// What it names as dependencies.
+    /// Its dependencies.
     pub(crate) dependencies: Vec<Dependency>,
 }
 
@@ -56,7 +56,7 @@ impl Package {
 }
 
 impl Dependency {
-    /// Whether it is only there for tests, examples and benchmarks.
+    /// True if it is only there for tests, examples and benchmarks.
     pub(crate) fn is_for_tests(&self) -> bool {
         self.kind.as_deref() == Some("dev")
     }
@@ -94,7 +94,7 @@ fn name_and_version(line: &str) -> Option<String> {
     Some(format!("{name} {}", version.strip_prefix('v')?))
 }
 
-/// What Cargo prints.
+/// The output of Cargo.
 pub(crate) fn cargo(root: &Path, args: &[&str]) -> anyhow::Result<String> {
     let output = Command::new(env!("CARGO")).args(args).current_dir(root).output().context("cargo")?;
     ensure!(

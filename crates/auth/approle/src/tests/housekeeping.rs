@@ -1,4 +1,4 @@
-//! What is over is cleared.
+//! Expired and orphaned entries are removed.
 
 use std::time::Duration;
 

@@ -189,7 +189,7 @@ async fn without_bound_secret_ids_the_address_alone_counts() {
     assert_eq!(refusal, bad("source address \"10.0.0.1\" unauthorized by CIDR restrictions on the role"));
 }
 
-/// How many of `attempts` logins at once succeed with a secret id of `uses` uses.
+/// The number of logins out of `attempts` at once that succeed with a secret id of `uses` uses.
 async fn logins_at_once(uses: u32, attempts: usize) -> usize {
     let method = Arc::new(with_role(json!({})).await);
     assign(&method, json!({"secret_id": "s", "num_uses": uses})).await;

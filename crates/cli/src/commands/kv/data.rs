@@ -320,7 +320,7 @@ async fn scan(call: &mut Call<'_>) -> Outcome {
     call.show_list(&path, reply.as_ref())
 }
 
-/// Where to list: without an argument, the whole of `-mount`.
+/// The folder to list: without an argument, the whole of `-mount`.
 async fn at(call: &mut Call<'_>) -> Result<Place, Failure> {
     if call.args.is_empty() && call.flags.text("mount").is_none() {
         return Err(Failure::local("Not enough arguments (expected 1, got 0)"));

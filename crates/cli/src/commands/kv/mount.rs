@@ -15,7 +15,7 @@ pub(crate) struct Place {
     pub mount: String,
     /// The secret's path in the mount.
     pub path: String,
-    /// Whether the mount keeps versions.
+    /// True if the mount keeps versions.
     pub v2: bool,
 }
 

@@ -1,4 +1,4 @@
-//! `operator`: what those who run the server need.
+//! `operator`: commands for operators of the server.
 
 mod cluster;
 mod init;

@@ -82,7 +82,7 @@ async fn data(call: &mut Call<'_>, request: Request) -> Result<Map<String, Value
     })
 }
 
-/// How long a password has to be, which is as long as the token will be.
+/// The length of a password, which is that of the token.
 fn otp_length(status: &Map<String, Value>) -> usize {
     let length = status.get("otp_length").and_then(Value::as_u64).unwrap_or(0);
     usize::try_from(length).ok().filter(|length| *length > 0).unwrap_or(28)
@@ -136,7 +136,7 @@ async fn provide(call: &mut Call<'_>) -> Outcome {
 }
 
 /// An unseal key and the nonce of the operation it is for. From standard input the nonce has to be named, so that a
-/// script does not feed an operation that somebody else has started.
+/// script does not contribute to another operator's operation.
 pub(crate) fn key_and_nonce(
     call: &mut Call<'_>,
     running: &str,

@@ -1,4 +1,4 @@
-//! What is told of secrets to those who listen.
+//! The events about secrets.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

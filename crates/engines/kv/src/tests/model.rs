@@ -124,7 +124,7 @@ impl Mount {
     }
 }
 
-/// Whether a call did what it asked, without what is checked elsewhere.
+/// True if a call did what it asked, without what is checked elsewhere.
 async fn taken(kv: &Mount, operation: Operation, path: String, input: Value) -> bool {
     match kv.call(operation, &path, input).await {
         Ok(_) => true,

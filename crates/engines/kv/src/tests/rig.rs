@@ -13,7 +13,7 @@ use strongroom_engine_api::{
 };
 use strongroom_storage::InMemory;
 
-/// Where the mount under test lies.
+/// The place of the mount under test.
 const PLACE: MountPlace = MountPlace { namespace: NamespaceId::ROOT, mount: MountId::new(1), local: false };
 
 pub(super) struct Rig {
@@ -28,7 +28,7 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Whether nothing that the request has read has changed meanwhile; then it takes effect.
+    /// True if nothing that the request has read has changed meanwhile; then it takes effect.
     pub(super) async fn commit(self) -> bool {
         match self.txn.commit().await {
             Ok(_) => true,
@@ -80,7 +80,7 @@ impl Rig {
         self.outcome(engine, operation, path, input).await.unwrap()
     }
 
-    /// Whether a write to `path` is an update rather than a creation.
+    /// True if a write to `path` is an update rather than a creation.
     pub(super) async fn exists(&self, engine: &Engine, path: &str) -> bool {
         let found = engine.find(path, &[Operation::Create, Operation::Update]).unwrap();
         assert!(found.route.tells_create_from_update(), "{path}");

@@ -9,7 +9,7 @@ use strongroom_engine_api::harness::Harness;
 use super::rig::Rig;
 use super::{done, gone, is_absent};
 
-/// When everything below is written as version 1.
+/// The time at which everything below is written as version 1.
 const WRITTEN: &str = "2023-11-14T22:13:20Z";
 
 /// A mount with what version 1 left, a day later as version 2.

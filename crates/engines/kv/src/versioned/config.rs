@@ -16,7 +16,7 @@ use super::store;
 use crate::events::event;
 use crate::tables::CONFIG;
 
-/// What `config` keeps.
+/// The configuration of a mount.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Config {
@@ -28,7 +28,7 @@ pub(crate) struct Config {
 
 impl Stored for Config {}
 
-/// How long versions live.
+/// The lifetime of versions.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Lifetime {
     /// As keys say.
@@ -41,7 +41,7 @@ enum Lifetime {
 }
 
 impl Config {
-    /// How long a new version of a key with this setting of its own (zero: none) lives: the shorter of both.
+    /// The lifetime of a new version of a key with this setting of its own (zero: none): the shorter of both.
     pub(super) fn deletion_after(&self, of_key: Duration) -> Option<Duration> {
         let of_key = Some(of_key).filter(|span| !span.is_zero());
         match self.delete_version_after {
@@ -64,11 +64,11 @@ pub(super) fn routes(engine: Engine) -> Engine {
 /// The settings as `config` answers them.
 #[derive(Serialize, JsonSchema)]
 struct ConfigAnswer {
-    /// Whether each write must give the cas parameter.
+    /// True if each write must give the cas parameter.
     cas_required: bool,
-    /// How long versions live; 0s where keys decide, -1s where they live for ever.
+    /// The lifetime of versions; 0s where keys decide, -1s where they live for ever.
     delete_version_after: String,
-    /// How many versions each key keeps; zero means ten.
+    /// The number of versions to keep for each key; zero means ten.
     max_versions: u32,
 }
 

@@ -1,5 +1,5 @@
-//! What users keep with a key: at most 64 names of at most 128 bytes with texts of at most 512 bytes.
-//! Source: Vault's documentation, "KV secrets engine - version 2", `custom_metadata`.
+//! The custom metadata of a key: at most 64 names of at most 128 bytes with texts of at most 512 bytes. Source: Vault's
+//! documentation, "KV secrets engine - version 2", `custom_metadata`.
 
 use std::collections::BTreeMap;
 

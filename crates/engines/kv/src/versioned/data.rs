@@ -26,7 +26,7 @@ pub(super) fn routes(engine: Engine) -> Engine {
     })
 }
 
-/// Which version is asked for.
+/// The version asked for.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct VersionInput {
     /// If provided during a read, the value at the version number will be returned.

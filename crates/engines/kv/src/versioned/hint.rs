@@ -1,10 +1,10 @@
-//! Paths that version 1 would know: where the client most likely wants to go instead.
+//! Paths that version 1 would know, for a hint where the client most likely wants to go instead.
 
 use std::sync::Arc;
 
 use strongroom_engine_api::{Engine, EngineError, Operation, Path, Reply, Request};
 
-/// What the engine's paths begin with: an operation that they lack is just that.
+/// The beginnings of the engine's paths: an operation that they lack is just that.
 const KNOWN: [&str; 8] =
     ["config", "data", "delete", "destroy", "detailed-metadata", "metadata", "subkeys", "undelete"];
 

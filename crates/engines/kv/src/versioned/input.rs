@@ -1,4 +1,4 @@
-//! What writing and patching data take.
+//! The inputs of writing and patching data.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl WriteInput {
         }
     }
 
-    /// Refuses the write unless `cas` is as the key, the mount and its present state want it.
+    /// Refuses the write unless `cas` matches the key's current version, where the key or the mount requires it.
     pub(super) fn check_cas(&self, config: &Config, key: Option<&Key>) -> Result<(), EngineError> {
         let current = key.map_or(0, |key| key.current);
         match self.cas()? {

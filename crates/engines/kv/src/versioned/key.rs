@@ -1,4 +1,4 @@
-//! A key and its versions: what is kept of them, and how versions come and go.
+//! A key and its versions: what is stored of them, and how versions are added and removed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::config::Config;
 use crate::flat::FlatEntry;
 use crate::secret_json::SecretJson;
 
-/// How many versions a key keeps where neither it nor the mount says.
+/// The number of versions that a key keeps where neither it nor the mount sets it.
 const DEFAULT_MAX_VERSIONS: u32 = 10;
 
 /// All that is known of a key, and its newest data where that is small.
@@ -46,7 +46,7 @@ pub(crate) struct Key {
 
 impl Stored for Key {}
 
-/// What is known of one version. Field names are short because there are many of them.
+/// The metadata of one version. Field names are short because there are many of them.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Version {
     #[serde(rename = "c")]
@@ -59,7 +59,7 @@ pub(super) struct Version {
 }
 
 impl Version {
-    /// Whether its data is not to be shown.
+    /// True if its data is not to be shown.
     pub(super) fn is_gone(&self, now: Moment) -> bool {
         self.destroyed || self.deletion.is_some_and(|at| at <= now)
     }
@@ -163,13 +163,13 @@ fn shown_deletion(version: Version) -> String {
 /// A version, as reading and writing it answer.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct VersionMetadata {
-    /// When the version was written (RFC 3339).
+    /// The time at which the version was written (RFC 3339).
     created_time: String,
-    /// What users keep with the key, or null.
+    /// The custom metadata, or null.
     custom_metadata: Option<BTreeMap<String, String>>,
     /// From when on the version is deleted (RFC 3339), or empty.
     deletion_time: String,
-    /// Whether the version's data is gone for good.
+    /// True if the version's data is gone for good.
     destroyed: bool,
     /// The version's number.
     version: u64,
@@ -178,21 +178,21 @@ pub(super) struct VersionMetadata {
 /// A key without its data.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct KeyMetadata {
-    /// Whether each write must give the cas parameter.
+    /// True if each write must give the cas parameter.
     cas_required: bool,
-    /// When the key was made (RFC 3339).
+    /// The time at which the key was created (RFC 3339).
     created_time: String,
     /// The newest version's number; zero while there is none.
     current_version: u64,
-    /// What users keep with the key, or null.
+    /// The custom metadata, or null.
     custom_metadata: Option<BTreeMap<String, String>>,
-    /// How long new versions live; 0s where the mount's setting counts.
+    /// The lifetime of new versions; 0s where the mount's setting counts.
     delete_version_after: String,
-    /// How many versions are kept; zero where the mount's setting counts.
+    /// The number of versions to keep; zero where the mount's setting counts.
     max_versions: u32,
     /// The oldest version that is kept; zero while none has been dropped.
     oldest_version: u64,
-    /// When the key was last written to (RFC 3339).
+    /// The time at which the key was last written to (RFC 3339).
     updated_time: String,
     /// The versions by number.
     versions: BTreeMap<String, VersionTimes>,
@@ -201,10 +201,10 @@ pub(super) struct KeyMetadata {
 /// One version in a key's metadata.
 #[derive(Serialize, JsonSchema)]
 struct VersionTimes {
-    /// When the version was written (RFC 3339).
+    /// The time at which the version was written (RFC 3339).
     created_time: String,
     /// From when on the version is deleted (RFC 3339), or empty.
     deletion_time: String,
-    /// Whether the version's data is gone for good.
+    /// True if the version's data is gone for good.
     destroyed: bool,
 }

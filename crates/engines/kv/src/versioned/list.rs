@@ -62,7 +62,7 @@ fn merged(moved: Vec<String>, unmoved: Vec<String>, limit: usize) -> Vec<String>
     all.into_iter().take(limit).collect()
 }
 
-/// What a detailed list says of a name.
+/// The entry of a detailed list for a name.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum KeyInfo {

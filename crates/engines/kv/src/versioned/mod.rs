@@ -41,7 +41,7 @@ async fn move_entries(txn: Txn, clock: Clock) -> Result<bool, EngineError> {
     store::move_some(&txn, clock.now()).await
 }
 
-/// Whether there is a key at the path: what tells a creation from an update.
+/// True if there is a key at the path: what tells a creation from an update.
 async fn key_exists(Path(path): Path<String>, txn: Txn) -> Result<bool, EngineError> {
     Ok(store::find(&txn, &path).await?.is_some())
 }

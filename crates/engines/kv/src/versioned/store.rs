@@ -1,4 +1,4 @@
-//! Where keys and versions lie, and how entries of version 1 come among them.
+//! The storage of keys and versions, and how entries of version 1 are moved into it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `delete/`, `undelete/` and `destroy/`: versions by their numbers. What is not there is passed over.
+//! `delete/`, `undelete/` and `destroy/`: versions by their numbers. Versions that do not exist are skipped.
 
 use std::sync::Arc;
 
@@ -120,7 +120,7 @@ fn numbers(given: Option<Ints>, none: &'static str) -> Result<Vec<u64>, EngineEr
 struct Told<'a> {
     call: &'a Call,
     event_type: &'static str,
-    /// What comes before the key in the path of the request, and in the one that shows the outcome.
+    /// The prefix of the key in the path of the request, and in the one that shows the outcome.
     paths: (&'static str, Option<&'static str>),
     /// The member that lists the versions.
     list: &'static str,

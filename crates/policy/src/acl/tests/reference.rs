@@ -20,7 +20,7 @@ fn text_of(lines: &[Line]) -> String {
     })
 }
 
-/// Whether the path of a rule matches a request path, read off the definition.
+/// True if the path of a rule matches a request path, read off the definition.
 fn matches(rule: &str, path: &str) -> bool {
     let (rule, glob) = match rule.strip_suffix('*') {
         Some(prefix) => (prefix, true),
@@ -41,7 +41,7 @@ fn matches(rule: &str, path: &str) -> bool {
     })
 }
 
-/// Whether `p1` is of lower priority than `p2`, in the words of the documentation.
+/// True if `p1` is of lower priority than `p2`, in the words of the documentation.
 fn is_lower(p1: &str, p2: &str) -> bool {
     let first_wildcard = |p: &str| {
         let mut offset = 0;

@@ -1,5 +1,5 @@
-//! How long a decision takes, which only an optimised build can tell:
-//! `cargo test --release -p strongroom-policy -- --ignored --nocapture`.
+//! The time of a decision, which only an optimized build can tell: `cargo test --release -p strongroom-policy --
+//! --ignored --nocapture`.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
