@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{NamespaceId, Stored, Txn, View};
+use strongroom_barrier::{Stored, Txn, View};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Clock, Engine, EngineError, Entropy, Extension, Input, Meaning, Moment, Mount, Path, Schedule,
@@ -38,8 +38,6 @@ const REMEMBERED: Duration = Duration::from_hours(24);
 const FORGET_INTERVAL: Duration = Duration::from_secs(600);
 /// Moves forgotten in one step.
 const STEP: usize = 128;
-/// Leases are revoked a step at a time, all of them in the transaction of the move: this many steps at most.
-const MOST_STEPS: usize = 64;
 
 /// A move that has taken place.
 #[derive(Clone, Serialize, Deserialize)]
@@ -82,8 +80,8 @@ async fn remount(
     };
     let (from, to) = (given_path(&from)?, given_path(&to)?);
     check(&from, &to)?;
-    revoke_leases(&revocation, &txn, mount.namespace, &from).await?;
-    mounts.move_mount(&txn, mount.namespace, &from, &to).await?;
+    let moved = mounts.move_mount(&txn, mount.namespace, &from, &to).await?;
+    revocation.revoke_moved(&txn, mount.namespace, &from, moved).await?;
     let migration_id = entropy.uuid()?;
     MOVES.put(&txn, migration_id.as_str(), Move { from, to, at: clock.now() })?;
     Ok(AtTop(Begun { migration_id }))
@@ -108,26 +106,6 @@ fn check(from: &str, to: &str) -> Result<(), EngineError> {
     }
 }
 
-/// Ends what names the old path. A mount with very many leases is not moved: that would be too much for one
-/// transaction.
-async fn revoke_leases(
-    revocation: &Revocation,
-    txn: &Txn,
-    namespace: NamespaceId,
-    from: &str,
-) -> Result<(), EngineError> {
-    let mut after = None;
-    for _ in 0..MOST_STEPS {
-        after = revocation.revoke_prefix_step(txn, namespace, from, after.as_deref()).await?;
-        if after.is_none() {
-            return Ok(());
-        }
-    }
-    Err(bad_request(format!(
-        "{from} has too many leases to be moved; revoke them first with sys/leases/revoke-prefix"
-    )))
-}
-
 /// What became of a move.
 #[derive(Serialize, JsonSchema)]
 struct Status {
@@ -144,13 +122,21 @@ struct Info {
     source_mount: String,
     /// The path it has.
     target_mount: String,
-    /// `success`: a move that fails changes nothing and is not remembered.
+    /// `in-progress` while leases of the old path are left, then `success`. A move that fails changes nothing and is not
+    /// remembered.
     status: &'static str,
 }
 
-async fn status(view: View, Path(id): Path<String>) -> Result<Option<AtTop<Status>>, EngineError> {
+async fn status(
+    Extension(revocation): Extension<Revocation>,
+    view: View,
+    mount: Arc<Mount>,
+    Path(id): Path<String>,
+) -> Result<Option<AtTop<Status>>, EngineError> {
     let Some(done) = MOVES.get(&view, id.as_str()).await? else { return Ok(None) };
-    let info = Info { source_mount: done.from.clone(), target_mount: done.to.clone(), status: "success" };
+    let is_revoking = revocation.is_revoking(&view, mount.namespace, &done.from).await?;
+    let status = if is_revoking { "in-progress" } else { "success" };
+    let info = Info { source_mount: done.from.clone(), target_mount: done.to.clone(), status };
     Ok(Some(AtTop(Status { migration_id: id, migration_info: info })))
 }
 
@@ -195,6 +181,31 @@ mod tests {
         server.clock.advance(REMEMBERED);
         server.core.background.run_jobs_once(true).await.unwrap();
         assert_eq!(server.read(&format!("sys/remount/status/{id}")).await.status, 404);
+    }
+
+    #[tokio::test]
+    async fn a_mount_with_many_leases_moves_at_once_and_they_end_behind_it() {
+        const LEASES: usize = 300;
+        let server = Server::new().await;
+        server.write("sys/mounts/loans", json!({ "type": "loans" })).await;
+        for _ in 0..LEASES {
+            assert_eq!(server.read("loans/creds/a").await.status, 200);
+        }
+        let told = server.write("sys/remount", json!({ "from": "loans", "to": "moved" })).await;
+        let status = format!("sys/remount/status/{}", told.data()["migration_id"].as_str().unwrap());
+        let state = async || server.read(&status).await.data()["migration_info"]["status"].clone();
+        assert_eq!(state().await, "in-progress");
+        // Another takes the path meanwhile: what it lends is its own.
+        server.write("sys/mounts/loans", json!({ "type": "loans" })).await;
+        let new = server.read("loans/creds/a").await.body["lease_id"].clone();
+        while state().await == "in-progress" {
+            server.core.background.run_jobs_once(true).await.unwrap();
+        }
+        assert_eq!(state().await, "success");
+        let left = server.list("sys/leases/lookup/loans/creds/a").await;
+        let left: Vec<String> = serde_json::from_value(left.data()["keys"].clone()).unwrap();
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert!(new.as_str().unwrap().ends_with(&left[0]));
     }
 
     #[tokio::test]

@@ -285,7 +285,7 @@ impl Mounts {
         namespace: NamespaceId,
         from: &str,
         to: &str,
-    ) -> Result<(), EngineError> {
+    ) -> Result<MountId, EngineError> {
         let Some(entry) = self.mount_entry(txn, namespace, from).await? else {
             return Err(bad_request(format!("no matching mount at {from:?}")));
         };
@@ -297,7 +297,7 @@ impl Mounts {
         }
         MOUNTS.delete(txn, &(namespace, from));
         MOUNTS.put(txn, &(namespace, to), (*entry).clone())?;
-        Ok(())
+        Ok(entry.id)
     }
 
     /// The entry at a path, for tuning; the transaction is decided on it.

@@ -4,8 +4,10 @@
 //! whatever state the outside is in. A lease that nothing stands outside for is gone at once. Any other goes to the queue
 //! of its mount, in order of its next attempt, where the revoker ([`super::revoker`]) finds it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, NamespaceId, Stored, Txn};
+use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Stored, Txn};
 use strongroom_engine_api::{EngineError, Moment};
 use strongroom_expiry::{EXPIRY, End, ExpiryEntry, LEASES, Lease, TokenId, TokenKey, end_lease};
 use strongroom_tokens::STEP as TREE_STEP;
@@ -22,6 +24,9 @@ pub(crate) struct PrefixRevocation {
     after: String,
     /// Whether leases go whatever the outside says.
     forced: bool,
+    /// The mount whose leases alone go, where it has left the path to others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mount: Option<MountId>,
 }
 
 impl Stored for PrefixRevocation {}
@@ -74,7 +79,35 @@ impl Revocation {
             self.revoke_lease(txn, namespace, prefix, &lease, ends(forced), &mut budget).await?;
         }
         let folder = folder(prefix);
-        self.end_some(txn, namespace, &folder, PrefixRevocation { after: folder.clone(), forced }).await
+        let whole = PrefixRevocation { after: folder.clone(), forced, mount: None };
+        self.end_some(txn, namespace, &folder, whole).await
+    }
+
+    /// Revokes what a mount that moves away from `folder` has granted there: as much as goes in one transaction, the rest by
+    /// housekeeping. What another mount grants there afterwards stays.
+    pub async fn revoke_moved(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        folder: &str,
+        mount: MountId,
+    ) -> Result<(), EngineError> {
+        // A revocation of everything there that is under way stays one of everything.
+        let noted = PREFIX_REVOCATIONS.get(txn, &(noted(namespace), folder)).await?;
+        let (forced, mount) = noted.map_or((false, Some(mount)), |noted| (noted.forced, None));
+        let revocation = PrefixRevocation { after: folder.to_owned(), forced, mount };
+        self.end_some(txn, namespace, folder, revocation).await?;
+        Ok(())
+    }
+
+    /// Tells whether housekeeping still revokes under `folder`.
+    pub async fn is_revoking(
+        &self,
+        reads: &impl Reads,
+        namespace: NamespaceId,
+        folder: &str,
+    ) -> Result<bool, BarrierError> {
+        Ok(PREFIX_REVOCATIONS.get(reads, &(noted(namespace), folder)).await?.is_some())
     }
 
     /// As [`Revocation::revoke_prefix`], in as many transactions of its own as it takes, and done when it answers, with all
@@ -173,38 +206,21 @@ impl Revocation {
         let found = LEASES.keys_after(txn.peek(), &(namespace, folder), &after, STEP).await?;
         let mut budget = TREE_STEP;
         for (_, id) in &found {
-            if let Some(lease) = LEASES.get(txn, &(namespace, id)).await? {
+            let lease = LEASES.get(txn, &(namespace, id)).await?;
+            let is_meant = |lease: &Arc<Lease>| revocation.mount.is_none_or(|mount| mount == lease.mount);
+            if let Some(lease) = lease.filter(is_meant) {
                 self.revoke_lease(txn, namespace, id, &lease, ends(revocation.forced), &mut budget).await?;
             }
         }
         let more = found.len() == STEP;
         match found.into_iter().last() {
             Some((_, after)) if more => {
-                let next = PrefixRevocation { after, forced: revocation.forced };
+                let next = PrefixRevocation { after, ..revocation };
                 PREFIX_REVOCATIONS.put(txn, &(noted(namespace), folder), next)?;
             }
             _ => PREFIX_REVOCATIONS.delete(txn, &(noted(namespace), folder)),
         }
         Ok(more)
-    }
-
-    /// Ends one step's worth of the leases under a prefix, those after `after`; answers the last of them where there may
-    /// be more.
-    pub async fn revoke_prefix_step(
-        &self,
-        txn: &Txn,
-        namespace: NamespaceId,
-        prefix: &str,
-        after: Option<&str>,
-    ) -> Result<Option<String>, EngineError> {
-        let after = after.map(|after| (namespace, after));
-        let found = LEASES.scan_after(txn, &(namespace, prefix), after.as_ref(), STEP).await?;
-        let mut budget = TREE_STEP;
-        for ((_, id), lease) in found.iter().filter(|(_, lease)| !lease.state.has_ended()) {
-            self.revoke_lease(txn, namespace, id, lease, End::Due, &mut budget).await?;
-        }
-        let more = found.len() == STEP;
-        Ok(found.into_iter().last().filter(|_| more).map(|((_, id), _)| id))
     }
 
     /// Ends what is due by now, one bounded transaction; answers whether there may be more.
