@@ -12,6 +12,7 @@ use serde_json::json;
 use strongroom_barrier::{Barrier, NamespaceId};
 use strongroom_core::{Asked, Assembly, Catalog, Coordination, InitRequest, LeaseState, Settings};
 use strongroom_engine_api::{Clock, Environment, Moment};
+use strongroom_events::Subscription;
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::{InMemory, Store};
@@ -201,6 +202,12 @@ impl Cluster {
     /// The core of a node that is alive.
     pub fn node(&self, node: usize) -> Option<&Arc<Assembly>> {
         self.nodes[node].as_ref().map(|node| &node.core)
+    }
+
+    /// Has somebody listen to the events of a node, with room for all of them; what is not yet taken is not lost with it.
+    pub fn listen(&self, node: usize) -> Option<Subscription> {
+        let bus = &self.node(node)?.services.events;
+        Some(bus.subscribe(usize::MAX, Box::new(|_| true)).unwrap_or_else(|_many| panic!("one listens")))
     }
 
     /// The number of nodes, alive or not.

@@ -1,7 +1,8 @@
 //! A system outside that is like none one would wish for, and the engine for it.
 
 mod engine;
+mod pool;
 mod system;
 
-pub use engine::{auth, engine};
+pub use engine::{NOTE_WRITTEN, auth, engine};
 pub use system::{IDLE, MISTAKE, Mood, System, TRANSIT, User};
