@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use strongroom_barrier::Barrier;
 use strongroom_config::{Config, PolicyDeny, UserLockout};
-use strongroom_core::{Assembly, LockoutRule, ObjectStore, Settings};
+use strongroom_core::{Assembly, Catalog, LockoutRule, ObjectStore, Settings};
 use strongroom_engine_api::Environment;
 use strongroom_policy::DenyMode;
 use strongroom_stdx::Moment;
@@ -41,6 +41,7 @@ impl Node {
         config: &Config,
         environment: Environment,
         objects: Arc<dyn ObjectStore>,
+        catalog: Catalog,
     ) -> Result<Self> {
         let storage = config.storage.as_ref().context("a storage stanza is needed")?;
         let opened = store::open(storage, &Addresses::of(config), Sharing::AsConfigured).await?;
@@ -54,7 +55,7 @@ impl Node {
             barrier,
             environment,
             settings(config, cache),
-            strongroom_catalog::catalog(),
+            catalog,
             strongroom_catalog::seals(),
         );
         core.services.seal_state.check_storage().await.map_err(anyhow::Error::msg)?;

@@ -13,6 +13,7 @@ use strongroom_stdx::{Clock, Entropy};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use crate::Engines;
 use crate::dev::{self, Development};
 use crate::logs::Logs;
 use crate::node::Node;
@@ -21,11 +22,11 @@ use crate::outbound::outbound;
 use crate::verify;
 
 /// Runs the server; answers the exit code.
-pub(crate) async fn server(args: Vec<String>, io: &mut Io) -> i32 {
+pub(crate) async fn server(args: Vec<String>, io: &mut Io, engines: Engines) -> i32 {
     if args.iter().any(|arg| matches!(arg.as_str(), "-h" | "-help" | "--help")) {
         return i32::from(io.stdout.write_all(HELP.as_bytes()).is_err());
     }
-    match serve(&args, io).await {
+    match serve(&args, io, engines).await {
         Ok(()) => 0,
         Err(error) => {
             // Nobody is left to tell when standard error is gone, too.
@@ -35,7 +36,7 @@ pub(crate) async fn server(args: Vec<String>, io: &mut Io) -> i32 {
     }
 }
 
-async fn serve(args: &[String], io: &mut Io) -> Result<()> {
+async fn serve(args: &[String], io: &mut Io, engines: Engines) -> Result<()> {
     let options = Options::parse(args, &io.env)?;
     let Loaded { config, others, development } = load(&options, io)?;
     if options.test_verify_only {
@@ -55,7 +56,7 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
     let mut nodes = Vec::new();
     let served = async {
         for config in std::iter::once(&config).chain(&others) {
-            nodes.push(Node::start(config, environment.clone(), objects.clone()).await?);
+            nodes.push(Node::start(config, environment.clone(), objects.clone(), engines()).await?);
         }
         let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
         describe(&config, &nodes, io)?;
