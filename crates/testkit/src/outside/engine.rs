@@ -11,9 +11,11 @@ use strongroom_engine_api::{
     Intent, Issued, LeaseTerms, Leased, Mount, Path, Peer, Plan, Reply, RevokeError, Schedule, Stored, Table,
     Txn, View, bad_request, tables,
 };
+use strongroom_outbound::Outbound;
 
 use super::pool::{Pool, Setting, read_setting, write_setting};
-use super::system::{Connection, Failure, Message, System, Told};
+use super::reach::{Connection, Way};
+use super::system::{Failure, Message, System, Told};
 use crate::cluster::Gate;
 
 tables! {
@@ -70,17 +72,19 @@ struct Change {
 
 impl Stored for Change {}
 
-/// A node's way to the system.
-pub(crate) struct Way {
-    pub(crate) system: System,
-    pub(crate) gate: Gate,
-}
-
 /// The engine, of a node behind `gate`.
 pub fn engine(system: &System, gate: &Gate) -> Engine {
-    let way = Arc::new(Way { system: system.clone(), gate: gate.clone() });
+    through(Way::Simulated(system.clone(), gate.clone()))
+}
+
+/// The engine for the server that each mount's setting names as its `url`.
+pub fn engine_over(outbound: &Outbound) -> Engine {
+    through(Way::real(outbound))
+}
+
+fn through(way: Way) -> Engine {
     Engine::new("outside", "Users of a system outside.")
-        .extension(way)
+        .extension(Arc::new(way))
         .tables(TABLES)
         .lease("user", |lease| lease.revoke(drop_user).renew(extend_user))
         .settlement("password", settle_password)
@@ -103,7 +107,7 @@ pub fn engine(system: &System, gate: &Gate) -> Engine {
 
 /// The auth method by one-time codes, of a node behind `gate`.
 pub fn auth(system: &System, gate: &Gate) -> Engine {
-    let way = Arc::new(Way { system: system.clone(), gate: gate.clone() });
+    let way = Arc::new(Way::Simulated(system.clone(), gate.clone()));
     Engine::auth("outside-code", "Logins by one-time codes of a system outside.")
         .extension(way)
         .tables(TABLES)
@@ -218,17 +222,14 @@ async fn note_password(holds: Arc<Holds>, txn: Txn) -> Result<(), EngineError> {
     Ok(())
 }
 
-async fn settle_password(
-    change: Leased<Change>,
-    Extension(way): Extension<Way>,
-    txn: Txn,
-) -> Result<(), RevokeError> {
+async fn settle_password(change: Leased<Change>, pools: Cached<Pool>, txn: Txn) -> Result<(), RevokeError> {
     let down = || RevokeError::Unreachable("the system cannot be reached".to_owned());
+    let pool = pools.get(POOL).await?;
     // Read in the transaction, so that a change that is noted meanwhile is not overwritten by what was true before it.
     let known = PASSWORD.get(&txn, "").await?;
     let known = known.map_or_else(|| "first".to_owned(), |password| password.0.clone());
     for password in [&change.payload.to, &change.payload.from] {
-        let connection = way.system.connect(&way.gate).await.map_err(|_failure| down())?;
+        let connection = pool.connect().await.map_err(|_failure| down())?;
         match connection.send(Message::Login(password.clone())).await {
             Ok(Told::Done(_)) => {
                 PASSWORD.put(&txn, "", Password(password.clone()))?;
@@ -278,7 +279,7 @@ async fn prepare_login(view: View, Input(input): Input<LoginInput>) -> Result<Qu
 }
 
 async fn ask_code(question: Question, Extension(way): Extension<Way>) -> Result<Confirmed, EngineError> {
-    let connection = way.system.connect(&way.gate).await.map_err(|_failure| unreachable())?;
+    let connection = way.connect("").await.map_err(|_failure| unreachable())?;
     match connection.send(Message::Code(question.code)).await {
         Ok(Told::Done(_)) => Ok(Confirmed { runs: question.runs }),
         Ok(Told::Refused) => Err(EngineError::Credentials("the code is not good".to_owned())),

@@ -2,7 +2,8 @@
 
 mod engine;
 mod pool;
+mod reach;
 mod system;
 
-pub use engine::{NOTE_WRITTEN, auth, engine};
+pub use engine::{NOTE_WRITTEN, auth, engine, engine_over};
 pub use system::{IDLE, MISTAKE, Mood, System, TRANSIT, User};

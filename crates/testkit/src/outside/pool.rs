@@ -7,16 +7,29 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_engine_api::{Cached, Data, Derived, EngineError, Path, Source, Stored, TableId, Txn, View};
+use strongroom_engine_api::lenient::Text;
+use strongroom_engine_api::{
+    Cached, Data, Derived, EngineError, Input, Path, Source, Stored, TableId, Txn, View,
+};
 
-use super::engine::{SETTINGS, Way};
-use super::system::{Connection, Failure};
+use super::engine::SETTINGS;
+use super::reach::{Connection, Way};
+use super::system::Failure;
 
-/// A setting: how often it was written.
+/// A setting.
 #[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Setting {
-    /// The number it stands at.
+    /// How often it was written.
     number: u64,
+    /// Where the system is, where it is a real one.
+    url: String,
+}
+
+/// What a write takes.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct SettingInput {
+    /// Where the system is; as before where it is left out.
+    url: Option<Text>,
 }
 
 impl Stored for Setting {}
@@ -25,6 +38,7 @@ impl Stored for Setting {}
 pub(super) struct Pool {
     /// The setting that it is made from.
     pub(super) setting: u64,
+    url: String,
     way: Arc<Way>,
 }
 
@@ -35,10 +49,11 @@ impl Derived for Pool {
     const CONNECTS: bool = true;
 
     async fn derive(key: &str, from: Source) -> Result<Self, EngineError> {
-        let setting = SETTINGS.get(&from.view, key).await?.map_or(0, |setting| setting.number);
+        let setting =
+            SETTINGS.get(&from.view, key).await?.map(|setting| (*setting).clone()).unwrap_or_default();
         let way = from.extension::<Way>()?;
-        way.system.pool_made();
-        Ok(Self { setting, way })
+        way.count_pool(true);
+        Ok(Self { setting: setting.number, url: setting.url, way })
     }
 
     fn weight(&self) -> usize {
@@ -48,14 +63,14 @@ impl Derived for Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.way.system.pool_gone();
+        self.way.count_pool(false);
     }
 }
 
 impl Pool {
     /// A connection to the system, from this node.
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
-        self.way.system.connect(&self.way.gate).await
+        self.way.connect(&self.url).await
     }
 }
 
@@ -82,9 +97,16 @@ pub(super) async fn read_setting(
     Ok(Data(SettingView { stored, derived }))
 }
 
-pub(super) async fn write_setting(Path(name): Path<String>, txn: Txn) -> Result<Data<Setting>, EngineError> {
-    let before = SETTINGS.get(&txn, &name).await?.map_or(0, |setting| setting.number);
-    let setting = Setting { number: before + 1 };
+pub(super) async fn write_setting(
+    Path(name): Path<String>,
+    Input(input): Input<SettingInput>,
+    txn: Txn,
+) -> Result<Data<Setting>, EngineError> {
+    let mut setting = SETTINGS.get(&txn, &name).await?.map(|setting| (*setting).clone()).unwrap_or_default();
+    setting.number += 1;
+    if let Some(url) = input.url {
+        setting.url = url.0;
+    }
     SETTINGS.put(&txn, &name, setting.clone())?;
     Ok(Data(setting))
 }

@@ -154,12 +154,12 @@ impl System {
         self.state().password.clone()
     }
 
-    pub(super) fn pool_made(&self) {
-        self.pools.fetch_add(1, Ordering::SeqCst);
-    }
-
-    pub(super) fn pool_gone(&self) {
-        self.pools.fetch_sub(1, Ordering::SeqCst);
+    pub(super) fn count_pool(&self, made: bool) {
+        if made {
+            self.pools.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.pools.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
     /// How many pools nodes hold. Those let go are freed by threads, which take a moment.
