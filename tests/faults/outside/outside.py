@@ -8,7 +8,7 @@ import faults as catalogue
 import network
 from clients import Client
 from nodes import Nodes, clocks, harness, new_directory, wait_for
-from system import System
+from system import LATEST_S, System
 
 CLIENTS = 6
 ROLES = ("web", "short")
@@ -17,6 +17,8 @@ EVERYTHING = 'path "*" { capabilities = ["create", "read", "update", "delete", "
 SYSTEM = 253
 #: By how much clocks are set forward at a time, and how long it takes until nodes have noticed and done what was due.
 STEP_S, NOTICED_S = 130, 3
+#: No act is under way any more when nobody has asked for so long: an act gives up after ten seconds (`reach.rs`).
+ACTS_END_S = 11
 #: All must be quiet by then: by the nodes' clocks before leases of an hour end, else by the longest wait there is.
 MOST_STEPS, LONGEST_QUIET_S = 20, 300
 
@@ -160,6 +162,10 @@ class Run:
         for what, count in (item for client in self.clients for item in client.counts.items()):
             counts[what] = counts.get(what, 0) + count
         self.say(f"clients: {dict(sorted(counts.items()))}")
+        # Setting a clock forward is no way to wait for what a clock does not move: messages that are under way.
+        time.sleep(ACTS_END_S)
+        wait_for("an end of what is under way", self.system.is_quiet, LATEST_S + 10)
+        self.look()
         began, step = time.monotonic(), 0
         while left := self.patiently(self.unquiet):
             self.look()
@@ -177,8 +183,6 @@ class Run:
     def unquiet(self):
         """Leases that are not simply in force, and changes of the password that are not settled. Those that were given up
         are tried again, as an operator would."""
-        if not self.system.is_quiet():
-            return ["something is under way"]
         root, found = self.states()
         left = []
         for lease_id in found:

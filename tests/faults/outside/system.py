@@ -21,7 +21,9 @@ class System:
         self.lock = threading.Lock()
         self.rng = random.Random(f"{seed}/system")
         self.users, self.created, self.numbers, self.password = {}, {}, 0, "first"
-        self.under_way, self.is_in_trouble, self.counts = [], False, dict.fromkeys(MOODS, 0)
+        #: What is to be done later, and how many requests are being answered.
+        self.under_way, self.answering = [], 0
+        self.is_in_trouble, self.counts = False, dict.fromkeys(MOODS, 0)
         self.server = ThreadingHTTPServer((host, 0), self._handler())
         self.server.daemon_threads = True
         self.url = f"http://{host}:{self.server.server_port}"
@@ -88,7 +90,7 @@ class System:
 
     def is_quiet(self):
         with self.lock:
-            return not self.under_way
+            return not self.under_way and not self.answering
 
     def _handler(self):
         system = self
@@ -98,7 +100,16 @@ class System:
 
             def do_POST(self):  # noqa: N802 - the library's name
                 fields = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                name, (mood, seconds) = self.path.rsplit("/", 1)[1], system.draw()
+                with system.lock:
+                    system.answering += 1
+                try:
+                    self.take(self.path.rsplit("/", 1)[1], fields)
+                finally:
+                    with system.lock:
+                        system.answering -= 1
+
+            def take(self, name, fields):
+                mood, seconds = system.draw()
                 if mood == "down":
                     return self.hang_up()
                 system.arrived(name, fields)
