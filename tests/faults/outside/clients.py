@@ -37,8 +37,13 @@ class Client(threading.Thread):
         except BROKEN:
             self._count(f"{what} unanswered")
             return None
-        self._count(f"{what} {'done' if reply.status < 300 else reply.status}")
+        self._count(f"{what} {'done' if reply.status < 300 else self._refused(reply)}")
         return reply if reply.status < 300 else None
+
+    @staticmethod
+    def _refused(reply):
+        """The status, and the text where it is none that faults are expected to have."""
+        return reply.status if reply.status in (400, 502, 503) else f"{reply.status} {'; '.join(reply.errors or [])}".strip()
 
     def _count(self, what):
         self.counts[what] = self.counts.get(what, 0) + 1

@@ -227,6 +227,12 @@ impl Disk {
         seen
     }
 
+    /// Bytes that are durable of each file.
+    #[cfg(test)]
+    pub(crate) fn files(&self) -> Vec<usize> {
+        self.files.iter().map(|file| file.durable.len()).collect()
+    }
+
     fn sync_all(&mut self) {
         let unsynced: Vec<PathBuf> = self.pending.keys().cloned().collect();
         for directory in unsynced {

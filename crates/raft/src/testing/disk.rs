@@ -42,3 +42,40 @@ impl WatchedDisk {
         DiskState(self.0.disk().cut(left, &mut dice))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::files::{File, sync_directory};
+
+    #[test]
+    fn a_crash_keeps_what_was_synced_and_some_of_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        fs::create_dir(&first).unwrap();
+        let disk = DiskState::default().place(&first);
+        let file = File::open(&first.join("log")).unwrap();
+        file.write_all_at(b"synced", 0).unwrap();
+        file.sync_data().unwrap();
+        sync_directory(&first).unwrap();
+        file.write_all_at(b"UNSYNCED", 1000).unwrap();
+        let mut lengths = std::collections::BTreeSet::new();
+        for seed in 0..50 {
+            fs::create_dir(&second).unwrap();
+            let _watched = disk.crashed(seed).place(&second);
+            let found = fs::read(second.join("log")).unwrap();
+            assert!(found.starts_with(b"synced"), "{seed}");
+            lengths.insert(found.len());
+            fs::remove_dir_all(&second).unwrap();
+        }
+        assert_eq!(lengths.first(), Some(&6), "a power cut may take all that was not synced");
+        assert_eq!(lengths.last(), Some(&1008), "or leave it");
+        assert_eq!(disk.content().0.seen().files(), [1008]);
+        file.sync_data().unwrap();
+        for seed in 0..50 {
+            assert_eq!(disk.crashed(seed).0.seen().files(), [1008], "{seed}");
+        }
+    }
+}
