@@ -75,7 +75,8 @@ impl Background {
             errors.note(IDENTITY, background.services.node.settle_passing_identity().await);
             errors.note(CERTIFICATE, background.services.node.renew_certificate().await);
             if !background.services.node.is_active() {
-                if term.end() {
+                // Also where a term began and ended between two looks.
+                if term.end() || background.services.kept.holds_connections() {
                     background.services.kept.stepped_down();
                 }
                 errors.note(KEYS, background.services.seal_state.renew_keyring().await);

@@ -331,6 +331,7 @@ where
 impl<T> ReadOnly for crate::Input<T> where Self: Extract {}
 impl<T> ReadOnly for crate::Path<T> where Self: Extract {}
 impl<T> ReadOnly for crate::Named<T> where Self: Extract {}
+impl<T> ReadOnly for crate::Cached<T> where Self: Extract {}
 impl<T> ReadOnly for crate::Extension<T> where Self: Extract {}
 impl<T> ReadOnly for crate::Leased<T> where Self: Extract {}
 impl<const MAX: usize> ReadOnly for crate::Binary<MAX> {}

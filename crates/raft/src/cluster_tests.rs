@@ -4,97 +4,29 @@ mod room;
 mod senders;
 mod standing;
 
-use std::collections::{HashMap, HashSet};
-use std::io::Read;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use strongroom_storage::{CommitError, Index, Observer, Store};
 use tempfile::TempDir;
 
 use crate::space::Room;
+use crate::testing::{Hub, Wire};
 use crate::tests::{all, get, options, put, saved};
-use crate::{
-    Introduction, Kept, Member, Offline, OpenError, Options, Peer, Position, RaftStore, Role, Rpc, Sender,
-    Transport, TransportError,
-};
-
-/// The network: who is there, and which ways are cut.
-#[derive(Default)]
-struct Hub {
-    nodes: Mutex<HashMap<u64, Weak<RaftStore>>>,
-    cut: Mutex<HashSet<(u64, u64)>>,
-    /// Snapshots that break off after so many bytes, as many times.
-    breaking: AtomicUsize,
-    snapshots: AtomicUsize,
-    /// Bytes that each node's disk has left, by name.
-    free: Mutex<HashMap<String, Arc<AtomicU64>>>,
-}
+use crate::{Introduction, Kept, Member, Offline, OpenError, Options, RaftStore, Role};
 
 /// Bytes left where nothing was filled, and bytes below which writes are refused.
 const FREE: u64 = 1 << 30;
 const RESERVE: u64 = 1 << 20;
 
-/// One node's way into it.
-#[derive(Default)]
-struct Wire {
-    hub: Arc<Hub>,
-    me: OnceLock<u64>,
-}
-
-impl Wire {
-    /// As its certificate says, which is of its newest membership.
-    fn sender(&self) -> Sender {
-        let raft_id = *self.me.get().unwrap();
-        let nodes = self.hub.nodes.lock().unwrap();
-        let me = nodes.get(&raft_id).and_then(Weak::upgrade);
-        Sender { raft_id, seen: me.map_or(Position::default(), |me| me.introduction().seen) }
-    }
-
-    fn reach(&self, peer: &Peer) -> Result<Arc<RaftStore>, TransportError> {
-        let unreachable = || TransportError::Unreachable(peer.node_id.clone());
-        let me = *self.me.get().ok_or_else(unreachable)?;
-        if self.hub.cut.lock().unwrap().contains(&(me, peer.raft_id)) {
-            return Err(unreachable());
-        }
-        let node = self.hub.nodes.lock().unwrap().get(&peer.raft_id).and_then(Weak::upgrade);
-        node.ok_or_else(unreachable)
-    }
-}
-
-#[async_trait]
-impl Transport for Wire {
-    async fn call(&self, peer: &Peer, rpc: Rpc, body: Bytes) -> Result<Bytes, TransportError> {
-        let answer = self.reach(peer)?.receive(&self.sender(), rpc, &body).await;
-        let back = self.hub.cut.lock().unwrap().contains(&(peer.raft_id, *self.me.get().unwrap()));
-        if back {
-            return Err(TransportError::Failed("no answer came back".into()));
-        }
-        answer.map_err(|error| TransportError::Failed(error.to_string()))
-    }
-
-    async fn send_snapshot(
-        &self,
-        peer: &Peer,
-        head: Bytes,
-        body: Box<dyn Read + Send>,
-    ) -> Result<Bytes, TransportError> {
-        let node = self.reach(peer)?;
-        self.hub.snapshots.fetch_add(1, Ordering::SeqCst);
-        let breaks = self.hub.breaking.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
-        let limit = if breaks.is_ok() { 2000 } else { u64::MAX };
-        let answer = node.receive_snapshot(&self.sender(), &head, body.take(limit)).await;
-        answer.map_err(|error| TransportError::Failed(error.to_string()))
-    }
-}
-
 /// A cluster under test.
 struct Cluster {
     hub: Arc<Hub>,
+    /// Bytes that each node's disk has left, by name.
+    free: Mutex<HashMap<String, Arc<AtomicU64>>>,
     root: TempDir,
     nodes: Vec<Arc<RaftStore>>,
 }
@@ -119,7 +51,7 @@ fn member(store: &RaftStore) -> Member {
 impl Cluster {
     async fn of(size: usize) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let mut cluster = Self { hub: Arc::default(), root, nodes: Vec::new() };
+        let mut cluster = Self { hub: Arc::default(), free: Mutex::default(), root, nodes: Vec::new() };
         let first = cluster.open("n0").await;
         first.begin().await.unwrap();
         cluster.nodes.push(first);
@@ -130,7 +62,7 @@ impl Cluster {
     }
 
     async fn open(&self, name: &str) -> Arc<RaftStore> {
-        let wire = Arc::new(Wire { hub: self.hub.clone(), me: OnceLock::new() });
+        let wire = Arc::new(Wire::new(&self.hub));
         let mut options = small(&self.root.path().join(name));
         options.node_id = Some(name.into());
         options.api_address = format!("https://{name}:8200");
@@ -140,13 +72,12 @@ impl Cluster {
         let free = self.free_of(name);
         options.probe = Some(Arc::new(move || Ok(Room { free: free.load(Ordering::SeqCst), total: FREE })));
         let store = RaftStore::open(options).await.unwrap();
-        wire.me.set(store.raft_id()).unwrap();
-        self.hub.nodes.lock().unwrap().insert(store.raft_id(), Arc::downgrade(&store));
+        wire.join(&store);
         store
     }
 
     fn free_of(&self, name: &str) -> Arc<AtomicU64> {
-        let mut free = self.hub.free.lock().unwrap();
+        let mut free = self.free.lock().unwrap();
         free.entry(name.to_owned()).or_insert_with(|| Arc::new(AtomicU64::new(FREE))).clone()
     }
 

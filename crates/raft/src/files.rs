@@ -3,7 +3,7 @@
 
 #[cfg(test)]
 mod crashes;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) mod trace;
 
 use std::fs::{self, OpenOptions};
@@ -15,18 +15,18 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct File {
     file: fs::File,
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     traced: Option<trace::Traced>,
 }
 
 impl File {
     /// Opens a file, made where it is not there, that only its owner may read.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "testing"))]
         let traced = trace::opened(path)?;
         Ok(Self {
             file: open_private(path)?,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             traced,
         })
     }
@@ -34,7 +34,7 @@ impl File {
     /// Writes all of `bytes` at `offset`.
     pub(crate) fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)?;
-        #[cfg(test)]
+        #[cfg(any(test, feature = "testing"))]
         trace::wrote(self.traced.as_ref(), offset, bytes);
         Ok(())
     }
@@ -42,14 +42,14 @@ impl File {
     /// Cuts the file, or adds zeros.
     pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)?;
-        #[cfg(test)]
+        #[cfg(any(test, feature = "testing"))]
         trace::set_len(self.traced.as_ref(), len);
         Ok(())
     }
 
     /// Makes durable what was written, and the file's length.
     pub(crate) fn sync_data(&self) -> io::Result<()> {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "testing"))]
         if trace::synced(self.traced.as_ref()) {
             return Ok(());
         }
@@ -74,34 +74,34 @@ pub(crate) fn open_private(path: &Path) -> io::Result<fs::File> {
 
 /// Makes a directory, and those above it, that only its owner may enter.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     trace::made(path);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Gives a file another name in its directory; what had that name is gone. Durable when the directory is synced.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     trace::begins(from);
     fs::rename(from, to)?;
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     trace::renamed(from, to);
     Ok(())
 }
 
 /// Removes a file. Durable when the directory is synced.
 pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     trace::begins(path);
     fs::remove_file(path)?;
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     trace::removed(path);
     Ok(())
 }
 
 /// Makes what was renamed, made or removed in a directory durable.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     if trace::synced_directory(path) {
         return Ok(());
     }

@@ -43,6 +43,8 @@ mod standing;
 mod state;
 mod store;
 mod terms;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod types;

@@ -1,68 +1,10 @@
-//! The program: server, command line and, behind a link named `vault`, the same under that name.
+//! The program, with the engines of the catalogue.
 
-#[cfg(test)]
-mod catalog_tests;
-mod client_certificates;
-mod cluster;
-mod dev;
-mod discovery;
-mod listen;
-mod logs;
-mod migrate;
-mod node;
-mod options;
-mod outbound;
-#[cfg(test)]
-mod parameter_tests;
-mod proxy_protocol;
-mod recover;
-mod start;
-mod store;
-mod tls;
-mod verify;
-mod words;
-
-use std::pin::Pin;
 use std::process::ExitCode;
-
-use strongroom_cli::{Commands, Io, Outside};
 
 #[global_allocator]
 static ALLOCATOR: strongroom_wipe::Wiping = strongroom_wipe::Wiping;
 
-struct Program;
-
-impl Commands for Program {
-    fn run<'a>(
-        &'a self,
-        command: Outside,
-        args: Vec<String>,
-        io: &'a mut Io,
-    ) -> Pin<Box<dyn Future<Output = i32> + Send + 'a>> {
-        match command {
-            Outside::Server => Box::pin(start::server(args, io)),
-            Outside::Migrate => Box::pin(migrate::migrate(args, io)),
-            Outside::Recover => Box::pin(recover::recover(args, io)),
-        }
-    }
-}
-
 fn main() -> ExitCode {
-    no_core_dumps();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(_error) => return ExitCode::FAILURE,
-    };
-    let argv = std::env::args_os().collect();
-    let code = runtime.block_on(async { strongroom_cli::run(argv, &mut Io::system(), &Program).await });
-    // Blocking threads that wait for a terminal must not hold the process back.
-    runtime.shutdown_background();
-    ExitCode::from(u8::try_from(code).unwrap_or(1))
-}
-
-/// Keys and secrets must not end up in a core file.
-fn no_core_dumps() {
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    // Where the limit cannot be set, it is no reason not to serve.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    strongroom_server::run(strongroom_catalog::catalog)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use strongroom_barrier::Barrier;
 use strongroom_config::{Config, PolicyDeny, UserLockout};
-use strongroom_core::{Assembly, LockoutRule, ObjectStore, Settings};
+use strongroom_core::{Assembly, Catalog, LockoutRule, ObjectStore, Settings};
 use strongroom_engine_api::Environment;
 use strongroom_outbound::WayOut;
 use strongroom_policy::DenyMode;
@@ -43,6 +43,7 @@ impl Node {
         environment: Environment,
         objects: Arc<dyn ObjectStore>,
         way_out: Arc<dyn WayOut>,
+        catalog: Catalog,
     ) -> Result<Self> {
         let storage = config.storage.as_ref().context("a storage stanza is needed")?;
         let opened = store::open(storage, &Addresses::of(config), Sharing::AsConfigured).await?;
@@ -56,7 +57,7 @@ impl Node {
             barrier,
             environment,
             Settings { way_out, ..settings(config, cache) },
-            strongroom_catalog::catalog(),
+            catalog,
             strongroom_catalog::seals(),
         );
         core.services.seal_state.check_storage().await.map_err(anyhow::Error::msg)?;

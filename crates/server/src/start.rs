@@ -14,6 +14,7 @@ use strongroom_stdx::{Clock, Entropy};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use crate::Engines;
 use crate::dev::{self, Development};
 use crate::logs::Logs;
 use crate::node::Node;
@@ -22,11 +23,11 @@ use crate::outbound::outbound;
 use crate::verify;
 
 /// Runs the server; answers the exit code.
-pub(crate) async fn server(args: Vec<String>, io: &mut Io) -> i32 {
+pub(crate) async fn server(args: Vec<String>, io: &mut Io, engines: Engines) -> i32 {
     if args.iter().any(|arg| matches!(arg.as_str(), "-h" | "-help" | "--help")) {
         return i32::from(io.stdout.write_all(HELP.as_bytes()).is_err());
     }
-    match serve(&args, io).await {
+    match serve(&args, io, engines).await {
         Ok(()) => 0,
         Err(error) => {
             // Nobody is left to tell when standard error is gone, too.
@@ -36,7 +37,7 @@ pub(crate) async fn server(args: Vec<String>, io: &mut Io) -> i32 {
     }
 }
 
-async fn serve(args: &[String], io: &mut Io) -> Result<()> {
+async fn serve(args: &[String], io: &mut Io, engines: Engines) -> Result<()> {
     let options = Options::parse(args, &io.env)?;
     let Loaded { config, others, development } = load(&options, io)?;
     if options.test_verify_only {
@@ -57,7 +58,8 @@ async fn serve(args: &[String], io: &mut Io) -> Result<()> {
     let mut nodes = Vec::new();
     let served = async {
         for config in std::iter::once(&config).chain(&others) {
-            nodes.push(Node::start(config, environment.clone(), objects.clone(), way_out.clone()).await?);
+            let (objects, way_out) = (objects.clone(), way_out.clone());
+            nodes.push(Node::start(config, environment.clone(), objects, way_out, engines()).await?);
         }
         let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
         describe(&config, &nodes, io)?;

@@ -5,6 +5,14 @@
 //! them; a file's content and its name are independent of each other. What a killed process leaves: everything, as
 //! yet unsynced.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "compiled into tests alone, which fail loudly"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -199,14 +207,44 @@ impl Disk {
         Self { names, pending: BTreeMap::new(), files: files.collect() }
     }
 
+    /// As a process sees it: everything that was done, as if it had all been synced. Files without a name are gone.
+    pub(crate) fn seen(&self) -> Self {
+        let mut seen = self.clone();
+        seen.sync_all();
+        let named: Vec<usize> = seen
+            .names
+            .values()
+            .filter_map(|node| match node {
+                Node::File(file) => Some(*file),
+                Node::Directory => None,
+            })
+            .collect();
+        for (number, file) in seen.files.iter_mut().enumerate() {
+            if !named.contains(&number) {
+                file.durable = Vec::new();
+            }
+        }
+        seen
+    }
+
+    /// Bytes that are durable of each file.
+    #[cfg(test)]
+    pub(crate) fn files(&self) -> Vec<usize> {
+        self.files.iter().map(|file| file.durable.len()).collect()
+    }
+
+    fn sync_all(&mut self) {
+        let unsynced: Vec<PathBuf> = self.pending.keys().cloned().collect();
+        for directory in unsynced {
+            self.apply(&Op::SyncNames(directory));
+        }
+        (0..self.files.len()).for_each(|file| self.apply(&Op::Sync(file)));
+    }
+
     /// Writes what a process sees into an empty directory.
     pub(crate) fn write_out(&self, root: &Path) {
         let mut seen = self.clone();
-        let unsynced: Vec<PathBuf> = seen.pending.keys().cloned().collect();
-        for directory in unsynced {
-            seen.apply(&Op::SyncNames(directory));
-        }
-        (0..seen.files.len()).for_each(|file| seen.apply(&Op::Sync(file)));
+        seen.sync_all();
         for (path, node) in &seen.names {
             match node {
                 Node::Directory => fs::create_dir(root.join(path)).unwrap(),
@@ -224,8 +262,11 @@ pub(crate) struct Trace {
 }
 
 struct Inner {
+    /// The disk at the start; where it is followed, now.
     start: Disk,
+    /// All steps since; none where the disk is followed.
     ops: Vec<Op>,
+    follows: bool,
     /// The present files.
     names: Names,
     files: usize,
@@ -265,11 +306,23 @@ impl Trace {
         let mut names = start.names.clone();
         start.pending.values().flatten().for_each(|op| rename_in(&mut names, op));
         let files = start.files.len();
-        let inner = Inner { start, ops: Vec::new(), names, files, held: false, full: false };
+        let inner = Inner { start, ops: Vec::new(), follows: false, names, files, held: false, full: false };
         let trace =
             Arc::new(Self { root: root.to_owned(), inner: Mutex::new(inner), released: Condvar::new() });
         TRACES.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&trace));
         trace
+    }
+
+    /// The same without remembering each step: only the disk as it is now can be asked for.
+    pub(crate) fn follow(root: &Path, start: Disk) -> Arc<Self> {
+        let trace = Self::begin(root, start);
+        trace.inner().follows = true;
+        trace
+    }
+
+    /// The disk as it is now, where it is followed.
+    pub(crate) fn disk(&self) -> Disk {
+        self.inner().start.clone()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -277,6 +330,7 @@ impl Trace {
     }
 
     /// True if there is room for the files that are prepared.
+    #[cfg(test)]
     pub(crate) fn fill(&self, full: bool) {
         self.inner().full = full;
     }
@@ -287,23 +341,28 @@ impl Trace {
             inner =
                 self.released.wait_while(inner, |inner| inner.held).unwrap_or_else(PoisonError::into_inner);
         }
-        if let Some(op) = op(&mut inner) {
-            inner.ops.push(op);
+        match op(&mut inner) {
+            Some(op) if inner.follows => inner.start.apply(&op),
+            Some(op) => inner.ops.push(op),
+            None => {}
         }
     }
 
     /// Makes the thread that prepares files wait, or lets it continue, so that the same work leaves the same trace.
+    #[cfg(test)]
     pub(crate) fn hold(&self, held: bool) {
         self.inner().held = held;
         self.released.notify_all();
     }
 
     /// The number of steps that have been done.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.inner().ops.len()
     }
 
     /// The last of the first so many steps.
+    #[cfg(test)]
     pub(crate) fn step(&self, count: usize) -> String {
         match count.checked_sub(1).and_then(|last| self.inner().ops.get(last).cloned()) {
             Some(Op::Write(file, offset, bytes)) => {
@@ -314,6 +373,7 @@ impl Trace {
     }
 
     /// The disk after each number of steps, from none on.
+    #[cfg(test)]
     pub(crate) fn disks(&self) -> Vec<Disk> {
         let inner = self.inner();
         let mut disk = inner.start.clone();

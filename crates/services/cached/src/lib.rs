@@ -289,6 +289,11 @@ impl Kept {
         self.reclaimer.free(gone);
     }
 
+    /// Whether anything may be kept that holds connections.
+    pub fn holds_connections(&self) -> bool {
+        !self.read().has_no_connecting()
+    }
+
     /// A mount is disabled. Its number is never used again, so nothing is lost by not knowing its namespace.
     pub fn unmounted(&self, mount: MountId) {
         self.end(|_| ());

@@ -263,8 +263,10 @@ async fn connections_end_with_the_term() {
     ask(&rig).await;
     rig.get("a").await;
     assert_eq!((rig.len(), rig.alive()), (2, 2), "kinds with one key are kept apart");
+    assert!(rig.kept.holds_connections());
     rig.kept.stepped_down();
     assert_eq!((rig.len(), rig.alive()), (1, 1));
+    assert!(!rig.kept.holds_connections());
     ask(&rig).await;
     assert_eq!(rig.built(), 3);
 }

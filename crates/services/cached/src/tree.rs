@@ -103,6 +103,10 @@ impl Tree {
         self.sides().map(|side| side.remove(&namespace))
     }
 
+    pub(crate) fn has_no_connecting(&self) -> bool {
+        self.connecting.is_empty()
+    }
+
     pub(crate) fn take_connecting(&mut self) -> Namespaces {
         std::mem::take(&mut self.connecting)
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 use strongroom_core::{Answer, Asked, Inbound};
-use strongroom_engine_api::{Peer, Secret};
+use strongroom_engine_api::{CertificateChain, Peer, RequestBody, Secret};
 
 /// A request as a client makes it.
 #[derive(Clone, Debug)]
@@ -24,13 +25,26 @@ pub struct Request {
     pub input: Value,
     /// The wrapping asked for.
     pub wrap_ttl: Option<Duration>,
+    /// The certificates shown.
+    pub certificates: CertificateChain,
+    /// A body that is no JSON, with its type.
+    pub bytes: Option<(&'static str, Bytes)>,
 }
 
 impl Request {
     /// A request in the root namespace.
     pub fn new(token: &str, asked: Asked, path: impl Into<String>, input: Value) -> Self {
         let (token, path) = (token.to_owned(), path.into());
-        Self { token, asked, namespace: String::new(), path, input, wrap_ttl: None }
+        Self {
+            token,
+            asked,
+            namespace: String::new(),
+            path,
+            input,
+            wrap_ttl: None,
+            certificates: CertificateChain::default(),
+            bytes: None,
+        }
     }
 
     /// The same in a namespace.
@@ -45,14 +59,31 @@ impl Request {
         Self { wrap_ttl: Some(ttl), ..self }
     }
 
+    /// The same from a client that has shown certificates.
+    #[must_use]
+    pub fn showing(self, certificates: impl IntoIterator<Item = Bytes>) -> Self {
+        Self { certificates: certificates.into_iter().collect(), ..self }
+    }
+
+    /// The same with a body of bytes.
+    #[must_use]
+    pub fn sending(self, content_type: &'static str, bytes: impl Into<Bytes>) -> Self {
+        Self { bytes: Some((content_type, bytes.into())), ..self }
+    }
+
     pub(super) fn inbound(&self) -> Inbound {
+        let body = match &self.bytes {
+            Some((content_type, bytes)) => RequestBody::Bytes((*content_type).into(), bytes.clone()),
+            None => RequestBody::Parsed,
+        };
         let token = (!self.token.is_empty()).then(|| Arc::new(Secret::new(self.token.clone())));
         Inbound {
             input: Arc::new(self.input.as_object().cloned().unwrap_or_default()),
             token,
             namespace: self.namespace.clone(),
             wrap_ttl: self.wrap_ttl,
-            peer: Peer::at(([127, 0, 0, 1], 1)),
+            peer: Peer::at(([127, 0, 0, 1], 1)).with(self.certificates.clone()),
+            body,
             ..Inbound::new("a-request", self.asked, self.path.clone())
         }
     }
@@ -63,15 +94,23 @@ impl Request {
 pub struct Response {
     /// The status.
     pub status: u16,
-    /// The body; null where there is none.
+    /// The body; null where there is none, or it is no JSON.
     pub body: Value,
+    /// The body as it is.
+    pub bytes: Bytes,
+    /// Its type.
+    pub content_type: String,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
 }
 
 impl From<Answer> for Response {
     fn from(answer: Answer) -> Self {
-        let bytes = answer.body.at_hand();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(bytes).expect("JSON") };
-        Self { status: answer.status, body }
+        let bytes = Bytes::copy_from_slice(answer.body.at_hand());
+        let content_type = answer.content_type.into_owned();
+        let is_json = !bytes.is_empty() && content_type.starts_with("application/json");
+        let body = if is_json { serde_json::from_slice(&bytes).expect("JSON") } else { Value::Null };
+        Self { status: answer.status, body, bytes, content_type, headers: answer.headers }
     }
 }
 
@@ -85,6 +124,14 @@ impl Response {
     /// A text anywhere in the body.
     pub fn text(&self, pointer: &str) -> String {
         self.body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    /// A header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// The first error.

@@ -1,9 +1,9 @@
-//! One node's way to the store that all nodes share: it conflicts, loses answers, and refuses whoever does not lead.
+//! One node's way to its store: it conflicts, loses answers, and, where all share one, refuses whoever does not lead.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use strongroom_storage::{Commit, CommitError, InMemory, Index, Observer, Snapshot, Store, StoreError};
+use strongroom_storage::{Commit, CommitError, Index, Observer, Snapshot, Store, StoreError};
 
 use super::{Gate, Leadership};
 use crate::Seeded;
@@ -19,23 +19,23 @@ pub struct Faults {
 
 /// A node's store.
 pub(super) struct NodeStore {
-    pub(super) shared: Arc<InMemory>,
-    pub(super) node: u64,
+    pub(super) inner: Arc<dyn Store>,
     pub(super) gate: Gate,
-    pub(super) leadership: Arc<Leadership>,
-    pub(super) faults: Faults,
+    /// Who leads, and this node's number, where the store does not know by itself.
+    pub(super) leadership: Option<(Arc<Leadership>, u64)>,
+    pub(super) faults: Arc<Mutex<Faults>>,
     pub(super) random: Seeded,
 }
 
 #[async_trait]
 impl Store for NodeStore {
     fn applied(&self) -> Index {
-        self.shared.applied()
+        self.inner.applied()
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
         self.gate.pass().await;
-        self.shared.snapshot().await
+        self.inner.snapshot().await
     }
 
     async fn commit(&self, commit: Commit) -> Result<Index, CommitError> {
@@ -44,31 +44,37 @@ impl Store for NodeStore {
             tokio::task::yield_now().await;
         }
         self.gate.pass().await;
-        if self.leadership.term_of(self.node).is_none() {
+        let follows = |(leadership, node): &(Arc<Leadership>, u64)| leadership.term_of(*node).is_none();
+        if self.leadership.as_ref().is_some_and(follows) {
             return Err(CommitError::NotLeader { leader: None });
         }
-        if self.random.chance(self.faults.conflicts) {
+        let faults = *self.faults.lock().expect("not poisoned");
+        if self.random.chance(faults.conflicts) {
             return Err(CommitError::Conflict);
         }
-        let is_unknown = self.random.chance(self.faults.unknown);
+        let is_unknown = self.random.chance(faults.unknown);
         if is_unknown && self.random.chance(50) {
             return Err(uncertain());
         }
-        let outcome = self.shared.commit(commit).await;
+        let outcome = self.inner.commit(commit).await;
         tokio::task::yield_now().await;
         // Killed or stopped between the commit and its answer.
         self.gate.pass().await;
         if is_unknown { Err(uncertain()) } else { outcome }
     }
 
+    async fn begin(&self) -> Result<(), StoreError> {
+        self.inner.begin().await
+    }
+
     fn observe(&self, observer: Arc<dyn Observer>) {
-        self.shared.observe(observer);
+        self.inner.observe(observer);
     }
 
     async fn close(&self) {}
 
     fn kind(&self) -> &'static str {
-        "inmem"
+        self.inner.kind()
     }
 }
 

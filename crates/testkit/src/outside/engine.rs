@@ -7,12 +7,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    ActError, AuthGrant, Binary, Clock, Data, Engine, EngineError, Entropy, Extension, Input, Intent, Issued,
-    LeaseTerms, Leased, Path, Peer, Plan, Reply, RevokeError, Schedule, Stored, Table, Txn, View,
-    bad_request, tables,
+    ActError, AuthGrant, Binary, Cached, Clock, Data, Engine, EngineError, Entropy, Event, Extension, Input,
+    Intent, Issued, LeaseTerms, Leased, Mount, Path, Peer, Plan, Reply, RevokeError, Schedule, Stored, Table,
+    Txn, View, bad_request, tables,
 };
+use strongroom_outbound::Outbound;
 
-use super::system::{Connection, Failure, Message, System, Told};
+use super::pool::{Pool, Setting, read_setting, write_setting};
+use super::reach::{Connection, Way};
+use super::system::{Failure, Message, System, Told};
 use crate::cluster::Gate;
 
 tables! {
@@ -22,7 +25,14 @@ tables! {
     NOTES: Table<str, Note> = 2;
     /// Runs of the job.
     RUNS: Table<str, Runs> = 3;
+    /// What pools are made from.
+    pub(super) SETTINGS: Table<str, Setting> = 4;
 }
+
+/// The setting from which the pool of a mount is made.
+pub(super) const POOL: &str = "pool";
+/// The event of a note that was written.
+pub const NOTE_WRITTEN: &str = "outside/note-write";
 
 /// The password of the system.
 #[derive(Clone, Serialize, Deserialize)]
@@ -62,23 +72,29 @@ struct Change {
 
 impl Stored for Change {}
 
-/// A node's way to the system.
-pub(crate) struct Way {
-    pub(crate) system: System,
-    pub(crate) gate: Gate,
-}
-
 /// The engine, of a node behind `gate`.
 pub fn engine(system: &System, gate: &Gate) -> Engine {
-    let way = Arc::new(Way { system: system.clone(), gate: gate.clone() });
+    through(Way::Simulated(system.clone(), gate.clone()))
+}
+
+/// The engine for the server that each mount's setting names as its `url`.
+pub fn engine_over(outbound: &Outbound) -> Engine {
+    through(Way::real(outbound))
+}
+
+fn through(way: Way) -> Engine {
     Engine::new("outside", "Users of a system outside.")
-        .extension(way)
+        .extension(Arc::new(way))
         .tables(TABLES)
         .lease("user", |lease| lease.revoke(drop_user).renew(extend_user))
         .settlement("password", settle_password)
         .job("count", Schedule::Every(Duration::from_mins(1)), count_runs)
         .route("creds/{name}", |r| {
             r.issue("user", "Make a user.", plan_user, make_user).delete("Make a mistake.", mistake)
+        })
+        .route("settings/{name}", |r| {
+            r.read("Read a setting, and what follows from it.", read_setting)
+                .update("Raise a setting by one.", write_setting)
         })
         .route("rotate", |r| {
             r.settle("password", "Change the password.", plan_change, change_password, note_password)
@@ -91,7 +107,7 @@ pub fn engine(system: &System, gate: &Gate) -> Engine {
 
 /// The auth method by one-time codes, of a node behind `gate`.
 pub fn auth(system: &System, gate: &Gate) -> Engine {
-    let way = Arc::new(Way { system: system.clone(), gate: gate.clone() });
+    let way = Arc::new(Way::Simulated(system.clone(), gate.clone()));
     Engine::auth("outside-code", "Logins by one-time codes of a system outside.")
         .extension(way)
         .tables(TABLES)
@@ -105,8 +121,8 @@ pub fn auth(system: &System, gate: &Gate) -> Engine {
         })
 }
 
-async fn connect(way: &Way) -> Result<Connection, ActError> {
-    way.system.connect(&way.gate).await.map_err(|_failure| ActError::NotSent(unreachable()))
+async fn connect(pool: &Pool) -> Result<Connection, ActError> {
+    pool.connect().await.map_err(|_failure| ActError::NotSent(unreachable()))
 }
 
 fn unreachable() -> EngineError {
@@ -136,25 +152,28 @@ struct Credential {
     username: String,
     /// The number that the system gave it.
     number: u64,
+    /// The setting of the pool through which it was made.
+    setting: u64,
 }
 
 async fn make_user(
     user: Intent<NewUser>,
-    Extension(way): Extension<Way>,
+    pools: Cached<Pool>,
     clock: Clock,
 ) -> Result<Issued<Credential>, ActError> {
-    let connection = connect(&way).await?;
+    let pool = pools.get(POOL).await.map_err(ActError::NotSent)?;
+    let connection = connect(&pool).await?;
     user.check()?;
     let until = clock.now().after(Duration::from_hours(1));
     let number = acted(&connection.send(Message::Create(user.id().to_owned(), until)).await)?;
     let kept = NewUser { number, ..user.payload.clone() };
-    let credential = Credential { username: user.id().to_owned(), number };
+    let credential = Credential { username: user.id().to_owned(), number, setting: pool.setting };
     Ok(Issued::new(credential).keeping(&kept)?)
 }
 
-async fn drop_user(user: Leased<NewUser>, Extension(way): Extension<Way>) -> Result<(), RevokeError> {
+async fn drop_user(user: Leased<NewUser>, pools: Cached<Pool>) -> Result<(), RevokeError> {
     let down = || RevokeError::Unreachable("the system cannot be reached".to_owned());
-    let connection = way.system.connect(&way.gate).await.map_err(|_failure| down())?;
+    let connection = pools.get(POOL).await?.connect().await.map_err(|_failure| down())?;
     match connection.send(Message::Drop(user.id)).await {
         Ok(Told::Done(_)) => Ok(()),
         Ok(Told::Refused) => Err(RevokeError::Refused("the system refuses".to_owned())),
@@ -162,11 +181,8 @@ async fn drop_user(user: Leased<NewUser>, Extension(way): Extension<Way>) -> Res
     }
 }
 
-async fn extend_user(
-    user: Leased<NewUser>,
-    Extension(way): Extension<Way>,
-) -> Result<LeaseTerms, EngineError> {
-    let connection = way.system.connect(&way.gate).await.map_err(|_failure| unreachable())?;
+async fn extend_user(user: Leased<NewUser>, pools: Cached<Pool>) -> Result<LeaseTerms, EngineError> {
+    let connection = pools.get(POOL).await?.connect().await.map_err(|_failure| unreachable())?;
     match connection.send(Message::Extend(user.id, user.until)).await {
         Ok(Told::Done(_)) => Ok(LeaseTerms::default()),
         Ok(Told::Refused) => Err(bad_request("the system refuses")),
@@ -192,8 +208,9 @@ async fn plan_change(txn: Txn, entropy: Entropy) -> Result<Change, EngineError> 
 /// The password that holds now.
 struct Holds(String);
 
-async fn change_password(change: Intent<Change>, Extension(way): Extension<Way>) -> Result<Holds, ActError> {
-    let connection = connect(&way).await?;
+async fn change_password(change: Intent<Change>, pools: Cached<Pool>) -> Result<Holds, ActError> {
+    let pool = pools.get(POOL).await.map_err(ActError::NotSent)?;
+    let connection = connect(&pool).await?;
     change.check()?;
     let Change { from, to } = change.payload.clone();
     acted(&connection.send(Message::Password(from, to)).await)?;
@@ -205,17 +222,14 @@ async fn note_password(holds: Arc<Holds>, txn: Txn) -> Result<(), EngineError> {
     Ok(())
 }
 
-async fn settle_password(
-    change: Leased<Change>,
-    Extension(way): Extension<Way>,
-    txn: Txn,
-) -> Result<(), RevokeError> {
+async fn settle_password(change: Leased<Change>, pools: Cached<Pool>, txn: Txn) -> Result<(), RevokeError> {
     let down = || RevokeError::Unreachable("the system cannot be reached".to_owned());
+    let pool = pools.get(POOL).await?;
     // Read in the transaction, so that a change that is noted meanwhile is not overwritten by what was true before it.
     let known = PASSWORD.get(&txn, "").await?;
     let known = known.map_or_else(|| "first".to_owned(), |password| password.0.clone());
     for password in [&change.payload.to, &change.payload.from] {
-        let connection = way.system.connect(&way.gate).await.map_err(|_failure| down())?;
+        let connection = pool.connect().await.map_err(|_failure| down())?;
         match connection.send(Message::Login(password.clone())).await {
             Ok(Told::Done(_)) => {
                 PASSWORD.put(&txn, "", Password(password.clone()))?;
@@ -265,7 +279,7 @@ async fn prepare_login(view: View, Input(input): Input<LoginInput>) -> Result<Qu
 }
 
 async fn ask_code(question: Question, Extension(way): Extension<Way>) -> Result<Confirmed, EngineError> {
-    let connection = way.system.connect(&way.gate).await.map_err(|_failure| unreachable())?;
+    let connection = way.connect("").await.map_err(|_failure| unreachable())?;
     match connection.send(Message::Code(question.code)).await {
         Ok(Told::Done(_)) => Ok(Confirmed { runs: question.runs }),
         Ok(Told::Refused) => Err(EngineError::Credentials("the code is not good".to_owned())),
@@ -291,8 +305,18 @@ async fn read_note(Path(name): Path<String>, view: View) -> Result<Option<Data<N
     Ok(NOTES.get(&view, &name).await?.map(|note| Data((*note).clone())))
 }
 
-async fn write_note(Path(name): Path<String>, Input(note): Input<Note>, txn: Txn) -> Result<(), EngineError> {
+async fn write_note(
+    Path(name): Path<String>,
+    Input(note): Input<Note>,
+    mount: Arc<Mount>,
+    txn: Txn,
+    clock: Clock,
+) -> Result<(), EngineError> {
+    let value = note.value.to_string();
     NOTES.put(&txn, &name, note)?;
+    txn.emit(|| {
+        Event::new(NOTE_WRITTEN, clock.now(), format!("{}notes/{name}", mount.path)).with("value", value)
+    });
     Ok(())
 }
 
@@ -303,7 +327,7 @@ async fn count_runs(txn: Txn) -> Result<bool, EngineError> {
 }
 
 async fn echo(sent: Binary<1024>) -> Result<Reply, EngineError> {
-    Ok(Reply::raw(200, "application/octet-stream", sent.bytes)
+    Ok(Reply::raw(200, sent.content_type.to_string(), sent.bytes)
         .header("Retry-After", "7")
         .header("X-Other", "1"))
 }
@@ -312,8 +336,11 @@ async fn echo(sent: Binary<1024>) -> Result<Reply, EngineError> {
 struct PeerView {
     /// The serial of the client's certificate; empty: there is none.
     serial: String,
+    /// How many certificates it has shown, those of who signed it among them.
+    certificates: usize,
 }
 
 async fn peer_of(peer: Peer) -> Result<Data<PeerView>, EngineError> {
-    Ok(Data(PeerView { serial: peer.certificates.serial().unwrap_or_default() }))
+    let serial = peer.certificates.serial().unwrap_or_default();
+    Ok(Data(PeerView { serial, certificates: peer.certificates.iter().len() }))
 }

@@ -5,6 +5,7 @@
 //! arrives within [`TRANSIT`] or not at all: without such limits nobody could ever be sure that nothing more arrives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -110,6 +111,7 @@ struct State {
 #[derive(Clone)]
 pub struct System {
     state: Arc<Mutex<State>>,
+    pools: Arc<AtomicUsize>,
     clock: Clock,
     random: Seeded,
 }
@@ -125,7 +127,7 @@ impl System {
     /// Without users, with the password `first`.
     pub fn new(clock: Clock, random: Seeded) -> Self {
         let state = State { password: "first".to_owned(), ..State::default() };
-        Self { state: Arc::new(Mutex::new(state)), clock, random }
+        Self { state: Arc::new(Mutex::new(state)), pools: Arc::default(), clock, random }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -150,6 +152,19 @@ impl System {
     /// Its password.
     pub fn password(&self) -> String {
         self.state().password.clone()
+    }
+
+    pub(super) fn count_pool(&self, made: bool) {
+        if made {
+            self.pools.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.pools.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// How many pools nodes hold. Those let go are freed by threads, which take a moment.
+    pub fn pools(&self) -> usize {
+        self.pools.load(Ordering::SeqCst)
     }
 
     /// Adds a one-time code.

@@ -28,7 +28,7 @@ use task::Task;
 pub(crate) const HELP: &str = "\
 Usage: cargo xtask ci [--quick | --all] [--only NAME]... [--jobs N] [--list]
 
-    --quick        Without fault injection, and a second of fuzzing for each target
+    --quick        Without fault injection, with few seeds of the simulation, and a second of fuzzing for each target
     --all          With the long fault runs, which take hours
     --only NAME    This suite alone, or all whose names begin with NAME/, and what it needs; may be repeated
     --jobs N       How many waiting suites may run side by side (default: two for each core)
@@ -61,7 +61,7 @@ pub(crate) fn run(words: &[&str], root: &Path) -> anyhow::Result<bool> {
     end_when_told(pool.interrupt())?;
     let only = options.only;
     pool.run(|| {
-        let built = suites::built(root, &logs.join(suites::ARTIFACTS))?;
+        let built = suites::built(root, &logs.join(suites::ARTIFACTS), options.extent)?;
         Ok((chosen_units(built.tests, &only)?, built.programs))
     })?;
     pool.summarize()

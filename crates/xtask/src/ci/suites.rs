@@ -19,6 +19,10 @@ pub(crate) const ARTIFACTS: &str = "build.json";
 /// The tasks that unit tests need beside the build: those of storage in a database start one.
 pub(crate) const UNITS_NEED: [&str; 2] = [BUILD, "install"];
 
+/// The simulation of nodes that share a store, and the seeds that it runs where nothing is quick. `cargo test` runs few of
+/// them.
+const SIMULATION: (&str, &str) = ("unit/testkit/simulation", "10000");
+
 /// Tests that hold a measured time against a limit, by their subject in `tests/trouble`: they run alone, and nowhere else.
 ///
 /// Everything else waits with a limit that is far beyond what it takes, and runs beside others: each suite has its own
@@ -148,6 +152,7 @@ fn faults(suite: impl Fn(&str, &str, &[&str]) -> Task) -> Vec<Task> {
         cluster("faults/etcd", &["--seconds", "90", "--storage", "etcd"]),
         cluster("faults/five", &["--seconds", "60", "--nodes", "5", "--cut-short"]),
         suite("faults/kill9", "faults/kill9/run", &["--seconds", "60"]).load(Load::Busy),
+        suite("faults/outside", "faults/outside/run", &["--seconds", "45"]).load(Load::Busy),
     ]
 }
 
@@ -164,6 +169,7 @@ fn long_faults(suite: impl Fn(&str, &str, &[&str]) -> Task) -> Vec<Task> {
         long("long/postgresql", "faults/cluster/run", &["--storage", "postgresql"]),
         long("long/etcd", "faults/cluster/run", &["--storage", "etcd"]),
         long("long/kill9", "faults/kill9/run", &[]),
+        long("long/outside", "faults/outside/run", &[]),
     ]
 }
 
@@ -201,12 +207,27 @@ struct Profile {
 }
 
 /// Reads what Cargo said of the build.
-pub(crate) fn built(root: &Path, artifacts: &Path) -> anyhow::Result<Built> {
+pub(crate) fn built(root: &Path, artifacts: &Path, extent: Extent) -> anyhow::Result<Built> {
     let text = fs::read_to_string(artifacts).with_context(|| artifacts.display().to_string())?;
-    let built = from_messages(root, &text)?;
-    ensure!(built.programs.len() == 3, "the build made no strongroom, strongroom-fuzz or strongroom-ratchet");
+    let mut built = from_messages(root, &text)?;
+    ensure!(built.programs.len() == PROGRAMS.len(), "the build did not make all of {PROGRAMS:?}");
+    if extent != Extent::Quick {
+        let (name, seeds) = SIMULATION;
+        let simulation = built.tests.iter_mut().find(|task| task.name == name);
+        let simulation = simulation.with_context(|| format!("the build made no {name}"))?;
+        simulation.variables.push(("STRONGROOM_SEEDS".to_owned(), seeds.to_owned()));
+        simulation.words.push("--nocapture".to_owned());
+    }
     Ok(built)
 }
+
+/// The programs under test, each with the variable by which suites find it.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("strongroom", "STRONGROOM_SERVER"),
+    ("strongroom-fuzz", "STRONGROOM_FUZZ"),
+    ("strongroom-outside", "STRONGROOM_OUTSIDE"),
+    ("strongroom-ratchet", "STRONGROOM_RATCHET"),
+];
 
 fn from_messages(root: &Path, text: &str) -> anyhow::Result<Built> {
     let mut built = Built { tests: Vec::new(), programs: Vec::new() };
@@ -217,13 +238,9 @@ fn from_messages(root: &Path, text: &str) -> anyhow::Result<Built> {
             built.tests.push(unit(root, &artifact, executable, &built.tests));
             continue;
         }
-        let variable = match artifact.target.name.as_str() {
-            "strongroom" => "STRONGROOM_SERVER",
-            "strongroom-fuzz" => "STRONGROOM_FUZZ",
-            "strongroom-ratchet" => "STRONGROOM_RATCHET",
-            _ => continue,
-        };
-        built.programs.push((variable.to_owned(), executable.display().to_string()));
+        if let Some((_, variable)) = PROGRAMS.iter().find(|(name, _)| *name == artifact.target.name) {
+            built.programs.push(((*variable).to_owned(), executable.display().to_string()));
+        }
     }
     Ok(built)
 }

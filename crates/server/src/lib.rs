@@ -1,0 +1,75 @@
+//! The program as a library: server, command line and, behind a link named `vault`, the same under that name.
+//!
+//! Which engines it serves is told by whoever runs it, so that a test has the whole program with an engine of its own.
+
+#[cfg(test)]
+mod catalog_tests;
+mod client_certificates;
+mod cluster;
+mod dev;
+mod discovery;
+mod listen;
+mod logs;
+mod migrate;
+mod node;
+mod options;
+mod outbound;
+#[cfg(test)]
+mod parameter_tests;
+mod proxy_protocol;
+mod recover;
+mod start;
+mod store;
+mod tls;
+mod verify;
+mod words;
+
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use strongroom_cli::{Commands, Io, Outside};
+use strongroom_core::Catalog;
+
+/// The engines to serve; made anew for each node of the process.
+pub type Engines = fn() -> Catalog;
+
+struct Program {
+    engines: Engines,
+}
+
+impl Commands for Program {
+    fn run<'a>(
+        &'a self,
+        command: Outside,
+        args: Vec<String>,
+        io: &'a mut Io,
+    ) -> Pin<Box<dyn Future<Output = i32> + Send + 'a>> {
+        match command {
+            Outside::Server => Box::pin(start::server(args, io, self.engines)),
+            Outside::Migrate => Box::pin(migrate::migrate(args, io)),
+            Outside::Recover => Box::pin(recover::recover(args, io)),
+        }
+    }
+}
+
+/// Runs the program with the process's arguments.
+pub fn run(engines: Engines) -> ExitCode {
+    no_core_dumps();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(_error) => return ExitCode::FAILURE,
+    };
+    let argv = std::env::args_os().collect();
+    let program = Program { engines };
+    let code = runtime.block_on(async { strongroom_cli::run(argv, &mut Io::system(), &program).await });
+    // Blocking threads that wait for a terminal must not hold the process back.
+    runtime.shutdown_background();
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// Keys and secrets must not end up in a core file.
+fn no_core_dumps() {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    // Where the limit cannot be set, it is no reason not to serve.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+}
