@@ -30,7 +30,7 @@ pub struct MountOption {
     pub description: Name,
 }
 
-/// Another name for an engine's type, which stands for options as well: `kv-v2` is `kv` with `version=2`.
+/// Another name for an engine's type, which sets options as well: `kv-v2` is `kv` with `version=2`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alias {
     /// The name that mounts can be enabled by.

@@ -20,7 +20,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`Error::NotSent`]: nobody can send a request there.
+    /// [`Error::NotSent`]: it is no valid target of a request.
     pub fn of(uri: &Uri) -> Result<Self, Error> {
         let unusable = |reason: &str| Error::NotSent {
             to: "the request's URL".to_owned(),

@@ -27,8 +27,7 @@ pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 const HTTP_1: &[u8] = b"http/1.1";
 const HTTP_2: &[u8] = b"h2";
 
-/// How often a server is asked whether it is still there while a request waits for it (HTTP/2), and how long it may take to
-/// say so.
+/// The interval of pings to a server while a request waits for it (HTTP/2), and the time limit of their answers.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -43,7 +42,7 @@ pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     if text == "connection closed before message completed" { "EOF".to_owned() } else { text }
 }
 
-/// How far a request has come.
+/// The progress of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// A redirect ago, a request was sent.
@@ -143,7 +142,7 @@ impl Outbound {
         }
     }
 
-    /// Whether a connection goes to where this caller may connect.
+    /// True if a connection goes to an address to which this caller may connect.
     fn permits(&self, reached: &Reached) -> bool {
         let Some(peer) = reached.peer else { return true };
         if self.policy.is_unrestricted() {

@@ -182,7 +182,7 @@ async fn http_2_is_spoken_where_the_server_can() {
     assert!(connections.load(std::sync::atomic::Ordering::SeqCst) <= 2);
 }
 
-/// What `openssl req -x509` makes: signed by itself, and an authority by its constraints.
+/// The certificate that `openssl req -x509` makes: self-signed, and an authority by its constraints.
 fn openssl(folder: &Path, days: &str, more: &[&str]) -> Option<Made> {
     let path = |name: &str| folder.join(name).display().to_string();
     let output = Command::new("openssl")
