@@ -38,11 +38,11 @@ enum Steps<'a> {
     Settle(&'a Settling),
 }
 
-/// What an act has brought about.
+/// The result of an act.
 enum Outcome {
     /// A secret, whose lease keeps this payload in place of what was planned.
     Issued { data: Json, payload: Option<Payload>, warnings: Vec<String> },
-    /// What a settlement concludes from.
+    /// The value from which a settlement concludes.
     Settled(Carried),
 }
 

@@ -69,7 +69,7 @@ impl PasswordPolicy {
         Ok(Self { length, rules, all: all.into_iter().collect() })
     }
 
-    /// A password that fits. Candidates are drawn from all characters alike until one meets the rules; where the
+    /// A password that fits. Candidates are drawn uniformly from all characters until one meets the rules; where the
     /// rules leave that to luck, the characters they ask for are drawn first and then shuffled among the others.
     pub fn generate(&self, entropy: &Entropy) -> Result<Secret<String>, EntropyError> {
         for _ in 0..MOST_CANDIDATES {

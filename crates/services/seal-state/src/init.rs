@@ -14,7 +14,7 @@ use crate::{KEYRING, SealState, TOKEN_SALT, Turn, of_record};
 /// The wishes for a new cluster.
 #[derive(Default)]
 pub struct InitRequest {
-    /// The key parts to make: of the unseal key, or for recovery where the seals need nobody.
+    /// The key parts to make: of the unseal key, or for recovery where the seals need no key parts.
     pub key_parts: KeyPartsWanted,
     /// The root token; made up where there is none.
     pub root_token: Option<String>,
