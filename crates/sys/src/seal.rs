@@ -23,16 +23,16 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         .route("seal", |r| r.sudo().update("Seal the server.", seal))
 }
 
-/// Where sealing stands.
+/// The seal status.
 #[derive(Serialize, JsonSchema)]
 #[allow(clippy::struct_excessive_bools, reason = "the members that Vault answers")]
 pub(crate) struct SealStatus {
     /// The kind of seal.
     #[serde(rename = "type")]
     kind: String,
-    /// Whether there are keys in storage.
+    /// True if there are keys in storage.
     initialized: bool,
-    /// Whether the server is sealed.
+    /// True if the server is sealed.
     sealed: bool,
     /// Key parts needed to unseal.
     t: u8,
@@ -44,9 +44,9 @@ pub(crate) struct SealStatus {
     nonce: String,
     /// The version of the server.
     version: String,
-    /// When the server was built (RFC 3339).
+    /// The time at which the server was built (RFC 3339).
     build_date: String,
-    /// Whether the seal is being changed for another kind.
+    /// True if a migration to another kind of seal is under way.
     migration: bool,
     /// The cluster's name, while unsealed.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -54,21 +54,21 @@ pub(crate) struct SealStatus {
     /// The cluster's id, while unsealed.
     #[serde(skip_serializing_if = "String::is_empty")]
     cluster_id: String,
-    /// Whether the key parts are recovery keys of an automatic seal.
+    /// True if the key parts are recovery keys of an automatic seal.
     recovery_seal: bool,
     /// The storage backend.
     storage_type: &'static str,
-    /// Whether this node was taken out of its cluster, for storage that has one.
+    /// True if this node was taken out of its cluster, for storage that has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     removed_from_cluster: Option<bool>,
 }
 
-/// What unsealing takes.
+/// The input of unsealing.
 #[derive(Deserialize, JsonSchema)]
 struct UnsealInput {
     /// A single part of the unseal key, hexadecimal or base64. Required unless `reset` is true.
     key: Option<Text>,
-    /// Forgets the key parts given so far.
+    /// Discards the key parts given so far.
     reset: Option<Flag>,
     /// Changes the seal for the one in the configuration.
     migrate: Option<Flag>,

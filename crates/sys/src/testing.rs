@@ -17,7 +17,7 @@ use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::{InMemory, Store};
 
-/// When the stepped clock starts.
+/// The start of the stepped clock.
 pub(crate) const START: Moment = Moment::from_secs(1_700_000_000);
 
 /// A core under test, its clock, and its root token.
@@ -30,7 +30,7 @@ pub(crate) struct Server {
     pub(crate) shares: Vec<Vec<u8>>,
 }
 
-/// What a request was answered with.
+/// The answer to a request.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Told {
     pub(crate) status: u16,
@@ -227,7 +227,7 @@ impl Server {
 }
 
 strongroom_barrier::tables! {
-    /// Where the stand-in for the cubbyhole would keep what ends with a token.
+    /// The table of the substitute for the cubbyhole: entries that end with a token.
     HOLE: strongroom_barrier::Table<strongroom_barrier::MountLocal, ([u8; 16], &str), String> = 1;
 }
 
@@ -323,17 +323,17 @@ async fn listed(Path(_path): Path<String>, _paging: Paging) -> Result<Reply, Eng
     Reply::keys(&["a".to_owned(), "b/".to_owned()])
 }
 
-/// What a loan is asked for with.
+/// The input of a loan.
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct LoanInput {
-    /// How long it is to last.
+    /// The TTL of the loan.
     ttl: Option<strongroom_engine_api::lenient::Ttl>,
 }
 
-/// What a loan is answered with.
+/// The answer to a request for a loan.
 #[derive(serde::Serialize, schemars::JsonSchema)]
 struct Loan {
-    /// Who has it.
+    /// The name of the borrower.
     name: String,
 }
 
@@ -360,7 +360,7 @@ async fn describe_loan(
     Ok(Data(Loan { name }))
 }
 
-/// What stands for a lease of `outside`: its name says how the outside takes its end.
+/// The payload of a lease of `outside`: its name determines how the external system answers its revocation.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct User {
     name: String,

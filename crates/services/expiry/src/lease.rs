@@ -148,7 +148,7 @@ impl LeaseState {
         matches!(self, Self::Active)
     }
 
-    /// True if it is in force, or about to be.
+    /// True if it is neither in force nor about to be.
     pub const fn has_ended(&self) -> bool {
         matches!(self, Self::Revoking(_) | Self::Irrevocable(_))
     }
