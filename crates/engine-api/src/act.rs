@@ -22,7 +22,7 @@ use crate::{Call, Carried, EngineError, Handler, IntoReply, Name, OnceStep, Payl
 /// The outcome of an act that did not succeed, by what may stand outside.
 #[derive(Debug, thiserror::Error)]
 pub enum ActError {
-    /// Nothing was sent: the intent goes, and nobody is asked to end anything.
+    /// Nothing was sent: the intent is removed, and no hook is run.
     #[error("{0}")]
     NotSent(EngineError),
     /// The outside has answered that it did not do it. What it may have done of it is ended by the kind's hook.
@@ -157,7 +157,7 @@ impl<S> Issued<S> {
     }
 }
 
-/// A plan whose types are forgotten.
+/// A plan with its types erased.
 pub struct Planned {
     /// The payload of the intent.
     pub payload: Payload,
@@ -193,7 +193,7 @@ pub struct Made {
     pub warnings: Vec<String>,
 }
 
-/// An act whose types are forgotten.
+/// An act with its types erased.
 type RunAct<O> = Arc<
     dyn Fn(Carried, IntentFacts, &Arc<Call>) -> futures::future::BoxFuture<'static, Result<O, ActError>>
         + Send

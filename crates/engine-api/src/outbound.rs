@@ -116,7 +116,7 @@ const fn is_settled(reason: &Reason) -> bool {
 }
 
 /// 400 where the address is not permitted or none, 504 where there was no answer in time, else 502: Vault's status for what
-/// somebody else has answered wrongly, or not at all.
+/// another server has answered wrongly, or not at all.
 impl From<Error> for EngineError {
     fn from(error: Error) -> Self {
         match error.reason() {

@@ -45,7 +45,7 @@ impl Extract for Peer {
 }
 
 /// The certificates that a client has shown, its own first, each in DER. That it holds the key of the first is proven;
-/// who signed it, and whether it is still valid, is for whoever decides on it to check.
+/// who signed it, and whether it is still valid, is for the code that relies on it to check.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct CertificateChain(Arc<[Bytes]>);
 
@@ -87,8 +87,8 @@ impl fmt::Debug for CertificateChain {
     }
 }
 
-/// The parts of a certificate that every version has (RFC 5280, section 4.1), as they stand in its DER. Nothing else of it
-/// is judged: libraries refuse versions, extensions and numbers that are of no matter to whoever only carries it.
+/// The parts of a certificate that every version has (RFC 5280, section 4.1), as in its DER. Nothing else of it is
+/// checked: libraries refuse versions, extensions and numbers that do not matter to code that only passes it on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outline<'a> {
     /// The serial number, big-endian.

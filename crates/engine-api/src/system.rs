@@ -1,8 +1,9 @@
 //! The port from an engine to its server: requests for data that is not its own mount's.
 //!
 //! A password by one of the policies of the mount's namespace, the cluster that it runs in, and, once there is identity, entities
-//! and tokens that prove the server's identity to somebody else. What is known of the mount itself is drawn as
-//! [`Arc<Mount>`](crate::Mount). There is no way to other mounts, tokens, leases or keys, and nothing here changes anything.
+//! and tokens that prove the server's identity to third parties. What is known of the mount itself is drawn as
+//! [`Arc<Mount>`](crate::Mount). There is no way to other mounts, tokens, leases or keys, and nothing here changes
+//! anything.
 //!
 //! An answer is of what is committed at the time, not of the request's own transaction.
 
@@ -32,7 +33,7 @@ pub struct Cluster {
     pub id: String,
 }
 
-/// Somebody or something that logs in, whatever the method.
+/// A person or machine that logs in, by any auth method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entity {
     /// Its id, as [`Caller::entity_id`](crate::Caller) has it.

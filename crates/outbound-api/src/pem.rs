@@ -1,7 +1,7 @@
 //! Certificates and keys in PEM, from texts, files and directories.
 //!
 //! All of the server reads such files here, so that the same mistake gets the same error everywhere. Nothing is
-//! verified: who issued a certificate, and whether a key belongs to it, is for whoever uses them. An error names the
+//! verified: who issued a certificate, and whether a key belongs to it, is for their users to check. An error names the
 //! file and never repeats what is in it.
 
 use std::fmt;

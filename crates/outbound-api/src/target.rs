@@ -58,7 +58,7 @@ impl Target {
     }
 }
 
-/// Host and port as they stand in a URL.
+/// Host and port in the form they have in a URL.
 pub fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

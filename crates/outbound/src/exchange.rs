@@ -205,7 +205,7 @@ async fn handshake(stream: Stream) -> Result<Sender, hyper::Error> {
     let io = TokioIo::new(stream);
     if is_http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        // A server that went away without a word is noticed, and its connection not used for ever.
+        // Detects a server that went away without closing the connection, which would be used without end otherwise.
         builder.timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_TIMEOUT);
         let (sender, serving) = builder.handshake(io).await?;
         tokio::spawn(serve(serving));

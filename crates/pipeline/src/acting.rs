@@ -221,7 +221,7 @@ impl Pipeline {
                         return Ok(done);
                     }
                     Err(BarrierError::Conflict) => tokio::task::yield_now().await,
-                    // Nobody knows whether it was committed; the job does, or another node.
+                    // It is not known whether it was committed; the job does, or another node.
                     Err(error) => return Err(error.into()),
                 },
                 Ok(None) => match txn.commit().await {

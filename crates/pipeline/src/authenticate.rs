@@ -83,7 +83,7 @@ impl<'a> Identified<'a> {
 }
 
 impl Pipeline {
-    /// Makes out who asks. Open routes need no token, so a token that is not good is no obstacle there.
+    /// Identifies the caller. Open routes need no token, so an invalid token is no obstacle there.
     pub(super) async fn identify<'a>(
         &self,
         admitted: Admitted<'a>,

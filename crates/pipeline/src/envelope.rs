@@ -28,7 +28,7 @@ pub struct Envelope {
     pub wrap: Option<Box<WrapGrant>>,
     /// `mount_type`.
     pub mount_type: Option<Arc<str>>,
-    /// The members of `data` stand at the top, too.
+    /// The members of `data` are at the top level, too.
     pub also_at_top: bool,
 }
 

@@ -10,7 +10,7 @@
 //!
 //! The destination of a request is resolved first, since it determines how its body is read, whether it may write, and
 //! which node is to answer it. All that a request writes is one transaction; when something it read has changed before
-//! it commits, it is decided again from the start. A refusal is on record like an answer, with as much as was made out.
+//! it commits, it is decided again from the start. A refusal is recorded like an answer, with as much as was resolved.
 
 mod acting;
 mod admit;

@@ -29,7 +29,7 @@ pub struct Destination {
     /// Bytes at the beginning of the path as it was sent, decoded, that named the namespace.
     before: usize,
     target: Target,
-    /// The state of mounts and namespaces that it was made out by.
+    /// The state of mounts and namespaces by which it was resolved.
     generation: u64,
 }
 
@@ -228,9 +228,9 @@ impl<'a> PolicyPath<'a> {
 }
 
 impl Pipeline {
-    /// Makes out where a request leads, from what its method asks, the namespace that its header names (without surrounding
-    /// slashes; empty: the root) and its path. A header that names no namespace leads nowhere, and is answered as a path that
-    /// does.
+    /// Resolves the destination of a request, from what its method asks, the namespace that its header names (without
+    /// surrounding slashes; empty: the root) and its path. A header that names no namespace leads nowhere, and is
+    /// answered as a path that does.
     ///
     /// A path that is answered in every state of the server resolves so whatever the header says: while sealed no
     /// namespace is known.
@@ -289,7 +289,7 @@ impl Pipeline {
         Ok(Arc::new(Resolved { inbound, to }))
     }
 
-    /// True if no mount and no namespace has changed since `to` was made out.
+    /// True if no mount and no namespace has changed since `to` was resolved.
     pub(super) fn is_current(&self, to: &Destination) -> bool {
         to.is_always_answered() || self.services.mounts.is_current(to.generation)
     }

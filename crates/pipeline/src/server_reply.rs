@@ -42,7 +42,7 @@ impl ServerReply {
         Self { part, ..Self::default() }
     }
 
-    /// Data whose members stand at the top, too.
+    /// Data whose members are at the top level, too.
     pub fn at_top<T: Serialize + ?Sized>(data: &T) -> Result<Self, EngineError> {
         Ok(Self {
             reply: Reply::data(data)?,

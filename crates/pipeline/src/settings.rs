@@ -24,7 +24,7 @@ pub struct Settings {
     pub introspection_endpoint: bool,
     /// True if audit devices may have a prefix.
     pub allow_audit_log_prefixing: bool,
-    /// The cluster's name; made at initialisation where empty.
+    /// The cluster's name; made at initialization where empty.
     pub cluster_name: String,
     /// The address at which clients reach this node.
     pub api_addr: String,

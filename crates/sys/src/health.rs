@@ -49,7 +49,7 @@ struct HealthInput {
     performancestandbycode: Option<Text>,
     /// The status of a sealed node.
     sealedcode: Option<Text>,
-    /// The status of a node that is not initialised.
+    /// The status of a node that is not initialized.
     uninitcode: Option<Text>,
     /// The status of a standby that cannot reach the active node.
     haunhealthycode: Option<Text>,

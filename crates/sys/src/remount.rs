@@ -34,9 +34,9 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 
 /// The time for which the status of a move is kept.
 const REMEMBERED: Duration = Duration::from_hours(24);
-/// The time between two looks for moves to be forgotten.
+/// The time between two removals of records of old moves.
 const FORGET_INTERVAL: Duration = Duration::from_secs(600);
-/// Moves forgotten in one step.
+/// Records of moves removed in one step.
 const STEP: usize = 128;
 /// Leases are revoked a step at a time, all of them in the transaction of the move: this many steps at most.
 const MOST_STEPS: usize = 64;

@@ -160,12 +160,12 @@ async fn seal() -> Result<ServerReply, EngineError> {
     Ok(ServerReply::of(ServerPart { ending: Ending::Seal, ..ServerPart::default() }))
 }
 
-/// The bytes of a key part: hexadecimal, else base64, as initialising answers both.
+/// The bytes of a key part: hexadecimal, else base64, as initializing answers both.
 fn read_key_part(text: &str) -> Option<Vec<u8>> {
     from_hex(text).or_else(|| STANDARD.decode(text).ok())
 }
 
-/// The bytes that hexadecimal digits stand for.
+/// The bytes that hexadecimal digits encode.
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let pair = |pair: &[u8]| match pair {

@@ -24,7 +24,7 @@ pub(crate) const START: Moment = Moment::from_secs(1_700_000_000);
 pub(crate) struct Server {
     pub(crate) core: Arc<Assembly>,
     pub(crate) clock: Clock,
-    /// Empty before initialisation.
+    /// Empty before initialization.
     pub(crate) root: String,
     /// The shares of the unseal key.
     pub(crate) shares: Vec<Vec<u8>>,
@@ -57,17 +57,17 @@ impl Told {
 }
 
 impl Server {
-    /// Not initialised.
+    /// Not initialized.
     pub(crate) fn blank(settings: Settings) -> Self {
         Self::over(Arc::new(InMemory::new()), settings)
     }
 
-    /// Over this storage; not initialised.
+    /// Over this storage; not initialized.
     pub(crate) fn over(store: Arc<dyn Store>, settings: Settings) -> Self {
         Self::of(store, settings, catalog())
     }
 
-    /// With these engines; not initialised.
+    /// With these engines; not initialized.
     pub(crate) fn of(store: Arc<dyn Store>, settings: Settings, catalog: Catalog) -> Self {
         let clock = Clock::stepped(START);
         let entropy = Entropy::system();
@@ -78,7 +78,7 @@ impl Server {
         Self { core, clock, root: String::new(), shares: Vec::new() }
     }
 
-    /// Initialises it; it stays sealed.
+    /// Initializes it; it stays sealed.
     pub(crate) async fn begin(&mut self, shares: u8, threshold: u8) {
         let made = self
             .core
@@ -91,21 +91,21 @@ impl Server {
         self.shares = made.key_parts.iter().map(|share| share.expose().clone()).collect();
     }
 
-    /// Initialised and sealed.
+    /// Initialized and sealed.
     pub(crate) async fn sealed(settings: Settings, shares: u8, threshold: u8) -> Self {
         let mut server = Self::blank(settings);
         server.begin(shares, threshold).await;
         server
     }
 
-    /// Initialised with one share, and unsealed.
+    /// Initialized with one share, and unsealed.
     pub(crate) async fn with(settings: Settings) -> Self {
         let server = Self::sealed(settings, 1, 1).await;
         server.core.services.seal_state.offer_key_part(server.shares[0].clone()).await.expect("unseals");
         server
     }
 
-    /// Initialised and unsealed, with default settings.
+    /// Initialized and unsealed, with default settings.
     pub(crate) async fn new() -> Self {
         Self::with(Settings::default()).await
     }

@@ -8,7 +8,7 @@
 //!
 //! A value is checked for validity without a lock, by the indexes that commits leave with the barrier before they are
 //! announced ([`Ground`]); [`Kept::touched`] only frees early. Values are never freed under a lock: they go to a thread
-//! of their own, and at sealing are freed before sealing returns, except those that somebody is just using.
+//! of their own, and at sealing are freed before sealing returns, except those that are in use.
 //!
 //! This crate does not read tables and does not know engines. When a build fails, its caller gets the error, nothing is
 //! kept, and the next caller builds again.

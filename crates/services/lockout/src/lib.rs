@@ -12,7 +12,7 @@ use strongroom_barrier::{BarrierError, MountId, NamespaceId};
 use strongroom_engine_api::{Clock, EngineError, Moment};
 use strongroom_mounts::{Mounted, Mounts};
 
-/// Names that are remembered at most, over all mounts.
+/// Names that are counted at most, over all mounts.
 const MOST_NAMES: usize = 100_000;
 
 /// The rule by which a name is locked out.

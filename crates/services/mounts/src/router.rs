@@ -41,7 +41,7 @@ pub struct Router {
     outdated: Mutex<Outdated>,
     /// True if `outdated` is not empty: every request reads it.
     is_outdated: AtomicBool,
-    /// Counts the changes of `state`: what was made out by an older one is made out again.
+    /// Counts the changes of `state`: what was resolved by an older one is resolved again.
     generation: AtomicU64,
     /// One reads at a time.
     refreshing: tokio::sync::Mutex<()>,
@@ -70,7 +70,7 @@ impl Outdated {
     }
 }
 
-/// Mounts whose jobs are to be named or forgotten.
+/// Mounts whose jobs are to be added or removed.
 #[derive(Default)]
 pub struct JobChanges {
     /// True if the jobs of all mounts are to be listed again.
@@ -309,7 +309,7 @@ impl Router {
         entered.chain(built_in).filter(|mounted| mounted.has_jobs()).cloned().collect()
     }
 
-    /// The mounts whose jobs are to be named or forgotten since the last call.
+    /// The mounts whose jobs are to be added or removed since the last call.
     pub fn take_job_changes(&self) -> JobChanges {
         let mut changes = std::mem::take(&mut *self.jobs());
         if changes.all {

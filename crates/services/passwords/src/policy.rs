@@ -127,7 +127,7 @@ fn draw(entropy: &Entropy, from: &[char], count: usize) -> Result<Zeroizing<Vec<
     Ok(drawn)
 }
 
-/// A number below `bound`, each equally likely: what would favour the first ones is drawn again.
+/// A number below `bound`, each equally likely: what would favor the first ones is drawn again.
 fn below(entropy: &Entropy, bound: usize) -> Result<usize, EntropyError> {
     let bound = u32::try_from(bound).unwrap_or(u32::MAX).max(1);
     let whole = u32::MAX.checked_div(bound).unwrap_or_default().saturating_mul(bound);

@@ -1,9 +1,9 @@
-//! The state of the seal: initialising, unsealing, sealing, rotating. Source: Vault's API pages `sys/init`, `sys/unseal`,
+//! The state of the seal: initializing, unsealing, sealing, rotating. Source: Vault's API pages `sys/init`, `sys/unseal`,
 //! `sys/seal`, `sys/rotate`.
 //!
 //! The way of the keys: seal → root key → keyring → entries. The seals wrap the root key, the root key wraps the keyring,
-//! so that a seal can be exchanged without touching the rest. How a seal opens is the seal's affair (`strongroom-seal`);
-//! here it is known which seals there are, how far an attempt has come, and what is done with a root key.
+//! so that a seal can be exchanged without touching the rest. Each seal knows how to unwrap (`strongroom-seal`); this
+//! crate knows which seals there are, the progress of an attempt, and what is done with a root key.
 //!
 //! [`SealState`] uses storage through the barrier, time and randomness, and nothing of mounts, tokens or the cluster:
 //! these subscribe and are told ([`SealListener`]). A step that fails leaves the server sealed, and says why.

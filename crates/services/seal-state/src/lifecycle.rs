@@ -1,9 +1,9 @@
 //! Unsealing and sealing as events: the services that depend on the keys are notified, in order.
 //!
-//! The state of the seal is below everything that keeps something in memory for as long as there are keys, and below the node
-//! that takes part in its cluster while unsealed. So these subscribe ([`SealListener`]), and nobody who seals the server
-//! needs to know them. What fails before the keys are in place leaves the server sealed; what fails later is the listener's
-//! affair.
+//! The state of the seal is below everything that keeps something in memory for as long as there are keys, and below
+//! the node that takes part in its cluster while unsealed. So these subscribe ([`SealListener`]), and the code that
+//! seals the server does not need to know them. A failure before the keys are in place leaves the server sealed; a
+//! later failure is handled by the listener.
 //!
 //! Keys that another node has made, or that another state brings with it, are taken over here, too. A standby looks for a
 //! newer keyring now and then, since the active one rotates keys; a restored state brings its own. A node whose root key

@@ -65,8 +65,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// The state of unsealing by itself.
 #[derive(Default)]
 pub(crate) struct ByItself {
-    /// Somebody sealed the server, or something that an operator is to look at: it stays so until it is unsealed with key
-    /// parts or started again.
+    /// The server was sealed by a request, or by a failure that needs an operator: it stays so until it is unsealed
+    /// with key parts or started again.
     pub(crate) held: bool,
     not_before: Moment,
 }
