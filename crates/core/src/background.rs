@@ -29,7 +29,7 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// The upkeep of the node, and the jobs of the active one.
 pub struct Background {
     pub(crate) services: Services,
-    /// What parts of the server can draw.
+    /// The values that the server's own engines can draw.
     pub(crate) extensions: Extensions,
     pub(crate) wakes: RwLock<Wakes>,
     /// Told when another state has taken the place of everything: the keys are to be looked at anew.

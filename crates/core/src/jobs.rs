@@ -1,7 +1,7 @@
 //! The jobs of a node: the server's own, and those that engines declare, mount by mount.
 //!
-//! What runs when is the scheduler's business (`strongroom_jobs`); this module names the jobs, gives each run a
-//! transaction, and tells the scheduler of commits that make a job due.
+//! The scheduler (`strongroom_jobs`) decides when a job runs; this module names the jobs, gives each run a transaction,
+//! and tells the scheduler of commits that make a job due.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, Weak};
@@ -34,7 +34,7 @@ pub(crate) struct Wakes(HashMap<(NamespaceId, MountId, u8), Vec<Wake>>);
 
 struct Wake {
     job: JobName,
-    /// Whether the table's keys begin with the second at which the job is due.
+    /// True if the table's keys begin with the second at which the job is due.
     by_second: bool,
 }
 
@@ -51,7 +51,7 @@ impl Wakes {
         (namespace, mount, table.number)
     }
 
-    /// Forgets the jobs of a mount.
+    /// Removes the jobs of a mount.
     fn forget(&mut self, mounted: &Mounted) {
         for job in mounted.engine.jobs() {
             if let engine::Schedule::OnCommit(table) | engine::Schedule::Due(table) = job.schedule() {
@@ -118,7 +118,7 @@ impl Background {
         })
     }
 
-    /// Names the jobs of mounts that came, and forgets those of mounts that went.
+    /// Adds the jobs of new mounts, and removes those of mounts that are gone.
     pub(crate) async fn refresh_jobs(self: &Arc<Self>) -> Result<(), BarrierError> {
         let changes = self.services.mounts.router().await?.take_job_changes();
         if !changes.all && changes.gone.is_empty() && changes.new.is_empty() {

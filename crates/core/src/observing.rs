@@ -1,4 +1,4 @@
-//! Hearing of commits: which state in memory they outdate.
+//! Observes commits, and drops the state in memory that they outdate.
 
 use std::sync::{Arc, Weak};
 

@@ -1,6 +1,6 @@
 //! The registry of the server's own tables: which there are, and that no two have the same number.
 //!
-//! Each table stands beside its owner. Numbers are for ever: `tests/formats/tables.txt` keeps them.
+//! Each table is declared beside its owner. Numbers never change: `tests/formats/tables.txt` keeps them.
 //!
 //! Tables are by namespace wherever an entry belongs to one, so that a namespace is a range of keys. Indexes of work to be
 //! done (by time, by token) are those of the server as a whole, since one walk must see them all; their values, or the

@@ -1,4 +1,4 @@
-//! Acts outside that an intent stands for: what is made there is never forgotten, and never made twice.
+//! Acts on external systems, each backed by an intent, so that what an act makes is never lost and never made twice.
 //!
 //! Before anything is sent, the server commits an *intent*: a lease that is not in force yet, with what the engine would
 //! need to end what the act may make. The act then runs once. When it has succeeded, the intent becomes the lease, or for a
@@ -22,7 +22,7 @@ use crate::{Call, Carried, EngineError, Handler, IntoReply, Name, OnceStep, Payl
 /// The outcome of an act that did not succeed, by what may stand outside.
 #[derive(Debug, thiserror::Error)]
 pub enum ActError {
-    /// Nothing was sent: the intent goes, and nobody is asked to end anything.
+    /// Nothing was sent: the intent is removed, and no hook is run.
     #[error("{0}")]
     NotSent(EngineError),
     /// The outside has answered that it did not do it. What it may have done of it is ended by the kind's hook.
@@ -82,19 +82,19 @@ pub struct IntentFacts {
     pub id: String,
     /// The moment at which the act is given up.
     pub deadline: Moment,
-    /// Whether the node still decides.
+    /// Holds for as long as this node is the active one and there is time for the act.
     pub in_force: InForce,
 }
 
 /// The intent that an act runs for.
 pub struct Intent<T> {
-    /// What the plan has made.
+    /// The payload of the plan.
     pub payload: T,
     facts: IntentFacts,
 }
 
 impl<T> Intent<T> {
-    /// The id that the lease has or would have: unique for ever, so that what is made outside can carry a mark.
+    /// The id that the lease has or would have: never used again, so that what is made outside can carry a mark.
     pub fn id(&self) -> &str {
         &self.facts.id
     }
@@ -115,15 +115,16 @@ impl<T> Intent<T> {
     }
 }
 
-/// What is to be made outside, and for how long.
+/// The plan of an act: a description of what it is to make, and the lifetimes of its lease.
 pub struct Plan<T> {
-    /// What the kind's hooks need to end it: kept with the intent and the lease, so that it names, and holds no secret.
+    /// The data that the kind's hooks need to end it: kept with the intent and the lease, so it holds names and no
+    /// secret.
     pub payload: T,
-    /// How long its lease lives until renewed; zero: the mount's default.
+    /// The TTL of its lease until renewed; zero: the mount's default.
     pub ttl: Duration,
     /// The most it can live; zero: the mount's.
     pub max_ttl: Duration,
-    /// Whether the lease may be renewed.
+    /// True if the lease may be renewed.
     pub renewable: bool,
 }
 
@@ -134,18 +135,18 @@ impl<T> Plan<T> {
     }
 }
 
-/// What an act has made.
+/// The result of an act.
 pub struct Issued<S> {
     /// The `data` of the answer.
     pub secret: S,
-    /// What the lease keeps in place of the plan's payload, where the outside chose names of its own.
+    /// The payload of the lease in place of the plan's, where the external system chose names of its own.
     pub payload: Option<Payload>,
     /// Warnings for the client.
     pub warnings: Vec<String>,
 }
 
 impl<S> Issued<S> {
-    /// What was planned, and the secret.
+    /// The plan's payload unchanged, and the secret.
     pub const fn new(secret: S) -> Self {
         Self { secret, payload: None, warnings: Vec::new() }
     }
@@ -156,15 +157,15 @@ impl<S> Issued<S> {
     }
 }
 
-/// A plan whose types are forgotten.
+/// A plan with its types erased.
 pub struct Planned {
-    /// What is kept with the intent.
+    /// The payload of the intent.
     pub payload: Payload,
-    /// How long a lease lives; zero: the mount's default.
+    /// The TTL of a lease; zero: the mount's default.
     pub ttl: Duration,
     /// The most it can live; zero: the mount's.
     pub max_ttl: Duration,
-    /// Whether a lease may be renewed.
+    /// True if a lease may be renewed.
     pub renewable: bool,
     /// The payload as the act takes it.
     pub carried: Carried,
@@ -182,17 +183,17 @@ impl Planned {
     }
 }
 
-/// What an act has made, as JSON.
+/// The result of an act, as JSON.
 pub struct Made {
     /// The `data` of the answer.
     pub data: Json,
-    /// What the lease keeps in place of the plan's payload.
+    /// The payload of the lease in place of the plan's.
     pub payload: Option<Payload>,
     /// Warnings for the client.
     pub warnings: Vec<String>,
 }
 
-/// An act whose types are forgotten.
+/// An act with its types erased.
 type RunAct<O> = Arc<
     dyn Fn(Carried, IntentFacts, &Arc<Call>) -> futures::future::BoxFuture<'static, Result<O, ActError>>
         + Send

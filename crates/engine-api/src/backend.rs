@@ -2,8 +2,8 @@
 //!
 //! Router, pipeline, help, OpenAPI, leases and jobs know a [`Backend`] and not how it came about. [`Engine`] is the one that
 //! is written in this program, with typed handlers. Another can be made while the server runs, of names and routes that are
-//! told to it by somebody else: a process of its own, for instance. Nothing here says how such a process is started or
-//! spoken to. A backend does not change while it is mounted; one with other routes is another backend.
+//! supplied to it, by a separate process for instance. Nothing here says how such a process is started or spoken
+//! to. A backend does not change while it is mounted; one with other routes is another backend.
 //!
 //! A failure is an [`EngineError`] or a [`RevokeError`](crate::RevokeError) of the call in hand;
 //! looking up routes, facts and hooks cannot fail and waits for nothing.

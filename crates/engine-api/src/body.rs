@@ -12,7 +12,7 @@ use strongroom_stdx::{PipeReader, pipe};
 
 use crate::{Call, EngineError, Extract, OperationDoc};
 
-/// How the body of an operation's requests is read.
+/// The form in which the body of an operation's requests is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BodyMode {
     /// As a JSON object (or a form), whose members are the parameters.
@@ -40,7 +40,7 @@ pub enum RequestBody {
 }
 
 impl RequestBody {
-    /// Whether an operation of this mode can be given it.
+    /// True if an operation of this mode can be given it.
     pub const fn fits(&self, mode: BodyMode) -> bool {
         match self {
             Self::Parsed => true,

@@ -26,10 +26,10 @@ pub trait Derived: Sized + Send + Sync + 'static {
     /// The tables it is made of. Reading others would leave it as it was when those change.
     const FROM: &'static [TableId];
 
-    /// Whether it holds connections to the outside, which end with this node's term as the active one.
+    /// True if it holds connections to the outside, which end with this node's term as the active one.
     const CONNECTS: bool = false;
 
-    /// Makes it. An error is told to whoever asked, and nothing is kept.
+    /// Makes it. An error is returned to the caller, and nothing is kept.
     fn derive(key: &Self::Key, from: Source) -> impl Future<Output = Result<Self, EngineError>> + Send;
 
     /// The bytes it takes, roughly: what is kept is bounded by their sum.
@@ -48,7 +48,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// What the engine was built with, as [`Extension`](crate::Extension) draws it.
+    /// An extension that the engine was built with, as [`Extension`](crate::Extension) draws it.
     pub fn extension<T: Any + Send + Sync>(&self) -> Result<Arc<T>, EngineError> {
         let missing = || EngineError::Internal("the engine was built without this extension".to_owned());
         self.extensions.get().ok_or_else(missing)

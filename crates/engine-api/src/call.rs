@@ -14,12 +14,12 @@ use crate::{
     Captures, EngineError, Extensions, Facilities, Peer, RawTail, Redactions, RequestBody, UpgradeOffer,
 };
 
-/// What all engines share: time and randomness.
+/// The environment that all engines share: time and randomness.
 #[derive(Clone)]
 pub struct Environment {
-    /// Where time comes from.
+    /// The source of time.
     pub clock: Clock,
-    /// Where randomness comes from.
+    /// The source of randomness.
     pub entropy: Entropy,
 }
 
@@ -44,7 +44,7 @@ impl TokenKind {
     }
 }
 
-/// Who asks: the token's facts that handlers may need.
+/// The caller: the token's facts that handlers may need.
 #[derive(Clone)]
 pub struct Caller {
     /// The client token itself.
@@ -65,13 +65,13 @@ pub struct Caller {
     pub policies: Arc<[String]>,
     /// Metadata of the token.
     pub metadata: BTreeMap<String, String>,
-    /// Whether the request's path was granted with `sudo`.
+    /// True if the request's path was granted with `sudo`.
     pub sudo: bool,
 }
 
-/// Whoever can say who asks. Most handlers do not want to know, so the facts are put together for those that do.
+/// A source of facts about the caller. Most handlers do not need them, so they are collected only for those that do.
 pub trait Asker: Send + Sync {
-    /// Who asks.
+    /// The caller.
     fn caller(&self) -> Caller;
 }
 
@@ -85,34 +85,34 @@ impl Asker for Caller {
 pub struct Request {
     /// The request id that logs, audit records and the answer carry.
     pub id: Arc<str>,
-    /// What is asked.
+    /// The operation requested.
     pub operation: Operation,
     /// The path below the mount, without a leading slash.
     pub path: Arc<str>,
     /// The parameters: the body's members, or the query's.
     pub input: Arc<Map<String, Value>>,
-    /// Where it came from.
+    /// The client's end of the connection.
     pub peer: Peer,
     /// The request headers that the mount passes through, by lower-case name.
     pub headers: BTreeMap<String, Vec<String>>,
-    /// Who asks; `None` on open routes without a good token.
+    /// The source of facts about the caller; `None` on open routes without a valid token.
     pub asker: Option<Arc<dyn Asker>>,
     /// The wrapping that the client asks for.
     pub wrap_ttl: Option<Duration>,
     /// The body, where the operation takes it as bytes or as it comes.
     pub body: RequestBody,
-    /// What a raw tail of the route's pattern was sent as.
+    /// The text of a raw tail of the route's pattern, as sent.
     pub raw_tail: RawTail,
-    /// What the listener keeps from answers to those without a token.
+    /// The fields that the listener redacts in answers to callers without a token.
     pub redactions: Redactions,
     /// The other protocol that the client would go on with on this connection.
     pub upgrade: Option<Arc<UpgradeOffer>>,
 }
 
-/// How long what a mount grants lives.
+/// The TTLs of what a mount grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetimes {
-    /// Where nothing is asked for.
+    /// The TTL where none is requested.
     pub default: Duration,
     /// The most that is granted.
     pub max: Duration,
@@ -137,12 +137,12 @@ pub struct Mount {
     pub namespace: NamespaceId,
     /// The path of that namespace from the root, with a slash at its end; empty for the root namespace.
     pub namespace_path: String,
-    /// Whether nothing of it is replicated to other clusters.
+    /// True if nothing of it is replicated to other clusters.
     pub local: bool,
 }
 
 impl Mount {
-    /// Where its entries lie.
+    /// The place of its entries in storage.
     pub const fn place(&self) -> MountPlace {
         MountPlace { namespace: self.namespace, mount: self.id, local: self.local }
     }
@@ -151,13 +151,13 @@ impl Mount {
 /// A token that is being renewed, for the auth method that granted it.
 #[derive(Clone, Debug)]
 pub struct Renewal {
-    /// What the method kept with the grant ([`AuthGrant::internal`](crate::AuthGrant)).
+    /// The data that the method kept with the grant ([`AuthGrant::internal`](crate::AuthGrant)).
     pub internal: BTreeMap<String, String>,
     /// The token's metadata.
     pub metadata: BTreeMap<String, String>,
     /// The policies it was granted.
     pub policies: Vec<String>,
-    /// How long the client asks for, if it does.
+    /// The TTL that the client requests, if any.
     pub increment: Option<Duration>,
 }
 
@@ -184,7 +184,7 @@ impl ServerTxn {
 pub struct Call {
     /// The request.
     pub request: Arc<Request>,
-    /// What the route's pattern captured.
+    /// The captures of the route's pattern.
     pub params: Captures,
     /// The mount.
     pub mount: Arc<Mount>,
@@ -192,11 +192,12 @@ pub struct Call {
     pub txn: MountTxn,
     /// Time and randomness.
     pub environment: Environment,
-    /// What the engine was built with ([`Engine::extension`](crate::Engine)), or the services of the server for its parts.
+    /// The values that the engine was built with ([`Engine::extension`](crate::Engine)); for the server's own engines
+    /// its services.
     pub extensions: Extensions,
     /// The transaction as the server has it, for parts of the server.
     pub server: ServerTxn,
-    /// What the server lends to all its engines.
+    /// The facilities that the server lends to all its engines.
     pub facilities: Arc<Facilities>,
     /// Set when a grant is being renewed.
     pub renewal: Option<Renewal>,
@@ -207,7 +208,7 @@ pub struct Call {
 }
 
 impl Request {
-    /// Who asks; `None` on open routes without a good token.
+    /// The caller; `None` on open routes without a valid token.
     pub fn caller(&self) -> Option<Caller> {
         self.asker.as_ref().map(|asker| asker.caller())
     }

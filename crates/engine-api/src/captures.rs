@@ -1,4 +1,4 @@
-//! What a request's path filled into a route's pattern, and how handlers draw it.
+//! Captures: the parts of a request's path that a route's pattern names, and the extractors that draw them.
 
 use std::sync::Arc;
 
@@ -89,12 +89,12 @@ impl<T: DeserializeOwned + Send> Extract for Named<T> {
     }
 }
 
-/// What the raw tail of a pattern was sent as: the path from there on, with the escapes it had, and the query.
+/// The raw tail of a pattern, as sent: the path from there on, with the escapes it had, and the query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawTail {
     /// The path from the tail on.
     pub path: Arc<str>,
-    /// What follows the question mark, if there is one.
+    /// The text after the question mark, if there is one.
     pub query: Option<Arc<str>>,
 }
 

@@ -1,4 +1,4 @@
-//! What an operation says of itself, drawn from the types of its handler.
+//! Documentation of an operation, derived from the types of its handler.
 
 use std::fmt;
 
@@ -18,17 +18,17 @@ pub struct Field {
     pub schema: Value,
     /// Its doc comment.
     pub description: String,
-    /// Whether it must be given.
+    /// True if it must be given.
     pub required: bool,
     /// The type that reads its values.
     pub kind: FieldType,
     /// The name of the field that it is an older name of: `token_policies` for `policies`.
     pub newer: Option<String>,
-    /// What the handler makes of the text that the type reads.
+    /// The meaning of the text to the handler.
     pub meaning: Meaning,
 }
 
-/// What a handler makes of a text, where texts that differ can mean the same to it.
+/// The meaning of a text to a handler, where texts that differ can mean the same to it.
 #[derive(Clone, Copy, Default)]
 pub enum Meaning {
     /// The text is what it is.
@@ -50,7 +50,7 @@ impl Meaning {
         }
     }
 
-    /// What it makes of what a type has read.
+    /// Applies it to what a type has read.
     fn of(self, reading: Reading) -> Reading {
         match (self, reading) {
             (Self::Each(form), Reading::Text(text)) => form(&text).map_or(Reading::Unreadable, Reading::Text),
@@ -94,18 +94,18 @@ impl Field {
     }
 }
 
-/// What is known of one operation at one route.
+/// The documentation of one operation at one route.
 #[derive(Clone, Debug, Default)]
 pub struct OperationDoc {
     /// One line: what it does.
     pub summary: Name,
     /// The members it takes.
     pub fields: Vec<Field>,
-    /// Whether members beyond `fields` mean something (KV v1 data, for instance).
+    /// True if members beyond `fields` mean something (KV v1 data, for instance).
     pub any_fields: bool,
     /// The members of its answer's `data`.
     pub response: Vec<Field>,
-    /// How the body of its requests is read.
+    /// The form in which the body of its requests is read.
     pub body: BodyMode,
     /// The way it runs.
     pub mode: Mode,
@@ -126,7 +126,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Whether every node can run it.
+    /// True if every node can run it.
     pub const fn only_reads(self) -> bool {
         matches!(self, Self::Read)
     }
@@ -185,7 +185,7 @@ fn field(name: &str, schema: &Value, required: bool) -> Field {
     let mut schema = schema.clone();
     let text = |key: &str| schema.get(key).and_then(Value::as_str);
     let newer = text(NEWER_NAME).map(str::to_owned);
-    // A name that nobody knows leaves a field that nothing is known of.
+    // A name that is not known leaves a field without documentation.
     let meaning = text(MEANING).map_or(Meaning::Literal, |name| {
         Meaning::named(name).unwrap_or(Meaning::Whole(|_| Reading::Unreadable))
     });

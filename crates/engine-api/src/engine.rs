@@ -89,7 +89,7 @@ impl Engine {
         self
     }
 
-    /// Adds a name that mounts can be enabled by, and the option that it stands for.
+    /// Adds an alias by which mounts can be enabled, and the option that it sets.
     #[must_use]
     pub fn alias(mut self, name: impl Into<Name>, option: impl Into<Name>, value: impl Into<Name>) -> Self {
         self.facts.aliases.push(Alias { name: name.into(), option: (option.into(), value.into()) });

@@ -1,4 +1,4 @@
-//! How a handler says no. The HTTP status is decided here and nowhere else in an engine.
+//! Errors of handlers. The HTTP status is decided here and nowhere else in an engine.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,13 @@ use bytes::Bytes;
 use strongroom_barrier::BarrierError;
 use strongroom_stdx::EntropyError;
 
-/// Why a handler did not do what was asked.
+/// The reason why a handler failed or refused a request.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// 400: the request is wrong; the text says how, and names the field.
     #[error("{0}")]
     Invalid(String),
-    /// 400: a login's credentials are not good. Counted against whoever it names.
+    /// 400: a login's credentials are not good. Counted against the user that it names.
     #[error("{0}")]
     Credentials(String),
     /// 403, with a text for the client (`permission denied` where Vault says no more).

@@ -1,4 +1,4 @@
-//! What an engine was built with, by type: the source that [`Extension`](crate::Extension) draws from.
+//! The values that an engine was built with, by type: the source that [`Extension`](crate::Extension) draws from.
 //!
 //! A handler names the type it needs and nothing else, so that its signature tells all it can reach. An engine has one or
 //! two of its own. The parts of the server are given its services, a list that is made once and shared by all calls: a

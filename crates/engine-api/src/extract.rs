@@ -1,4 +1,4 @@
-//! What a handler's arguments can be.
+//! Extractors: the types that a handler's arguments can have.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Extract for Body {
     }
 }
 
-/// Where a list begins and how long it may be: `after` and `limit`, on every list.
+/// The start and the maximum length of a list: `after` and `limit`, on every list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paging {
     /// List what comes after this name.
@@ -182,7 +182,7 @@ impl Extract for Renewal {
     }
 }
 
-/// What the engine was built with.
+/// A value that the engine was built with.
 pub struct Extension<T>(pub Arc<T>);
 
 impl<T: Any + Send + Sync> Extract for Extension<T> {

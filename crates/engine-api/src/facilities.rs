@@ -12,7 +12,7 @@ use strongroom_outbound_api::{NoWayOut, WayOut};
 
 use crate::system::{NoSystem, SystemPort};
 
-/// What a server lends to its engines.
+/// The facilities that a server lends to its engines.
 pub struct Facilities {
     kept: Arc<Kept>,
     way_out: Arc<dyn WayOut>,

@@ -1,8 +1,8 @@
 //! Facts about an engine that the server acts on without asking a handler.
 //!
-//! They stand on the engine and not in the frame, so that no part of the server has to know engines by their names, and an
-//! engine that is added later is treated like those that were there first. Names and texts are owned or constant: an engine
-//! that is told at run time what it is has them as well.
+//! They are properties of the engine and not of the server, so that no part of the server has to know engines by their
+//! names, and an engine that is added later is treated like those that were there first. Names and texts are owned or
+//! constant: an engine that is told at run time what it is has them as well.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub struct MountOption {
     pub description: Name,
 }
 
-/// Another name for an engine's type, which stands for options as well: `kv-v2` is `kv` with `version=2`.
+/// Another name for an engine's type, which sets options as well: `kv-v2` is `kv` with `version=2`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alias {
     /// The name that mounts can be enabled by.
@@ -44,7 +44,7 @@ pub struct Alias {
 pub struct Facts {
     /// Its type, as `sys/mounts` shows it.
     pub kind: Name,
-    /// The name of the parameter that stands for its mount's path in the OpenAPI document (`kv_v2`), where it is not the type.
+    /// The name of the parameter for its mount's path in the OpenAPI document (`kv_v2`), where it is not the type.
     pub generic_name: Option<Name>,
     /// The place that it is mounted at.
     pub class: Class,

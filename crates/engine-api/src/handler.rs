@@ -9,7 +9,7 @@ use crate::{Call, EngineError, Extract, OperationDoc};
 
 /// An async function of extractable arguments that returns `Result<O, E>`.
 pub trait Handler<Args, O>: Clone + Send + Sync + 'static {
-    /// What its arguments say of the operation.
+    /// Adds what its arguments say of the operation to its documentation.
     fn document(doc: &mut OperationDoc);
 
     /// Draws the arguments and runs it.

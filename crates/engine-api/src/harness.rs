@@ -29,7 +29,7 @@ pub struct Harness {
     pub engine: Engine,
     /// Its clock.
     pub clock: Clock,
-    /// Where it stands; tests may change options.
+    /// The mount of the engine; tests may change options.
     pub mount: Mount,
     /// The caller's address.
     pub remote: Option<IpAddr>,

@@ -19,7 +19,7 @@ use crate::{Call, EngineError, Hook, Name};
 pub enum Schedule {
     /// Once in this time.
     Every(Duration),
-    /// When the second is over with which the first key of a table begins.
+    /// Runs when the second is over with which the first key of a table begins.
     Due(TableId),
     /// After commits that touch a table.
     OnCommit(TableId),

@@ -1,10 +1,10 @@
-//! Leases of what an engine made outside: how it is ended there, and prolonged.
+//! Leases on what an engine made in an external system: the hooks that revoke and renew it there.
 //!
-//! An engine that grants a lease of a kind ([`Engine::lease`](crate::Engine::lease)) has something standing outside for
-//! it: a user in a database, a key in a cloud. The lease stays recorded until the kind's revoke handler has succeeded,
-//! however the lease ends and whatever becomes of its token and mount. The handler runs on the active node alone, in a
-//! task of the server's, for one lease once at a time; it may run again after it has succeeded (the node may die before
-//! that is recorded), so it is idempotent: where there is nothing to end, it has succeeded.
+//! An engine that grants a lease of a kind ([`Engine::lease`](crate::Engine::lease)) has made something in an external
+//! system: a user in a database, a key in a cloud. The lease stays recorded until the kind's revoke handler has
+//! succeeded, however the lease ends and whatever becomes of its token and mount. The handler runs on the active node
+//! alone, in a task of the server's, for one lease once at a time; it may run again after it has succeeded (the node
+//! may die before that is recorded), so it is idempotent: where there is nothing to end, it has succeeded.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,15 +29,16 @@ pub struct LeaseKind {
 }
 
 impl LeaseKind {
-    /// Ends outside what a lease stands for. What the handler writes to its mount is committed with the lease's end.
+    /// Revokes in the external system what a lease is for. What the handler writes to its mount is committed with the
+    /// lease's end.
     #[must_use]
     pub fn revoke<A>(mut self, handler: impl Hook<A, (), RevokeError>) -> Self {
         self.revoke = Some(handler.run());
         self
     }
 
-    /// Prolongs outside what a lease stands for, or refuses: asked once when a client renews it, in no transaction. What
-    /// it answers may find the lease ended, so it prolongs nothing that a revocation would not end.
+    /// Renews in the external system what a lease is for, or refuses: called once when a client renews it, in no
+    /// transaction. What it answers may find the lease ended, so it prolongs nothing that a revocation would not end.
     #[must_use]
     pub fn renew<T: Stored + Send + 'static, A>(
         mut self,
@@ -50,12 +51,13 @@ impl LeaseKind {
         self
     }
 
-    /// Whether renewals are asked of the engine.
+    /// True if the engine has a renew handler.
     pub const fn has_say_in_renewals(&self) -> bool {
         self.renew.is_some()
     }
 
-    /// Runs the revoke handler, which is given up `until` then; nothing stands outside for a kind that has none.
+    /// Runs the revoke handler, which is given up `until` then; a kind that has none has made nothing in an external
+    /// system.
     pub async fn run_revoke(&self, call: &Arc<Call>, until: Moment) -> Result<(), RevokeError> {
         match &self.revoke {
             Some(revoke) => revoke(call, &Once::before(until)).await,
@@ -76,11 +78,11 @@ impl LeaseKind {
     }
 }
 
-/// Why a lease could not be revoked. Texts are for operators: logs, lists and answers show them, so they never hold a
-/// secret.
+/// The reason why a lease could not be revoked. Texts are for operators: logs, lists and answers show them, so they
+/// never hold a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
-    /// There was no connection to the outside, or no answer. It is tried again, for ever.
+    /// There was no connection to the outside, or no answer. It is tried again until it succeeds.
     #[error("{0}")]
     Unreachable(String),
     /// The outside refused. It is tried again a few times, then left to an operator.
@@ -109,13 +111,13 @@ impl From<EntropyError> for RevokeError {
 /// The life of a lease as its engine says at a renewal. Zero: as it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeaseTerms {
-    /// How long it lives from now; never longer than [`Leased::until`].
+    /// The TTL from now; never longer than [`Leased::until`].
     pub ttl: Duration,
     /// The most it can live since it was granted.
     pub max_ttl: Duration,
 }
 
-/// What an engine keeps with a lease: a value of its own with a version, as bytes.
+/// The data that an engine keeps with a lease: a value of its own with a version, as bytes.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Payload(Vec<u8>);
 
@@ -125,7 +127,7 @@ impl Payload {
         to_bytes(value).map(Self)
     }
 
-    /// Whether nothing is kept.
+    /// True if it is empty.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -176,11 +178,11 @@ pub struct LeaseInHand {
     pub id: String,
     /// The end of its life: at a renewal the one that it is to have.
     pub until: Moment,
-    /// How long the client asks for, at a renewal.
+    /// The TTL that the client requests, at a renewal.
     pub increment: Option<Duration>,
-    /// Whether nothing that was sent before can still arrive.
+    /// True if nothing that was sent before can still arrive.
     pub is_last: bool,
-    /// What the engine keeps with it.
+    /// The engine's data.
     pub payload: Payload,
 }
 
@@ -190,12 +192,12 @@ pub struct Leased<T> {
     pub id: String,
     /// The end of its life: at a renewal the one that it is to have unless the handler says less.
     pub until: Moment,
-    /// How long the client asks for, at a renewal.
+    /// The TTL that the client requests, at a renewal.
     pub increment: Option<Duration>,
-    /// Whether nothing that an act sent before can still arrive: else the hook runs once more when that is so, and what is
+    /// True if nothing that an act sent before can still arrive: else the hook runs once more when that is so, and what is
     /// ended now may come to be again until then.
     pub is_last: bool,
-    /// What the engine keeps with it.
+    /// The engine's data.
     pub payload: T,
 }
 

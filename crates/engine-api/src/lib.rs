@@ -1,5 +1,5 @@
-//! What an engine is: a table of routes with typed handlers, from which follow input validation, the OpenAPI
-//! document, path help, the capability an operation needs, and the tests that run over every operation.
+//! The interface of engines: a table of routes with typed handlers, from which input validation, the OpenAPI document,
+//! path help, the capability an operation needs, and the tests that run over every operation are derived.
 //!
 //! Secrets engines, auth methods and `sys` itself are written against this crate alone.
 
@@ -69,7 +69,7 @@ pub use strongroom_barrier::{
     NamespaceId, Stored, TableId, TableKey, tables,
 };
 
-/// What an [`Outbound`] is asked and answers: requests, streams, TLS, failures.
+/// The types of [`Outbound`]: requests, answers, streams, TLS, failures.
 pub use strongroom_outbound_api as outbound_api;
 
 /// A table of the engine's mount, replicated with it.

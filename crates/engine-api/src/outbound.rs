@@ -1,10 +1,11 @@
-//! The way out as an engine has it, in the steps that may reach outside.
+//! Outgoing connections of engines, in the steps that may use them.
 //!
-//! Where it leads is the server's affair: addresses are held against the rules of its configuration, which an engine can
-//! neither see nor widen. It is drawn by what runs once and in no transaction (the middle steps of [`Route::ask`](crate::Route::ask),
-//! [`Route::issue`](crate::Route::issue) and [`Route::settle`](crate::Route::settle), a lease's renewal), and by what is run again
-//! until it has succeeded and is idempotent for that (a lease's revocation, a settlement, a job). No handler that reads or
-//! writes can draw it. It ends with its step: kept for later, it leads nowhere.
+//! The server decides which addresses may be reached: they are checked against the rules of its configuration, which an
+//! engine can neither see nor widen. [`Outbound`] is drawn by what runs once and in no transaction (the middle steps of
+//! [`Route::ask`](crate::Route::ask), [`Route::issue`](crate::Route::issue) and
+//! [`Route::settle`](crate::Route::settle), a lease's renewal), and by what is run again until it has succeeded and is
+//! idempotent for that (a lease's revocation, a settlement, a job). No handler that reads or writes can draw it. It
+//! ends with its step: kept for later, it leads nowhere.
 //!
 //! A failure is an [`outbound::Error`](Error), which says whether anything may have arrived and holds no part of a URL but scheme,
 //! host and port. `?` turns it into what a step's own error says of that: [`ActError::NotSent`] or [`ActError::Unanswered`], a
@@ -64,7 +65,7 @@ impl Outbound {
         self.way.http(request, manner).await
     }
 
-    /// Connects to a port of a host, in clear and through no proxy.
+    /// Connects to a port of a host, without TLS and through no proxy.
     pub async fn tcp(&self, host: &str, port: u16) -> Result<Stream, Error> {
         let manner = self.manner(|| authority(host, port))?;
         self.way.connect(host, port, manner).await
@@ -75,7 +76,7 @@ impl Outbound {
         self.start_tls(self.tcp(host, port).await?, host, protocols).await
     }
 
-    /// Secures a connection whose protocol begins in clear. Nothing that was read from it before may be believed.
+    /// Secures a connection whose protocol begins without TLS. Data that was read from it before must not be trusted.
     pub async fn start_tls(&self, stream: Stream, host: &str, protocols: &[&[u8]]) -> Result<Stream, Error> {
         let manner = self.manner(|| host.to_owned())?;
         self.way.secure(stream, host, protocols, manner).await
@@ -109,13 +110,13 @@ impl Background for Outbound {
     }
 }
 
-/// Whether it will be so the next time, too, until a configuration changes.
+/// True if the error lasts until a configuration changes, so that another attempt would fail too.
 const fn is_settled(reason: &Reason) -> bool {
     matches!(reason, Reason::Forbidden(_) | Reason::Unusable(_) | Reason::Redirect(_))
 }
 
 /// 400 where the address is not permitted or none, 504 where there was no answer in time, else 502: Vault's status for what
-/// somebody else has answered wrongly, or not at all.
+/// another server has answered wrongly, or not at all.
 impl From<Error> for EngineError {
     fn from(error: Error) -> Self {
         match error.reason() {

@@ -1,8 +1,8 @@
 //! Paths with parts to be filled in: `role/{name}/secret-id`, `cert/{serial:hex}`, `data/{path..}`,
 //! `mounts/{path..}/tune`, `ocsp/{request:raw}`.
 //!
-//! An optional tail stands in brackets, `ca[/pem]`, and is read by [`Engine::route`](crate::Engine::route) alone: it makes
-//! a route of each form, so that a pattern itself has one form and one order of captures.
+//! An optional tail is written in brackets, `ca[/pem]`, and is read by [`Engine::route`](crate::Engine::route) alone:
+//! it makes a route of each form, so that a pattern itself has one form and one order of captures.
 
 /// One part of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Segment {
     Raw(String),
 }
 
-/// Which characters a segment may have.
+/// The characters that a segment may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Characters {
     /// Letters, digits, `_ - . @`, beginning and ending in a letter, digit or `_`: Vault's generic name. `{name}`.
@@ -110,7 +110,7 @@ impl Pattern {
         text
     }
 
-    /// Whether the last part is read by the handler as it was sent.
+    /// True if the last part is read by the handler as it was sent.
     pub fn has_raw_tail(&self) -> bool {
         matches!(self.segments.last(), Some(Segment::Raw(_)))
     }
@@ -134,7 +134,7 @@ impl Pattern {
             .collect()
     }
 
-    /// What `path` fills in, or `None` where it does not match. A trailing slash matters only to the rest.
+    /// The captures of `path`, or `None` where it does not match. A trailing slash matters only to the rest.
     pub fn captures(&self, path: &str) -> Option<Vec<String>> {
         let mut captured = Vec::new();
         let mut left = Some(path);
@@ -192,7 +192,7 @@ impl Pattern {
     }
 }
 
-/// What is left of `text` before the fixed segments `after` at its end.
+/// The rest of `text` before the fixed segments `after` at its end.
 fn rest_before<'a>(after: &[Segment], text: &'a str) -> Option<&'a str> {
     if after.is_empty() {
         return Some(text);

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection: its address, and the certificates it has shown.
+//! The other end of a connection: its address, and the certificates it has shown.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Call, EngineError, Extract};
 
-/// Where a request came from: what the listener saw, or what a proxy says that it believes.
+/// The origin of a request: as the listener sees it, or as a trusted proxy reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
     /// The client's address. An IPv4 address is one, also where a socket of IPv6 shows it mapped.
@@ -45,7 +45,7 @@ impl Extract for Peer {
 }
 
 /// The certificates that a client has shown, its own first, each in DER. That it holds the key of the first is proven;
-/// who signed it, and whether it is still valid, is for whoever decides on it to check.
+/// who signed it, and whether it is still valid, is for the code that relies on it to check.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct CertificateChain(Arc<[Bytes]>);
 
@@ -60,7 +60,7 @@ impl CertificateChain {
         self.0.iter()
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -87,8 +87,8 @@ impl fmt::Debug for CertificateChain {
     }
 }
 
-/// The parts of a certificate that every version has (RFC 5280, section 4.1), as they stand in its DER. Nothing else of it
-/// is judged: libraries refuse versions, extensions and numbers that are of no matter to whoever only carries it.
+/// The parts of a certificate that every version has (RFC 5280, section 4.1), as in its DER. Nothing else of it is
+/// checked: libraries refuse versions, extensions and numbers that do not matter to code that only passes it on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outline<'a> {
     /// The serial number, big-endian.
@@ -171,7 +171,8 @@ impl<'a> Value<'a> {
     }
 }
 
-/// What a listener keeps from those who ask without a token (`redact_*`): each is answered as an empty text.
+/// The fields that a listener redacts in answers to callers without a token (`redact_*`): each is answered as an empty
+/// text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redactions {
     /// The addresses of the active node.

@@ -1,4 +1,4 @@
-//! What handlers answer.
+//! Replies of handlers.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -16,21 +16,21 @@ use crate::{EngineError, Name, OperationDoc, Payload, Stored, TokenKind, Upgrade
 
 /// An answer: an envelope, or something else in its place.
 ///
-/// What only the server's own engines may say (tokens and leases that are made already, wrappings, the end of the process's
-/// being unsealed) is not here: the core has a type of its own for it, which engines do not see.
+/// Replies that only the server's own engines may give (tokens and leases that are made already, wrappings, sealing)
+/// are not here: the core has a type of its own for them, which engines do not see.
 #[derive(Default)]
 pub struct Reply {
-    /// What is said.
+    /// The content.
     pub content: Content,
     /// A status other than 200 (or 204 where there is nothing to say).
     pub status: Option<u16>,
     /// Headers to answer with: those that the route owns, and those that the mount allows.
     pub headers: Vec<(String, String)>,
-    /// What the core's own type adds.
+    /// The part of the core's own type.
     by_server: Option<Box<dyn Any + Send + Sync>>,
 }
 
-/// What an answer says.
+/// The content of an answer.
 pub enum Content {
     /// Vault's envelope.
     Envelope(Members),
@@ -46,18 +46,18 @@ impl Default for Content {
     }
 }
 
-/// What an engine puts into an envelope.
+/// The members that an engine puts into an envelope.
 #[derive(Default)]
 pub struct Members {
     /// The `data` member.
     pub data: Option<Json>,
-    /// What the core is to make.
+    /// The grant that the core is to make.
     pub grant: Option<Grant>,
     /// Warnings for the client.
     pub warnings: Vec<String>,
 }
 
-/// What the core makes for an answer.
+/// A grant that the core makes for an answer.
 pub enum Grant {
     /// A login: it makes the token.
     Login(Box<AuthGrant>),
@@ -75,14 +75,14 @@ pub struct RawBody {
 
 /// The bytes of a body.
 pub enum Body {
-    /// All at hand.
+    /// A body in memory, whole.
     Whole(Bytes),
     /// As they come.
     Stream(PipeReader),
 }
 
 impl Body {
-    /// The bytes that are at hand; none of a stream's.
+    /// The bytes of a body in memory; none of a stream's.
     pub fn at_hand(&self) -> &[u8] {
         match self {
             Self::Whole(bytes) => bytes,
@@ -97,7 +97,7 @@ impl<T: Into<Bytes>> From<T> for Body {
     }
 }
 
-/// What an auth method grants; the core turns it into a token.
+/// A grant of an auth method; the core turns it into a token.
 #[derive(Clone, Debug, Default)]
 pub struct AuthGrant {
     /// Policies by name.
@@ -106,43 +106,43 @@ pub struct AuthGrant {
     pub no_default_policy: bool,
     /// Metadata that the token, its lookups and audit records carry.
     pub metadata: BTreeMap<String, String>,
-    /// What the token is called in lookups, after the mount's own name.
+    /// The token's name in lookups, after the mount's own name.
     pub display_name: String,
     /// The name that an identity alias on this mount would have.
     pub alias: String,
-    /// How long it lives until renewed; zero: the mount's default.
+    /// The TTL until renewed; zero: the mount's default.
     pub ttl: Duration,
     /// The most it can live; zero: the mount's.
     pub max_ttl: Duration,
     /// A hard end that no mount or role change moves; zero: none.
     pub explicit_max_ttl: Duration,
-    /// Renewable for ever in steps of this length; zero: not periodic.
+    /// Renewable without limit in steps of this length; zero: not periodic.
     pub period: Duration,
-    /// How often it may be used; zero: without limit.
+    /// The number of uses; zero: without limit.
     pub num_uses: u32,
     /// Service or batch.
     pub kind: TokenKind,
     /// Addresses it may be used from; empty: any.
     pub bound_cidrs: Vec<IpNet>,
-    /// Whether it may be renewed.
+    /// True if it may be renewed.
     pub renewable: bool,
-    /// What the method wants to see again at renewal.
+    /// The data that the method needs again at renewal.
     pub internal: BTreeMap<String, String>,
 }
 
 /// A secret with an end.
 #[derive(Clone, Debug, Default)]
 pub struct LeaseGrant {
-    /// How long it lives until renewed; zero: the mount's default.
+    /// The TTL until renewed; zero: the mount's default.
     pub ttl: Duration,
     /// The most it can live; zero: the mount's.
     pub max_ttl: Duration,
-    /// Whether it may be renewed.
+    /// True if it may be renewed.
     pub renewable: bool,
-    /// The kind of lease ([`Engine::lease`](crate::Engine::lease)) where something stands outside for it; empty: the
-    /// lease ends without a word to the engine.
+    /// The kind of lease ([`Engine::lease`](crate::Engine::lease)) where it is for something in an external system;
+    /// empty: the lease ends without a word to the engine.
     pub kind: Name,
-    /// What the engine wants to see again at renewal and revocation.
+    /// The data that the engine needs again at renewal and revocation.
     pub payload: Payload,
     /// No lease is kept: `lease_duration` alone tells the client when to read again (KV v1 `ttl`).
     pub hint_only: bool,
@@ -277,10 +277,10 @@ impl From<Members> for Reply {
     }
 }
 
-/// The `data` of an answer, typed and thereby documented.
+/// The `data` of an answer, typed, and documented by its type.
 pub struct Data<T>(pub T);
 
-/// What a handler may return.
+/// Types that a handler may return.
 pub trait IntoReply {
     /// Adds to the operation's documentation.
     fn document(_doc: &mut OperationDoc) {}

@@ -1,8 +1,9 @@
 //! Routes: a pattern, and the operations at the paths that match it.
 //!
-//! What an operation takes and answers is read off the types of its handler, so that documentation, validation and policies follow
-//! from one declaration; where an operation is told at run time, its documentation is given beside it ([`Route::described`]). A
-//! route decides nothing about who may use it: it says what is needed, and the server asks the policies.
+//! The input and output of an operation are derived from the types of its handler, so that documentation, validation
+//! and policies follow from one declaration; where an operation is told at run time, its documentation is given beside
+//! it ([`Route::described`]). A route decides nothing about who may use it: it says what is needed, and the server asks
+//! the policies.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,10 +25,10 @@ use crate::Engine;
 /// A handler without its types.
 pub(crate) type Run<O> = Arc<dyn Fn(&Arc<Call>) -> BoxFuture<'static, Result<O, EngineError>> + Send + Sync>;
 
-/// The name of whoever logs in.
+/// A function that names the user of a login.
 type LoginName = Arc<dyn Fn(&Call) -> Option<String> + Send + Sync>;
 
-/// Who may call a route.
+/// The callers that a route admits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
     /// A token whose policies grant the operation's capability.
@@ -42,13 +43,13 @@ pub enum Access {
 /// One operation at one route.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// What it says of itself.
+    /// The documentation.
     pub doc: OperationDoc,
-    /// Who may call it.
+    /// The callers that it admits.
     pub access: Access,
-    /// Whether it answers while sealed.
+    /// True if it answers while sealed.
     pub while_sealed: bool,
-    /// How it is done.
+    /// The way it is carried out.
     pub work: Work,
 }
 
@@ -62,7 +63,7 @@ impl Endpoint {
     }
 }
 
-/// How an operation is done.
+/// The way an operation is carried out.
 #[derive(Clone)]
 pub enum Work {
     /// By a handler, in one transaction.
@@ -126,7 +127,7 @@ impl Route {
         &self.pattern
     }
 
-    /// What `path-help` prints of it.
+    /// The text that `path-help` prints for it.
     pub fn help(&self) -> &str {
         if self.help.is_empty() {
             self.operations.values().next().map_or("", |endpoint| &endpoint.doc.summary)
@@ -140,7 +141,7 @@ impl Route {
         self.operations.iter().map(|(operation, endpoint)| (*operation, endpoint))
     }
 
-    /// Whether it concerns the server as a whole, and answers in the root namespace alone.
+    /// True if it concerns the server as a whole, and answers in the root namespace alone.
     pub const fn is_root_only(&self) -> bool {
         self.root_only
     }
@@ -150,7 +151,7 @@ impl Route {
         Self { root_only: true, ..self }
     }
 
-    /// Whether POST can tell a creation from an update here.
+    /// True if POST can tell a creation from an update here.
     pub fn tells_create_from_update(&self) -> bool {
         self.exists.is_some()
     }
@@ -224,7 +225,7 @@ impl Route {
         self.open()
     }
 
-    /// Who logs in with `call`; `None` where nobody does.
+    /// The name of the user that logs in with `call`; `None` where the route is no login.
     pub fn login_name(&self, call: &Call) -> Option<String> {
         self.login_name.as_ref().and_then(|name| name(call))
     }

@@ -50,7 +50,7 @@ pub struct RouteTable {
     /// Those that begin with a fixed segment, by it, in the same order: an engine has a hundred routes, and of a path's
     /// beginning a few. They are more specific than all others.
     by_beginning: BTreeMap<String, Vec<Arc<Route>>>,
-    /// Where the others begin in `routes`.
+    /// The index in `routes` at which the others begin.
     others: usize,
     /// Some operation reads its body otherwise than as JSON.
     reads_bytes: bool,

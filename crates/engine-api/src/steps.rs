@@ -1,4 +1,4 @@
-//! Operations in several steps: what asks outside, or makes something there, runs once and in no transaction.
+//! Operations in several steps: the step that reaches an external system runs once and in no transaction.
 //!
 //! A handler that writes may run again when its transaction conflicts, so nothing that it did outside would be done once. An
 //! operation that acts outside is therefore made of functions that hand a value on: those that draw a transaction may run
@@ -10,7 +10,7 @@
 //! - [`Route::settle`](crate::Route::settle) changes something outside of which it must be known afterwards how it stands:
 //!   the rotation of a password, behind an intent too.
 //!
-//! What fails: a step that answers an error ends the operation. What becomes of an intent then says [`ActError`].
+//! On failure: a step that answers an error ends the operation. [`ActError`] then says what becomes of an intent.
 
 use std::any::Any;
 use std::future::Future;
@@ -115,7 +115,7 @@ macro_rules! steps {
 
 /// A step that runs in no transaction and reads: an async function of what the step before it made.
 pub trait ReadStep<First, Args, O, E>: Clone + Send + Sync + 'static {
-    /// What its arguments say of the operation.
+    /// Adds what its arguments say of the operation to its documentation.
     fn document(doc: &mut OperationDoc);
 
     /// Draws the arguments and runs it.
@@ -125,7 +125,7 @@ pub trait ReadStep<First, Args, O, E>: Clone + Send + Sync + 'static {
 /// A step that runs once and in no transaction, and may reach outside: an async function of what the step before it made, of
 /// arguments that read, and of the way out.
 pub trait OnceStep<First, Args, O, E>: Clone + Send + Sync + 'static {
-    /// What its arguments say of the operation.
+    /// Adds what its arguments say of the operation to its documentation.
     fn document(doc: &mut OperationDoc);
 
     /// Draws the arguments and runs it.
@@ -134,7 +134,7 @@ pub trait OnceStep<First, Args, O, E>: Clone + Send + Sync + 'static {
 
 /// A step that runs in a transaction, and again where that conflicts.
 pub trait WriteStep<First, Args, O, E>: Clone + Send + Sync + 'static {
-    /// What its arguments say of the operation.
+    /// Adds what its arguments say of the operation to its documentation.
     fn document(doc: &mut OperationDoc);
 
     /// Draws the arguments and runs it.
@@ -158,7 +158,7 @@ all_steps!(A B C D G);
 all_steps!(A B C D G H);
 all_steps!(A B C D G H I);
 
-/// What the server runs by itself, without its types.
+/// A hook or a job that the server runs by itself, without its types.
 pub(crate) type RunHook<O, E> =
     Arc<dyn Fn(&Arc<Call>, &Once) -> BoxFuture<'static, Result<O, E>> + Send + Sync>;
 

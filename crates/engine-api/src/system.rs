@@ -1,8 +1,9 @@
-//! The port from an engine to its server: what an engine may ask beside its own mount's data.
+//! The port from an engine to its server: requests for data that is not its own mount's.
 //!
 //! A password by one of the policies of the mount's namespace, the cluster that it runs in, and, once there is identity, entities
-//! and tokens that prove the server's identity to somebody else. What is known of the mount itself is drawn as
-//! [`Arc<Mount>`](crate::Mount). There is no way to other mounts, tokens, leases or keys, and nothing here changes anything.
+//! and tokens that prove the server's identity to third parties. What is known of the mount itself is drawn as
+//! [`Arc<Mount>`](crate::Mount). There is no way to other mounts, tokens, leases or keys, and nothing here changes
+//! anything.
 //!
 //! An answer is of what is committed at the time, not of the request's own transaction.
 
@@ -32,14 +33,14 @@ pub struct Cluster {
     pub id: String,
 }
 
-/// Somebody or something that logs in, whatever the method.
+/// A person or machine that logs in, by any auth method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entity {
     /// Its id, as [`Caller::entity_id`](crate::Caller) has it.
     pub id: String,
     /// Its name.
     pub name: String,
-    /// What its makers noted on it.
+    /// The metadata set at its creation.
     pub metadata: BTreeMap<String, String>,
     /// The names of the groups that it is in.
     pub groups: Vec<String>,
@@ -56,7 +57,7 @@ impl From<NoIdentityTokens> for EngineError {
     }
 }
 
-/// What a server answers its engines.
+/// The requests of engines that a server answers.
 pub trait SystemPort: Send + Sync + 'static {
     /// A password by a policy of a namespace; `None` where it has no such policy.
     fn password<'a>(
@@ -68,7 +69,7 @@ pub trait SystemPort: Send + Sync + 'static {
     /// The cluster; `None` while sealed.
     fn cluster(&self) -> Option<Cluster>;
 
-    /// Whether this node decides.
+    /// True if this node is the active one.
     fn is_active(&self) -> bool;
 
     /// An entity of a namespace. A server without identity has none.
@@ -107,7 +108,7 @@ impl System {
         self.facilities.system().cluster()
     }
 
-    /// Whether this node decides. A read can run on one that does not.
+    /// True if this node is the active one. A read can run on one that is not.
     pub fn is_active(&self) -> bool {
         self.facilities.system().is_active()
     }

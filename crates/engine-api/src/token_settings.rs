@@ -13,17 +13,17 @@ use strongroom_wire::lenient::{Flag, Int, List, Names, Text, Ttl};
 use crate::doc::fields_of;
 use crate::{AuthGrant, EngineError, OperationDoc, TokenKind, bad_request};
 
-/// What a role says of the tokens it grants.
+/// The settings of the tokens that a role grants.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TokenSettings {
-    /// How long tokens live until renewed; zero: the mount's default.
+    /// The TTL of tokens until renewed; zero: the mount's default.
     pub ttl: Duration,
     /// The most they can live; zero: the mount's.
     pub max_ttl: Duration,
     /// A hard end, whatever changes later; zero: none.
     pub explicit_max_ttl: Duration,
-    /// Renewable for ever in steps of this length; zero: not periodic.
+    /// Renewable without limit in steps of this length; zero: not periodic.
     pub period: Duration,
     /// Policies.
     pub policies: Vec<String>,
@@ -31,7 +31,7 @@ pub struct TokenSettings {
     pub no_default_policy: bool,
     /// Addresses that logins and the tokens are bound to.
     pub bound_cidrs: Vec<IpNet>,
-    /// How often a token may be used; zero: without limit.
+    /// The number of uses of a token; zero: without limit.
     pub num_uses: u32,
     /// The kind of token; `None`: the mount's choice (`default`).
     pub kind: Option<TokenKind>,
@@ -90,7 +90,7 @@ impl TokenSettings {
         self.check()
     }
 
-    /// Whether the settings go together.
+    /// Checks that the settings go together.
     pub fn check(&self) -> Result<(), EngineError> {
         if !self.ttl.is_zero() && !self.max_ttl.is_zero() && self.ttl > self.max_ttl {
             return Err(bad_request("'token_ttl' cannot be greater than 'token_max_ttl'"));
@@ -144,8 +144,8 @@ impl TokenSettings {
         self.bound_cidrs.iter().map(text).collect()
     }
 
-    /// Whether a caller may stand at `remote`: with no blocks anyone may, else only an address in one of them. An
-    /// IPv4 address that came in IPv6 form counts as what it is; an unknown address is in no block.
+    /// True if `remote` is an address that a caller may have: with no blocks any, else only one in them. An IPv4
+    /// address that came in IPv6 form counts as what it is; an unknown address is in no block.
     pub fn is_within(blocks: &[IpNet], remote: Option<IpAddr>) -> bool {
         let holds = |address: IpAddr| blocks.iter().any(|block| block.contains(&address));
         blocks.is_empty() || remote.is_some_and(|address| holds(address.to_canonical()))
@@ -179,9 +179,9 @@ struct TokenSettingsView {
     token_explicit_max_ttl: u64,
     /// The maximum lifetime of the generated tokens, in seconds; zero means the mount's.
     token_max_ttl: u64,
-    /// Whether the 'default' policy is left out of the generated tokens.
+    /// True if the 'default' policy is left out of the generated tokens.
     token_no_default_policy: bool,
-    /// How often a generated token may be used; zero means unlimited.
+    /// The number of uses of a generated token; zero means unlimited.
     token_num_uses: u32,
     /// The renewal period of the generated tokens, in seconds; zero means not periodic.
     token_period: u64,

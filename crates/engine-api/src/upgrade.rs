@@ -15,15 +15,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{Call, EngineError, Extract};
 
-/// A connection that speaks HTTP no more.
+/// A connection that no longer uses HTTP.
 pub trait Upgradable: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Upgradable for T {}
 
-/// A connection that speaks HTTP no more, whatever it is made of.
+/// A connection that no longer uses HTTP, over any transport.
 pub type Upgraded = Box<dyn Upgradable>;
 
-/// What the client asks to go on with. Drawing it refuses requests that ask for nothing of the kind (426).
+/// The protocols that the client offers to upgrade to. Drawing it refuses requests that ask for nothing of the kind
+/// (426).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpgradeOffer {
     /// The protocol, as the `Upgrade` header names it.

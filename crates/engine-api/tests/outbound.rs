@@ -18,13 +18,13 @@ use strongroom_engine_api::{
 };
 use strongroom_outbound::{Double, Reply as Answer};
 
-/// What a step has left behind.
+/// A way out that a step has kept.
 #[derive(Default)]
 struct Left(Mutex<Option<Outbound>>);
 
 #[derive(Clone, Deserialize, JsonSchema)]
 struct Asked {
-    /// Where to ask.
+    /// The URL to ask.
     url: Text,
 }
 
@@ -47,7 +47,7 @@ async fn conclude(status: Arc<u16>) -> Result<Reply, EngineError> {
 struct Made {
     /// The password.
     password: String,
-    /// Where it holds.
+    /// The place that it is for.
     place: String,
 }
 

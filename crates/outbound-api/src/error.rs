@@ -1,8 +1,8 @@
-//! Failures on the way out.
+//! Failures of outgoing connections.
 //!
-//! Whoever makes something outside must know whether a failure left something behind, so that is what the two kinds of
-//! [`Error`] tell apart. Texts name the server by scheme, host and port: never a path, a query, a login or a body, in each of
-//! which there may be a secret.
+//! An engine that makes something in an external system must know after a failure whether it may exist there, so the
+//! two kinds of [`Error`] tell this apart. Texts name the server by scheme, host and port: never a path, a query, a
+//! login or a body, in each of which there may be a secret.
 
 /// A request, or a connection, that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +12,7 @@ pub enum Error {
     NotSent {
         /// The server.
         to: String,
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
     /// The request, or a part of it, was sent, and its answer is missing: it may have had its effect.
@@ -20,20 +20,20 @@ pub enum Error {
     MayHaveArrived {
         /// The server.
         to: String,
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
 }
 
 impl Error {
-    /// Why.
+    /// The reason.
     pub const fn reason(&self) -> &Reason {
         match self {
             Self::NotSent { reason, .. } | Self::MayHaveArrived { reason, .. } => reason,
         }
     }
 
-    /// Whether nothing of the request left this machine.
+    /// True if nothing of the request left this machine.
     pub const fn is_not_sent(&self) -> bool {
         matches!(self, Self::NotSent { .. })
     }
@@ -72,7 +72,7 @@ pub enum Reason {
     /// The name is not known.
     #[error("{0}")]
     Lookup(String),
-    /// Nobody answers at the address.
+    /// The connection was refused: nothing listens at the address.
     #[error("{0}")]
     Connect(String),
     /// The proxy does not lead there.

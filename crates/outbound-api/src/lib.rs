@@ -1,7 +1,9 @@
-//! What is asked of the way out: requests, their answers, streams, failures, and the port [`WayOut`] that carries them out.
+//! The interface of outgoing connections: requests, their answers, streams, failures, and the port [`WayOut`] that
+//! carries them out.
 //!
-//! It stands apart from `strongroom-outbound`, which carries them out, so that whoever asks is built without an HTTP client and
-//! a TLS library: engines see this crate alone. It makes no connection, looks up no name and knows no rules for addresses.
+//! It is separate from `strongroom-outbound`, which carries them out, so that crates that send requests are built
+//! without an HTTP client and a TLS library: engines see this crate alone. It makes no connection, looks up no name and
+//! knows no rules for addresses.
 //!
 //! A failure is an [`Error`] that says whether anything may have arrived, and repeats nothing that could be a secret.
 

@@ -1,8 +1,8 @@
 //! Certificates and keys in PEM, from texts, files and directories.
 //!
-//! All of the server reads such files here, so that each says the same of the same mistake. Nothing is verified: who
-//! issued a certificate, and whether a key belongs to it, is for whoever uses them. An error names the file and never
-//! repeats what is in it.
+//! All of the server reads such files here, so that the same mistake gets the same error everywhere. Nothing is
+//! verified: who issued a certificate, and whether a key belongs to it, is for their users to check. An error names the
+//! file and never repeats what is in it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,14 +18,14 @@ pub enum PemError {
     Unreadable {
         /// The file or directory, where the text came from one.
         path: Option<PathBuf>,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// There is none of what is looked for in it.
     Nothing {
         /// The file, where the text came from one.
         path: Option<PathBuf>,
-        /// What is looked for.
+        /// The kind of block looked for.
         wanted: &'static str,
     },
 }
@@ -38,7 +38,7 @@ impl PemError {
         }
     }
 
-    /// What is wrong, without the file's name.
+    /// The error, without the file's name.
     pub fn reason(&self) -> String {
         match self {
             Self::Unreadable { reason, .. } => reason.clone(),

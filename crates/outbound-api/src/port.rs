@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 
 use crate::{Error, Reason, Request, Response, SharedTls, Stream, authority};
 
-/// How long each step may take; `None`: as long as it takes.
+/// The time limit of each step; `None`: without limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Looking up a name and connecting, all its addresses together.
@@ -42,23 +42,23 @@ impl Timeouts {
     }
 }
 
-/// How one caller's requests and connections are made, beside the rules that hold for all of them.
+/// The options of one caller's requests and connections, beside the rules that hold for all of them.
 #[derive(Clone, Debug, Default)]
 pub struct Manner {
-    /// How long each step may take.
+    /// The time limit of each step.
     pub timeouts: Timeouts,
-    /// Whom to trust and what to show; `None`: the system's authorities, and nothing.
+    /// The trust anchors and the client certificate; `None`: the system's authorities, and no certificate.
     pub tls: Option<SharedTls>,
 }
 
-/// Carries out what is asked of the way out. Addresses are held against the rules of whoever implements it, which no caller
+/// Carries out requests and connections. Addresses are checked against the rules of the implementation, which no caller
 /// can widen.
 pub trait WayOut: fmt::Debug + Send + Sync + 'static {
     /// Sends a request and reads its answer whole. [`Error::NotSent`] where nothing of it left this machine, else
     /// [`Error::MayHaveArrived`].
     fn http(&self, request: Request, manner: Manner) -> BoxFuture<'_, Result<Response, Error>>;
 
-    /// Connects to a port of a host, in clear. Failures are [`Error::NotSent`].
+    /// Connects to a port of a host, without TLS. Failures are [`Error::NotSent`].
     fn connect<'a>(
         &'a self,
         host: &'a str,

@@ -23,7 +23,7 @@ const MAX_ANSWER: usize = 8 << 20;
 /// Headers that follow from the rest of a request.
 const OURS: [HeaderName; 6] =
     [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE, PROXY_AUTHORIZATION];
-/// What may stand unescaped in a form (the URL standard's `application/x-www-form-urlencoded`).
+/// The characters that are not escaped in a form (the URL standard's `application/x-www-form-urlencoded`).
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*').remove(b' ');
 
 /// A request. What is wrong with it is told when it is sent.
@@ -41,7 +41,7 @@ pub struct Request {
     pub max_redirects: u32,
     /// Bytes of an answer that are taken, at most.
     pub max_answer: usize,
-    /// What is wrong with it, told when it is sent.
+    /// The error in it, reported when it is sent.
     unusable: Option<&'static str>,
 }
 

@@ -42,7 +42,7 @@ impl Stream {
         self.peer
     }
 
-    /// Whether the address at the other end is one of this machine's.
+    /// True if the address at the other end is one of this machine's.
     pub const fn is_here(&self) -> bool {
         self.is_here
     }

@@ -20,7 +20,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`Error::NotSent`]: nobody can send a request there.
+    /// [`Error::NotSent`]: it is no valid target of a request.
     pub fn of(uri: &Uri) -> Result<Self, Error> {
         let unusable = |reason: &str| Error::NotSent {
             to: "the request's URL".to_owned(),
@@ -58,7 +58,7 @@ impl Target {
     }
 }
 
-/// Host and port as they stand in a URL.
+/// Host and port in the form they have in a URL.
 pub fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

@@ -1,4 +1,4 @@
-//! TLS of outgoing connections as it is asked for: whom to trust, what to show, which versions to speak.
+//! TLS settings of outgoing connections: trust anchors, client certificate, protocol versions.
 
 use std::any::Any;
 use std::fmt;
@@ -51,17 +51,17 @@ pub enum TlsVersion {
     Tls13,
 }
 
-/// How servers are verified and what they are shown.
+/// The settings for verifying servers, and the client certificate presented to them.
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
-    /// Whom to trust.
+    /// The trust anchors.
     pub trust: Trust,
-    /// What to show.
+    /// The client certificate, and its key.
     pub identity: Option<Identity>,
     /// The name to ask for and to verify, instead of the host's.
     pub server_name: Option<String>,
-    /// Whether a certificate must be for the name of the server; without, whoever has any certificate of a trusted
-    /// authority can stand in for the server.
+    /// True if a certificate must be for the name of the server. If false, anyone with a certificate of a trusted
+    /// authority can impersonate the server.
     pub verify_name: bool,
     /// The oldest version to speak.
     pub min_version: TlsVersion,
@@ -103,7 +103,7 @@ impl SharedTls {
         &self.0.settings
     }
 
-    /// What is made of the settings, once; `None` where it was made as another type.
+    /// The value derived from the settings, once; `None` where it was derived as another type.
     pub fn made<T: Any + Send + Sync>(&self, make: impl FnOnce(&TlsSettings) -> T) -> Option<Arc<T>> {
         self.0.made.get_or_init(|| Arc::new(make(&self.0.settings))).clone().downcast().ok()
     }

@@ -1,11 +1,12 @@
 //! Rules for addresses: which ones the server may connect to.
 //!
-//! Whoever may configure an engine names hosts to which the server then speaks, from inside its network. So the places where
-//! that does harm are forbidden unless an operator allows them: where clouds tell a machine its credentials, addresses of the
-//! link, the cluster's own ports, and those that are none. Private ranges are not forbidden: that is where databases are.
+//! A client that may configure an engine names hosts to which the server then connects, from inside its network
+//! (server-side request forgery). So the addresses where that does harm are forbidden unless the server's configuration
+//! allows them: the metadata services of clouds, link-local addresses, the cluster's own ports, and addresses that
+//! identify no host. Private ranges are not forbidden: that is where databases are.
 //!
 //! Rules are about addresses and not about names, and are applied to the address that is connected to (see
-//! [`crate::Outbound`]): a name says nothing about where it leads the next time. An IPv6 address that stands for an IPv4
+//! [`crate::Outbound`]): a name may resolve to another address the next time. An IPv6 address that embeds an IPv4
 //! address (mapped, NAT64, 6to4, Teredo, ISATAP) must be permitted as both.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
-/// Where clouds keep what a machine is told about itself, beside the addresses of the link.
+/// The addresses of the metadata services of clouds that are not link-local.
 const METADATA: [IpAddr; 6] = [
     // AWS, Google Cloud, Azure, OpenStack and others.
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
@@ -30,7 +31,7 @@ const METADATA: [IpAddr; 6] = [
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
 
-/// Which addresses may be connected to. Cheap to clone.
+/// The rules of which addresses may be connected to. Cheap to clone.
 ///
 /// The order of the rules: what is denied is forbidden; what is allowed is permitted, even where it is forbidden by
 /// itself; what is forbidden by itself is forbidden; the rest is permitted, unless only what is allowed is to be.
@@ -92,14 +93,14 @@ impl AddressPolicy {
         self
     }
 
-    /// Whether nothing at all is forbidden.
+    /// True if nothing at all is forbidden.
     pub fn is_unrestricted(&self) -> bool {
         self.own.unrestricted
             && self.own.denied.is_empty()
             && self.outer.iter().all(|outer| outer.is_unrestricted())
     }
 
-    /// Whether an address that is not known is forbidden.
+    /// True if an address that is not known is forbidden.
     pub(crate) fn needs_an_address(&self) -> bool {
         self.own.only_allowed || self.outer.iter().any(|outer| outer.needs_an_address())
     }
@@ -119,7 +120,7 @@ impl AddressPolicy {
         Ok(())
     }
 
-    /// Whether an address is allowed by name of its range, and not only because nothing forbids it.
+    /// True if an address is allowed by name of its range, and not only because nothing forbids it.
     pub(crate) fn allows(&self, address: IpAddr) -> bool {
         let named = |face: &IpAddr| self.own.unrestricted || contains(&self.own.allowed, *face);
         faces(address).iter().any(named) && self.outer.iter().all(|outer| outer.allows(address))
@@ -163,7 +164,8 @@ fn forbidden_by_itself(address: IpAddr) -> Option<&'static str> {
     (nowhere || address.is_multicast()).then_some("it is no address of a server")
 }
 
-/// The addresses that one stands for: itself and the IPv4 address in it. A mapped IPv4 address is that address alone.
+/// The addresses that an address denotes: itself and the IPv4 address embedded in it. A mapped IPv4 address is that
+/// address alone.
 fn faces(address: IpAddr) -> Vec<IpAddr> {
     let address = address.to_canonical();
     let IpAddr::V6(six) = address else { return vec![address] };
@@ -216,7 +218,7 @@ impl OwnAddresses {
         self.0.store(Arc::new(addresses));
     }
 
-    /// Whether `to` is one of them. `is_here`: it is an address of this machine.
+    /// True if `to` is one of them. `is_here`: it is an address of this machine.
     pub(crate) fn contain(&self, to: SocketAddr, is_here: bool) -> bool {
         let to_ip = to.ip().to_canonical();
         self.0.load().iter().any(|own| {

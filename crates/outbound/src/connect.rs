@@ -13,11 +13,11 @@ use strongroom_outbound_api::{Error, Phase, Reason, Stream, authority};
 use crate::host::Host;
 use crate::outbound::Outbound;
 
-/// How long a name behind a proxy may take to be looked up, before it is taken for one that only the proxy knows.
+/// The time limit for looking up a name behind a proxy, after which it counts as one that only the proxy can resolve.
 const PROXIED_LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Outbound {
-    /// Connects to a port of a host, in clear and without a proxy.
+    /// Connects to a port of a host, without TLS and without a proxy.
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ impl Outbound {
         self.start_tls(self.tcp(host, port).await?, host, protocols).await
     }
 
-    /// Secures a connection whose protocol begins in clear. Nothing that was read from it before may be believed.
+    /// Secures a connection whose protocol begins without TLS. Data that was read from it before must not be trusted.
     ///
     /// # Errors
     ///

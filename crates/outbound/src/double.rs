@@ -1,5 +1,5 @@
-//! A double of the way out, for tests of what stands above it: it answers what it was told, late where it was told so,
-//! fails in either way, and remembers what was asked. Names, address rules and time-outs work as they do outside.
+//! A test double of outgoing connections: it gives the configured answers, late where so configured, fails in either
+//! way, and records the requests. Names, address rules and time-outs work as they do outside.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -18,7 +18,7 @@ use crate::Resolver;
 use crate::exchange::Progress;
 use crate::outbound::{Network, Outbound, Settings};
 
-/// Where names lead that the double was told nothing of: an address for documentation (RFC 5737).
+/// The address of names that the double was told nothing of: one for documentation (RFC 5737).
 const ANYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 /// Bytes on their way in a stream.
 const STREAM_BUFFER: usize = 64 << 10;
@@ -30,7 +30,7 @@ pub struct Double {
     clock: Clock,
 }
 
-/// What happens to a request.
+/// The configured answer or failure of a request.
 #[derive(Clone, Debug)]
 pub struct Reply {
     outcome: Outcome,
@@ -55,7 +55,7 @@ pub struct Seen {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
-    /// Whether it arrived, as opposed to one that was not sent.
+    /// True if it arrived, as opposed to one that was not sent.
     pub arrived: bool,
 }
 
@@ -113,7 +113,7 @@ impl Reply {
 }
 
 impl Double {
-    /// One that knows no answers yet. What it is not told how to answer is not sent.
+    /// A double without answers. A request without a configured answer fails as not sent.
     pub fn new(clock: Clock) -> Self {
         Self { state: Arc::default(), clock }
     }

@@ -27,8 +27,7 @@ pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 const HTTP_1: &[u8] = b"http/1.1";
 const HTTP_2: &[u8] = b"h2";
 
-/// How often a server is asked whether it is still there while a request waits for it (HTTP/2), and how long it may take to
-/// say so.
+/// The interval of pings to a server while a request waits for it (HTTP/2), and the time limit of their answers.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -43,7 +42,7 @@ pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     if text == "connection closed before message completed" { "EOF".to_owned() } else { text }
 }
 
-/// How far a request has come.
+/// The progress of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// A redirect ago, a request was sent.
@@ -143,7 +142,7 @@ impl Outbound {
         }
     }
 
-    /// Whether a connection goes to where this caller may connect.
+    /// True if a connection goes to an address to which this caller may connect.
     fn permits(&self, reached: &Reached) -> bool {
         let Some(peer) = reached.peer else { return true };
         if self.policy.is_unrestricted() {
@@ -206,7 +205,7 @@ async fn handshake(stream: Stream) -> Result<Sender, hyper::Error> {
     let io = TokioIo::new(stream);
     if is_http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        // A server that went away without a word is noticed, and its connection not used for ever.
+        // Detects a server that went away without closing the connection, which would be used without end otherwise.
         builder.timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_TIMEOUT);
         let (sender, serving) = builder.handshake(io).await?;
         tokio::spawn(serve(serving));

@@ -16,7 +16,7 @@ pub(crate) enum Host {
 
 impl Host {
     /// Reads a host without brackets. Other spellings of an address (`2130706433`, `0x7f.1`, `0177.0.0.1`), which some
-    /// systems read as one when they look up a name, are refused: nobody means them who means well.
+    /// systems read as one when they look up a name, are refused: they have no legitimate use.
     pub(crate) fn read(text: &str) -> Result<Self, &'static str> {
         if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(Self::Address(address));

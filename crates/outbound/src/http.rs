@@ -11,7 +11,7 @@ use crate::exchange::{Progress, innermost};
 use crate::outbound::Outbound;
 use crate::redirect;
 
-/// How long an answer is held back for its connection to be ready for the next request.
+/// The time limit for which an answer is held back until its connection is ready for the next request.
 const GIVE_BACK_TIMEOUT: Duration = Duration::from_millis(5);
 
 impl Outbound {

@@ -15,8 +15,8 @@
 //! - *Time and size.* Each step has a time-out, on the [`strongroom_stdx::Clock`]; answers are bounded.
 //! - *Failure.* An [`Error`] says whether the request may have arrived, and repeats nothing that could be a secret.
 //!
-//! What it does not do: it tries nothing again that may have arrived, keeps no cookies, decompresses nothing, and does not
-//! look at revocation lists. Streams ([`Outbound::tcp`]) do not go through proxies.
+//! It deliberately does not do some things: it retries nothing that may have arrived, keeps no cookies, decompresses
+//! nothing, and does not look at revocation lists. Streams ([`Outbound::tcp`]) do not go through proxies.
 
 mod address;
 mod connect;

@@ -11,24 +11,24 @@ use strongroom_stdx::Clock;
 use crate::pool::Pool;
 use crate::{AddressPolicy, OwnAddresses, Proxies, Resolver, SystemResolver, Tls};
 
-/// What all connections of an [`Outbound`] have in common.
+/// The settings that all connections of an [`Outbound`] have in common.
 #[derive(Clone)]
 pub struct Settings {
-    /// Who looks up names.
+    /// The resolver of names.
     pub resolver: Arc<dyn Resolver>,
-    /// What time-outs are measured by.
+    /// The clock of time-outs.
     pub clock: Clock,
     /// Through which proxies requests go.
     pub proxies: Proxies,
-    /// Which addresses may be connected to.
+    /// The rules of which addresses may be connected to.
     pub policy: AddressPolicy,
-    /// Whom to trust and what to show.
+    /// The trust anchors and the client certificate.
     pub tls: Tls,
-    /// How long each step may take.
+    /// The time limit of each step.
     pub timeouts: Timeouts,
     /// Connections to one server that are kept for the next request.
     pub max_idle: usize,
-    /// Whether HTTP/2 is offered to servers.
+    /// True if HTTP/2 is offered to servers.
     pub http2: bool,
     /// A Unix socket to which all connections go, whatever their host.
     pub unix_socket: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! Connections that wait for the next request.
 //!
-//! Each remembers the addresses it stands for, because whoever uses it next may have narrower rules than whoever opened it.
+//! Each keeps the addresses it was opened for, because the next user may have narrower rules than the first.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,12 +15,12 @@ use crate::exchange::Body;
 use crate::proxy::Proxy;
 use crate::tls::Tls;
 
-/// How long a connection that nobody uses is kept.
+/// The time for which an unused connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Connections that are kept in all.
 const MAX_IDLE: usize = 512;
 
-/// What must be the same for a connection to be used again.
+/// The properties that must be the same for a connection to be used again.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) https: bool,
@@ -31,14 +31,14 @@ pub(crate) struct Key {
     pub(crate) tls: Option<Tls>,
 }
 
-/// The addresses that a connection stands for.
+/// The addresses that a connection was opened for.
 #[derive(Clone, Default)]
 pub(crate) struct Reached {
     /// The other end: the server, or the proxy.
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) is_here: bool,
     pub(crate) is_behind_proxy: bool,
-    /// What the server's name was looked up as, where the other end is a proxy.
+    /// The addresses that the server's name was resolved to, where the other end is a proxy.
     pub(crate) behind: Vec<SocketAddr>,
 }
 
@@ -117,7 +117,7 @@ impl Pool {
         self.idle().clear();
     }
 
-    /// Has what nobody uses closed for as long as there is anything.
+    /// Closes unused connections, for as long as there are any.
     fn tidy_later(self: &Arc<Self>) {
         if self.tidying.swap(true, Ordering::SeqCst) {
             return;
@@ -134,7 +134,7 @@ impl Pool {
         });
     }
 
-    /// Whether anything is left.
+    /// True if anything is left.
     fn tidy(&self) -> bool {
         let now = self.clock.now();
         let mut idle = self.idle();

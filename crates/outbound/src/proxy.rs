@@ -75,8 +75,8 @@ impl Proxies {
         Self(Some(Arc::new(Rules { all: false, http, https, direct })))
     }
 
-    /// What the environment says in `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, in upper or lower case. `lookup` answers
-    /// for one variable.
+    /// The settings of the environment's `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, in upper or lower case. `lookup`
+    /// answers for one variable.
     pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let either = |upper: &str| {
             [upper.to_owned(), upper.to_lowercase()]
@@ -142,7 +142,7 @@ fn basic(login: &str) -> HeaderValue {
     value
 }
 
-/// What is reached directly.
+/// The hosts that are reached directly.
 #[derive(Debug, Default)]
 struct Exceptions {
     all: bool,

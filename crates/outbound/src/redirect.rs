@@ -5,7 +5,7 @@ use http::{Method, StatusCode, Uri};
 
 use strongroom_outbound_api::{Reason, Request, Response, Target};
 
-/// What goes to another host: nothing by which one could log in.
+/// The headers that are sent to another host: none that could authenticate.
 const HARMLESS: [http::HeaderName; 3] = [ACCEPT, ACCEPT_LANGUAGE, USER_AGENT];
 
 /// A request to send next.

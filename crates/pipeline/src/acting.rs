@@ -38,11 +38,11 @@ enum Steps<'a> {
     Settle(&'a Settling),
 }
 
-/// What an act has brought about.
+/// The result of an act.
 enum Outcome {
     /// A secret, whose lease keeps this payload in place of what was planned.
     Issued { data: Json, payload: Option<Payload>, warnings: Vec<String> },
-    /// What a settlement concludes from.
+    /// The value from which a settlement concludes.
     Settled(Carried),
 }
 
@@ -221,7 +221,7 @@ impl Pipeline {
                         return Ok(done);
                     }
                     Err(BarrierError::Conflict) => tokio::task::yield_now().await,
-                    // Nobody knows whether it was committed; the job does, or another node.
+                    // It is not known whether it was committed; the job does, or another node.
                     Err(error) => return Err(error.into()),
                 },
                 Ok(None) => match txn.commit().await {

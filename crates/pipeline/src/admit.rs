@@ -1,4 +1,4 @@
-//! What is let in: the second stage. It knows where a request leads and nothing of who asks.
+//! Admission: the second stage. It knows the destination of a request, and nothing of its caller.
 //!
 //! A request that may write goes on in a task of its own before anything of it has run, and one for a namespace that is no
 //! longer there goes no further. Limits on how much may be asked of a namespace, a mount or a path belong here.

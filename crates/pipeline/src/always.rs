@@ -1,7 +1,8 @@
-//! What is answered whether sealed or not, before tokens and audit: `sys/seal-status`, `sys/health` and their kind.
+//! Requests that are answered whether sealed or not, before tokens and audit: `sys/seal-status`, `sys/health` and their
+//! kind.
 //!
-//! While sealed there are no mounts, no namespaces and no audit devices: such an operation is given a mount that stands for the
-//! system engine's, and what it writes is not committed.
+//! While sealed there are no mounts, no namespaces and no audit devices: such an operation is given a substitute for
+//! the system engine's mount, and what it writes is not committed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

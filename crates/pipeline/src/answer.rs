@@ -1,4 +1,4 @@
-//! What goes back to the edge.
+//! Answers as the edge sends them.
 
 use std::borrow::Cow;
 
@@ -21,9 +21,9 @@ pub struct Answer {
     pub headers: Vec<(String, String)>,
 }
 
-/// What follows an answer's head.
+/// The body of an answer, or what takes its place.
 pub enum AnswerContent {
-    /// All at hand.
+    /// A body in memory, whole.
     Whole(Bytes),
     /// As it comes.
     Stream(PipeReader),
@@ -32,7 +32,7 @@ pub enum AnswerContent {
 }
 
 impl AnswerContent {
-    /// The bytes that are at hand; none of a stream's.
+    /// The bytes of a body in memory; none of a stream's.
     pub fn at_hand(&self) -> &[u8] {
         match self {
             Self::Whole(bytes) => bytes,

@@ -37,7 +37,7 @@ impl Recorded<'_> {
 }
 
 impl Audited {
-    /// Whether there is a device that wants records.
+    /// True if there is a device that takes records.
     fn is_recorded(&self) -> bool {
         self.auditing.broker.is_enabled()
     }
@@ -138,8 +138,8 @@ impl Pipeline {
         Ok(answer)
     }
 
-    /// Ends what a response granted that no device recorded and nobody will see: its token, lease and wrapping. Where that
-    /// fails too, they end when their time is over, and the log says so.
+    /// Ends what a response granted that no device recorded and that is not sent: its token, lease and wrapping. Where
+    /// that fails too, they end when their time is over, and the log says so.
     async fn withdraw(&self, authorized: &Authorized<'_>, done: &Done) {
         for attempt in 1..=WITHDRAWALS {
             match self.withdraw_once(authorized, done).await {
@@ -270,7 +270,7 @@ fn unrecorded(inbound: &Inbound, error: &audit::AuditError) -> Refused {
     Refused::status(500, "internal error")
 }
 
-/// What both records of a request show of it.
+/// The data of a request that both of its records show.
 struct Facts<'a> {
     inbound: &'a Inbound,
     to: &'a Destination,

@@ -1,4 +1,4 @@
-//! From a token to who asks: the third stage.
+//! Resolves a token to the caller: the third stage.
 
 use std::sync::Arc;
 
@@ -21,9 +21,9 @@ pub(crate) struct Authenticated {
     /// The namespace that its token belongs to.
     pub(crate) home: Arc<Namespace>,
     pub(crate) acl: Arc<CompiledAcl>,
-    /// Whether this request takes a use off a limited token: what is open to anyone does not.
+    /// True if this request takes a use off a limited token: a request to an open route does not.
     pub(crate) counted: bool,
-    /// What policies grant on this path besides the operation.
+    /// True if policies grant `sudo` on this path.
     pub(crate) sudo: bool,
     /// The policies that allowed the request, for its audit record.
     pub(crate) granting: Vec<Arc<str>>,
@@ -34,19 +34,19 @@ impl Authenticated {
         &self.principal.id
     }
 
-    /// Whether the token has a limited number of uses of which this request takes one.
+    /// True if the token has a limited number of uses of which this request takes one.
     pub(crate) fn is_limited(&self) -> bool {
         let entry = &self.principal.entry;
         self.counted && entry.kind == TokenKind::Service && entry.num_uses > 0
     }
 
-    /// Whether this request takes the token's last use.
+    /// True if this request takes the token's last use.
     pub(crate) fn is_at_last_use(&self) -> bool {
         self.is_limited() && self.principal.entry.num_uses == 1
     }
 }
 
-/// What handlers see of the caller.
+/// The caller as handlers see it.
 impl Asker for Authenticated {
     fn caller(&self) -> Caller {
         let entry = &self.principal.entry;
@@ -76,14 +76,14 @@ impl<'a> Identified<'a> {
         (self.admitted.resolved(), self.caller)
     }
 
-    /// Whether the token has a limited number of uses.
+    /// True if the token has a limited number of uses.
     pub(super) fn is_limited(&self) -> bool {
         self.caller.as_ref().is_some_and(Authenticated::is_limited)
     }
 }
 
 impl Pipeline {
-    /// Makes out who asks. Open routes need no token, so a token that is not good is no obstacle there.
+    /// Identifies the caller. Open routes need no token, so an invalid token is no obstacle there.
     pub(super) async fn identify<'a>(
         &self,
         admitted: Admitted<'a>,

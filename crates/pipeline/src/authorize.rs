@@ -1,4 +1,4 @@
-//! From the caller's policies to whether what is asked is granted: the fourth stage.
+//! Checks the request against the caller's policies: the fourth stage.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub(crate) struct Authorized<'a> {
     pub(super) resolved: &'a Arc<Resolved>,
     /// The mount that it leads to.
     pub(super) at: &'a AtMount,
-    /// What is asked, once it is known what exists.
+    /// The operation, after the check whether the target exists.
     pub(super) operation: Operation,
     pub(super) caller: Option<Authenticated>,
 }
@@ -46,7 +46,7 @@ pub(super) type RefusedCaller = Box<(Refused, Option<Authenticated>)>;
 impl Pipeline {
     /// Decides. A refusal comes with the caller, whose token may have a use to count.
     ///
-    /// Whether a path exists, or leads anywhere, is told only to those who may ask.
+    /// Tells only callers with the capability for it whether a path exists, or leads anywhere.
     pub(super) async fn authorize<'a>(
         self: &Arc<Self>,
         identified: Identified<'a>,
@@ -70,7 +70,7 @@ impl Pipeline {
         }
     }
 
-    /// What is asked, once it is known what exists.
+    /// The operation, after the check whether the target exists.
     async fn operation(
         self: &Arc<Self>,
         resolved: &Resolved,

@@ -1,4 +1,4 @@
-//! The members of an answer, before it is written out: what can be wrapped, audited and sent.
+//! The members of an answer, before it is serialized: the form that is wrapped, audited and sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub struct Envelope {
     pub wrap: Option<Box<WrapGrant>>,
     /// `mount_type`.
     pub mount_type: Option<Arc<str>>,
-    /// The members of `data` stand at the top, too.
+    /// The members of `data` are at the top level, too.
     pub also_at_top: bool,
 }
 
@@ -107,7 +107,7 @@ impl Envelope {
         (!self.lease_id.is_empty()).then(|| HeldLease { id: self.lease_id.clone(), ttl, renewable })
     }
 
-    /// Whether there is nothing to say: 204.
+    /// True if there is nothing to say: 204.
     pub fn is_empty(&self) -> bool {
         let says = self.data.is_some() || self.auth.is_some() || self.wrap.is_some();
         !says && self.warnings.is_empty() && self.lease_id.is_empty()

@@ -25,23 +25,23 @@ use crate::server_reply::{Ending, ServerPart};
 /// An answer that is committed and not yet sent.
 pub(crate) struct Done {
     pub(crate) envelope: Envelope,
-    /// What is sent in place of the envelope.
+    /// The content that is sent in place of the envelope.
     pub(crate) instead: Option<Instead>,
     pub(crate) status: Option<u16>,
     pub(crate) headers: Vec<(String, String)>,
     /// The token that a login made; boxed, since few requests are logins.
     pub(crate) made: Option<Box<Made>>,
-    /// Whether the `auth` member is of a token that this request made otherwise.
+    /// True if the `auth` member is of a token that this request made otherwise.
     pub(crate) is_new_token: bool,
     /// The lease that this request made.
     pub(crate) lent: Option<String>,
-    /// What a wrapping hides: audit records show it (hashed), the client does not see it.
+    /// The content of a wrapping: audit records show it (hashed), the client does not see it.
     pub(crate) hidden: Option<Box<Envelope>>,
-    /// What is particular about the end of the request.
+    /// The way the request ends.
     pub(crate) ending: Ending,
 }
 
-/// What is sent in place of an envelope.
+/// Content that is sent in place of an envelope.
 pub(crate) enum Instead {
     /// A body as it is.
     Raw(RawBody),
@@ -50,7 +50,7 @@ pub(crate) enum Instead {
 }
 
 impl Inbound {
-    /// What an engine sees of the request.
+    /// The request as an engine sees it.
     pub(crate) fn for_engine(
         &self,
         rest: Arc<str>,
@@ -276,7 +276,7 @@ impl Pipeline {
             hidden: None,
             ending: server.ending,
         };
-        // Without a token nobody has what is open kept for them: it would be kept for whoever asks, as often as they ask.
+        // Answers to callers without a token are not wrapped: each would be stored, for anyone and any number of times.
         let may_wrap = authorized.caller.is_some() || done.made.is_some();
         if let Some(ttl) = wrapping(authorized.inbound(), &done).filter(|_| may_wrap) {
             Box::pin(self.wrap_answer(txn, authorized.resolved, &mut done, ttl)).await?;

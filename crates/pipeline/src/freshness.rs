@@ -1,5 +1,4 @@
-//! How new what a node answers is: the index that answers carry and clients present, and what is answered without a
-//! quorum.
+//! Consistency of reads: the index that answers carry and clients present, and the answers of a node without a quorum.
 //!
 //! Source: Vault's documentation, "Consistency" (`X-Vault-Index`, `X-Vault-Inconsistent`). The header is the base64 of
 //! `v1:CLUSTER:INDEX:0:HMAC`, as the clients' libraries parse it in order to compare and merge them.
@@ -20,14 +19,14 @@ use super::{Answer, Pipeline, Refused};
 
 /// The header of the index.
 pub(crate) const INDEX: &str = "X-Vault-Index";
-/// What a client wants of a node that is behind.
+/// The header by which a client says what a node that is behind is to do.
 const INCONSISTENT: &str = "x-vault-inconsistent";
 /// Marks an answer of a node without a quorum; its value is for how many seconds it has had none.
 const STALE: &str = "X-Strongroom-Stale";
-/// How long a request waits for this node to catch up before it is handed on.
+/// The time for which a request waits for this node to catch up before it is handed on.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Whether this node may answer a read by itself.
+/// The result of the check whether this node may answer a read by itself.
 pub(crate) enum Freshness {
     /// It may.
     Fresh,
@@ -65,7 +64,7 @@ impl NewestIndex {
 }
 
 impl Pipeline {
-    /// Whether this standby may answer a read by itself, as far as its cluster goes.
+    /// Checks whether this standby may answer a read by itself, as far as its cluster goes.
     pub(crate) fn freshness(&self) -> Freshness {
         let Some(node) = self.services.node.cluster() else { return Freshness::Fresh };
         let (role, stale_for) = (node.store.role(), node.conduct.stale_reads_for);

@@ -75,7 +75,7 @@ fn synopsis(route: &Route) -> &str {
     route.operations().next().map_or("", |(_, endpoint)| &endpoint.doc.summary)
 }
 
-/// What each operation does. A creation that says the same as an update is named with it.
+/// The summary of each operation. A creation that has the same summary as an update is listed with it.
 fn summaries(route: &Route) -> Vec<(String, &str)> {
     let mut summaries: Vec<(String, &str)> = Vec::new();
     for (operation, endpoint) in route.operations() {

@@ -9,7 +9,7 @@ use strongroom_engine_api::{Operation, Peer, Redactions, RequestBody, Secret, Up
 
 use super::{Destination, Refused};
 
-/// What the HTTP method and query ask for.
+/// The kind of request, by the HTTP method and query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// GET and HEAD.
@@ -60,7 +60,7 @@ impl Asked {
 pub struct Inbound {
     /// The request id.
     pub id: Arc<str>,
-    /// What is asked for.
+    /// The kind of request.
     pub asked: Asked,
     /// The path after `/v1/`, decoded.
     pub path: String,
@@ -70,28 +70,28 @@ pub struct Inbound {
     pub token: Option<Arc<Secret<String>>>,
     /// The namespace asked for, without surrounding slashes; empty: the root namespace.
     pub namespace: String,
-    /// Where it leads, if that was made out already.
+    /// The destination, if it was resolved already.
     pub destination: Option<Destination>,
     /// The wrapping asked for.
     pub wrap_ttl: Option<Duration>,
     /// All headers.
     pub headers: HeaderMap,
-    /// Where it came from.
+    /// The client's end of the connection.
     pub peer: Peer,
-    /// Whether the client asked to override soft policies.
+    /// True if the client asked to override soft policies.
     pub policy_override: bool,
     /// The body, where the operation takes it as bytes or as it comes.
     pub body: RequestBody,
-    /// What was asked for as it was sent, for routes that read the tail of their path so.
+    /// The request target as sent, for routes that read the tail of their path so.
     pub target: Uri,
-    /// What the listener keeps from those without a token.
+    /// The fields that the listener redacts in answers to callers without a token.
     pub redactions: Redactions,
     /// The other protocol that the client would go on with.
     pub upgrade: Option<Arc<UpgradeOffer>>,
 }
 
 impl Inbound {
-    /// A request that nobody in particular makes, without parameters.
+    /// A request without a token and without parameters.
     pub fn new(id: impl Into<Arc<str>>, asked: Asked, path: impl Into<String>) -> Self {
         Self {
             id: id.into(),
@@ -112,12 +112,12 @@ impl Inbound {
         }
     }
 
-    /// Whether it only asks.
+    /// True if it only reads.
     pub(crate) const fn reads(&self) -> bool {
         matches!(self.asked, Asked::Read | Asked::List | Asked::Scan | Asked::Help)
     }
 
-    /// Whether the response is to be wrapped.
+    /// True if the response is to be wrapped.
     pub(crate) fn wraps(&self) -> bool {
         self.wrap_ttl.is_some_and(|ttl| !ttl.is_zero())
     }

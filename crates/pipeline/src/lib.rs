@@ -1,4 +1,5 @@
-//! The way of a request, a stage a file. Each stage is a type that only the one before it leads to, so none can be skipped:
+//! The stages of a request, one in each file. Each stage is a type that only the one before it leads to, so none can be
+//! skipped:
 //!
 //! ```text
 //! Inbound ─► Resolved ─► Admitted ─► Identified ─► Authorized ─► Recorded ─► handler
@@ -7,9 +8,9 @@
 //!         ─► register (token, lease, wrapping) ─► commit ─► audit the answer ─► Answer
 //! ```
 //!
-//! Where a request leads is made out first: how its body is read, whether it may write, and which node is to answer it follow
-//! from that. All that a request writes is one transaction; when something it read has changed before it commits, it is
-//! decided again from the start. A refusal is on record like an answer, with as much as was made out.
+//! The destination of a request is resolved first, since it determines how its body is read, whether it may write, and
+//! which node is to answer it. All that a request writes is one transaction; when something it read has changed before
+//! it commits, it is decided again from the start. A refusal is recorded like an answer, with as much as was resolved.
 
 mod acting;
 mod admit;
@@ -59,7 +60,7 @@ const MAX_TASKS: usize = 8192;
 /// Attempts at a request whose ground keeps moving before it is given up.
 const MOST_ATTEMPTS: usize = 256;
 
-/// How far a request has come, for the attempts after the first.
+/// The progress of a request, for the attempts after the first.
 #[derive(Default)]
 pub(crate) struct Progress {
     /// The proof that it is on record.
@@ -68,7 +69,7 @@ pub(crate) struct Progress {
     answer: Option<Carried>,
 }
 
-/// Where an attempt runs, and so whether it may write.
+/// The place in which an attempt runs, and so whether it may write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In the request's own task, which ends when its client goes away: it may read.
@@ -80,7 +81,7 @@ pub(crate) enum Place {
 /// The way of requests through a server's services.
 pub struct Pipeline {
     services: Services,
-    /// What parts of the server can draw.
+    /// The values that the server's own engines can draw.
     extensions: Extensions,
     newest_index: NewestIndex,
     /// Room for requests that run in tasks of their own.
@@ -234,7 +235,7 @@ fn answered(inbound: &Inbound, outcome: Result<Answer, Refused>) -> Answer {
     })
 }
 
-/// What an engine's handlers draw with `Extension`: its own, or for parts of the server the services.
+/// The values that an engine's handlers draw with `Extension`: its own, or for the server's own engines the services.
 pub fn extensions_for(services: &Extensions, engine: &dyn Backend) -> Extensions {
     if engine.class() == Class::System { services.clone() } else { engine.extensions() }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use strongroom_engine_api::{Endpoint, Field, OperationDoc, Reading};
 use strongroom_policy::ParameterTypes;
 
-/// What is known of the parameters of an operation. Where no handler is there, nothing is.
+/// The known parameters of an operation; none where there is no handler.
 #[derive(Clone, Copy, Default)]
 pub struct ParametersOf<'a>(Option<&'a OperationDoc>);
 

@@ -11,7 +11,7 @@ use strongroom_storage::CommitError;
 
 use super::Inbound;
 
-/// Why, with what the client and the log learn.
+/// The reason of a refusal, with the texts for the client and the log.
 #[derive(Debug)]
 pub enum Refused {
     /// A status and its texts: one as it is, several as a list.
@@ -67,7 +67,7 @@ impl Refused {
         matches!(self, Self::Engine(EngineError::Barrier(BarrierError::Conflict)))
     }
 
-    /// Whether the request goes on in another attempt.
+    /// True if the request goes on in another attempt.
     pub(crate) const fn is_not_final(&self) -> bool {
         self.is_conflict() || matches!(self, Self::NeedsTask | Self::Asked)
     }
@@ -78,7 +78,7 @@ impl Refused {
             Self::Status(status, texts) if texts.len() > 1 => (*status, vec![Self::list(texts)]),
             Self::Status(status, texts) => (*status, texts.clone()),
             Self::Unauthenticated(_) => (403, vec![DENIED.to_owned()]),
-            // Nobody sees it: the pipeline answers what the task answers.
+            // Never sent: the pipeline answers what the task answers.
             Self::NeedsTask | Self::Asked => (500, vec!["internal error".to_owned()]),
             Self::Denied(_) => (403, vec![Self::list(&[DENIED])]),
             Self::Engine(error) => match error {

@@ -1,11 +1,11 @@
-//! From a header and a path to a namespace, a mount and a route: the first stage. Nothing else knows how they lead there.
+//! Resolves a header and a path to a namespace, a mount and a route: the first stage. No other module interprets them.
 //!
-//! A namespace can be named by the header, at the beginning of the path, or half by each: all come to the same request.
-//! What comes out is a [`Destination`]: it says how the body is to be read and whether the request may write before anything
-//! else is looked at, and nobody can tell from it how the way was said.
+//! A namespace can be named by the header, at the beginning of the path, or partly by each: all resolve to the same
+//! request. The result is a [`Destination`]: it says how the body is to be read and whether the request may write
+//! before anything else is checked, and it does not depend on which of these forms was used.
 //!
-//! A destination is good for as long as no mount and no namespace changes; then it is made out again. It holds no lock, so what
-//! is mounted there may be on its way out while the request is decided: it is the transaction that notices.
+//! A destination is valid until a mount or a namespace changes; then it is resolved again. It holds no lock, so a mount
+//! may be disabled while a request to it is handled: the transaction then conflicts.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -19,7 +19,7 @@ use strongroom_policy::RequestPath;
 
 use super::{Asked, Inbound, ParametersOf, Pipeline, Refused};
 
-/// Where a request leads.
+/// The destination of a request.
 pub struct Destination {
     asked: Asked,
     /// The namespace it is in: what header and path come to.
@@ -29,11 +29,11 @@ pub struct Destination {
     /// Bytes at the beginning of the path as it was sent, decoded, that named the namespace.
     before: usize,
     target: Target,
-    /// The state of mounts and namespaces that it was made out by.
+    /// The state of mounts and namespaces by which it was resolved.
     generation: u64,
 }
 
-/// What is there.
+/// The target of a path.
 enum Target {
     /// An operation that is answered in every state of the server.
     Always(Found),
@@ -51,7 +51,7 @@ pub(crate) struct AtMount {
     found: Result<Found, Refusal>,
     /// The part of the request's path that is a name in any case.
     caseless: Option<Range<usize>>,
-    /// Who may do it.
+    /// The callers that the route admits.
     pub(crate) access: Access,
     /// The way it runs.
     pub(crate) mode: Mode,
@@ -67,7 +67,7 @@ pub(crate) struct Resolved {
 struct Located<'a> {
     place: Arc<Namespace>,
     rest: Cow<'a, str>,
-    /// Whether the header named no namespace.
+    /// True if the header named no namespace.
     is_nowhere: bool,
 }
 
@@ -82,7 +82,7 @@ impl Destination {
         endpoint.map_or(BodyMode::Json, |endpoint| endpoint.doc.body)
     }
 
-    /// Whether the route reads the end of its path as it was sent, so that the path has no other form.
+    /// True if the route reads the end of its path as it was sent, so that the path has no other form.
     pub fn owns_raw_tail(&self) -> bool {
         let found = match &self.target {
             Target::Always(found) => Some(found),
@@ -92,12 +92,12 @@ impl Destination {
         found.is_some_and(|found| found.route.pattern().has_raw_tail())
     }
 
-    /// Whether it is an operation that answers in every state of the server.
+    /// True if it is an operation that answers in every state of the server.
     pub(crate) const fn is_always_answered(&self) -> bool {
         matches!(self.target, Target::Always(_))
     }
 
-    /// What of the system engine is answered in every state of the server.
+    /// The operation, where it is one that answers in every state of the server.
     pub(crate) const fn always(&self) -> Option<&Found> {
         match &self.target {
             Target::Always(found) => Some(found),
@@ -113,7 +113,7 @@ impl Destination {
         }
     }
 
-    /// Whether the operation's handler may write. A path that leads nowhere is refused without.
+    /// True if the operation's handler may write. A path that leads nowhere is refused without.
     pub(crate) fn may_write(&self) -> bool {
         self.mount().is_some_and(|at| !at.mode.only_reads())
     }
@@ -129,7 +129,7 @@ impl Destination {
         }
     }
 
-    /// How much of the path comes before what the route reads as it was sent; `None` where it reads nothing so.
+    /// The length of the path before the part that the route reads as it was sent; `None` where it reads no part so.
     fn before_raw_tail(&self) -> Option<usize> {
         let found = self.mount()?.found.as_ref().ok().filter(|found| found.route.pattern().has_raw_tail())?;
         self.path.len().checked_sub(found.params.last()?.len())
@@ -147,7 +147,8 @@ impl Destination {
         PolicyPath::new(text, self.mount().and_then(|at| at.caseless.clone()))
     }
 
-    /// What a path that leads to no mount is answered: whether a namespace is there is told to those who may ask.
+    /// The refusal of a path that leads to no mount: whether the namespace exists is told only to callers with the
+    /// capability for it.
     pub(crate) fn no_route(&self) -> Refused {
         let path = self.place.full(&self.path);
         Refused::status(404, format!("no handler for route {path:?}. route entry not found."))
@@ -155,7 +156,7 @@ impl Destination {
 }
 
 impl Resolved {
-    /// What the route reads as it was sent.
+    /// The part of the path that the route reads as it was sent.
     pub(crate) fn raw_tail(&self) -> RawTail {
         let Some(fixed) = self.to.before_raw_tail() else { return RawTail::default() };
         let target = &self.inbound.target;
@@ -187,12 +188,12 @@ impl AtMount {
         self.found.as_ref().map_err(|refusal| Refused::unrouted(*refusal))
     }
 
-    /// Whether no token is needed.
+    /// True if no token is needed.
     pub(crate) fn is_open(&self) -> bool {
         self.access == Access::Open
     }
 
-    /// What is known of its parameters.
+    /// The known parameters of its operation.
     pub(crate) fn parameters(&self, asked: Asked) -> ParametersOf<'_> {
         ParametersOf::endpoint(self.endpoint(asked))
     }
@@ -227,11 +228,12 @@ impl<'a> PolicyPath<'a> {
 }
 
 impl Pipeline {
-    /// Makes out where a request leads, from what its method asks, the namespace that its header names (without surrounding
-    /// slashes; empty: the root) and its path. A header that names no namespace leads nowhere, and is answered as a path that
-    /// does.
+    /// Resolves the destination of a request, from what its method asks, the namespace that its header names (without
+    /// surrounding slashes; empty: the root) and its path. A header that names no namespace leads nowhere, and is
+    /// answered as a path that does.
     ///
-    /// What is answered in every state of the server is so whatever the header says: while sealed nobody knows.
+    /// A path that is answered in every state of the server resolves so whatever the header says: while sealed no
+    /// namespace is known.
     ///
     /// # Errors
     ///
@@ -267,7 +269,7 @@ impl Pipeline {
         Ok(Destination { asked, path: path.to_owned(), place, before, target, generation })
     }
 
-    /// Where `inbound` leads now: where it was made out to lead, unless a mount or a namespace has changed since.
+    /// Resolves `inbound`: to the destination it was resolved to, unless a mount or a namespace has changed since.
     pub(super) async fn resolve_inbound(&self, inbound: Inbound) -> Result<Resolved, (Inbound, Refused)> {
         let mut inbound = inbound;
         let to = match inbound.destination.take() {
@@ -287,12 +289,12 @@ impl Pipeline {
         Ok(Arc::new(Resolved { inbound, to }))
     }
 
-    /// Whether no mount and no namespace has changed since `to` was made out.
+    /// True if no mount and no namespace has changed since `to` was resolved.
     pub(super) fn is_current(&self, to: &Destination) -> bool {
         to.is_always_answered() || self.services.mounts.is_current(to.generation)
     }
 
-    /// Where a path leads that is answered in every state of the server: the same in every namespace.
+    /// The destination of a path that is answered in every state of the server: the same in every namespace.
     fn always_answered(&self, asked: Asked, path: &str) -> Option<Destination> {
         let rest = path.strip_prefix("sys/")?;
         let none = std::collections::BTreeMap::new();

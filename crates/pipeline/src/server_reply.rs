@@ -1,7 +1,8 @@
-//! What the server's own engines answer beyond what any engine may: tokens and leases that are made already, wrappings, and
-//! how the request ends.
+//! Replies of the server's own engines that other engines may not give: tokens and leases that are made already,
+//! wrappings, and how the request ends.
 //!
-//! It lives in the core, which engines do not see, so that no engine can pass off a token as made by the server or seal it.
+//! It is in the pipeline, which engines do not see, so that no engine can pass off a token as made by the server or
+//! seal it.
 
 use serde::Serialize;
 use strongroom_engine_api::{EngineError, IntoReply, Json, Reply};
@@ -11,18 +12,18 @@ use strongroom_wrapping::WrapGrant;
 /// A reply of a part of the server.
 #[derive(Default)]
 pub struct ServerReply {
-    /// What any engine could have answered.
+    /// The part that any engine could have answered.
     pub reply: Reply,
-    /// What only the server can.
+    /// The part that only the server can answer.
     pub part: ServerPart,
 }
 
-/// What only the server's own engines answer.
+/// The part of an answer that only the server's own engines give.
 #[derive(Default)]
 pub struct ServerPart {
     /// A token that is made already (token create, renew, unwrap), as the JSON of the `auth` member.
     pub auth: Option<Json>,
-    /// Whether that token was made by this request, and ends where the response cannot be recorded.
+    /// True if that token was made by this request, and ends where the response cannot be recorded.
     pub is_new_token: bool,
     /// A lease that was made before and that the answer names (a renewal, an unwrapped secret).
     pub lease: Option<HeldLease>,
@@ -31,7 +32,7 @@ pub struct ServerPart {
     /// Members stand beside `data` at the top of the envelope too, as older `sys` endpoints answer
     /// (`sys/mounts`: every mount both under `data` and at the top).
     pub also_at_top: bool,
-    /// What is particular about the end of the request.
+    /// The way the request ends.
     pub ending: Ending,
 }
 
@@ -41,7 +42,7 @@ impl ServerReply {
         Self { part, ..Self::default() }
     }
 
-    /// Data whose members stand at the top, too.
+    /// Data whose members are at the top level, too.
     pub fn at_top<T: Serialize + ?Sized>(data: &T) -> Result<Self, EngineError> {
         Ok(Self {
             reply: Reply::data(data)?,
@@ -63,10 +64,10 @@ impl IntoReply for ServerReply {
     }
 }
 
-/// How a request ends that has been answered.
+/// The end of a request that has been answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ending {
-    /// What was written is committed.
+    /// Commits what was written.
     #[default]
     Commit,
     /// The server is sealed once that is committed: a token's use cannot be counted behind a sealed barrier.

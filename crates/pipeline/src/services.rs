@@ -35,19 +35,19 @@ const MAX_KEPT: usize = 64 << 20;
 /// The services of a server.
 #[derive(Clone)]
 pub struct Services {
-    /// Storage, in clear.
+    /// The barrier: storage that encrypts and decrypts entries.
     pub barrier: Arc<Barrier>,
     /// Time and randomness.
     pub environment: Environment,
-    /// What the configuration decided.
+    /// The settings of the configuration.
     pub settings: Arc<Settings>,
-    /// When the server was started.
+    /// The time at which the server was started.
     pub started: Arc<Started>,
-    /// What makes a new cluster.
+    /// Initialization of a new cluster.
     pub initialization: Arc<Initialization>,
     /// Values that engines derive from their tables.
     pub kept: Arc<Kept>,
-    /// What engines are lent.
+    /// The facilities lent to engines.
     pub facilities: Arc<Facilities>,
     /// The bus of what commits on this node tell.
     pub events: Arc<Bus>,
@@ -63,7 +63,7 @@ pub struct Services {
     pub policies: Arc<Policies>,
     /// The audit devices.
     pub audit_devices: Arc<AuditDevices>,
-    /// Who is locked out.
+    /// The users that are locked out.
     pub lockouts: Arc<Lockouts>,
     /// This node in its cluster.
     pub node: Arc<Node>,
@@ -73,15 +73,15 @@ pub struct Services {
     pub tokens: Arc<TokenStore>,
     /// The leases.
     pub leases: Arc<Leases>,
-    /// What ends tokens and leases.
+    /// Revocation of tokens and leases.
     pub revocation: Arc<Revocation>,
-    /// What wraps answers.
+    /// Response wrapping.
     pub wrapping: Arc<Wrapping>,
     /// Told when the keys are gone; the state of the seal does not keep it alive.
     _in_memory: Arc<dyn SealListener>,
 }
 
-/// What services keep in memory and drop when the keys go.
+/// State that services keep in memory and drop when the keys are dropped.
 struct InMemory {
     mounts: Arc<Mounts>,
     policies: Arc<Policies>,
@@ -213,7 +213,7 @@ impl Services {
         }
     }
 
-    /// What handlers of parts of the server can draw.
+    /// The values that handlers of the server's own engines can draw.
     pub fn extensions(&self) -> Extensions {
         Extensions::default()
             .with(self.barrier.clone())

@@ -1,4 +1,4 @@
-//! What the server's configuration decides for its services.
+//! The settings that the server's configuration makes for its services.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,36 +9,36 @@ use strongroom_engine_api::outbound_api::{NoWayOut, WayOut};
 use strongroom_lockout::LockoutRules;
 use strongroom_policy::DenyMode;
 
-/// What the server's configuration decides for its services.
+/// The settings that the server's configuration makes for its services.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long leases and tokens live where nothing else says.
+    /// The default TTL of leases and tokens.
     pub default_lease_ttl: Duration,
     /// The most they live.
     pub max_lease_ttl: Duration,
-    /// Whether a deny always wins.
+    /// True if a deny always wins.
     pub deny_mode: DenyMode,
-    /// Whether `sys/raw` answers.
+    /// True if `sys/raw` answers.
     pub raw_storage_endpoint: bool,
-    /// Whether `sys/internal/inspect` answers.
+    /// True if `sys/internal/inspect` answers.
     pub introspection_endpoint: bool,
-    /// Whether audit devices may have a prefix.
+    /// True if audit devices may have a prefix.
     pub allow_audit_log_prefixing: bool,
-    /// The cluster's name; made at initialisation where empty.
+    /// The cluster's name; made at initialization where empty.
     pub cluster_name: String,
-    /// Where clients reach this node.
+    /// The address at which clients reach this node.
     pub api_addr: String,
-    /// Where other nodes reach this node.
+    /// The address at which other nodes reach this node.
     pub cluster_addr: String,
     /// The API version that clients gate on (`2.0.0+strongroom.0.1.0`).
     pub version: String,
-    /// When the program was built (RFC 3339); empty where the build could not tell.
+    /// The time at which the program was built (RFC 3339); empty where the build could not tell.
     pub build_date: String,
     /// The configuration without its secrets, for `sys/config/state/sanitized`.
     pub sanitized: serde_json::Value,
     /// Bytes of opened entries to keep in memory.
     pub cache_bytes: u64,
-    /// When failed logins lock a user out.
+    /// The rules by which failed logins lock a user out.
     pub lockout: LockoutRules,
     /// The way to the outside that engines have.
     pub way_out: Arc<dyn WayOut>,
@@ -69,6 +69,6 @@ impl Default for Settings {
     }
 }
 
-/// When a server was started.
+/// The time at which a server was started.
 #[derive(Clone, Copy, Debug)]
 pub struct Started(pub Moment);

@@ -70,12 +70,12 @@ impl Pipeline {
 }
 
 impl Refused {
-    /// What a node says that lacks what the active node has; nothing was done.
+    /// The answer of a node that lacks what the active node has; nothing was done.
     pub(super) fn not_leader() -> Self {
         Self::Engine(BarrierError::Commit(CommitError::NotLeader { leader: None }).into())
     }
 
-    /// Whether another node may do better: this one may not write, or lacks keys that the active node has made since.
+    /// True if another node may do better: this one may not write, or lacks keys that the active node has made since.
     pub(super) fn needs_active(&self) -> bool {
         let Self::Engine(EngineError::Barrier(error)) = self else { return false };
         matches!(

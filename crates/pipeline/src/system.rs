@@ -1,4 +1,4 @@
-//! What the server answers engines that ask it ([`System`](strongroom_engine_api::System)): made of services that stand below
+//! The server's answers to requests of engines ([`System`](strongroom_engine_api::System)): made from services below
 //! the mounts, since mounts lend it to their engines.
 
 use std::sync::Arc;

@@ -41,11 +41,11 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 struct Device {
     /// For people.
     description: String,
-    /// Whether the device is left out of replication.
+    /// True if the device is left out of replication.
     local: bool,
     /// The device's options.
     options: BTreeMap<String, String>,
-    /// Where it is enabled.
+    /// The path at which it is enabled.
     path: String,
     /// Its type.
     #[serde(rename = "type")]
@@ -70,7 +70,7 @@ async fn list(
     ServerReply::at_top(&devices)
 }
 
-/// What enabling takes.
+/// The input of enabling a device.
 #[derive(Deserialize, JsonSchema)]
 struct EnableInput {
     /// The type of the audit device, such as "file".
@@ -115,7 +115,7 @@ async fn disable(
     Ok(())
 }
 
-/// What hashing takes.
+/// The input of hashing.
 #[derive(Deserialize, JsonSchema)]
 struct HashInput {
     /// The text to hash.
@@ -125,7 +125,7 @@ struct HashInput {
 /// A hashed text.
 #[derive(Serialize, JsonSchema)]
 struct Hash {
-    /// What stands for the input in the device's records.
+    /// The hash of the input, as in the device's records.
     hash: String,
 }
 
@@ -144,10 +144,10 @@ async fn hash(
     }
 }
 
-/// How a header is shown.
+/// The form in which a header is recorded.
 #[derive(Serialize, JsonSchema)]
 struct Header {
-    /// Whether its values are hashed.
+    /// True if its values are hashed.
     hmac: bool,
 }
 
@@ -180,10 +180,10 @@ async fn read_header(
     ServerReply::at_top(&shown)
 }
 
-/// What auditing a header takes.
+/// The input of auditing a header.
 #[derive(Deserialize, JsonSchema)]
 struct HeaderInput {
-    /// Whether the header's values are hashed.
+    /// True if the header's values are hashed.
     hmac: Option<Flag>,
 }
 

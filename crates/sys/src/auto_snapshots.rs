@@ -1,5 +1,4 @@
-//! `sys/storage/raft/snapshot-auto/*`: snapshots that are taken without being asked for. Source: Vault's API page
-//! `sys/storage/raft/snapshot-auto`.
+//! `sys/storage/raft/snapshot-auto/*`: automated snapshots. Source: Vault's API page `sys/storage/raft/snapshot-auto`.
 
 mod bucket;
 
@@ -32,18 +31,18 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 
 const DEFAULT_PREFIX: &str = "vault-snapshot";
 
-/// When snapshots are taken, and where they are kept.
+/// The input of configuring automated snapshots: their interval and their place.
 #[derive(Deserialize, JsonSchema)]
 struct WriteInput {
     /// Time between two snapshots.
     interval: Option<Ttl>,
-    /// How many are kept; the oldest go first.
+    /// The number of snapshots to keep; the oldest are removed first.
     retain: Option<Int>,
-    /// The directory on the active node, or what the names of objects begin with.
+    /// The directory on the active node, or the prefix of the names of objects.
     path_prefix: Option<Text>,
-    /// What the names of the files, or the last parts of the names of objects, begin with.
+    /// The prefix of the names of the files, or of the last parts of the names of objects.
     file_prefix: Option<Text>,
-    /// Where they are kept: "local" or "aws-s3".
+    /// The storage of snapshots: "local" or "aws-s3".
     storage_type: Option<Text>,
     /// Bytes that they may take together, for "local".
     local_max_space: Option<Int>,
@@ -56,13 +55,13 @@ struct WriteInput {
 struct Configuration {
     /// Seconds between two snapshots.
     interval: u64,
-    /// How many are kept.
+    /// The number of snapshots to keep.
     retain: u64,
-    /// The directory on the active node, or what the names of objects begin with.
+    /// The directory on the active node, or the prefix of the names of objects.
     path_prefix: String,
-    /// What the names of the files, or the last parts of the names of objects, begin with.
+    /// The prefix of the names of the files, or of the last parts of the names of objects.
     file_prefix: String,
-    /// Where they are kept.
+    /// The storage of snapshots.
     storage_type: &'static str,
     /// Bytes that they may take together, for "local".
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +70,7 @@ struct Configuration {
     bucket: Option<BucketView>,
 }
 
-/// Where snapshots can be kept.
+/// The kinds of storage for snapshots.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum StorageType {
     Local,
@@ -181,7 +180,7 @@ fn merged(
     })
 }
 
-/// Where snapshots are to be kept. What is given for another place is no use, and refused.
+/// The place of snapshots. Parameters for another kind of storage are refused.
 fn place(
     storage_type: StorageType,
     max_space: Option<Int>,
@@ -222,24 +221,24 @@ async fn delete(
     backup.set_auto_snapshots(&txn, &name, None)
 }
 
-/// What has become of a configuration's snapshots. Times that have not been are Go's zero time.
+/// The status of a configuration's snapshots. Times that are not set are Go's zero time.
 #[derive(Serialize, JsonSchema)]
 struct Status {
-    /// How many have failed since one succeeded.
+    /// The number of failures since the last success.
     consecutive_errors: u32,
-    /// When the last was done or failed.
+    /// The time at which the last was done or failed.
     last_snapshot_end: String,
-    /// Why it failed.
+    /// The reason why it failed.
     last_snapshot_error: String,
-    /// When it was begun.
+    /// The time at which it was begun.
     last_snapshot_start: String,
-    /// Where the last that succeeded is.
+    /// The place of the last that succeeded.
     last_snapshot_url: String,
-    /// When the next is due.
+    /// The time at which the next is due.
     next_snapshot_start: String,
-    /// When the one under way was begun.
+    /// The time at which the one under way was begun.
     snapshot_start: String,
-    /// Where it will be. Empty: its name is given when it is whole.
+    /// The place of the one under way. Empty: its name is set when it is complete.
     snapshot_url: String,
 }
 

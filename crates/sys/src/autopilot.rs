@@ -1,5 +1,5 @@
-//! `sys/storage/raft/autopilot/*`: how the nodes are, and what is done about those that are new or dead. Source: Vault's
-//! API page `sys/storage/raft/autopilot`.
+//! `sys/storage/raft/autopilot/*`: the health of the nodes, and the handling of new and dead ones. Source: Vault's API
+//! page `sys/storage/raft/autopilot`.
 
 use std::collections::BTreeMap;
 
@@ -30,9 +30,9 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 /// The cluster as autopilot sees it.
 #[derive(Serialize, JsonSchema)]
 struct State {
-    /// Whether every node is healthy.
+    /// True if every node is healthy.
     healthy: bool,
-    /// How many voters may fail, one after the other, before the cluster stands still.
+    /// The number of voters that may fail, one after the other, before the cluster loses its quorum.
     failure_tolerance: usize,
     /// The nodes by name.
     servers: BTreeMap<String, Server>,
@@ -52,17 +52,17 @@ struct Server {
     id: String,
     /// Its name again.
     name: String,
-    /// Where it talks to its peers.
+    /// The address at which it talks to its peers.
     address: String,
     /// `alive`, or `left` for one that is to be removed.
     node_status: &'static str,
-    /// How long it has been silent.
+    /// The time since its last contact with the leader.
     last_contact: String,
     /// The term of the last entry that is known to be in its log.
     last_term: u64,
     /// The number of that entry.
     last_index: u64,
-    /// Whether it is heard and keeps up.
+    /// True if it has contact with the leader and keeps up.
     healthy: bool,
     /// Since when that is so, as far as the node that leads has seen (RFC 3339).
     stable_since: String,
@@ -120,22 +120,22 @@ async fn state(Extension(node): Extension<Node>, view: View) -> Result<AtTop<Sta
     }))
 }
 
-/// What autopilot goes by.
+/// The configuration of autopilot.
 #[derive(Serialize, JsonSchema)]
 struct Config {
-    /// Whether dead nodes are removed.
+    /// True if dead nodes are removed.
     cleanup_dead_servers: bool,
     /// After how long a silent node is dead.
     dead_server_last_contact_threshold: String,
     /// There are no automated upgrades; it is kept and has no effect.
     disable_upgrade_migration: bool,
-    /// How long a healthy node may be silent.
+    /// The time for which a healthy node may be without contact.
     last_contact_threshold: String,
-    /// How many log entries a healthy node may be behind.
+    /// The number of log entries a healthy node may be behind.
     max_trailing_logs: u64,
-    /// How many voters removing the dead must leave.
+    /// The number of voters that removing dead nodes must leave.
     min_quorum: u64,
-    /// How long a new node must be healthy before it is given its vote.
+    /// The time for which a new node must be healthy before it becomes a voter.
     server_stabilization_time: String,
 }
 
@@ -153,22 +153,22 @@ async fn read_config(Extension(node): Extension<Node>, view: View) -> Result<AtT
     }))
 }
 
-/// What configuring takes; what is absent stays as it is.
+/// The input of configuring; absent members stay as they are.
 #[derive(Deserialize, JsonSchema)]
 struct ConfigInput {
-    /// Whether dead nodes are removed. Needs `min_quorum`.
+    /// True if dead nodes are removed. Needs `min_quorum`.
     cleanup_dead_servers: Option<Flag>,
     /// After how long a silent node is dead; at least a minute, 24 hours unless set.
     dead_server_last_contact_threshold: Option<Ttl>,
     /// There are no automated upgrades; it is kept and has no effect.
     disable_upgrade_migration: Option<Flag>,
-    /// How long a healthy node may be silent; 10 seconds unless set.
+    /// The time for which a healthy node may be without contact; 10 seconds unless set.
     last_contact_threshold: Option<Ttl>,
-    /// How many log entries a healthy node may be behind; 1000 unless set.
+    /// The number of log entries a healthy node may be behind; 1000 unless set.
     max_trailing_logs: Option<Int>,
-    /// How many voters removing the dead must leave, at least 3.
+    /// The number of voters that removing dead nodes must leave, at least 3.
     min_quorum: Option<Int>,
-    /// How long a new node must be healthy before it is given its vote; 10 seconds unless set.
+    /// The time for which a new node must be healthy before it becomes a voter; 10 seconds unless set.
     server_stabilization_time: Option<Ttl>,
     /// A token for disaster recovery secondaries. There are none.
     #[allow(dead_code, reason = "taken and of no use, as on a Vault primary")]

@@ -1,4 +1,4 @@
-//! What engines derive from their tables, and what they tell, in a whole server.
+//! Values that engines derive from their tables, and events that they publish, in a whole server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ tables! {
     TEXTS: Table<str, String> = 1;
 }
 
-/// How many derived values there are.
+/// The number of derived values in memory.
 #[derive(Default)]
 struct Alive(AtomicUsize);
 

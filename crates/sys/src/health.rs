@@ -1,5 +1,5 @@
-//! Whether this node serves, and as what: `sys/health`, `sys/leader`, `sys/ha-status`, `sys/step-down`,
-//! `sys/version-history`, `sys/config/state/sanitized`. Source: Vault's API pages of these names.
+//! The state of this node: `sys/health`, `sys/leader`, `sys/ha-status`, `sys/step-down`, `sys/version-history`,
+//! `sys/config/state/sanitized`. Source: Vault's API pages of these names.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         })
 }
 
-/// What a health check asks to be told instead of the usual statuses.
+/// The input of a health check: the statuses to answer instead of the usual ones.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct HealthInput {
@@ -49,7 +49,7 @@ struct HealthInput {
     performancestandbycode: Option<Text>,
     /// The status of a sealed node.
     sealedcode: Option<Text>,
-    /// The status of a node that is not initialised.
+    /// The status of a node that is not initialized.
     uninitcode: Option<Text>,
     /// The status of a standby that cannot reach the active node.
     haunhealthycode: Option<Text>,
@@ -57,17 +57,17 @@ struct HealthInput {
     removedcode: Option<Text>,
 }
 
-/// What a health check is told.
+/// The answer to a health check.
 #[derive(Serialize, JsonSchema)]
 #[allow(clippy::struct_excessive_bools, reason = "the members that Vault answers")]
 struct Health {
-    /// Whether there are keys in storage.
+    /// True if there are keys in storage.
     initialized: bool,
-    /// Whether the node is sealed.
+    /// True if the node is sealed.
     sealed: bool,
-    /// Whether another node is active.
+    /// True if another node is active.
     standby: bool,
-    /// Whether it is a standby that answers reads.
+    /// True if it is a standby that answers reads.
     performance_standby: bool,
     /// The state of performance replication.
     replication_performance_mode: &'static str,
@@ -85,14 +85,14 @@ struct Health {
     /// The cluster's id, while unsealed.
     #[serde(skip_serializing_if = "String::is_empty")]
     cluster_id: String,
-    /// How long a standby's last echo took, milliseconds.
+    /// The duration of a standby's last echo, milliseconds.
     echo_duration_ms: u64,
-    /// How far a standby's clock is from the active node's, milliseconds.
+    /// The difference between a standby's clock and the active node's, milliseconds.
     clock_skew_ms: i64,
-    /// Whether this node was taken out of its cluster, where it has been in one.
+    /// True if this node was taken out of its cluster, where it has been in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     removed_from_cluster: Option<bool>,
-    /// How old a secondary's last word from the primary is, milliseconds.
+    /// The age of a secondary's last message from the primary, milliseconds.
     replication_primary_canary_age_ms: u64,
 }
 
@@ -174,24 +174,24 @@ async fn health(
     Ok(HealthAnswer(answered, health))
 }
 
-/// How Vault writes a time that was never set.
+/// The form in which Vault writes a time that was never set.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// Who leads.
+/// The leader.
 #[derive(Serialize, JsonSchema)]
 #[allow(clippy::struct_field_names, reason = "the members that Vault answers")]
 struct Leader {
-    /// Whether storage lets several nodes stand in for one another.
+    /// True if storage allows high availability: several nodes, one of them active.
     ha_enabled: bool,
-    /// Whether it is this node that leads.
+    /// True if this node is the leader.
     is_self: bool,
     /// Since when it leads (RFC 3339); the year 1 where it does not.
     active_time: String,
-    /// Where clients reach the leader.
+    /// The address at which clients reach the leader.
     leader_address: String,
-    /// Where nodes reach the leader.
+    /// The address at which nodes reach the leader.
     leader_cluster_address: String,
-    /// Whether this node is a standby that answers reads.
+    /// True if this node is a standby that answers reads.
     performance_standby: bool,
     /// The last entry a performance standby has seen.
     performance_standby_last_remote_wal: u64,
@@ -244,17 +244,17 @@ struct Nodes {
 struct NodeView {
     /// The name of its machine.
     hostname: String,
-    /// Where clients reach it.
+    /// The address at which clients reach it.
     api_address: String,
-    /// Where nodes reach it.
+    /// The address at which nodes reach it.
     cluster_address: String,
-    /// Whether it is the active node.
+    /// True if it is the active node.
     active_node: bool,
-    /// When a standby was last heard of (RFC 3339).
+    /// The time of a standby's last echo (RFC 3339).
     last_echo: Option<String>,
-    /// How long its last echo took, milliseconds.
+    /// The duration of its last echo, milliseconds.
     echo_duration_ms: u64,
-    /// How far its clock is from the active node's, milliseconds.
+    /// The difference between its clock and the active node's, milliseconds.
     clock_skew_ms: i64,
     /// Its version.
     version: String,
@@ -319,7 +319,7 @@ async fn ha_status(
     Ok(AtTop(Nodes { nodes: members.collect() }))
 }
 
-/// With no other node there is nobody to hand over to: as in Vault, nothing happens.
+/// With no other node there is no node to hand over to: as in Vault, nothing happens.
 async fn step_down(Extension(node): Extension<Node>) -> Result<(), EngineError> {
     match node.step_down().await {
         SteppedDown::Nothing | SteppedDown::HandedOver => Ok(()),

@@ -1,5 +1,5 @@
-//! `sys/version-history`: which versions have served this cluster, and since when. Source: Vault's API page of this
-//! name.
+//! `sys/version-history`: the versions that have served this cluster, and the times of their installation. Source:
+//! Vault's API page of this name.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use strongroom_pipeline::{Settings, Started};
 
 use crate::tables::VERSIONS;
 
-/// When a version came.
+/// The installation of a version.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Installed {
-    /// Since when it serves.
+    /// The time since which it serves.
     at: Moment,
-    /// When it was built (RFC 3339).
+    /// The time at which it was built (RFC 3339).
     built: String,
 }
 
@@ -46,14 +46,14 @@ fn this_version(settings: &Settings, started: Started) -> Installed {
     Installed { at: started.0, built: settings.build_date.clone() }
 }
 
-/// What is known of a version.
+/// The facts shown of a version.
 #[derive(Serialize, JsonSchema)]
 struct Shown {
-    /// When it was built (RFC 3339).
+    /// The time at which it was built (RFC 3339).
     build_date: String,
     /// The version before it.
     previous_version: Option<String>,
-    /// Since when it serves (RFC 3339).
+    /// The time since which it serves (RFC 3339).
     timestamp_installed: String,
 }
 

@@ -21,14 +21,14 @@ pub(crate) fn routes(engine: Engine) -> Engine {
     })
 }
 
-/// Whether there are keys.
+/// The status of initialization.
 #[derive(Serialize, JsonSchema)]
 struct Status {
-    /// Whether the server has been initialised.
+    /// True if the server has been initialized.
     initialized: bool,
 }
 
-/// What initialising takes.
+/// The input of initialization.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct InitInput {
@@ -121,8 +121,8 @@ fn refused(error: InitError) -> EngineError {
     }
 }
 
-/// The key parts that are asked for: of the unseal key, or where the seal needs nobody, for recovery. The seal itself
-/// says whether the numbers go together.
+/// The key parts that are asked for: of the unseal key, or for recovery, where the seal unseals automatically. The seal
+/// itself says whether the numbers go together.
 fn check(input: &InitInput, kind: &str, unseals_by_itself: bool) -> Result<KeyPartsWanted, String> {
     let number = |given: &Option<Int>| given.as_ref().map_or(0, |given| given.0);
     let given = |list: &Option<List>| list.as_ref().is_some_and(|list| !list.is_empty());

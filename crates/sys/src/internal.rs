@@ -1,5 +1,5 @@
-//! What user interfaces ask (`sys/internal/ui`), and the router laid open (`sys/internal/inspect/router`). Source:
-//! Vault's API pages of these names.
+//! Endpoints for user interfaces (`sys/internal/ui`), and for inspection of the router (`sys/internal/inspect/router`).
+//! Source: Vault's API pages of these names.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub(crate) fn server_routes(engine: Engine) -> Engine {
     })
 }
 
-/// What a caller may do; `None` without a good token.
+/// The compiled policies of a caller; `None` without a valid token.
 pub(crate) async fn acl_of(
     policies: &Policies,
     call: &Call,
@@ -90,7 +90,7 @@ fn in_short(mounted: &Mounted) -> Value {
 /// A mount and its path.
 #[derive(Serialize, JsonSchema)]
 struct Located {
-    /// Where it is mounted, without "auth/".
+    /// The path at which it is mounted, without "auth/".
     path: String,
     #[serde(flatten)]
     mount: MountView,
@@ -178,7 +178,7 @@ struct Routed {
     /// The bytes that storage keys of the mount begin with, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_prefix: Option<String>,
-    /// Whether the mount is being taken away: never while it is listed.
+    /// True if the mount is being disabled: never while it is listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     tainted: Option<bool>,
 }

@@ -27,17 +27,17 @@ struct JobsView {
 struct Job {
     /// The path of the mount it works for; empty for the server's own.
     mount: String,
-    /// When it runs, in words.
+    /// The schedule, in words.
     schedule: String,
-    /// Whether it runs now.
+    /// True if it runs now.
     running: bool,
-    /// How often it has run.
+    /// The number of runs.
     runs: u64,
-    /// When it last began (RFC 3339).
+    /// The start of its last run (RFC 3339).
     last_run: Option<String>,
-    /// When it last ended without a failure (RFC 3339).
+    /// The end of its last run without a failure (RFC 3339).
     last_success: Option<String>,
-    /// When it runs next (RFC 3339); `null` where it waits for a commit.
+    /// The time of its next run (RFC 3339); `null` where it waits for a commit.
     next_run: Option<String>,
     /// Failures in a row.
     failures: u32,

@@ -72,14 +72,15 @@ struct RenewInput {
 struct RevokeInput {
     /// The lease identifier to revoke.
     lease_id: Option<Text>,
-    /// Whether to answer once the lease is revoked outside, too, or with what came in between; otherwise that is tried
-    /// after the answer.
+    /// If true, answers when the lease is revoked in the external system, too, or with the error; otherwise that is
+    /// done after the answer.
     sync: Option<Flag>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 struct PrefixInput {
-    /// Whether to answer once everything is revoked outside, too; otherwise that is tried, and large numbers are revoked after the answer.
+    /// If true, answers when all leases are revoked in external systems, too; otherwise that is done, and large numbers
+    /// are revoked, after the answer.
     sync: Option<Flag>,
 }
 
@@ -88,44 +89,44 @@ struct IrrevocableInput {
     /// Accepted; leases of the request's namespace alone are listed.
     #[allow(dead_code, reason = "documented by the API, and without effect")]
     include_child_namespaces: Option<Flag>,
-    /// How many leases to list at most; 'none' for all.
+    /// The number of leases to list at most; 'none' for all.
     limit: Option<Text>,
     /// The type of leases: irrevocable.
     #[serde(rename = "type")]
     kind: Option<Text>,
 }
 
-/// What is told of a lease.
+/// The facts shown of a lease.
 #[derive(Serialize, JsonSchema)]
 struct LeaseFactsView {
     /// Attempts at revoking it that failed, where it is to be revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
-    /// What the last of them failed with.
+    /// The error of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-    /// When it ends (RFC 3339); null: never.
+    /// The time at which it expires (RFC 3339); null: never.
     expire_time: Option<String>,
     /// Its id.
     id: String,
-    /// When it was granted (RFC 3339).
+    /// The time at which it was granted (RFC 3339).
     issue_time: String,
-    /// When it was last renewed (RFC 3339).
+    /// The time of its last renewal (RFC 3339).
     last_renewal: Option<String>,
-    /// When that is tried next (RFC 3339), where it is not at once.
+    /// The time of the next attempt (RFC 3339), where it is not at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt: Option<String>,
     /// The path that it was granted at.
     path: String,
-    /// Whether it may be renewed.
+    /// True if it may be renewed.
     renewable: bool,
-    /// How far it has come: active, revoking or irrevocable.
+    /// Its state: active, revoking or irrevocable.
     state: &'static str,
-    /// How long it has left, in seconds.
+    /// The TTL that is left, in seconds.
     ttl: u64,
 }
 
-/// How many leases could not be revoked.
+/// The numbers of leases that could not be revoked.
 #[derive(Serialize, JsonSchema)]
 struct Counts {
     /// By the accessor of the mount that granted them.
@@ -148,7 +149,7 @@ struct Irrevocables {
 struct IrrevocableView {
     /// Attempts at revoking it that failed.
     attempts: u32,
-    /// What the last attempt failed with.
+    /// The error of the last attempt.
     error: String,
     /// Its id.
     lease_id: String,
@@ -158,7 +159,7 @@ struct IrrevocableView {
     mount_accessor: String,
     /// The path that it was granted at.
     path: String,
-    /// How far it has come: irrevocable.
+    /// Its state: irrevocable.
     state: &'static str,
 }
 

@@ -49,8 +49,8 @@ pub fn engine() -> Engine {
     engine_with(|kind| Reading::Items([kind.to_owned()].into()))
 }
 
-/// The engine of a server that knows types of engines by several names: `types` says which a name stands for, so that a policy
-/// that denies one denies it by each.
+/// The engine of a server that knows types of engines by several names: `types` resolves a name, so that a policy that
+/// denies one denies it by each.
 pub fn engine_with(types: fn(&str) -> Reading) -> Engine {
     let engine = Engine::system("system", "The system backend: seal, mounts, policies, leases, audit.")
         .docs_page("api.md");

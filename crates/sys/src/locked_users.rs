@@ -1,4 +1,4 @@
-//! `sys/locked-users`: who is locked out after failed logins. Source: Vault's API page "/sys/locked-users".
+//! `sys/locked-users`: the users that are locked out after failed logins. Source: Vault's API page "/sys/locked-users".
 
 use std::sync::Arc;
 
@@ -25,12 +25,12 @@ struct ListInput {
     mount_accessor: Option<Text>,
 }
 
-/// Everybody who is locked out.
+/// All users that are locked out.
 #[derive(Serialize, JsonSchema)]
 struct LockedUsers {
     /// By namespace, most first.
     by_namespace: Vec<LockedInNamespace>,
-    /// How many.
+    /// The number of locked users.
     total: usize,
 }
 
@@ -40,7 +40,7 @@ struct LockedInNamespace {
     namespace_id: String,
     /// Its path; empty for the root namespace.
     namespace_path: String,
-    /// How many.
+    /// The number of locked users.
     counts: usize,
     /// By auth mount, most first.
     mount_accessors: Vec<LockedAtMount>,
@@ -50,9 +50,9 @@ struct LockedInNamespace {
 struct LockedAtMount {
     /// The mount's accessor.
     mount_accessor: String,
-    /// How many.
+    /// The number of locked users.
     counts: usize,
-    /// Who.
+    /// The names of the locked users.
     alias_identifiers: Vec<String>,
 }
 

@@ -37,16 +37,16 @@ pub(crate) fn routes(engine: Engine, types: fn(&str) -> Reading) -> Engine {
 pub(crate) struct MountView {
     /// The mount's accessor.
     accessor: String,
-    /// What tuning has set.
+    /// The parameters set by tuning.
     config: ConfigView,
-    /// Whether the engine is to be kept: `supported`.
+    /// The deprecation status of the engine: `supported`.
     #[serde(skip_serializing_if = "Option::is_none")]
     deprecation_status: Option<&'static str>,
     /// For people.
     description: String,
-    /// Whether the mount may use the seal's source of randomness.
+    /// True if the mount may use the seal's source of randomness.
     external_entropy_access: bool,
-    /// Whether the mount is left out of replication.
+    /// True if the mount is left out of replication.
     local: bool,
     /// The engine's options.
     options: Option<BTreeMap<String, String>>,
@@ -56,7 +56,7 @@ pub(crate) struct MountView {
     running_plugin_version: String,
     /// The checksum of the plugin that runs; empty for built-in ones.
     running_sha256: &'static str,
-    /// Whether wrapping by the seal was asked for.
+    /// True if wrapping by the seal was asked for.
     seal_wrap: bool,
     /// The engine's type.
     #[serde(rename = "type")]
@@ -169,7 +169,7 @@ async fn read(
     }
 }
 
-/// What enabling takes.
+/// The input of enabling a mount.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct EnableInput {
     /// The type of the engine, such as "kv" or "userpass".
@@ -177,7 +177,7 @@ pub(crate) struct EnableInput {
     kind: Option<Text>,
     /// A description for people.
     description: Option<Text>,
-    /// What tuning would set later.
+    /// The parameters that can be tuned later.
     config: Option<ConfigInput>,
     /// Options of the engine, such as `version` for KV.
     options: Option<Pairs>,

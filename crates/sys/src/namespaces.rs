@@ -33,7 +33,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 /// A namespace as clients see it.
 #[derive(Serialize, JsonSchema)]
 struct NamespaceView {
-    /// What its maker noted on it.
+    /// The metadata set at its creation.
     custom_metadata: BTreeMap<String, String>,
     /// The id that its tokens, accessors and leases end in.
     id: String,

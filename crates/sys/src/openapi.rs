@@ -29,7 +29,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
     engine.route("internal/specs/openapi", document)
 }
 
-/// What the document is asked for with.
+/// The input of the request for the document.
 #[derive(Deserialize, JsonSchema)]
 struct DocumentInput {
     /// Shows one mount of each engine there is, under a path that is a parameter.

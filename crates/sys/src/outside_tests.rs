@@ -1,4 +1,4 @@
-//! What engines reach outside and ask of their server, in a whole server and over real sockets.
+//! Outgoing connections of engines and their requests to the server, in a whole server and over real sockets.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 
 use crate::testing::Server;
 
-/// Where to ask, and how.
+/// The URL to ask, and the options of the request.
 #[derive(Clone, Deserialize, JsonSchema)]
 struct Where {
     /// The URL.
@@ -74,7 +74,7 @@ async fn conclude(said: Arc<String>) -> Result<Reply, EngineError> {
     Reply::data(&json!({ "said": *said }))
 }
 
-/// What stands for a lease: the URL of what was made.
+/// The payload of a lease: the URL of what was made.
 #[derive(Clone, Serialize, Deserialize)]
 struct User {
     url: String,
@@ -82,7 +82,7 @@ struct User {
 
 impl Stored for User {}
 
-/// What was made.
+/// The secret that was made.
 #[derive(Serialize, JsonSchema)]
 struct Made {
     /// Its password.

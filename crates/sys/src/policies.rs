@@ -221,7 +221,7 @@ fn no_policy() -> EngineError {
     EngineError::Status(404, Refused::list(&["policy does not exist"]))
 }
 
-/// What is wrong with a password policy comes as a list, as in Vault.
+/// Answers an error in a password policy as a list, as Vault does.
 fn listed(error: EngineError) -> EngineError {
     match error {
         EngineError::Invalid(text) => EngineError::Invalid(Refused::list(&[text])),

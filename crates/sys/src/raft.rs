@@ -1,4 +1,4 @@
-//! `sys/storage/raft/*`: who the nodes are, joining, leaving. Source: Vault's API page `sys/storage/raft`.
+//! `sys/storage/raft/*`: the nodes of the cluster, joining, leaving. Source: Vault's API page `sys/storage/raft`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -57,13 +57,13 @@ struct Servers {
 struct Server {
     /// Its name.
     node_id: String,
-    /// Where it talks to its peers.
+    /// The address at which it talks to its peers.
     address: String,
-    /// Whether it leads.
+    /// True if it is the leader.
     leader: bool,
     /// The version of the protocol between nodes.
     protocol_version: &'static str,
-    /// Whether it votes.
+    /// True if it is a voter.
     voter: bool,
 }
 
@@ -84,7 +84,7 @@ async fn configuration(Extension(this_node): Extension<Node>) -> Result<AtTop<Co
     Ok(AtTop(Configuration { config: servers }))
 }
 
-/// Which node.
+/// The node that is meant.
 #[derive(Deserialize, JsonSchema)]
 struct Which {
     /// The name of the node.
@@ -124,7 +124,7 @@ fn known(found: bool, id: &str) -> Result<(), EngineError> {
     if found { Ok(()) } else { Err(bad_request(format!("node {id:?} is not in the raft configuration"))) }
 }
 
-/// Whom to join, and how to trust it.
+/// The cluster to join, and the trust anchors for it.
 #[derive(Deserialize, JsonSchema)]
 struct JoinInput {
     /// The API address of a node of the cluster.
@@ -141,7 +141,7 @@ struct JoinInput {
     retry: Option<Flag>,
     /// This node is not to vote.
     non_voter: Option<Flag>,
-    /// How nodes are found, instead of an address: `provider=static addrs=…` or `provider=dns name=…`.
+    /// The method of finding nodes, instead of an address: `provider=static addrs=…` or `provider=dns name=…`.
     auto_join: Option<Text>,
     /// The scheme of the addresses found so; `https` unless given.
     auto_join_scheme: Option<Text>,
@@ -149,7 +149,7 @@ struct JoinInput {
     auto_join_port: Option<Text>,
 }
 
-/// Whether it went well.
+/// The result of joining.
 #[derive(Serialize, JsonSchema)]
 struct Joined {
     /// The cluster has been found; its unseal key makes this node a member.
@@ -197,7 +197,7 @@ fn whom(node: &ClusterNode, input: JoinInput) -> Result<Whom, EngineError> {
     }
 }
 
-/// Who wants to join.
+/// The node that wants to join.
 #[derive(Deserialize, JsonSchema)]
 struct ChallengeInput {
     /// The name of the node.
@@ -215,11 +215,11 @@ struct SealChallenge {
     priority: u32,
     /// The seal's public parameters.
     parameters: serde_json::Value,
-    /// What is to be opened with the seal, base64.
+    /// The challenge to decrypt with the seal, base64.
     challenge: String,
 }
 
-/// What only a node that can open the seal can answer.
+/// A challenge that only a node that can open the seal can answer.
 #[derive(Serialize, JsonSchema)]
 struct ChallengeAnswer {
     /// A number sealed with the root key, base64.
@@ -253,9 +253,9 @@ struct AnswerInput {
     server_id: Option<Text>,
     /// The number of the node in the consensus protocol.
     raft_id: Option<Text>,
-    /// Where the node serves clients.
+    /// The address at which the node serves clients.
     api_addr: Option<Text>,
-    /// Where the node talks to its peers.
+    /// The address at which the node talks to its peers.
     cluster_addr: Option<Text>,
     /// The node is not to vote.
     non_voter: Option<Flag>,
@@ -265,7 +265,7 @@ struct AnswerInput {
     answer: Option<Text>,
 }
 
-/// What makes the node a member.
+/// The answer that makes the node a member.
 #[derive(Serialize, JsonSchema)]
 struct AnswerAccepted {
     /// The cluster's identity.

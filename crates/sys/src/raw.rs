@@ -1,7 +1,7 @@
 //! `sys/raw`: storage below the mounts, for repairs with the server's guidance. Source: Vault's API page of this name.
 //!
-//! Keys are bytes here, not paths: they are written as hexadecimal digits, and a list is of the keys that begin with
-//! some. Values are what the barrier opens. What the seal keeps is out of reach.
+//! Keys are bytes here, not paths: they are written as hexadecimal digits, and a list is of the keys with a given
+//! prefix. Values are what the barrier opens. What the seal keeps is out of reach.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 /// Keys listed at once where the client sets no limit.
 const MOST_KEYS: usize = 100_000;
 
-/// How a value is read.
+/// The input of reading a value.
 #[derive(Deserialize, JsonSchema)]
 struct ReadInput {
     /// "base64", or empty for a value that is text.
@@ -53,7 +53,7 @@ struct Value {
     value: String,
 }
 
-/// What writing takes.
+/// The input of writing a value.
 #[derive(Deserialize, JsonSchema)]
 struct WriteInput {
     /// The value, encoded as `encoding` says.

@@ -32,11 +32,11 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         .job("forget-moves", Schedule::Every(FORGET_INTERVAL), forget_old)
 }
 
-/// How long a move can be asked about.
+/// The time for which the status of a move is kept.
 const REMEMBERED: Duration = Duration::from_hours(24);
-/// The time between two looks for moves to be forgotten.
+/// The time between two removals of records of old moves.
 const FORGET_INTERVAL: Duration = Duration::from_secs(600);
-/// Moves forgotten in one step.
+/// Records of moves removed in one step.
 const STEP: usize = 128;
 
 /// A move that has taken place.
@@ -49,7 +49,7 @@ pub(crate) struct Move {
 
 impl Stored for Move {}
 
-/// What moving takes.
+/// The input of moving a mount.
 #[derive(Deserialize, JsonSchema)]
 struct RemountInput {
     /// The path of the mount, with "auth/" in front for an auth method.
@@ -58,7 +58,7 @@ struct RemountInput {
     to: Option<Text>,
 }
 
-/// How to ask about a move.
+/// The id by which the status of a move is requested.
 #[derive(Serialize, JsonSchema)]
 struct Begun {
     /// The id of the move.
@@ -106,16 +106,16 @@ fn check(from: &str, to: &str) -> Result<(), EngineError> {
     }
 }
 
-/// What became of a move.
+/// The status of a move.
 #[derive(Serialize, JsonSchema)]
 struct Status {
     /// The id of the move.
     migration_id: String,
-    /// What moved, and whether it has.
+    /// The mount that is moved, and the state of the move.
     migration_info: Info,
 }
 
-/// What moved.
+/// The paths of a move.
 #[derive(Serialize, JsonSchema)]
 struct Info {
     /// The path it had.
@@ -140,7 +140,7 @@ async fn status(
     Ok(Some(AtTop(Status { migration_id: id, migration_info: info })))
 }
 
-/// Forgets some moves of long ago; answers whether there may be more.
+/// Removes some records of old moves; answers whether there may be more.
 async fn forget_old(txn: Txn, clock: Clock) -> Result<bool, EngineError> {
     let now = clock.now();
     let moves = MOVES.scan(&txn, "", None, STEP).await?;

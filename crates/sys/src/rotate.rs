@@ -35,7 +35,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 struct KeyStatus {
     /// Its number, counting from 1.
     term: u32,
-    /// When it was made (RFC 3339).
+    /// The time of its creation (RFC 3339).
     install_time: String,
     /// Entries sealed with it so far, about.
     encryptions: u64,
@@ -54,21 +54,21 @@ async fn rotate(Extension(seal_state): Extension<SealState>) -> Result<(), Engin
     seal_state.rotate().await
 }
 
-/// When the key is rotated by itself.
+/// The configuration of automatic rotation.
 #[derive(Serialize, JsonSchema)]
 struct Config {
     /// Entries sealed with one key at most.
     max_operations: u64,
     /// The time between rotations; 0 where there is none.
     interval: Value,
-    /// Whether keys are rotated by themselves.
+    /// True if keys are rotated automatically.
     enabled: bool,
 }
 
-/// What configuring takes; what is absent stays as it is.
+/// The input of configuring; absent members stay as they are.
 #[derive(Deserialize, JsonSchema)]
 struct ConfigInput {
-    /// Whether keys are rotated by themselves.
+    /// True if keys are rotated automatically.
     enabled: Option<Flag>,
     /// The time between rotations, at least 24 hours; 0 rotates by operations only.
     interval: Option<Ttl>,

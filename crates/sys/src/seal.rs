@@ -23,16 +23,16 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         .route("seal", |r| r.sudo().update("Seal the server.", seal))
 }
 
-/// Where sealing stands.
+/// The seal status.
 #[derive(Serialize, JsonSchema)]
 #[allow(clippy::struct_excessive_bools, reason = "the members that Vault answers")]
 pub(crate) struct SealStatus {
     /// The kind of seal.
     #[serde(rename = "type")]
     kind: String,
-    /// Whether there are keys in storage.
+    /// True if there are keys in storage.
     initialized: bool,
-    /// Whether the server is sealed.
+    /// True if the server is sealed.
     sealed: bool,
     /// Key parts needed to unseal.
     t: u8,
@@ -44,9 +44,9 @@ pub(crate) struct SealStatus {
     nonce: String,
     /// The version of the server.
     version: String,
-    /// When the server was built (RFC 3339).
+    /// The time at which the server was built (RFC 3339).
     build_date: String,
-    /// Whether the seal is being changed for another kind.
+    /// True if a migration to another kind of seal is under way.
     migration: bool,
     /// The cluster's name, while unsealed.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -54,21 +54,21 @@ pub(crate) struct SealStatus {
     /// The cluster's id, while unsealed.
     #[serde(skip_serializing_if = "String::is_empty")]
     cluster_id: String,
-    /// Whether the key parts are recovery keys of an automatic seal.
+    /// True if the key parts are recovery keys of an automatic seal.
     recovery_seal: bool,
     /// The storage backend.
     storage_type: &'static str,
-    /// Whether this node was taken out of its cluster, for storage that has one.
+    /// True if this node was taken out of its cluster, for storage that has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     removed_from_cluster: Option<bool>,
 }
 
-/// What unsealing takes.
+/// The input of unsealing.
 #[derive(Deserialize, JsonSchema)]
 struct UnsealInput {
     /// A single part of the unseal key, hexadecimal or base64. Required unless `reset` is true.
     key: Option<Text>,
-    /// Forgets the key parts given so far.
+    /// Discards the key parts given so far.
     reset: Option<Flag>,
     /// Changes the seal for the one in the configuration.
     migrate: Option<Flag>,
@@ -160,12 +160,12 @@ async fn seal() -> Result<ServerReply, EngineError> {
     Ok(ServerReply::of(ServerPart { ending: Ending::Seal, ..ServerPart::default() }))
 }
 
-/// The bytes of a key part: hexadecimal, else base64, as initialising answers both.
+/// The bytes of a key part: hexadecimal, else base64, as initializing answers both.
 fn read_key_part(text: &str) -> Option<Vec<u8>> {
     from_hex(text).or_else(|| STANDARD.decode(text).ok())
 }
 
-/// The bytes that hexadecimal digits stand for.
+/// The bytes that hexadecimal digits encode.
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let pair = |pair: &[u8]| match pair {

@@ -17,20 +17,20 @@ use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::{InMemory, Store};
 
-/// When the stepped clock starts.
+/// The start of the stepped clock.
 pub(crate) const START: Moment = Moment::from_secs(1_700_000_000);
 
 /// A core under test, its clock, and its root token.
 pub(crate) struct Server {
     pub(crate) core: Arc<Assembly>,
     pub(crate) clock: Clock,
-    /// Empty before initialisation.
+    /// Empty before initialization.
     pub(crate) root: String,
     /// The shares of the unseal key.
     pub(crate) shares: Vec<Vec<u8>>,
 }
 
-/// What a request was answered with.
+/// The answer to a request.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Told {
     pub(crate) status: u16,
@@ -57,17 +57,17 @@ impl Told {
 }
 
 impl Server {
-    /// Not initialised.
+    /// Not initialized.
     pub(crate) fn blank(settings: Settings) -> Self {
         Self::over(Arc::new(InMemory::new()), settings)
     }
 
-    /// Over this storage; not initialised.
+    /// Over this storage; not initialized.
     pub(crate) fn over(store: Arc<dyn Store>, settings: Settings) -> Self {
         Self::of(store, settings, catalog())
     }
 
-    /// With these engines; not initialised.
+    /// With these engines; not initialized.
     pub(crate) fn of(store: Arc<dyn Store>, settings: Settings, catalog: Catalog) -> Self {
         let clock = Clock::stepped(START);
         let entropy = Entropy::system();
@@ -78,7 +78,7 @@ impl Server {
         Self { core, clock, root: String::new(), shares: Vec::new() }
     }
 
-    /// Initialises it; it stays sealed.
+    /// Initializes it; it stays sealed.
     pub(crate) async fn begin(&mut self, shares: u8, threshold: u8) {
         let made = self
             .core
@@ -91,21 +91,21 @@ impl Server {
         self.shares = made.key_parts.iter().map(|share| share.expose().clone()).collect();
     }
 
-    /// Initialised and sealed.
+    /// Initialized and sealed.
     pub(crate) async fn sealed(settings: Settings, shares: u8, threshold: u8) -> Self {
         let mut server = Self::blank(settings);
         server.begin(shares, threshold).await;
         server
     }
 
-    /// Initialised with one share, and unsealed.
+    /// Initialized with one share, and unsealed.
     pub(crate) async fn with(settings: Settings) -> Self {
         let server = Self::sealed(settings, 1, 1).await;
         server.core.services.seal_state.offer_key_part(server.shares[0].clone()).await.expect("unseals");
         server
     }
 
-    /// Initialised and unsealed, with default settings.
+    /// Initialized and unsealed, with default settings.
     pub(crate) async fn new() -> Self {
         Self::with(Settings::default()).await
     }
@@ -227,7 +227,7 @@ impl Server {
 }
 
 strongroom_barrier::tables! {
-    /// Where the stand-in for the cubbyhole would keep what ends with a token.
+    /// The table of the substitute for the cubbyhole: entries that end with a token.
     HOLE: strongroom_barrier::Table<strongroom_barrier::MountLocal, ([u8; 16], &str), String> = 1;
 }
 
@@ -323,17 +323,17 @@ async fn listed(Path(_path): Path<String>, _paging: Paging) -> Result<Reply, Eng
     Reply::keys(&["a".to_owned(), "b/".to_owned()])
 }
 
-/// What a loan is asked for with.
+/// The input of a loan.
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct LoanInput {
-    /// How long it is to last.
+    /// The TTL of the loan.
     ttl: Option<strongroom_engine_api::lenient::Ttl>,
 }
 
-/// What a loan is answered with.
+/// The answer to a request for a loan.
 #[derive(serde::Serialize, schemars::JsonSchema)]
 struct Loan {
-    /// Who has it.
+    /// The name of the borrower.
     name: String,
 }
 
@@ -360,7 +360,7 @@ async fn describe_loan(
     Ok(Data(Loan { name }))
 }
 
-/// What stands for a lease of `outside`: its name says how the outside takes its end.
+/// The payload of a lease of `outside`: its name determines how the external system answers its revocation.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct User {
     name: String,

@@ -49,7 +49,7 @@ struct RandomInput {
     bytes: Option<Int>,
     /// Encoding format to use. Can be "hex" or "base64". Defaults to "base64".
     format: Option<Text>,
-    /// Which system to source random data from, either "platform", "seal", or "all".
+    /// The source of random data: "platform", "seal", or "all".
     source: Option<Text>,
 }
 

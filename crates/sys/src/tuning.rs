@@ -1,5 +1,5 @@
-//! What tuning a mount means, shared by `sys/mounts` and `sys/auth`. Source: Vault's API pages `sys/mounts` and
-//! `sys/auth`, "Tune".
+//! Tuning of a mount, shared by `sys/mounts` and `sys/auth`. Source: Vault's API pages `sys/mounts` and `sys/auth`,
+//! "Tune".
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use strongroom_mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, Mou
 use crate::bare::AtTop;
 use crate::mounts::{AUTH, is_reserved, mounted_at};
 
-/// What can be set when enabling and when tuning.
+/// The parameters that can be set when enabling and when tuning.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct ConfigInput {
     /// The default lease TTL of this mount; "system" or 0: the server's.
@@ -23,11 +23,11 @@ pub(crate) struct ConfigInput {
     max_lease_ttl: Option<LeaseTtl>,
     /// Has no effect: there is nothing that it would turn off. Shown as it was set when enabling.
     pub(crate) force_no_cache: Option<Flag>,
-    /// Request members whose values audit devices show in clear.
+    /// Request members whose values audit devices do not hash.
     audit_non_hmac_request_keys: Option<List>,
-    /// Answer members whose values audit devices show in clear.
+    /// Answer members whose values audit devices do not hash.
     audit_non_hmac_response_keys: Option<List>,
-    /// Whether the mount is listed before login: "unauth", "hidden" or empty.
+    /// The visibility of the mount before login: "unauth", "hidden" or empty.
     listing_visibility: Option<Text>,
     /// Request headers that the engine gets to see.
     passthrough_request_headers: Option<List>,
@@ -41,7 +41,7 @@ pub(crate) struct ConfigInput {
     allowed_managed_keys: Option<List>,
 }
 
-/// What can be set when tuning only.
+/// The parameters that can be set when tuning only.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct TuneInput {
     /// A description for people.
@@ -171,7 +171,7 @@ pub(crate) fn check_plugin_version(kind: &str, version: Option<&Text>) -> Result
     }
 }
 
-/// Whether the TTLs of a new mount go together.
+/// Checks that the TTLs of a new mount go together.
 pub(crate) fn check_new_ttls(tuning: &MountTuning, system_max: Duration) -> Result<(), EngineError> {
     let MountTuning { default_lease_ttl: default, max_lease_ttl: max, .. } = tuning;
     if !max.is_zero() && default > max {
@@ -244,7 +244,7 @@ fn set_options(
     engine.ok_or_else(gone)?.validate_options(&entry.options).map_err(bad_request)
 }
 
-/// What tuning has set, where it differs from nothing.
+/// The parameters set by tuning, where they differ from the default.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct ConfigView {
     /// The default lease TTL in seconds; 0: the server's.
@@ -271,7 +271,7 @@ pub(crate) struct TuneView {
     force_no_cache: bool,
     /// The maximum lease TTL in seconds.
     max_lease_ttl: u64,
-    /// Whether the mount may use the seal's source of randomness, where it was asked for.
+    /// True if the mount may use the seal's source of randomness, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     external_entropy_access: Option<bool>,
     /// The engine's options, where there are some.
@@ -283,16 +283,16 @@ pub(crate) struct TuneView {
     lockout: Option<LockoutView>,
 }
 
-/// What is shown once it is set.
+/// Parameters that are shown only when set.
 #[derive(Serialize, JsonSchema)]
 struct SettingsView {
-    /// Request members whose values audit devices show in clear.
+    /// Request members whose values audit devices do not hash.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     audit_non_hmac_request_keys: Vec<String>,
-    /// Answer members whose values audit devices show in clear.
+    /// Answer members whose values audit devices do not hash.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     audit_non_hmac_response_keys: Vec<String>,
-    /// Whether the mount is listed before login.
+    /// The visibility of the mount before login.
     #[serde(skip_serializing_if = "Option::is_none")]
     listing_visibility: Option<&'static str>,
     /// Request headers that the engine gets to see.
@@ -310,11 +310,11 @@ struct SettingsView {
 #[derive(Serialize, JsonSchema)]
 #[allow(clippy::struct_field_names, reason = "the members that Vault answers")]
 struct LockoutView {
-    /// How long after the last failure failures are forgotten, seconds.
+    /// The time after the last failure at which the count of failures is reset, seconds.
     user_lockout_counter_reset_duration: u64,
-    /// Whether users are never locked out.
+    /// True if users are never locked out.
     user_lockout_disable: bool,
-    /// How long a user stays locked out, seconds.
+    /// The duration of a lockout, seconds.
     user_lockout_duration: u64,
     /// Failures before a user is locked out.
     user_lockout_threshold: u64,

@@ -21,7 +21,7 @@ use strongroom_wrapping::{Wrapping, not_wrapping};
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
         .route("wrapping/wrap", |r| r.update("Wrap what is given under a token that can be used once.", wrap))
-        // Open to whoever holds a wrapping token, so that one that was used before is refused in words that say so.
+        // Open to any holder of a wrapping token, so that one that was used before gets an error that says so.
         .route("wrapping/unwrap", |r| r.open().update("Hand out what a wrapping token holds.", unwrap))
         .route("wrapping/lookup", |r| {
             r.open()
@@ -58,10 +58,10 @@ struct Properties {
     /// The path whose answer is wrapped.
     #[serde(rename = "creation_path")]
     path: String,
-    /// When it was made (RFC 3339).
+    /// The time of its creation (RFC 3339).
     #[serde(rename = "creation_time")]
     time: String,
-    /// How long it was made for, in seconds.
+    /// The TTL at its creation, in seconds.
     #[serde(rename = "creation_ttl")]
     ttl: u64,
 }
@@ -118,7 +118,7 @@ fn check_namespace(
     if asks || tokens.token_id(token)?.namespace == mount.namespace { Ok(()) } else { Err(not_wrapping()) }
 }
 
-/// Whether the caller may unwrap: the wrapping token itself may, any other token where its policies say so.
+/// Checks that the caller may unwrap: the wrapping token itself may, any other token where its policies grant it.
 async fn check_policies(
     mounts: &Mounts,
     policies: &Policies,

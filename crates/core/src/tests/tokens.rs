@@ -234,7 +234,8 @@ impl Server {
         }
     }
 
-    /// What must be kept when `tokens` (with their parents) and the leases they own are all there is beside root.
+    /// The tokens and leases that must be kept when `tokens` (with their parents) and the leases they own are all there
+    /// is beside root.
     fn expected(&self, tokens: &BTreeMap<TokenId, Option<TokenId>>, owned: &[(TokenId, String)]) -> Records {
         let end = self.clock.now().after(HOUR).as_secs();
         let keys: BTreeSet<TokenId> = tokens.keys().copied().collect();

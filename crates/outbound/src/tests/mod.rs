@@ -187,7 +187,7 @@ impl Authority {
     }
 }
 
-/// What a server shows, and whose clients' certificates it wants.
+/// The certificate that a server presents, and the authority of the client certificates that it requires.
 fn server_config(made: &Made, clients: Option<&Authority>) -> rustls::ServerConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider.clone())

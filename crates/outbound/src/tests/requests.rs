@@ -208,7 +208,7 @@ async fn each_step_has_its_time() {
     assert!(took >= Duration::from_secs(20) && took < Duration::from_secs(25), "{took:?}");
 }
 
-/// A listener whose queue is full, so that nobody who connects is answered.
+/// A listener whose queue is full, so that no connection is accepted.
 async fn full() -> (socket::Full, u16) {
     let full = socket::Full::new().await;
     let port = full.port;

@@ -182,7 +182,7 @@ async fn http_2_is_spoken_where_the_server_can() {
     assert!(connections.load(std::sync::atomic::Ordering::SeqCst) <= 2);
 }
 
-/// What `openssl req -x509` makes: signed by itself, and an authority by its constraints.
+/// The certificate that `openssl req -x509` makes: self-signed, and an authority by its constraints.
 fn openssl(folder: &Path, days: &str, more: &[&str]) -> Option<Made> {
     let path = |name: &str| folder.join(name).display().to_string();
     let output = Command::new("openssl")
@@ -206,7 +206,7 @@ async fn a_certificate_of_openssls_that_is_trusted_itself_is_believed() {
     };
     let server = Server::over(Some(server_config(&made, None)), ok).await;
     get(&with(trusting(&[&made.cert])), "127.0.0.1", &server).await.unwrap();
-    // For its names alone, and for nobody who does not trust exactly it.
+    // For its names alone, and only for clients that trust exactly it.
     let error = get(&with(trusting(&[&made.cert])), "localhost", &server).await.unwrap_err();
     assert!(error.contains("not valid for name"), "{error}");
     let other = tempfile::tempdir().unwrap();

@@ -156,7 +156,7 @@ fn versions(settings: &TlsSettings) -> Result<Vec<&'static SupportedProtocolVers
     Ok(versions)
 }
 
-/// What the settings trust; none where they trust anyone.
+/// The trust anchors of the settings; none where they trust anyone.
 fn trusted(settings: &TlsSettings, provider: &Arc<CryptoProvider>) -> Result<Option<Trusted>, TlsError> {
     let mut roots = RootCertStore::empty();
     let mut exact = Vec::new();

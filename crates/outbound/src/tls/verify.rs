@@ -43,7 +43,7 @@ pub(super) struct Verifier {
 pub(super) struct Trusted {
     /// Those that are trusted, as a server would show them.
     exact: Vec<CertificateDer<'static>>,
-    /// Paths to them; none where nobody is trusted.
+    /// Paths to them; none where there are no trust anchors.
     paths: Option<Arc<WebPkiServerVerifier>>,
     names: bool,
 }

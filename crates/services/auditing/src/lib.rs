@@ -1,7 +1,7 @@
 //! Audit devices in storage, and the broker built from them.
 //!
-//! What a record says is the affair of whoever has something to record; how it is written that of `strongroom-audit`. A device
-//! that cannot be opened stays in the set and refuses every record: it must not be forgotten.
+//! The caller decides the content of a record, and `strongroom-audit` its form. A device that cannot be opened stays in
+//! the set and refuses every record: an enabled device must not be skipped.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,7 +34,7 @@ pub struct AuditEntry {
     pub options: BTreeMap<String, String>,
     /// Not replicated.
     pub local: bool,
-    /// What its HMACs are keyed with.
+    /// The key of its HMACs.
     pub salt: Secret<Vec<u8>>,
     /// Told apart from an earlier device at the same path.
     pub uuid: String,
@@ -42,7 +42,7 @@ pub struct AuditEntry {
 
 impl Stored for AuditEntry {}
 
-/// What is asked for when enabling a device.
+/// The parameters of enabling a device.
 #[derive(Clone, Debug, Default)]
 pub struct NewDevice {
     /// Its type: `file`.
@@ -58,7 +58,7 @@ pub struct NewDevice {
 /// A request header that audit records show.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct AuditedHeader {
-    /// Whether its values are hashed.
+    /// True if its values are hashed.
     pub hmac: bool,
 }
 
@@ -76,7 +76,7 @@ pub struct Auditing {
 pub struct AuditDevices {
     barrier: Arc<Barrier>,
     environment: Environment,
-    /// Whether devices may have a prefix.
+    /// True if devices may have a prefix.
     allow_prefix: bool,
     built: Derived<Auditing>,
     /// Opened devices by their entry's UUID: they outlive rebuilding the broker.
@@ -211,7 +211,7 @@ impl AuditDevices {
     }
 }
 
-/// Stands in for a device that cannot be opened: takes no record.
+/// Takes the place of a device that cannot be opened: takes no record.
 struct Broken {
     name: String,
     why: String,

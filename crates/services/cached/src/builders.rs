@@ -1,4 +1,4 @@
-//! Who is building what: one at a time for each key, whatever becomes of the values meanwhile.
+//! Builds in progress: one at a time for each key, even when the values are removed in between.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -28,7 +28,7 @@ impl Builders {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many values somebody is building or waiting for.
+    /// The number of values that are being built or waited for.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.turns().len()

@@ -1,17 +1,17 @@
-//! Values that follow from the tables of mounts, kept in memory by mount and key.
+//! Values that are derived from the tables of mounts, kept in memory by mount and key.
 //!
-//! An engine works with more than entries: a connection pool follows from a configuration, a certificate chain from
-//! several tables. Such a value is built when somebody asks for it, on whatever node that is, and kept until a commit touches
-//! one of the tables it follows from. Whoever asks gets the value of its own view's commit index, never an older or a newer
-//! one: a view that is older than what is kept has a value built for itself. One key is built by one at a time, and the
-//! others wait and share.
+//! An engine works with more than entries: a connection pool is derived from a configuration, a certificate chain from
+//! several tables. Such a value is built on first use, on any node, and kept until a commit touches one of the tables
+//! it is derived from. A caller gets the value of its own view's commit index, never an older or a newer one: for a
+//! view that is older than the cached value, another is built. Each key is built by one caller at a time, and the
+//! others wait for its value and share it.
 //!
-//! What is valid is decided without a lock, by the indexes that commits leave with the barrier before anybody hears of them
-//! ([`Ground`]); [`Kept::touched`] only frees early. Values are never freed under a lock: they go to a thread of their own,
-//! and at sealing are freed before sealing returns, except those that somebody is just using.
+//! A value is checked for validity without a lock, by the indexes that commits leave with the barrier before they are
+//! announced ([`Ground`]); [`Kept::touched`] only frees early. Values are never freed under a lock: they go to a thread
+//! of their own, and at sealing are freed before sealing returns, except those that are in use.
 //!
-//! Nothing here reads tables or knows engines. Where a build fails, its error is the asker's, nothing is kept, and the next
-//! one that asks builds again.
+//! This crate does not read tables and does not know engines. When a build fails, its caller gets the error, nothing is
+//! kept, and the next caller builds again.
 
 mod builders;
 mod reclaim;
@@ -29,14 +29,14 @@ use builders::Builders;
 use reclaim::Reclaimer;
 use tree::Tree;
 
-/// A value whose type only its owner knows.
+/// A value whose type is known only to its owner.
 type Opaque = Arc<dyn Any + Send + Sync>;
 
-/// What is known of a kind of values.
+/// The description of a kind of values.
 pub struct Kind<T> {
     /// The tables that they follow from.
     pub from: &'static [TableId],
-    /// Whether they hold connections, which end when this node is no longer the active one.
+    /// True if they hold connections, which end when this node is no longer the active one.
     pub connects: bool,
     /// The bytes, roughly, that one takes.
     pub weigh: fn(&T) -> usize,
@@ -100,7 +100,7 @@ impl Held {
         Arc::new(Self { id, value, since, until, weight, used: AtomicBool::new(false), totals })
     }
 
-    /// Whether it is what a view shows.
+    /// True if a view shows this value.
     fn is_of(&self, ground: Ground) -> bool {
         self.since <= ground.index && (ground.index <= self.until || ground.touched <= self.until)
     }
@@ -194,7 +194,7 @@ impl Kept {
         Ok(value)
     }
 
-    /// What is kept, if it is what the view shows.
+    /// The cached value, if the view shows it.
     fn find<T: Send + Sync + 'static>(&self, place: Place, key: &[u8], ground: Ground) -> Option<Arc<T>> {
         let values = self.read();
         let held = values.get(place, key).filter(|held| held.is_of(ground))?;
@@ -312,17 +312,17 @@ impl Kept {
         take(&mut values)
     }
 
-    /// Whether nothing is kept.
+    /// True if there are no cached values.
     pub fn is_empty(&self) -> bool {
         self.weight() == 0
     }
 
-    /// What is kept, in bytes by what values weigh.
+    /// The total weight of the cached values, in bytes.
     pub fn weight(&self) -> u64 {
         self.totals.weight.load(Ordering::SeqCst)
     }
 
-    /// How many values are kept.
+    /// The number of cached values.
     pub fn len(&self) -> usize {
         self.totals.values.load(Ordering::SeqCst)
     }

@@ -17,7 +17,7 @@ strongroom_barrier::tables! {
 
 const FROM: &[TableId] = &[CONFIG.id()];
 
-/// What is derived: the text of an entry. Counts how many there are.
+/// A derived value: the text of an entry. Counts how many there are.
 #[derive(Debug)]
 struct Derived {
     text: String,
@@ -204,7 +204,7 @@ async fn a_pinned_view_gets_its_own_and_spoils_nothing() {
     assert_eq!(rig.get_of(&old, "a").await, "1");
     let built = rig.built();
     assert_eq!((rig.get("a").await.as_str(), rig.built()), ("2", built), "the newer one is still kept");
-    // An index between two commits has the value of the first, whoever built it.
+    // An index between two commits has the value of the first, whichever reader built it.
     let middle = rig.barrier.pinned_view().await.unwrap();
     rig.write_at(ELSEWHERE, "x", "y").await;
     assert_eq!((rig.get_of(&middle, "a").await.as_str(), rig.built()), ("2", built));
@@ -310,7 +310,7 @@ async fn the_queue_does_not_grow_with_what_was_let_go() {
     assert!(rig.kept.order().len() <= 70, "{}", rig.kept.order().len());
 }
 
-/// Readers, writers and whoever drops values at once: every reader sees exactly what its own view has.
+/// Concurrent readers, writers and droppers of values: every reader sees exactly what its own view has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_stress_every_view_gets_its_own() {
     let rig = Arc::new(Rig::new(40, true));
@@ -425,7 +425,7 @@ async fn a_build_that_cannot_fail_needs_no_error() {
     assert_eq!(*got.unwrap(), 5);
 }
 
-/// What a transaction wrote itself is not derived from: it is not there yet.
+/// A transaction's own writes are not derived from: they are not committed yet.
 #[tokio::test]
 async fn a_transaction_derives_from_its_view() {
     let rig = Rig::new(1 << 20, true);

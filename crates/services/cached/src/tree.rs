@@ -1,5 +1,5 @@
 //! Values by namespace, mount, kind and key, so that all of a namespace, a mount or a kind leave in one step, however many
-//! they are: whoever takes them out frees them after the lock.
+//! they are: the caller that removes them frees them after the lock.
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ type Namespaces = HashMap<NamespaceId, HashMap<MountId, Mount>>;
 #[derive(Default)]
 pub(crate) struct Tree {
     plain: Namespaces,
-    /// What holds connections.
+    /// The values that hold connections.
     connecting: Namespaces,
 }
 
@@ -66,7 +66,7 @@ impl Tree {
         removed
     }
 
-    /// Whether something that is kept follows from a table of a mount.
+    /// True if a cached value is derived from a table of a mount.
     pub(crate) fn depends(&self, namespace: NamespaceId, mount: MountId, table: u8) -> bool {
         let kinds = [&self.plain, &self.connecting]
             .into_iter()

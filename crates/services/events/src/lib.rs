@@ -1,12 +1,12 @@
-//! The event bus: what commits tell, in bounded queues of those who listen.
+//! The event bus: delivers the events of commits to bounded queues, one of each subscriber.
 //!
-//! A commit never waits for a subscriber. A queue that is full loses what comes, and counts it: whoever reads slowly learns
-//! how much is missing, and the commit indexes of what it does get show where. Requests that commit at the same moment
-//! publish in any order; by index and position there is one.
+//! A commit never waits for a subscriber. A full queue drops events, and counts them: a slow subscriber learns how many
+//! are missing, and the commit indexes of those it gets show where. Requests that commit at the same moment publish in
+//! any order; by index and position there is one.
 //!
-//! The bus does not know who may hear what: a subscriber's filter decides, which whoever subscribes has to make from
-//! policies. It is on the node that commits: see [`strongroom_barrier::EventSink`]. What was published before somebody
-//! subscribed is not told.
+//! The bus does not check policies: a subscriber's filter decides which events it gets, and the subscriber has to
+//! derive the filter from policies. The bus is on the node that commits: see [`strongroom_barrier::EventSink`]. A
+//! subscriber does not get events that were published before it subscribed.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ pub struct Published {
     pub position: usize,
     /// The mount that it comes from; `None`: the server itself.
     pub origin: Option<MountPlace>,
-    /// What has happened.
+    /// The event.
     pub event: Event,
 }
 
@@ -42,7 +42,7 @@ pub struct TooManySubscribers;
 #[derive(Default)]
 pub struct Bus {
     subscribers: RwLock<Vec<Arc<Queue>>>,
-    /// How many there are, to be asked without a lock.
+    /// The number of subscribers, readable without a lock.
     count: AtomicUsize,
 }
 
@@ -75,7 +75,7 @@ impl Queue {
 }
 
 impl Bus {
-    /// Nobody listens yet.
+    /// A bus without subscribers.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
@@ -152,7 +152,7 @@ impl Subscription {
         self.queue.waiting().pop_front()
     }
 
-    /// How many events have been lost since this was last asked, because the queue was full.
+    /// The number of events dropped since the last call, because the queue was full.
     pub fn take_dropped(&self) -> u64 {
         self.queue.dropped.swap(0, Ordering::SeqCst)
     }

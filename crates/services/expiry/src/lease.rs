@@ -13,9 +13,9 @@ use crate::{TokenId, TokenKey};
 pub struct HeldLease {
     /// Its id.
     pub id: String,
-    /// How long it lives from now.
+    /// The TTL from now.
     pub ttl: Duration,
-    /// Whether it may be renewed.
+    /// True if it may be renewed.
     pub renewable: bool,
 }
 
@@ -34,31 +34,31 @@ pub struct Lease {
     /// The number of the mount that granted it.
     #[serde(rename = "m", default)]
     pub mount: MountId,
-    /// Its kind among its engine's; empty: nothing stands outside for it.
+    /// Its kind among its engine's; empty: it is for nothing in an external system.
     #[serde(rename = "k", default, skip_serializing_if = "String::is_empty")]
     pub kind: String,
-    /// When it was granted.
+    /// The time at which it was granted.
     #[serde(rename = "c", default)]
     pub issued: Moment,
-    /// When it was last renewed.
+    /// The time of its last renewal.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     pub renewed: Option<Moment>,
-    /// When it ends.
+    /// The time at which it expires.
     #[serde(rename = "e", default)]
     pub expires: Moment,
-    /// How long it was given at first, and is at a renewal that asks for nothing.
+    /// The TTL given when it was granted, which is also that of a renewal that requests none.
     #[serde(rename = "d", default, skip_serializing_if = "Duration::is_zero")]
     pub ttl: Duration,
     /// The most it can live; zero: the mount's.
     #[serde(rename = "x", default, skip_serializing_if = "Duration::is_zero")]
     pub max_ttl: Duration,
-    /// Whether it may be renewed.
+    /// True if it may be renewed.
     #[serde(rename = "n", default)]
     pub renewable: bool,
-    /// Whether it is in force, or on its way to its end.
+    /// The state: in force, or being revoked.
     #[serde(rename = "s", default, skip_serializing_if = "LeaseState::is_active")]
     pub state: LeaseState,
-    /// What the engine wants to see again.
+    /// The data that the engine needs again.
     #[serde(rename = "z", default, skip_serializing_if = "Payload::is_empty")]
     pub payload: Payload,
 }
@@ -99,8 +99,8 @@ impl LeaseOwner {
     }
 }
 
-/// How far a lease has come: `Intended → Active → Revoking → gone | Irrevocable`. A lease of no kind is gone at once, and an
-/// intent whose act fails is revoking without ever having been active.
+/// The state of a lease: `Intended → Active → Revoking → gone | Irrevocable`. A lease of no kind is gone at once, and
+/// an intent whose act fails is revoking without ever having been active.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LeaseState {
     /// In force.
@@ -110,7 +110,7 @@ pub enum LeaseState {
     /// An intent: what it is to stand for is being made outside, by this deadline.
     #[serde(rename = "n")]
     Intended(Moment),
-    /// It has ended, and what stands outside is to be ended, too.
+    /// It has ended, and is to be revoked in the external system, too.
     #[serde(rename = "r")]
     Revoking(Revoking),
     /// The outside has refused too often: left to an operator.
@@ -127,13 +127,13 @@ pub struct Revoking {
     /// Those of them that the outside refused.
     #[serde(rename = "r", default)]
     pub refusals: u32,
-    /// When it is tried next; the beginning of time where an operator asks for it.
+    /// The time of the next attempt; the beginning of time where an operator asks for it.
     #[serde(rename = "n", default)]
     pub next: Moment,
-    /// What the last attempt failed with.
+    /// The error of the last attempt.
     #[serde(rename = "e", default)]
     pub error: String,
-    /// Whether the next attempt is the last, whatever comes of it.
+    /// True if the next attempt is the last, whatever comes of it.
     #[serde(rename = "f", default)]
     pub forced: bool,
     /// The moment before which something that an act has sent can still arrive: a success before it is followed by one more
@@ -143,12 +143,12 @@ pub struct Revoking {
 }
 
 impl LeaseState {
-    /// Whether it is in force.
+    /// True if it is in force.
     pub const fn is_active(&self) -> bool {
         matches!(self, Self::Active)
     }
 
-    /// Whether it is in force, or about to be.
+    /// True if it is neither in force nor about to be.
     pub const fn has_ended(&self) -> bool {
         matches!(self, Self::Revoking(_) | Self::Irrevocable(_))
     }
@@ -171,7 +171,7 @@ impl LeaseState {
         }
     }
 
-    /// The second under which it stands in its mount's queue.
+    /// The second of its key in its mount's queue.
     pub fn queued_at(&self) -> Option<u64> {
         match self {
             Self::Active | Self::Intended(_) => None,

@@ -1,7 +1,8 @@
-//! What ends when: the records of leases, and the index of tokens and leases by the second of their end.
+//! Expiry: the records of leases, and the index of tokens and leases by the second of their end.
 //!
-//! All is in storage in order of time, so nothing is loaded at unseal and ending is a scan. Tokens and leases stand above: both
-//! are listed here, and either ends the other by a mark. No engine is known here, and no token beyond its name.
+//! All is in storage in order of time, so nothing is loaded at unseal and ending is a scan. The crates of tokens and
+//! leases depend on this one: both are listed here, and either ends the other by a mark. This crate knows no engine,
+//! and of a token only its id.
 
 mod id;
 mod lease;

@@ -1,7 +1,7 @@
 //! Ending a lease, by marking it: nothing outside is asked here, so it costs the same whatever state the outside is in.
 //!
-//! A lease that nothing stands outside for is gone at once. Any other goes to the queue of its mount, in order of its next
-//! attempt, where whoever revokes outside finds it.
+//! A lease for nothing in an external system is gone at once. Any other goes to the queue of its mount, in order of its
+//! next attempt, where the revoker finds it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const LATE: Duration = Duration::from_secs(60);
 /// Commits tried for one outcome before it is left to the next attempt.
 const MAX_CONFLICTS: usize = 64;
 
-/// Why a lease ends, which says how it is to be revoked outside.
+/// The reason why a lease ends, which determines how it is to be revoked in the external system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Its time, its token or its mount is over.
@@ -38,7 +38,7 @@ pub fn latest_arrival(now: Moment) -> Moment {
     Moment::from_secs(now.after(ACT_TIMEOUT).after(LATE).as_secs().saturating_add(1))
 }
 
-/// Ends a secret's lease: one that nothing stands outside for is gone, any other is to be revoked.
+/// Ends a secret's lease: one for nothing in an external system is gone, any other is to be revoked.
 pub fn end_lease(
     txn: &Txn,
     namespace: NamespaceId,
@@ -54,7 +54,7 @@ pub fn end_lease(
     // One that is to be gone stays so, whatever else ends it.
     let forced = end == End::Forced || lease.state.revoking().is_some_and(|revoking| revoking.forced);
     let (next, again) = match &lease.state {
-        // Nobody touches what its act may be about to make; the act looks for this mark when it is over.
+        // Nothing is revoked that its act may be about to make; the act looks for this mark when it is over.
         LeaseState::Intended(deadline) => {
             ((*deadline).min(now.after(ACT_TIMEOUT)), Some(latest_arrival(now)))
         }

@@ -1,20 +1,20 @@
-//! How long tokens and leases live. Source: Vault's documentation, "Tokens", "Token time-to-live, periodic tokens,
-//! and explicit max TTLs", and "Lease, renew, and revoke".
+//! TTLs of tokens and leases. Source: Vault's documentation, "Tokens", "Token time-to-live, periodic tokens, and
+//! explicit max TTLs", and "Lease, renew, and revoke".
 
 use std::time::Duration;
 
 use strongroom_engine_api::{Moment, format_duration};
 
-/// How long something lives from now, and what the client should know about it.
+/// A TTL from now, and a warning for the client.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Granted {
     /// Zero: it is past its end.
     pub ttl: Duration,
-    /// What the client should know: a capped time.
+    /// The warning for the client: a capped TTL.
     pub warning: Option<String>,
 }
 
-/// How long a lease issued at `issued` lives from `now` on.
+/// The TTL from `now` on of a lease issued at `issued`.
 pub fn lease_ttl(issued: Moment, wanted: Duration, max: Duration, now: Moment) -> Granted {
     capped("TTL", wanted, max.saturating_sub(now.since(issued)))
 }

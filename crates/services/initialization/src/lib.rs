@@ -1,7 +1,7 @@
-//! What a new cluster begins with.
+//! Initialization of a new cluster: its keys, its root token and its first entries.
 //!
-//! The keys are the seal's affair ([`SealState`]), which knows nothing of policies and tokens: here both come
-//! into one commit. A step that fails leaves storage as it was.
+//! [`SealState`] makes the keys, and knows nothing of policies and tokens: this crate puts both into one commit. A step
+//! that fails leaves storage as it was.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use strongroom_policy::ROOT_POLICY_NAME;
 use strongroom_seal_state::{InitError, InitRequest, Initialized, NewKeys, SealState};
 use strongroom_tokens::{NewToken, TokenEntry, TokenStore};
 
-/// What makes a new cluster.
+/// Initializes a new cluster.
 pub struct Initialization {
     barrier: Arc<Barrier>,
     seal_state: Arc<SealState>,

@@ -4,7 +4,7 @@
 //! every other. Here each run of a job is a task: jobs run side by side, at most [`MAX_RUNNING`] at once and one run of a
 //! job at a time, and a job that fails waits ever longer while the others go on.
 //!
-//! The scheduler does not know mounts, storage or leadership. Whoever owns it names the jobs ([`Jobs::set`]) and polls
+//! The scheduler does not know mounts, storage or leadership. Its owner adds the jobs ([`Jobs::set`]) and polls
 //! [`Jobs::run`] for as long as this node may work; dropping that future ends every run, so work belongs to a term of
 //! leadership and ends with it. A job takes no input and decides from storage what there is to do, so a run that was
 //! cut off is made up for by the next.
@@ -74,9 +74,10 @@ pub type NextDue = Arc<dyn Fn() -> BoxFuture<'static, Result<Option<Moment>, Str
 pub enum Schedule {
     /// Once in this time.
     Every(Duration),
-    /// When the entry that is due first is due: asked after each run, and told by [`Jobs::wake_at`] in between.
+    /// Runs when the first entry is due: its time is asked for after each run, and told by [`Jobs::wake_at`] in
+    /// between.
     Due(NextDue),
-    /// When it is woken.
+    /// Runs when it is woken.
     OnWake,
 }
 
@@ -111,7 +112,7 @@ pub struct JobStatus {
     pub name: JobName,
     /// Its schedule in words.
     pub schedule: String,
-    /// Whether a run is under way.
+    /// True if a run is under way.
     pub running: bool,
     /// Runs since this node took up the work.
     pub runs: u64,

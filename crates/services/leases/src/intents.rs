@@ -1,10 +1,11 @@
-//! Intents: what is about to be made outside, known before anything is sent.
+//! Intents: records of what an act is about to make in an external system, committed before anything is sent.
 //!
-//! An intent is a lease that is not in force yet ([`LeaseState::Intended`]): it stands under its id, its owner and its mount
-//! from the first commit on, so whatever ends leases ends intents by the same step, and nobody has to know of both. Its act
-//! runs once, in this process. When the act is over, its task makes the intent the lease, or hands it to the revoker. An
-//! intent whose act runs nowhere (its process died, its node no longer decides) is found by a job of the active node, handed to
-//! the revoker at once, and tried once more after the longest time for which something that was sent can still arrive.
+//! An intent is a lease that is not in force yet ([`LeaseState::Intended`]): it is recorded under its id, its owner and
+//! its mount from the first commit on, so every operation that ends leases ends intents by the same step. Its act runs
+//! once, in this process. When the act is over, its task makes the intent the lease, or hands it to the revoker. An
+//! intent whose act runs nowhere (its process died, its node no longer decides) is found by a job of the active node,
+//! handed to the revoker at once, and tried once more after the longest time for which something that was sent can
+//! still arrive.
 //!
 //! It does not act by itself, and it does not know what the outside is. When storage does not answer, intents stay as they
 //! are, and the job comes back to them.
@@ -79,7 +80,7 @@ impl Drop for RunningAct {
     }
 }
 
-/// An intent of this process, which nobody else touches while it is held.
+/// An intent of this process, which no other task changes while it is held.
 pub struct Intended {
     namespace: NamespaceId,
     id: Arc<str>,
@@ -90,7 +91,7 @@ pub struct Intended {
     _running: RunningAct,
 }
 
-/// What becomes of an intent whose act did not succeed.
+/// The handling of an intent whose act did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Undo {
     /// Nothing was sent.
@@ -142,7 +143,7 @@ impl Leases {
         Ok(Intended { namespace, id, lease, deadline, term: self.leadership.term(), _running: running })
     }
 
-    /// What its act may know of an intent.
+    /// The facts of an intent for its act.
     pub fn intent_facts(&self, intended: &Intended) -> IntentFacts {
         let (clock, leadership) = (self.environment.clock.clone(), self.leadership.clone());
         let (deadline, term) = (intended.deadline, intended.term);
@@ -192,7 +193,7 @@ impl Leases {
         }
     }
 
-    /// Whether a settlement's intent is still there; gone with `txn`, whose writes say how it stands.
+    /// True if a settlement's intent is still there. It is removed with `txn`, which writes the outcome.
     pub async fn settle_intended(&self, txn: &Txn, intended: &Intended) -> Result<bool, BarrierError> {
         let at = (intended.namespace, &*intended.id);
         let Some(entry) = LEASES.get(txn, &at).await? else { return Ok(false) };

@@ -1,7 +1,7 @@
 //! Leases: granting, renewing and listing them, and intents, which are leases that are not in force yet.
 //!
-//! The records are those of `strongroom-expiry`. A grant rests on the mount and on the token that holds the lease: both must be
-//! there when it commits. To end leases is the affair of `strongroom-revocation`.
+//! The records are those of `strongroom-expiry`. A grant rests on the mount and on the token that holds the lease: both
+//! must be there when it commits. Leases are ended by `strongroom-revocation`.
 
 mod intents;
 mod listing;
@@ -53,7 +53,7 @@ pub(crate) struct NewLease<'a> {
     pub(crate) mounted: &'a Mounted,
     /// The path of the request.
     pub(crate) path: &'a str,
-    /// Who asked; `None` for what no token ends.
+    /// The token that holds it; `None` for a lease that ends with no token.
     pub(crate) owner: Option<&'a Principal>,
     /// Its kind among its engine's.
     pub(crate) kind: &'a str,

@@ -8,18 +8,18 @@ use strongroom_expiry::{IRREVOCABLE, LEASES, Lease, LeaseState};
 
 use crate::Leases;
 
-/// What is told of a lease, whether it is a secret's or a token's own.
+/// The facts shown of a lease, whether it is a secret's or a token's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseFacts {
-    /// When it was granted.
+    /// The time at which it was granted.
     pub issued: Moment,
-    /// When it was last renewed.
+    /// The time of its last renewal.
     pub renewed: Option<Moment>,
-    /// When it ends; `None`: never.
+    /// The time at which it expires; `None`: never.
     pub expires: Option<Moment>,
-    /// Whether it may be renewed.
+    /// True if it may be renewed.
     pub renewable: bool,
-    /// How far it has come.
+    /// Its state.
     pub state: LeaseState,
 }
 
@@ -33,7 +33,7 @@ pub struct IrrevocableLease {
 }
 
 impl Leases {
-    /// What there is to tell of a lease.
+    /// The facts of a lease.
     pub async fn lease_facts(
         &self,
         reads: &impl Reads,

@@ -24,12 +24,12 @@ pub struct Renewing {
     granted: GrantedTtl,
     mounted: Arc<Mounted>,
     lease: Arc<Lease>,
-    /// What the engine said.
+    /// The terms of the engine's answer.
     terms: Option<LeaseTerms>,
 }
 
 impl Leases {
-    /// A lease that a client would renew, as it stands: an error where it cannot be renewed at all.
+    /// A lease that a client would renew, in its current state: an error where it cannot be renewed at all.
     pub async fn renewable_lease(
         &self,
         reads: &impl Reads,

@@ -1,8 +1,8 @@
-//! Locking out whoever gives bad credentials several times in quick succession. Source: Vault's documentation, "User
-//! lockout".
+//! User lockout: a user with several failed logins in quick succession is locked out. Source: Vault's documentation,
+//! "User lockout".
 //!
-//! Kept in memory, of a bounded number of names: a failed login writes nothing, so that guessing cannot be made into
-//! a load on storage, and a restart forgets.
+//! Failures are counted in memory, for a bounded number of names: a failed login writes nothing, so that guessing
+//! passwords cannot load storage. A restart resets the counts.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,19 +12,19 @@ use strongroom_barrier::{BarrierError, MountId, NamespaceId};
 use strongroom_engine_api::{Clock, EngineError, Moment};
 use strongroom_mounts::{Mounted, Mounts};
 
-/// Names that are remembered at most, over all mounts.
+/// Names that are counted at most, over all mounts.
 const MOST_NAMES: usize = 100_000;
 
-/// When a name is locked out.
+/// The rule by which a name is locked out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockoutRule {
     /// Failed logins that lock a name; zero: none do.
     pub threshold: u64,
-    /// How long it stays locked.
+    /// The duration of a lockout.
     pub duration: Duration,
-    /// How long after the last failure it is forgotten.
+    /// The time after the last failure at which the count is reset.
     pub counter_reset: Duration,
-    /// Nobody is locked out.
+    /// A rule that locks out no user.
     pub disabled: bool,
 }
 
@@ -51,7 +51,7 @@ impl LockoutRule {
 }
 
 /// The rules of a server: when failed logins lock a user out, by the type of the auth method; `all` for those not named.
-/// `None`: nobody is locked out, whatever a mount's tuning says (`VAULT_DISABLE_USER_LOCKOUT`).
+/// `None`: no user is locked out, whatever a mount's tuning says (`VAULT_DISABLE_USER_LOCKOUT`).
 pub type LockoutRules = Option<BTreeMap<String, LockoutRule>>;
 
 /// The rule for a mount of an auth method of this type, tuned so.
@@ -66,7 +66,7 @@ fn rule(rules: &LockoutRules, kind: &str, tuning: &BTreeMap<String, String>) -> 
 #[derive(Clone, Copy)]
 struct Failures {
     count: u64,
-    /// When nothing of it matters any more.
+    /// The time at which it no longer matters.
     forgotten: Moment,
     locked: bool,
 }
@@ -105,7 +105,7 @@ impl Failed {
         let lasts = if locked { rule.duration } else { rule.counter_reset };
         let lockout = locked.then(|| user.clone());
         users.insert(user, Failures { count, forgotten: now.after(lasts), locked });
-        // Who logs may wait for whoever reads the log, and other logins wait here for the lock.
+        // Writing a log line may wait for the log's reader, and other logins wait here for the lock.
         drop(users);
         if let Some((mount, user)) = lockout {
             tracing::warn!(user, %mount, "user is locked out after failed logins");
@@ -120,7 +120,7 @@ impl Failed {
 /// Bytes of a name that is kept as it is.
 const MAX_NAME: usize = 256;
 
-/// Forgets what does not matter any more, or else a name that is not locked.
+/// Removes counts that no longer matter, or else a name that is not locked.
 fn make_room(users: &mut HashMap<User, Failures>, now: Moment) {
     users.retain(|_, failures| failures.forgotten > now);
     if users.len() >= MOST_NAMES
@@ -140,18 +140,18 @@ fn counted_as(name: &str) -> String {
 }
 
 impl Lockouts {
-    /// Nobody has failed yet.
+    /// Counts without failures.
     pub fn new(rules: LockoutRules, clock: Clock, mounts: Arc<Mounts>) -> Self {
         Self { rules, clock, mounts, failed: Failed::default() }
     }
 
-    /// Forgets everybody: sealing.
+    /// Removes all counts: sealing.
     pub fn clear(&self) {
         let users = std::mem::take(&mut *self.failed.users());
         drop(users);
     }
 
-    /// Whether `name` is locked out at this mount now.
+    /// True if `name` is locked out at this mount now.
     pub fn is_locked_out(&self, mounted: &Mounted, name: &str) -> bool {
         let rule = self.rule_of(mounted);
         let now = self.clock.now();
@@ -175,7 +175,7 @@ impl Lockouts {
         rule(&self.rules, &mounted.entry.kind, &mounted.entry.tuning.user_lockout)
     }
 
-    /// Who is locked out now in a namespace: names by the accessor of their mount.
+    /// The users locked out now in a namespace: names by the accessor of their mount.
     pub async fn locked_users(
         &self,
         namespace: NamespaceId,

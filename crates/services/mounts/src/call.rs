@@ -11,7 +11,7 @@ use strongroom_engine_api::{
 
 use crate::Mounted;
 
-/// What such a call is about.
+/// The subject of such a call.
 pub enum Errand {
     /// Work in the background.
     Job,

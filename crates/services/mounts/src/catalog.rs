@@ -68,7 +68,7 @@ impl Catalog {
         kinds
     }
 
-    /// The type that `name` is another name for, and the option and its value that it stands for.
+    /// The type that `name` is an alias of, and the option and its value that the alias sets.
     pub fn alias(&self, class: Class, name: &str) -> Option<(&str, (&str, &str))> {
         self.engines().filter(|engine| engine.class() == class).find_map(|engine| {
             let alias = engine.facts().aliases.iter().find(|alias| alias.name == name)?;

@@ -1,8 +1,8 @@
-//! What is known of a disabled mount until nothing of it is left.
+//! The record of a disabled mount, kept until nothing of the mount is left.
 //!
 //! A disabled mount is draining: it takes no requests and its path is free for another at once, but it is still known by
-//! its number, so that what stands outside for its leases can be ended. Whoever ends these walks the table here, and
-//! takes the entry away when the mount's own entries are gone.
+//! its number, so that its leases can be revoked in the external system. The revocation service walks this table, and
+//! removes an entry when the mount's own entries are gone.
 
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Stored};

@@ -1,10 +1,10 @@
-//! Mounts and namespaces, from being made until nothing of them is left.
+//! Mounts and namespaces, from their creation until nothing of them is left.
 //!
-//! [`Mounts`] keeps the mount table and the namespaces, and has the [`Router`] that requests look them up in. A mount that is
-//! disabled, and a namespace that is deleted, leave a note: what they held is removed in bounded steps by whoever knows
-//! tokens and leases, which this service does not.
+//! [`Mounts`] keeps the mount table and the namespaces, and has the [`Router`] that requests look them up in. A mount
+//! that is disabled, and a namespace that is deleted, leave a note: what they held is removed in bounded steps by the
+//! revocation service, since this one does not know tokens and leases.
 //!
-//! Where storage fails, a look fails: a router that is known to be old does not answer.
+//! When storage fails, a lookup fails: a router that is known to be outdated does not answer.
 
 mod call;
 mod catalog;
@@ -75,7 +75,7 @@ impl Mounts {
         Self { barrier, entropy, seal_state, catalog, lifetimes, router }
     }
 
-    /// Whether no mount and no namespace has changed since `generation` was the router's.
+    /// True if no mount and no namespace has changed since `generation` was the router's.
     pub fn is_current(&self, generation: u64) -> bool {
         self.router.is_at(generation)
     }

@@ -29,7 +29,7 @@ pub(crate) struct BuiltIn {
     description: &'static str,
 }
 
-/// The mounts that are in every namespace. Their numbers are in storage keys, and so for ever.
+/// The mounts that are in every namespace. Their numbers are in storage keys, and so never change.
 pub(crate) static BUILT_IN: [BuiltIn; 3] = [
     BuiltIn {
         id: MountId::new(1),
@@ -80,24 +80,24 @@ impl BuiltIn {
         }
     }
 
-    /// Where its entries lie.
+    /// The place of its entries in storage.
     pub(crate) fn place(&self, namespace: NamespaceId) -> MountPlace {
         MountPlace { namespace, mount: self.id, local: self.kind == "cubbyhole" }
     }
 }
 
-/// What `listing_visibility` can be.
+/// The values of `listing_visibility`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ListingVisibility {
-    /// Shown to whoever may use the mount.
+    /// Shown to callers that may use the mount.
     #[default]
     Hidden,
     /// Shown before login too.
     Unauth,
 }
 
-/// What `sys/mounts/:path/tune` sets.
+/// The parameters that `sys/mounts/:path/tune` sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MountTuning {
@@ -105,17 +105,17 @@ pub struct MountTuning {
     pub default_lease_ttl: Duration,
     /// Zero: the server's.
     pub max_lease_ttl: Duration,
-    /// Request members that audit devices show in clear.
+    /// Request members that audit devices do not hash.
     pub audit_non_hmac_request_keys: Vec<String>,
-    /// Answer members that audit devices show in clear.
+    /// Answer members that audit devices do not hash.
     pub audit_non_hmac_response_keys: Vec<String>,
     /// Request headers that the engine gets to see.
     pub passthrough_request_headers: Vec<String>,
     /// Headers that the engine may answer with.
     pub allowed_response_headers: Vec<String>,
-    /// Who sees the mount listed.
+    /// The callers that see the mount listed.
     pub listing_visibility: Option<ListingVisibility>,
-    /// What kind of tokens an auth mount gives out where the role leaves it open, and whether it may differ.
+    /// The type of tokens that an auth mount issues where the role leaves it open, and whether a role may set another.
     pub token_type: Option<String>,
     /// Kept for clients that set it.
     pub force_no_cache: bool,
@@ -139,7 +139,7 @@ pub struct MountEntry {
     /// Engine options (`version` for KV).
     #[serde(default)]
     pub options: BTreeMap<String, String>,
-    /// What tuning sets.
+    /// The parameters that tuning sets.
     #[serde(default)]
     pub tuning: MountTuning,
     /// Not replicated; kept for the time when there is replication.
@@ -158,7 +158,7 @@ impl Stored for MountEntry {}
 /// A mount ready to serve.
 #[derive(Debug)]
 pub struct Mounted {
-    /// What handlers see of it.
+    /// The mount as handlers see it.
     pub mount: Arc<Mount>,
     /// The namespace it is in.
     pub namespace: Arc<Namespace>,
@@ -168,7 +168,7 @@ pub struct Mounted {
     pub entry: MountEntry,
     /// Its engine.
     pub engine: Arc<dyn Backend>,
-    /// What the server lends to its engine.
+    /// The facilities that the server lends to its engine.
     pub facilities: Arc<Facilities>,
     /// The entry's type, as answers carry it.
     pub kind: Arc<str>,
@@ -194,7 +194,7 @@ impl Mounted {
         }
     }
 
-    /// Whether it has work in the background. That of a part of the server is the server's, and done once.
+    /// True if it has work in the background. Jobs of the server's own engines are the server's, and run once.
     pub(crate) fn has_jobs(&self) -> bool {
         let of_server = self.engine.class() == Class::System && !self.namespace.id.is_root();
         !of_server && !self.engine.jobs().is_empty()
@@ -315,13 +315,13 @@ impl Mounts {
         Ok(Some(Arc::new(built_in.entry(namespace, &self.built_in_seed()?))))
     }
 
-    /// What accessors of built-in mounts are derived from. It differs from cluster to cluster and is no secret.
+    /// The seed of the accessors of built-in mounts. It differs from cluster to cluster and is no secret.
     pub(crate) fn built_in_seed(&self) -> Result<[u8; 16], BarrierError> {
         self.seal_state.token_hmac(&["built-in mounts\0"])
     }
 
-    /// Makes sure that a mount is not disabled before `txn` commits: whoever disables it finds what it has granted, or the
-    /// grant finds no mount.
+    /// Makes sure that a mount is not disabled before `txn` commits: the transaction that disables it finds what it has
+    /// granted, or the grant finds no mount.
     pub async fn require_mount(&self, txn: &Txn, mounted: &Mounted) -> Result<(), EngineError> {
         if mounted.engine.class() == Class::System {
             return Ok(());
@@ -385,7 +385,7 @@ impl Mounts {
 
 const NEXT_MOUNT: &str = "next-mount";
 
-/// What is asked for when enabling a mount.
+/// The parameters of enabling a mount.
 #[derive(Clone, Debug, Default)]
 pub struct NewMount {
     /// The engine's type.

@@ -1,8 +1,8 @@
 //! Namespaces: tenants of one server, each with mounts, policies, tokens and leases of its own, one inside the other.
 //!
-//! A namespace is a number in storage keys, and a name in the namespace it is in. Both are its own for ever: a namespace
-//! that is deleted and made again under its name is another one, which nothing of the first can reach. Deleting takes
-//! the name away at once; a job removes what was in it.
+//! A namespace is a number in storage keys, and a name in the namespace it is in. Neither changes or is used again: a
+//! namespace that is deleted and created again under its name is another one, which nothing of the first can reach.
+//! Deleting removes the name at once; a job removes the contents.
 //!
 //! This module does not decide who may do what where: policies do, and [`Namespace::is_within`] confines tokens.
 
@@ -23,7 +23,8 @@ const NEXT_NAMESPACE: &str = "next-namespace";
 /// Characters of a namespace's short id.
 const SUFFIX_LEN: usize = 6;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// Spreads numbers over short ids, so that those of neighbours do not look alike; and what undoes it (modulo 2^32).
+/// A multiplier that spreads numbers over short ids, so that those of neighbors do not look alike, and its inverse
+/// (modulo 2^32).
 const SPREAD: u32 = 0x9E37_79B1;
 const GATHER: u32 = 0x0E8B_2F51;
 
@@ -41,7 +42,7 @@ pub(crate) struct NamespaceEntry {
     pub id: NamespaceId,
     /// A UUID for clients.
     pub uuid: String,
-    /// What its maker noted on it.
+    /// The metadata set at its creation.
     #[serde(default)]
     pub custom_metadata: BTreeMap<String, String>,
 }
@@ -107,7 +108,7 @@ impl Namespace {
         }
     }
 
-    /// Whether it is the root namespace.
+    /// True if it is the root namespace.
     pub fn is_root(&self) -> bool {
         self.id.is_root()
     }
@@ -117,7 +118,7 @@ impl Namespace {
         &self.entry.uuid
     }
 
-    /// What its maker noted on it.
+    /// The metadata set at its creation.
     pub fn custom_metadata(&self) -> &BTreeMap<String, String> {
         &self.entry.custom_metadata
     }
@@ -127,7 +128,7 @@ impl Namespace {
         format!("{}{path}", self.path)
     }
 
-    /// Whether it is `other` or lies inside it.
+    /// True if it is `other` or is inside it.
     pub fn is_within(&self, other: &Self) -> bool {
         self.path.starts_with(&other.path)
     }
@@ -146,7 +147,7 @@ fn short_id(id: NamespaceId) -> String {
     text.iter().map(|digit| char::from(*digit)).collect()
 }
 
-/// What ends an id made in a namespace: nothing in the root namespace, `.ID` in others.
+/// The suffix of ids made in a namespace: nothing in the root namespace, `.ID` in others.
 pub fn suffix(namespace: NamespaceId) -> String {
     if namespace.is_root() { String::new() } else { format!(".{}", short_id(namespace)) }
 }
@@ -195,8 +196,8 @@ impl Mounts {
         Some(self.namespace(id)?.full(path))
     }
 
-    /// Makes `path` below `parent`, whose last segment is the name; what it lies in must be there. Answers the namespace that
-    /// is to be, and whether it is new: whoever makes one gives it what every namespace begins with. One that is there already
+    /// Makes `path` below `parent`, whose last segment is the name; its parent must exist. Answers the new namespace,
+    /// and whether it is new: the caller then creates the initial contents of a namespace. One that is there already
     /// gets the metadata.
     pub async fn create_namespace(
         &self,
@@ -215,7 +216,7 @@ impl Mounts {
             NAMESPACES.put(txn, &(parent.id, name), entry.clone())?;
             return Ok((Namespace::new(&parent, name, Arc::new(entry)), false));
         }
-        // A mount `a` lies at `a/`, and one inside at `a/b/`.
+        // A mount `a` is at `a/`, and one inside at `a/b/`.
         let taken = MOUNTS.keys(txn, &(parent.id, format!("{name}/").as_str()), None, 1).await?;
         if let Some((_, other)) = taken.first() {
             return Err(bad_request(format!("path is already in use at {other}")));
@@ -251,7 +252,7 @@ impl Mounts {
         path: &str,
     ) -> Result<bool, EngineError> {
         let Some(namespace) = self.find_namespace(txn, parent, path).await? else { return Ok(false) };
-        // Whoever makes one in it reads its entry, so one of the two fails.
+        // A transaction that creates one in it reads its entry, so one of the two fails.
         if !NAMESPACES.keys(txn, &namespace.id, None, 1).await?.is_empty() {
             let text = format!("child namespaces exist under path {:?}, cannot remove", namespace.path);
             return Err(bad_request(text));

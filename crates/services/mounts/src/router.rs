@@ -1,8 +1,9 @@
-//! The router: from a namespace and a path, an accessor or a number to a mount, and from a path to its namespace.
+//! The router: looks up mounts by namespace and path, by accessor or by number, and namespaces by path.
 //!
-//! It is in memory and follows from storage on every node. Thousands of tenants have thousands of mounts, so a change of
-//! one mount or namespace costs that one: commits tell which entries they touched, and before the next look those alone
-//! are read again. Everything is read at once only where all may have changed: after unsealing, a restore, a term.
+//! It is in memory and derived from storage on every node. Thousands of tenants have thousands of mounts, so a change
+//! of one mount or namespace costs only that one: commits tell which entries they touched, and before the next lookup
+//! only those are read again. Everything is read at once only where all may have changed: after unsealing, a restore, a
+//! term.
 //!
 //! Each look shows the state of one commit; two looks may show two. Where entries cannot be read, a look fails: a router
 //! that is known to be old does not answer.
@@ -34,13 +35,13 @@ pub struct Router {
     catalog: Arc<Catalog>,
     /// The lifetimes that mounts have where they say nothing.
     lifetimes: Lifetimes,
-    /// What the server lends to engines.
+    /// The facilities that the server lends to engines.
     facilities: Arc<Facilities>,
     state: RwLock<State>,
     outdated: Mutex<Outdated>,
-    /// Whether `outdated` names anything: looked at by every request.
+    /// True if `outdated` is not empty: every request reads it.
     is_outdated: AtomicBool,
-    /// Counts the changes of `state`: what was made out by an older one is made out again.
+    /// Counts the changes of `state`: what was resolved by an older one is resolved again.
     generation: AtomicU64,
     /// One reads at a time.
     refreshing: tokio::sync::Mutex<()>,
@@ -48,7 +49,7 @@ pub struct Router {
     job_changes: Mutex<JobChanges>,
 }
 
-/// What commits have touched since it was read.
+/// The entries that commits have touched since they were read.
 #[derive(Clone, Default)]
 struct Outdated {
     all: Option<Index>,
@@ -61,7 +62,7 @@ impl Outdated {
         self.all.is_none() && self.mounts.is_empty() && self.namespaces.is_empty()
     }
 
-    /// Forgets what a state read at `index` shows.
+    /// Removes what a state read at `index` shows.
     fn settle(&mut self, index: Index) {
         self.all = self.all.filter(|touched| *touched > index);
         self.mounts.retain(|_, touched| *touched > index);
@@ -69,10 +70,10 @@ impl Outdated {
     }
 }
 
-/// Mounts whose jobs are to be named or forgotten.
+/// Mounts whose jobs are to be added or removed.
 #[derive(Default)]
 pub struct JobChanges {
-    /// Whether all are to be named anew.
+    /// True if the jobs of all mounts are to be listed again.
     pub all: bool,
     /// Those that went.
     pub gone: Vec<Arc<Mounted>>,
@@ -86,7 +87,7 @@ struct State {
     by_accessor: HashMap<String, Arc<Mounted>>,
     /// Mounts that have entries. Only the numbers of built-in ones are the same in several namespaces.
     by_id: HashMap<(Option<NamespaceId>, MountId), Arc<Mounted>>,
-    /// What accessors of built-in mounts are derived from: the cluster's own.
+    /// The cluster's seed of the accessors of built-in mounts.
     seed: [u8; 16],
 }
 
@@ -115,7 +116,7 @@ fn number(namespace: NamespaceId, id: MountId) -> (Option<NamespaceId>, MountId)
 /// A key of a namespace, and what is there now.
 type Read<V> = ((NamespaceId, String), Option<Arc<V>>);
 
-/// What a refresh has read of what was outdated.
+/// The outdated entries as a refresh has read them.
 #[derive(Default)]
 struct Changes {
     namespaces: Vec<Read<NamespaceEntry>>,
@@ -153,7 +154,7 @@ impl Router {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// Whether nothing has changed since [`Router::generation`] was this, nor waits to be read again.
+    /// True if nothing has changed since [`Router::generation`] was this, nor waits to be read again.
     pub(crate) fn is_at(&self, generation: u64) -> bool {
         !self.is_outdated.load(Ordering::SeqCst) && self.generation() == generation
     }
@@ -308,7 +309,7 @@ impl Router {
         entered.chain(built_in).filter(|mounted| mounted.has_jobs()).cloned().collect()
     }
 
-    /// The mounts whose jobs are to be named or forgotten since the last call.
+    /// The mounts whose jobs are to be added or removed since the last call.
     pub fn take_job_changes(&self) -> JobChanges {
         let mut changes = std::mem::take(&mut *self.jobs());
         if changes.all {
@@ -458,7 +459,7 @@ impl State {
         }
     }
 
-    /// Forgets a mount, unless another has taken its number: one that was moved is first seen at its new path.
+    /// Removes a mount, unless another has taken its number: one that was moved is first seen at its new path.
     fn forget(&mut self, mounted: Arc<Mounted>, jobs: &mut JobChanges) {
         let id = number(mounted.namespace.id, mounted.mount.id);
         if self.by_id.get(&id).is_some_and(|kept| Arc::ptr_eq(kept, &mounted)) {
@@ -565,7 +566,7 @@ impl Mounts {
     }
 }
 
-/// What `outdated` names, as it is now.
+/// The current entries of what `outdated` names.
 async fn read_again(view: &View, outdated: Outdated) -> Result<Changes, BarrierError> {
     let mut changes = Changes::default();
     for (parent, name) in outdated.namespaces.into_keys() {

@@ -1,7 +1,7 @@
 //! Password policies: by namespace and name, and the passwords that they make for other systems.
 //!
-//! A policy is kept as the text that was written, and read again whenever a password is made. It stands below the mounts, since
-//! engines ask for passwords. It knows nothing of who may write a policy or ask for a password.
+//! A policy is kept as the text that was written, and read again whenever a password is made. This crate is below the
+//! mounts, since engines request passwords. It does not check who may write a policy or request a password.
 
 mod policy;
 

@@ -69,7 +69,7 @@ impl PasswordPolicy {
         Ok(Self { length, rules, all: all.into_iter().collect() })
     }
 
-    /// A password that fits. Candidates are drawn from all characters alike until one meets the rules; where the
+    /// A password that fits. Candidates are drawn uniformly from all characters until one meets the rules; where the
     /// rules leave that to luck, the characters they ask for are drawn first and then shuffled among the others.
     pub fn generate(&self, entropy: &Entropy) -> Result<Secret<String>, EntropyError> {
         for _ in 0..MOST_CANDIDATES {
@@ -127,7 +127,7 @@ fn draw(entropy: &Entropy, from: &[char], count: usize) -> Result<Zeroizing<Vec<
     Ok(drawn)
 }
 
-/// A number below `bound`, each equally likely: what would favour the first ones is drawn again.
+/// A number below `bound`, each equally likely: what would favor the first ones is drawn again.
 fn below(entropy: &Entropy, bound: usize) -> Result<usize, EntropyError> {
     let bound = u32::try_from(bound).unwrap_or(u32::MAX).max(1);
     let whole = u32::MAX.checked_div(bound).unwrap_or_default().saturating_mul(bound);

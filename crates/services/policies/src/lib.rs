@@ -1,7 +1,7 @@
 //! Policies in storage, and the compiled form that tokens with the same set share.
 //!
-//! What a policy says is the affair of `strongroom-policy`, which only computes; who holds which policies is that of tokens.
-//! A stored policy that cannot be read grants nothing.
+//! `strongroom-policy` parses and evaluates policies and only computes; tokens record which policies they hold. A
+//! stored policy that cannot be read grants nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,7 +89,7 @@ impl Policies {
         self.sets.clear();
     }
 
-    /// What a token with these policies may do, compiled once for all tokens that hold the same set.
+    /// The compiled policies of a token, shared by all tokens with the same set.
     pub async fn acl(
         &self,
         view: &View,

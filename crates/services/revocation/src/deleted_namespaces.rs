@@ -1,4 +1,4 @@
-//! What a deleted namespace leaves behind: its tokens, then all else, in bounded steps.
+//! Removes what is left of a deleted namespace: its tokens, then all else, in bounded steps.
 
 use strongroom_engine_api::EngineError;
 

@@ -1,5 +1,6 @@
-//! What a disabled mount leaves behind: its leases and tokens, ended in bounded steps, and its entries, removed when all of
-//! its leases have been revoked. Where the outside cannot be reached it stays for as long as that lasts, and delays no other.
+//! Removes what is left of a disabled mount: its leases and tokens, ended in bounded steps, and its entries, removed
+//! when all of its leases have been revoked. While its external system cannot be reached it stays, and delays no other
+//! mount.
 
 use strongroom_barrier::{MountId, MountPlace, Txn};
 use strongroom_engine_api::EngineError;
@@ -38,8 +39,8 @@ impl Revocation {
     }
 
     /// Ends one step's worth of the mount's leases, the tokens it granted among them; answers where to go on. Leases of a
-    /// new mount at the same path have another number and stay. None is added behind the walk: whoever grants one reads
-    /// the mount's entry.
+    /// new mount at the same path have another number and stay. None is added behind the walk: a transaction that
+    /// grants one reads the mount's entry.
     async fn end_leases(
         &self,
         txn: &Txn,

@@ -1,4 +1,4 @@
-//! Ending leases: one, all under a prefix, and those whose time has come.
+//! Ends leases: one, all under a prefix, and expired ones.
 //!
 //! To end a lease is to mark it: nothing outside is asked here, so it costs the same however many leases there are and
 //! whatever state the outside is in. A lease that nothing stands outside for is gone at once. Any other goes to the queue
@@ -17,12 +17,12 @@ use crate::{PREFIX_REVOCATIONS, Revocation};
 /// Leases and tokens ended in one transaction, not counting what hangs on the tokens.
 pub(crate) const STEP: usize = 128;
 
-/// How far a revocation under a prefix has come.
+/// The progress of a revocation under a prefix.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct PrefixRevocation {
     /// The last lease id dealt with.
     after: String,
-    /// Whether leases go whatever the outside says.
+    /// True if leases are removed even if revoking them in the external system fails.
     forced: bool,
     /// The mount whose leases alone go, where it has left the path to others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,7 +116,7 @@ impl Revocation {
     ///
     /// # Errors
     ///
-    /// What the outside says of the first lease that could not be revoked.
+    /// The external system's error for the first lease that could not be revoked.
     pub async fn revoke_prefix_now(
         &self,
         namespace: NamespaceId,
@@ -193,7 +193,7 @@ impl Revocation {
         Ok(true)
     }
 
-    /// Ends one step's worth of what lies under `folder` and keeps the note true; answers whether there is more.
+    /// Ends one step's worth of the leases under `folder` and updates the note; answers whether there is more.
     async fn end_some(
         &self,
         txn: &Txn,

@@ -1,8 +1,10 @@
-//! Ending tokens and leases: by id, prefix and time, with their mount or namespace; and revoking outside what leases stood for.
+//! Revocation of tokens and leases: by id, prefix and time, with their mount or namespace; and in the external systems
+//! that leases are for.
 //!
-//! It stands above tokens and leases and walks both, so that neither needs the other. To end something is to mark it, in
-//! bounded steps, each a transaction. What stands outside is ended by the [`revoker`], a job of the active node, with the
-//! handlers of engines; where the outside does not answer, it is tried again, and delays its own mount alone.
+//! This crate depends on those of tokens and leases and walks both, so that neither needs the other. Ending something
+//! means marking it, in bounded steps, each a transaction. The [`revoker`], a job of the active node, then revokes in
+//! external systems with the handlers of engines; where a system does not answer, it is tried again, and delays its own
+//! mount alone.
 
 mod attempt;
 mod deleted_namespaces;
@@ -27,7 +29,7 @@ tables! {
     pub(crate) PREFIX_REVOCATIONS: Table<CoreLocal, (u64, &str), PrefixRevocation> = 35;
 }
 
-/// What ends tokens and leases.
+/// Revokes tokens and leases.
 pub struct Revocation {
     barrier: Arc<Barrier>,
     environment: Environment,

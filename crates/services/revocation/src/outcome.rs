@@ -1,6 +1,6 @@
 //! Waiting for the outcome of revocations, for clients that ask for it (`sync`).
 //!
-//! The waiting is a client's, the work is not: whoever goes away meanwhile changes nothing.
+//! Only the client waits here; the revoker does the work, so a client that disconnects in between changes nothing.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ impl Revocation {
     ///
     /// # Errors
     ///
-    /// What the outside said. The lease is tried again all the same.
+    /// The external system's error. The lease is tried again nevertheless.
     pub async fn revoke_lease_now(&self, namespace: NamespaceId, id: &str) -> Result<(), EngineError> {
         loop {
             let txn = self.barrier.transaction(self.barrier.pinned_view().await?);

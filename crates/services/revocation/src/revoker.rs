@@ -1,4 +1,4 @@
-//! The revoker: ends outside what leases that have ended stand for.
+//! The revoker: revokes ended leases in the external systems that they are for.
 //!
 //! It is a job of the active node and ends with its term. Each mount with something in its queue has a lane, a task of its
 //! own with at most [`MAX_AT_ONCE`] attempts at a time, so that a database that is down or slow delays only its own mount.
@@ -36,7 +36,7 @@ const FULL_WAIT: Duration = Duration::from_secs(1);
 /// Queue entries read at a time.
 const PAGE: usize = 64;
 
-/// What the revoker knows beside storage, and whom it tells.
+/// The revoker's state beside storage, and those it notifies.
 #[derive(Default)]
 pub(crate) struct Revoker {
     /// Told when a queue has changed.
@@ -44,7 +44,7 @@ pub(crate) struct Revoker {
     /// Told when an attempt is over.
     pub(super) ended: Notify,
     known: Mutex<Known>,
-    /// Whether commits to mounts matter at all: most of the time they do not, and nothing is locked for them.
+    /// True if commits to mounts matter at all: most of the time they do not, and nothing is locked for them.
     watches: AtomicBool,
 }
 
@@ -96,12 +96,12 @@ impl Revoker {
         true
     }
 
-    /// Whether the mount's outside was not reached at the last attempt.
+    /// True if the mount's external system was not reached at the last attempt.
     pub(super) fn is_failing(&self, mount: MountId) -> bool {
         self.known().pauses.contains_key(&mount)
     }
 
-    /// What the mount's outside is left alone for, where it still is.
+    /// The reason why the mount's external system is not contacted now; `None` where it may be.
     pub(super) fn paused_for(&self, mount: MountId, now: Moment) -> Option<String> {
         let known = self.known();
         known.pauses.get(&mount).filter(|pause| pause.until > now).map(|pause| pause.error.clone())
@@ -115,7 +115,7 @@ impl Revoker {
         self.changed.notify_one();
     }
 
-    /// When a queue whose first entry is of `second` is to be looked at.
+    /// The time at which a queue whose first entry is of `second` is to be processed.
     fn due(&self, mount: MountId, second: u64) -> Option<Moment> {
         match second {
             URGENT => Some(Moment::default()),
@@ -184,7 +184,7 @@ impl Revocation {
         Ok(false)
     }
 
-    /// When the next queue is to be looked at.
+    /// The time at which the next queue is to be processed.
     pub async fn next_revocation(&self) -> Result<Option<Moment>, BarrierError> {
         let queued = self.queued_mounts().await?;
         Ok(queued.into_iter().filter_map(|(mount, second)| self.revoker.due(mount, second)).min())
@@ -214,7 +214,7 @@ impl Revocation {
         Ok(queued)
     }
 
-    /// Whether any lease of a mount is still to be revoked, be it irrevocable.
+    /// True if any lease of a mount is still to be revoked, including irrevocable ones.
     pub(crate) async fn has_queued(&self, reads: &impl Reads, mount: MountId) -> Result<bool, BarrierError> {
         Ok(!REVOCATIONS.keys(reads, &(mount, &()), None, 1).await?.is_empty())
     }
@@ -292,7 +292,7 @@ impl Revocation {
         }
         let view = self.barrier.pinned_view().await?;
         let Some(disabled) = DISABLED_MOUNTS.get(&view, &mount).await? else { return Ok(None) };
-        // The namespace may be gone, too: what stands outside is ended all the same.
+        // The namespace may be gone, too: the lease is revoked in the external system nevertheless.
         let namespace = router.namespace(disabled.namespace);
         let namespace = namespace.unwrap_or_else(|| Arc::new(Namespace::gone(disabled.namespace)));
         Ok(router.mounted(&namespace, &disabled.path, &disabled.entry))

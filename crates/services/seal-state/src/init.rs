@@ -1,4 +1,4 @@
-//! Initialising: the keys of a new cluster, and all that it begins with.
+//! Initializing: the keys of a new cluster, and all that it begins with.
 
 use strongroom_barrier::{BOOTSTRAP_RECORD, BarrierError, Keyring, KeyringError, Txn, wrap_key};
 use strongroom_engine_api::{EngineError, Secret};
@@ -14,7 +14,7 @@ use crate::{KEYRING, SealState, TOKEN_SALT, Turn, of_record};
 /// The wishes for a new cluster.
 #[derive(Default)]
 pub struct InitRequest {
-    /// The key parts to make: of the unseal key, or for recovery where the seals need nobody.
+    /// The key parts to make: of the unseal key, or for recovery where the seals need no key parts.
     pub key_parts: KeyPartsWanted,
     /// The root token; made up where there is none.
     pub root_token: Option<String>,
@@ -27,7 +27,7 @@ impl InitRequest {
     }
 }
 
-/// The secrets that initialising made; shown once.
+/// The secrets that initializing made; shown once.
 pub struct Initialized {
     /// The key parts.
     pub key_parts: Vec<KeyPart>,
@@ -37,7 +37,7 @@ pub struct Initialized {
     pub root_token: Secret<String>,
 }
 
-/// The reasons why initialising was refused.
+/// The reasons why initializing was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// It has been done before.

@@ -1,11 +1,11 @@
-//! The state of the seal: initialising, unsealing, sealing, rotating. Source: Vault's API pages `sys/init`, `sys/unseal`,
+//! The state of the seal: initializing, unsealing, sealing, rotating. Source: Vault's API pages `sys/init`, `sys/unseal`,
 //! `sys/seal`, `sys/rotate`.
 //!
 //! The way of the keys: seal → root key → keyring → entries. The seals wrap the root key, the root key wraps the keyring,
-//! so that a seal can be exchanged without touching the rest. How a seal opens is the seal's affair (`strongroom-seal`);
-//! here it is known which seals there are, how far an attempt has come, and what is done with a root key.
+//! so that a seal can be exchanged without touching the rest. Each seal knows how to unwrap (`strongroom-seal`); this
+//! crate knows which seals there are, the progress of an attempt, and what is done with a root key.
 //!
-//! [`SealState`] knows storage through the barrier, time and randomness, and nothing of mounts, tokens or the cluster:
+//! [`SealState`] uses storage through the barrier, time and randomness, and nothing of mounts, tokens or the cluster:
 //! these subscribe and are told ([`SealListener`]). A step that fails leaves the server sealed, and says why.
 
 mod init;
@@ -57,7 +57,8 @@ pub struct SealState {
     barrier: Arc<Barrier>,
     environment: Environment,
     seals: Seals,
-    /// Held by whoever changes keys, so that initialising, unsealing, rotating and sealing come one after the other.
+    /// Held by the task that changes keys, so that initializing, unsealing, rotating and sealing come one after the
+    /// other.
     turn: tokio::sync::Mutex<()>,
     /// Apart from the turn, so that the status is told while a node waits for its cluster's data.
     attempt: tokio::sync::Mutex<Option<Attempt>>,
@@ -78,7 +79,7 @@ struct Keys {
     counted: u64,
 }
 
-/// Held by whoever changes keys.
+/// Held by the task that changes keys.
 pub struct Turn<'a> {
     _guard: tokio::sync::MutexGuard<'a, ()>,
 }
@@ -109,7 +110,7 @@ impl SealState {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until nobody else changes keys.
+    /// Waits until no other task changes keys.
     pub async fn turn(&self) -> Turn<'_> {
         Turn { _guard: self.turn.lock().await }
     }
@@ -249,7 +250,7 @@ impl SealState {
     }
 }
 
-/// Why there is no record to go by.
+/// The reason why there is no record.
 #[derive(Debug, thiserror::Error)]
 enum RecordOr {
     #[error(transparent)]

@@ -1,9 +1,9 @@
-//! Unsealing and sealing as events: who stands on the keys is told, in order.
+//! Unsealing and sealing as events: the services that depend on the keys are notified, in order.
 //!
-//! The state of the seal is below everything that keeps something in memory for as long as there are keys, and below the node
-//! that takes part in its cluster while unsealed. So these subscribe ([`SealListener`]), and nobody who seals the server
-//! needs to know them. What fails before the keys are in place leaves the server sealed; what fails later is the listener's
-//! affair.
+//! The state of the seal is below everything that keeps something in memory for as long as there are keys, and below
+//! the node that takes part in its cluster while unsealed. So these subscribe ([`SealListener`]), and the code that
+//! seals the server does not need to know them. A failure before the keys are in place leaves the server sealed; a
+//! later failure is handled by the listener.
 //!
 //! Keys that another node has made, or that another state brings with it, are taken over here, too. A standby looks for a
 //! newer keyring now and then, since the active one rotates keys; a restored state brings its own. A node whose root key
@@ -21,7 +21,7 @@ use crate::{SealState, Turn, UnsealError};
 /// Told when the keys come and go.
 #[async_trait]
 pub trait SealListener: Send + Sync + 'static {
-    /// The root key is known, and nothing has been opened with it. Runs while nobody else changes keys.
+    /// The root key is known, and nothing has been opened with it. Runs while no other task changes keys.
     ///
     /// # Errors
     ///
@@ -30,7 +30,7 @@ pub trait SealListener: Send + Sync + 'static {
         Ok(())
     }
 
-    /// The keys are in place. Runs while nobody else changes keys.
+    /// The keys are in place. Runs while no other task changes keys.
     async fn unsealed(&self) {}
 
     /// The keys are about to go; what is under way may still use them.
@@ -41,7 +41,7 @@ pub trait SealListener: Send + Sync + 'static {
 }
 
 impl SealState {
-    /// Tells `listener` from now on, for as long as it lives.
+    /// Notifies `listener` from now on, until it is dropped.
     pub fn subscribe(&self, listener: &Arc<dyn SealListener>) {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.push(Arc::downgrade(listener));
@@ -73,7 +73,7 @@ impl SealState {
         }
     }
 
-    /// Unseals with the seals that need nobody; false where there is none, nothing to unseal, or nothing sealed.
+    /// Unseals with the automatic seals; false where there is none, nothing to unseal, or nothing sealed.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl SealState {
         }
     }
 
-    /// Unseals with the seals that need nobody, where it is time to try.
+    /// Unseals with the automatic seals, when the next attempt is due.
     pub async fn unseal_if_due(&self) -> Result<(), UnsealError> {
         if self.is_due_by_itself() {
             self.unseal_by_itself().await?;

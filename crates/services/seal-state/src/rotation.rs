@@ -1,4 +1,4 @@
-//! New keys for what is written from now on, when asked and by themselves.
+//! Rotation of the keys that new entries are encrypted with, on request and automatic.
 
 use std::time::Duration;
 

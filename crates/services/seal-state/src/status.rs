@@ -1,4 +1,4 @@
-//! The state of the seal as clients are told it.
+//! The seal status as clients see it.
 
 use strongroom_barrier::BarrierError;
 use strongroom_seal::{Progress, Quorum, SealError, Unsealing};
@@ -83,7 +83,7 @@ impl SealState {
         self.seals.kind()
     }
 
-    /// True where nobody needs to bring key parts: those that are made are for recovery.
+    /// True if the seal unseals automatically: the key parts that are made are for recovery.
     pub fn unseals_by_itself(&self) -> bool {
         self.seals.unseal_by_themselves()
     }

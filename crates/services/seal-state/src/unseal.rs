@@ -65,8 +65,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// The state of unsealing by itself.
 #[derive(Default)]
 pub(crate) struct ByItself {
-    /// Somebody sealed the server, or something that an operator is to look at: it stays so until it is unsealed with key
-    /// parts or started again.
+    /// The server was sealed by a request, or by a failure that needs an operator: it stays so until it is unsealed
+    /// with key parts or started again.
     pub(crate) held: bool,
     not_before: Moment,
 }
@@ -145,7 +145,7 @@ impl SealState {
         Ok(Attempt { of: source.wrapped, conducted })
     }
 
-    /// Forgets the key parts given so far.
+    /// Discards the key parts given so far.
     pub async fn reset_unseal(&self) {
         let _turn = self.turn().await;
         *self.attempt.lock().await = None;
@@ -177,7 +177,7 @@ impl SealState {
         self.by_itself.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True where the seals that need nobody are to be asked now; asked in vain, they are not asked again for a while.
+    /// True if the automatic seals are to be tried now; after a failure they are not tried again for a while.
     pub(crate) fn is_due_by_itself(&self) -> bool {
         let now = self.environment.clock.now();
         let mut state = self.by_itself();

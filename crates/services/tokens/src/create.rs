@@ -21,16 +21,16 @@ const PREFIX: &str = "hvs.";
 const TOKEN_LEN: usize = 24;
 const ACCESSOR_LEN: usize = 24;
 
-/// What is asked for: an entry without accessor and times, and how long it should live.
+/// The parameters of a new token: an entry without accessor and times, and its TTL.
 #[derive(Clone, Debug, Default)]
 pub struct NewToken {
     /// The entry to be.
     pub entry: TokenEntry,
-    /// How long until it must be renewed; zero: the mount's default, or never for a root token.
+    /// The TTL until it must be renewed; zero: the mount's default, or never for a root token.
     pub ttl: Duration,
     /// A token text chosen by an operator.
     pub id: Option<String>,
-    /// Whether a zero `ttl` means no end at all.
+    /// True if a zero `ttl` means no end at all.
     pub without_end: bool,
 }
 
@@ -40,9 +40,9 @@ pub struct Made {
     pub token: Secret<String>,
     /// Its entry.
     pub entry: TokenEntry,
-    /// How long it lives until it must be renewed; zero: for ever.
+    /// The TTL until it must be renewed; zero: no expiry.
     pub ttl: Duration,
-    /// What the client should know (a capped TTL).
+    /// Warnings for the client (a capped TTL).
     pub warnings: Vec<String>,
 }
 
@@ -65,7 +65,7 @@ impl TokenStore {
                 let granted = granted_ttl(&entry, ttl, lifetimes, now);
                 warnings.extend(granted.warning);
                 if granted.ttl.is_zero() {
-                    // A zero would mean for ever.
+                    // A zero would mean no expiry.
                     return Err(bad_request("the token would end as soon as it is made"));
                 }
                 granted.ttl

@@ -1,4 +1,4 @@
-//! One token as kept.
+//! The stored entry of a token.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,25 +21,25 @@ pub struct TokenEntry {
     /// Its policies, sorted.
     #[serde(rename = "o", default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<String>,
-    /// Where it was made (`auth/approle/login`).
+    /// The path that issued it (`auth/approle/login`).
     #[serde(rename = "w", default, skip_serializing_if = "String::is_empty")]
     pub path: String,
-    /// What it is called.
+    /// Its display name.
     #[serde(rename = "d", default, skip_serializing_if = "String::is_empty")]
     pub display_name: String,
-    /// What its maker noted on it.
+    /// The metadata set at its creation.
     #[serde(rename = "m", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// When it was made.
+    /// The time of its creation.
     #[serde(rename = "c", default)]
     pub created: Moment,
-    /// When it was last renewed.
+    /// The time of its last renewal.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     pub renewed: Option<Moment>,
-    /// When it ends; `None`: never (root tokens without a TTL).
+    /// The time at which it expires; `None`: never (root tokens without a TTL).
     #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Moment>,
-    /// How long it was given at first.
+    /// The TTL at its creation.
     #[serde(rename = "t", default, skip_serializing_if = "Duration::is_zero")]
     pub creation_ttl: Duration,
     /// The most it can live, as its role said; zero: the mount's.
@@ -48,7 +48,7 @@ pub struct TokenEntry {
     /// A hard end after creation; zero: none.
     #[serde(rename = "h", default, skip_serializing_if = "Duration::is_zero")]
     pub explicit_max_ttl: Duration,
-    /// Renewable for ever in steps of this; zero: not periodic.
+    /// Renewable without limit in steps of this; zero: not periodic.
     #[serde(rename = "r", default, skip_serializing_if = "Duration::is_zero")]
     pub period: Duration,
     /// The period that was asked for when it was made with a role. The role's may change; the lesser counts.
@@ -57,7 +57,7 @@ pub struct TokenEntry {
     /// Uses left; zero: without limit.
     #[serde(rename = "u", default, skip_serializing_if = "is_zero")]
     pub num_uses: u32,
-    /// Whether it may be renewed.
+    /// True if it may be renewed.
     #[serde(rename = "n", default, skip_serializing_if = "is_false")]
     pub renewable: bool,
     /// The token role it was made with.
@@ -81,7 +81,7 @@ pub struct TokenEntry {
     /// The number of the auth mount that granted it.
     #[serde(rename = "q", default, skip_serializing_if = "MountId::is_none")]
     pub mount: MountId,
-    /// What the auth method wants to see at renewal.
+    /// The data that the auth method needs again at renewal.
     #[serde(rename = "z", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub internal: BTreeMap<String, String>,
 }
@@ -104,27 +104,27 @@ fn is_service(kind: &TokenKind) -> bool {
 }
 
 impl TokenEntry {
-    /// Whether it holds the `root` policy.
+    /// True if it holds the `root` policy.
     pub fn is_root(&self) -> bool {
         self.policies.iter().any(|policy| policy == strongroom_policy::ROOT_POLICY_NAME)
     }
 
-    /// Whether it has no parent.
+    /// True if it has no parent.
     pub const fn is_orphan(&self) -> bool {
         self.parent.is_none()
     }
 
-    /// Whether its time is up.
+    /// True if it has expired.
     pub fn has_expired(&self, now: Moment) -> bool {
         self.expires.is_some_and(|end| end <= now)
     }
 
-    /// How long it has left; zero for one without an end.
+    /// The TTL that is left; zero for one without an expiry.
     pub fn remaining(&self, now: Moment) -> Duration {
         self.expires.map_or(Duration::ZERO, |end| end.since(now))
     }
 
-    /// Whether it may be used from `address`. An unknown address is outside every block.
+    /// True if it may be used from `address`. An unknown address is outside every block.
     pub fn may_come_from(&self, address: Option<std::net::IpAddr>) -> bool {
         TokenSettings::is_within(&self.bound_cidrs, address)
     }

@@ -1,8 +1,9 @@
-//! Tokens: what is kept of them, and how they are made, found, renewed and revoked.
+//! Tokens: their entries, and how they are created, looked up, renewed and revoked.
 //!
-//! [`TokenStore`] knows mounts, whose lifetimes and engines have a say, and the records of leases, which it marks when a token
-//! ends: nothing outside is asked here. Only the active node's clock judges whether a token has expired. What could not be
-//! ended in one transaction is noted in tables of their own ([`WORK`]), and somebody goes on with it.
+//! [`TokenStore`] knows mounts, whose lifetimes and engines have a say, and the records of leases, which it marks when
+//! a token ends: nothing outside is asked here. Only the active node's clock judges whether a token has expired. Work
+//! that does not fit in one transaction is noted in tables of its own ([`WORK`]), and a job of the server goes on with
+//! it.
 
 mod batch;
 mod create;

@@ -1,4 +1,4 @@
-//! From a token's text to who it is.
+//! Looks up a token by its text: its entry, or why it is not valid.
 
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ impl TokenStore {
         Ok(found.filter(|found| found.id.namespace == namespace))
     }
 
-    /// Whether a token has not expired. Only the active node's clock decides expiry: a standby that sees an expired token
+    /// True if a token has not expired. Only the active node's clock decides expiry: a standby that sees an expired token
     /// answers that it is not the leader, so that the request is forwarded.
     fn is_in_force(&self, entry: &TokenEntry, now: Moment) -> Result<bool, BarrierError> {
         if !entry.has_expired(now) {

@@ -12,8 +12,8 @@ use crate::ttl::granted_ttl;
 use crate::{Made, TokenEntry, TokenId, TokenStore};
 
 impl TokenStore {
-    /// Renews a token within `txn`: the auth method or the token role that it came from has a say, then the ends are
-    /// moved. The answer's token text is empty: whoever knows it puts it in.
+    /// Renews a token within `txn`: the auth method or the token role that it came from sets the terms, then the expiry
+    /// is moved. The answer's token text is empty: the caller, which knows it, fills it in.
     pub async fn renew_token(
         &self,
         txn: &Txn,
@@ -42,8 +42,8 @@ impl TokenStore {
         Ok(Made { token: Secret::default(), entry: renewed, ttl: granted.ttl, warnings })
     }
 
-    /// What a token's renewal is bound by today; takes a changed maximum and period into the entry. Where nothing else
-    /// is asked for, a token that no auth method granted gets as long as it was given at first.
+    /// The current limits of a token's renewal; takes a changed maximum and period into the entry. Where no TTL is
+    /// requested, a token that no auth method granted gets its creation TTL.
     async fn renewal_terms(
         &self,
         txn: &Txn,
@@ -72,7 +72,7 @@ impl TokenStore {
         Ok(lifetimes)
     }
 
-    /// What the auth method that granted a token says today; `None` where it leaves renewals to the core.
+    /// The current answer of the auth method that granted a token; `None` where it leaves renewals to the core.
     async fn ask_method(
         &self,
         txn: &Txn,

@@ -1,8 +1,8 @@
-//! Taking tokens away: the token at once, what hangs on it in bounded steps.
+//! Revocation of tokens: the token at once, its children, leases and cubbyhole in bounded steps.
 //!
-//! A token's own records go in the transaction of whoever revokes it. Its children, leases and cubbyhole go with it
-//! as far as one transaction's [`STEP`] reaches; what is beyond is noted, and housekeeping follows it down. A note
-//! always stands for a token that is gone already, so nothing can be added to what is still to be removed.
+//! A token's own records are removed in the transaction that revokes it. Its children, leases and cubbyhole are removed
+//! with it as far as one transaction's [`STEP`] reaches; the rest is noted, and housekeeping removes it. A note is
+//! always for a token that is gone already, so nothing can be added to what is still to be removed.
 
 use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_engine_api::EngineError;
@@ -12,7 +12,7 @@ use crate::create::lease_id;
 use crate::tables::{ACCESSORS, CHILDREN, ORPHANING, REVOKING, TOKENS, WRAPPED};
 use crate::{TokenId, TokenStore};
 
-/// What hangs on tokens and is removed in one transaction: children, leases, cubbyhole entries.
+/// The number of dependents of tokens that are removed in one transaction: children, leases, cubbyhole entries.
 pub const STEP: usize = 256;
 
 impl TokenStore {
@@ -63,13 +63,13 @@ impl TokenStore {
         Ok(true)
     }
 
-    /// Whether revocations of tokens are noted that housekeeping has still to finish.
+    /// True if housekeeping has still to finish revocations of tokens.
     pub async fn has_revocations(&self, txn: &Txn) -> Result<bool, EngineError> {
         let orphaning = ORPHANING.keys(txn.peek(), &(), None, 1).await?;
         Ok(!orphaning.is_empty() || !REVOKING.keys(txn.peek(), &(), None, 1).await?.is_empty())
     }
 
-    /// Removes the token's own records; whoever presents it from here on is a stranger.
+    /// Removes the token's own records; from here on it is unknown.
     async fn forget_token(&self, txn: &Txn, id: &TokenId) -> Result<(), EngineError> {
         let Some(entry) = TOKENS.get(txn, &id.at()).await? else { return Ok(()) };
         TOKENS.delete(txn, &id.at());

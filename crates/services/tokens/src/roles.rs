@@ -11,7 +11,7 @@ use strongroom_engine_api::TokenKind;
 use crate::TokenStore;
 use crate::tables::TOKEN_ROLES;
 
-/// What kind of tokens a role makes, and whether a request may ask for the other kind.
+/// The type of tokens that a role makes, and whether a request may ask for the other type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoleTokenType {
@@ -55,7 +55,7 @@ impl RoleTokenType {
     }
 }
 
-/// What `auth/token/create/:role` goes by. Source: Vault's API page "Token auth method".
+/// A token role, which `auth/token/create/:role` applies. Source: Vault's API page "Token auth method".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TokenRole {
@@ -69,29 +69,29 @@ pub struct TokenRole {
     pub disallowed_policies_glob: Vec<String>,
     /// Entity aliases that may be asked for, in lower case; may end in `*`.
     pub allowed_entity_aliases: Vec<String>,
-    /// Whether tokens have no parent.
+    /// True if tokens have no parent.
     pub orphan: bool,
-    /// What is added to the path that tokens are noted to come from.
+    /// The suffix added to the path that tokens are recorded to come from.
     pub path_suffix: String,
-    /// Whether tokens may be renewed.
+    /// True if tokens may be renewed.
     pub renewable: bool,
     /// Service or batch tokens.
     pub token_type: RoleTokenType,
-    /// Tokens are renewable for ever in steps of this length; zero: not periodic. Looked up at every renewal.
+    /// Tokens are renewable without limit in steps of this length; zero: not periodic. Looked up at every renewal.
     pub period: Duration,
     /// A hard end of tokens; zero: none.
     pub explicit_max_ttl: Duration,
-    /// How often tokens may be used; zero: without limit.
+    /// The number of uses of a token; zero: without limit.
     pub num_uses: u32,
     /// Addresses that tokens may be used from; empty: any.
     pub bound_cidrs: Vec<IpNet>,
     /// Leaves the `default` policy out of tokens.
     pub no_default_policy: bool,
-    /// What was given under an older name.
+    /// The settings given under their older names.
     pub older: OlderNames,
 }
 
-/// Which settings were given under their older names; reads then answer those, too.
+/// The settings that were given under their older names; reads then answer those, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OlderNames {

@@ -1,4 +1,4 @@
-//! What tokens are kept in.
+//! The tables of tokens.
 
 use strongroom_barrier::{CoreLocal, CoreSpace, NamespaceId, Table, tables};
 

@@ -1,4 +1,4 @@
-//! Looking for records that lead nowhere: `auth/token/tidy` and `sys/leases/tidy`.
+//! Tidy: finds and removes dangling records, for `auth/token/tidy` and `sys/leases/tidy`.
 //!
 //! Everything a request writes is one transaction, so there should be none; these walks make sure, in bounded steps
 //! that housekeeping takes.
@@ -14,7 +14,7 @@ use crate::{AccessorKey, TokenId, TokenKey, TokenStore};
 /// Records looked at in one transaction.
 const STEP: usize = 256;
 
-/// What to look through.
+/// The records to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tidy {
     /// Accessors, parents and owners that lead to no token.
@@ -23,7 +23,7 @@ pub enum Tidy {
     Leases,
 }
 
-/// How far a walk has come.
+/// The progress of a walk.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct TidyProgress {
     what: Tidy,
@@ -147,7 +147,7 @@ async fn leases(txn: &Txn, namespace: NamespaceId, id: &str, now: Moment) -> Loo
     for (namespace, id) in &found {
         let Some(lease) = LEASES.get(txn, &(*namespace, id)).await? else { continue };
         if lease.state.has_ended() {
-            // It has ended, and is on its way to be revoked: nobody needs to hold it.
+            // It has ended, and is on its way to be revoked: no token needs to hold it.
             continue;
         }
         let holder = lease.token.or_else(|| lease.owner.and_then(LeaseOwner::holder));

@@ -1,4 +1,4 @@
-//! How long a token lives. Source: Vault's documentation, "Tokens", "Token time-to-live, periodic tokens, and explicit max
+//! TTLs of tokens. Source: Vault's documentation, "Tokens", "Token time-to-live, periodic tokens, and explicit max
 //! TTLs".
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use strongroom_expiry::{GrantedTtl, capped, nonzero_min};
 
 use crate::TokenEntry;
 
-/// How long a token made or renewed at `now` lives.
+/// The TTL of a token created or renewed at `now`.
 ///
 /// A periodic token gets its period, at most the mount's maximum, however old it is. Any other gets what is asked
 /// for, else the mount's default, at most what its role's and mount's maximum leave since its creation. An explicit

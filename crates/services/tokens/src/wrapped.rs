@@ -1,4 +1,4 @@
-//! What a wrapping token holds. It ends with the token, so it is kept beside it.
+//! The wrapped response of a wrapping token. It ends with the token, so it is stored beside it.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub struct Wrapped {
     /// Seconds it was wrapped for.
     #[serde(rename = "t")]
     pub ttl: u64,
-    /// When it was wrapped (RFC 3339).
+    /// The time of its creation (RFC 3339).
     #[serde(rename = "c")]
     pub creation_time: String,
     /// The accessor of a wrapped login's token.
@@ -32,7 +32,7 @@ pub struct Wrapped {
 impl Stored for Wrapped {}
 
 impl TokenStore {
-    /// What a token holds.
+    /// The wrapped response of a token.
     pub async fn held_by(
         &self,
         reads: &impl Reads,

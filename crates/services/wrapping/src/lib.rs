@@ -12,7 +12,7 @@ use strongroom_policy::RESPONSE_WRAPPING_POLICY_NAME;
 use strongroom_stdx::Secret;
 use strongroom_tokens::{NewToken, TokenEntry, TokenId, TokenStore, Wrapped};
 
-/// What wraps answers.
+/// Wraps responses.
 pub struct Wrapping {
     tokens: Arc<TokenStore>,
     /// The most that a wrapping token lives where no more is asked for.
@@ -67,7 +67,7 @@ impl Wrapping {
         })
     }
 
-    /// What a wrapping token holds, left in place; `None` when the token is not a wrapping token in force.
+    /// The response in a wrapping token, left in place; `None` when the token is not a wrapping token in force.
     pub async fn wrapped(
         &self,
         reads: &impl Reads,
@@ -108,7 +108,7 @@ pub struct WrapGrant {
     pub accessor: String,
     /// Seconds until it ends.
     pub ttl: u64,
-    /// When it was made (RFC 3339).
+    /// The time of its creation (RFC 3339).
     pub creation_time: String,
     /// The path whose answer is wrapped.
     pub creation_path: String,

@@ -50,13 +50,13 @@ pub(super) struct BucketView {
     aws_access_key_id: String,
     /// The server, where it is not AWS's.
     aws_s3_endpoint: String,
-    /// Whether the server is reached without TLS.
+    /// True if the server is reached without TLS.
     aws_s3_disable_tls: bool,
-    /// Whether the bucket's name is a part of the path.
+    /// True if the bucket's name is a part of the path.
     aws_s3_force_path_style: bool,
-    /// Whether the server encrypts objects with a key of its key management.
+    /// True if the server encrypts objects with a key of its key management.
     aws_s3_enable_kms: bool,
-    /// Whether the server encrypts objects with a key of its own.
+    /// True if the server encrypts objects with a key of its own.
     aws_s3_server_side_encryption: bool,
     /// The key, for `aws_s3_enable_kms`.
     aws_s3_kms_key: String,

@@ -228,7 +228,7 @@ async fn a_deny_in_a_namespace_holds_for_a_name_in_any_case() {
     }
 }
 
-/// What a token that was never made is told.
+/// The answer to a request with a token that was never made.
 async fn stranger(server: &Server, namespace: &str, path: &str) -> Told {
     server.ask_in(namespace, "hvs.abcdefghijklmnopqrstuvwx", Asked::Read, path, json!({})).await
 }

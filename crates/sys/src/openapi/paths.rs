@@ -8,19 +8,19 @@ use strongroom_engine_api::{Access, Backend, BodyMode, Endpoint, Field, Operatio
 
 use super::schema;
 
-/// An engine, and where its routes are.
+/// An engine, and the place of its routes.
 pub(super) struct Place {
-    /// What its paths begin with: `secret/`, `auth/{approle_mount_path}/`.
+    /// The prefix of its paths: `secret/`, `auth/{approle_mount_path}/`.
     pub(super) base: String,
     /// The parameter in `base` and its usual value.
     pub(super) mount_parameter: Option<(String, String)>,
-    /// What the ids of its operations begin with.
+    /// The prefix of the ids of its operations.
     pub(super) id_prefix: String,
-    /// What its operations are grouped under.
+    /// The tag of its operations.
     pub(super) tag: &'static str,
     /// The engine.
     pub(super) engine: Arc<dyn Backend>,
-    /// Whether it is in the root namespace, where what concerns the server as a whole answers too.
+    /// True if it is in the root namespace, where endpoints of the server as a whole answer too.
     pub(super) in_root: bool,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Document {
     context: String,
 }
 
-/// How an operation is asked for.
+/// The HTTP request of an operation.
 struct Asked {
     method: &'static str,
     verb: &'static str,

@@ -1,5 +1,5 @@
-//! `sys/policies/explain`: whether a token may do something, and why. What a refused client is not told, whoever may
-//! call this is: the token's state, the rule that decides, and what it lacks.
+//! `sys/policies/explain`: whether a token may do something, and why. The answer has what a refused client is not told:
+//! the token's state, the rule that decides, and the capability that is missing.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(super) fn routes(engine: Engine) -> Engine {
 struct ExplainInput {
     /// Accessor of the token that is asked about.
     accessor: Option<Text>,
-    /// What is done there: create, read, update, patch, delete, list or scan. Defaults to read.
+    /// The operation: create, read, update, patch, delete, list or scan. Defaults to read.
     operation: Option<Text>,
     /// The parameters that come with the request.
     parameters: Option<Map<String, Value>>,
@@ -38,14 +38,14 @@ struct ExplainInput {
     path: Option<Text>,
     /// The token that is asked about; the calling one where neither it nor an accessor is given.
     token: Option<Text>,
-    /// How long the answer is asked to be wrapped for.
+    /// The TTL of response wrapping in the request.
     wrap_ttl: Option<Ttl>,
 }
 
-/// Whether, and why.
+/// The decision, and its reason.
 #[derive(Serialize, JsonSchema)]
 struct Explanation {
-    /// Whether the request would be allowed.
+    /// True if the request would be allowed.
     allowed: bool,
     /// The capability that is missing, where one is.
     missing_capability: Option<&'static str>,
@@ -63,10 +63,10 @@ struct Explanation {
     token: TokenView,
 }
 
-/// What the policies of a token together say of a path.
+/// The rule that results for a path from all policies of a token.
 #[derive(Serialize, JsonSchema)]
 struct RuleView {
-    /// What it grants.
+    /// The capabilities that it grants.
     capabilities: Vec<&'static str>,
     /// The path it is written for.
     path: String,
@@ -79,9 +79,9 @@ struct RuleView {
 struct TokenView {
     /// Its accessor.
     accessor: String,
-    /// What it is called.
+    /// Its display name.
     display_name: String,
-    /// When it ends (RFC 3339); null: never.
+    /// The time at which it expires (RFC 3339); null: never.
     expire_time: Option<String>,
     /// Those of its policies that do not exist.
     missing_policies: Vec<String>,
@@ -93,7 +93,7 @@ struct TokenView {
     state: &'static str,
 }
 
-/// What a request would be.
+/// The request that is asked about.
 struct Question {
     path: String,
     operation: Operation,
@@ -178,11 +178,11 @@ async fn entry(
 struct Led {
     /// The path of the mount.
     mount: Option<String>,
-    /// Who may do there what is asked.
+    /// The callers that the route admits.
     access: Option<Access>,
     /// The part of the path that is a name in any case.
     caseless: Option<Range<usize>>,
-    /// What answers there.
+    /// The endpoint.
     endpoint: Option<Endpoint>,
 }
 

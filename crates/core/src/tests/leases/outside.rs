@@ -28,7 +28,7 @@ tables! {
     CONFIG: Table<MountSpace, str, String> = 1;
 }
 
-/// How the outside of a mount behaves.
+/// The behavior of the external system of a mount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Mood {
     #[default]
@@ -112,7 +112,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// What is kept with a lease.
+/// The data that is kept with a lease.
 #[derive(Serialize, Deserialize)]
 pub(super) struct User {
     pub(super) name: String,
