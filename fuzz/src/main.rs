@@ -21,7 +21,7 @@ Usage: strongroom-fuzz [--seconds N] [--target NAME]... [--seed N] [--input HEX|
 ";
 
 /// How long an input may take before the target counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TARGET_TIMEOUT: Duration = Duration::from_secs(30);
 
 struct Options {
     seconds: u64,
@@ -137,7 +137,7 @@ fn attack(target: &Target, seed: u64, span: Duration, record: &Path) -> anyhow::
         .stdin(Stdio::null())
         .spawn()
         .context("starting a process for a target")?;
-    let ended = wait(&mut child, span + PATIENCE)?;
+    let ended = wait(&mut child, span + TARGET_TIMEOUT)?;
     if ended.is_some_and(|status| status.success()) {
         return Ok(true);
     }

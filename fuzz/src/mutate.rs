@@ -3,7 +3,7 @@
 use crate::Target;
 
 /// Bytes of an input at most.
-const LONGEST: usize = 1 << 16;
+const MAX_BYTES: usize = 1 << 16;
 
 /// Reproducible randomness (`SplitMix64`).
 #[derive(Clone)]
@@ -69,7 +69,7 @@ impl<'a> Mutator<'a> {
         let mut input = self.random.pick(&self.known).cloned().unwrap_or_default();
         for _ in 0..1 << self.random.below(5) {
             self.change(&mut input);
-            input.truncate(LONGEST);
+            input.truncate(MAX_BYTES);
         }
         input
     }
@@ -112,8 +112,8 @@ impl<'a> Mutator<'a> {
     /// A part many times over: depth and length are where parsers run out of stack and time.
     fn repeat(&mut self, input: &mut Vec<u8>, range: std::ops::Range<usize>) {
         let part = if self.random.below(2) == 0 { self.word() } else { input[range.clone()].to_vec() };
-        let most = [4, 64, 4096, LONGEST][self.random.below(16).saturating_sub(12)];
-        let times = self.random.below(most).min(LONGEST / part.len().max(1));
+        let most = [4, 64, 4096, MAX_BYTES][self.random.below(16).saturating_sub(12)];
+        let times = self.random.below(most).min(MAX_BYTES / part.len().max(1));
         input.splice(range.start..range.start, part.repeat(times));
     }
 
@@ -175,7 +175,7 @@ mod tests {
         };
         assert_eq!(inputs(7), inputs(7));
         assert_ne!(inputs(7), inputs(8));
-        assert!(inputs(7).iter().all(|input| input.len() <= LONGEST));
+        assert!(inputs(7).iter().all(|input| input.len() <= MAX_BYTES));
     }
 
     #[test]

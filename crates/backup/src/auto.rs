@@ -10,17 +10,17 @@ use strongroom_engine_api::{EngineError, Moment, bad_request};
 use super::bucket::Bucket;
 use super::local::{Folder, keep};
 use super::names::Taken;
-use super::remote::Shelf;
+use super::remote::RemoteArchive;
 use crate::Backup;
 use crate::{AUTO_SNAPSHOTS, AUTO_STATUS};
 
 /// The first pause after a failure; twice as long after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(10);
-const LONGEST_RETRY: Duration = Duration::from_mins(10);
+const MAX_RETRY: Duration = Duration::from_mins(10);
 /// The error shown where a snapshot was taken but older ones could not be removed.
 const NOT_REMOVED: &str = "the snapshot was taken, but older ones could not be removed";
 /// Configurations that are looked at.
-const MOST: usize = 1000;
+const MAX_CONFIGS: usize = 1000;
 
 /// The configuration of automated snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +124,7 @@ impl AutoStatus {
         match (self.last_start, self.last_end) {
             (Some(_), Some(end)) if self.consecutive_errors > 0 => {
                 let doublings = self.consecutive_errors.saturating_sub(1).min(16);
-                let patience = FIRST_RETRY.saturating_mul(1 << doublings).min(LONGEST_RETRY);
+                let patience = FIRST_RETRY.saturating_mul(1 << doublings).min(MAX_RETRY);
                 end.after(patience.min(config.interval))
             }
             (Some(start), _) => start.after(config.interval),
@@ -217,7 +217,7 @@ impl Backup {
         }
         let now = self.environment.clock.now();
         let view = self.barrier.view();
-        for (name, config) in AUTO_SNAPSHOTS.scan(&view, "", None, MOST).await? {
+        for (name, config) in AUTO_SNAPSHOTS.scan(&view, "", None, MAX_CONFIGS).await? {
             let status = AUTO_STATUS.get(&view, &name).await?.unwrap_or_default();
             if status.next(&config, now) > now || !self.under_way.begin(&name, now) {
                 continue;
@@ -279,7 +279,7 @@ impl Backup {
         start: Moment,
     ) -> Result<Taken, String> {
         let store = self.objects.get().map(Arc::as_ref);
-        let remote = Shelf {
+        let remote = RemoteArchive {
             store: store.ok_or("this server was built without object storage")?,
             bucket,
             path: &config.path_prefix,

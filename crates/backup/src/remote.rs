@@ -6,7 +6,7 @@ use super::bucket::{Bucket, ObjectStore};
 use super::names::{self, Taken, surplus};
 
 /// The bucket and prefix of snapshots, and how many are kept there.
-pub(super) struct Shelf<'s> {
+pub(super) struct RemoteArchive<'s> {
     pub(super) store: &'s dyn ObjectStore,
     pub(super) bucket: &'s Bucket,
     /// The prefix of all objects; a slash comes after it.
@@ -16,7 +16,7 @@ pub(super) struct Shelf<'s> {
     pub(super) retain: u64,
 }
 
-impl Shelf<'_> {
+impl RemoteArchive<'_> {
     /// The part of a name before the last one.
     fn folder(&self) -> String {
         let path = self.path.trim_matches('/');
@@ -112,10 +112,10 @@ mod tests {
 
     async fn keep(store: &InMemory, path: &str, stamp: u64) -> Result<Taken, String> {
         let bucket = bucket();
-        let shelf = Shelf { store, bucket: &bucket, path, file_prefix: "ours", retain: 2 };
+        let remote = RemoteArchive { store, bucket: &bucket, path, file_prefix: "ours", retain: 2 };
         let (writer, archive) = pipe();
         writer.end();
-        shelf.keep(shelf.kept().await?, stamp, archive, 7).await
+        remote.keep(remote.kept().await?, stamp, archive, 7).await
     }
 
     #[tokio::test]
@@ -146,10 +146,11 @@ mod tests {
     async fn what_breaks_off_removes_nothing() {
         let store = InMemory::with(&["ours-2.snap", "ours-3.snap"]);
         let bucket = bucket();
-        let shelf = Shelf { store: &store, bucket: &bucket, path: "", file_prefix: "ours", retain: 1 };
+        let remote =
+            RemoteArchive { store: &store, bucket: &bucket, path: "", file_prefix: "ours", retain: 1 };
         let (writer, archive) = pipe();
         drop(writer);
-        assert!(shelf.keep(shelf.kept().await.unwrap(), 4, archive, 0).await.is_err());
+        assert!(remote.keep(remote.kept().await.unwrap(), 4, archive, 0).await.is_err());
         assert_eq!(store.names(), ["ours-2.snap", "ours-3.snap"]);
     }
 }

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 pub type Term = u32;
 
 /// Entries a key may seal before it is rotated: Vault's `max_operations` ceiling.
-pub const MOST_OPERATIONS: u64 = 3_865_470_566;
+pub const MAX_ENCRYPTIONS: u64 = 3_865_470_566;
 
 const FORM: u8 = 1;
 const HEADER: usize = 1 + 4 + NONCE_LEN;

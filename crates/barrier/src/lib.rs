@@ -33,7 +33,7 @@ pub use derived::Derived;
 pub use events::{Emitted, Event, EventSink};
 pub use id::{MountId, NamespaceId};
 pub use key::{BOOTSTRAP_RECORD, ByNamespace, Plain, TableKey};
-pub use keyring::{Keyring, KeyringError, MOST_OPERATIONS, Term, TermInfo, unwrap_key, wrap_key};
+pub use keyring::{Keyring, KeyringError, MAX_ENCRYPTIONS, Term, TermInfo, unwrap_key, wrap_key};
 pub use space::{
     Admits, BOOTSTRAP, CoreLocal, CoreSpace, KeyPlace, MountLocal, MountPlace, MountSpace, OfMount, Owner,
     Server, Space,

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use strongroom_client::{Client, Config, Reply, Request, Response};
 use strongroom_stdx::Secret;
 
+use crate::display;
 use crate::failure::{Failure, Outcome, SendError};
 use crate::flags::Flags;
 use crate::io::Io;
 use crate::output::{self, Format, go, reply, table, text};
-use crate::shown;
 use crate::token_helper::TokenHelper;
 
 /// A running command's view of the world.
@@ -131,10 +131,10 @@ impl<'io> Call<'io> {
     pub(crate) async fn send(&mut self, request: Request) -> Result<Response, SendError> {
         let client = self.client().map_err(|failure| SendError::Setup(failure.to_string()))?;
         if self.flags.on("output-policy") {
-            return Err(SendError::Shown(shown::policy(&request)));
+            return Err(SendError::Shown(display::policy(&request)));
         }
         if self.flags.on("output-curl-string") {
-            return Err(SendError::Shown(shown::curl(&client, &request, self.program)?));
+            return Err(SendError::Shown(display::curl(&client, &request, self.program)?));
         }
         Ok(client.send(request).await?)
     }

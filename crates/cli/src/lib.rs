@@ -11,12 +11,12 @@ mod command;
 mod commands;
 mod common;
 mod complete;
+mod display;
 mod failure;
 mod flags;
 mod help;
 mod io;
 mod output;
-mod shown;
 #[cfg(test)]
 mod testing;
 mod token_helper;

@@ -17,7 +17,7 @@ use strongroom_raft::Sender;
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
-use crate::identity::{PublicKey, certificates, name_of, seen_name};
+use crate::node_credentials::{PublicKey, certificates, name_of, seen_name};
 
 /// The validity of the authority's certificate.
 const AUTHORITY_DAYS: i64 = 3650;

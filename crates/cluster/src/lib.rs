@@ -7,10 +7,10 @@
 
 mod authority;
 mod body;
-mod identity;
+mod ephemeral_credentials;
 mod network;
+mod node_credentials;
 mod origin;
-mod passing;
 mod port;
 mod registrar;
 #[cfg(test)]
@@ -18,10 +18,10 @@ mod tests;
 
 pub use authority::{Authority, AuthorityError, RENEW_AFTER};
 pub use body::{AnswerBody, feed};
-pub use identity::{Credentials, Identity, IdentityError, PublicKey, name_of};
+pub use ephemeral_credentials::EphemeralCredentials;
 pub use network::{Body, Network, streamed, whole};
+pub use node_credentials::{Credentials, Identity, IdentityError, PublicKey, name_of};
 pub use origin::Origin;
-pub use passing::Passing;
 pub use port::{Forwarded, Port};
 pub use registrar::{Announcement, Registrar, Renewal};
 

@@ -21,15 +21,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::body::AnswerBody;
-use crate::identity::{Credentials, name_of};
+use crate::node_credentials::{Credentials, name_of};
 use crate::registrar::{Announcement, Renewal};
 
 /// The time limit of connecting.
-const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Silence after which a connection is asked whether it lives, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(2);
 /// Bytes of an answer to raft's messages at most.
-const LARGEST_ANSWER: usize = 1 << 20;
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// The body of a request to a peer.
@@ -143,7 +143,7 @@ impl Network {
             return Ok(sender.clone());
         }
         *ready = None;
-        let made = tokio::time::timeout(CONNECT, self.connect(peer)).await;
+        let made = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(peer)).await;
         let sender = made.map_err(|_elapsed| unreachable(peer, &"no connection in time"))??;
         *ready = Some((peer.cluster_address.clone(), sender.clone()));
         Ok(sender)
@@ -182,7 +182,7 @@ impl Network {
     /// [`TransportError`] where it is not reached or refuses.
     pub async fn announce(&self, peer: &Peer, told: &Announcement) -> Result<Renewal, TransportError> {
         let body = serde_json::to_vec(told).map_err(|error| failed(&error))?;
-        let asked = tokio::time::timeout(CONNECT, self.ask(peer, ANNOUNCE, whole(body.into())));
+        let asked = tokio::time::timeout(CONNECT_TIMEOUT, self.ask(peer, ANNOUNCE, whole(body.into())));
         let answered = asked.await.map_err(|_elapsed| unreachable(peer, &"no answer in time"))??;
         serde_json::from_slice(&answered).map_err(|error| failed(&error))
     }
@@ -193,7 +193,7 @@ impl Network {
         let response = self.send(peer, request).await?;
         self.note_version(peer.raft_id, response.headers());
         let status = response.status();
-        let body = http_body_util::Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+        let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         let body = body.map_err(|error| failed(&error))?.to_bytes();
         if status != http::StatusCode::OK {
             return Err(failed(&format_args!("{status}: {}", String::from_utf8_lossy(&body))));

@@ -29,40 +29,40 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::body::{AnswerBody, feed};
-use crate::identity::{PublicKey, holder_of};
 use crate::network::{ANNOUNCE, NO_MEMBER, Network, SNAPSHOT, VERSION, path_of};
+use crate::node_credentials::{PublicKey, holder_of};
 use crate::origin::{FORWARD, Origin};
 use crate::registrar::Registrar;
 
 /// The time limit of a TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections of members at most: a cluster has few.
-const MOST_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 64;
 /// Connections at most of one node, which needs one, and a second one while the first finishes.
-const MOST_OF_ONE: usize = 4;
+const MAX_CONNECTIONS_PER_NODE: usize = 4;
 /// Connections at most of nodes that are no members, and how long they may last.
-const MOST_STRANGERS: usize = 8;
+const MAX_STRANGERS: usize = 8;
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The interval at which a node's membership is checked and its certificate verified again.
-const LOOK: Duration = Duration::from_millis(500);
+const MEMBERSHIP_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 const VERIFY_EVERY: Duration = Duration::from_mins(1);
 /// Connections at most of those that have not shown yet that they are nodes.
-const MOST_UNKNOWN: usize = 64;
+const MAX_UNKNOWN: usize = 64;
 /// Requests that a node may have under way at a time.
-const MOST_STREAMS: u32 = 4096;
+const MAX_STREAMS: u32 = 4096;
 /// The most requests that a node may reset before they were looked at: after a pause there are many, and a known node
 /// is not assumed to attack.
-const MOST_GIVEN_UP: usize = 4096;
+const MAX_RESET_STREAMS: usize = 4096;
 /// Bytes of a message of raft's at most: one batch of log entries.
-const LARGEST_MESSAGE: usize = 256 << 20;
+const MAX_MESSAGE_BYTES: usize = 256 << 20;
 /// Bytes of any other message at most, an announcement among them.
-const LARGEST_QUESTION: usize = 16 << 10;
+const MAX_QUESTION_BYTES: usize = 16 << 10;
 /// Bytes of a snapshot's description at most.
-const LARGEST_HEAD: usize = 1 << 20;
+const MAX_HEAD_BYTES: usize = 1 << 20;
 /// Bytes of a request's header fields at most: those of a client's largest request, and its certificates.
-const LARGEST_FIELDS: u32 = 1 << 20;
+const MAX_FIELD_BYTES: u32 = 1 << 20;
 /// The pause of accepting when the process has no file descriptors left.
-const BREATH: Duration = Duration::from_millis(50);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Answers requests that other nodes forward.
 #[async_trait]
@@ -118,13 +118,13 @@ impl Connections {
             !tasks.is_empty()
         });
         if !is_member {
-            end_oldest(&mut self.strangers, MOST_STRANGERS);
+            end_oldest(&mut self.strangers, MAX_STRANGERS);
             return true;
         }
         if let Some(tasks) = self.members.get_mut(&raft_id) {
-            end_oldest(tasks, MOST_OF_ONE);
+            end_oldest(tasks, MAX_CONNECTIONS_PER_NODE);
         }
-        self.members.values().map(VecDeque::len).sum::<usize>() < MOST_CONNECTIONS
+        self.members.values().map(VecDeque::len).sum::<usize>() < MAX_CONNECTIONS
     }
 
     fn add(&mut self, raft_id: u64, is_member: bool, serving: impl Future<Output = ()> + Send + 'static) {
@@ -155,7 +155,7 @@ impl Port {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, from)) => {
                         waiting.retain(|task| !task.is_finished());
-                        if waiting.len() >= MOST_UNKNOWN && let Some(oldest) = waiting.pop_front() {
+                        if waiting.len() >= MAX_UNKNOWN && let Some(oldest) = waiting.pop_front() {
                             oldest.abort();
                         }
                         let greeting = self.clone().greet(stream, from, complained.clone());
@@ -163,7 +163,7 @@ impl Port {
                     }
                     Err(error) => {
                         tracing::warn!(%error, "accepting a connection on the cluster port failed");
-                        tokio::time::sleep(BREATH).await;
+                        tokio::time::sleep(ACCEPT_BACKOFF).await;
                     }
                 },
                 Some(greeted) = unknown.join_next() => {
@@ -191,7 +191,7 @@ impl Port {
         // A latency setting that some systems refuse; messages travel without it.
         let _ = stream.set_nodelay(true);
         let acceptor = TlsAcceptor::from(credentials.server.clone());
-        match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let shown = stream.get_ref().1.peer_certificates()?.to_vec();
                 let Some((sender, key)) = holder_of(shown.first()?, &credentials.cluster_id) else {
@@ -249,7 +249,7 @@ impl Port {
         let began = clock.now();
         let mut verified = began;
         loop {
-            clock.sleep(LOOK).await;
+            clock.sleep(MEMBERSHIP_CHECK_INTERVAL).await;
             match self.is_heard(caller) {
                 false if was_heard => return "it was removed from the cluster",
                 false if clock.now().since(began) >= STRANGER_TIMEOUT => {
@@ -276,10 +276,10 @@ impl Port {
         let from = caller.from;
         let served = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .keep_alive_interval(Some(HANDSHAKE))
-            .max_concurrent_streams(MOST_STREAMS)
-            .max_header_list_size(LARGEST_FIELDS)
-            .max_pending_accept_reset_streams(MOST_GIVEN_UP)
+            .keep_alive_interval(Some(HANDSHAKE_TIMEOUT))
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_FIELD_BYTES)
+            .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
             .serve_connection(TokioIo::new(stream), service);
         tokio::select! {
             served = served => if let Err(error) = served {
@@ -334,7 +334,7 @@ fn no_member() -> Response<AnswerBody> {
 }
 
 async fn announced(registrar: &dyn Registrar, caller: &Caller, body: Incoming) -> Response<AnswerBody> {
-    let told = match Limited::new(body, LARGEST_QUESTION).collect().await {
+    let told = match Limited::new(body, MAX_QUESTION_BYTES).collect().await {
         Ok(body) => serde_json::from_slice(&body.to_bytes()).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
@@ -350,7 +350,7 @@ async fn announced(registrar: &dyn Registrar, caller: &Caller, body: Incoming) -
 }
 
 async fn message(store: &RaftStore, sender: &Sender, rpc: Rpc, body: Incoming) -> Response<AnswerBody> {
-    let limit = if rpc == Rpc::Append { LARGEST_MESSAGE } else { LARGEST_QUESTION };
+    let limit = if rpc == Rpc::Append { MAX_MESSAGE_BYTES } else { MAX_QUESTION_BYTES };
     let body = match Limited::new(body, limit).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) => return answer(StatusCode::BAD_REQUEST, error.to_string()),
@@ -381,7 +381,7 @@ fn read_head(reader: &mut PipeReader) -> std::io::Result<Vec<u8>> {
     let mut length = [0; 4];
     reader.read_exact(&mut length)?;
     let length = usize::try_from(u32::from_be_bytes(length)).map_err(std::io::Error::other)?;
-    if length > LARGEST_HEAD {
+    if length > MAX_HEAD_BYTES {
         return Err(std::io::Error::other("a snapshot's description is too long"));
     }
     let mut head = vec![0; length];

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use strongroom_raft::Sender;
 
-use crate::identity::PublicKey;
+use crate::node_credentials::PublicKey;
 
 /// The present addresses of a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

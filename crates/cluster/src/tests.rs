@@ -518,8 +518,8 @@ fn a_certificate_says_whose_it_is() {
     let sender = Sender { raft_id: 0xfeed, seen: Position { term: 3, index: u64::MAX } };
     let signed = authority.sign(&key, "c", &sender, NOW).unwrap();
     let holder = |pem: &str, cluster: &str| {
-        let certificate = crate::identity::certificates(pem.as_bytes()).next().unwrap().unwrap();
-        crate::identity::holder_of(&certificate, cluster)
+        let certificate = crate::node_credentials::certificates(pem.as_bytes()).next().unwrap().unwrap();
+        crate::node_credentials::holder_of(&certificate, cluster)
     };
     assert_eq!(holder(&signed, "c"), Some((sender, key)));
     assert_eq!(holder(&signed, "d"), None);

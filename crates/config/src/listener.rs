@@ -103,7 +103,7 @@ pub struct Timeouts {
 /// The limits of JSON bodies. `None` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonLimits {
-    /// Nesting; [`JsonLimits::DEEPEST`] unless less is set.
+    /// Nesting; [`JsonLimits::MAX_JSON_DEPTH`] unless less is set.
     pub max_depth: u64,
     /// Bytes of a string, be it a value or a key; 1 MiB unless set.
     pub max_string_value_length: Option<u64>,
@@ -426,16 +426,16 @@ impl Timeouts {
 
 impl JsonLimits {
     /// The deepest nesting of JSON, whatever is configured: the parser's own limit.
-    pub const DEEPEST: u64 = 127;
+    pub const MAX_JSON_DEPTH: u64 = 127;
 
     fn read(fields: &mut Fields<'_>) -> Result<JsonLimits, ConfigError> {
         const DEPTH: &str = "max_json_depth";
-        let max_depth = limit(fields, DEPTH, Self::DEEPEST)?;
-        if max_depth.is_none_or(|depth| depth > Self::DEEPEST) {
-            fields.warn(DEPTH, format!("{DEPTH:?} is taken as {}, which is the most", Self::DEEPEST));
+        let max_depth = limit(fields, DEPTH, Self::MAX_JSON_DEPTH)?;
+        if max_depth.is_none_or(|depth| depth > Self::MAX_JSON_DEPTH) {
+            fields.warn(DEPTH, format!("{DEPTH:?} is taken as {}, which is the most", Self::MAX_JSON_DEPTH));
         }
         Ok(JsonLimits {
-            max_depth: max_depth.unwrap_or(Self::DEEPEST).min(Self::DEEPEST),
+            max_depth: max_depth.unwrap_or(Self::MAX_JSON_DEPTH).min(Self::MAX_JSON_DEPTH),
             max_string_value_length: limit(fields, "max_json_string_value_length", MIB)?,
             max_object_entry_count: limit(fields, "max_json_object_entry_count", 10_000)?,
             max_array_element_count: limit(fields, "max_json_array_element_count", 10_000)?,

@@ -15,7 +15,7 @@ use strongroom_jobs::{Job, JobName, JobStatus, NextDue, Outcome, Schedule, Step,
 use strongroom_mounts::{DELETED_NAMESPACES, DISABLED_MOUNTS, Errand};
 use strongroom_pipeline::extensions_for;
 
-use crate::{Background, Mounted};
+use crate::{Background, MountHandle};
 
 /// The longest that a step of a mount's job may take: it holds one of few places.
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -39,20 +39,20 @@ struct Wake {
 }
 
 impl Wakes {
-    fn add(&mut self, mounted: Option<&Mounted>, table: TableId, job: &JobName, by_second: bool) {
+    fn add(&mut self, mounted: Option<&MountHandle>, table: TableId, job: &JobName, by_second: bool) {
         let wake = Wake { job: job.clone(), by_second };
         self.0.entry(Self::key(mounted, table)).or_default().push(wake);
     }
 
     /// Tables of the server's own are those of no mount, whatever namespace their entries are of.
-    fn key(mounted: Option<&Mounted>, table: TableId) -> (NamespaceId, MountId, u8) {
+    fn key(mounted: Option<&MountHandle>, table: TableId) -> (NamespaceId, MountId, u8) {
         let of = mounted.map(|mounted| (mounted.namespace.id, mounted.mount.id));
         let (namespace, mount) = of.unwrap_or((NamespaceId::ROOT, MountId::NONE));
         (namespace, mount, table.number)
     }
 
     /// Removes the jobs of a mount.
-    fn forget(&mut self, mounted: &Mounted) {
+    fn forget(&mut self, mounted: &MountHandle) {
         for job in mounted.engine.jobs() {
             if let engine::Schedule::OnCommit(table) | engine::Schedule::Due(table) = job.schedule() {
                 self.0.remove(&Self::key(Some(mounted), table));
@@ -144,7 +144,7 @@ impl Background {
             self.services.jobs.set(jobs);
             return Ok(());
         }
-        let names = |mounted: &Arc<Mounted>| {
+        let names = |mounted: &Arc<MountHandle>| {
             let owner: Arc<str> = mounted.full_path().into();
             let names = mounted.engine.jobs().iter().map(|job| JobName::new(owner.clone(), job.name()));
             names.collect::<Vec<_>>()
@@ -182,7 +182,7 @@ impl Background {
         Job { name: JobName::new("", name), schedule, work }
     }
 
-    fn mount_job(self: &Arc<Self>, mounted: &Arc<Mounted>, job: &engine::Job, wakes: &mut Wakes) -> Job {
+    fn mount_job(self: &Arc<Self>, mounted: &Arc<MountHandle>, job: &engine::Job, wakes: &mut Wakes) -> Job {
         let name = JobName::new(mounted.full_path(), job.name());
         let background = Arc::downgrade(self);
         let schedule = match job.schedule() {
@@ -235,7 +235,7 @@ impl Background {
 
     async fn run_mount_job(
         self: &Arc<Self>,
-        mounted: &Mounted,
+        mounted: &MountHandle,
         job: &engine::Job,
     ) -> Result<bool, EngineError> {
         let txn = self.services.barrier.transaction(self.services.barrier.pinned_view().await?);
@@ -283,7 +283,7 @@ fn end_of(second: u64) -> Moment {
 }
 
 /// Asks a mount's table for the moment of its first entry.
-fn next_due(background: Weak<Background>, mounted: Arc<Mounted>, table: TableId) -> NextDue {
+fn next_due(background: Weak<Background>, mounted: Arc<MountHandle>, table: TableId) -> NextDue {
     Arc::new(move || {
         let (background, mounted) = (background.clone(), mounted.clone());
         Box::pin(async move {

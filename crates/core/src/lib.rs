@@ -28,15 +28,15 @@ pub use strongroom_jobs::{JobName, JobStatus};
 pub use strongroom_leases::{IrrevocableLease, LeaseFacts, Leases};
 pub use strongroom_lockout::{LockoutRule, LockoutRules, Lockouts};
 pub use strongroom_mounts::{
-    Catalog, ListingVisibility, MountEntry, MountTuning, Mounted, Mounts, Namespace, NewMount, Router,
+    Catalog, ListingVisibility, MountEntry, MountHandle, MountTuning, Mounts, Namespace, NewMount, Router,
 };
 pub use strongroom_node::{
-    Admission, Answered, AutopilotConfig, AutopilotServer, AutopilotState, Challenge, ClusterNode, Conduct,
-    Coordination, Discovery, Introducer, LeaderAddress, Members, Node, Whom,
+    AutopilotConfig, AutopilotServer, AutopilotState, Challenge, ChallengeAnswer, ClusterNode, Coordination,
+    Discovery, JoinClient, JoinGrant, JoinTarget, LeaderAddress, Members, Node, StandbyPolicy,
 };
 pub use strongroom_pipeline::{
-    Answer, AnswerContent, Asked, DEFAULT_LEASE_TTL, Destination, Ending, Envelope, Inbound, Pipeline,
-    PolicyPath, Refused, ServerPart, ServerReply, Services, Settings, Started,
+    AfterCommit, Answer, AnswerContent, DEFAULT_LEASE_TTL, Destination, Envelope, Inbound, Pipeline,
+    PolicyPath, RequestError, ServerPart, ServerReply, Services, Settings, Started, Verb,
 };
 pub use strongroom_policies::{Policies, write_builtin};
 pub use strongroom_revocation::Revocation;
@@ -45,8 +45,8 @@ pub use strongroom_seal_state::{
     SealState, SealStatus, UnsealError, UnsealedCluster,
 };
 pub use strongroom_tokens::{
-    Made, NewToken, OlderNames, Principal, RoleTokenType, Tidy, TokenEntry, TokenId, TokenKey, TokenRole,
-    TokenStore, Wrapped, with_default,
+    IssuedToken, NewToken, OlderNames, Principal, RoleTokenType, Tidy, TokenEntry, TokenId, TokenKey,
+    TokenRole, TokenStore, Wrapped, with_default,
 };
 pub use strongroom_wrapping::{WrapGrant, Wrapping, not_wrapping};
 

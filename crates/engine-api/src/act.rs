@@ -184,7 +184,7 @@ impl Planned {
 }
 
 /// The result of an act, as JSON.
-pub struct Made {
+pub struct ActOutcome {
     /// The `data` of the answer.
     pub data: Json,
     /// The payload of the lease in place of the plan's.
@@ -205,7 +205,7 @@ type RunAct<O> = Arc<
 pub struct Issuing {
     kind: Name,
     plan: Run<Planned>,
-    act: RunAct<Made>,
+    act: RunAct<ActOutcome>,
 }
 
 impl Issuing {
@@ -216,7 +216,7 @@ impl Issuing {
         T: Stored + Send + Sync + 'static,
         S: Serialize + JsonSchema + Send + 'static,
     {
-        let act: RunAct<Made> = Arc::new(move |carried, facts, call| {
+        let act: RunAct<ActOutcome> = Arc::new(move |carried, facts, call| {
             let payload = match carried.take() {
                 Ok(payload) => payload,
                 Err(error) => return Box::pin(std::future::ready(Err(ActError::NotSent(error)))),
@@ -225,7 +225,7 @@ impl Issuing {
             let made = act.run(Intent { payload, facts }, call, &once);
             Box::pin(async move {
                 let Issued { secret, payload, warnings } = made.await?;
-                Ok(Made { data: Json::of(&secret).map_err(EngineError::from)?, payload, warnings })
+                Ok(ActOutcome { data: Json::of(&secret).map_err(EngineError::from)?, payload, warnings })
             })
         });
         Self { kind, plan: first_step(plan, Planned::of), act }
@@ -247,7 +247,7 @@ impl Issuing {
         planned: Carried,
         intent: IntentFacts,
         call: &Arc<Call>,
-    ) -> Result<Made, ActError> {
+    ) -> Result<ActOutcome, ActError> {
         (self.act)(planned, intent, call).await
     }
 }

@@ -17,8 +17,8 @@ use strongroom_barrier::TableId;
 use strongroom_wire::Operation;
 
 use crate::{
-    AuthGrant, BodyMode, Call, Class, EngineError, Extensions, Facts, Found, Job, LeaseKind, Refusal, Route,
-    RouteTable, Segment,
+    AuthGrant, BodyMode, Call, Class, EngineError, Extensions, Facts, Found, Job, LeaseKind, Route,
+    RouteError, RouteTable, Segment,
 };
 
 #[cfg(doc)]
@@ -34,7 +34,7 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The route for a path (relative to the mount) that has one of `operations`; where several match, the most
     /// specific; where none has the operation, the most specific that matches, for its refusal.
-    fn find(&self, path: &str, operations: &[Operation]) -> Result<Found, Refusal> {
+    fn find(&self, path: &str, operations: &[Operation]) -> Result<Found, RouteError> {
         self.route_table().find(path, operations)
     }
 

@@ -19,7 +19,7 @@ use strongroom_wire::Operation;
 use crate::{
     ActError, AuthGrant, Backend as _, BarrierError, Call, Caller, Captures, CertificateChain, Engine,
     EngineError, Environment, Facilities, InForce, IntentFacts, LeaseGrant, Lifetimes, Mount, NoSystem, Peer,
-    RawTail, Redactions, Refusal, Renewal, Reply, Request, RequestBody, ServerTxn, SystemPort, TokenKind,
+    RawTail, Redactions, Renewal, Reply, Request, RequestBody, RouteError, ServerTxn, SystemPort, TokenKind,
     Work,
 };
 
@@ -88,8 +88,8 @@ impl Harness {
         };
         let found = match self.engine.find(path, &operations) {
             Ok(found) => found,
-            Err(Refusal::UnsupportedPath) => return Err(EngineError::NotFound),
-            Err(Refusal::UnsupportedOperation) => return Err(EngineError::Unsupported),
+            Err(RouteError::UnsupportedPath) => return Err(EngineError::NotFound),
+            Err(RouteError::UnsupportedOperation) => return Err(EngineError::Unsupported),
         };
         loop {
             let (txn, call) = self.prepare(operation, path, &input, found.params.clone(), None);

@@ -32,7 +32,7 @@ mod system;
 mod token_settings;
 mod upgrade;
 
-pub use act::{ActError, InForce, Intent, IntentFacts, Issued, Issuing, Made, Plan, Planned, Settling};
+pub use act::{ActError, ActOutcome, InForce, Intent, IntentFacts, Issued, Issuing, Plan, Planned, Settling};
 pub use backend::Backend;
 pub use body::{Binary, BodyMode, RequestBody, Upload};
 pub use cached::{Cached, Derived, Source};
@@ -55,7 +55,7 @@ pub use reply::{
     AuthGrant, Body as ReplyBody, Content, Data, Grant, IntoReply, LeaseGrant, Members, RawBody, Reply,
 };
 pub use route::{Access, Endpoint, HandlerRun, Route, Work};
-pub use route_table::{Found, Refusal, RouteTable};
+pub use route_table::{Found, RouteError, RouteTable};
 pub use steps::{Asking, Background, Carried, Hook, Once, OnceStep, Outgoing, ReadOnly, ReadStep, WriteStep};
 pub use system::{Cluster, Entity, NoIdentityTokens, NoSystem, System, SystemPort};
 pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};

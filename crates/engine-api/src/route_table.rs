@@ -9,7 +9,7 @@ use crate::{BodyMode, Captures, Endpoint, EngineError, Pattern, Route, Segment};
 
 /// The reason for which a path leads nowhere in an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RouteError {
     /// No route matches the path.
     UnsupportedPath,
     /// The route does not have the operation.
@@ -33,8 +33,8 @@ impl Found {
 
     /// The endpoint for `operation`. Vault asks for `create` or `update` according to what exists; a route that
     /// cannot tell has `update` only.
-    pub fn endpoint(&self, operation: Operation) -> Result<&Endpoint, Refusal> {
-        self.route.endpoint(operation).ok_or(Refusal::UnsupportedOperation)
+    pub fn endpoint(&self, operation: Operation) -> Result<&Endpoint, RouteError> {
+        self.route.endpoint(operation).ok_or(RouteError::UnsupportedOperation)
     }
 
     /// The endpoint for the first of `operations` that the route has.
@@ -90,8 +90,8 @@ impl RouteTable {
 
     /// The route for a path that has one of `operations`; where several match, the most specific; where none has the
     /// operation, the most specific that matches, for its refusal.
-    pub fn find(&self, path: &str, operations: &[Operation]) -> Result<Found, Refusal> {
-        let mut refusal = Refusal::UnsupportedPath;
+    pub fn find(&self, path: &str, operations: &[Operation]) -> Result<Found, RouteError> {
+        let mut refusal = RouteError::UnsupportedPath;
         let beginning = path.split_once('/').map_or(path, |(beginning, _)| beginning);
         let fixed = self.by_beginning.get(beginning).into_iter().flatten();
         for route in fixed.chain(self.routes.get(self.others..).unwrap_or_default()) {
@@ -99,7 +99,7 @@ impl RouteTable {
             if operations.iter().any(|operation| route.endpoint(*operation).is_some()) {
                 return Ok(Found { params: route.captured(params), route: route.clone() });
             }
-            refusal = Refusal::UnsupportedOperation;
+            refusal = RouteError::UnsupportedOperation;
         }
         Err(refusal)
     }

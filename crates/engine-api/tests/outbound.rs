@@ -23,12 +23,12 @@ use strongroom_outbound::{Double, Reply as Answer};
 struct Left(Mutex<Option<Outbound>>);
 
 #[derive(Clone, Deserialize, JsonSchema)]
-struct Asked {
+struct Verb {
     /// The URL to ask.
     url: Text,
 }
 
-async fn prepare(_view: View, Input(asked): Input<Asked>) -> Result<String, EngineError> {
+async fn prepare(_view: View, Input(asked): Input<Verb>) -> Result<String, EngineError> {
     Ok(asked.url.0)
 }
 

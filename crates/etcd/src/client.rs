@@ -26,7 +26,7 @@ use crate::{Login, OpenError, Options, tls};
 /// Requests that are under way at once; others wait.
 const AT_ONCE: usize = 64;
 /// The least time that one member is given to answer before another is asked.
-const PATIENCE: Duration = Duration::from_millis(500);
+const MEMBER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The effect of a request on etcd, which decides what may be done when it is not known whether it was done.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -285,7 +285,7 @@ fn share(until: Instant, members: usize) -> Instant {
     let now = Instant::now();
     let left = until.saturating_duration_since(now);
     let each = left.checked_div(u32::try_from(members).unwrap_or(u32::MAX)).unwrap_or(left);
-    now.checked_add(each.max(PATIENCE)).map_or(until, |at| at.min(until))
+    now.checked_add(each.max(MEMBER_TIMEOUT)).map_or(until, |at| at.min(until))
 }
 
 fn read<T: DeserializeOwned>(answer: &Answer, member: &Member) -> Result<T, CallError> {

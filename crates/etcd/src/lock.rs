@@ -10,7 +10,7 @@ use crate::layout::{Lock, LockRecord, State, fence_value, lock_value};
 use crate::wire::{Compare, DeleteRequest, LeaseResponse, Number, Octets, PutRequest, Step, TxnRequest};
 
 /// The number of attempts of a claim while others claim or release, too.
-const ATTEMPTS: usize = 10;
+const MAX_ATTEMPTS: usize = 10;
 
 impl Core {
     pub(crate) async fn claim(
@@ -20,7 +20,7 @@ impl Core {
         by_force: bool,
     ) -> Result<Claim, StoreError> {
         let mut lease = None;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             let state = self.state().await?;
             if let Some(lock) = &state.lock
                 && lock.record.holder.number != me.number

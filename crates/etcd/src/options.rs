@@ -9,7 +9,7 @@ use crate::OpenError;
 use crate::endpoint::Endpoint;
 
 /// Bytes that `path` may have: what every key carries must leave room for the keys themselves in a request of etcd's.
-const LONGEST_PATH: usize = 64;
+const MAX_PATH_BYTES: usize = 64;
 /// The shortest time a request can be given.
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -96,8 +96,8 @@ impl Options {
         if self.login.as_ref().is_some_and(|login| login.username.is_empty()) {
             return wrong("a password is given without a user name".to_owned());
         }
-        if self.prefix().len() > LONGEST_PATH {
-            return wrong(format!("the path must not be longer than {LONGEST_PATH} bytes"));
+        if self.prefix().len() > MAX_PATH_BYTES {
+            return wrong(format!("the path must not be longer than {MAX_PATH_BYTES} bytes"));
         }
         if self.request_timeout < SHORTEST_TIMEOUT {
             return wrong(format!("requests need {SHORTEST_TIMEOUT:?} at least"));

@@ -13,7 +13,7 @@ const FIRST: usize = 32;
 /// Bytes that later pages aim at.
 const AIM: usize = 1 << 20;
 /// Entries of a page at most.
-const MOST: usize = 2_000;
+const MAX_PAGE: usize = 2_000;
 
 /// Reads a range page by page, in the order of keys.
 pub(crate) struct Pages<'a> {
@@ -49,7 +49,7 @@ impl<'a> Pages<'a> {
         }
         let bytes: usize = read.iter().map(|(key, entry)| key.len().saturating_add(entry.value.len())).sum();
         let each = bytes.checked_div(read.len()).unwrap_or_default().max(1);
-        self.page = AIM.checked_div(each).unwrap_or_default().clamp(1, MOST);
+        self.page = AIM.checked_div(each).unwrap_or_default().clamp(1, MAX_PAGE);
         Ok(read)
     }
 

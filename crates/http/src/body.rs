@@ -10,14 +10,14 @@ use crate::json::JsonLimits;
 
 /// A refusal by the edge itself: a status and a text.
 #[derive(Debug)]
-pub(crate) struct Refusal(pub(crate) u16, pub(crate) String);
+pub(crate) struct EdgeError(pub(crate) u16, pub(crate) String);
 
 /// Reads a whole body of at most `limit` bytes; `too_large` is said of a larger one.
-pub(crate) async fn read(body: Incoming, limit: usize, too_large: &str) -> Result<Bytes, Refusal> {
+pub(crate) async fn read(body: Incoming, limit: usize, too_large: &str) -> Result<Bytes, EdgeError> {
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refusal(413, too_large.to_owned())),
-        Err(error) => Err(Refusal(400, format!("error reading request body: {error}"))),
+        Err(error) if error.is::<LengthLimitError>() => Err(EdgeError(413, too_large.to_owned())),
+        Err(error) => Err(EdgeError(400, format!("error reading request body: {error}"))),
     }
 }
 
@@ -26,23 +26,23 @@ pub(crate) fn parse(
     bytes: &[u8],
     content_type: &str,
     limits: &JsonLimits,
-) -> Result<Map<String, Value>, Refusal> {
+) -> Result<Map<String, Value>, EdgeError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }
     if content_type.starts_with("application/x-www-form-urlencoded") && !looks_like_json(bytes) {
         let text =
-            std::str::from_utf8(bytes).map_err(|_error| Refusal(400, "form is not UTF-8".to_owned()))?;
+            std::str::from_utf8(bytes).map_err(|_error| EdgeError(400, "form is not UTF-8".to_owned()))?;
         return Ok(query(text));
     }
-    let within = || limits.check(bytes).map_err(|text| Refusal(400, text.to_owned()));
+    let within = || limits.check(bytes).map_err(|text| EdgeError(400, text.to_owned()));
     if limits.may_exceed(bytes.len()) {
         within()?;
     }
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(Value::Null) => Ok(Map::new()),
-        Ok(_) => Err(Refusal(400, "failed to parse JSON input: expected an object".to_owned())),
+        Ok(_) => Err(EdgeError(400, "failed to parse JSON input: expected an object".to_owned())),
         Err(error) => {
             // The parser's own limit of depth is no matter of syntax.
             within()?;
@@ -50,7 +50,7 @@ pub(crate) fn parse(
             let (line, column) = (error.line(), error.column());
             let text =
                 format!("failed to parse JSON input: {} at line {line} column {column}", reason(&error));
-            Err(Refusal(400, text))
+            Err(EdgeError(400, text))
         }
     }
 }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn parse(bytes: &[u8], content_type: &str) -> Result<Map<String, Value>, Refusal> {
+    fn parse(bytes: &[u8], content_type: &str) -> Result<Map<String, Value>, EdgeError> {
         super::parse(bytes, content_type, &JsonLimits::default())
     }
 
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(Value::Object(parse(b" {\"a\": 1} ", "").unwrap()), json!({"a": 1}));
         assert!(parse(b" \n", "").unwrap().is_empty());
         for bad in [&b"[1]"[..], b"{\"hunter2\"", b"hunter2", b"{\"a\":hunter2}", b"\"hunter2\""] {
-            let Refusal(status, text) = parse(bad, "application/json").unwrap_err();
+            let EdgeError(status, text) = parse(bad, "application/json").unwrap_err();
             assert_eq!(status, 400);
             assert!(!text.contains("hunter2"), "{text}");
         }
@@ -124,16 +124,16 @@ mod tests {
     #[test]
     fn json_beyond_a_limit_is_refused_in_vaults_words() {
         let deep = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
-        assert!(parse(deep(JsonLimits::DEEPEST).as_bytes(), "").is_ok());
-        for depth in [JsonLimits::DEEPEST + 1, 5000] {
-            let Refusal(status, text) = parse(deep(depth).as_bytes(), "").unwrap_err();
+        assert!(parse(deep(JsonLimits::MAX_DEPTH).as_bytes(), "").is_ok());
+        for depth in [JsonLimits::MAX_DEPTH + 1, 5000] {
+            let EdgeError(status, text) = parse(deep(depth).as_bytes(), "").unwrap_err();
             assert_eq!((status, &*text), (400, "JSON input exceeds allowed nesting depth"));
         }
         let few = JsonLimits { max_array_element_count: 2, ..JsonLimits::default() };
         assert!(super::parse(b"{\"a\":[1,2]}", "", &few).is_ok());
-        let Refusal(status, text) = super::parse(b"{\"a\":[1,2,3]}", "", &few).unwrap_err();
+        let EdgeError(status, text) = super::parse(b"{\"a\":[1,2,3]}", "", &few).unwrap_err();
         assert_eq!((status, &*text), (400, "JSON array exceeds allowed element count"));
-        let Refusal(status, text) = super::parse(b"{\"a\":[1,2}", "", &few).unwrap_err();
+        let EdgeError(status, text) = super::parse(b"{\"a\":[1,2}", "", &few).unwrap_err();
         assert!(status == 400 && text.starts_with("failed to parse"), "wrong before it is too long: {text}");
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_cluster::Origin;
 use strongroom_engine_api::{Peer, Redactions};
 
-use crate::body::Refusal;
+use crate::body::EdgeError;
 use crate::json::JsonLimits;
 
 /// The client of a request, and the rules of its listener.
@@ -43,17 +43,17 @@ struct Words {
 
 impl Context {
     /// For the way to the active node.
-    pub(crate) fn to_origin(&self) -> Result<Origin, Refusal> {
+    pub(crate) fn to_origin(&self) -> Result<Origin, EdgeError> {
         let words = Words { namespace: self.namespace.clone(), rules: self.rules };
-        let context = serde_json::to_string(&words).map_err(|error| Refusal(500, error.to_string()))?;
+        let context = serde_json::to_string(&words).map_err(|error| EdgeError(500, error.to_string()))?;
         let certificates = self.peer.certificates.iter().cloned().collect();
         Ok(Origin { peer: self.peer.address, certificates, context })
     }
 
     /// The context that a standby has made out.
-    pub(crate) fn from_origin(origin: Origin) -> Result<Self, Refusal> {
+    pub(crate) fn from_origin(origin: Origin) -> Result<Self, EdgeError> {
         let Words { namespace, rules } = serde_json::from_str(&origin.context)
-            .map_err(|error| Refusal(400, format!("origin of a forwarded request: {error}")))?;
+            .map_err(|error| EdgeError(400, format!("origin of a forwarded request: {error}")))?;
         let peer = Peer { address: origin.peer, certificates: origin.certificates.into_iter().collect() };
         Ok(Self { peer, namespace, rules })
     }

@@ -24,14 +24,14 @@ use strongroom_stdx::pipe;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use crate::body::{self, Refusal};
-use crate::completed::RequestLog;
+use crate::body::{self, EdgeError};
 use crate::context::{Context, Rules};
 use crate::forward::{Payload, not_active};
 use crate::forwarded::ForwardedFor;
 use crate::json::JsonLimits;
-use crate::patience::{Limits, Patient, Phase};
 use crate::request::{self, Line, Received};
+use crate::request_log::RequestLog;
+use crate::timeouts::{Limits, Phase, TimedStream};
 use crate::upgrade::{self, Handover};
 use crate::{header, prefix};
 
@@ -175,7 +175,7 @@ impl Edge {
             head: self.settings.header_timeout,
             write: self.settings.write_timeout,
         };
-        let stream = Patient::new(stream, phase.clone(), limits);
+        let stream = TimedStream::new(stream, phase.clone(), limits);
         let service = service_fn(move |request: Request<Incoming>| {
             let (edge, source, phase) = (edge.clone(), Source::Client(peer.clone()), phase.clone());
             let handover = handover.clone();
@@ -192,7 +192,7 @@ impl Edge {
             }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        // `Patient` tells a slow head from an idle connection; hyper's own timer does not.
+        // `TimedStream` tells a slow head from an idle connection; hyper's own timer does not.
         // One small write costs less than a vectored one; answers are small.
         builder.http1().timer(TokioTimer::new()).header_read_timeout(None).writev(false);
         // A client may end its side once it has asked: it still gets its answer.
@@ -263,7 +263,7 @@ impl Edge {
         request: Request<Incoming>,
         source: Source,
         offer: Option<Arc<UpgradeOffer>>,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, EdgeError> {
         let (mut parts, incoming) = request.into_parts();
         request::check_host(&parts)?;
         if let Some(page) = prefix::page(&parts) {
@@ -291,20 +291,20 @@ impl Edge {
         if mode == Some(BodyMode::Stream) {
             return Box::pin(self.handle_upload(line, parts, incoming, context)).await;
         }
-        let late = |_elapsed| Refusal(503, "request took longer than max_request_duration".to_owned());
+        let late = |_elapsed| EdgeError(503, "request took longer than max_request_duration".to_owned());
         let longest = context.rules.max_request_duration;
         let handled = pin!(self.handle_whole(line, parts, incoming, context, mode, offer));
         tokio::time::timeout(longest, handled).await.map_err(late)?
     }
 
     /// The context of a request, made out here or by the node that forwards it.
-    fn context(&self, source: Source, parts: &mut Parts) -> Result<Context, Refusal> {
+    fn context(&self, source: Source, parts: &mut Parts) -> Result<Context, EdgeError> {
         match source {
             Source::HandedOn(origin) => Context::from_origin(origin),
             Source::Client(connected) => {
                 let peer = self.settings.forwarded_for.peer(connected, &mut parts.headers);
                 Ok(Context {
-                    peer: peer.map_err(|text| Refusal(400, text))?,
+                    peer: peer.map_err(|text| EdgeError(400, text))?,
                     namespace: header::namespace(&parts.headers, &self.settings.chroot_namespace)?,
                     rules: self.settings.rules(),
                 })
@@ -322,7 +322,7 @@ impl Edge {
         context: Context,
         mode: Option<BodyMode>,
         offer: Option<Arc<UpgradeOffer>>,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, EdgeError> {
         let bytes = self.read_body(&parts, incoming, &context, mode).await?;
         let received = match mode {
             Some(BodyMode::Json) => Received::Json(bytes.clone()),
@@ -345,7 +345,7 @@ impl Edge {
         incoming: Incoming,
         context: &Context,
         mode: Option<BodyMode>,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<Bytes, EdgeError> {
         if !request::reads_body(&parts.method) {
             return Ok(Bytes::new());
         }
@@ -359,7 +359,7 @@ impl Edge {
             Duration::ZERO => rules.max_request_duration,
             patience => patience,
         };
-        let slow = |_elapsed| Refusal(408, "request body took too long".to_owned());
+        let slow = |_elapsed| EdgeError(408, "request body took too long".to_owned());
         tokio::time::timeout(patience, reading).await.map_err(slow)?
     }
 
@@ -370,7 +370,7 @@ impl Edge {
         parts: Parts,
         incoming: Incoming,
         context: Context,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, EdgeError> {
         let (writer, reader) = pipe();
         let patience = Some(self.settings.read_timeout).filter(|patience| !patience.is_zero());
         tokio::spawn(feed(incoming, writer, patience));
@@ -395,9 +395,9 @@ impl Edge {
         received: Received,
         context: &Context,
         offer: Option<Arc<UpgradeOffer>>,
-    ) -> Result<Inbound, Refusal> {
+    ) -> Result<Inbound, EdgeError> {
         let id = self.core.services.environment.entropy.public_uuid();
-        let id = id.map_err(|error| Refusal(500, error.to_string()))?.into();
+        let id = id.map_err(|error| EdgeError(500, error.to_string()))?.into();
         request::inbound(line, parts, received, id, context, offer)
     }
 
@@ -412,7 +412,7 @@ impl Edge {
             AnswerContent::Upgrade(upgrade) => {
                 let Some(connection) = connection else {
                     let text = "this connection cannot be handed over";
-                    return self.response(refused(&Refusal(426, text.to_owned())), head, None, handover);
+                    return self.response(refused(&EdgeError(426, text.to_owned())), head, None, handover);
                 };
                 answer.headers = handshake(&upgrade);
                 handover.keep(connection, upgrade);
@@ -482,8 +482,8 @@ fn handshake(upgrade: &Upgrade) -> Vec<(String, String)> {
     switch.into_iter().chain(upgrade.headers.iter().cloned()).collect()
 }
 
-fn refused(refusal: &Refusal) -> Answer {
-    let Refusal(status, text) = refusal;
+fn refused(refusal: &EdgeError) -> Answer {
+    let EdgeError(status, text) = refusal;
     let errors: Vec<&str> = if text.is_empty() { Vec::new() } else { vec![text] };
     let body = format!("{}\n", serde_json::json!({ "errors": errors }));
     Answer {

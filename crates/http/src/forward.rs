@@ -15,15 +15,15 @@ use strongroom_engine_api::{BodyMode, Upload};
 use strongroom_raft::TransportError;
 use strongroom_stdx::pipe;
 
-use crate::body::Refusal;
+use crate::body::EdgeError;
 use crate::context::Context;
 use crate::edge::{Edge, Source};
 use crate::request::{self, Received};
 use crate::upgrade::Handover;
 
 /// The time to wait for an active node, and the interval between two looks.
-const PATIENCE: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(20);
+const ACTIVE_NODE_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Headers of the active node's answer that this node writes itself.
 const OWN: [http::HeaderName; 5] =
@@ -40,7 +40,7 @@ impl Edge {
         parts: Parts,
         payload: Payload,
         context: Context,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, EdgeError> {
         let origin = context.to_origin()?;
         let core = self.core();
         let clock = &core.services.environment.clock;
@@ -52,7 +52,7 @@ impl Edge {
             }
             if let Some((peer, network)) = core.services.node.way_to_active() {
                 let request = Request::from_parts(parts.clone(), payload.body()?);
-                let request = origin.attach(request).map_err(|error| Refusal(400, error.to_string()))?;
+                let request = origin.attach(request).map_err(|error| EdgeError(400, error.to_string()))?;
                 match network.send(&peer, request).await {
                     Ok(response) if response.headers().contains_key(NOT_ACTIVE) => {
                         tracing::debug!(node = peer.node_id, "the node is not the active one any more");
@@ -67,11 +67,11 @@ impl Edge {
             // Who has been waited for long enough by others is not waited for again.
             let waited =
                 core.services.node.without_quorum().unwrap_or_default().max(clock.now().since(began));
-            if waited >= PATIENCE {
+            if waited >= ACTIVE_NODE_TIMEOUT {
                 let text = "local node not active but active cluster node not found";
-                return Err(Refusal(500, text.to_owned()));
+                return Err(EdgeError(500, text.to_owned()));
             }
-            clock.sleep(LOOK).await;
+            clock.sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -80,7 +80,7 @@ impl Edge {
         parts: Parts,
         payload: Payload,
         context: &Context,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, EdgeError> {
         let mut line = request::Line::read(&parts)?;
         let to = self.core().pipeline.resolve(line.asked, &context.namespace, &line.path).await.ok();
         let mode = to.as_ref().map(Destination::body_mode);
@@ -105,11 +105,11 @@ pub(crate) enum Payload {
 }
 
 impl Payload {
-    fn body(&self) -> Result<Body, Refusal> {
+    fn body(&self) -> Result<Body, EdgeError> {
         match self {
             Self::Whole(bytes) => Ok(whole(bytes.clone())),
             Self::Upload(upload) => upload.take().map(streamed).ok_or_else(|| {
-                Refusal(503, "the active node was not reached; send the request again".to_owned())
+                EdgeError(503, "the active node was not reached; send the request again".to_owned())
             }),
         }
     }
@@ -126,15 +126,15 @@ pub(crate) fn not_active() -> Answer {
     }
 }
 
-fn uncertain(error: &str) -> Refusal {
+fn uncertain(error: &str) -> EdgeError {
     tracing::warn!(error, "a forwarded request was not answered");
-    Refusal(
+    EdgeError(
         502,
         "the active node was lost while it worked on the request; it may have taken effect".to_owned(),
     )
 }
 
-async fn answer_of(response: Response<Incoming>) -> Result<Answer, Refusal> {
+async fn answer_of(response: Response<Incoming>) -> Result<Answer, EdgeError> {
     let (parts, body) = response.into_parts();
     let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
     let content_type = parts.headers.get(CONTENT_TYPE).map(text).unwrap_or_default();

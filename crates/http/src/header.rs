@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use strongroom_engine_api::{Secret, parse_duration};
 
-use crate::body::Refusal;
+use crate::body::EdgeError;
 
 /// The fields that say what a request is, in the spelling that Vault documents.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,16 +99,16 @@ impl<'a> Fields<'a> {
     }
 
     /// The value of a field that may be given once, in visible ASCII characters.
-    pub(crate) fn single(&self, field: Field) -> Result<Option<&'a str>, Refusal> {
+    pub(crate) fn single(&self, field: Field) -> Result<Option<&'a str>, EdgeError> {
         let Some(given) = self.given(field) else { return Ok(None) };
         if given.again {
-            return Err(Refusal(400, format!("header {} is given more than once", field.shown())));
+            return Err(EdgeError(400, format!("header {} is given more than once", field.shown())));
         }
         given.first.to_str().map(Some).map_err(|_error| not_ascii(field))
     }
 
     /// `X-Vault-Token`, or a bearer token, of `max` bytes at most.
-    pub(crate) fn token(&self, max: usize) -> Result<Option<Secret<String>>, Refusal> {
+    pub(crate) fn token(&self, max: usize) -> Result<Option<Secret<String>>, EdgeError> {
         let authorization = self.single(Field::Authorization)?;
         let bearer = authorization
             .and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")));
@@ -117,7 +117,7 @@ impl<'a> Fields<'a> {
             if given.is_some_and(|given| given.len() > max) {
                 let name = field.shown();
                 let text = format!("the authentication token in header {name} is longer than {max} bytes");
-                return Err(Refusal(400, text));
+                return Err(EdgeError(400, text));
             }
         }
         let given = token.or(bearer).map(str::trim).filter(|token| !token.is_empty());
@@ -125,25 +125,25 @@ impl<'a> Fields<'a> {
     }
 
     /// The wrapping asked for.
-    pub(crate) fn wrap_ttl(&self) -> Result<Option<Duration>, Refusal> {
+    pub(crate) fn wrap_ttl(&self) -> Result<Option<Duration>, EdgeError> {
         let given = self.single(Field::WrapTtl)?;
         if let Some(format) = self.single(Field::WrapFormat)?.filter(|format| !format.is_empty())
             && given.is_some()
         {
-            return Err(Refusal(400, format!("response wrapping format {format:?} is not supported")));
+            return Err(EdgeError(400, format!("response wrapping format {format:?} is not supported")));
         }
         let Some(text) = given.filter(|text| !text.is_empty()) else { return Ok(None) };
         let ttl = parse_duration(text)
-            .map_err(|error| Refusal(400, format!("error parsing X-Vault-Wrap-TTL header: {error}")))?;
+            .map_err(|error| EdgeError(400, format!("error parsing X-Vault-Wrap-TTL header: {error}")))?;
         if !ttl.is_zero() && ttl < Duration::from_secs(1) {
-            return Err(Refusal(400, "error parsing X-Vault-Wrap-TTL header: below one second".to_owned()));
+            return Err(EdgeError(400, "error parsing X-Vault-Wrap-TTL header: below one second".to_owned()));
         }
         Ok(Some(Duration::from_secs(ttl.as_secs())))
     }
 
     /// Refuses fields that another part of the server reads, and that could be misread there: some once, of others every
     /// value.
-    pub(crate) fn check(&self) -> Result<(), Refusal> {
+    pub(crate) fn check(&self) -> Result<(), EdgeError> {
         self.single(Field::Forward)?;
         self.single(Field::Inconsistent)?;
         let unreadable = |field: &Field| self.given(*field).is_some_and(|given| given.unreadable);
@@ -152,15 +152,15 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn not_ascii(field: Field) -> Refusal {
-    Refusal(400, format!("header {} has characters that are not ASCII", field.shown()))
+fn not_ascii(field: Field) -> EdgeError {
+    EdgeError(400, format!("header {} has characters that are not ASCII", field.shown()))
 }
 
 /// The namespace asked for, below the listener's own where it has one, without surrounding slashes; empty: the root.
 ///
 /// Within a listener's namespace nothing leads out of it: `root` and the slash are the listener's namespace, and a path
 /// that goes up is one of which no part is a namespace.
-pub(crate) fn namespace(headers: &HeaderMap, chroot: &str) -> Result<String, Refusal> {
+pub(crate) fn namespace(headers: &HeaderMap, chroot: &str) -> Result<String, EdgeError> {
     let given = Fields::of(headers).single(Field::Namespace)?.unwrap_or_default().trim_matches('/');
     if chroot.is_empty() {
         return Ok(given.to_owned());
@@ -183,20 +183,20 @@ mod tests {
         headers
     }
 
-    fn token(headers: &HeaderMap, max: usize) -> Result<Option<Secret<String>>, Refusal> {
+    fn token(headers: &HeaderMap, max: usize) -> Result<Option<Secret<String>>, EdgeError> {
         Fields::of(headers).token(max)
     }
 
-    fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
+    fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, EdgeError> {
         Fields::of(headers).wrap_ttl()
     }
 
-    fn check(headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check(headers: &HeaderMap) -> Result<(), EdgeError> {
         Fields::of(headers).check()
     }
 
-    fn refused<T>(outcome: Result<T, Refusal>, name: &str) {
-        let Err(Refusal(status, text)) = outcome else { panic!("{name} was taken") };
+    fn refused<T>(outcome: Result<T, EdgeError>, name: &str) {
+        let Err(EdgeError(status, text)) = outcome else { panic!("{name} was taken") };
         assert!(status == 400 && text.contains(name), "{status} {text}");
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The limits of a listener's JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JsonLimits {
-    /// Objects and arrays within each other; at most [`JsonLimits::DEEPEST`] counts.
+    /// Objects and arrays within each other; at most [`JsonLimits::MAX_DEPTH`] counts.
     pub max_depth: usize,
     /// Bytes of a string once its escapes are resolved, be it a value or a key.
     pub max_string_value_length: usize,
@@ -27,7 +27,7 @@ pub struct JsonLimits {
 impl Default for JsonLimits {
     fn default() -> Self {
         Self {
-            max_depth: Self::DEEPEST,
+            max_depth: Self::MAX_DEPTH,
             max_string_value_length: 1 << 20,
             max_object_entry_count: 10_000,
             max_array_element_count: 10_000,
@@ -38,7 +38,7 @@ impl Default for JsonLimits {
 
 impl JsonLimits {
     /// The deepest nesting that `serde_json` parses.
-    pub const DEEPEST: usize = 127;
+    pub const MAX_DEPTH: usize = 127;
 
     /// True if a body of so many bytes can exceed a limit that the parser does not keep by itself.
     pub(crate) fn may_exceed(&self, length: usize) -> bool {
@@ -49,13 +49,13 @@ impl JsonLimits {
             self.max_token,
         ];
         counted.iter().any(|limit| length > *limit)
-            || (self.max_depth < Self::DEEPEST && length > self.max_depth)
+            || (self.max_depth < Self::MAX_DEPTH && length > self.max_depth)
     }
 
     /// Says, in Vault's words, which limit a text exceeds. Of a text that is not JSON this is a guess; it is for the
     /// parser to refuse it.
     pub(crate) fn check(&self, text: &[u8]) -> Result<(), &'static str> {
-        let deepest = self.max_depth.min(Self::DEEPEST);
+        let deepest = self.max_depth.min(Self::MAX_DEPTH);
         let mut open: Vec<Container> = Vec::new();
         let (mut tokens, mut in_literal) = (0usize, false);
         let mut rest = text.iter();

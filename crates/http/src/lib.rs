@@ -4,22 +4,22 @@
 
 mod body;
 mod client_certificate;
-mod completed;
 mod context;
 mod edge;
 mod forward;
 mod forwarded;
 mod header;
 mod json;
-mod patience;
 mod prefix;
 mod request;
+mod request_log;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod upgrade;
 
 pub use client_certificate::{CertificateDecoder, CertificateHeader};
-pub use completed::RequestLog;
 pub use edge::{Edge, EdgeSettings, HeadersFor};
 pub use forwarded::ForwardedFor;
 pub use json::JsonLimits;
+pub use request_log::RequestLog;

@@ -8,17 +8,17 @@ use http::request::Parts;
 use http::{Method, Version};
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
-use strongroom_core::{Asked, Destination, Inbound};
+use strongroom_core::{Destination, Inbound, Verb};
 use strongroom_engine_api::{RequestBody, UpgradeOffer, Upload};
 
-use crate::body::{self, Refusal};
+use crate::body::{self, EdgeError};
 use crate::context::Context;
 use crate::header::{Field, Fields};
 use crate::prefix::Prefix;
 
 /// The operation that the line and the query of a request ask for.
 pub(crate) struct Line {
-    pub(crate) asked: Asked,
+    pub(crate) asked: Verb,
     pub(crate) path: String,
     pub(crate) query: Map<String, Value>,
     /// Where it leads, as far as that is made out.
@@ -27,27 +27,27 @@ pub(crate) struct Line {
 
 impl Line {
     /// Reads method, path and query. Paths are decoded, `%2F` included, as Vault decodes them.
-    pub(crate) fn read(parts: &Parts) -> Result<Self, Refusal> {
+    pub(crate) fn read(parts: &Parts) -> Result<Self, EdgeError> {
         let (Prefix::Api, raw) = Prefix::of(parts.uri.path()) else {
-            return Err(Refusal(404, String::new()));
+            return Err(EdgeError(404, String::new()));
         };
         if !has_whole_escapes(raw) {
-            return Err(Refusal(400, "path has an invalid URL escape".to_owned()));
+            return Err(EdgeError(400, "path has an invalid URL escape".to_owned()));
         }
         let path = percent_decode(raw.as_bytes()).decode_utf8();
-        let path = path.map_err(|_error| Refusal(400, "path is not valid UTF-8".to_owned()))?.into_owned();
+        let path = path.map_err(|_error| EdgeError(400, "path is not valid UTF-8".to_owned()))?.into_owned();
         if path.is_empty() {
-            return Err(Refusal(404, String::new()));
+            return Err(EdgeError(404, String::new()));
         }
         let mut query = body::query(parts.uri.query().unwrap_or_default());
         let asked = match parts.method.as_str() {
             "GET" | "HEAD" => get_or_list(&mut query)?,
-            "POST" | "PUT" => Asked::Write,
-            "DELETE" => Asked::Delete,
-            "PATCH" => Asked::Patch,
-            "LIST" => Asked::List,
-            "SCAN" => Asked::Scan,
-            _ => return Err(Refusal(405, "unsupported operation".to_owned())),
+            "POST" | "PUT" => Verb::Write,
+            "DELETE" => Verb::Delete,
+            "PATCH" => Verb::Patch,
+            "LIST" => Verb::List,
+            "SCAN" => Verb::Scan,
+            _ => return Err(EdgeError(405, "unsupported operation".to_owned())),
         };
         Ok(Self { asked, path, query, destination: None })
     }
@@ -76,28 +76,28 @@ fn has_whole_escapes(path: &str) -> bool {
 }
 
 /// Checks that the host is given once (RFC 9112, section 3.2).
-pub(crate) fn check_host(parts: &Parts) -> Result<(), Refusal> {
+pub(crate) fn check_host(parts: &Parts) -> Result<(), EdgeError> {
     let given = parts.headers.get_all(HOST).iter().count();
     if parts.version == Version::HTTP_11 && given != 1 {
-        return Err(Refusal(400, "missing or repeated Host header".to_owned()));
+        return Err(EdgeError(400, "missing or repeated Host header".to_owned()));
     }
     Ok(())
 }
 
 /// GET is a read unless its query makes it a list, a scan or a question for help.
-fn get_or_list(query: &mut Map<String, Value>) -> Result<Asked, Refusal> {
+fn get_or_list(query: &mut Map<String, Value>) -> Result<Verb, EdgeError> {
     let mut is_set =
         |name: &str| match query.remove(name).as_ref().map(|value| value.as_str().unwrap_or_default()) {
             None | Some("" | "0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
             Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-            Some(_) => Err(Refusal(400, format!("query parameter {name:?} is not a boolean"))),
+            Some(_) => Err(EdgeError(400, format!("query parameter {name:?} is not a boolean"))),
         };
     let (help, list, scan) = (is_set("help")?, is_set("list")?, is_set("scan")?);
     Ok(match (help, list, scan) {
-        (true, _, _) => Asked::Help,
-        (_, true, _) => Asked::List,
-        (_, _, true) => Asked::Scan,
-        _ => Asked::Read,
+        (true, _, _) => Verb::Help,
+        (_, true, _) => Verb::List,
+        (_, _, true) => Verb::Scan,
+        _ => Verb::Read,
     })
 }
 
@@ -119,15 +119,15 @@ pub(crate) fn inbound(
     id: Arc<str>,
     context: &Context,
     upgrade: Option<Arc<UpgradeOffer>>,
-) -> Result<Inbound, Refusal> {
+) -> Result<Inbound, EdgeError> {
     let headers = parts.headers;
     let rules = &context.rules;
     let fields = Fields::of(&headers);
     let content_type = fields.single(Field::ContentType)?.unwrap_or_default();
-    let has_body = matches!(line.asked, Asked::Write | Asked::Patch);
-    let is_patch = line.asked == Asked::Patch && matches!(received, Received::Json(_));
+    let has_body = matches!(line.asked, Verb::Write | Verb::Patch);
+    let is_patch = line.asked == Verb::Patch && matches!(received, Received::Json(_));
     if is_patch && !content_type.starts_with("application/merge-patch+json") {
-        return Err(Refusal(415, "PATCH requires Content-Type of application/merge-patch+json".to_owned()));
+        return Err(EdgeError(415, "PATCH requires Content-Type of application/merge-patch+json".to_owned()));
     }
     let (input, body) = match received {
         Received::Json(bytes) if has_body => {

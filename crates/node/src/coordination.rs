@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use strongroom_cluster::{Network, Passing};
+use strongroom_cluster::{EphemeralCredentials, Network};
 use strongroom_engine_api::{EngineError, Moment};
 use strongroom_raft::Peer;
 use strongroom_storage::{Active, Coordinator, SteppedDown};
@@ -18,13 +18,13 @@ pub struct Coordination {
     /// Since when this node leads, as far as it has noticed.
     leading: Mutex<Option<(u64, Moment)>>,
     /// The identity that it shows the others, where storage has no directory to keep it in.
-    passing: tokio::sync::Mutex<Passing>,
+    ephemeral: tokio::sync::Mutex<EphemeralCredentials>,
 }
 
 impl Coordination {
     /// By this coordinator; `network` leads to the other nodes, if there are to be any.
     pub fn new(coordinator: Arc<dyn Coordinator>, network: Option<Arc<Network>>) -> Self {
-        Self { coordinator, network, leading: Mutex::default(), passing: tokio::sync::Mutex::default() }
+        Self { coordinator, network, leading: Mutex::default(), ephemeral: tokio::sync::Mutex::default() }
     }
 
     /// The active node, as far as known; may be this node.
@@ -125,14 +125,14 @@ impl Node {
         let Some(network) = coordination.network.as_ref().filter(|_| self.cluster().is_none()) else {
             return Ok(());
         };
-        let mut passing = coordination.passing.lock().await;
+        let mut ephemeral = coordination.ephemeral.lock().await;
         let clock = &self.environment.clock;
-        if !passing.is_due(clock.now().as_secs()) {
+        if !ephemeral.is_due(clock.now().as_secs()) {
             return Ok(());
         }
         let (cluster_id, number) = (coordination.coordinator.cluster_id(), coordination.coordinator.number());
         let Some(authority) = self.authority(&cluster_id).await? else { return Ok(()) };
-        let signed = passing.sign(&authority, &cluster_id, number, clock);
+        let signed = ephemeral.sign(&authority, &cluster_id, number, clock);
         network.set_credentials(signed.map_err(|error| super::membership::unidentified(&error))?);
         Ok(())
     }

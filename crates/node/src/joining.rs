@@ -27,17 +27,17 @@ use strongroom_seal::{RootKey, RootKeySource};
 use strongroom_storage::CommitError;
 
 use super::membership::{unidentified, unsigned};
-use super::{ClusterNode, LeaderAddress, Whom};
+use super::{ClusterNode, JoinTarget, LeaderAddress};
 use crate::Node;
 use strongroom_seal_state::KEYRING;
 
 /// The validity of a challenge.
-const GOOD_FOR: Duration = Duration::from_mins(1);
+const CHALLENGE_LIFETIME: Duration = Duration::from_mins(1);
 /// Challenges that may be open at a time.
-const MOST_POSED: usize = 64;
+const MAX_OPEN_CHALLENGES: usize = 64;
 /// The time that a new node waits for the cluster's data to arrive.
-const ARRIVAL: Duration = Duration::from_secs(30);
-const ARRIVAL_LOOK: Duration = Duration::from_millis(50);
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
+const ARRIVAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Between two attempts at joining.
 const RETRY: Duration = Duration::from_secs(2);
@@ -51,7 +51,7 @@ pub(super) struct Joining {
 }
 
 /// A challenge that was posed.
-pub(super) struct Posed {
+pub(super) struct OpenChallenge {
     nonce: [u8; 32],
     at: Moment,
 }
@@ -66,7 +66,7 @@ pub struct Challenge {
 
 /// The answer of a node to its challenge.
 #[derive(Clone, Debug, Default)]
-pub struct Answered {
+pub struct ChallengeAnswer {
     /// Its name.
     pub server_id: String,
     /// Its number in the consensus protocol.
@@ -84,7 +84,7 @@ pub struct Answered {
 }
 
 /// The grant of an admitted node.
-pub struct Admission {
+pub struct JoinGrant {
     /// The cluster.
     pub cluster_id: String,
     /// The certificates of the authority that it is to believe and of the one before that, PEM.
@@ -112,7 +112,7 @@ fn mac_key(root_key: &RootKey) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&root, b"strongroom raft join").as_ref())
 }
 
-impl Answered {
+impl ChallengeAnswer {
     fn said(&self, nonce: &[u8]) -> Vec<u8> {
         joined(&[
             b"answer",
@@ -127,7 +127,7 @@ impl Answered {
     }
 }
 
-impl Admission {
+impl JoinGrant {
     fn said(&self, nonce: &[u8]) -> Vec<u8> {
         let Introduction { seen, members } = &self.introduction;
         let members: Vec<u8> = members.iter().flat_map(|raft_id| raft_id.to_be_bytes()).collect();
@@ -164,11 +164,11 @@ impl Node {
         let seals = self.seal_state.join_challenges().await?;
         let now = self.environment.clock.now();
         let mut state = node.state();
-        state.challenges.retain(|_, posed| now.since(posed.at) < GOOD_FOR);
-        if state.challenges.len() >= MOST_POSED {
+        state.challenges.retain(|_, posed| now.since(posed.at) < CHALLENGE_LIFETIME);
+        if state.challenges.len() >= MAX_OPEN_CHALLENGES {
             return Err(EngineError::Status(429, "too many nodes are joining; try again".to_owned()));
         }
-        state.challenges.insert(server_id.to_owned(), Posed { nonce, at: now });
+        state.challenges.insert(server_id.to_owned(), OpenChallenge { nonce, at: now });
         Ok(Challenge { challenge, seals })
     }
 
@@ -177,13 +177,13 @@ impl Node {
     /// # Errors
     ///
     /// [`EngineError`]: a 403 for what is no answer to a challenge that is open; as for a write.
-    pub async fn admit(&self, answered: &Answered) -> Result<Admission, EngineError> {
+    pub async fn admit(&self, answered: &ChallengeAnswer) -> Result<JoinGrant, EngineError> {
         let node = self.cluster().ok_or_else(not_raft)?;
         let now = self.environment.clock.now();
         // Taken out whatever comes of it: one challenge, one answer.
         let posed = node.state().challenges.remove(&answered.server_id);
         let refused = || EngineError::Denied("invalid answer to the challenge".to_owned());
-        let posed = posed.filter(|posed| now.since(posed.at) < GOOD_FOR).ok_or_else(refused)?;
+        let posed = posed.filter(|posed| now.since(posed.at) < CHALLENGE_LIFETIME).ok_or_else(refused)?;
         let key = mac_key(&self.seal_state.root_key()?);
         hmac::verify(&key, &answered.said(&posed.nonce), &answered.mac).map_err(|_unspecified| refused())?;
         if answered.cluster_addr.is_empty() || answered.raft_id == 0 {
@@ -209,7 +209,7 @@ impl Node {
         let authority = authority.trusted();
         let members = node.store.introduction().members;
         let introduction = Introduction { seen, members };
-        let mut admission = Admission { cluster_id, authority, certificate, introduction, mac: Vec::new() };
+        let mut admission = JoinGrant { cluster_id, authority, certificate, introduction, mac: Vec::new() };
         admission.mac = hmac::sign(&key, &admission.said(&posed.nonce)).as_ref().to_vec();
         Ok(admission)
     }
@@ -252,7 +252,7 @@ impl Node {
     /// # Errors
     ///
     /// [`EngineError`] on a node that belongs to a cluster, and where none is found or answers: the last one's.
-    pub async fn join(&self, whom: &Whom, non_voter: bool) -> Result<(), EngineError> {
+    pub async fn join(&self, whom: &JoinTarget, non_voter: bool) -> Result<(), EngineError> {
         self.check_unjoined().await?;
         let failed =
             |error| EngineError::Status(500, format!("failed to join raft cluster: auto_join: {error}"));
@@ -283,7 +283,7 @@ impl Node {
     /// [`EngineError`] on a node that belongs to a cluster.
     pub async fn join_with_patience(
         self: &Arc<Self>,
-        wanted: Vec<Whom>,
+        wanted: Vec<JoinTarget>,
         non_voter: bool,
     ) -> Result<(), EngineError> {
         self.check_unjoined().await?;
@@ -318,7 +318,7 @@ impl Node {
     async fn ask_challenge(&self, node: &ClusterNode, leader: &LeaderAddress) -> Result<Posing, String> {
         let body = json!({ "server_id": node.store.node_id() });
         let path = "sys/storage/raft/bootstrap/challenge";
-        let told = node.introducer.write(leader, path, body).await?;
+        let told = node.join_client.write(leader, path, body).await?;
         serde_json::from_value(told).map_err(|error| error.to_string())
     }
 
@@ -342,10 +342,10 @@ impl Node {
         let clock = &self.environment.clock;
         let began = clock.now();
         while !self.has_keyring_of(root_key).await? {
-            if clock.now().since(began) > ARRIVAL {
+            if clock.now().since(began) > ARRIVAL_TIMEOUT {
                 return Err(failed(&"the cluster's data has not arrived yet; unseal again when it has"));
             }
-            clock.sleep(ARRIVAL_LOOK).await;
+            clock.sleep(ARRIVAL_POLL_INTERVAL).await;
         }
         node.state().joining = None;
         self.seal_state.end_joining();
@@ -366,13 +366,13 @@ impl Node {
         leader: &LeaderAddress,
         non_voter: bool,
         root_key: &RootKey,
-    ) -> Result<Admission, String> {
+    ) -> Result<JoinGrant, String> {
         // A new challenge: who opens the seal may take their time.
         let posing = self.ask_challenge(node, leader).await?;
         let opened = unwrap_key(root_key.expose(), CHALLENGE_PURPOSE, &decoded(&posing.challenge)?);
         let nonce = opened.map_err(|_error| "the challenge is of another cluster".to_owned())?;
         let public = node.identity.public_key().map_err(|error| unidentified(&error).to_string())?;
-        let mut answered = Answered {
+        let mut answered = ChallengeAnswer {
             server_id: node.store.node_id().to_owned(),
             raft_id: node.store.raft_id(),
             api_addr: node.api_address.clone(),
@@ -392,11 +392,11 @@ impl Node {
             "public_key": STANDARD.encode(&answered.public_key),
             "answer": STANDARD.encode(&answered.mac),
         });
-        let told = node.introducer.write(leader, "sys/storage/raft/bootstrap/answer", body).await?;
+        let told = node.join_client.write(leader, "sys/storage/raft/bootstrap/answer", body).await?;
         let told: Admitted = serde_json::from_value(told).map_err(|error| error.to_string())?;
         let members = told.members.iter().map(|number| number.parse()).collect::<Result<_, _>>();
         let members: Result<Vec<u64>, std::num::ParseIntError> = members;
-        let admission = Admission {
+        let admission = JoinGrant {
             cluster_id: told.cluster_id,
             authority: told.ca_cert,
             certificate: told.certificate,

@@ -27,7 +27,7 @@ use strongroom_storage::{ELECTION, Leadership};
 
 pub use autopilot::{AutopilotConfig, AutopilotServer, AutopilotState};
 pub use coordination::Coordination;
-pub use joining::{Admission, Answered, Challenge};
+pub use joining::{Challenge, ChallengeAnswer, JoinGrant};
 pub(crate) use membership::KeptAuthority;
 pub use renewal::Members;
 
@@ -66,14 +66,14 @@ pub trait Discovery: Send + Sync + 'static {
 
 /// The nodes that are asked to admit this one.
 #[derive(Clone)]
-pub enum Whom {
+pub enum JoinTarget {
     /// The one at this address.
     Known(LeaderAddress),
     /// Those that are found at each attempt, trusted as said here; the address in it is not used.
     Found(Arc<dyn Discovery>, LeaderAddress),
 }
 
-impl Whom {
+impl JoinTarget {
     async fn addresses(&self) -> Result<Vec<LeaderAddress>, String> {
         match self {
             Self::Known(leader) => Ok(vec![leader.clone()]),
@@ -87,7 +87,7 @@ impl Whom {
 
 /// Speaks to another node's API, before there is a way over the cluster port.
 #[async_trait]
-pub trait Introducer: Send + Sync + 'static {
+pub trait JoinClient: Send + Sync + 'static {
     /// Writes to a path of the node's API; answers the `data` of what it says.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ pub trait Introducer: Send + Sync + 'static {
 
 /// The behavior of a node where it does not lead, and where there is no leader.
 #[derive(Clone, Copy, Debug)]
-pub struct Conduct {
+pub struct StandbyPolicy {
     /// It answers reads, rather than handing them on.
     pub answers_reads: bool,
     /// For how long it answers reads without a quorum; the answers say that they may be old.
@@ -120,7 +120,7 @@ pub struct Conduct {
     pub seal_after: Option<Duration>,
 }
 
-impl Default for Conduct {
+impl Default for StandbyPolicy {
     fn default() -> Self {
         Self { answers_reads: true, stale_reads_for: Duration::ZERO, seal_after: None }
     }
@@ -135,13 +135,13 @@ pub struct ClusterNode {
     /// The identity that this node shows the others.
     pub identity: Identity,
     /// The way to a node that is to be joined.
-    pub introducer: Arc<dyn Introducer>,
+    pub join_client: Arc<dyn JoinClient>,
     /// The address at which this node serves clients, and its peers.
     pub api_address: String,
     /// The address at which this node talks to its peers.
     pub cluster_address: String,
     /// Its behavior where it does not lead.
-    pub conduct: Conduct,
+    pub standby_policy: StandbyPolicy,
     state: Mutex<State>,
 }
 
@@ -149,7 +149,7 @@ pub struct ClusterNode {
 #[derive(Default)]
 struct State {
     joining: Option<joining::Joining>,
-    challenges: HashMap<String, joining::Posed>,
+    challenges: HashMap<String, joining::OpenChallenge>,
     /// The time at which this node's certificate was last renewed.
     certified: Option<Moment>,
     /// True if it has been said that there is no quorum.
@@ -168,7 +168,7 @@ impl ClusterNode {
         store: Arc<RaftStore>,
         network: Arc<Network>,
         identity: Identity,
-        introducer: Arc<dyn Introducer>,
+        join_client: Arc<dyn JoinClient>,
         api_address: String,
         cluster_address: String,
     ) -> Self {
@@ -176,10 +176,10 @@ impl ClusterNode {
             store,
             network,
             identity,
-            introducer,
+            join_client,
             api_address,
             cluster_address,
-            conduct: Conduct::default(),
+            standby_policy: StandbyPolicy::default(),
             state: Mutex::default(),
         }
     }
@@ -232,12 +232,12 @@ impl Node {
         let lost = self.without_quorum().filter(|since| *since >= ELECTION);
         let told = std::mem::replace(&mut node.state().quorum_lost, lost.is_some());
         match lost {
-            Some(since) if node.conduct.seal_after.is_some_and(|limit| since >= limit) => {
+            Some(since) if node.standby_policy.seal_after.is_some_and(|limit| since >= limit) => {
                 tracing::error!(seconds = since.as_secs(), "sealing: no quorum for quorum_loss_seal_after");
                 self.seal_state.seal().await;
             }
             Some(_) if !told => {
-                let stale = !node.conduct.stale_reads_for.is_zero();
+                let stale = !node.standby_policy.stale_reads_for.is_zero();
                 tracing::error!(
                     answers_stale_reads = stale,
                     "no quorum: this node neither leads nor hears a leader"

@@ -13,15 +13,15 @@ use std::sync::{Arc, PoisonError};
 use futures::FutureExt as _;
 use strongroom_barrier::{BarrierError, Txn};
 use strongroom_engine_api::{
-    ActError, Asking, Call, Carried, Endpoint, EngineError, Found, Issuing, Json, Made, Payload, Planned,
-    Reply, Settling, Work, format_duration,
+    ActError, ActOutcome, Asking, Call, Carried, Endpoint, EngineError, Found, Issuing, Json, Payload,
+    Planned, Reply, Settling, Work, format_duration,
 };
 use strongroom_expiry::ACT_TIMEOUT;
 use strongroom_leases::{Intended, Undo};
 
 use super::authorize::Authorized;
 use super::execute::{Done, LAST_USE, passing, refused_by};
-use super::{Pipeline, Refused};
+use super::{Pipeline, RequestError};
 use crate::server_reply::ServerPart;
 
 /// Commits tried for an outcome before it is left to the revoker.
@@ -108,7 +108,7 @@ impl Pipeline {
         txn: &Txn,
         authorized: &Authorized<'_>,
         acting: &Acting<'_>,
-    ) -> Result<Done, Refused> {
+    ) -> Result<Done, RequestError> {
         let call = self.call_of(txn, authorized, acting.at.0);
         let (intended, planned) = match self.plan_act(txn, authorized, acting, &call).await {
             Ok(planned) => planned,
@@ -132,7 +132,9 @@ impl Pipeline {
             }
         };
         // What was committed is committed: nothing of it runs again.
-        done.map_err(|refused| if refused.is_not_final() { Refused::status(503, CHANGING) } else { refused })
+        done.map_err(
+            |refused| if refused.is_not_final() { RequestError::status(503, CHANGING) } else { refused },
+        )
     }
 
     /// Plans the act, and writes its intent and the token's use.
@@ -142,14 +144,14 @@ impl Pipeline {
         authorized: &Authorized<'_>,
         acting: &Acting<'_>,
         call: &Arc<Call>,
-    ) -> Result<(Intended, Planned), Refused> {
+    ) -> Result<(Intended, Planned), RequestError> {
         let owner = match (&acting.steps, &authorized.caller) {
             (Steps::Settle(_), _) => None,
             (Steps::Issue(_), None) => {
                 return Err(EngineError::Internal("a lease without a token to own it".to_owned()).into());
             }
             (Steps::Issue(_), Some(caller)) if caller.is_at_last_use() => {
-                return Err(Refused::status(400, LAST_USE));
+                return Err(RequestError::status(400, LAST_USE));
             }
             (Steps::Issue(_), Some(caller)) => Some(&caller.principal),
         };
@@ -182,7 +184,8 @@ impl Pipeline {
         let act = async {
             match acting.steps {
                 Steps::Issue(issuing) => {
-                    let Made { data, payload, warnings } = issuing.act(planned.carried, facts, &call).await?;
+                    let ActOutcome { data, payload, warnings } =
+                        issuing.act(planned.carried, facts, &call).await?;
                     Ok(Outcome::Issued { data, payload, warnings })
                 }
                 Steps::Settle(settling) => {
@@ -206,9 +209,9 @@ impl Pipeline {
         intended: &Intended,
         planning: &Call,
         outcome: Outcome,
-    ) -> Result<Done, Refused> {
+    ) -> Result<Done, RequestError> {
         let planning = std::mem::take(&mut *planning.warnings.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut refused = Refused::status(503, CHANGING);
+        let mut refused = RequestError::status(503, CHANGING);
         for _ in 0..MAX_CONFLICTS {
             let txn = self.services.barrier.transaction(self.services.barrier.pinned_view().await?);
             let call = self.call_of(&txn, authorized, acting.at.0);
@@ -225,7 +228,7 @@ impl Pipeline {
                     Err(error) => return Err(error.into()),
                 },
                 Ok(None) => match txn.commit().await {
-                    Ok(_) => return Err(Refused::status(403, "permission denied")),
+                    Ok(_) => return Err(RequestError::status(403, "permission denied")),
                     Err(BarrierError::Conflict) => tokio::task::yield_now().await,
                     Err(error) => return Err(error.into()),
                 },
@@ -249,7 +252,7 @@ impl Pipeline {
         txn: &Txn,
         call: &Arc<Call>,
         outcome: &Outcome,
-    ) -> Result<Option<Done>, Refused> {
+    ) -> Result<Option<Done>, RequestError> {
         let (reply, lent) = match (outcome, &acting.steps) {
             (Outcome::Issued { data, payload, warnings }, _) => {
                 let mounted = &authorized.at.mounted;
@@ -263,7 +266,7 @@ impl Pipeline {
             }
             (Outcome::Settled(done), Steps::Settle(settling)) => {
                 if !self.services.leases.settle_intended(txn, intended).await? {
-                    return Err(Refused::status(503, "it was settled meanwhile; read how it stands"));
+                    return Err(RequestError::status(503, "it was settled meanwhile; read how it stands"));
                 }
                 let reply = settling.conclude(done, call).await;
                 (reply.map_err(|error| refused_by(authorized, acting.at.0, error))?, None)

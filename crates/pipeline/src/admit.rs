@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use strongroom_barrier::Txn;
 
-use super::{Pipeline, Place, Refused, Resolved};
+use super::{Pipeline, Place, RequestError, Resolved};
 
 /// A request that is let in. Only [`Pipeline::admit`] makes one.
 pub(crate) struct Admitted<'a>(&'a Arc<Resolved>);
@@ -26,13 +26,13 @@ impl Pipeline {
         resolved: &'a Arc<Resolved>,
         txn: &Txn,
         place: Place,
-    ) -> Result<Admitted<'a>, Refused> {
+    ) -> Result<Admitted<'a>, RequestError> {
         // Its handler is run once, where nothing can cut it off.
         if place == Place::Request && (resolved.inbound.wraps() || resolved.to.may_write()) {
-            return Err(Refused::NeedsTask);
+            return Err(RequestError::NeedsTask);
         }
         if !self.services.mounts.hold_namespace(txn, &resolved.to.place).await? {
-            return Err(Refused::status(404, "the namespace was deleted"));
+            return Err(RequestError::status(404, "the namespace was deleted"));
         }
         Ok(Admitted(resolved))
     }

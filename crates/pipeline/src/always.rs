@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use strongroom_barrier::{MountId, NamespaceId};
 use strongroom_engine_api::{Call, Class, Content, Extensions, Found, Lifetimes, Mount, RawTail, ServerTxn};
 
-use super::{Answer, Pipeline, Refused, Resolved};
+use super::{Answer, Pipeline, RequestError, Resolved};
 use crate::{Envelope, extensions_for};
 
 impl Pipeline {
@@ -19,7 +19,7 @@ impl Pipeline {
         self: &Arc<Self>,
         resolved: &Resolved,
         found: &Found,
-    ) -> Result<Answer, Refused> {
+    ) -> Result<Answer, RequestError> {
         let (inbound, to) = (&resolved.inbound, &resolved.to);
         let Some(endpoint) = found.endpoint_of(inbound.asked.operations()) else {
             return Err(to.no_route());

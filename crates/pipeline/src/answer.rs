@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::json;
 use strongroom_engine_api::{EngineError, PipeReader, RawBody, ReplyBody, Upgrade};
 
-use super::{Inbound, Refused};
+use super::{Inbound, RequestError};
 use crate::envelope::Envelope;
 
 /// An HTTP answer.
@@ -89,8 +89,8 @@ impl Answer {
     }
 
     /// Vault's error body: `{"errors": [...]}`, with a not-found's data where it has some.
-    pub(crate) fn refusal(inbound: &Inbound, refused: &Refused) -> Self {
-        if let Refused::Engine(EngineError::Raw(raw)) = refused {
+    pub(crate) fn refusal(inbound: &Inbound, refused: &RequestError) -> Self {
+        if let RequestError::Engine(EngineError::Raw(raw)) = refused {
             return Self {
                 status: raw.status,
                 content_type: raw.content_type.clone(),
@@ -98,7 +98,7 @@ impl Answer {
                 headers: raw.headers.clone(),
             };
         }
-        if let Refused::Engine(EngineError::NotFoundWith(reply)) = refused {
+        if let RequestError::Engine(EngineError::NotFoundWith(reply)) = refused {
             let envelope = Envelope {
                 data: reply.answered().cloned(),
                 warnings: reply.warnings().to_vec(),

@@ -6,13 +6,13 @@ use http::HeaderValue;
 use strongroom_audit as audit;
 use strongroom_auditing::Auditing;
 use strongroom_engine_api::{EngineError, Operation};
-use strongroom_mounts::Mounted;
+use strongroom_mounts::MountHandle;
 
 use super::authenticate::Authenticated;
 use super::authorize::Authorized;
 use super::execute::{Done, Instead, token_of};
 use super::resolve::Destination;
-use super::{Answer, Inbound, Pipeline, Refused, Resolved};
+use super::{Answer, Inbound, Pipeline, RequestError, Resolved};
 use crate::Envelope;
 
 /// Attempts at revoking what an unrecorded response granted.
@@ -49,7 +49,7 @@ impl Pipeline {
         &self,
         authorized: Authorized<'a>,
         proof: Option<Audited>,
-    ) -> Result<Recorded<'a>, Refused> {
+    ) -> Result<Recorded<'a>, RequestError> {
         let proof = if let Some(proof) = proof {
             proof
         } else {
@@ -66,7 +66,7 @@ impl Pipeline {
         caller: Option<&Authenticated>,
         operation: Option<Operation>,
         error: &str,
-    ) -> Result<Audited, Refused> {
+    ) -> Result<Audited, RequestError> {
         let auditing = self.services.audit_devices.auditing().await?;
         if auditing.broker.is_enabled() {
             let facts = Facts::new(resolved, caller, operation, &auditing);
@@ -93,9 +93,9 @@ impl Pipeline {
         &self,
         resolved: &Resolved,
         caller: Option<&Authenticated>,
-        refused: Refused,
+        refused: RequestError,
         audited: &mut Option<Audited>,
-    ) -> Result<Answer, Refused> {
+    ) -> Result<Answer, RequestError> {
         if refused.is_conflict() {
             return Err(refused);
         }
@@ -115,8 +115,8 @@ impl Pipeline {
     pub(super) async fn audit_answer(
         &self,
         recorded: Recorded<'_>,
-        outcome: Result<Done, Refused>,
-    ) -> Result<Answer, Refused> {
+        outcome: Result<Done, RequestError>,
+    ) -> Result<Answer, RequestError> {
         let Recorded { authorized, proof } = recorded;
         if proof.is_recorded() {
             let told = Box::pin(self.record_outcome(&authorized, &proof, outcome.as_ref())).await;
@@ -173,8 +173,8 @@ impl Pipeline {
         &self,
         authorized: &Authorized<'_>,
         proof: &Audited,
-        outcome: Result<&Done, &Refused>,
-    ) -> Result<(), Refused> {
+        outcome: Result<&Done, &RequestError>,
+    ) -> Result<(), RequestError> {
         let (caller, operation) = (authorized.caller.as_ref(), Some(authorized.operation));
         let facts = Facts::new(authorized.resolved, caller, operation, &proof.auditing);
         match outcome {
@@ -189,7 +189,7 @@ impl Pipeline {
         proof: &Audited,
         done: Option<&Done>,
         error: &str,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), RequestError> {
         let granting = facts.granting();
         let headers = facts.headers();
         let auth = facts.auth(&granting, error.is_empty());
@@ -244,7 +244,7 @@ impl Pipeline {
 }
 
 /// The token that a login made, as its record shows it.
-fn issued(made: &strongroom_tokens::Made) -> audit::Auth<'_> {
+fn issued(made: &strongroom_tokens::IssuedToken) -> audit::Auth<'_> {
     audit::Auth { num_uses: u64::from(made.entry.num_uses), ..auth_of(&made.entry, made.token.expose()) }
 }
 
@@ -265,16 +265,16 @@ fn auth_of<'a>(entry: &'a strongroom_tokens::TokenEntry, token: &'a str) -> audi
     }
 }
 
-fn unrecorded(inbound: &Inbound, error: &audit::AuditError) -> Refused {
+fn unrecorded(inbound: &Inbound, error: &audit::AuditError) -> RequestError {
     tracing::error!(request_id = &*inbound.id, path = inbound.path, %error, "request could not be audited");
-    Refused::status(500, "internal error")
+    RequestError::status(500, "internal error")
 }
 
 /// The data of a request that both of its records show.
 struct Facts<'a> {
     inbound: &'a Inbound,
     to: &'a Destination,
-    mounted: Option<&'a Mounted>,
+    mounted: Option<&'a MountHandle>,
     caller: Option<&'a Authenticated>,
     operation: &'static str,
     remote_address: String,

@@ -11,7 +11,7 @@ use strongroom_tokens::Principal;
 
 use super::admit::Admitted;
 use super::resolve::AtMount;
-use super::{Pipeline, Refused, Resolved};
+use super::{Pipeline, RequestError, Resolved};
 
 /// A caller whose token is in force.
 #[derive(Clone)]
@@ -88,7 +88,7 @@ impl Pipeline {
         &self,
         admitted: Admitted<'a>,
         txn: &Txn,
-    ) -> Result<Identified<'a>, Refused> {
+    ) -> Result<Identified<'a>, RequestError> {
         let resolved = admitted.resolved();
         let caller = match self.authenticate(resolved, txn).await {
             Ok(caller) => Some(caller),
@@ -98,10 +98,10 @@ impl Pipeline {
         Ok(Identified { admitted, caller })
     }
 
-    async fn authenticate(&self, resolved: &Resolved, txn: &Txn) -> Result<Authenticated, Refused> {
+    async fn authenticate(&self, resolved: &Resolved, txn: &Txn) -> Result<Authenticated, RequestError> {
         let inbound = &resolved.inbound;
         let Some(token) = &inbound.token else {
-            return Err(Refused::Unauthenticated("missing client token".to_owned()));
+            return Err(RequestError::Unauthenticated("missing client token".to_owned()));
         };
         let now = self.services.environment.clock.now();
         // A token acts in its namespace and in those inside; elsewhere it is as unknown as one that was never made.
@@ -113,15 +113,15 @@ impl Pipeline {
         let Some((principal, home)) = found else {
             if self.services.node.is_standby() && self.services.node.without_quorum().is_none() {
                 // It may have been made a moment ago: the active node knows.
-                return Err(Refused::not_leader());
+                return Err(RequestError::not_leader());
             }
-            return Err(Refused::Status(
+            return Err(RequestError::Status(
                 403,
                 vec!["permission denied".to_owned(), "invalid token".to_owned()],
             ));
         };
         if !principal.entry.may_come_from(inbound.peer.ip()) {
-            return Err(Refused::Unauthenticated(
+            return Err(RequestError::Unauthenticated(
                 "the address is outside the token's bound CIDRs".to_owned(),
             ));
         }
@@ -132,7 +132,11 @@ impl Pipeline {
     }
 
     /// Takes one use off a limited token and commits that alone: a request that fails counts, too.
-    pub(super) async fn count_use(&self, txn: &Txn, caller: Option<&Authenticated>) -> Result<(), Refused> {
+    pub(super) async fn count_use(
+        &self,
+        txn: &Txn,
+        caller: Option<&Authenticated>,
+    ) -> Result<(), RequestError> {
         let Some(caller) = caller.filter(|caller| caller.is_limited()) else { return Ok(()) };
         txn.discard();
         Box::pin(self.services.tokens.use_token(txn, caller.id())).await?;

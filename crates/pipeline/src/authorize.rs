@@ -8,7 +8,7 @@ use strongroom_policy::{Operation as PolicyOperation, Parameters};
 
 use super::authenticate::{Authenticated, Identified};
 use super::resolve::AtMount;
-use super::{Asked, Inbound, Pipeline, Refused, Resolved};
+use super::{Inbound, Pipeline, RequestError, Resolved, Verb};
 
 /// The policy crate's name for an operation.
 pub(crate) const fn policy_operation(operation: Operation) -> PolicyOperation {
@@ -41,7 +41,7 @@ impl<'a> Authorized<'a> {
 }
 
 /// A refusal, and the caller it is for: boxed, since it is rare and large.
-pub(super) type RefusedCaller = Box<(Refused, Option<Authenticated>)>;
+pub(super) type RefusedCaller = Box<(RequestError, Option<Authenticated>)>;
 
 impl Pipeline {
     /// Decides. A refusal comes with the caller, whose token may have a use to count.
@@ -77,13 +77,13 @@ impl Pipeline {
         at: &AtMount,
         txn: &Txn,
         caller: Option<&Authenticated>,
-    ) -> Result<Operation, Refused> {
+    ) -> Result<Operation, RequestError> {
         let asked = resolved.inbound.asked;
-        if asked == Asked::Help {
+        if asked == Verb::Help {
             return Ok(Operation::Help);
         }
         let found = at.found()?;
-        if asked != Asked::Write || !found.route.tells_create_from_update() {
+        if asked != Verb::Write || !found.route.tells_create_from_update() {
             return Ok(asked.nominal());
         }
         let call = self.call(resolved, at, txn, Operation::Update, caller, found);
@@ -102,7 +102,7 @@ fn check_path(
     let (path, parameters) = (resolved.to.policy_path(), Parameters::untyped(&inbound.input));
     let operation = policy_operation(operation);
     let decision = caller.acl.authorize(path.as_request(), operation, parameters, inbound.wrap_ttl);
-    match decision.denial.map(|denial| Refused::Denied(denial.to_string())) {
+    match decision.denial.map(|denial| RequestError::Denied(denial.to_string())) {
         Some(denied) => Err(Box::new((denied, Some(caller)))),
         None => Ok(caller),
     }
@@ -122,7 +122,7 @@ fn check_policies(
     if at.mounted.engine.table_by_token().is_some() && at.mounted.namespace.id != caller.home.id {
         // It ends with the token, and is looked for in the token's namespace.
         let text = "what is kept by token is in the token's own namespace".to_owned();
-        return Err(Box::new((Refused::Denied(text), Some(caller))));
+        return Err(Box::new((RequestError::Denied(text), Some(caller))));
     }
     let (acl, inbound, path) = (caller.acl.clone(), &resolved.inbound, resolved.to.policy_path());
     let types = at.parameters(inbound.asked);
@@ -130,11 +130,11 @@ fn check_policies(
     let decision =
         acl.authorize(path.as_request(), policy_operation(operation), parameters, inbound.wrap_ttl);
     if let Some(denial) = &decision.denial {
-        return Err(Box::new((Refused::Denied(denial.to_string()), Some(caller))));
+        return Err(Box::new((RequestError::Denied(denial.to_string()), Some(caller))));
     }
     if at.access == Access::Sudo && !decision.sudo {
         let text = "the path needs the \"sudo\" capability".to_owned();
-        return Err(Box::new((Refused::Denied(text), Some(caller))));
+        return Err(Box::new((RequestError::Denied(text), Some(caller))));
     }
     caller.sudo = decision.sudo;
     if let Some(rule) = decision.rule {
@@ -144,5 +144,5 @@ fn check_policies(
 }
 
 fn no_token() -> RefusedCaller {
-    Box::new((Refused::Unauthenticated("missing client token".to_owned()), None))
+    Box::new((RequestError::Unauthenticated("missing client token".to_owned()), None))
 }

@@ -10,17 +10,17 @@ use strongroom_engine_api::{
     Asker, AuthGrant, Call, Carried, Content, Endpoint, EngineError, Found, Grant, Json, LeaseGrant, Members,
     Operation, OperationDoc, RawBody, RawTail, Reply, Request, Secret, Upgrade, Work,
 };
-use strongroom_tokens::Made;
+use strongroom_tokens::IssuedToken;
 
 use super::acting::acting;
 use super::audit::Recorded;
 use super::authenticate::Authenticated;
 use super::authorize::Authorized;
 use super::resolve::AtMount;
-use super::{Asked, Inbound, Pipeline, Place, Refused, Resolved};
+use super::{Inbound, Pipeline, Place, RequestError, Resolved, Verb};
 use crate::envelope::Envelope;
 use crate::extensions_for;
-use crate::server_reply::{Ending, ServerPart};
+use crate::server_reply::{AfterCommit, ServerPart};
 
 /// An answer that is committed and not yet sent.
 pub(crate) struct Done {
@@ -30,7 +30,7 @@ pub(crate) struct Done {
     pub(crate) status: Option<u16>,
     pub(crate) headers: Vec<(String, String)>,
     /// The token that a login made; boxed, since few requests are logins.
-    pub(crate) made: Option<Box<Made>>,
+    pub(crate) made: Option<Box<IssuedToken>>,
     /// True if the `auth` member is of a token that this request made otherwise.
     pub(crate) is_new_token: bool,
     /// The lease that this request made.
@@ -38,7 +38,7 @@ pub(crate) struct Done {
     /// The content of a wrapping: audit records show it (hashed), the client does not see it.
     pub(crate) hidden: Option<Box<Envelope>>,
     /// The way the request ends.
-    pub(crate) ending: Ending,
+    pub(crate) after_commit: AfterCommit,
 }
 
 /// Content that is sent in place of an envelope.
@@ -125,9 +125,9 @@ impl Pipeline {
         recorded: &Recorded<'_>,
         answer: &mut Option<Carried>,
         place: Place,
-    ) -> Result<Done, Refused> {
+    ) -> Result<Done, RequestError> {
         let authorized = &recorded.authorized;
-        let outcome = if authorized.inbound().asked == Asked::Help {
+        let outcome = if authorized.inbound().asked == Verb::Help {
             help(authorized.at)
         } else {
             match endpoint_of(authorized) {
@@ -141,7 +141,7 @@ impl Pipeline {
             }
         };
         match outcome {
-            Ok(done) if done.ending == Ending::Replaced => Ok(done),
+            Ok(done) if done.after_commit == AfterCommit::Replaced => Ok(done),
             Ok(done) => self.finish(txn, authorized, done, place).await,
             Err(refused) if refused.is_not_final() => Err(refused),
             Err(refused) => {
@@ -158,18 +158,18 @@ impl Pipeline {
         authorized: &Authorized<'_>,
         mut done: Done,
         place: Place,
-    ) -> Result<Done, Refused> {
+    ) -> Result<Done, RequestError> {
         if let Some(caller) = authorized.caller.as_ref().filter(|caller| caller.is_limited()) {
             Box::pin(self.services.tokens.use_token(txn, caller.id())).await?;
         }
         if !txn.is_empty() {
             if place == Place::Request {
-                return Err(Refused::NeedsTask);
+                return Err(RequestError::NeedsTask);
             }
             let index = txn.clone().commit().await?;
             done.headers.extend(self.index_header(index));
         }
-        if done.ending == Ending::Seal {
+        if done.after_commit == AfterCommit::Seal {
             Box::pin(self.services.seal_state.seal()).await;
         }
         Ok(done)
@@ -181,14 +181,14 @@ impl Pipeline {
         authorized: &Authorized<'_>,
         (found, endpoint): (&Found, &Endpoint),
         answer: &mut Option<Carried>,
-    ) -> Result<Done, Refused> {
+    ) -> Result<Done, RequestError> {
         let call = self.call_of(txn, authorized, found);
         let login = found.route.login_name(&call);
         self.refuse_locked_out(authorized, login.as_deref())?;
         let outcome = match &endpoint.work {
             Work::Handler(handler) => handler.run(&call).await,
             Work::Ask(asking) => match Box::pin(self.ask_outside(asking, &call, answer)).await {
-                Ok(None) => return Err(Refused::Asked),
+                Ok(None) => return Err(RequestError::Asked),
                 Ok(Some(reply)) => Ok(reply),
                 Err(error) => Err(error),
             },
@@ -206,10 +206,16 @@ impl Pipeline {
         self.register(txn, authorized, reply).await
     }
 
-    fn refuse_locked_out(&self, authorized: &Authorized<'_>, login: Option<&str>) -> Result<(), Refused> {
+    fn refuse_locked_out(
+        &self,
+        authorized: &Authorized<'_>,
+        login: Option<&str>,
+    ) -> Result<(), RequestError> {
         let mounted = &authorized.at.mounted;
         if login.is_some_and(|name| self.services.lockouts.is_locked_out(mounted, name)) {
-            return Err(Refused::Unauthenticated("the user is locked out after failed logins".to_owned()));
+            return Err(RequestError::Unauthenticated(
+                "the user is locked out after failed logins".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -231,7 +237,7 @@ impl Pipeline {
         txn: &Txn,
         authorized: &Authorized<'_>,
         reply: Reply,
-    ) -> Result<Done, Refused> {
+    ) -> Result<Done, RequestError> {
         let mounted = &authorized.at.mounted;
         let mut reply = reply;
         let server: ServerPart = reply.take_by_server().unwrap_or_default();
@@ -259,7 +265,7 @@ impl Pipeline {
                 Some(Box::new(login))
             }
             Some(Grant::Lease(grant)) => {
-                Box::pin(self.lend(txn, authorized, *grant, &mut envelope)).await?;
+                Box::pin(self.issue_lease(txn, authorized, *grant, &mut envelope)).await?;
                 lent = envelope.held_lease().map(|lease| lease.id);
                 None
             }
@@ -274,7 +280,7 @@ impl Pipeline {
             is_new_token: server.is_new_token,
             lent,
             hidden: None,
-            ending: server.ending,
+            after_commit: server.after_commit,
         };
         // Answers to callers without a token are not wrapped: each would be stored, for anyone and any number of times.
         let may_wrap = authorized.caller.is_some() || done.made.is_some();
@@ -290,7 +296,7 @@ impl Pipeline {
         authorized: &Authorized<'_>,
         grant: AuthGrant,
         envelope: &mut Envelope,
-    ) -> Result<Made, Refused> {
+    ) -> Result<IssuedToken, RequestError> {
         let mut made = self
             .services
             .tokens
@@ -307,19 +313,19 @@ impl Pipeline {
         Ok(made)
     }
 
-    async fn lend(
+    async fn issue_lease(
         &self,
         txn: &Txn,
         authorized: &Authorized<'_>,
         grant: LeaseGrant,
         envelope: &mut Envelope,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), RequestError> {
         let Some(caller) = authorized.caller.as_ref() else {
             return Err(EngineError::Internal("a lease without a token to own it".to_owned()).into());
         };
         if caller.is_at_last_use() && !grant.hint_only {
             // The token ends with this request, and the lease with the token.
-            return Err(Refused::status(400, LAST_USE));
+            return Err(RequestError::status(400, LAST_USE));
         }
         let (held, warnings) = self
             .services
@@ -337,7 +343,7 @@ impl Pipeline {
         resolved: &Resolved,
         done: &mut Done,
         ttl: Duration,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), RequestError> {
         let accessor = match (&done.made, &done.envelope.auth) {
             (Some(made), _) => made.entry.accessor.clone(),
             (None, Some(auth)) => token_of(auth).1,
@@ -362,17 +368,17 @@ impl Pipeline {
 }
 
 /// The operation that a request is for, with its route.
-fn endpoint_of<'a>(authorized: &Authorized<'a>) -> Result<(&'a Found, &'a Endpoint), Refused> {
+fn endpoint_of<'a>(authorized: &Authorized<'a>) -> Result<(&'a Found, &'a Endpoint), RequestError> {
     let found = authorized.at.found()?;
-    let endpoint = found.endpoint(authorized.operation).map_err(Refused::unrouted)?;
+    let endpoint = found.endpoint(authorized.operation).map_err(RequestError::unrouted)?;
     if !authorized.inbound().body.fits(endpoint.doc.body) {
-        return Err(Refused::status(503, "the mount has changed; send the request again"));
+        return Err(RequestError::status(503, "the mount has changed; send the request again"));
     }
     Ok((found, endpoint))
 }
 
 /// A handler's error as the client may see it.
-pub(super) fn refused_by(authorized: &Authorized<'_>, found: &Found, error: EngineError) -> Refused {
+pub(super) fn refused_by(authorized: &Authorized<'_>, found: &Found, error: EngineError) -> RequestError {
     match error {
         EngineError::Raw(mut raw) => {
             raw.headers = passing_headers(raw.headers, authorized, found);
@@ -458,7 +464,7 @@ pub(crate) fn token_of(auth: &Json) -> (String, String) {
 }
 
 /// `path-help`: what a path is for.
-fn help(at: &AtMount) -> Result<Done, Refused> {
+fn help(at: &AtMount) -> Result<Done, RequestError> {
     let help = super::help_of(&*at.mounted.engine, &at.rest)?;
     let body = serde_json::json!({ "help": help, "see_also": [], "openapi": null });
     Ok(Done {
@@ -473,7 +479,7 @@ fn help(at: &AtMount) -> Result<Done, Refused> {
         is_new_token: false,
         lent: None,
         hidden: None,
-        ending: Ending::Commit,
+        after_commit: AfterCommit::Commit,
     })
 }
 

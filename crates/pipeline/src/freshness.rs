@@ -15,7 +15,7 @@ use strongroom_raft::Role;
 use strongroom_stdx::{same_bytes, to_hex};
 use strongroom_storage::{ELECTION, Index, Store as _};
 
-use super::{Answer, Pipeline, Refused};
+use super::{Answer, Pipeline, RequestError};
 
 /// The header of the index.
 pub(crate) const INDEX: &str = "X-Vault-Index";
@@ -24,7 +24,7 @@ const INCONSISTENT: &str = "x-vault-inconsistent";
 /// Marks an answer of a node without a quorum; its value is for how many seconds it has had none.
 const STALE: &str = "X-Strongroom-Stale";
 /// The time for which a request waits for this node to catch up before it is handed on.
-const PATIENCE: Duration = Duration::from_secs(1);
+const INDEX_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The result of the check whether this node may answer a read by itself.
 pub(crate) enum Freshness {
@@ -67,7 +67,7 @@ impl Pipeline {
     /// Checks whether this standby may answer a read by itself, as far as its cluster goes.
     pub(crate) fn freshness(&self) -> Freshness {
         let Some(node) = self.services.node.cluster() else { return Freshness::Fresh };
-        let (role, stale_for) = (node.store.role(), node.conduct.stale_reads_for);
+        let (role, stale_for) = (node.store.role(), node.standby_policy.stale_reads_for);
         if role == Role::Leads {
             return Freshness::Fresh;
         }
@@ -97,17 +97,17 @@ impl Pipeline {
     }
 
     /// Refuses an index that is malformed.
-    pub(crate) fn check_index(&self, headers: &HeaderMap) -> Result<(), Refused> {
+    pub(crate) fn check_index(&self, headers: &HeaderMap) -> Result<(), RequestError> {
         self.presented(headers).map(|_index| ())
     }
 
     /// The newest index of this cluster that the client presents; 0 for none.
-    fn presented(&self, headers: &HeaderMap) -> Result<Index, Refused> {
+    fn presented(&self, headers: &HeaderMap) -> Result<Index, RequestError> {
         let (Some(node), salt) = (self.services.node.cluster(), self.services.seal_state.token_salt()) else {
             return Ok(0);
         };
         let Some(salt) = salt.as_deref() else { return Ok(0) };
-        let malformed = || Refused::status(400, format!("{INDEX} is malformed"));
+        let malformed = || RequestError::status(400, format!("{INDEX} is malformed"));
         let mut newest = 0;
         for value in headers.get_all(INDEX) {
             let bytes = STANDARD.decode(value.as_bytes()).map_err(|_error| malformed())?;
@@ -133,16 +133,16 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// [`Refused`]: a 400 for what is no index, and Vault's 412 where the client would rather hear of it.
-    pub(crate) async fn catches_up_with(&self, headers: &HeaderMap) -> Result<bool, Refused> {
+    /// [`RequestError`]: a 400 for what is no index, and Vault's 412 where the client would rather hear of it.
+    pub(crate) async fn catches_up_with(&self, headers: &HeaderMap) -> Result<bool, RequestError> {
         let index = self.presented(headers)?;
         let Some(node) = self.services.node.cluster().filter(|node| index > node.store.applied()) else {
             return Ok(true);
         };
         match headers.get(INCONSISTENT).map(http::HeaderValue::as_bytes) {
-            Some(b"fail") => Err(Refused::status(412, "required index state not present")),
+            Some(b"fail") => Err(RequestError::status(412, "required index state not present")),
             Some(b"forward-active-node") => Ok(false),
-            _ => Ok(tokio::time::timeout(PATIENCE, node.store.wait_applied(index)).await.is_ok()),
+            _ => Ok(tokio::time::timeout(INDEX_TIMEOUT, node.store.wait_applied(index)).await.is_ok()),
         }
     }
 }

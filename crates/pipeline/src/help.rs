@@ -3,17 +3,17 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use strongroom_engine_api::{Backend, Characters, Field, Operation, Pattern, Refusal, Route, Segment};
+use strongroom_engine_api::{Backend, Characters, Field, Operation, Pattern, Route, RouteError, Segment};
 
-use super::Refused;
+use super::RequestError;
 
 /// The help of a path below a mount, or of the mount itself.
-pub(crate) fn help_of(engine: &dyn Backend, path: &str) -> Result<String, Refused> {
+pub(crate) fn help_of(engine: &dyn Backend, path: &str) -> Result<String, RequestError> {
     if path.is_empty() {
         return Ok(help_of_engine(engine));
     }
     let matching = engine.routes().iter().find(|route| route.pattern().captures(path).is_some());
-    matching.map(|route| page(route, path)).ok_or_else(|| Refused::unrouted(Refusal::UnsupportedPath))
+    matching.map(|route| page(route, path)).ok_or_else(|| RequestError::unrouted(RouteError::UnsupportedPath))
 }
 
 /// The help of a mount: what it is, and its paths.

@@ -7,11 +7,11 @@ use http::{HeaderMap, Uri};
 use serde_json::{Map, Value};
 use strongroom_engine_api::{Operation, Peer, Redactions, RequestBody, Secret, UpgradeOffer};
 
-use super::{Destination, Refused};
+use super::{Destination, RequestError};
 
 /// The kind of request, by the HTTP method and query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum Verb {
     /// GET and HEAD.
     Read,
     /// POST and PUT.
@@ -28,7 +28,7 @@ pub enum Asked {
     Help,
 }
 
-impl Asked {
+impl Verb {
     /// The operations it can turn out to be.
     pub const fn operations(self) -> &'static [Operation] {
         match self {
@@ -61,7 +61,7 @@ pub struct Inbound {
     /// The request id.
     pub id: Arc<str>,
     /// The kind of request.
-    pub asked: Asked,
+    pub asked: Verb,
     /// The path after `/v1/`, decoded.
     pub path: String,
     /// The body's members, or the query's.
@@ -92,7 +92,7 @@ pub struct Inbound {
 
 impl Inbound {
     /// A request without a token and without parameters.
-    pub fn new(id: impl Into<Arc<str>>, asked: Asked, path: impl Into<String>) -> Self {
+    pub fn new(id: impl Into<Arc<str>>, asked: Verb, path: impl Into<String>) -> Self {
         Self {
             id: id.into(),
             asked,
@@ -114,7 +114,7 @@ impl Inbound {
 
     /// True if it only reads.
     pub(crate) const fn reads(&self) -> bool {
-        matches!(self.asked, Asked::Read | Asked::List | Asked::Scan | Asked::Help)
+        matches!(self.asked, Verb::Read | Verb::List | Verb::Scan | Verb::Help)
     }
 
     /// True if the response is to be wrapped.
@@ -123,20 +123,20 @@ impl Inbound {
     }
 
     /// Refuses paths that no mount can hold.
-    pub(crate) fn check(&self) -> Result<(), Refused> {
+    pub(crate) fn check(&self) -> Result<(), RequestError> {
         let has_controls = if self.path.is_ascii() {
             self.path.bytes().any(|byte| byte.is_ascii_control())
         } else {
             self.path.chars().any(char::is_control)
         };
         if has_controls {
-            return Err(Refused::status(400, "path must not contain control characters"));
+            return Err(RequestError::status(400, "path must not contain control characters"));
         }
         if self.path.as_bytes().split(|byte| *byte == b'/').any(|part| part == b"..") {
-            return Err(Refused::status(400, "path cannot contain parent references"));
+            return Err(RequestError::status(400, "path cannot contain parent references"));
         }
-        if self.asked == Asked::Write && self.path.ends_with('/') {
-            return Err(Refused::status(400, "cannot write to a path ending in '/'"));
+        if self.asked == Verb::Write && self.path.ends_with('/') {
+            return Err(RequestError::status(400, "cannot write to a path ending in '/'"));
         }
         Ok(())
     }

@@ -40,11 +40,11 @@ use strongroom_engine_api::{Backend, Carried, Class, EngineError, Extensions};
 
 pub use answer::{Answer, AnswerContent};
 pub use envelope::Envelope;
-pub use inbound::{Asked, Inbound};
+pub use inbound::{Inbound, Verb};
 pub use parameters::ParametersOf;
-pub use refused::Refused;
+pub use refused::RequestError;
 pub use resolve::{Destination, PolicyPath};
-pub use server_reply::{Ending, ServerPart, ServerReply};
+pub use server_reply::{AfterCommit, ServerPart, ServerReply};
 pub use services::Services;
 pub use settings::{DEFAULT_LEASE_TTL, Settings, Started};
 
@@ -58,7 +58,7 @@ use tokio::sync::Semaphore;
 /// Requests in tasks of their own at once; more are answered 503. One whose client has gone still counts.
 const MAX_TASKS: usize = 8192;
 /// Attempts at a request whose ground keeps moving before it is given up.
-const MOST_ATTEMPTS: usize = 256;
+const MAX_ATTEMPTS: usize = 256;
 
 /// The progress of a request, for the attempts after the first.
 #[derive(Default)]
@@ -105,11 +105,11 @@ impl Pipeline {
         if resolved.inbound.reads() {
             let term = self.services.node.leading();
             match self.serve(&resolved, &mut progress, Place::Request).await {
-                Err(Refused::NeedsTask) => {}
+                Err(RequestError::NeedsTask) => {}
                 // What was read while another node may have been elected may be old.
                 Ok(answer) if self.services.node.leading() != term && !resolved.to.is_always_answered() => {
                     drop(answer);
-                    let refused = Refused::status(503, "the active node has changed; try again");
+                    let refused = RequestError::status(503, "the active node has changed; try again");
                     return Answer::refusal(&resolved.inbound, &refused);
                 }
                 outcome => return answered(&resolved.inbound, outcome),
@@ -120,7 +120,7 @@ impl Pipeline {
 
     async fn handle_in_task(self: &Arc<Self>, resolved: Arc<Resolved>, mut progress: Progress) -> Answer {
         let Ok(room) = self.tasks.clone().try_acquire_owned() else {
-            let refused = Refused::status(503, "too many requests are under way; try again");
+            let refused = RequestError::status(503, "too many requests are under way; try again");
             return Answer::refusal(&resolved.inbound, &refused);
         };
         let (pipeline, request) = (self.clone(), resolved.clone());
@@ -135,7 +135,7 @@ impl Pipeline {
             Err(error) => {
                 let inbound = &resolved.inbound;
                 tracing::error!(request_id = &*inbound.id, %error, "request failed");
-                Answer::refusal(inbound, &Refused::status(500, "internal error"))
+                Answer::refusal(inbound, &RequestError::status(500, "internal error"))
             }
         }
     }
@@ -145,16 +145,16 @@ impl Pipeline {
         resolved: &Arc<Resolved>,
         progress: &mut Progress,
         place: Place,
-    ) -> Result<Answer, Refused> {
+    ) -> Result<Answer, RequestError> {
         resolved.inbound.check()?;
         if let Some(found) = resolved.to.always() {
             return Box::pin(self.serve_always(resolved, found)).await;
         }
         if self.services.barrier.is_sealed() {
-            return Err(Refused::sealed());
+            return Err(RequestError::sealed());
         }
         let mut again = None;
-        for attempt in 0..MOST_ATTEMPTS {
+        for attempt in 0..MAX_ATTEMPTS {
             let view = if attempt == 0 {
                 self.services.barrier.view()
             } else {
@@ -166,15 +166,15 @@ impl Pipeline {
             }
             let resolved = again.as_ref().unwrap_or(resolved);
             match self.attempt(resolved, &txn, progress, place).await {
-                Err(Refused::Engine(EngineError::Barrier(BarrierError::Conflict))) => {
+                Err(RequestError::Engine(EngineError::Barrier(BarrierError::Conflict))) => {
                     tokio::task::yield_now().await;
                 }
                 // Time has passed: who asks, and what is there, is looked at anew.
-                Err(Refused::Asked) => {}
+                Err(RequestError::Asked) => {}
                 outcome => return outcome,
             }
         }
-        Err(Refused::status(503, "too many concurrent changes to the same data; try again"))
+        Err(RequestError::status(503, "too many concurrent changes to the same data; try again"))
     }
 
     /// One attempt at deciding, doing and committing.
@@ -184,7 +184,7 @@ impl Pipeline {
         txn: &Txn,
         progress: &mut Progress,
         place: Place,
-    ) -> Result<Answer, Refused> {
+    ) -> Result<Answer, RequestError> {
         let admitted = self.admit(resolved, txn, place).await?;
         let identified = match self.identify(admitted, txn).await {
             Ok(identified) => identified,
@@ -194,7 +194,7 @@ impl Pipeline {
             }
         };
         if place == Place::Request && identified.is_limited() {
-            return Err(Refused::NeedsTask);
+            return Err(RequestError::NeedsTask);
         }
         let authorized = match self.authorize(identified, txn).await {
             Ok(authorized) => authorized,
@@ -217,7 +217,7 @@ impl Pipeline {
         txn: &Txn,
         refused: RefusedCaller,
         progress: &mut Progress,
-    ) -> Result<Answer, Refused> {
+    ) -> Result<Answer, RequestError> {
         let (refused, caller) = *refused;
         if refused.is_conflict() {
             return Err(refused);
@@ -228,7 +228,7 @@ impl Pipeline {
 }
 
 /// The answer to a request, with what the log is told of a refusal.
-fn answered(inbound: &Inbound, outcome: Result<Answer, Refused>) -> Answer {
+fn answered(inbound: &Inbound, outcome: Result<Answer, RequestError>) -> Answer {
     outcome.unwrap_or_else(|refused| {
         refused.log(inbound);
         Answer::refusal(inbound, &refused)

@@ -6,14 +6,14 @@
 use std::fmt;
 
 use strongroom_barrier::BarrierError;
-use strongroom_engine_api::{EngineError, Refusal};
+use strongroom_engine_api::{EngineError, RouteError};
 use strongroom_storage::CommitError;
 
 use super::Inbound;
 
 /// The reason of a refusal, with the texts for the client and the log.
 #[derive(Debug)]
-pub enum Refused {
+pub enum RequestError {
     /// A status and its texts: one as it is, several as a list.
     Status(u16, Vec<String>),
     /// 403: no token, one that may not be used from here, or a login that is locked out. The client learns no more than
@@ -34,7 +34,7 @@ const DENIED: &str = "permission denied";
 const UNSUPPORTED_PATH: &str = "unsupported path";
 const UNSUPPORTED_OPERATION: &str = "unsupported operation";
 
-impl Refused {
+impl RequestError {
     /// Errors as Vault lists them: `2 errors occurred:`, and each on a line of its own.
     pub fn list(texts: &[impl AsRef<str>]) -> String {
         let count = texts.len();
@@ -56,10 +56,10 @@ impl Refused {
         Self::status(503, "Vault is sealed")
     }
 
-    pub(crate) fn unrouted(refusal: Refusal) -> Self {
+    pub(crate) fn unrouted(refusal: RouteError) -> Self {
         match refusal {
-            Refusal::UnsupportedPath => Self::status(404, Self::list(&[UNSUPPORTED_PATH])),
-            Refusal::UnsupportedOperation => Self::status(405, Self::list(&[UNSUPPORTED_OPERATION])),
+            RouteError::UnsupportedPath => Self::status(404, Self::list(&[UNSUPPORTED_PATH])),
+            RouteError::UnsupportedOperation => Self::status(405, Self::list(&[UNSUPPORTED_OPERATION])),
         }
     }
 
@@ -135,19 +135,19 @@ fn commit_refused(error: &CommitError) -> (u16, Vec<String>) {
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.for_client().1.join("; "))
     }
 }
 
-impl From<EngineError> for Refused {
+impl From<EngineError> for RequestError {
     fn from(error: EngineError) -> Self {
         Self::Engine(error)
     }
 }
 
-impl From<BarrierError> for Refused {
+impl From<BarrierError> for RequestError {
     fn from(error: BarrierError) -> Self {
         Self::Engine(error.into())
     }
@@ -159,23 +159,23 @@ mod tests {
 
     #[test]
     fn texts_have_the_forms_that_clients_match_on() {
-        let told = |refused: Refused| {
+        let told = |refused: RequestError| {
             let (status, errors) = refused.for_client();
             (status, errors.join("|"))
         };
         let denied = "1 error occurred:\n\t* permission denied\n\n".to_owned();
-        assert_eq!(told(Refused::Denied("a reason".to_owned())), (403, denied));
+        assert_eq!(told(RequestError::Denied("a reason".to_owned())), (403, denied));
         let plain = "permission denied".to_owned();
-        assert_eq!(told(Refused::Unauthenticated("a reason".to_owned())), (403, plain.clone()));
+        assert_eq!(told(RequestError::Unauthenticated("a reason".to_owned())), (403, plain.clone()));
         assert_eq!(told(EngineError::Denied(plain.clone()).into()), (403, plain.clone()));
-        let two = Refused::Status(403, vec![plain, "invalid token".to_owned()]);
+        let two = RequestError::Status(403, vec![plain, "invalid token".to_owned()]);
         let listed = "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n".to_owned();
         assert_eq!(told(two), (403, listed));
         let nowhere = (404, "1 error occurred:\n\t* unsupported path\n\n".to_owned());
-        assert_eq!(told(Refused::unrouted(Refusal::UnsupportedPath)), nowhere);
+        assert_eq!(told(RequestError::unrouted(RouteError::UnsupportedPath)), nowhere);
         assert_eq!(told(EngineError::Status(404, "unsupported path".to_owned()).into()), nowhere);
         let unsupported = (405, "1 error occurred:\n\t* unsupported operation\n\n".to_owned());
-        assert_eq!(told(Refused::unrouted(Refusal::UnsupportedOperation)), unsupported);
+        assert_eq!(told(RequestError::unrouted(RouteError::UnsupportedOperation)), unsupported);
         assert_eq!(told(EngineError::Unsupported.into()), unsupported);
         assert_eq!(told(EngineError::NotFound.into()), (404, String::new()));
     }

@@ -12,16 +12,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use strongroom_barrier::NamespaceId;
-use strongroom_engine_api::{Access, BodyMode, Class, Endpoint, Found, Mode, RawTail, Refusal};
+use strongroom_engine_api::{Access, BodyMode, Class, Endpoint, Found, Mode, RawTail, RouteError};
 
-use strongroom_mounts::{Mounted, Namespace, Router};
+use strongroom_mounts::{MountHandle, Namespace, Router};
 use strongroom_policy::RequestPath;
 
-use super::{Asked, Inbound, ParametersOf, Pipeline, Refused};
+use super::{Inbound, ParametersOf, Pipeline, RequestError, Verb};
 
 /// The destination of a request.
 pub struct Destination {
-    asked: Asked,
+    asked: Verb,
     /// The namespace it is in: what header and path come to.
     pub(crate) place: Arc<Namespace>,
     /// The rest of the path within the namespace, in its one form.
@@ -45,10 +45,10 @@ enum Target {
 
 /// A path below a mount.
 pub(crate) struct AtMount {
-    pub(crate) mounted: Arc<Mounted>,
+    pub(crate) mounted: Arc<MountHandle>,
     /// The path below the mount.
     pub(crate) rest: Arc<str>,
-    found: Result<Found, Refusal>,
+    found: Result<Found, RouteError>,
     /// The part of the request's path that is a name in any case.
     caseless: Option<Range<usize>>,
     /// The callers that the route admits.
@@ -120,7 +120,7 @@ impl Destination {
 
     /// The path as policies see it: from the root namespace on, and lists end in a slash.
     fn plain_policy_path(&self) -> Cow<'_, str> {
-        let lists = matches!(self.asked, Asked::List | Asked::Scan);
+        let lists = matches!(self.asked, Verb::List | Verb::Scan);
         let end = if lists && !self.path.ends_with('/') { "/" } else { "" };
         if end.is_empty() && self.place.is_root() {
             self.path.as_str().into()
@@ -149,9 +149,9 @@ impl Destination {
 
     /// The refusal of a path that leads to no mount: whether the namespace exists is told only to callers with the
     /// capability for it.
-    pub(crate) fn no_route(&self) -> Refused {
+    pub(crate) fn no_route(&self) -> RequestError {
         let path = self.place.full(&self.path);
-        Refused::status(404, format!("no handler for route {path:?}. route entry not found."))
+        RequestError::status(404, format!("no handler for route {path:?}. route entry not found."))
     }
 }
 
@@ -168,10 +168,10 @@ impl Resolved {
 }
 
 impl AtMount {
-    fn new(mounted: Arc<Mounted>, rest: &str, asked: Asked, (path, place): (&str, &Namespace)) -> Self {
+    fn new(mounted: Arc<MountHandle>, rest: &str, asked: Verb, (path, place): (&str, &Namespace)) -> Self {
         let mut found = mounted.engine.find(rest, asked.operations());
         if !mounted.namespace.is_root() && found.as_ref().is_ok_and(|found| found.route.is_root_only()) {
-            found = Err(Refusal::UnsupportedPath);
+            found = Err(RouteError::UnsupportedPath);
         }
         // Policies see the namespace before the path.
         let before = path.len().saturating_sub(rest.len()).saturating_add(place.path.len());
@@ -184,8 +184,8 @@ impl AtMount {
         Self { mounted, rest: rest.into(), found, caseless, access, mode }
     }
 
-    pub(crate) fn found(&self) -> Result<&Found, Refused> {
-        self.found.as_ref().map_err(|refusal| Refused::unrouted(*refusal))
+    pub(crate) fn found(&self) -> Result<&Found, RequestError> {
+        self.found.as_ref().map_err(|refusal| RequestError::unrouted(*refusal))
     }
 
     /// True if no token is needed.
@@ -194,11 +194,11 @@ impl AtMount {
     }
 
     /// The known parameters of its operation.
-    pub(crate) fn parameters(&self, asked: Asked) -> ParametersOf<'_> {
+    pub(crate) fn parameters(&self, asked: Verb) -> ParametersOf<'_> {
         ParametersOf::endpoint(self.endpoint(asked))
     }
 
-    fn endpoint(&self, asked: Asked) -> Option<&Endpoint> {
+    fn endpoint(&self, asked: Verb) -> Option<&Endpoint> {
         self.found.as_ref().ok()?.endpoint_of(asked.operations())
     }
 }
@@ -237,18 +237,23 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// [`Refused`]: sealed, or the mounts could not be read.
-    pub async fn resolve(&self, asked: Asked, namespace: &str, path: &str) -> Result<Destination, Refused> {
+    /// [`RequestError`]: sealed, or the mounts could not be read.
+    pub async fn resolve(
+        &self,
+        asked: Verb,
+        namespace: &str,
+        path: &str,
+    ) -> Result<Destination, RequestError> {
         if let Some(always) = self.always_answered(asked, path) {
             return Ok(always);
         }
         if self.services.barrier.is_sealed() {
-            return Err(Refused::sealed());
+            return Err(RequestError::sealed());
         }
         let router = self.services.mounts.router().await?;
         let generation = router.generation();
         // There are no namespaces where the server is being sealed.
-        let located = descend(&router, namespace, path).ok_or_else(Refused::sealed)?;
+        let located = descend(&router, namespace, path).ok_or_else(RequestError::sealed)?;
         let before = path.len().saturating_sub(located.rest.len());
         let place = located.place;
         if located.is_nowhere {
@@ -270,7 +275,10 @@ impl Pipeline {
     }
 
     /// Resolves `inbound`: to the destination it was resolved to, unless a mount or a namespace has changed since.
-    pub(super) async fn resolve_inbound(&self, inbound: Inbound) -> Result<Resolved, (Inbound, Refused)> {
+    pub(super) async fn resolve_inbound(
+        &self,
+        inbound: Inbound,
+    ) -> Result<Resolved, (Inbound, RequestError)> {
         let mut inbound = inbound;
         let to = match inbound.destination.take() {
             Some(to) if self.is_current(&to) => Ok(to),
@@ -283,7 +291,7 @@ impl Pipeline {
     }
 
     /// The same request, and where it leads now.
-    pub(super) async fn resolve_again(&self, resolved: &Resolved) -> Result<Arc<Resolved>, Refused> {
+    pub(super) async fn resolve_again(&self, resolved: &Resolved) -> Result<Arc<Resolved>, RequestError> {
         let inbound = resolved.inbound.clone();
         let to = self.resolve(inbound.asked, &inbound.namespace, &inbound.path).await?;
         Ok(Arc::new(Resolved { inbound, to }))
@@ -295,7 +303,7 @@ impl Pipeline {
     }
 
     /// The destination of a path that is answered in every state of the server: the same in every namespace.
-    fn always_answered(&self, asked: Asked, path: &str) -> Option<Destination> {
+    fn always_answered(&self, asked: Verb, path: &str) -> Option<Destination> {
         let rest = path.strip_prefix("sys/")?;
         let none = std::collections::BTreeMap::new();
         let engine = self.services.mounts.catalog().engine(Class::System, "system", &none)?;
@@ -329,7 +337,7 @@ fn descend<'a>(router: &Router, header: &str, path: &'a str) -> Option<Located<'
 }
 
 /// The mount that a path of a namespace leads to.
-fn at_mount(router: &Router, place: &Namespace, path: &str, asked: Asked) -> Option<AtMount> {
+fn at_mount(router: &Router, place: &Namespace, path: &str, asked: Verb) -> Option<AtMount> {
     let (mounted, rest) = router.route(place.id, path)?;
     Some(AtMount::new(mounted, rest, asked, (path, place)))
 }
@@ -337,8 +345,8 @@ fn at_mount(router: &Router, place: &Namespace, path: &str, asked: Asked) -> Opt
 /// The one form of a path, which is routed, decided on by policies and put on record: without a slash at the end that says
 /// nothing. A `deny` on `sys/audit/file` would be passed by `sys/audit/file/` otherwise. Lists get their slash when policies
 /// are asked, and writes to a path with a slash at the end are refused.
-fn canonical<'a>(path: &'a str, asked: Asked, at: Option<&AtMount>) -> &'a str {
-    if !path.ends_with('/') || !matches!(asked, Asked::Read | Asked::Delete | Asked::Patch | Asked::Help) {
+fn canonical<'a>(path: &'a str, asked: Verb, at: Option<&AtMount>) -> &'a str {
+    if !path.ends_with('/') || !matches!(asked, Verb::Read | Verb::Delete | Verb::Patch | Verb::Help) {
         return path;
     }
     let ignores = at.is_some_and(|at| {

@@ -33,7 +33,7 @@ pub struct ServerPart {
     /// (`sys/mounts`: every mount both under `data` and at the top).
     pub also_at_top: bool,
     /// The way the request ends.
-    pub ending: Ending,
+    pub after_commit: AfterCommit,
 }
 
 impl ServerReply {
@@ -66,7 +66,7 @@ impl IntoReply for ServerReply {
 
 /// The end of a request that has been answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ending {
+pub enum AfterCommit {
     /// Commits what was written.
     #[default]
     Commit,

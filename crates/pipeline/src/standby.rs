@@ -10,7 +10,7 @@ use strongroom_engine_api::EngineError;
 use strongroom_storage::CommitError;
 
 use super::freshness::Freshness;
-use super::{Answer, Asked, Inbound, Pipeline, Place, Progress, Refused, Resolved};
+use super::{Answer, Inbound, Pipeline, Place, Progress, RequestError, Resolved, Verb};
 
 /// A client's way of asking for the active node.
 const FORWARD: &str = "x-vault-forward";
@@ -28,9 +28,9 @@ impl Pipeline {
             Err((inbound, refused)) => return Some(Answer::refusal(&inbound, &refused)),
         };
         let inbound = &resolved.inbound;
-        if resolved.to.path.trim_end_matches('/') == "sys/seal" && inbound.asked == Asked::Write {
+        if resolved.to.path.trim_end_matches('/') == "sys/seal" && inbound.asked == Verb::Write {
             let text = "vault cannot seal when in standby mode; please restart instead";
-            return Some(Answer::refusal(inbound, &Refused::status(500, text)));
+            return Some(Answer::refusal(inbound, &RequestError::status(500, text)));
         }
         let freshness = match self.is_answered_here(&resolved).await {
             Ok(Freshness::Unknown) => return None,
@@ -39,7 +39,7 @@ impl Pipeline {
         };
         let mut answer = match self.serve(&resolved, &mut Progress::default(), Place::Request).await {
             Ok(answer) => answer,
-            Err(Refused::NeedsTask) => return None,
+            Err(RequestError::NeedsTask) => return None,
             Err(refused) if refused.needs_active() => return None,
             Err(refused) => {
                 refused.log(inbound);
@@ -50,12 +50,12 @@ impl Pipeline {
         Some(answer)
     }
 
-    async fn is_answered_here(&self, resolved: &Resolved) -> Result<Freshness, Refused> {
+    async fn is_answered_here(&self, resolved: &Resolved) -> Result<Freshness, RequestError> {
         let (inbound, to) = (&resolved.inbound, &resolved.to);
         if to.is_always_answered() {
             return Ok(Freshness::Fresh);
         }
-        let answers = self.services.node.cluster().is_some_and(|node| node.conduct.answers_reads);
+        let answers = self.services.node.cluster().is_some_and(|node| node.standby_policy.answers_reads);
         let forwards = inbound.headers.get(FORWARD).is_some_and(|value| value == "active-node");
         if !answers || !inbound.reads() || inbound.wraps() || forwards || to.may_write() {
             return Ok(Freshness::Unknown);
@@ -69,7 +69,7 @@ impl Pipeline {
     }
 }
 
-impl Refused {
+impl RequestError {
     /// The answer of a node that lacks what the active node has; nothing was done.
     pub(super) fn not_leader() -> Self {
         Self::Engine(BarrierError::Commit(CommitError::NotLeader { leader: None }).into())

@@ -27,13 +27,13 @@ pub(crate) enum Purpose {
 }
 
 /// The number of attempts of a statement that another transaction was in the way of.
-const TRIES: u32 = 12;
+const MAX_ATTEMPTS: u32 = 12;
 
 /// The pause before the third attempt; then twice as long each time.
-const PAUSE: Duration = Duration::from_millis(2);
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
 /// The longest wait.
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+const MAX_PAUSE: Duration = Duration::from_millis(250);
 
 /// Makes connections.
 pub(crate) struct Connector {
@@ -123,13 +123,13 @@ impl Connection {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, Failure> {
         let mut pause = Duration::ZERO;
-        for _ in 1..TRIES {
+        for _ in 1..MAX_ATTEMPTS {
             match self.query(statement, parameters).await {
                 Err(failure) if failure.is_passing() => {}
                 answer => return answer,
             }
             sleep(pause).await;
-            pause = pause.saturating_mul(2).clamp(PAUSE, LONGEST_PAUSE);
+            pause = pause.saturating_mul(2).clamp(FIRST_PAUSE, MAX_PAUSE);
         }
         self.query(statement, parameters).await
     }

@@ -7,7 +7,7 @@ use strongroom_stdx::Secret;
 use crate::target::Target;
 
 /// PostgreSQL cuts longer names off in silence, and two of them could then be one.
-const LONGEST_NAME: usize = 63;
+const MAX_NAME_BYTES: usize = 63;
 
 /// The suffix that turns the name of the table of entries into that of the head.
 const HEAD: &str = "_head";
@@ -109,10 +109,10 @@ pub(crate) struct Table(String);
 impl Table {
     fn read(option: &str, name: &str) -> Result<Table, OpenError> {
         let parts: Vec<&str> = name.split('.').collect();
-        let fits = |part: &&str| (1..=LONGEST_NAME).contains(&part.len()) && !part.contains('\0');
+        let fits = |part: &&str| (1..=MAX_NAME_BYTES).contains(&part.len()) && !part.contains('\0');
         if parts.len() > 2 || !parts.iter().all(fits) {
             let message = format!(
-                "{option:?} must be TABLE or SCHEMA.TABLE with names of 1 to {LONGEST_NAME} bytes ({HEAD:?} is \
+                "{option:?} must be TABLE or SCHEMA.TABLE with names of 1 to {MAX_NAME_BYTES} bytes ({HEAD:?} is \
                  appended for a second table), not {name:?}"
             );
             return Err(OpenError::Option(message));

@@ -11,10 +11,10 @@ use crate::connection::{Connection, Connector, Purpose};
 use crate::failure::Failure;
 
 /// The time for which an unused connection is kept.
-const KEPT: Duration = Duration::from_mins(5);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Between two looks for those.
-const LOOK: Duration = Duration::from_secs(30);
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Up to so many connections, made when they are needed, kept for a while when they are not.
 pub(crate) struct Pool {
@@ -91,7 +91,7 @@ impl Pool {
     fn take_old(&self) -> Vec<(Instant, Connection)> {
         let mut idle = self.idle();
         // The oldest are at the front.
-        let old = idle.iter().take_while(|(since, _)| since.elapsed() >= KEPT).count();
+        let old = idle.iter().take_while(|(since, _)| since.elapsed() >= IDLE_TIMEOUT).count();
         idle.drain(..old).collect()
     }
 }
@@ -117,7 +117,7 @@ impl Loan {
 
 async fn close_old(pool: Weak<Pool>) {
     loop {
-        sleep(LOOK).await;
+        sleep(IDLE_CHECK_INTERVAL).await;
         let Some(pool) = pool.upgrade() else { return };
         for (_, connection) in pool.take_old() {
             connection.end();

@@ -11,7 +11,7 @@ use crate::statements::{ENTRIES, FORMAT, HEAD, LOCK, Statements};
 use crate::value;
 
 /// The number of attempts to make what another node makes at the same time.
-const TRIES: u32 = 8;
+const MAX_ATTEMPTS: u32 = 8;
 
 impl From<Failure> for OpenError {
     fn from(failure: Failure) -> OpenError {
@@ -37,7 +37,7 @@ pub(crate) async fn settle(
         if let Err(failure) = connection.batch(&statements.create).await {
             // It leaves its transaction open.
             connection.batch("ROLLBACK").await?;
-            if tries >= TRIES || !is_of_two_at_once(&failure) {
+            if tries >= MAX_ATTEMPTS || !is_of_two_at_once(&failure) {
                 return Err(failure.into());
             }
         }
@@ -107,7 +107,7 @@ async fn begin(
             }
             return value::column(row, 1).map_err(unreadable);
         }
-        if tries > TRIES {
+        if tries > MAX_ATTEMPTS {
             let (entries, head) = (tables.entries.quoted(), tables.head.quoted());
             let message = format!("table {entries} has entries, and {head} has no row that belongs to them");
             return Err(OpenError::Database(message));

@@ -1,8 +1,8 @@
 //! Several nodes in one process, over a network that can be cut.
 
-mod room;
+mod candidacy;
+mod disk_room;
 mod senders;
-mod standing;
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -14,21 +14,21 @@
 )]
 
 mod batch;
+mod batch_wait;
+mod candidacy;
 #[cfg(test)]
 mod cluster_tests;
 mod codec;
-mod company;
 mod directory;
 mod files;
-mod handover;
+mod leadership_transfer;
 mod log;
 mod maintenance;
 mod members;
 mod network;
 mod offline;
 mod options;
-mod outages;
-mod peers;
+mod peer_health;
 mod proposer;
 mod receive;
 mod reclaim;
@@ -39,7 +39,6 @@ mod sender;
 mod snapshots;
 mod space;
 mod spool;
-mod standing;
 mod state;
 mod store;
 mod terms;
@@ -47,6 +46,7 @@ mod terms;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod types;
 mod watched;
 
@@ -54,8 +54,8 @@ pub use directory::Introduction;
 pub use members::{Member, MemberStatus};
 pub use offline::{Kept, Offline, Position, Survey, SurveyedMember};
 pub use options::{OpenError, Options};
-pub use peers::{Isolated, Peer, Rpc, Sender, Transport, TransportError};
 pub use snapshots::{Checked, Saved, SavedFacts, check_saved};
 pub use spool::Spool;
 pub use store::{RaftStore, Status};
 pub use strongroom_storage::Role;
+pub use transport::{Isolated, Peer, Rpc, Sender, Transport, TransportError};

@@ -15,9 +15,9 @@ use crate::state::{Machine, State};
 use crate::types::Types;
 
 /// The time limit of a compaction before the next is tried.
-const PATIENCE: Duration = Duration::from_mins(10);
+const COMPACTION_TIMEOUT: Duration = Duration::from_mins(10);
 /// The interval of checks for free space, and for a time without writes.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) struct Maintenance {
     raft: Raft<Types, Machine>,
@@ -77,7 +77,7 @@ impl Maintenance {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 () = self.log.grown() => self.grown = clock.now(),
-                () = clock.sleep(LOOK.min(self.idle_after)) => {}
+                () = clock.sleep(POLL_INTERVAL.min(self.idle_after)) => {}
             }
             if !self.space.is_there() {
                 self.make_room().await;
@@ -114,7 +114,7 @@ impl Maintenance {
             return;
         }
         let done = progress.wait_until(|at| at.as_ref().is_some_and(|at| at.index >= wanted));
-        if !matches!(tokio::time::timeout(PATIENCE, done).await, Ok(Ok(_))) {
+        if !matches!(tokio::time::timeout(COMPACTION_TIMEOUT, done).await, Ok(Ok(_))) {
             tracing::warn!("the log could not be compacted");
             return;
         }

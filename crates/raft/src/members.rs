@@ -66,8 +66,8 @@ fn described(member: &Member) -> ChangeMembers<u64, Node> {
 type Changed = Result<Position, CommitError>;
 
 /// The time that a change waits for another that is under way, and the interval between two looks.
-const PATIENCE: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(50);
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 impl RaftStore {
     /// Changes the membership, after the change that is under way.
@@ -78,7 +78,7 @@ impl RaftStore {
                     Ok(changed) => return Ok(Some(changed.log_id).into()),
                     Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(
                         ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_),
-                    ))) => tokio::time::sleep(LOOK).await,
+                    ))) => tokio::time::sleep(POLL_INTERVAL).await,
                     Err(RaftError::APIError(error)) => return Err(refused(error)),
                     Err(RaftError::Fatal(error)) => return Err(StoreError::Failed(error.to_string()).into()),
                 }
@@ -87,7 +87,7 @@ impl RaftStore {
         let late = |_elapsed| {
             CommitError::Uncertain("another change of the membership is under way; try again".to_owned())
         };
-        tokio::time::timeout(PATIENCE, changing).await.map_err(late)?
+        tokio::time::timeout(CHANGE_TIMEOUT, changing).await.map_err(late)?
     }
 
     /// The members, by name.

@@ -20,24 +20,24 @@ use openraft::{AnyError, OptionalSend, RaftMetrics, RaftNetworkFactory, RaftNetw
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::company::Coming;
-use crate::peers::{Peer, Rpc, Transport, TransportError};
+use crate::batch_wait::BatchSoon;
 use crate::state::SnapshotStream;
 use crate::terms::{Terms, Votes};
+use crate::transport::{Peer, Rpc, Transport, TransportError};
 use crate::types::{LeaderId, Node, Types, Vote};
 
 /// The time that a message which only says what is committed by now waits for another. With more writes to come, the
 /// next message says so too, and nothing is gained by sending two; without, this is how much later followers hear of
 /// it.
-const COMPANY: Duration = Duration::from_millis(1);
+const COMMIT_NOTICE_DELAY: Duration = Duration::from_millis(1);
 /// The factor of the longest wait while an entry is being put together.
-const WHILE_COMING: u32 = 4;
+const BATCH_SOON_FACTOR: u32 = 4;
 
 /// Makes the ways to peers.
 #[derive(Clone)]
 pub(crate) struct Peers {
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) coming: Arc<Coming>,
+    pub(crate) batch_soon: Arc<BatchSoon>,
     pub(crate) terms: Arc<Terms>,
     /// The present members and their addresses; set once the consensus core runs.
     pub(crate) members: Arc<OnceLock<WatchReceiverOf<Types, RaftMetrics<Types>>>>,
@@ -46,7 +46,7 @@ pub(crate) struct Peers {
 /// The way to one peer.
 pub(crate) struct Link {
     transport: Arc<dyn Transport>,
-    coming: Arc<Coming>,
+    batch_soon: Arc<BatchSoon>,
     terms: Arc<Terms>,
     members: Arc<OnceLock<WatchReceiverOf<Types, RaftMetrics<Types>>>>,
     peer: Peer,
@@ -63,7 +63,7 @@ impl RaftNetworkFactory<Types> for Peers {
         };
         Link {
             transport: self.transport.clone(),
-            coming: self.coming.clone(),
+            batch_soon: self.batch_soon.clone(),
             terms: self.terms.clone(),
             members: self.members.clone(),
             peer,
@@ -135,22 +135,22 @@ impl Link {
 type Appended = Result<StreamAppendResult<Types>, RPCError<Types>>;
 
 /// The messages without those that the next one makes redundant.
-fn in_company(
+fn without_redundant(
     messages: impl Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
-    coming: Arc<Coming>,
+    batch_soon: Arc<BatchSoon>,
 ) -> BoxStream<'static, AppendEntriesRequest<Types>> {
-    Box::pin(unfold((messages, coming, false), async |(mut messages, coming, begun)| {
+    Box::pin(unfold((messages, batch_soon, false), async |(mut messages, batch_soon, begun)| {
         let mut message = messages.next().await?;
-        let mut waits = WHILE_COMING;
+        let mut waits = BATCH_SOON_FACTOR;
         // The first one may be there to find out what the peer has.
         while begun && message.entries.is_empty() {
-            match tokio::time::timeout(COMPANY, messages.next()).await {
+            match tokio::time::timeout(COMMIT_NOTICE_DELAY, messages.next()).await {
                 Ok(Some(next)) => message = next,
-                Err(_) if waits > 1 && coming.is_soon() => waits = waits.saturating_sub(1),
+                Err(_) if waits > 1 && batch_soon.is_soon() => waits = waits.saturating_sub(1),
                 Ok(None) | Err(_) => break,
             }
         }
-        Some((message, (messages, coming, true)))
+        Some((message, (messages, batch_soon, true)))
     }))
 }
 
@@ -173,8 +173,8 @@ impl RaftNetworkV2<Types> for Link {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
-        let coming = self.coming.clone();
-        stream_append_sequential(self, in_company(input, coming), option)
+        let batch_soon = self.batch_soon.clone();
+        stream_append_sequential(self, without_redundant(input, batch_soon), option)
     }
 
     async fn vote(
@@ -251,8 +251,8 @@ mod tests {
     async fn what_is_committed_is_said_along_with_the_next_entries() {
         let (messages, receive) = mpsc::unbounded();
         // How many entries, and what is committed by then.
-        let coming = Arc::<Coming>::default();
-        let mut sent = in_company(receive, coming.clone())
+        let batch_soon = Arc::<BatchSoon>::default();
+        let mut sent = without_redundant(receive, batch_soon.clone())
             .map(|message| (message.entries.len(), message.leader_commit.map_or(0, |at| at.index)));
         let say = |entries, commit| messages.unbounded_send(message(entries, commit)).unwrap();
         say(0, 0);
@@ -267,16 +267,19 @@ mod tests {
         say(0, 5);
         let before = tokio::time::Instant::now();
         assert_eq!(sent.next().await, Some((0, 5)), "nothing came in time: the newest goes alone");
-        assert!(before.elapsed() >= COMPANY);
-        coming.set(true);
+        assert!(before.elapsed() >= COMMIT_NOTICE_DELAY);
+        batch_soon.set(true);
         say(0, 6);
-        assert!(tokio::time::timeout(COMPANY * 2, sent.next()).await.is_err(), "an entry is about to leave");
+        assert!(
+            tokio::time::timeout(COMMIT_NOTICE_DELAY * 2, sent.next()).await.is_err(),
+            "an entry is about to leave"
+        );
         say(1, 7);
         assert_eq!(sent.next().await, Some((1, 7)));
         say(0, 8);
         let before = tokio::time::Instant::now();
         assert_eq!(sent.next().await, Some((0, 8)), "it does not leave after all");
-        assert!(before.elapsed() >= COMPANY * WHILE_COMING);
+        assert!(before.elapsed() >= COMMIT_NOTICE_DELAY * BATCH_SOON_FACTOR);
         say(0, 9);
         drop(messages);
         assert_eq!(sent.next().await, Some((0, 9)), "at the end, nothing is left unsaid");

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use strongroom_stdx::{Clock, Entropy};
 
-use crate::peers::{Isolated, Transport};
 use crate::space::Probe;
+use crate::transport::{Isolated, Transport};
 
 const MIB: u64 = 1 << 20;
 

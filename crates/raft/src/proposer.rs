@@ -12,8 +12,8 @@ use strongroom_storage::{Commit, CommitError, Index, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::batch::Batch;
+use crate::batch_wait::{BatchSoon, BatchWait};
 use crate::codec::commit_len;
-use crate::company::{Coming, Company};
 use crate::log::Log;
 use crate::options::Options;
 use crate::space::Space;
@@ -47,8 +47,8 @@ pub(crate) struct Proposer {
     pub(crate) queue: mpsc::Receiver<Pending>,
     /// Taken from the queue, beyond what fitted into the last entry.
     waiting: VecDeque<Pending>,
-    company: Company,
-    coming: Arc<Coming>,
+    batch_wait: BatchWait,
+    batch_soon: Arc<BatchSoon>,
     under_way: Arc<Semaphore>,
     depth: u32,
     /// Bytes of the entries under way.
@@ -63,7 +63,7 @@ impl Proposer {
         log: Log,
         space: Arc<Space>,
         queue: mpsc::Receiver<Pending>,
-        coming: Arc<Coming>,
+        batch_soon: Arc<BatchSoon>,
         options: &Options,
     ) -> Self {
         let depth = u32::try_from(options.pipeline_depth).unwrap_or(u32::MAX).min(64);
@@ -73,8 +73,8 @@ impl Proposer {
             space,
             queue,
             waiting: VecDeque::new(),
-            company: Company::default(),
-            coming,
+            batch_wait: BatchWait::default(),
+            batch_soon,
             under_way: Arc::new(Semaphore::new(usize::try_from(depth).unwrap_or(1))),
             depth,
             bytes_under_way: Arc::default(),
@@ -88,7 +88,7 @@ impl Proposer {
         while let Ok(permit) = self.under_way.clone().acquire_owned().await {
             let Some(batch) = self.next_batch().await else { break };
             self.propose(batch, permit).await;
-            self.coming.set(false);
+            self.batch_soon.set(false);
         }
         let _ = self.under_way.acquire_many(self.depth).await;
     }
@@ -99,8 +99,8 @@ impl Proposer {
         if self.waiting.is_empty() {
             self.waiting.push_back(self.queue.recv().await?);
         } else if self.has_peers() {
-            self.coming.set(true);
-            self.company.gather(&mut self.waiting, &mut self.queue, self.max_commits).await;
+            self.batch_soon.set(true);
+            self.batch_wait.gather(&mut self.waiting, &mut self.queue, self.max_commits).await;
         }
         self.take_queued();
         let mut size = 0usize;
@@ -110,7 +110,7 @@ impl Proposer {
         });
         // One that is larger than the limit by itself goes alone.
         let count = fitting.count().max(1);
-        self.company.leave(count);
+        self.batch_wait.leave(count);
         Some(self.waiting.drain(..count).collect())
     }
 

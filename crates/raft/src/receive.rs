@@ -11,10 +11,10 @@ use strongroom_storage::StoreError;
 
 use crate::RaftStore;
 use crate::network::{decode, encode};
-use crate::peers::{Rpc, Sender};
 use crate::removed::AmIOut;
 use crate::spool::{INCOMING, Spool};
 use crate::state::{SnapshotStream, verify_snapshot};
+use crate::transport::{Rpc, Sender};
 use crate::types::{LeaderId, Node, Types, Vote};
 
 type Instant = InstantOf<Types>;

@@ -17,12 +17,12 @@ use tokio::task::JoinSet;
 
 use crate::files::{remove_file, replace_file};
 use crate::network::{decode, encode};
-use crate::peers::{Peer, Rpc, Sender};
+use crate::transport::{Peer, Rpc, Sender};
 use crate::types::StoredMembership;
 use crate::{RaftStore, Role};
 
 /// The time limit of the others' answers.
-const PATIENCE: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The question.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -116,6 +116,6 @@ impl RaftStore {
             }
             false
         };
-        tokio::time::timeout(PATIENCE, certain).await.unwrap_or(false)
+        tokio::time::timeout(ANSWER_TIMEOUT, certain).await.unwrap_or(false)
     }
 }

@@ -196,8 +196,8 @@ impl RaftStore {
 }
 
 /// The time to look whether a successor has taken over.
-const HANDOVER_LOOK: Duration = Duration::from_millis(20);
-const HANDOVER_LOOKS: u32 = 50;
+const TRANSFER_POLL_INTERVAL: Duration = Duration::from_millis(20);
+const TRANSFER_POLLS: u32 = 50;
 
 #[async_trait]
 impl Coordinator for RaftStore {
@@ -235,12 +235,12 @@ impl Coordinator for RaftStore {
             if !matches!(self.hand_over(&successor).await, Ok(true)) {
                 continue;
             }
-            for _ in 0..HANDOVER_LOOKS {
+            for _ in 0..TRANSFER_POLLS {
                 if !self.is_leader() {
                     tracing::info!(successor, "stepped down");
                     return SteppedDown::HandedOver;
                 }
-                tokio::time::sleep(HANDOVER_LOOK).await;
+                tokio::time::sleep(TRANSFER_POLL_INTERVAL).await;
             }
         }
         tracing::warn!("not stepped down: no other node is unsealed, reached and able to write");

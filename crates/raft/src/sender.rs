@@ -19,7 +19,7 @@ use strongroom_storage::StoreError;
 use crate::RaftStore;
 use crate::directory::Introduction;
 use crate::offline::Position;
-use crate::peers::Sender;
+use crate::transport::Sender;
 use crate::types::{LogId, StoredMembership, Vote};
 
 impl RaftStore {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use strongroom_stdx::{Clock, Moment};
 
 /// The time for which an answer of the file system is believed.
-const FRESH: Duration = Duration::from_millis(100);
+const PROBE_LIFETIME: Duration = Duration::from_millis(100);
 /// The pause before a write that found no room is tried again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -38,7 +38,7 @@ pub(crate) fn probe_of(path: &Path) -> Probe {
     })
 }
 
-/// The room that is left, asked for no more often than [`FRESH`] allows.
+/// The room that is left, asked for no more often than [`PROBE_LIFETIME`] allows.
 pub(crate) struct Space {
     probe: Probe,
     clock: Clock,
@@ -65,7 +65,7 @@ impl Space {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, there)) = *last
             && now >= at
-            && now.since(at) < FRESH
+            && now.since(at) < PROBE_LIFETIME
         {
             return there;
         }
@@ -118,10 +118,10 @@ mod tests {
         assert!(space.is_there());
         free.store(49, Ordering::SeqCst);
         assert!(space.is_there(), "still believed");
-        clock.advance(FRESH);
+        clock.advance(PROBE_LIFETIME);
         assert!(!space.is_there());
         free.store(50, Ordering::SeqCst);
-        clock.advance(FRESH);
+        clock.advance(PROBE_LIFETIME);
         assert!(space.is_there());
     }
 

@@ -15,27 +15,27 @@ use strongroom_storage::{Commit, CommitError, Index, Observer, Snapshot, Store, 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::company::Coming;
+use crate::batch_wait::BatchSoon;
+use crate::candidacy;
 use crate::directory::{Directory, Identity, Introduction, read_introduction};
 use crate::files::sync_directory;
 use crate::log::Log;
 use crate::maintenance::Maintenance;
 use crate::network::Peers;
 use crate::options::{OpenError, Options};
-use crate::peers::Transport;
 use crate::proposer::{Pending, Proposer, QUEUE};
 use crate::recover::recover;
 use crate::removed::Removal;
 use crate::role::Contact;
 use crate::space::{Space, probe_of};
 use crate::spool::remove_leftovers;
-use crate::standing;
 use crate::state::{Machine, State};
 use crate::terms::{Terms, learn_terms, settle_vote};
+use crate::transport::Transport;
 use crate::types::{Node, Types};
 
 /// The time that closing waits for what was proposed.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Messages that may be under way to the consensus core.
 const CHANNEL: u64 = 1024;
@@ -143,14 +143,14 @@ async fn start_raft(
     log: &Log,
     state: &Arc<State>,
     terms: &Arc<Terms>,
-    coming: &Arc<Coming>,
+    batch_soon: &Arc<BatchSoon>,
 ) -> Result<Raft<Types, Machine>, OpenError> {
     let mut config = config(options, identity)?;
     config.enable_elect = !terms.has_forgotten_vote();
     let members = Arc::<OnceLock<_>>::default();
     let peers = Peers {
         transport: options.transport.clone(),
-        coming: coming.clone(),
+        batch_soon: batch_soon.clone(),
         terms: terms.clone(),
         members: members.clone(),
     };
@@ -181,11 +181,11 @@ impl RaftStore {
         let introduction = settle_files(&options, &directory, &log, &state, &terms).await?;
         terms.know(introduction.as_ref().map_or(0, |told| told.seen.term));
         log.prepare_next();
-        let coming = Arc::<Coming>::default();
-        let raft = start_raft(&options, &identity, &log, &state, &terms, &coming).await?;
+        let batch_soon = Arc::<BatchSoon>::default();
+        let raft = start_raft(&options, &identity, &log, &state, &terms, &batch_soon).await?;
         let space = Arc::new(space);
         let (proposals, queue) = mpsc::channel(QUEUE);
-        let proposer = Proposer::new(raft.clone(), log.clone(), space.clone(), queue, coming, &options);
+        let proposer = Proposer::new(raft.clone(), log.clone(), space.clone(), queue, batch_soon, &options);
         let (stop, stopped) = watch::channel(false);
         let maintenance = Maintenance::new(raft.clone(), log.clone(), state.clone(), space.clone(), &options);
         let store = Self {
@@ -226,7 +226,7 @@ impl RaftStore {
         }
         tokio::spawn(maintenance.run(stopped));
         let store = Arc::new(store);
-        tokio::spawn(standing::watch(Arc::downgrade(&store), options.clock));
+        tokio::spawn(candidacy::watch(Arc::downgrade(&store), options.clock));
         Ok(store)
     }
 
@@ -484,7 +484,7 @@ impl Inner {
         }
         let proposer = self.proposer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(proposer) = proposer
-            && tokio::time::timeout(CLOSE_PATIENCE, proposer).await.is_err()
+            && tokio::time::timeout(CLOSE_TIMEOUT, proposer).await.is_err()
         {
             tracing::warn!("closing with writes whose outcome is not known");
         }

@@ -20,14 +20,14 @@ use crate::content::Content;
 use crate::url::Place;
 
 /// The number of attempts of a request.
-const ATTEMPTS: u32 = 6;
+const MAX_ATTEMPTS: u32 = 6;
 /// The longest pause between two.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// The time limit of a request, unless it says otherwise, and the least number of bytes of content sent in a second.
-const PATIENCE: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const SLOWEST: u64 = 32 << 10;
 /// Bytes of an answer that are read.
-const LONGEST_ANSWER: usize = 8 << 20;
+const MAX_ANSWER_BYTES: usize = 8 << 20;
 
 /// The failure.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +109,14 @@ pub(crate) struct Request<'r> {
 impl<'r> Request<'r> {
     /// One without headers and content.
     pub(crate) fn bare(method: Method, key: &'r str, query: &'r [(&'r str, &'r str)]) -> Self {
-        Self { method, key, query, headers: &[], content: Content::new(Bytes::new()), patience: PATIENCE }
+        Self {
+            method,
+            key,
+            query,
+            headers: &[],
+            content: Content::new(Bytes::new()),
+            patience: REQUEST_TIMEOUT,
+        }
     }
 }
 
@@ -156,7 +163,7 @@ impl<'s> Session<'s> {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            if attempt >= ATTEMPTS || !failure.passes() {
+            if attempt >= MAX_ATTEMPTS || !failure.passes() {
                 return Err(failure);
             }
             let pause = self.pause(attempt);
@@ -169,7 +176,7 @@ impl<'s> Session<'s> {
     /// The pause after an attempt: twice as long each time, and never the same for two that failed together.
     fn pause(&self, attempt: u32) -> Duration {
         let doublings = attempt.saturating_sub(1).min(16);
-        let longest = self.s3.pause.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+        let longest = self.s3.pause.saturating_mul(1 << doublings).min(MAX_PAUSE);
         // Without randomness the pause is the longest, which is always safe.
         let share = self.s3.entropy.bytes::<2>().map_or(u16::MAX, u16::from_le_bytes);
         longest.mul_f64(0.5 + f64::from(share) / f64::from(u16::MAX) / 2.0)
@@ -184,7 +191,7 @@ impl<'s> Session<'s> {
         let answered = async {
             let answer = self.s3.outbound.send(sent).await.map_err(|error| failed(&what, &error))?;
             let (head, body) = answer.into_parts();
-            let body = Limited::new(body, LONGEST_ANSWER).collect().await;
+            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
             Ok((head, body.map_err(|error| unanswered(error.to_string()))?.to_bytes()))
         };
         let answered = tokio::time::timeout(patience, answered).await;

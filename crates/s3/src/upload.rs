@@ -14,15 +14,15 @@ use crate::request::{Failure, Request, Session};
 /// Bytes of a part. All but the last are of one size, as some servers want it.
 const PART: u64 = 8 << 20;
 /// Parts of an object at most.
-const MOST_PARTS: usize = 10_000;
+const MAX_PARTS: usize = 10_000;
 /// The time limit of a server to put the parts together.
-const ASSEMBLY: Duration = Duration::from_mins(10);
+const ASSEMBLY_TIMEOUT: Duration = Duration::from_mins(10);
 /// Sizes of parts are multiples of this.
 const STEP: u64 = 1 << 20;
 
 /// The size of the parts of an object of about `size` bytes: twice as much fits.
 fn part_size(size: u64) -> u64 {
-    let parts = u64::try_from(MOST_PARTS).unwrap_or(u64::MAX) / 2;
+    let parts = u64::try_from(MAX_PARTS).unwrap_or(u64::MAX) / 2;
     PART.max(size.div_ceil(parts).next_multiple_of(STEP))
 }
 
@@ -96,7 +96,7 @@ impl Session<'_> {
             let part = parts.next().await?;
             let more = parts.is_full(&part);
             if part.len() > 0 {
-                if tags.len() >= MOST_PARTS {
+                if tags.len() >= MAX_PARTS {
                     return Err(Failure::TooLarge(size));
                 }
                 tags.push(self.put_part(key, id, tags.len().saturating_add(1), part).await?);
@@ -126,7 +126,7 @@ impl Session<'_> {
         let query = [("uploadId", id)];
         let headers = [("content-type", "application/xml".to_owned())];
         let bare = Request::bare(Method::POST, key, &query);
-        let request = Request { headers: &headers, content, patience: ASSEMBLY, ..bare };
+        let request = Request { headers: &headers, content, patience: ASSEMBLY_TIMEOUT, ..bare };
         match self.send(&request).await {
             // An answer may have been lost on its way, and what was asked for be done.
             Err(failure) if failure.code() == "NoSuchUpload" && self.is_there(key).await => Ok(()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use strongroom_barrier::Barrier;
-use strongroom_core::{Answer, Asked, Assembly, Inbound, InitRequest, NewMount, Settings};
+use strongroom_core::{Answer, Assembly, Inbound, InitRequest, NewMount, Settings, Verb};
 use strongroom_engine_api::{Access, Backend, Class, Endpoint, Environment, Operation, Peer, Route, Secret};
 use strongroom_stdx::{Clock, Entropy, Moment};
 use strongroom_storage::InMemory;
@@ -21,7 +21,7 @@ pub(crate) struct Rig {
 /// One operation at one concrete path.
 struct Case {
     path: String,
-    asked: Asked,
+    asked: Verb,
     endpoint: Endpoint,
     /// True if the path with a slash at its end names something else.
     slash_matters: bool,
@@ -54,13 +54,7 @@ impl Rig {
         self.request(case.asked, &case.path, token, input).await
     }
 
-    pub(crate) async fn request(
-        &self,
-        asked: Asked,
-        path: &str,
-        token: Option<&str>,
-        input: Value,
-    ) -> Answer {
+    pub(crate) async fn request(&self, asked: Verb, path: &str, token: Option<&str>, input: Value) -> Answer {
         self.core
             .pipeline
             .handle(Inbound {
@@ -92,14 +86,14 @@ impl Rig {
     /// A token that holds this policy alone.
     pub(crate) async fn token_with(&self, policy: &str) -> String {
         let written = self.request(
-            Asked::Write,
+            Verb::Write,
             "sys/policies/acl/spelling",
             Some(&self.root),
             json!({ "policy": policy }),
         );
         assert_eq!(written.await.status, 204, "{policy}");
         let input = json!({ "policies": ["spelling"], "no_default_policy": true });
-        let made = self.request(Asked::Write, "auth/token/create", Some(&self.root), input).await;
+        let made = self.request(Verb::Write, "auth/token/create", Some(&self.root), input).await;
         let made: Value = serde_json::from_slice(made.body.at_hand()).unwrap();
         made["auth"]["client_token"].as_str().unwrap().to_owned()
     }
@@ -140,15 +134,15 @@ fn concrete(route: &Route) -> String {
     route.pattern().example().trim_end_matches('/').to_owned()
 }
 
-fn asked(operation: Operation) -> Asked {
+fn asked(operation: Operation) -> Verb {
     match operation {
-        Operation::Create | Operation::Update => Asked::Write,
-        Operation::Read => Asked::Read,
-        Operation::Patch => Asked::Patch,
-        Operation::Delete => Asked::Delete,
-        Operation::List => Asked::List,
-        Operation::Scan => Asked::Scan,
-        Operation::Help => Asked::Help,
+        Operation::Create | Operation::Update => Verb::Write,
+        Operation::Read => Verb::Read,
+        Operation::Patch => Verb::Patch,
+        Operation::Delete => Verb::Delete,
+        Operation::List => Verb::List,
+        Operation::Scan => Verb::Scan,
+        Operation::Help => Verb::Help,
     }
 }
 
@@ -179,7 +173,7 @@ async fn a_token_without_a_policy_gets_nothing() {
     let rig = Rig::new().await;
     let made = rig
         .request(
-            Asked::Write,
+            Verb::Write,
             "auth/token/create",
             Some(&rig.root),
             json!({"policies": ["none"], "no_default_policy": true}),
@@ -214,7 +208,7 @@ async fn unaudited_is_unanswered_and_changes_nothing() {
     let rig = Rig::new().await;
     let enabled = rig
         .request(
-            Asked::Write,
+            Verb::Write,
             "sys/audit/full",
             Some(&rig.root),
             json!({"type": "file", "options": {"file_path": "/dev/full", "skip_test": "true"}}),
@@ -248,7 +242,7 @@ fn wrong_values(schema: &Value) -> Vec<Value> {
 async fn wrong_types_are_refused_by_name_and_change_nothing() {
     let rig = Rig::new().await;
     let mut tried = 0;
-    for case in rig.cases().iter().filter(|case| case.asked == Asked::Write) {
+    for case in rig.cases().iter().filter(|case| case.asked == Verb::Write) {
         for field in &case.endpoint.doc.fields {
             for wrong in wrong_values(&field.schema) {
                 let before = rig.applied();
@@ -302,13 +296,13 @@ async fn no_input_is_an_internal_error() {
 #[tokio::test]
 async fn paths_that_lead_nowhere_say_so() {
     let rig = Rig::new().await;
-    let nowhere = rig.request(Asked::Read, "nowhere/at/all", Some(&rig.root), json!({})).await;
+    let nowhere = rig.request(Verb::Read, "nowhere/at/all", Some(&rig.root), json!({})).await;
     assert_eq!(nowhere.status, 404);
     assert!(String::from_utf8_lossy(nowhere.body.at_hand()).contains("no handler for route"));
-    let unsupported = rig.request(Asked::Delete, "sys/mounts", Some(&rig.root), json!({})).await;
+    let unsupported = rig.request(Verb::Delete, "sys/mounts", Some(&rig.root), json!({})).await;
     assert_eq!(unsupported.status, 405);
     for path in ["sys/../sys/mounts", "secret/a\u{0}b", "secret/a\nb", "secret/../../etc/passwd"] {
-        let refused = rig.request(Asked::Read, path, Some(&rig.root), json!({})).await;
+        let refused = rig.request(Verb::Read, path, Some(&rig.root), json!({})).await;
         assert_eq!(refused.status, 400, "{path:?}");
     }
 }
@@ -319,7 +313,7 @@ async fn no_operation_answers_to_two_policy_paths() {
     let rig = Rig::new().await;
     let mut passed = Vec::new();
     for case in rig.cases() {
-        let is_refused_by_itself = matches!(case.asked, Asked::Write | Asked::List | Asked::Scan);
+        let is_refused_by_itself = matches!(case.asked, Verb::Write | Verb::List | Verb::Scan);
         if is_refused_by_itself || case.endpoint.access == Access::Open || case.endpoint.while_sealed {
             continue;
         }
@@ -359,7 +353,7 @@ async fn a_name_in_any_case_is_denied_in_any_case() {
             );
             let token = rig.token_with(&policy).await;
             let status = async |name: &str| {
-                rig.request(Asked::Read, &format!("{folder}{name}{rest}"), Some(&token), json!({}))
+                rig.request(Verb::Read, &format!("{folder}{name}{rest}"), Some(&token), json!({}))
                     .await
                     .status
             };

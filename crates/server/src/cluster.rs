@@ -9,7 +9,8 @@ use strongroom_client::{Client, Config as ClientConfig, Request};
 use strongroom_cluster::{Identity, Network, Port, Registrar};
 use strongroom_config::{Address, Config, Join, JoinTls, Listener, Pem, Raft, Storage};
 use strongroom_core::{
-    Assembly, ClusterNode, Coordination, Discovery, Introducer, LeaderAddress, Members, ObjectStore, Whom,
+    Assembly, ClusterNode, Coordination, Discovery, JoinClient, JoinTarget, LeaderAddress, Members,
+    ObjectStore,
 };
 use strongroom_http::{Edge, EdgeSettings};
 use strongroom_raft::RaftStore;
@@ -67,10 +68,11 @@ impl ClusterPort {
             config.api_addr.clone().unwrap_or_default(),
             config.cluster_addr.clone().unwrap_or_default(),
         );
-        node.conduct.answers_reads = !config.disable_performance_standby;
+        node.standby_policy.answers_reads = !config.disable_performance_standby;
         if let Some(Storage::Raft(raft)) = &config.storage {
-            node.conduct.stale_reads_for = raft.quorum_loss_read_only;
-            node.conduct.seal_after = Some(raft.quorum_loss_seal_after).filter(|limit| !limit.is_zero());
+            node.standby_policy.stale_reads_for = raft.quorum_loss_read_only;
+            node.standby_policy.seal_after =
+                Some(raft.quorum_loss_seal_after).filter(|limit| !limit.is_zero());
         }
         core.services.backup.keep_objects_by(objects);
         core.services.node.set_cluster(node);
@@ -134,9 +136,9 @@ pub(crate) async fn retry_join(core: &Arc<Assembly>, config: &Config) -> Result<
     let mut wanted = Vec::new();
     for entry in retry_join {
         wanted.push(match &entry.join {
-            Join::Address(address) => Whom::Known(leader(address, &entry.tls)?),
+            Join::Address(address) => JoinTarget::Known(leader(address, &entry.tls)?),
             Join::Discover(auto_join) => {
-                Whom::Found(Arc::new(Lookup(auto_join.clone())), leader("", &entry.tls)?)
+                JoinTarget::Found(Arc::new(Lookup(auto_join.clone())), leader("", &entry.tls)?)
             }
         });
     }
@@ -167,7 +169,7 @@ fn leader(address: &str, tls: &JoinTls) -> Result<LeaderAddress> {
 struct OverHttp;
 
 #[async_trait]
-impl Introducer for OverHttp {
+impl JoinClient for OverHttp {
     async fn write(&self, leader: &LeaderAddress, path: &str, body: Value) -> Result<Value, String> {
         let mut config = ClientConfig { address: leader.api_addr.clone(), ..ClientConfig::default() };
         let given = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use strongroom_cli::Io;
 use strongroom_config::{Address, Config};
-use strongroom_core::{InitRequest, Initialized, LeaderAddress, Whom};
+use strongroom_core::{InitRequest, Initialized, JoinTarget, LeaderAddress};
 use tempfile::TempDir;
 
 use crate::node::Node;
@@ -174,7 +174,7 @@ impl Development {
             ca_cert: ca.transpose()?.unwrap_or_default(),
             ..LeaderAddress::default()
         };
-        node.core.services.node.join(&Whom::Known(leader), false).await?;
+        node.core.services.node.join(&JoinTarget::Known(leader), false).await?;
         node.core.services.seal_state.offer_key_part(key.to_vec()).await?;
         // There is no need to wait until it has been healthy for a while.
         let name = node.core.services.node.cluster().map_or("", |joined| joined.store.node_id());

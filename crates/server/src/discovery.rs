@@ -9,9 +9,9 @@ use strongroom_core::Discovery;
 use strongroom_stdx::Secret;
 
 /// The time limit of a lookup of a name.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// As [`strongroom_core::Introducer::discovery`].
+/// As [`strongroom_core::JoinClient::discovery`].
 pub(crate) fn discovery(
     expression: &Secret<String>,
     scheme: Option<&str>,
@@ -37,7 +37,7 @@ impl Discovery for Lookup {
         };
         let failed = |error: &dyn std::fmt::Display| format!("{name}: {error}");
         let looking = tokio::net::lookup_host((name.as_str(), auto_join.port));
-        let found = tokio::time::timeout(PATIENCE, looking).await.map_err(|late| failed(&late))?;
+        let found = tokio::time::timeout(LOOKUP_TIMEOUT, looking).await.map_err(|late| failed(&late))?;
         let url = |found: std::net::SocketAddr| {
             auto_join.url(&Address { host: found.ip().to_string(), port: found.port() })
         };

@@ -8,6 +8,7 @@ mod client_certificates;
 mod cluster;
 mod dev;
 mod discovery;
+mod flag_words;
 mod listen;
 mod logs;
 mod migrate;
@@ -22,7 +23,6 @@ mod start;
 mod store;
 mod tls;
 mod verify;
-mod words;
 
 use std::pin::Pin;
 use std::process::ExitCode;

@@ -29,9 +29,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::{logs, proxy_protocol, tls};
 
 /// The time limit of a TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause of accepting when the process has no file descriptors left.
-const BREATH: Duration = Duration::from_millis(50);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// A TLS listener's settings and what is in force.
 struct Reloadable {
@@ -177,7 +177,7 @@ impl Listeners {
 /// Logs the reason why a connection could not be accepted; running out of descriptors must not spin.
 async fn accept_failed(error: &std::io::Error) {
     tracing::warn!(%error, "accepting a connection failed");
-    tokio::time::sleep(BREATH).await;
+    tokio::time::sleep(ACCEPT_BACKOFF).await;
 }
 
 /// The entrance that a connection comes through.
@@ -224,7 +224,7 @@ impl Door {
         from: SocketAddr,
         draining: watch::Receiver<bool>,
     ) {
-        match tokio::time::timeout(HANDSHAKE, proxy_protocol::begin(&rule, stream, from)).await {
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, proxy_protocol::begin(&rule, stream, from)).await {
             Ok(Ok((stream, peer))) => self.serve(stream, peer, draining).await,
             Ok(Err(error)) => tracing::debug!(%from, %error, "connection refused"),
             Err(_elapsed) => tracing::debug!(%from, "the beginning of the PROXY protocol took too long"),
@@ -238,7 +238,7 @@ impl Door {
         let peer = Peer::at(from);
         let Some(config) = &self.tls else { return self.edge.serve(stream, peer, draining).await };
         let acceptor = TlsAcceptor::from(config.load_full());
-        let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return tracing::debug!(peer = %from, %error, "TLS handshake failed"),
             Err(_elapsed) => return tracing::debug!(peer = %from, "TLS handshake took too long"),

@@ -19,7 +19,7 @@ use crate::listen::Listeners;
 use crate::store::{self, Addresses, Sharing};
 
 /// The time limit of requests under way when the node stops.
-const PATIENCE: Duration = Duration::from_secs(30);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes of opened entries to keep, where the configuration leaves the cache alone.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -76,7 +76,7 @@ impl Node {
 
     /// Finishes what is under way, seals, and closes the store.
     pub(crate) async fn stop(self) {
-        self.listeners.drain(PATIENCE).await;
+        self.listeners.drain(DRAIN_TIMEOUT).await;
         self.background.abort();
         self.core.services.seal_state.seal().await;
         drop(self.cluster);

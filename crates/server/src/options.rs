@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use strongroom_config::{Address, Config};
 
-use crate::words::Words;
+use crate::flag_words::Words;
 
 /// The options of the command line.
 #[derive(Debug, Default)]

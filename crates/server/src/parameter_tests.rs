@@ -2,7 +2,7 @@
 //! unit, separator, or by an older name of the field.
 
 use serde_json::{Value, json};
-use strongroom_core::Asked;
+use strongroom_core::Verb;
 
 use crate::catalog_tests::Rig;
 use strongroom_catalog::catalog;
@@ -37,12 +37,11 @@ async fn hold(tables: Vec<Table>) -> usize {
         let token = rig.token_with(&policy).await;
         for (input, passes) in attempts {
             count = usize::saturating_add(count, 1);
-            let told = rig.request(Asked::Write, path, Some(&token), input.clone()).await;
+            let told = rig.request(Verb::Write, path, Some(&token), input.clone()).await;
             let question = json!({
                 "path": path, "operation": "update", "parameters": input, "token": token,
             });
-            let explained =
-                rig.request(Asked::Write, "sys/policies/explain", Some(&rig.root), question).await;
+            let explained = rig.request(Verb::Write, "sys/policies/explain", Some(&rig.root), question).await;
             let explained: Value = serde_json::from_slice(explained.body.at_hand()).unwrap();
             let found = (told.status != 403, explained["data"]["allowed"] == true);
             if found != (passes, passes) {

@@ -2,7 +2,7 @@
 //!
 //! A backend implements [`Database`]; what follows from it is here, once: commits of concurrent requests that share a
 //! transaction of the database, decided in order ([`writer`]); the lock, its renewal, and giving it up ([`lock`]); who
-//! is told what ([`telling`]).
+//! is told what ([`notifications`]).
 //!
 //! Nothing is written by a node whose lock has gone to another: every change of the database rests on the number under
 //! which the lock was granted, its fence. Reads count on the lock's time: it is measured from before it was asked for,
@@ -15,8 +15,8 @@ mod decide;
 mod lock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod memory;
+mod notifications;
 mod store;
-mod telling;
 #[cfg(test)]
 mod tests;
 mod writer;

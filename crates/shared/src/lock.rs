@@ -8,10 +8,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::database::{Claim, Database, Fence};
-use crate::telling::Telling;
+use crate::notifications::Notifications;
 
 /// Between two looks for a successor.
-const HANDOVER_LOOK: Duration = Duration::from_millis(50);
+const TRANSFER_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The times of the lock.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ impl Timing {
 /// This node's part in who owns the lock.
 pub(crate) struct Lock {
     database: Arc<dyn Database>,
-    telling: Arc<Telling>,
+    notifications: Arc<Notifications>,
     me: Active,
     timing: Timing,
     /// The lock is taken from whoever has it: there is to be one node only.
@@ -95,7 +95,7 @@ enum Step {
 impl Lock {
     pub(crate) fn new(
         database: Arc<dyn Database>,
-        telling: Arc<Telling>,
+        notifications: Arc<Notifications>,
         me: Active,
         timing: Timing,
         by_force: bool,
@@ -110,7 +110,15 @@ impl Lock {
             not_before: None,
             deposed: false,
         };
-        Self { database, telling, me, timing, by_force, state: Mutex::new(state), changed: Notify::new() }
+        Self {
+            database,
+            notifications,
+            me,
+            timing,
+            by_force,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -241,7 +249,7 @@ impl Lock {
             Claim::Granted(fence) => {
                 // What others have written until now is told before this node answers anything.
                 let head = self.in_time(self.database.head()).await?;
-                self.telling.outdated(head.index);
+                self.notifications.outdated(head.index);
                 let mut state = self.state();
                 if head.fence == fence {
                     state.held = Some(Held { fence, renewed: asked });
@@ -286,7 +294,7 @@ impl Lock {
     /// Lets what is kept in memory here follow what the active node writes.
     async fn follow(&self) -> Result<(), StoreError> {
         let head = self.in_time(self.database.head()).await?;
-        self.telling.outdated(head.index);
+        self.notifications.outdated(head.index);
         Ok(())
     }
 
@@ -307,7 +315,7 @@ impl Lock {
                 self.state().other = Some(holder);
                 return SteppedDown::HandedOver;
             }
-            tokio::time::sleep(HANDOVER_LOOK).await;
+            tokio::time::sleep(TRANSFER_POLL_INTERVAL).await;
         }
         self.state().not_before = None;
         self.changed.notify_one();

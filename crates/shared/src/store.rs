@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::database::Database;
 use crate::lock::{Lock, Timing};
-use crate::telling::Telling;
+use crate::notifications::Notifications;
 use crate::writer::{Pending, QUEUE, Writer, check};
 
 /// The options of a [`SharedStore`].
@@ -33,7 +33,7 @@ pub struct Options {
 /// Close it before letting go of it: otherwise the others wait until the lock's time is over.
 pub struct SharedStore {
     database: Arc<dyn Database>,
-    telling: Arc<Telling>,
+    notifications: Arc<Notifications>,
     lock: Arc<Lock>,
     cluster_id: Arc<str>,
     proposals: Mutex<Option<mpsc::Sender<Pending>>>,
@@ -51,10 +51,10 @@ impl SharedStore {
     /// [`StoreError`] where the database cannot be reached.
     pub async fn open(database: Arc<dyn Database>, options: Options) -> Result<Arc<Self>, StoreError> {
         let head = database.head().await?;
-        let telling = Arc::new(Telling::new(head.index));
+        let notifications = Arc::new(Notifications::new(head.index));
         let lock = Arc::new(Lock::new(
             database.clone(),
-            telling.clone(),
+            notifications.clone(),
             options.me,
             options.timing,
             !options.ha_enabled,
@@ -63,7 +63,7 @@ impl SharedStore {
         let (stop, stopped) = watch::channel(false);
         let writer = Writer {
             database: database.clone(),
-            telling: telling.clone(),
+            notifications: notifications.clone(),
             lock: lock.clone(),
             queue,
             waiting: VecDeque::new(),
@@ -73,7 +73,7 @@ impl SharedStore {
         let tasks = vec![tokio::spawn(writer.run()), tokio::spawn(lock.clone().run(stopped))];
         Ok(Arc::new(Self {
             database,
-            telling,
+            notifications,
             lock,
             cluster_id: head.cluster_id.into(),
             proposals: Mutex::new(Some(proposals)),
@@ -90,28 +90,28 @@ impl SharedStore {
     /// Returns when all observers know of an index that a snapshot shows. The active node's own writer tells them of
     /// it in an instant; where another node has written, they hear that anything may have changed.
     async fn make_known(&self, index: Index) {
-        let mut told = self.telling.watch();
+        let mut told = self.notifications.watch();
         while *told.borrow_and_update() < index {
             if self.lock.fence().is_none() {
-                self.telling.outdated(index);
+                self.notifications.outdated(index);
                 return;
             }
             tokio::select! {
                 _ = told.changed() => {}
                 // The answer of the writer's change may be lost, and the lock with it.
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
     }
 }
 
 /// Between two looks whether this node still writes.
-const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 
 #[async_trait]
 impl Store for SharedStore {
     fn applied(&self) -> Index {
-        self.telling.told()
+        self.notifications.told()
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
@@ -138,7 +138,7 @@ impl Store for SharedStore {
     }
 
     fn observe(&self, observer: Arc<dyn Observer>) {
-        self.telling.observe(observer);
+        self.notifications.observe(observer);
     }
 
     async fn close(&self) {

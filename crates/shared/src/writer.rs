@@ -10,13 +10,13 @@ use tokio::sync::{mpsc, oneshot};
 use crate::database::{ApplyError, Batch, Database, Fence, Limits};
 use crate::decide::{Decided, decide};
 use crate::lock::Lock;
-use crate::telling::Telling;
+use crate::notifications::Notifications;
 
 /// Callers that may wait in the queue before more are made to wait outside.
 pub(crate) const QUEUE: usize = 4096;
 
 /// Commits that may share a change.
-const MOST_COMMITS: usize = 512;
+const MAX_COMMITS: usize = 512;
 
 /// Between two attempts at finding out what became of a change.
 const RETRY: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ pub(crate) struct Pending {
 /// Takes commits from the queue and makes changes of the database out of them, one at a time.
 pub(crate) struct Writer {
     pub(crate) database: Arc<dyn Database>,
-    pub(crate) telling: Arc<Telling>,
+    pub(crate) notifications: Arc<Notifications>,
     pub(crate) lock: Arc<Lock>,
     pub(crate) queue: mpsc::Receiver<Pending>,
     /// Taken from the queue, beyond what fitted into the last change.
@@ -69,7 +69,7 @@ impl Writer {
         if self.waiting.is_empty() {
             self.waiting.push_back(self.queue.recv().await?);
         }
-        while self.waiting.len() < MOST_COMMITS
+        while self.waiting.len() < MAX_COMMITS
             && let Ok(pending) = self.queue.try_recv()
         {
             self.waiting.push_back(pending);
@@ -118,7 +118,7 @@ impl Writer {
         for (commit, outcome) in commits.iter().zip(&outcomes) {
             if let Ok(index) = outcome {
                 let keys: Vec<&[u8]> = commit.writes.iter().map(|write| write.key.as_ref()).collect();
-                self.telling.applied(*index, &keys);
+                self.notifications.applied(*index, &keys);
             }
         }
         Ok(outcomes)
@@ -136,7 +136,7 @@ impl Writer {
             self.lock.lose(fence);
             return Err(self.not_leader());
         }
-        self.telling.outdated(head.index);
+        self.notifications.outdated(head.index);
         self.position = Some((fence, head.index));
         Ok((fence, head.index))
     }

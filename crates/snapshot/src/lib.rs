@@ -29,7 +29,7 @@ const SUMS: &str = "SHA256SUMS";
 const SEALED: &str = "SHA256SUMS.sealed";
 
 /// Bytes of a member other than the state at most; what claims to be larger is not believed.
-const LARGEST: u64 = 1 << 20;
+const MAX_MEMBER_BYTES: u64 = 1 << 20;
 const PIECE: usize = 64 << 10;
 
 /// The description of a snapshot. The names are those that Vault's has, where it has them.
@@ -188,7 +188,7 @@ pub fn read(from: impl Read, mut state: impl Write) -> Result<Contents, Snapshot
             }
             META | SUMS | SEALED => {
                 let mut bytes = Vec::new();
-                (&mut summed).take(LARGEST).read_to_end(&mut bytes).map_err(SnapshotError::Read)?;
+                (&mut summed).take(MAX_MEMBER_BYTES).read_to_end(&mut bytes).map_err(SnapshotError::Read)?;
                 let line = summed.line(&name);
                 found.set(&name, bytes, line)?;
             }

@@ -11,7 +11,7 @@ use strongroom_engine_api::lenient::{Flag, Pairs, Text};
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, Path, Request, bad_request};
 use strongroom_pipeline::ServerReply;
 
-use crate::bare::AtTop;
+use crate::envelopes::MergedData;
 use crate::mounts::as_kept;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -133,13 +133,13 @@ async fn hash(
     Extension(audit_devices): Extension<AuditDevices>,
     Path(path): Path<String>,
     Input(input): Input<HashInput>,
-) -> Result<AtTop<Hash>, EngineError> {
+) -> Result<MergedData<Hash>, EngineError> {
     let path = as_kept(&path)?;
     let Some(text) = input.input.filter(|text| !text.is_empty()) else {
         return Err(bad_request("the \"input\" parameter is empty"));
     };
     match audit_devices.auditing().await?.broker.get(&path) {
-        Some(device) => Ok(AtTop(Hash { hash: device.hash(&text) })),
+        Some(device) => Ok(MergedData(Hash { hash: device.hash(&text) })),
         None => Err(bad_request(format!("unknown audit backend {path:?}"))),
     }
 }
@@ -161,10 +161,10 @@ struct Headers {
 async fn read_headers(
     Extension(audit_devices): Extension<AuditDevices>,
     view: View,
-) -> Result<AtTop<Headers>, EngineError> {
+) -> Result<MergedData<Headers>, EngineError> {
     let headers = audit_devices.audited_headers(&view).await?;
     let headers = headers.into_iter().map(|(name, hmac)| (name, Header { hmac })).collect();
-    Ok(AtTop(Headers { headers }))
+    Ok(MergedData(Headers { headers }))
 }
 
 async fn read_header(
@@ -208,7 +208,7 @@ async fn delete_header(
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use strongroom_core::Asked;
+    use strongroom_core::Verb;
 
     use crate::testing::Server;
 
@@ -274,11 +274,11 @@ mod tests {
         let all = r#"["create", "read", "update", "delete"]"#;
         let plain = server.token_with(&format!("path \"sys/*\" {{ capabilities = {all} }}")).await;
         for (asked, path) in [
-            (Asked::Read, "sys/audit"),
-            (Asked::Write, "sys/audit/x"),
-            (Asked::Delete, "sys/audit/x"),
-            (Asked::Read, "sys/config/auditing/request-headers"),
-            (Asked::Write, "sys/config/auditing/request-headers/x"),
+            (Verb::Read, "sys/audit"),
+            (Verb::Write, "sys/audit/x"),
+            (Verb::Delete, "sys/audit/x"),
+            (Verb::Read, "sys/config/auditing/request-headers"),
+            (Verb::Write, "sys/config/auditing/request-headers/x"),
         ] {
             assert_eq!(server.ask_as(&plain, asked, path, json!({})).await.status, 403, "{path}");
         }

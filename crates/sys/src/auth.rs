@@ -7,7 +7,7 @@ use strongroom_engine_api::{Call, Class, Engine, EngineError, Extension, Input, 
 use strongroom_mounts::Mounts;
 use strongroom_pipeline::{ServerReply, Settings};
 
-use crate::bare::AtTop;
+use crate::envelopes::MergedData;
 use crate::mounts::{AUTH, EnableInput, MountView, TOKEN, as_kept, asked_for, mounted_at, table};
 use crate::tuning::{self, ConfigInput, TuneInput, TuneView};
 
@@ -40,10 +40,10 @@ async fn read(
     Extension(mounts): Extension<Mounts>,
     mount: Arc<Mount>,
     Path(path): Path<String>,
-) -> Result<AtTop<MountView>, EngineError> {
+) -> Result<MergedData<MountView>, EngineError> {
     let path = as_kept(&path)?;
     match mounted_at(&mounts, mount.namespace, &format!("{AUTH}{path}")).await? {
-        Some(mounted) => Ok(AtTop(MountView::of(&settings, &mounted))),
+        Some(mounted) => Ok(MergedData(MountView::of(&settings, &mounted))),
         None => Err(bad_request(format!("No auth engine at {path}"))),
     }
 }
@@ -83,7 +83,7 @@ async fn read_tuning(
     Extension(mounts): Extension<Mounts>,
     mount: Arc<Mount>,
     Path(path): Path<String>,
-) -> Result<AtTop<TuneView>, EngineError> {
+) -> Result<MergedData<TuneView>, EngineError> {
     tuning::read(&mounts, mount.namespace, &format!("{AUTH}{}", as_kept(&path)?)).await
 }
 

@@ -10,7 +10,7 @@ use strongroom_engine_api::lenient::{Flag, Int, Ttl};
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, bad_request, format_duration};
 use strongroom_node::{AutopilotServer, Node};
 
-use crate::bare::AtTop;
+use crate::envelopes::MergedData;
 use crate::raft::{member, without_scheme};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -100,13 +100,13 @@ impl From<&AutopilotServer> for Server {
     }
 }
 
-async fn state(Extension(node): Extension<Node>, view: View) -> Result<AtTop<State>, EngineError> {
+async fn state(Extension(node): Extension<Node>, view: View) -> Result<MergedData<State>, EngineError> {
     let seen = node.autopilot_state(&view).await?;
     let names = |wanted: &dyn Fn(&AutopilotServer) -> bool| {
         let servers = seen.servers.iter().filter(|server| wanted(server));
         servers.map(|server| server.status.member.node_id.clone()).collect::<Vec<_>>()
     };
-    Ok(AtTop(State {
+    Ok(MergedData(State {
         healthy: seen.healthy,
         failure_tolerance: seen.failure_tolerance,
         leader: names(&|server| server.status.leader).into_iter().next().unwrap_or_default(),
@@ -139,10 +139,13 @@ struct Config {
     server_stabilization_time: String,
 }
 
-async fn read_config(Extension(node): Extension<Node>, view: View) -> Result<AtTop<Config>, EngineError> {
+async fn read_config(
+    Extension(node): Extension<Node>,
+    view: View,
+) -> Result<MergedData<Config>, EngineError> {
     member(&node)?;
     let config = node.autopilot_config(&view).await?;
-    Ok(AtTop(Config {
+    Ok(MergedData(Config {
         cleanup_dead_servers: config.cleanup_dead_servers,
         dead_server_last_contact_threshold: format_duration(config.dead_server_last_contact_threshold),
         disable_upgrade_migration: config.disable_upgrade_migration,

@@ -9,7 +9,7 @@ use strongroom_barrier::{NamespaceId, View};
 use strongroom_engine_api::lenient::{List, Text};
 use strongroom_engine_api::{Caller, Clock, Engine, EngineError, Extension, Input, Mount, bad_request};
 use strongroom_mounts::Mounts;
-use strongroom_pipeline::{Refused, ServerReply};
+use strongroom_pipeline::{RequestError, ServerReply};
 use strongroom_policies::Policies;
 use strongroom_tokens::TokenStore;
 
@@ -68,7 +68,7 @@ async fn of_token(
     let token = input.token.map(|token| token.0).filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| bad_request("missing token"))?;
     let found = tokens.principal_in(&view, mount.namespace, &token, clock.now()).await?;
-    let found = found.ok_or_else(|| bad_request(Refused::list(&["invalid token"])))?;
+    let found = found.ok_or_else(|| bad_request(RequestError::list(&["invalid token"])))?;
     told(
         &mounts,
         &policies,
@@ -103,7 +103,7 @@ async fn of_accessor(
 ) -> Result<ServerReply, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request("missing accessor"))?;
-    let unknown = || bad_request(Refused::list(&["invalid accessor"]));
+    let unknown = || bad_request(RequestError::list(&["invalid accessor"]));
     let id = tokens.token_of_accessor(&view, mount.namespace, &accessor).await?.ok_or_else(unknown)?;
     let entry = tokens.token_at(&view, &id).await?.ok_or_else(unknown)?;
     told(&mounts, &policies, &mount, &view, (id.namespace, &entry.policies), input.paths, input.path).await

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use strongroom_core::{Asked, Assembly};
+use strongroom_core::{Assembly, Verb};
 use strongroom_engine_api::{
     Body, Cached, Clock, Derived, Engine, EngineError, Event, Path, Reply, Source, Table, TableId, Txn,
     bad_request, tables,
@@ -123,7 +123,7 @@ async fn what_requests_commit_is_told() {
     assert_eq!(server.write("w/a", json!({"text": "before"})).await.status, 204);
     let mut heard = server.core.services.events.subscribe(8, Box::new(|_| true)).unwrap();
     assert_eq!(server.write("w/a", json!({"other": 1})).await.status, 400);
-    assert_eq!(server.ask_as("", Asked::Write, "w/a", json!({"text": "x"})).await.status, 403);
+    assert_eq!(server.ask_as("", Verb::Write, "w/a", json!({"text": "x"})).await.status, 403);
     assert!(heard.try_next().is_none(), "nothing was committed");
     let before = server.core.services.barrier.applied();
     assert_eq!(server.write("w/b", json!({"text": "y"})).await.status, 204);

@@ -16,7 +16,7 @@ use strongroom_raft::Member;
 use strongroom_seal_state::{SealState, SealStatus};
 use strongroom_storage::{Active, CommitError, SteppedDown};
 
-use crate::bare::{AtTop, Bare};
+use crate::envelopes::{MergedData, NoEnvelope};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -108,7 +108,7 @@ impl IntoReply for HealthAnswer {
         if matches!(self.0, 204 | 304) {
             return Ok(Reply::raw(self.0, "", ""));
         }
-        Bare(self.0, self.1).into_reply()
+        NoEnvelope(self.0, self.1).into_reply()
     }
 }
 
@@ -207,7 +207,7 @@ async fn leader(
     Extension(barrier): Extension<Barrier>,
     Extension(this_node): Extension<Node>,
     redactions: Redactions,
-) -> Result<Bare<Leader>, EngineError> {
+) -> Result<NoEnvelope<Leader>, EngineError> {
     let others = this_node.coordination().filter(|coordination| coordination.has_others());
     let node = others.filter(|_| !barrier.is_sealed());
     let since = this_node.active_since().filter(|_| node.is_some());
@@ -215,7 +215,7 @@ async fn leader(
     let address =
         |of: fn(&Active) -> &String| leading.as_ref().map_or_else(String::new, |leader| of(leader).clone());
     let status = this_node.cluster().map(|node| node.store.status());
-    Ok(Bare(
+    Ok(NoEnvelope(
         200,
         Leader {
             ha_enabled: others.is_some(),
@@ -270,7 +270,7 @@ async fn ha_status(
     Extension(settings): Extension<Settings>,
     Extension(this_node): Extension<Node>,
     clock: Clock,
-) -> Result<AtTop<Nodes>, EngineError> {
+) -> Result<MergedData<Nodes>, EngineError> {
     if let Some(cluster) = this_node.cluster()
         && this_node.way_to_active().is_some()
     {
@@ -300,7 +300,7 @@ async fn ha_status(
                 node(active.node_id.clone(), &active.api_address, &active.cluster_address, true)
             }),
         );
-        return Ok(AtTop(Nodes { nodes }));
+        return Ok(MergedData(Nodes { nodes }));
     };
     let now = clock.now();
     let members = cluster.store.members().into_iter().map(|status| {
@@ -316,7 +316,7 @@ async fn ha_status(
             ..node(hostname, &api_address, &cluster_address, status.leader)
         }
     });
-    Ok(AtTop(Nodes { nodes: members.collect() }))
+    Ok(MergedData(Nodes { nodes: members.collect() }))
 }
 
 /// With no other node there is no node to hand over to: as in Vault, nothing happens.
@@ -340,12 +340,12 @@ async fn sanitized(Extension(settings): Extension<Settings>) -> Result<Reply, En
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use strongroom_core::{Asked, Settings};
+    use strongroom_core::{Settings, Verb};
 
     use crate::testing::{START, Server};
 
     async fn health(server: &Server, query: serde_json::Value) -> crate::testing::Told {
-        server.ask_as("", Asked::Read, "sys/health", query).await
+        server.ask_as("", Verb::Read, "sys/health", query).await
     }
 
     #[tokio::test]
@@ -385,7 +385,7 @@ mod tests {
     #[tokio::test]
     async fn one_node_leads_itself() {
         let server = Server::new().await;
-        let leader = server.ask_as("", Asked::Read, "sys/leader", json!({})).await;
+        let leader = server.ask_as("", Verb::Read, "sys/leader", json!({})).await;
         assert_eq!((&leader.body["ha_enabled"], &leader.body["is_self"]), (&json!(false), &json!(false)));
         let nodes = server.read("sys/ha-status").await;
         assert_eq!(nodes.data()["nodes"][0]["active_node"], true);
@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(nodes.body["nodes"], nodes.data()["nodes"]);
         assert_eq!(server.write("sys/step-down", json!({})).await.status, 204);
         let plain = server.token_with(r#"path "sys/*" { capabilities = ["update", "read"] }"#).await;
-        assert_eq!(server.ask_as(&plain, Asked::Write, "sys/step-down", json!({})).await.status, 403);
+        assert_eq!(server.ask_as(&plain, Verb::Write, "sys/step-down", json!({})).await.status, 403);
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_engine_api::lenient::{Int, List, Text};
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, bad_request};
 
-use crate::bare::Bare;
+use crate::envelopes::NoEnvelope;
 use strongroom_initialization::Initialization;
 use strongroom_seal_state::{InitError, InitRequest, Initialized, KeyPartsWanted, SealError, SealState};
 use strongroom_stdx::to_hex;
@@ -78,15 +78,17 @@ impl Drop for Made {
     }
 }
 
-async fn is_initialized(Extension(seal_state): Extension<SealState>) -> Result<Bare<Status>, EngineError> {
-    Ok(Bare(200, Status { initialized: seal_state.is_initialized().await? }))
+async fn is_initialized(
+    Extension(seal_state): Extension<SealState>,
+) -> Result<NoEnvelope<Status>, EngineError> {
+    Ok(NoEnvelope(200, Status { initialized: seal_state.is_initialized().await? }))
 }
 
 async fn initialize(
     Extension(initialization): Extension<Initialization>,
     Extension(seal_state): Extension<SealState>,
     Input(input): Input<InitInput>,
-) -> Result<Bare<Made>, EngineError> {
+) -> Result<NoEnvelope<Made>, EngineError> {
     if seal_state.is_initialized().await? {
         return Err(bad_request(InitError::AlreadyInitialized.to_string()));
     }
@@ -94,7 +96,7 @@ async fn initialize(
     let key_parts = check(&input, state.kind(), state.unseals_by_itself()).map_err(bad_request)?;
     let made =
         initialization.initialize(InitRequest { key_parts, root_token: None }).await.map_err(refused)?;
-    Ok(Bare(200, shown(&made)))
+    Ok(NoEnvelope(200, shown(&made)))
 }
 
 fn shown(made: &Initialized) -> Made {
@@ -166,7 +168,7 @@ fn check(input: &InitInput, kind: &str, unseals_by_itself: bool) -> Result<KeyPa
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use strongroom_core::{Asked, Settings};
+    use strongroom_core::{Settings, Verb};
 
     use crate::testing::Server;
 
@@ -174,25 +176,25 @@ mod tests {
     async fn makes_keys_that_unseal_and_a_root_token() {
         let mut server = Server::blank(Settings::default());
         assert_eq!(
-            server.ask_as("", Asked::Read, "sys/init", json!({})).await.body,
+            server.ask_as("", Verb::Read, "sys/init", json!({})).await.body,
             json!({ "initialized": false })
         );
         let input =
             json!({ "secret_shares": 3, "secret_threshold": 2, "pgp_keys": null, "stored_shares": 3 });
-        let made = server.ask_as("", Asked::Write, "sys/init", input.clone()).await;
+        let made = server.ask_as("", Verb::Write, "sys/init", input.clone()).await;
         assert_eq!(made.status, 200, "{}", made.body);
         assert_eq!(made.body["keys"].as_array().map(Vec::len), Some(3));
         for key in [&made.body["keys"][2], &made.body["keys_base64"][0]] {
-            server.ask_as("", Asked::Write, "sys/unseal", json!({ "key": key })).await;
+            server.ask_as("", Verb::Write, "sys/unseal", json!({ "key": key })).await;
         }
         server.root = made.body["root_token"].as_str().unwrap().to_owned();
         assert!(server.root.starts_with("hvs."));
         assert_eq!(server.read("sys/mounts").await.status, 200);
         assert_eq!(
-            server.ask_as("", Asked::Read, "sys/init", json!({})).await.body,
+            server.ask_as("", Verb::Read, "sys/init", json!({})).await.body,
             json!({ "initialized": true })
         );
-        let again = server.ask_as("", Asked::Write, "sys/init", input).await;
+        let again = server.ask_as("", Verb::Write, "sys/init", input).await;
         assert_eq!(again.error(), (400, "Vault is already initialized"));
     }
 
@@ -251,13 +253,13 @@ mod tests {
                 "'pgp_keys' is not supported: this version has no PGP",
             ),
         ] {
-            let told = server.ask_as("", Asked::Write, "sys/init", input).await;
+            let told = server.ask_as("", Verb::Write, "sys/init", input).await;
             assert_eq!(told.error(), (400, format!("{prefix}{text}").as_str()));
         }
         let input = json!({ "secret_shares": 1, "secret_threshold": 1, "recovery_shares": 1, "recovery_threshold": 1 });
-        let told = server.ask_as("", Asked::Write, "sys/init", input).await;
+        let told = server.ask_as("", Verb::Write, "sys/init", input).await;
         let text = "parameters recovery_shares,recovery_threshold not applicable to seal type shamir";
         assert_eq!(told.error(), (400, text));
-        assert_eq!(server.ask_as("", Asked::Read, "sys/init", json!({})).await.body["initialized"], false);
+        assert_eq!(server.ask_as("", Verb::Read, "sys/init", json!({})).await.body["initialized"], false);
     }
 }

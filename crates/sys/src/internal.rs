@@ -9,12 +9,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use strongroom_barrier::{NamespaceId, View};
 use strongroom_engine_api::{Call, Caller, Data, Engine, EngineError, Extension, Path, Reply, bad_request};
-use strongroom_mounts::{ListingVisibility, Mounted, Mounts};
+use strongroom_mounts::{ListingVisibility, MountHandle, Mounts};
 use strongroom_pipeline::Settings;
 use strongroom_policies::Policies;
 use strongroom_policy::CompiledAcl;
 
-use crate::bare::Bare;
+use crate::envelopes::NoEnvelope;
 use crate::mounts::{AUTH, MountView};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -78,11 +78,11 @@ async fn visible_mounts(
     Reply::data(&json!({ "auth": auth, "secret": secret }))
 }
 
-fn is_public(mounted: &Mounted) -> bool {
+fn is_public(mounted: &MountHandle) -> bool {
     mounted.entry.tuning.listing_visibility == Some(ListingVisibility::Unauth)
 }
 
-fn in_short(mounted: &Mounted) -> Value {
+fn in_short(mounted: &MountHandle) -> Value {
     let entry = &mounted.entry;
     json!({ "type": entry.kind, "description": entry.description, "options": entry.options })
 }
@@ -158,8 +158,8 @@ struct FeatureFlags {
     feature_flags: Vec<String>,
 }
 
-async fn feature_flags() -> Result<Bare<FeatureFlags>, EngineError> {
-    Ok(Bare(200, FeatureFlags { feature_flags: Vec::new() }))
+async fn feature_flags() -> Result<NoEnvelope<FeatureFlags>, EngineError> {
+    Ok(NoEnvelope(200, FeatureFlags { feature_flags: Vec::new() }))
 }
 
 /// A mount as the router has it.
@@ -203,7 +203,7 @@ async fn inspect_router(
     Reply::data(&json!({ tag: routed }))
 }
 
-fn routed(mounted: &Mounted, with_storage: bool) -> Routed {
+fn routed(mounted: &MountHandle, with_storage: bool) -> Routed {
     let entry = &mounted.entry;
     Routed {
         accessor: entry.accessor.clone(),
@@ -219,7 +219,7 @@ fn routed(mounted: &Mounted, with_storage: bool) -> Routed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use strongroom_core::{Asked, Settings};
+    use strongroom_core::{Settings, Verb};
 
     use crate::testing::Server;
 
@@ -250,11 +250,11 @@ mod tests {
         assert_eq!(names(&all.data()["auth"]), ["door/", "token/"]);
         let policy = r#"path "mine/data/*" { capabilities = ["read"] } path "auth/door/*" { capabilities = ["deny"] }"#;
         let token = server.token_with(policy).await;
-        let some = server.ask_as(&token, Asked::Read, "sys/internal/ui/mounts", json!({})).await;
+        let some = server.ask_as(&token, Verb::Read, "sys/internal/ui/mounts", json!({})).await;
         assert_eq!(names(&some.data()["secret"]), ["cubbyhole/", "mine/", "public/", "sys/"]);
         assert_eq!(names(&some.data()["auth"]), ["token/"]);
         assert_eq!(some.data()["secret"]["mine/"]["options"], json!({ "version": "2" }));
-        let open = server.ask_as("", Asked::Read, "sys/internal/ui/mounts", json!({})).await;
+        let open = server.ask_as("", Verb::Read, "sys/internal/ui/mounts", json!({})).await;
         let short = json!({ "type": "kv", "description": "for all", "options": {} });
         assert_eq!(open.data(), &json!({ "auth": {}, "secret": { "public/": short } }));
     }
@@ -264,7 +264,7 @@ mod tests {
         let server = with_mounts().await;
         let token = server.token_with(r#"path "mine/data/x" { capabilities = ["read"] }"#).await;
         let ask = async |token: &str, path: &str| {
-            server.ask_as(token, Asked::Read, &format!("sys/internal/ui/mounts/{path}"), json!({})).await
+            server.ask_as(token, Verb::Read, &format!("sys/internal/ui/mounts/{path}"), json!({})).await
         };
         let told = ask(&token, "mine/some/where").await;
         assert_eq!((&told.data()["path"], &told.data()["type"]), (&json!("mine/"), &json!("kv")));
@@ -286,16 +286,16 @@ mod tests {
         let server = Server::new().await;
         assert_eq!(server.read("sys/internal/ui/resultant-acl").await.data(), &json!({ "root": true }));
         let token = server.token_with(r#"path "kv/*" { capabilities = ["read"] }"#).await;
-        let told = server.ask_as(&token, Asked::Read, "sys/internal/ui/resultant-acl", json!({})).await;
+        let told = server.ask_as(&token, Verb::Read, "sys/internal/ui/resultant-acl", json!({})).await;
         assert_eq!(told.data()["glob_paths"]["kv/"], json!({ "capabilities": ["read"] }));
         assert_eq!(
-            server.ask_as("", Asked::Read, "sys/internal/ui/resultant-acl", json!({})).await.status,
+            server.ask_as("", Verb::Read, "sys/internal/ui/resultant-acl", json!({})).await.status,
             403
         );
-        let told = server.ask_as(&token, Asked::Read, "sys/internal/ui/namespaces", json!({})).await;
+        let told = server.ask_as(&token, Verb::Read, "sys/internal/ui/namespaces", json!({})).await;
         assert_eq!(told.data(), &json!({}));
-        assert_eq!(server.ask_as("", Asked::Read, "sys/internal/ui/namespaces", json!({})).await.status, 403);
-        let flags = server.ask_as("", Asked::Read, "sys/internal/ui/feature-flags", json!({})).await;
+        assert_eq!(server.ask_as("", Verb::Read, "sys/internal/ui/namespaces", json!({})).await.status, 403);
+        let flags = server.ask_as("", Verb::Read, "sys/internal/ui/feature-flags", json!({})).await;
         assert_eq!(flags.body, json!({ "feature_flags": [] }));
     }
 

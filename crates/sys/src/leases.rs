@@ -406,12 +406,12 @@ async fn mount_of(
 mod tests {
     use serde_json::{Value, json};
     use std::time::Duration;
-    use strongroom_core::{Asked, TokenEntry};
+    use strongroom_core::{TokenEntry, Verb};
 
     use crate::testing::Server;
 
     async fn lent(server: &Server, name: &str) -> String {
-        let told = server.ask(Asked::Read, &format!("loans/creds/{name}"), json!({"ttl": "1h"})).await;
+        let told = server.ask(Verb::Read, &format!("loans/creds/{name}"), json!({"ttl": "1h"})).await;
         told.body["lease_id"].as_str().expect("a lease").to_owned()
     }
 
@@ -426,7 +426,7 @@ mod tests {
         let server = server().await;
         let entry = TokenEntry { policies: vec!["root".to_owned()], num_uses: 2, ..TokenEntry::default() };
         let token = server.token_of(entry).await;
-        let lend = async || server.ask_as(&token, Asked::Read, "loans/creds/web", json!({})).await;
+        let lend = async || server.ask_as(&token, Verb::Read, "loans/creds/web", json!({})).await;
         let told = lend().await;
         assert_eq!(told.status, 200, "{}", told.body);
         let first = told.body["lease_id"].as_str().unwrap().to_owned();
@@ -531,7 +531,7 @@ mod tests {
             server.list("sys/leases/lookup/loans/creds/web/").await.data()["keys"].as_array().unwrap().len(),
             1
         );
-        let told = server.ask_as(&token, Asked::List, "sys/leases/lookup/loans", json!({})).await;
+        let told = server.ask_as(&token, Verb::List, "sys/leases/lookup/loans", json!({})).await;
         assert_eq!(told.status, 403);
     }
 
@@ -558,7 +558,7 @@ mod tests {
             );
             assert_eq!(server.list("sys/leases/lookup/loans/creds/web").await.status, 404);
             server.write(&format!("{path}/auth/token/create"), input).await;
-            let told = server.ask_as(&token, Asked::Read, "auth/token/lookup-self", json!({})).await;
+            let told = server.ask_as(&token, Verb::Read, "auth/token/lookup-self", json!({})).await;
             assert_eq!(told.status, 403);
         }
     }
@@ -606,7 +606,7 @@ mod tests {
         }
         assert_eq!(look().await["state"], "irrevocable");
         let accessor = server.read("sys/mounts/outside").await.data()["accessor"].clone();
-        let ask = async |path: &str| server.ask(Asked::Read, path, json!({"type": "irrevocable"})).await;
+        let ask = async |path: &str| server.ask(Verb::Read, path, json!({"type": "irrevocable"})).await;
         let listed = json!({
             "lease_id": id, "path": "outside/creds/refused", "mount_path": "outside/", "mount_accessor": accessor,
             "state": "irrevocable", "attempts": 6, "error": "no such privilege",
@@ -643,7 +643,7 @@ mod tests {
     #[tokio::test]
     async fn what_could_not_be_revoked_is_counted() {
         let server = server().await;
-        let ask = async |path: &str| server.ask(Asked::Read, path, json!({"type": "irrevocable"})).await;
+        let ask = async |path: &str| server.ask(Verb::Read, path, json!({"type": "irrevocable"})).await;
         assert_eq!(ask("sys/leases").await.data(), &json!({"lease_count": 0, "leases": []}));
         assert_eq!(ask("sys/leases/count").await.data(), &json!({"lease_count": 0, "counts": {}}));
         assert_eq!(server.read("sys/leases").await.status, 404);

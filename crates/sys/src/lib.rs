@@ -4,10 +4,10 @@ mod audit;
 mod auth;
 mod auto_snapshots;
 mod autopilot;
-mod bare;
 mod capabilities;
 #[cfg(test)]
 mod derived_tests;
+mod envelopes;
 mod health;
 mod history;
 mod init;

@@ -105,14 +105,14 @@ mod tests {
     use std::time::Duration;
 
     use serde_json::{Value, json};
-    use strongroom_core::Asked;
+    use strongroom_core::Verb;
 
     use crate::testing::{Server, Told};
 
     const LOGIN: &str = "auth/people/login/alice";
 
     async fn login(server: &Server, password: &str) -> Told {
-        server.ask_as("", Asked::Write, LOGIN, json!({ "password": password })).await
+        server.ask_as("", Verb::Write, LOGIN, json!({ "password": password })).await
     }
 
     async fn server() -> (Server, String) {
@@ -134,8 +134,7 @@ mod tests {
             assert_eq!(login(&server, "wrong").await.status, 400);
         }
         assert_eq!(login(&server, "right").await.status, 403, "locked out");
-        let bob =
-            server.ask_as("", Asked::Write, "auth/people/login/bob", json!({"password": "right"})).await;
+        let bob = server.ask_as("", Verb::Write, "auth/people/login/bob", json!({"password": "right"})).await;
         assert_eq!(bob.status, 200, "another user is not");
         let told = server.read("sys/locked-users").await;
         let at_mount = json!({"mount_accessor": accessor, "counts": 1, "alias_identifiers": ["alice"]});
@@ -174,7 +173,7 @@ mod tests {
     async fn unknown_mounts_are_refused() {
         let (server, _) = server().await;
         assert_eq!(server.write("sys/locked-users/none/unlock/alice", json!({})).await.status, 400);
-        let told = server.ask(Asked::Read, "sys/locked-users", json!({"mount_accessor": "none"})).await;
+        let told = server.ask(Verb::Read, "sys/locked-users", json!({"mount_accessor": "none"})).await;
         assert_eq!(told.status, 400);
     }
 }

@@ -10,10 +10,10 @@ use strongroom_engine_api::lenient::{Flag, Pairs, Text};
 use strongroom_engine_api::{
     Call, Class, Engine, EngineError, Extension, Input, Meaning, Mount, Path, Reading, bad_request, fields_of,
 };
-use strongroom_mounts::{Mounted, Mounts, NewMount};
+use strongroom_mounts::{MountHandle, Mounts, NewMount};
 use strongroom_pipeline::{ServerReply, Settings};
 
-use crate::bare::AtTop;
+use crate::envelopes::MergedData;
 use crate::tuning::{self, ConfigInput, ConfigView, TuneInput, TuneView};
 
 pub(crate) fn routes(engine: Engine, types: fn(&str) -> Reading) -> Engine {
@@ -66,7 +66,7 @@ pub(crate) struct MountView {
 }
 
 impl MountView {
-    pub(crate) fn of(settings: &Settings, mounted: &Mounted) -> Self {
+    pub(crate) fn of(settings: &Settings, mounted: &MountHandle) -> Self {
         let entry = &mounted.entry;
         let always_there = is_always_there(&mounted.path);
         let version = &settings.version;
@@ -144,7 +144,7 @@ pub(crate) async fn mounted_at(
     mounts: &Mounts,
     namespace: NamespaceId,
     path: &str,
-) -> Result<Option<Arc<Mounted>>, EngineError> {
+) -> Result<Option<Arc<MountHandle>>, EngineError> {
     Ok(mounts.router().await?.at(namespace, path))
 }
 
@@ -161,10 +161,10 @@ async fn read(
     Extension(mounts): Extension<Mounts>,
     mount: Arc<Mount>,
     Path(path): Path<String>,
-) -> Result<AtTop<MountView>, EngineError> {
+) -> Result<MergedData<MountView>, EngineError> {
     let path = as_kept(&path)?;
     match mounted_at(&mounts, mount.namespace, &path).await? {
-        Some(mounted) => Ok(AtTop(MountView::of(&settings, &mounted))),
+        Some(mounted) => Ok(MergedData(MountView::of(&settings, &mounted))),
         None => Err(bad_request(format!("No secret engine mount at {path}"))),
     }
 }
@@ -294,7 +294,7 @@ async fn read_tuning(
     Extension(mounts): Extension<Mounts>,
     mount: Arc<Mount>,
     Path(path): Path<String>,
-) -> Result<AtTop<TuneView>, EngineError> {
+) -> Result<MergedData<TuneView>, EngineError> {
     tuning::read(&mounts, mount.namespace, &as_kept(&path)?).await
 }
 

@@ -16,7 +16,7 @@ use strongroom_engine_api::{Backend, Call, Class, Engine, EngineError, Extension
 
 use crate::internal::acl_of;
 use paths::{Document, Place};
-use strongroom_mounts::{Mounted, Mounts};
+use strongroom_mounts::{MountHandle, Mounts};
 use strongroom_pipeline::Settings;
 use strongroom_policies::Policies;
 
@@ -81,7 +81,7 @@ fn assemble(version: &str, document: Document) -> Value {
 }
 
 /// A mount at its own path.
-fn mounted_place(mounted: &Mounted) -> Place {
+fn mounted_place(mounted: &MountHandle) -> Place {
     Place {
         base: mounted.path.clone(),
         mount_parameter: None,
@@ -94,7 +94,7 @@ fn mounted_place(mounted: &Mounted) -> Place {
 
 /// Every engine there is. Those that are mounted once and for all have their own path, the others one with a
 /// parameter, whose default is where such an engine is mounted, if it is.
-fn generic_places(mount_table: &Mounts, mounts: &[Arc<Mounted>], in_root: bool) -> Vec<Place> {
+fn generic_places(mount_table: &Mounts, mounts: &[Arc<MountHandle>], in_root: bool) -> Vec<Place> {
     let mounted_at = |engine: &dyn Backend| {
         mounts.iter().find(|mounted| {
             mounted.engine.kind() == engine.kind() && mounted.engine.generic() == engine.generic()

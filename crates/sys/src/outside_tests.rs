@@ -11,7 +11,7 @@ use rustls::pki_types::PrivateKeyDer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use strongroom_core::{Asked, Settings};
+use strongroom_core::{Settings, Verb};
 use strongroom_engine_api::lenient::{Int, Text};
 use strongroom_engine_api::outbound_api::{Request, SharedTls, Timeouts, TlsSettings, Trust, pem};
 use strongroom_engine_api::{
@@ -333,7 +333,7 @@ async fn the_operators_rules_hold_for_engines() {
 async fn what_is_made_outside_is_prolonged_and_ended_there() {
     let outside = Outside::start(Some(ok("")), None).await;
     let server = server(OutboundSettings::default()).await;
-    let make = async || server.ask(Asked::Read, "remote/user", json!({ "url": outside.url("/alice") })).await;
+    let make = async || server.ask(Verb::Read, "remote/user", json!({ "url": outside.url("/alice") })).await;
     assert_eq!(make().await.error(), (400, "no password policy found"));
     assert!(outside.lines().is_empty(), "nothing was sent");
     let policy = "length = 12\nrule \"charset\" {\n  charset = \"xyz\"\n}";

@@ -15,10 +15,10 @@ use strongroom_engine_api::{
     Call, Data, Engine, EngineError, Extension, Input, Meaning, Mount, Paging, Path, Reply, bad_request,
 };
 use strongroom_passwords::Passwords;
-use strongroom_pipeline::Refused;
+use strongroom_pipeline::RequestError;
 use strongroom_policies::Policies;
 
-use crate::bare::AtTop;
+use crate::envelopes::MergedData;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     let engine = engine
@@ -120,9 +120,9 @@ async fn list_older(
     mount: Arc<Mount>,
     paging: Paging,
     view: View,
-) -> Result<AtTop<Names>, EngineError> {
+) -> Result<MergedData<Names>, EngineError> {
     let keys = names(&policy_store, &mount, &paging, &view).await?;
-    Ok(AtTop(Names { policies: keys.clone(), keys }))
+    Ok(MergedData(Names { policies: keys.clone(), keys }))
 }
 
 async fn read(
@@ -140,9 +140,9 @@ async fn read_older(
     mount: Arc<Mount>,
     Path(name): Path<String>,
     view: View,
-) -> Result<Option<AtTop<OlderPolicyView>>, EngineError> {
+) -> Result<Option<MergedData<OlderPolicyView>>, EngineError> {
     let rules = policies.policy_text(&view, mount.namespace, &name).await?;
-    Ok(rules.map(|rules| AtTop(OlderPolicyView { name: name.to_lowercase(), rules })))
+    Ok(rules.map(|rules| MergedData(OlderPolicyView { name: name.to_lowercase(), rules })))
 }
 
 async fn write(
@@ -218,13 +218,13 @@ struct PasswordView {
 }
 
 fn no_policy() -> EngineError {
-    EngineError::Status(404, Refused::list(&["policy does not exist"]))
+    EngineError::Status(404, RequestError::list(&["policy does not exist"]))
 }
 
 /// Answers an error in a password policy as a list, as Vault does.
 fn listed(error: EngineError) -> EngineError {
     match error {
-        EngineError::Invalid(text) => EngineError::Invalid(Refused::list(&[text])),
+        EngineError::Invalid(text) => EngineError::Invalid(RequestError::list(&[text])),
         other => other,
     }
 }
@@ -310,7 +310,7 @@ mod tests {
             assert_eq!(told.body["policies"], json!(["default", "dev", "root"]));
         }
         let page = server.ask(
-            strongroom_core::Asked::List,
+            strongroom_core::Verb::List,
             "sys/policies/acl",
             json!({"after": "default", "limit": 1}),
         );

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::BarrierError;
 use strongroom_engine_api::lenient::{Flag, Text};
 use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Secret, bad_request};
-use strongroom_node::{Answered, ClusterNode, LeaderAddress, Node, Whom};
+use strongroom_node::{ChallengeAnswer, ClusterNode, JoinTarget, LeaderAddress, Node};
 use strongroom_seal_state::RootKeySource;
 
-use crate::bare::{AtTop, Bare};
+use crate::envelopes::{MergedData, NoEnvelope};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -71,7 +71,9 @@ pub(crate) fn without_scheme(address: &str) -> &str {
     address.split_once("://").map_or(address, |(_, rest)| rest)
 }
 
-async fn configuration(Extension(this_node): Extension<Node>) -> Result<AtTop<Configuration>, EngineError> {
+async fn configuration(
+    Extension(this_node): Extension<Node>,
+) -> Result<MergedData<Configuration>, EngineError> {
     let node = member(&this_node)?;
     let servers = node.store.members().into_iter().map(|status| Server {
         address: without_scheme(&status.member.cluster_address).to_owned(),
@@ -81,7 +83,7 @@ async fn configuration(Extension(this_node): Extension<Node>) -> Result<AtTop<Co
         voter: status.voter,
     });
     let servers = Servers { servers: servers.collect(), index: node.store.membership_index() };
-    Ok(AtTop(Configuration { config: servers }))
+    Ok(MergedData(Configuration { config: servers }))
 }
 
 /// The node that is meant.
@@ -159,7 +161,7 @@ struct Joined {
 async fn join(
     Extension(node): Extension<Node>,
     Input(input): Input<JoinInput>,
-) -> Result<Bare<Joined>, EngineError> {
+) -> Result<NoEnvelope<Joined>, EngineError> {
     let non_voter = input.non_voter.as_ref().is_some_and(|flag| flag.0);
     let retry = input.retry.as_ref().is_some_and(|flag| flag.0);
     let whom = whom(member(&node)?, input)?;
@@ -168,10 +170,10 @@ async fn join(
     } else {
         node.join(&whom, non_voter).await?;
     }
-    Ok(Bare(200, Joined { joined: true }))
+    Ok(NoEnvelope(200, Joined { joined: true }))
 }
 
-fn whom(node: &ClusterNode, input: JoinInput) -> Result<Whom, EngineError> {
+fn whom(node: &ClusterNode, input: JoinInput) -> Result<JoinTarget, EngineError> {
     let given = |text: Option<Text>| text.map(|text| text.0).filter(|text| !text.is_empty());
     let text = |text: Option<Text>| given(text).unwrap_or_default();
     let trust = LeaderAddress {
@@ -182,15 +184,15 @@ fn whom(node: &ClusterNode, input: JoinInput) -> Result<Whom, EngineError> {
         client_key: Secret::new(text(input.leader_client_key)),
     };
     match (given(input.leader_api_addr), given(input.auto_join)) {
-        (Some(api_addr), None) => Ok(Whom::Known(LeaderAddress { api_addr, ..trust })),
+        (Some(api_addr), None) => Ok(JoinTarget::Known(LeaderAddress { api_addr, ..trust })),
         (None, Some(expression)) => {
             // Vault's command line sends a port of 0 where there is nothing to find.
             let port = given(input.auto_join_port).filter(|port| port != "0");
             let port = port.map(|port| port.parse::<u16>()).transpose();
             let port = port.map_err(|_no_port| bad_request("auto_join_port is no port"))?;
             let scheme = given(input.auto_join_scheme);
-            let found = node.introducer.discovery(&Secret::new(expression), scheme.as_deref(), port);
-            Ok(Whom::Found(found.map_err(|error| bad_request(format!("auto_join {error}")))?, trust))
+            let found = node.join_client.discovery(&Secret::new(expression), scheme.as_deref(), port);
+            Ok(JoinTarget::Found(found.map_err(|error| bad_request(format!("auto_join {error}")))?, trust))
         }
         (None, None) => Err(bad_request("no leader_api_addr provided")),
         (Some(_), Some(_)) => Err(bad_request("leader_api_addr and auto_join are mutually exclusive")),
@@ -221,7 +223,7 @@ struct SealChallenge {
 
 /// A challenge that only a node that can open the seal can answer.
 #[derive(Serialize, JsonSchema)]
-struct ChallengeAnswer {
+struct ChallengeView {
     /// A number sealed with the root key, base64.
     challenge: String,
     /// The challenge of each seal: who can open one comes to the root key.
@@ -231,7 +233,7 @@ struct ChallengeAnswer {
 async fn challenge(
     Extension(node): Extension<Node>,
     Input(input): Input<ChallengeInput>,
-) -> Result<Data<ChallengeAnswer>, EngineError> {
+) -> Result<Data<ChallengeView>, EngineError> {
     let posed = node.challenge(&input.server_id.map(|id| id.0).unwrap_or_default()).await?;
     let shown = |seal: RootKeySource| SealChallenge {
         challenge: STANDARD.encode(seal.challenge),
@@ -240,7 +242,7 @@ async fn challenge(
         priority: seal.priority,
         parameters: seal.parameters.into(),
     };
-    Ok(Data(ChallengeAnswer {
+    Ok(Data(ChallengeView {
         challenge: STANDARD.encode(posed.challenge),
         seals: posed.seals.into_iter().map(shown).collect(),
     }))
@@ -293,7 +295,7 @@ async fn answer(
         let wrong = |_error| bad_request(format!("{name} is not base64"));
         STANDARD.decode(text(given)).map_err(wrong)
     };
-    let answered = Answered {
+    let answered = ChallengeAnswer {
         server_id: text(input.server_id),
         raft_id: text(input.raft_id).parse().map_err(|_error| bad_request("raft_id is not a number"))?,
         api_addr: text(input.api_addr),

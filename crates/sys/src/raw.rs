@@ -34,7 +34,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 }
 
 /// Keys listed at once where the client sets no limit.
-const MOST_KEYS: usize = 100_000;
+const MAX_KEYS: usize = 100_000;
 
 /// The input of reading a value.
 #[derive(Deserialize, JsonSchema)]
@@ -176,11 +176,11 @@ async fn list(
     if let Some(after) = &paging.after {
         range = range.after(&key_of(after)?);
     }
-    let asked = paging.limit.min(MOST_KEYS.saturating_add(1));
+    let asked = paging.limit.min(MAX_KEYS.saturating_add(1));
     let found = store.snapshot().await.map_err(stored)?.scan(&range, asked).await.map_err(stored)?;
-    if found.len() > MOST_KEYS {
+    if found.len() > MAX_KEYS {
         return Err(bad_request(format!(
-            "there are more than {MOST_KEYS} keys: list them with after and limit"
+            "there are more than {MAX_KEYS} keys: list them with after and limit"
         )));
     }
     let keys: Vec<String> = found.iter().map(|(key, _)| to_hex(key)).collect();
@@ -190,7 +190,7 @@ async fn list(
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use strongroom_core::{Asked, Settings};
+    use strongroom_core::{Settings, Verb};
 
     use crate::testing::Server;
 
@@ -213,7 +213,7 @@ mod tests {
         let server = opened_server().await;
         let all = r#"["create", "read", "update", "delete", "list"]"#;
         let plain = server.token_with(&format!("path \"sys/raw*\" {{ capabilities = {all} }}")).await;
-        assert_eq!(server.ask_as(&plain, Asked::Read, "sys/raw/0101", json!({})).await.status, 403);
+        assert_eq!(server.ask_as(&plain, Verb::Read, "sys/raw/0101", json!({})).await.status, 403);
     }
 
     #[tokio::test]
@@ -223,12 +223,12 @@ mod tests {
         let input = json!({ "value": "/wA=", "encoding": "base64" });
         assert_eq!(server.write("sys/raw/fe02", input).await.status, 204);
         assert_eq!(server.list("sys/raw/fe").await.data(), &json!({ "keys": ["fe01", "fe02"] }));
-        let after = server.ask(Asked::List, "sys/raw/fe/", json!({ "after": "fe01", "limit": 1 })).await;
+        let after = server.ask(Verb::List, "sys/raw/fe/", json!({ "after": "fe01", "limit": 1 })).await;
         assert_eq!(after.data(), &json!({ "keys": ["fe02"] }));
         assert_eq!(server.read("sys/raw/fe01").await.data(), &json!({ "value": "text" }));
         let told = server.read("sys/raw/fe02").await;
         assert_eq!(told.error(), (400, "the value is not text: ask for it with encoding=base64"));
-        let told = server.ask(Asked::Read, "sys/raw/fe02", json!({ "encoding": "base64" })).await;
+        let told = server.ask(Verb::Read, "sys/raw/fe02", json!({ "encoding": "base64" })).await;
         assert_eq!(told.data(), &json!({ "value": "/wA=" }));
         assert_eq!(server.delete("sys/raw/fe01").await.status, 204);
         assert_eq!(server.read("sys/raw/fe01").await.status, 404);
@@ -245,7 +245,7 @@ mod tests {
         assert!(keys.iter().any(|key| key.starts_with("010000000101")), "mounts of the root namespace");
         assert!(!keys.iter().any(|key| key.starts_with("00")));
         let told =
-            server.ask(Asked::Read, &format!("sys/raw/{}", keys[0]), json!({ "encoding": "base64" })).await;
+            server.ask(Verb::Read, &format!("sys/raw/{}", keys[0]), json!({ "encoding": "base64" })).await;
         assert!(!told.data()["value"].as_str().unwrap().is_empty());
         for path in ["00", "006b657972696e67"] {
             let text = format!("cannot access {path:?}: it belongs to the seal");

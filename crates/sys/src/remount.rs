@@ -14,7 +14,7 @@ use strongroom_engine_api::{
 use strongroom_mounts::Mounts;
 use strongroom_revocation::Revocation;
 
-use crate::bare::AtTop;
+use crate::envelopes::MergedData;
 use crate::mounts::{AUTH, TOKEN, as_kept, is_reserved};
 
 use crate::tables::MOVES;
@@ -73,7 +73,7 @@ async fn remount(
     mount: Arc<Mount>,
     entropy: Entropy,
     Input(input): Input<RemountInput>,
-) -> Result<AtTop<Begun>, EngineError> {
+) -> Result<MergedData<Begun>, EngineError> {
     let path = |given: Option<Text>| given.map(|given| given.0).filter(|path| !path.is_empty());
     let (Some(from), Some(to)) = (path(input.from), path(input.to)) else {
         return Err(bad_request("both 'from' and 'to' path must be specified as a string"));
@@ -84,7 +84,7 @@ async fn remount(
     revocation.revoke_moved(&txn, mount.namespace, &from, moved).await?;
     let migration_id = entropy.uuid()?;
     MOVES.put(&txn, migration_id.as_str(), Move { from, to, at: clock.now() })?;
-    Ok(AtTop(Begun { migration_id }))
+    Ok(MergedData(Begun { migration_id }))
 }
 
 /// A path as it is kept.
@@ -132,12 +132,12 @@ async fn status(
     view: View,
     mount: Arc<Mount>,
     Path(id): Path<String>,
-) -> Result<Option<AtTop<Status>>, EngineError> {
+) -> Result<Option<MergedData<Status>>, EngineError> {
     let Some(done) = MOVES.get(&view, id.as_str()).await? else { return Ok(None) };
     let is_revoking = revocation.is_revoking(&view, mount.namespace, &done.from).await?;
     let status = if is_revoking { "in-progress" } else { "success" };
     let info = Info { source_mount: done.from.clone(), target_mount: done.to.clone(), status };
-    Ok(Some(AtTop(Status { migration_id: id, migration_info: info })))
+    Ok(Some(MergedData(Status { migration_id: id, migration_info: info })))
 }
 
 /// Removes some records of old moves; answers whether there may be more.
@@ -155,7 +155,7 @@ async fn forget_old(txn: Txn, clock: Clock) -> Result<bool, EngineError> {
 mod tests {
     use super::*;
     use serde_json::json;
-    use strongroom_core::Asked;
+    use strongroom_core::Verb;
 
     use crate::testing::Server;
 
@@ -212,13 +212,13 @@ mod tests {
     async fn moving_an_auth_method_ends_its_tokens() {
         let server = Server::new().await;
         server.write("sys/auth/door", json!({ "type": "open" })).await;
-        let login = server.ask_as("", Asked::Write, "auth/door/login/a", json!({})).await;
+        let login = server.ask_as("", Verb::Write, "auth/door/login/a", json!({})).await;
         let token = login.body["auth"]["client_token"].as_str().unwrap().to_owned();
-        assert_eq!(server.ask_as(&token, Asked::Read, "auth/token/lookup-self", json!({})).await.status, 204);
+        assert_eq!(server.ask_as(&token, Verb::Read, "auth/token/lookup-self", json!({})).await.status, 204);
         let told = server.write("sys/remount", json!({ "from": "auth/door", "to": "auth/gate" })).await;
         assert_eq!(told.status, 200, "{}", told.body);
-        assert_eq!(server.ask_as(&token, Asked::Read, "auth/token/lookup-self", json!({})).await.status, 403);
-        assert_eq!(server.ask_as("", Asked::Write, "auth/gate/login/a", json!({})).await.status, 200);
+        assert_eq!(server.ask_as(&token, Verb::Read, "auth/token/lookup-self", json!({})).await.status, 403);
+        assert_eq!(server.ask_as("", Verb::Write, "auth/gate/login/a", json!({})).await.status, 200);
     }
 
     #[tokio::test]
@@ -248,6 +248,6 @@ mod tests {
         assert_eq!(server.read("sys/remount/status/none").await.status, 404);
         let plain = server.token_with(r#"path "sys/remount" { capabilities = ["update"] }"#).await;
         let input = json!({ "from": "one", "to": "three" });
-        assert_eq!(server.ask_as(&plain, Asked::Write, "sys/remount", input).await.status, 403);
+        assert_eq!(server.ask_as(&plain, Verb::Write, "sys/remount", input).await.status, 403);
     }
 }

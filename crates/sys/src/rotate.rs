@@ -13,7 +13,7 @@ use strongroom_engine_api::{
 };
 use strongroom_seal_state::{RotationConfig, SealState};
 
-use crate::bare::AtTop;
+use crate::envelopes::MergedData;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     let rotate =
@@ -41,9 +41,11 @@ struct KeyStatus {
     encryptions: u64,
 }
 
-async fn key_status(Extension(seal_state): Extension<SealState>) -> Result<AtTop<KeyStatus>, EngineError> {
+async fn key_status(
+    Extension(seal_state): Extension<SealState>,
+) -> Result<MergedData<KeyStatus>, EngineError> {
     let active = seal_state.key_status()?;
-    Ok(AtTop(KeyStatus {
+    Ok(MergedData(KeyStatus {
         term: active.term,
         install_time: active.created.rfc3339(),
         encryptions: active.encryptions,
@@ -118,7 +120,7 @@ async fn write_config(
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use strongroom_core::Asked;
+    use strongroom_core::Verb;
 
     use crate::testing::{START, Server};
 
@@ -133,7 +135,7 @@ mod tests {
         assert_eq!(server.write("sys/rotate/keyring", json!({})).await.status, 204);
         assert_eq!(server.read("sys/key-status").await.data()["term"], 3);
         let plain = server.token_with(r#"path "sys/rotate" { capabilities = ["update"] }"#).await;
-        assert_eq!(server.ask_as(&plain, Asked::Write, "sys/rotate", json!({})).await.status, 403);
+        assert_eq!(server.ask_as(&plain, Verb::Write, "sys/rotate", json!({})).await.status, 403);
     }
 
     #[tokio::test]

@@ -8,11 +8,11 @@ use strongroom_barrier::Barrier;
 use strongroom_engine_api::lenient::{Flag, Text};
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, Redactions, bad_request};
 use strongroom_node::Node;
-use strongroom_pipeline::{Ending, ServerPart, ServerReply, Settings};
+use strongroom_pipeline::{AfterCommit, ServerPart, ServerReply, Settings};
 use strongroom_seal_state::{SealError, SealState, UnsealError};
 use zeroize::Zeroizing;
 
-use crate::bare::Bare;
+use crate::envelopes::NoEnvelope;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -80,11 +80,11 @@ async fn seal_status(
     Extension(seal_state): Extension<SealState>,
     Extension(node): Extension<Node>,
     redactions: Redactions,
-) -> Result<Bare<SealStatus>, EngineError> {
+) -> Result<NoEnvelope<SealStatus>, EngineError> {
     let shown = |text: String, redacted: bool| if redacted { String::new() } else { text };
     let status = seal_state.status().await?;
     let storage_type = barrier.store().kind();
-    Ok(Bare(
+    Ok(NoEnvelope(
         200,
         SealStatus {
             kind: status.kind,
@@ -113,7 +113,7 @@ async fn unseal(
     Extension(node): Extension<Node>,
     redactions: Redactions,
     Input(input): Input<UnsealInput>,
-) -> Result<Bare<SealStatus>, EngineError> {
+) -> Result<NoEnvelope<SealStatus>, EngineError> {
     let key = Zeroizing::new(input.key.map(|key| key.0).unwrap_or_default());
     if input.reset.is_some_and(|reset| reset.0) {
         seal_state.reset_unseal().await;
@@ -157,7 +157,7 @@ fn refused(error: UnsealError) -> EngineError {
 }
 
 async fn seal() -> Result<ServerReply, EngineError> {
-    Ok(ServerReply::of(ServerPart { ending: Ending::Seal, ..ServerPart::default() }))
+    Ok(ServerReply::of(ServerPart { after_commit: AfterCommit::Seal, ..ServerPart::default() }))
 }
 
 /// The bytes of a key part: hexadecimal, else base64, as initializing answers both.
@@ -178,7 +178,7 @@ pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use strongroom_core::{Asked, Settings};
+    use strongroom_core::{Settings, Verb};
 
     use super::*;
     use crate::testing::Server;
@@ -187,8 +187,8 @@ mod tests {
     #[tokio::test]
     async fn shares_unseal_step_by_step() {
         let server = Server::sealed(Settings::default(), 3, 2).await;
-        let unseal = async |input| server.ask_as("", Asked::Write, "sys/unseal", input).await;
-        let status = server.ask_as("", Asked::Read, "sys/seal-status", json!({})).await;
+        let unseal = async |input| server.ask_as("", Verb::Write, "sys/unseal", input).await;
+        let status = server.ask_as("", Verb::Read, "sys/seal-status", json!({})).await;
         assert_eq!(status.body["sealed"], true);
         assert_eq!((&status.body["t"], &status.body["n"]), (&json!(2), &json!(3)));
         assert_eq!(status.body["storage_type"], "inmem");
@@ -211,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn wrong_shares_are_named_and_start_over() {
         let server = Server::sealed(Settings::default(), 3, 2).await;
-        let unseal = async |input| server.ask_as("", Asked::Write, "sys/unseal", input).await;
+        let unseal = async |input| server.ask_as("", Verb::Write, "sys/unseal", input).await;
         for (input, text) in [
             (json!({}), "'key' must be specified in request body as JSON, or 'reset' set to true"),
             (json!({ "key": "" }), "'key' must be specified in request body as JSON, or 'reset' set to true"),
@@ -238,7 +238,7 @@ mod tests {
                 "unable to retrieve stored keys: invalid key: failed to decrypt keys from storage"
             )
         );
-        let status = server.ask_as("", Asked::Read, "sys/seal-status", json!({})).await;
+        let status = server.ask_as("", Verb::Read, "sys/seal-status", json!({})).await;
         assert_eq!((&status.body["progress"], &status.body["nonce"]), (&json!(0), &json!("")));
     }
 
@@ -246,19 +246,19 @@ mod tests {
     async fn sealing_takes_sudo() {
         let server = Server::new().await;
         let plain = server.token_with(r#"path "sys/seal" { capabilities = ["update"] }"#).await;
-        assert_eq!(server.ask_as(&plain, Asked::Write, "sys/seal", json!({})).await.status, 403);
-        assert_eq!(server.ask_as("", Asked::Write, "sys/seal", json!({})).await.status, 403);
+        assert_eq!(server.ask_as(&plain, Verb::Write, "sys/seal", json!({})).await.status, 403);
+        assert_eq!(server.ask_as("", Verb::Write, "sys/seal", json!({})).await.status, 403);
         let sudo = server.token_with(r#"path "sys/seal" { capabilities = ["update", "sudo"] }"#).await;
-        assert_eq!(server.ask_as(&sudo, Asked::Write, "sys/seal", json!({})).await.status, 204);
+        assert_eq!(server.ask_as(&sudo, Verb::Write, "sys/seal", json!({})).await.status, 204);
         assert_eq!(server.read("sys/mounts").await.status, 503);
     }
 
     #[tokio::test]
     async fn before_initialising_there_is_nothing_to_unseal() {
         let server = Server::blank(Settings::default());
-        let told = server.ask_as("", Asked::Write, "sys/unseal", json!({ "key": "abcd" })).await;
+        let told = server.ask_as("", Verb::Write, "sys/unseal", json!({ "key": "abcd" })).await;
         assert_eq!(told.error(), (400, "Vault is not initialized"));
-        let status = server.ask_as("", Asked::Read, "sys/seal-status", json!({})).await;
+        let status = server.ask_as("", Verb::Read, "sys/seal-status", json!({})).await;
         assert_eq!((&status.body["initialized"], &status.body["sealed"]), (&json!(false), &json!(true)));
     }
 

@@ -2,7 +2,7 @@
 
 use strongroom_backup::Backup;
 use strongroom_engine_api::{Engine, EngineError, Extension, Reply, Upload, bad_request};
-use strongroom_pipeline::{Ending, ServerPart, ServerReply};
+use strongroom_pipeline::{AfterCommit, ServerPart, ServerReply};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -42,5 +42,5 @@ async fn install(
     let archive =
         upload.take().ok_or_else(|| bad_request("the snapshot has been read before; send it again"))?;
     backup.restore_snapshot(archive, force).await?;
-    Ok(ServerReply::of(ServerPart { ending: Ending::Replaced, ..ServerPart::default() }))
+    Ok(ServerReply::of(ServerPart { after_commit: AfterCommit::Replaced, ..ServerPart::default() }))
 }

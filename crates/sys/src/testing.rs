@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use strongroom_barrier::{Barrier, NamespaceId};
 use strongroom_core::{
-    Answer, Asked, Assembly, Catalog, DEFAULT_LEASE_TTL, Inbound, InitRequest, NewToken, Settings, TokenEntry,
+    Answer, Assembly, Catalog, DEFAULT_LEASE_TTL, Inbound, InitRequest, NewToken, Settings, TokenEntry, Verb,
 };
 use strongroom_engine_api::{
     AuthGrant, Body, Clock, Data, Engine, EngineError, Entropy, Environment, Input, LeaseGrant, Leased,
@@ -111,7 +111,7 @@ impl Server {
     }
 
     /// Asks something with a token (empty: without).
-    pub(crate) async fn ask_as(&self, token: &str, asked: Asked, path: &str, input: Value) -> Told {
+    pub(crate) async fn ask_as(&self, token: &str, asked: Verb, path: &str, input: Value) -> Told {
         self.send(inbound(token, asked, path, &input)).await
     }
 
@@ -120,7 +120,7 @@ impl Server {
         &self,
         namespace: &str,
         token: &str,
-        asked: Asked,
+        asked: Verb,
         path: &str,
         input: Value,
     ) -> Told {
@@ -129,16 +129,16 @@ impl Server {
 
     /// POST as root in a namespace.
     pub(crate) async fn write_in(&self, namespace: &str, path: &str, input: Value) -> Told {
-        self.ask_in(namespace, &self.root, Asked::Write, path, input).await
+        self.ask_in(namespace, &self.root, Verb::Write, path, input).await
     }
 
     /// GET as root in a namespace.
     pub(crate) async fn read_in(&self, namespace: &str, path: &str) -> Told {
-        self.ask_in(namespace, &self.root, Asked::Read, path, json!({})).await
+        self.ask_in(namespace, &self.root, Verb::Read, path, json!({})).await
     }
 
     /// Asks something as root, for a wrapped answer.
-    pub(crate) async fn ask_wrapped(&self, asked: Asked, path: &str, input: Value, ttl: Duration) -> Told {
+    pub(crate) async fn ask_wrapped(&self, asked: Verb, path: &str, input: Value, ttl: Duration) -> Told {
         self.send(Inbound { wrap_ttl: Some(ttl), ..inbound(&self.root, asked, path, &input) }).await
     }
 
@@ -155,28 +155,28 @@ impl Server {
     }
 
     /// Asks something as root.
-    pub(crate) async fn ask(&self, asked: Asked, path: &str, input: Value) -> Told {
+    pub(crate) async fn ask(&self, asked: Verb, path: &str, input: Value) -> Told {
         self.ask_as(&self.root, asked, path, input).await
     }
 
     /// GET as root.
     pub(crate) async fn read(&self, path: &str) -> Told {
-        self.ask(Asked::Read, path, json!({})).await
+        self.ask(Verb::Read, path, json!({})).await
     }
 
     /// LIST as root.
     pub(crate) async fn list(&self, path: &str) -> Told {
-        self.ask(Asked::List, path, json!({})).await
+        self.ask(Verb::List, path, json!({})).await
     }
 
     /// POST as root.
     pub(crate) async fn write(&self, path: &str, input: Value) -> Told {
-        self.ask(Asked::Write, path, input).await
+        self.ask(Verb::Write, path, input).await
     }
 
     /// DELETE as root.
     pub(crate) async fn delete(&self, path: &str) -> Told {
-        self.ask(Asked::Delete, path, json!({})).await
+        self.ask(Verb::Delete, path, json!({})).await
     }
 
     /// A service token with a policy of its own that has this text.
@@ -232,7 +232,7 @@ strongroom_barrier::tables! {
 }
 
 /// A request from this machine; without a token where it is empty.
-fn inbound(token: &str, asked: Asked, path: &str, input: &Value) -> Inbound {
+fn inbound(token: &str, asked: Verb, path: &str, input: &Value) -> Inbound {
     Inbound {
         input: Arc::new(input.as_object().cloned().unwrap_or_default()),
         token: (!token.is_empty()).then(|| Arc::new(Secret::new(token.to_owned()))),

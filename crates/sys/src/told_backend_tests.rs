@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use strongroom_barrier::TableId;
-use strongroom_core::{Asked, Settings};
+use strongroom_core::{Settings, Verb};
 use strongroom_engine_api::{
     ActError, Backend, Call, Class, EngineError, Facts, Field, Intent, Issued, Job, LeaseKind, Leased, Mode,
     Operation, OperationDoc, Plan, Reply, Request, RevokeError, Route, RouteTable, Schedule, Stored, Table,
@@ -275,9 +275,9 @@ async fn it_is_mounted_and_described_like_any_other() {
     let refused =
         server.write("sys/mounts/other", json!({ "type": "cloud", "options": { "zone": "a" } })).await;
     assert_eq!(refused.error(), (400, "cloud has no zone a"));
-    let help = server.ask(Asked::Help, "mine", json!({})).await.body["help"].to_string();
+    let help = server.ask(Verb::Help, "mine", json!({})).await.body["help"].to_string();
     assert!(help.contains("Accounts at a cloud.") && help.contains("Make an account."), "{help}");
-    let help = server.ask(Asked::Help, "mine/account/a", json!({})).await.body["help"].to_string();
+    let help = server.ask(Verb::Help, "mine/account/a", json!({})).await.body["help"].to_string();
     assert!(help.contains("An account lives as long as its lease."), "{help}");
 
     let document = server.read("sys/internal/specs/openapi").await.body;
@@ -288,7 +288,7 @@ async fn it_is_mounted_and_described_like_any_other() {
     let schema = &document["components"]["schemas"][reference.as_str().unwrap().rsplit('/').next().unwrap()];
     assert_eq!(schema["properties"]["region"]["description"], "Where accounts are made.");
     let generic =
-        server.ask(Asked::Read, "sys/internal/specs/openapi", json!({ "generic_mount_paths": true })).await;
+        server.ask(Verb::Read, "sys/internal/specs/openapi", json!({ "generic_mount_paths": true })).await;
     assert!(generic.body["paths"]["/{cloud_mount_path}/account/{name}"]["get"].is_object());
 }
 
@@ -297,11 +297,11 @@ async fn policies_tell_what_may_be_done_with_it() {
     let (server, line) = server().await;
     let token = server.token_with("path \"mine/config\" { capabilities = [\"create\", \"read\"] }").await;
     let paths = json!({ "paths": ["mine/config", "mine/account/a"] });
-    let told = server.ask_as(&token, Asked::Write, "sys/capabilities-self", paths).await;
+    let told = server.ask_as(&token, Verb::Write, "sys/capabilities-self", paths).await;
     assert_eq!(told.data()["mine/config"], json!(["create", "read"]));
     assert_eq!(told.data()["mine/account/a"], json!(["deny"]));
 
-    let write = |input| server.ask_as(&token, Asked::Write, "mine/config", input);
+    let write = |input| server.ask_as(&token, Verb::Write, "mine/config", input);
     let told = write(json!({ "region": "north", "colour": "red" })).await;
     assert_eq!(told.warnings(), ["Endpoint ignored these unrecognized parameters: [colour]"]);
     assert_eq!(
@@ -309,7 +309,7 @@ async fn policies_tell_what_may_be_done_with_it() {
         403,
         "there is one, so that this is an update"
     );
-    assert_eq!(server.ask_as(&token, Asked::Read, "mine/account/a", json!({})).await.status, 403);
+    assert_eq!(server.ask_as(&token, Verb::Read, "mine/account/a", json!({})).await.status, 403);
     assert_eq!(accounts(&line).await, json!([]), "nobody asked the process");
     assert_eq!(server.read("mine/config").await.data()["region"], "north");
     assert_eq!(server.read("mine/nowhere").await.error().0, 404);

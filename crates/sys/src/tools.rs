@@ -12,7 +12,7 @@ use strongroom_engine_api::{Data, Engine, EngineError, Entropy, Input, Path, Rep
 use zeroize::Zeroizing;
 
 /// The most random bytes that one request gets (Vault's number).
-const MOST_BYTES: usize = 131_072;
+const MAX_BYTES: usize = 131_072;
 const DEFAULT_BYTES: i64 = 32;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -179,9 +179,9 @@ fn make(
     }
     let bytes = match bytes.unwrap_or(DEFAULT_BYTES) {
         ..1 => return Err(bad_request("'bytes' cannot be less than 1")),
-        bytes => usize::try_from(bytes).ok().filter(|bytes| *bytes <= MOST_BYTES),
+        bytes => usize::try_from(bytes).ok().filter(|bytes| *bytes <= MAX_BYTES),
     };
-    let bytes = bytes.ok_or_else(|| bad_request(format!("'bytes' should be less than {MOST_BYTES}")))?;
+    let bytes = bytes.ok_or_else(|| bad_request(format!("'bytes' should be less than {MAX_BYTES}")))?;
     let format = format(given, Format::Base64)?;
     let mut drawn = Zeroizing::new(vec![0; bytes]);
     entropy.fill(&mut drawn)?;

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_engine_api::lenient::{Flag, LeaseTtl, List, Pairs, Text};
 use strongroom_engine_api::{Call, Class, EngineError, bad_request, parse_duration};
-use strongroom_mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, Mounts};
+use strongroom_mounts::{ListingVisibility, MountEntry, MountHandle, MountTuning, Mounts};
 
-use crate::bare::AtTop;
+use crate::envelopes::MergedData;
 use crate::mounts::{AUTH, is_reserved, mounted_at};
 
 /// The parameters that can be set when enabling and when tuning.
@@ -321,7 +321,7 @@ struct LockoutView {
 }
 
 impl SettingsView {
-    fn of(mounted: &Mounted) -> Self {
+    fn of(mounted: &MountHandle) -> Self {
         let tuning = &mounted.entry.tuning;
         let is_auth = mounted.path.starts_with(AUTH);
         Self {
@@ -353,7 +353,7 @@ impl LockoutView {
 }
 
 impl ConfigView {
-    pub(crate) fn of(mounted: &Mounted) -> Self {
+    pub(crate) fn of(mounted: &MountHandle) -> Self {
         let tuning = &mounted.entry.tuning;
         Self {
             default_lease_ttl: tuning.default_lease_ttl.as_secs(),
@@ -370,12 +370,12 @@ pub(crate) async fn read(
     mounts: &Mounts,
     namespace: NamespaceId,
     path: &str,
-) -> Result<AtTop<TuneView>, EngineError> {
+) -> Result<MergedData<TuneView>, EngineError> {
     let Some(mounted) = mounted_at(mounts, namespace, path).await? else {
         return Err(bad_request(format!("cannot fetch sysview for path {path:?}")));
     };
     let entry = &mounted.entry;
-    Ok(AtTop(TuneView {
+    Ok(MergedData(TuneView {
         default_lease_ttl: mounted.mount.lifetimes.default.as_secs(),
         description: entry.description.clone(),
         force_no_cache: entry.tuning.force_no_cache,

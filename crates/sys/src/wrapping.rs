@@ -171,25 +171,25 @@ mod tests {
     use std::time::Duration;
 
     use serde_json::{Value, json};
-    use strongroom_core::Asked;
+    use strongroom_core::Verb;
 
     use crate::testing::{Server, Told};
 
     const UNKNOWN: (u16, &str) = (400, "wrapping token is not valid or does not exist");
     const UNWRAP: &str = "sys/wrapping/unwrap";
 
-    async fn wrapped(server: &Server, asked: Asked, path: &str, input: Value) -> String {
+    async fn wrapped(server: &Server, asked: Verb, path: &str, input: Value) -> String {
         let told = server.ask_wrapped(asked, path, input, Duration::from_mins(1)).await;
         assert_eq!(told.body["data"], Value::Null, "{}", told.body);
         told.body["wrap_info"]["token"].as_str().expect("a wrapping token").to_owned()
     }
 
     async fn wrap(server: &Server) -> String {
-        wrapped(server, Asked::Write, "sys/wrapping/wrap", json!({"a": {"b": [1, 2]}})).await
+        wrapped(server, Verb::Write, "sys/wrapping/wrap", json!({"a": {"b": [1, 2]}})).await
     }
 
     async fn post(server: &Server, token: &str, path: &str, input: Value) -> Told {
-        server.ask_as(token, Asked::Write, path, input).await
+        server.ask_as(token, Verb::Write, path, input).await
     }
 
     #[tokio::test]
@@ -239,11 +239,11 @@ mod tests {
         let server = Server::new().await;
         server.write("sys/auth/open", json!({"type": "open"})).await;
         server.write("sys/mounts/loans", json!({"type": "loans"})).await;
-        let token = wrapped(&server, Asked::Write, "auth/open/login/alice", json!({})).await;
+        let token = wrapped(&server, Verb::Write, "auth/open/login/alice", json!({})).await;
         let told = post(&server, &token, UNWRAP, json!({})).await;
         assert_eq!(told.body["auth"]["token_type"], "service");
         assert!(told.body["auth"]["client_token"].as_str().is_some_and(|token| token.starts_with("hvs.")));
-        let token = wrapped(&server, Asked::Read, "loans/creds/web", json!({"ttl": "10m"})).await;
+        let token = wrapped(&server, Verb::Read, "loans/creds/web", json!({"ttl": "10m"})).await;
         let told = post(&server, &token, UNWRAP, json!({})).await;
         assert_eq!(told.data(), &json!({"name": "web"}));
         assert_eq!(told.body["lease_duration"], 600);
@@ -261,7 +261,7 @@ mod tests {
             let told = post(&server, client, "sys/wrapping/lookup", json!({"token": token})).await;
             assert_eq!(told.data(), &expected);
         }
-        let told = server.ask_as("", Asked::Read, "sys/wrapping/lookup", json!({"token": token})).await;
+        let told = server.ask_as("", Verb::Read, "sys/wrapping/lookup", json!({"token": token})).await;
         assert_eq!(told.data(), &expected);
         assert_eq!(server.read("sys/wrapping/lookup").await.error(), UNKNOWN);
         assert_eq!(post(&server, "", "sys/wrapping/lookup", json!({"token": "x"})).await.error(), UNKNOWN);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_barrier::NamespaceId;
-use strongroom_core::{Asked, LeaseState};
+use strongroom_core::{LeaseState, Verb};
 use strongroom_testkit::cluster::{Cluster, Faults, Image, Request, Response};
 use strongroom_testkit::outside::{IDLE, Mood, TRANSIT};
 use tokio::task::JoinHandle;
@@ -31,18 +31,18 @@ async fn faulty(nodes: usize, faults: Faults) -> Cluster {
 }
 
 fn read(cluster: &Cluster, path: &str) -> Request {
-    Request::new(&cluster.root, Asked::Read, path, Value::Null)
+    Request::new(&cluster.root, Verb::Read, path, Value::Null)
 }
 
 fn write(cluster: &Cluster, path: &str, input: Value) -> Request {
-    Request::new(&cluster.root, Asked::Write, path, input)
+    Request::new(&cluster.root, Verb::Write, path, input)
 }
 
 /// A token that may do everything.
 async fn token(cluster: &Cluster, input: Value) -> String {
     let mut fields = json!({ "policies": ["all"], "ttl": "1h" });
     fields.as_object_mut().unwrap().extend(input.as_object().unwrap().clone());
-    cluster.done(Asked::Write, "auth/token/create", fields).await.text("/auth/client_token")
+    cluster.done(Verb::Write, "auth/token/create", fields).await.text("/auth/client_token")
 }
 
 /// A request that has come to where the system is to answer.
@@ -79,17 +79,17 @@ async fn long(cluster: &Cluster) {
 #[tokio::test]
 async fn a_credential_is_made_renewed_and_dropped() {
     let cluster = cluster(1).await;
-    let issued = cluster.done(Asked::Read, WEB, Value::Null).await;
+    let issued = cluster.done(Verb::Read, WEB, Value::Null).await;
     let id = issued.text("/lease_id");
     assert_eq!(issued.data()["username"], id);
     assert_eq!(issued.body["lease_duration"], 3600);
     assert_eq!(issued.body["renewable"], true);
     assert_eq!(cluster.system.users().len(), 1);
-    let facts = cluster.done(Asked::Write, "sys/leases/lookup", json!({ "lease_id": id })).await;
+    let facts = cluster.done(Verb::Write, "sys/leases/lookup", json!({ "lease_id": id })).await;
     assert_eq!(facts.data()["state"], "active");
     cluster.clock.advance(SECOND * 600);
-    cluster.done(Asked::Write, "sys/leases/renew", json!({ "lease_id": id, "increment": 3000 })).await;
-    cluster.done(Asked::Write, "sys/leases/revoke", json!({ "lease_id": id })).await;
+    cluster.done(Verb::Write, "sys/leases/renew", json!({ "lease_id": id, "increment": 3000 })).await;
+    cluster.done(Verb::Write, "sys/leases/revoke", json!({ "lease_id": id })).await;
     cluster.pass(SECOND).await;
     assert!(cluster.system.users().is_empty());
     assert!(recorded(&cluster).await.is_empty());
@@ -112,10 +112,10 @@ async fn a_token_revoked_while_its_credential_is_made_gets_none() {
     let cluster = cluster(1).await;
     let token = token(&cluster, json!({})).await;
     cluster.system.set(Mood::Slow);
-    let request = Request::new(&token, Asked::Read, WEB, Value::Null).wrapped(SECOND * 60);
+    let request = Request::new(&token, Verb::Read, WEB, Value::Null).wrapped(SECOND * 60);
     let running = begun(&cluster, &request).await;
     assert!(matches!(recorded(&cluster).await[..], [(_, LeaseState::Intended(_))]));
-    cluster.done(Asked::Write, "auth/token/revoke", json!({ "token": token })).await;
+    cluster.done(Verb::Write, "auth/token/revoke", json!({ "token": token })).await;
     let refused = answer(&cluster, running).await;
     assert_eq!((refused.status, refused.error().as_str()), (403, "permission denied"));
     assert_eq!(cluster.system.asked_for(), 1, "it was made");
@@ -129,7 +129,7 @@ async fn a_lease_revoked_by_its_prefix_while_it_is_made_is_never_in_force() {
     let cluster = cluster(1).await;
     cluster.system.set(Mood::Slow);
     let running = begun(&cluster, &read(&cluster, WEB)).await;
-    cluster.done(Asked::Write, "sys/leases/revoke-prefix/db", json!({})).await;
+    cluster.done(Verb::Write, "sys/leases/revoke-prefix/db", json!({})).await;
     assert_eq!(answer(&cluster, running).await.status, 403);
     cluster.system.set(Mood::Fine);
     long(&cluster).await;
@@ -141,8 +141,8 @@ async fn a_mount_disabled_while_it_makes_a_credential_drains() {
     let cluster = cluster(1).await;
     cluster.system.set(Mood::Slow);
     let running = begun(&cluster, &read(&cluster, "other/creds/web")).await;
-    cluster.done(Asked::Delete, "sys/mounts/other", Value::Null).await;
-    cluster.done(Asked::Write, "sys/mounts/other", json!({ "type": "outside" })).await;
+    cluster.done(Verb::Delete, "sys/mounts/other", Value::Null).await;
+    cluster.done(Verb::Write, "sys/mounts/other", json!({ "type": "outside" })).await;
     assert_eq!(answer(&cluster, running).await.status, 403);
     cluster.system.set(Mood::Fine);
     long(&cluster).await;
@@ -171,7 +171,7 @@ async fn a_client_that_goes_away_leaves_a_lease() {
 async fn a_standby_begins_nothing() {
     let cluster = cluster(2).await;
     cluster.system.add_code("one");
-    let login = Request::new("", Asked::Write, "auth/code/login/alice", json!({ "code": "one" }));
+    let login = Request::new("", Verb::Write, "auth/code/login/alice", json!({ "code": "one" }));
     for request in [read(&cluster, WEB), write(&cluster, "db/rotate", json!({})), login.clone()] {
         let leader = cluster.leadership.leader();
         cluster.leadership.elect(None);
@@ -282,7 +282,7 @@ async fn a_refusal_and_a_panic_leave_nothing_behind() {
 async fn the_last_use_of_a_token_makes_nothing() {
     let cluster = cluster(1).await;
     let twice = token(&cluster, json!({ "num_uses": 2 })).await;
-    let request = Request::new(&twice, Asked::Read, WEB, Value::Null);
+    let request = Request::new(&twice, Verb::Read, WEB, Value::Null);
     assert_eq!(cluster.ask(&request).await.status, 200);
     let refused = cluster.ask(&request).await;
     assert_eq!(refused.status, 400);
@@ -295,7 +295,7 @@ async fn the_last_use_of_a_token_makes_nothing() {
 async fn a_batch_token_holds_what_it_was_lent_and_no_longer_than_it_lives() {
     let cluster = cluster(1).await;
     let batch = token(&cluster, json!({ "type": "batch", "ttl": "10m" })).await;
-    let issued = cluster.ask(&Request::new(&batch, Asked::Read, WEB, Value::Null)).await;
+    let issued = cluster.ask(&Request::new(&batch, Verb::Read, WEB, Value::Null)).await;
     assert_eq!(issued.status, 200, "{}", issued.body);
     assert!(issued.body["lease_duration"].as_u64().unwrap() <= 600);
     cluster.clock.advance(SECOND * 601);
@@ -336,7 +336,7 @@ async fn a_question_is_asked_once_however_often_the_rest_is_decided_again() {
     for login in 1..=20 {
         let code = format!("code-{login}");
         cluster.system.add_code(&code);
-        let request = Request::new("", Asked::Write, "auth/code/login/alice", json!({ "code": code }));
+        let request = Request::new("", Verb::Write, "auth/code/login/alice", json!({ "code": code }));
         let granted = cluster.ask(&request).await;
         assert_eq!(granted.status, 200, "{}", granted.body);
         assert_eq!(cluster.system.codes_asked(), login);
@@ -344,7 +344,7 @@ async fn a_question_is_asked_once_however_often_the_rest_is_decided_again() {
         assert_eq!((again.status, again.error().as_str()), (400, "the code is not good"));
         // The count of failures does not lock out whoever fails now and then.
         cluster.system.add_code("reset");
-        let reset = Request::new("", Asked::Write, "auth/code/login/alice", json!({ "code": "reset" }));
+        let reset = Request::new("", Verb::Write, "auth/code/login/alice", json!({ "code": "reset" }));
         assert_eq!(cluster.ask(&reset).await.status, 200);
         // As many as were sent.
         assert_eq!(cluster.system.codes_asked(), login + 2);
@@ -357,7 +357,7 @@ async fn a_question_of_a_client_that_goes_away_is_answered_all_the_same() {
     let cluster = cluster(1).await;
     cluster.system.set(Mood::Slow);
     cluster.system.add_code("one");
-    let request = Request::new("", Asked::Write, "auth/code/login/alice", json!({ "code": "one" }));
+    let request = Request::new("", Verb::Write, "auth/code/login/alice", json!({ "code": "one" }));
     let running = cluster.send(0, &request, Some(1));
     for _ in 0..40 {
         cluster.pass(SECOND).await;
@@ -388,7 +388,7 @@ async fn a_change_outside_is_known_whatever_becomes_of_it() {
                 cluster.pass(SECOND * 15).await;
             }
             assert!(cluster.leases(NamespaceId::ROOT, "db/rotate/").await.is_empty(), "{mood:?} {crashes}");
-            let known = cluster.done(Asked::Read, "db/rotate", Value::Null).await;
+            let known = cluster.done(Verb::Read, "db/rotate", Value::Null).await;
             assert_eq!(known.data()["password"], cluster.system.password(), "{mood:?} {crashes}");
             assert!(mood != Mood::Fine || crashes || cluster.system.password() != "first");
             running.abort();
@@ -402,7 +402,7 @@ async fn the_jobs_of_intents_are_listed() {
     for _ in 0..15 {
         cluster.pass(SECOND).await;
     }
-    let jobs = cluster.done(Asked::Read, "sys/jobs", Value::Null).await;
+    let jobs = cluster.done(Verb::Read, "sys/jobs", Value::Null).await;
     let names = jobs.body.to_string();
     assert!(names.contains("intents") && names.contains("db/") && names.contains("count"), "{names}");
 }

@@ -21,7 +21,7 @@ use strongroom_engine_api::{Engine, EngineError, Meaning, Schedule, bad_request}
 use properties::property;
 
 /// The longest role name, role id or secret id, in bytes.
-const MOST_BYTES: usize = 4096;
+const MAX_NAME_BYTES: usize = 4096;
 
 /// The `AppRole` auth method with all its routes.
 pub fn engine() -> Engine {

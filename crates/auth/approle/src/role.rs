@@ -14,7 +14,7 @@ use strongroom_engine_api::{
 };
 
 use crate::store::{DELETED_ROLES, MountKey, ROLE_IDS, ROLES, RoleNumber};
-use crate::{MOST_BYTES, cidr, housekeeping, uses};
+use crate::{MAX_NAME_BYTES, cidr, housekeeping, uses};
 
 /// A role: how machines log in, and what they are granted.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -76,8 +76,8 @@ impl Role {
         name: &str,
         role_id: String,
     ) -> Result<(), EngineError> {
-        if role_id.len() > MOST_BYTES {
-            return Err(bad_request(format!("role_id is longer than maximum of {MOST_BYTES} bytes")));
+        if role_id.len() > MAX_NAME_BYTES {
+            return Err(bad_request(format!("role_id is longer than maximum of {MAX_NAME_BYTES} bytes")));
         }
         let tag = key.role_id_tag(&role_id);
         match ROLE_IDS.get(txn, &tag).await? {
@@ -244,8 +244,8 @@ pub(crate) async fn write(
     txn: Txn,
 ) -> Result<(), EngineError> {
     let name = normal(&name);
-    if name.len() > MOST_BYTES {
-        return Err(bad_request(format!("role_name is longer than maximum of {MOST_BYTES} bytes")));
+    if name.len() > MAX_NAME_BYTES {
+        return Err(bad_request(format!("role_name is longer than maximum of {MAX_NAME_BYTES} bytes")));
     }
     let key = MountKey::get_or_make(&txn, &entropy).await?;
     let found = ROLES.get(&txn, name.as_str()).await?;

@@ -15,7 +15,7 @@ use strongroom_engine_api::{
 
 use crate::role::{self, Role};
 use crate::store::{ACCESSORS, EXPIRY, MountKey, SECRET_IDS, SecretKey, SecretTag, secret_key, split_key};
-use crate::{MOST_BYTES, cidr, metadata, uses};
+use crate::{MAX_NAME_BYTES, cidr, metadata, uses};
 
 /// A secret id as stored; the text itself is known only to its holder.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -206,10 +206,10 @@ async fn issue(
     call: &Call,
     txn: &Txn,
 ) -> Result<Data<Issued>, EngineError> {
-    if secret_id.expose().len() > MOST_BYTES {
+    if secret_id.expose().len() > MAX_NAME_BYTES {
         let text =
             "failed to store secret_id: failed to create HMAC of secret ID: value is longer than maximum of";
-        return Err(bad_request(format!("{text} {MOST_BYTES} bytes")));
+        return Err(bad_request(format!("{text} {MAX_NAME_BYTES} bytes")));
     }
     let now = call.environment.clock.now();
     let secret = SecretId {

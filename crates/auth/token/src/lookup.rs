@@ -10,7 +10,7 @@ use strongroom_engine_api::{
     Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, TokenSettings, bad_request,
 };
 use strongroom_mounts::Mounts;
-use strongroom_pipeline::Refused;
+use strongroom_pipeline::RequestError;
 use strongroom_tokens::{TokenEntry, TokenStore};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -182,13 +182,13 @@ async fn lookup_accessor(
     clock: Clock,
 ) -> Result<Data<TokenView>, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
-    let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
+    let accessor = accessor.ok_or_else(|| bad_request(RequestError::list(&["missing accessor"])))?;
     let Some(key) = tokens.token_of_accessor(&view, mount.namespace, &accessor).await? else {
-        return Err(bad_request(Refused::list(&["invalid accessor"])));
+        return Err(bad_request(RequestError::list(&["invalid accessor"])));
     };
     let entry = tokens
         .token_at(&view, &key)
         .await?
-        .ok_or_else(|| bad_request(Refused::list(&["invalid accessor"])))?;
+        .ok_or_else(|| bad_request(RequestError::list(&["invalid accessor"])))?;
     Ok(Data(TokenView::new(&mounts, &entry, "", clock.now())))
 }

@@ -10,7 +10,7 @@ use strongroom_engine_api::lenient::{Text, Ttl};
 use strongroom_engine_api::{
     Caller, Clock, Engine, EngineError, Extension, Input, Mount, Secret, TokenKind, bad_request,
 };
-use strongroom_pipeline::{Refused, ServerPart, ServerReply};
+use strongroom_pipeline::{RequestError, ServerPart, ServerReply};
 use strongroom_tokens::{TokenId, TokenStore};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -76,9 +76,9 @@ async fn renew_accessor(
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
-    let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
+    let accessor = accessor.ok_or_else(|| bad_request(RequestError::list(&["missing accessor"])))?;
     let key = tokens.token_of_accessor(&txn, mount.namespace, &accessor).await?;
-    let key = key.ok_or_else(|| bad_request(Refused::list(&["invalid accessor"])))?;
+    let key = key.ok_or_else(|| bad_request(RequestError::list(&["invalid accessor"])))?;
     extend(&tokens, &txn, &key, TokenKind::Service, Secret::default(), input.increment).await
 }
 

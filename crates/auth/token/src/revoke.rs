@@ -9,7 +9,7 @@ use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Caller, Clock, Engine, EngineError, Extension, Input, Mount, Reply, TokenKind, bad_request,
 };
-use strongroom_pipeline::Refused;
+use strongroom_pipeline::RequestError;
 use strongroom_tokens::{TokenId, TokenStore};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -89,7 +89,7 @@ async fn revoke_accessor(
     txn: Txn,
 ) -> Result<Reply, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
-    let accessor = accessor.ok_or_else(|| bad_request(Refused::list(&["missing accessor"])))?;
+    let accessor = accessor.ok_or_else(|| bad_request(RequestError::list(&["missing accessor"])))?;
     let Some(key) = tokens.token_of_accessor(&txn, mount.namespace, &accessor).await? else {
         return Ok(Reply::default().warned("No token found with this accessor"));
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_barrier::Barrier;
-use strongroom_core::{Asked, Assembly, Catalog, Inbound, InitRequest, Settings};
+use strongroom_core::{Assembly, Catalog, Inbound, InitRequest, Settings, Verb};
 use strongroom_engine_api::{Clock, Engine, EngineError, Entropy, Environment, Moment, Peer, Secret};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
@@ -97,11 +97,11 @@ impl Server {
         txn.commit().await.unwrap();
     }
 
-    async fn ask(&self, token: &str, asked: Asked, path: &str, input: Value) -> Told {
+    async fn ask(&self, token: &str, asked: Verb, path: &str, input: Value) -> Told {
         self.ask_from(token, asked, path, input, [127, 0, 0, 1]).await
     }
 
-    async fn ask_from(&self, token: &str, asked: Asked, path: &str, input: Value, from: [u8; 4]) -> Told {
+    async fn ask_from(&self, token: &str, asked: Verb, path: &str, input: Value, from: [u8; 4]) -> Told {
         let inbound = Inbound {
             input: Arc::new(input.as_object().cloned().unwrap_or_default()),
             token: Some(Arc::new(Secret::new(token.to_owned()))),
@@ -118,7 +118,7 @@ impl Server {
     }
 
     async fn post(&self, token: &str, path: &str, input: Value) -> Told {
-        self.ask(token, Asked::Write, path, input).await
+        self.ask(token, Verb::Write, path, input).await
     }
 
     async fn write(&self, path: &str, input: Value) -> Told {
@@ -126,7 +126,7 @@ impl Server {
     }
 
     async fn read(&self, path: &str) -> Told {
-        self.ask(&self.root, Asked::Read, path, json!({})).await
+        self.ask(&self.root, Verb::Read, path, json!({})).await
     }
 
     async fn lookup(&self, token: &str) -> Told {
@@ -166,10 +166,10 @@ async fn a_token_is_made_and_looked_up() {
         "ttl": 3540, "type": "service",
     });
     assert_eq!(server.lookup(&token).await.data(), &expected);
-    let told = server.ask(&server.root, Asked::Read, "auth/token/lookup", json!({"token": token})).await;
+    let told = server.ask(&server.root, Verb::Read, "auth/token/lookup", json!({"token": token})).await;
     assert_eq!(told.data(), &expected);
     expected["num_uses"] = json!(4);
-    let told = server.ask(&token, Asked::Read, "auth/token/lookup-self", json!({})).await;
+    let told = server.ask(&token, Verb::Read, "auth/token/lookup-self", json!({})).await;
     assert_eq!(told.data(), &expected, "this very request takes a use");
     expected["id"] = json!("");
     let told = server.write("auth/token/lookup-accessor", json!({"accessor": auth["accessor"]})).await;
@@ -179,7 +179,7 @@ async fn a_token_is_made_and_looked_up() {
         server.root.as_str(),
         "the calling token"
     );
-    let accessors = server.ask(&server.root, Asked::List, "auth/token/accessors", json!({})).await;
+    let accessors = server.ask(&server.root, Verb::List, "auth/token/accessors", json!({})).await;
     assert_eq!(accessors.data()["keys"].as_array().unwrap().len(), 2);
 }
 
@@ -262,8 +262,8 @@ async fn what_goes_beyond_ones_own_needs_sudo() {
     // Who may write there may make orphans.
     assert_eq!(server.post(&plain, "auth/token/create-orphan", json!({})).await.auth()["orphan"], true);
     assert_eq!(server.post(&plain, "auth/token/revoke-orphan", json!({"token": sudo})).await.status, 403);
-    assert_eq!(server.ask(&plain, Asked::List, "auth/token/accessors", json!({})).await.status, 403);
-    assert_eq!(server.ask(&sudo, Asked::List, "auth/token/accessors", json!({})).await.status, 200);
+    assert_eq!(server.ask(&plain, Verb::List, "auth/token/accessors", json!({})).await.status, 403);
+    assert_eq!(server.ask(&sudo, Verb::List, "auth/token/accessors", json!({})).await.status, 200);
     let told = server.write(CREATE, json!({"id": "mine"})).await;
     assert_eq!(told.error(), (400, "cannot create a token with a duplicate ID"));
     assert!(server.is_live("mine").await);
@@ -418,7 +418,7 @@ async fn roles_are_kept() {
     full["period"] = json!(0);
     full["token_period"] = json!(10800);
     assert_eq!(server.read(&role("full")).await.data(), &full);
-    let listed = server.ask(&server.root, Asked::List, "auth/token/roles", json!({})).await;
+    let listed = server.ask(&server.root, Verb::List, "auth/token/roles", json!({})).await;
     assert_eq!(listed.data()["keys"], json!(["full", "plain"]));
     let told = server.write(&role("plain"), json!({"explicit_max_ttl": "5000h"})).await;
     assert!(
@@ -427,7 +427,7 @@ async fn roles_are_kept() {
             .unwrap()
             .starts_with("Given explicit max TTL of 18000000 is greater")
     );
-    assert_eq!(server.ask(&server.root, Asked::Delete, &role("full"), json!({})).await.status, 204);
+    assert_eq!(server.ask(&server.root, Verb::Delete, &role("full"), json!({})).await.status, 204);
     assert_eq!(server.read(&role("full")).await.status, 404);
     let suffix = "given role path suffix contains invalid characters; must match \\w[\\w-.]+\\w";
     let batch = |what| format!("'token_type' cannot be 'batch' when role is set to generate {what}");
@@ -482,7 +482,7 @@ async fn roles_shape_their_tokens() {
         (&json!(["default", "dev"]), &json!(["10.0.0.0/8"]))
     );
     let from = async |address| {
-        server.ask_from(&made.token(), Asked::Read, "sys/anything", json!({}), address).await.status
+        server.ask_from(&made.token(), Verb::Read, "sys/anything", json!({}), address).await.status
     };
     assert_eq!((from([127, 0, 0, 1]).await, from([10, 1, 2, 3]).await), (403, 204));
     let told = server.write("auth/token/create/full", json!({"entity_alias": "bob"})).await;
@@ -512,7 +512,7 @@ async fn a_renewal_goes_by_what_the_role_says_today() {
     server.write("auth/token/roles/web", json!({"token_period": "3h"})).await;
     let renew = async || server.post(&token, "auth/token/renew-self", json!({})).await;
     assert_eq!(renew().await.auth()["lease_duration"], 3 * 3600);
-    server.ask(&server.root, Asked::Delete, "auth/token/roles/web", json!({})).await;
+    server.ask(&server.root, Verb::Delete, "auth/token/roles/web", json!({})).await;
     assert_eq!(renew().await.error(), (400, "original token role \"web\" could not be found, not renewing"));
 }
 

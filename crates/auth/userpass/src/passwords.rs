@@ -14,7 +14,7 @@ const COST: u32 = 10;
 /// The costs of hashes that are taken over: below, a hash is soon broken; above, a login takes too long.
 const COSTS: std::ops::RangeInclusive<u32> = 5..=12;
 /// bcrypt looks at no more of a password than this.
-const MOST_BYTES: usize = 72;
+const MAX_PASSWORD_BYTES: usize = 72;
 /// A hash that passwords of unknown users are compared with, so that they take as long as those of known ones. It is
 /// the hash of no known password, and a match would be refused all the same.
 const DECOY: &str = "$2a$10$7EqJtq98hPqEX7fNZaFWoOa4ix0nQo3Rr8V0ZBx0W0n0W7pXkA1Mq";
@@ -43,7 +43,7 @@ impl Passwords {
     }
 
     async fn hash(&self, password: Secret<String>, entropy: &Entropy) -> Result<Secret<String>, EngineError> {
-        if password.expose().len() > MOST_BYTES {
+        if password.expose().len() > MAX_PASSWORD_BYTES {
             return Err(bad_request("bcrypt: password length exceeds 72 bytes"));
         }
         let salt = entropy.bytes()?;
@@ -59,7 +59,7 @@ impl Passwords {
         hash: Option<Secret<String>>,
     ) -> Result<bool, EngineError> {
         // What bcrypt does not look at must not be left open: nobody is let in by a beginning of 72 bytes.
-        let possible = hash.is_some() && password.expose().len() <= MOST_BYTES;
+        let possible = hash.is_some() && password.expose().len() <= MAX_PASSWORD_BYTES;
         let hash = hash.unwrap_or_else(|| Secret::new(DECOY.to_owned()));
         let matches = self.aside(move || bcrypt::verify(password.expose(), hash.expose())).await?;
         let matches = matches.map_err(|error| EngineError::Internal(error.to_string()))?;

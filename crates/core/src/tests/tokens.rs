@@ -24,7 +24,7 @@ use crate::{
     Assembly, Catalog, DEFAULT_LEASE_TTL, Envelope, InitRequest, MountEntry, MountTuning, Settings, Tidy,
     TokenRole,
 };
-use strongroom_pipeline::{Asked, Inbound};
+use strongroom_pipeline::{Inbound, Verb};
 
 const ROOT: NamespaceId = NamespaceId::ROOT;
 const HOUR: Duration = Duration::from_hours(1);
@@ -164,7 +164,7 @@ impl Server {
         let inbound = Inbound {
             token: Some(Arc::new(Secret::new(token.to_owned()))),
             peer: Peer::at(([127, 0, 0, 1], 1)),
-            ..Inbound::new("a-request", Asked::Read, path)
+            ..Inbound::new("a-request", Verb::Read, path)
         };
         self.core.pipeline.handle(inbound).await.status
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use strongroom_barrier::Barrier;
-use strongroom_core::{Asked, Assembly, Catalog, Inbound, InitRequest, NewMount, Settings};
+use strongroom_core::{Assembly, Catalog, Inbound, InitRequest, NewMount, Settings, Verb};
 use strongroom_engine_api::{Backend as _, Clock, Engine, Entropy, Environment, Moment, Peer, Secret};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
@@ -121,7 +121,7 @@ impl Server {
         let inbound = Inbound {
             input: Arc::new(input.as_object().cloned().unwrap()),
             token: Some(Arc::new(Secret::new(self.root.clone()))),
-            ..Inbound::new("test", Asked::Write, path)
+            ..Inbound::new("test", Verb::Write, path)
         };
         let answer = self.core.pipeline.handle(inbound).await;
         assert!(answer.status < 300, "{path}: {}", answer.status);

@@ -10,7 +10,7 @@ use super::AutopilotConfig;
 
 /// The longest time between two looks that counts. A node that was stopped for an hour has not watched for an hour: it
 /// must not take the others for dead before it has heard them again.
-const LONGEST_STEP: Duration = Duration::from_secs(5);
+const MAX_STEP: Duration = Duration::from_secs(5);
 
 /// The leader's observations of the members in its term.
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ impl Watch {
         if self.term != term {
             *self = Self { term, at: now, members: BTreeMap::new() };
         }
-        let step = now.since(self.at).min(LONGEST_STEP);
+        let step = now.since(self.at).min(MAX_STEP);
         self.at = now;
         let last =
             members.iter().find(|status| status.leader).and_then(|leader| leader.last_log).unwrap_or(0);

@@ -22,7 +22,7 @@ use crate::types::{Command, Entry, LeaderId, LogId, Vote};
 
 const SEGMENT: u64 = 4096;
 /// The largest entry: two of them fit into a file of the log, so that no step fills more than one.
-const LARGEST: u64 = 1200;
+const MAX_BYTES: u64 = 1200;
 
 /// The content of a log.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -137,7 +137,7 @@ fn entry(log_id: LogId, size: u64) -> Entry {
 }
 
 fn some_entries(held: &Held, term: u64, dice: &mut Dice) -> Vec<Entry> {
-    let (mut entries, mut room) = (Vec::new(), LARGEST);
+    let (mut entries, mut room) = (Vec::new(), MAX_BYTES);
     for index in held.next_index()..held.next_index() + 1 + dice.below(3) {
         let size = dice.below(room);
         room -= size;

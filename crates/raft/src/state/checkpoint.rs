@@ -10,7 +10,7 @@ use super::{Current, Frozen, State, Thread};
 use crate::watched;
 
 /// Entries between two looks whether packing should give way.
-const LOOK_EVERY: u64 = 1024;
+const CHECK_EVERY: u64 = 1024;
 
 /// The work to do.
 enum Work {
@@ -82,7 +82,7 @@ impl State {
         let mut given_way = false;
         let filled = filling.fill(|sink| {
             seen = seen.saturating_add(1);
-            given_way = seen.is_multiple_of(LOOK_EVERY) && self.is_wanted_elsewhere();
+            given_way = seen.is_multiple_of(CHECK_EVERY) && self.is_wanted_elsewhere();
             let Some(entry) = entries.next().filter(|_| !given_way) else { return Ok(false) };
             let (key, stored) = entry.map_err(base::failed)?;
             let (modified, value) = base::split_entry(stored.value())?;

@@ -28,7 +28,7 @@ const VERSION: u32 = 1;
 /// A block is closed once it has this many bytes.
 const BLOCK: usize = 128 << 10;
 /// No description or block is larger; what claims to be is not believed.
-const LARGEST: usize = 1 << 30;
+const MAX_BLOCK_BYTES: usize = 1 << 30;
 
 /// The description of a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -142,7 +142,7 @@ fn take_exact<const N: usize>(stream: &mut impl Read) -> Result<[u8; N], StoreEr
 /// A length and a checksum, and the bytes they are of.
 fn take_checked(stream: &mut impl Read, len: u32, crc: u32) -> Result<Bytes, StoreError> {
     let len = usize::try_from(len).map_err(broken)?;
-    if len > LARGEST {
+    if len > MAX_BLOCK_BYTES {
         return Err(broken("a block is larger than any that is written"));
     }
     let mut body = Vec::new();

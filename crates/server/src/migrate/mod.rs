@@ -13,15 +13,15 @@ use strongroom_config::{Migration, Storage};
 use strongroom_storage::{Coordinator, Store};
 
 use crate::cluster::Together;
+use crate::flag_words::Words;
 use crate::store::{self, Addresses, Sharing};
-use crate::words::Words;
 
 /// The time to wait for the lock of a database that several nodes share.
-const LOCK_PATIENCE: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_millis(50);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The most commits that may be under way.
-const MOST_AT_ONCE: usize = 1024;
+const MAX_PARALLEL: usize = 1024;
 
 const HELP: &str = "\
 Usage: strongroom operator migrate [options]
@@ -84,10 +84,10 @@ impl Flags {
             match flag.name {
                 "config" => value.clone_into(&mut flags.config),
                 "max-parallel" => {
-                    let at_once = value.parse().ok().filter(|at_once| (1..=MOST_AT_ONCE).contains(at_once));
+                    let at_once = value.parse().ok().filter(|at_once| (1..=MAX_PARALLEL).contains(at_once));
                     flags.at_once = at_once.with_context(|| {
                         format!(
-                            "invalid value {value:?} for -max-parallel: a number from 1 to {MOST_AT_ONCE}"
+                            "invalid value {value:?} for -max-parallel: a number from 1 to {MAX_PARALLEL}"
                         )
                     })?;
                 }
@@ -172,10 +172,10 @@ async fn own(together: Together) -> Result<()> {
     };
     let owned = async {
         while coordinator.leading().is_none() {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    if tokio::time::timeout(LOCK_PATIENCE, owned).await.is_err() {
+    if tokio::time::timeout(LOCK_TIMEOUT, owned).await.is_err() {
         match coordinator.active() {
             Some(active) => bail!("a server uses it: {} at {}", active.node_id, active.api_address),
             None => bail!("it cannot be written to"),

@@ -15,7 +15,7 @@ use strongroom_cli::Io;
 use strongroom_config::Storage;
 use strongroom_raft::{Kept, Offline, Position};
 
-use crate::words::Words;
+use crate::flag_words::Words;
 
 use self::choose::{Found, Wish, choose, describe};
 

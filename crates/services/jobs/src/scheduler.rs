@@ -15,9 +15,9 @@ use crate::{Job, JobName, JobStatus, MAX_BACKOFF, MAX_RUNNING, Outcome, Schedule
 /// The wait after a first failure; it doubles with each further one.
 const BACKOFF: Duration = Duration::from_secs(1);
 /// The shortest time between two runs of a job that waits for what is due.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// The longest time without a look at the queue, in case the clock was moved.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// The jobs of a node.
 pub struct Jobs {
@@ -231,8 +231,8 @@ impl Jobs {
     fn until_next(&self, running: usize) -> Duration {
         let now = self.clock.now();
         match self.state().queue.first() {
-            Some((at, _)) if running < MAX_RUNNING => at.since(now).min(LONGEST_WAIT),
-            _ => LONGEST_WAIT,
+            Some((at, _)) if running < MAX_RUNNING => at.since(now).min(MAX_WAIT),
+            _ => MAX_WAIT,
         }
     }
 
@@ -290,7 +290,7 @@ async fn next_run(schedule: &Schedule, clock: &Clock) -> (Outcome, Option<Moment
         Schedule::OnWake => (Ok(Step::Done), None),
         Schedule::Due(next) => match next().await {
             // An entry that is due and was left in place is looked at again, but not without a pause.
-            Ok(next) => (Ok(Step::Done), next.map(|next| next.max(clock.now().after(SHORTEST_PAUSE)))),
+            Ok(next) => (Ok(Step::Done), next.map(|next| next.max(clock.now().after(MIN_PAUSE)))),
             Err(error) => (Err(error), None),
         },
     }
@@ -326,7 +326,7 @@ impl Entry {
                 let next = match step {
                     Step::Done => next,
                     Step::More => Some(now),
-                    Step::Later => Some(now.after(SHORTEST_PAUSE)),
+                    Step::Later => Some(now.after(MIN_PAUSE)),
                 };
                 self.status.next_run = earlier(next, woken);
             }

@@ -20,7 +20,7 @@ use strongroom_expiry::{
     ACT_TIMEOUT, INTENTS, LEASES, Lease, LeaseOwner, LeaseState, OWNED_LEASES, QueuedLease, change_lease,
     due_key, end_intended, forget_lease, latest_arrival,
 };
-use strongroom_mounts::Mounted;
+use strongroom_mounts::MountHandle;
 use strongroom_tokens::Principal;
 
 /// Intents looked at in one transaction.
@@ -108,7 +108,7 @@ impl Leases {
     pub async fn intend(
         &self,
         txn: &Txn,
-        mounted: &Mounted,
+        mounted: &MountHandle,
         path: &str,
         owner: Option<&Principal>,
         kind: &str,
@@ -157,7 +157,7 @@ impl Leases {
     pub async fn grant_intended(
         &self,
         txn: &Txn,
-        mounted: &Mounted,
+        mounted: &MountHandle,
         intended: &Intended,
         payload: Option<&Payload>,
     ) -> Result<Option<Granted>, EngineError> {

@@ -16,7 +16,7 @@ use strongroom_expiry::{
     EXPIRY, ExpiryEntry, HeldLease, INTENTS, LEASES, Lease, LeaseOwner, LeaseState, OWNED_LEASES, due_key,
     lease_ttl, nonzero_min,
 };
-use strongroom_mounts::{Mounted, Mounts, suffix};
+use strongroom_mounts::{MountHandle, Mounts, suffix};
 use strongroom_storage::Leadership;
 use strongroom_tokens::{Principal, TokenStore};
 
@@ -50,7 +50,7 @@ fn owner_of(principal: &Principal) -> LeaseOwner {
 /// A lease that is about to be made.
 pub(crate) struct NewLease<'a> {
     /// The mount that grants it.
-    pub(crate) mounted: &'a Mounted,
+    pub(crate) mounted: &'a MountHandle,
     /// The path of the request.
     pub(crate) path: &'a str,
     /// The token that holds it; `None` for a lease that ends with no token.
@@ -79,7 +79,7 @@ impl Leases {
     pub async fn make_lease(
         &self,
         txn: &Txn,
-        mounted: &Mounted,
+        mounted: &MountHandle,
         path: &str,
         owner: &Principal,
         grant: LeaseGrant,
@@ -148,7 +148,7 @@ impl Leases {
     pub(crate) fn activate(
         &self,
         txn: &Txn,
-        mounted: &Mounted,
+        mounted: &MountHandle,
         (namespace, id): (NamespaceId, &str),
         intended: Lease,
     ) -> Result<Granted, EngineError> {

@@ -12,7 +12,7 @@ use strongroom_engine_api::{EngineError, LeaseInHand, LeaseTerms, Lifetimes, Mom
 use strongroom_expiry::{
     ACT_TIMEOUT, EXPIRY, ExpiryEntry, GrantedTtl, HeldLease, LEASES, Lease, due_key, lease_ttl, nonzero_min,
 };
-use strongroom_mounts::{Errand, Mounted};
+use strongroom_mounts::{Errand, MountHandle};
 
 use crate::{Granted, Leases, within_owner};
 
@@ -22,7 +22,7 @@ pub struct Renewing {
     id: String,
     increment: Option<Duration>,
     granted: GrantedTtl,
-    mounted: Arc<Mounted>,
+    mounted: Arc<MountHandle>,
     lease: Arc<Lease>,
     /// The terms of the engine's answer.
     terms: Option<LeaseTerms>,

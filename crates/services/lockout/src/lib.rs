@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use strongroom_barrier::{BarrierError, MountId, NamespaceId};
 use strongroom_engine_api::{Clock, EngineError, Moment};
-use strongroom_mounts::{Mounted, Mounts};
+use strongroom_mounts::{MountHandle, Mounts};
 
 /// Names that are counted at most, over all mounts.
-const MOST_NAMES: usize = 100_000;
+const MAX_NAMES: usize = 100_000;
 
 /// The rule by which a name is locked out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl Failed {
 
     fn failed(&self, user: User, rule: LockoutRule, now: Moment) {
         let mut users = self.users();
-        if users.len() >= MOST_NAMES && !users.contains_key(&user) {
+        if users.len() >= MAX_NAMES && !users.contains_key(&user) {
             make_room(&mut users, now);
         }
         let before = users.get(&user).filter(|failures| failures.forgotten > now);
@@ -123,7 +123,7 @@ const MAX_NAME: usize = 256;
 /// Removes counts that no longer matter, or else a name that is not locked.
 fn make_room(users: &mut HashMap<User, Failures>, now: Moment) {
     users.retain(|_, failures| failures.forgotten > now);
-    if users.len() >= MOST_NAMES
+    if users.len() >= MAX_NAMES
         && let Some(user) = users.iter().find(|(_, failures)| !failures.locked).map(|(user, _)| user.clone())
     {
         users.remove(&user);
@@ -152,14 +152,14 @@ impl Lockouts {
     }
 
     /// True if `name` is locked out at this mount now.
-    pub fn is_locked_out(&self, mounted: &Mounted, name: &str) -> bool {
+    pub fn is_locked_out(&self, mounted: &MountHandle, name: &str) -> bool {
         let rule = self.rule_of(mounted);
         let now = self.clock.now();
         !rule.disabled && self.failed.is_locked(&(mounted.mount.id, counted_as(name)), now)
     }
 
     /// Notes how a login of `name` at this mount went.
-    pub fn note_login<T>(&self, mounted: &Mounted, name: &str, outcome: &Result<T, EngineError>) {
+    pub fn note_login<T>(&self, mounted: &MountHandle, name: &str, outcome: &Result<T, EngineError>) {
         let user = (mounted.mount.id, counted_as(name));
         let rule = self.rule_of(mounted);
         match outcome {
@@ -171,7 +171,7 @@ impl Lockouts {
         }
     }
 
-    fn rule_of(&self, mounted: &Mounted) -> LockoutRule {
+    fn rule_of(&self, mounted: &MountHandle) -> LockoutRule {
         rule(&self.rules, &mounted.entry.kind, &mounted.entry.tuning.user_lockout)
     }
 
@@ -270,10 +270,10 @@ mod tests {
     fn a_flood_of_names_keeps_those_that_are_locked() {
         let (lockouts, rule) = (Failed::default(), LockoutRule { threshold: 1, ..LockoutRule::default() });
         lockouts.failed(alice(), rule, START);
-        for number in 0..MOST_NAMES + 10 {
+        for number in 0..MAX_NAMES + 10 {
             lockouts.failed((MountId::new(7), number.to_string()), LockoutRule::default(), START);
         }
         assert!(lockouts.is_locked(&alice(), START));
-        assert!(lockouts.users().len() <= MOST_NAMES);
+        assert!(lockouts.users().len() <= MAX_NAMES);
     }
 }

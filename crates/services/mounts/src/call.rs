@@ -9,7 +9,7 @@ use strongroom_engine_api::{
     Renewal, Request, RequestBody, ServerTxn,
 };
 
-use crate::Mounted;
+use crate::MountHandle;
 
 /// The subject of such a call.
 pub enum Errand {
@@ -21,13 +21,13 @@ pub enum Errand {
     Lease(LeaseInHand),
 }
 
-impl Mounted {
+impl MountHandle {
     /// A call of the mount's engine with what the engine was built with.
     pub fn internal_call(&self, txn: &Txn, environment: &Environment, errand: Errand) -> Arc<Call> {
         self.internal_call_with(txn, environment, errand, self.engine.extensions())
     }
 
-    /// As [`Mounted::internal_call`], with what a part of the server draws.
+    /// As [`MountHandle::internal_call`], with what a part of the server draws.
     pub fn internal_call_with(
         &self,
         txn: &Txn,

@@ -26,7 +26,7 @@ use strongroom_storage::Index;
 pub use call::Errand;
 pub use catalog::Catalog;
 pub use disabled_mounts::DisabledMount;
-pub use mounts::{ListingVisibility, MountEntry, MountTuning, Mounted, NewMount};
+pub use mounts::{ListingVisibility, MountEntry, MountHandle, MountTuning, NewMount};
 pub use namespaces::{Namespace, named_by, suffix};
 pub use router::{JobChanges, Router};
 

@@ -157,7 +157,7 @@ impl Stored for MountEntry {}
 
 /// A mount ready to serve.
 #[derive(Debug)]
-pub struct Mounted {
+pub struct MountHandle {
     /// The mount as handlers see it.
     pub mount: Arc<Mount>,
     /// The namespace it is in.
@@ -174,7 +174,7 @@ pub struct Mounted {
     pub kind: Arc<str>,
 }
 
-impl Mounted {
+impl MountHandle {
     /// `auth`, `secret` or `system`, as audit records say.
     pub fn class_name(&self) -> &'static str {
         if self.path.starts_with("auth/") { "auth" } else { "secret" }
@@ -322,7 +322,7 @@ impl Mounts {
 
     /// Makes sure that a mount is not disabled before `txn` commits: the transaction that disables it finds what it has
     /// granted, or the grant finds no mount.
-    pub async fn require_mount(&self, txn: &Txn, mounted: &Mounted) -> Result<(), EngineError> {
+    pub async fn require_mount(&self, txn: &Txn, mounted: &MountHandle) -> Result<(), EngineError> {
         if mounted.engine.class() == Class::System {
             return Ok(());
         }

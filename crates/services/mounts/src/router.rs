@@ -17,7 +17,7 @@ use strongroom_barrier::{BarrierError, MountId, NamespaceId, TableId, View};
 use strongroom_engine_api::{Class, Facilities, Lifetimes, Mount};
 use strongroom_storage::Index;
 
-use crate::mounts::{BUILT_IN, BuiltIn, MountEntry, Mounted};
+use crate::mounts::{BUILT_IN, BuiltIn, MountEntry, MountHandle};
 use crate::namespaces::{Namespace, NamespaceEntry};
 use crate::{Catalog, MOUNTS, Mounts, NAMESPACES};
 
@@ -76,17 +76,17 @@ pub struct JobChanges {
     /// True if the jobs of all mounts are to be listed again.
     pub all: bool,
     /// Those that went.
-    pub gone: Vec<Arc<Mounted>>,
+    pub gone: Vec<Arc<MountHandle>>,
     /// Those that came.
-    pub new: Vec<Arc<Mounted>>,
+    pub new: Vec<Arc<MountHandle>>,
 }
 
 #[derive(Default)]
 struct State {
     branches: HashMap<NamespaceId, Branch>,
-    by_accessor: HashMap<String, Arc<Mounted>>,
+    by_accessor: HashMap<String, Arc<MountHandle>>,
     /// Mounts that have entries. Only the numbers of built-in ones are the same in several namespaces.
-    by_id: HashMap<(Option<NamespaceId>, MountId), Arc<Mounted>>,
+    by_id: HashMap<(Option<NamespaceId>, MountId), Arc<MountHandle>>,
     /// The cluster's seed of the accessors of built-in mounts.
     seed: [u8; 16],
 }
@@ -94,10 +94,10 @@ struct State {
 /// One namespace: its mounts and the namespaces directly in it.
 struct Branch {
     namespace: Arc<Namespace>,
-    mounts: HashMap<String, Arc<Mounted>>,
+    mounts: HashMap<String, Arc<MountHandle>>,
     children: HashMap<String, NamespaceId>,
     /// Made when one is asked for: most namespaces of a large server are quiet.
-    built_in: OnceLock<Vec<Arc<Mounted>>>,
+    built_in: OnceLock<Vec<Arc<MountHandle>>>,
 }
 
 impl Branch {
@@ -168,7 +168,7 @@ impl Router {
     }
 
     /// The namespace and mount path that `path` leads to, with the rest of it.
-    pub fn route<'a>(&self, namespace: NamespaceId, path: &'a str) -> Option<(Arc<Mounted>, &'a str)> {
+    pub fn route<'a>(&self, namespace: NamespaceId, path: &'a str) -> Option<(Arc<MountHandle>, &'a str)> {
         // Mounts do not nest, so at most one boundary fits; `auth/token` without a slash still means the mount.
         let state = self.read();
         let branch = state.branches.get(&namespace)?;
@@ -186,19 +186,19 @@ impl Router {
     }
 
     /// The mount at exactly this path (with a trailing slash).
-    pub fn at(&self, namespace: NamespaceId, path: &str) -> Option<Arc<Mounted>> {
+    pub fn at(&self, namespace: NamespaceId, path: &str) -> Option<Arc<MountHandle>> {
         let state = self.read();
         self.mount_of(&state, state.branches.get(&namespace)?, path)
     }
 
-    fn mount_of(&self, state: &State, branch: &Branch, path: &str) -> Option<Arc<Mounted>> {
+    fn mount_of(&self, state: &State, branch: &Branch, path: &str) -> Option<Arc<MountHandle>> {
         // Most paths lead to a mount with an entry. A built-in mount has one where it was tuned.
         let entered = branch.mounts.get(path);
         entered.or_else(|| self.made(state, branch).iter().find(|mounted| mounted.path == path)).cloned()
     }
 
     /// The built-in mounts of a namespace as they are where they have no entry.
-    fn made<'a>(&self, state: &State, branch: &'a Branch) -> &'a [Arc<Mounted>] {
+    fn made<'a>(&self, state: &State, branch: &'a Branch) -> &'a [Arc<MountHandle>] {
         branch.built_in.get_or_init(|| {
             let namespace = &branch.namespace;
             let made =
@@ -208,12 +208,12 @@ impl Router {
     }
 
     /// The built-in mounts of a namespace that have no entry.
-    fn built_in<'a>(&self, state: &State, branch: &'a Branch) -> impl Iterator<Item = &'a Arc<Mounted>> {
+    fn built_in<'a>(&self, state: &State, branch: &'a Branch) -> impl Iterator<Item = &'a Arc<MountHandle>> {
         self.made(state, branch).iter().filter(|mounted| !branch.mounts.contains_key(&mounted.path))
     }
 
     /// The mount with this accessor, if it is one of the namespace's.
-    pub fn by_accessor(&self, namespace: NamespaceId, accessor: &str) -> Option<Arc<Mounted>> {
+    pub fn by_accessor(&self, namespace: NamespaceId, accessor: &str) -> Option<Arc<MountHandle>> {
         let state = self.read();
         if let Some(mounted) = state.by_accessor.get(accessor) {
             return (mounted.namespace.id == namespace).then(|| mounted.clone());
@@ -223,7 +223,7 @@ impl Router {
     }
 
     /// The mount of a namespace with this number.
-    pub fn by_id(&self, namespace: NamespaceId, id: MountId) -> Option<Arc<Mounted>> {
+    pub fn by_id(&self, namespace: NamespaceId, id: MountId) -> Option<Arc<MountHandle>> {
         let state = self.read();
         if let Some(mounted) = state.by_id.get(&number(namespace, id)) {
             return (mounted.namespace.id == namespace).then(|| mounted.clone());
@@ -233,13 +233,13 @@ impl Router {
     }
 
     /// The mount with this number, whatever its namespace; none that is built in.
-    pub fn by_number(&self, id: MountId) -> Option<Arc<Mounted>> {
+    pub fn by_number(&self, id: MountId) -> Option<Arc<MountHandle>> {
         self.read().by_id.get(&(None, id)).cloned()
     }
 
     /// The mounts whose engines keep entries that end with a token of this namespace, and the tables of those. Only parts of
     /// the server keep such.
-    pub fn kept_by_token(&self, namespace: NamespaceId) -> Vec<(Arc<Mounted>, TableId)> {
+    pub fn kept_by_token(&self, namespace: NamespaceId) -> Vec<(Arc<MountHandle>, TableId)> {
         let state = self.read();
         let Some(branch) = state.branches.get(&namespace) else { return Vec::new() };
         let kept = |built_in: &BuiltIn| {
@@ -251,7 +251,7 @@ impl Router {
     }
 
     /// The mounts of a namespace in path order.
-    pub fn in_namespace(&self, namespace: NamespaceId) -> Vec<Arc<Mounted>> {
+    pub fn in_namespace(&self, namespace: NamespaceId) -> Vec<Arc<MountHandle>> {
         let state = self.read();
         let Some(branch) = state.branches.get(&namespace) else { return Vec::new() };
         let mut mounts: Vec<_> =
@@ -301,7 +301,7 @@ impl Router {
     }
 
     /// Every mount that has an entry, and the built-in ones of the root namespace.
-    fn all_with_jobs(&self) -> Vec<Arc<Mounted>> {
+    fn all_with_jobs(&self) -> Vec<Arc<MountHandle>> {
         let state = self.read();
         let entered = state.branches.values().flat_map(|branch| branch.mounts.values());
         let root = state.branches.get(&NamespaceId::ROOT).into_iter();
@@ -371,13 +371,13 @@ impl Router {
         namespace: &Arc<Namespace>,
         path: &str,
         entry: &MountEntry,
-    ) -> Option<Arc<Mounted>> {
+    ) -> Option<Arc<MountHandle>> {
         let class = if path.starts_with("auth/") { Class::Auth } else { Class::Secrets };
         let Some(engine) = self.catalog.engine(class, &entry.kind, &entry.options) else {
             tracing::error!(path, kind = entry.kind, "a mount's engine is not part of this program");
             return None;
         };
-        Some(Arc::new(Mounted {
+        Some(Arc::new(MountHandle {
             mount: Arc::new(self.seen_by_engines(namespace, path, entry)),
             namespace: namespace.clone(),
             entry: entry.clone(),
@@ -439,7 +439,7 @@ impl State {
         &mut self,
         namespace: NamespaceId,
         path: &str,
-        mounted: Option<Arc<Mounted>>,
+        mounted: Option<Arc<MountHandle>>,
         jobs: &mut JobChanges,
     ) {
         let Some(branch) = self.branches.get_mut(&namespace) else { return };
@@ -460,7 +460,7 @@ impl State {
     }
 
     /// Removes a mount, unless another has taken its number: one that was moved is first seen at its new path.
-    fn forget(&mut self, mounted: Arc<Mounted>, jobs: &mut JobChanges) {
+    fn forget(&mut self, mounted: Arc<MountHandle>, jobs: &mut JobChanges) {
         let id = number(mounted.namespace.id, mounted.mount.id);
         if self.by_id.get(&id).is_some_and(|kept| Arc::ptr_eq(kept, &mounted)) {
             self.by_id.remove(&id);

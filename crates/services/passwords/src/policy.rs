@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 /// Characters that a password may have.
 const LENGTHS: std::ops::RangeInclusive<i64> = 4..=100;
 /// Passwords that are drawn and checked before one is put together to fit.
-const MOST_CANDIDATES: usize = 256;
+const MAX_CANDIDATES: usize = 256;
 
 /// A length, and how many characters must come from which sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl PasswordPolicy {
     /// A password that fits. Candidates are drawn uniformly from all characters until one meets the rules; where the
     /// rules leave that to luck, the characters they ask for are drawn first and then shuffled among the others.
     pub fn generate(&self, entropy: &Entropy) -> Result<Secret<String>, EntropyError> {
-        for _ in 0..MOST_CANDIDATES {
+        for _ in 0..MAX_CANDIDATES {
             let candidate = draw(entropy, &self.all, self.length)?;
             if self.rules.iter().all(|rule| rule.accepts(&candidate)) {
                 return Ok(Secret::new(candidate.iter().collect()));

@@ -26,7 +26,7 @@ tables! {
 }
 
 /// Different policy sets whose compiled form is kept.
-const KEPT_SETS: usize = 10_000;
+const MAX_SETS: usize = 10_000;
 
 /// A policy as kept: the text that was written.
 #[derive(Clone, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ impl Policies {
             deny_mode,
             root: Arc::new(CompiledAcl::root()),
             changed_at: AtomicU64::new(0),
-            sets: Cache::new(KEPT_SETS),
+            sets: Cache::new(MAX_SETS),
         }
     }
 

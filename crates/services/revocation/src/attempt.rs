@@ -11,7 +11,7 @@ use strongroom_expiry::{
     LEASES, Lease, LeaseState, QueuedLease, REVOCATIONS, Revoking, change_lease, due_key, forget_lease,
     move_lease,
 };
-use strongroom_mounts::{Errand, Mounted};
+use strongroom_mounts::{Errand, MountHandle};
 use strongroom_stdx::Entropy;
 
 use crate::Revocation;
@@ -41,7 +41,7 @@ impl Revocation {
     /// Tries once to revoke a lease of its mount's queue, and records what came of it.
     pub(super) async fn revoke_queued_lease(
         self: &Arc<Self>,
-        mounted: Option<&Mounted>,
+        mounted: Option<&MountHandle>,
         mount: MountId,
         second: u64,
         queued: &QueuedLease,
@@ -96,7 +96,7 @@ impl Revocation {
     /// Runs the handler of a lease's kind. A panic is a refusal; what takes too long was not reached.
     async fn run_hook(
         self: &Arc<Self>,
-        mounted: Option<&Mounted>,
+        mounted: Option<&MountHandle>,
         txn: &Txn,
         id: &str,
         lease: &Lease,

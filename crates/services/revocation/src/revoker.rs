@@ -17,7 +17,7 @@ use strongroom_engine_api::{EngineError, Moment};
 use strongroom_expiry::{
     LEASES, LeaseState, NEVER, QueuedLease, REVOCATIONS, Revoking, TokenKey, URGENT, move_lease,
 };
-use strongroom_mounts::{DISABLED_MOUNTS, Mounted, Namespace};
+use strongroom_mounts::{DISABLED_MOUNTS, MountHandle, Namespace};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
 
@@ -28,7 +28,7 @@ use crate::ending::STEP;
 /// Attempts at a time for one mount.
 const MAX_AT_ONCE: usize = 8;
 /// The longest time without a look at the queues while attempts are under way.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Mounts at a time.
 const MAX_LANES: usize = 256;
 /// The wait for room for another mount.
@@ -176,7 +176,7 @@ impl Revocation {
                     }
                 }
                 () = self.revoker.changed.notified() => {}
-                () = clock.sleep(next.map_or(LONGEST_WAIT, |next| next.since(now).min(LONGEST_WAIT))) => {}
+                () = clock.sleep(next.map_or(MAX_WAIT, |next| next.since(now).min(MAX_WAIT))) => {}
             }
         }
         // The next term finds out anew who can be reached.
@@ -240,7 +240,7 @@ impl Revocation {
     async fn revoke_all(
         self: &Arc<Self>,
         mount: MountId,
-        mounted: Option<&Arc<Mounted>>,
+        mounted: Option<&Arc<MountHandle>>,
         due: Vec<Queued>,
         at_once: usize,
     ) -> Result<Option<String>, EngineError> {
@@ -285,7 +285,7 @@ impl Revocation {
     }
 
     /// The mount with this number, though it be disabled; `None` where its engine is not part of this program.
-    async fn mounted_or_disabled(&self, mount: MountId) -> Result<Option<Arc<Mounted>>, BarrierError> {
+    async fn mounted_or_disabled(&self, mount: MountId) -> Result<Option<Arc<MountHandle>>, BarrierError> {
         let router = self.mounts.router().await?;
         if let Some(mounted) = router.by_number(mount) {
             return Ok(Some(mounted));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{
-    BarrierError, Keyring, KeyringError, MOST_OPERATIONS, Reads, Stored, TermInfo, Txn,
+    BarrierError, Keyring, KeyringError, MAX_ENCRYPTIONS, Reads, Stored, TermInfo, Txn,
 };
 use strongroom_engine_api::{EngineError, bad_request};
 
@@ -39,7 +39,7 @@ impl Stored for RotationConfig {}
 
 impl Default for RotationConfig {
     fn default() -> Self {
-        Self { enabled: true, max_operations: MOST_OPERATIONS, interval: Duration::ZERO }
+        Self { enabled: true, max_operations: MAX_ENCRYPTIONS, interval: Duration::ZERO }
     }
 }
 
@@ -86,9 +86,9 @@ impl SealState {
     ///
     /// 400 for values out of range.
     pub fn set_rotation_config(&self, txn: &Txn, config: RotationConfig) -> Result<(), EngineError> {
-        if !(MIN_OPERATIONS..=MOST_OPERATIONS).contains(&config.max_operations) {
+        if !(MIN_OPERATIONS..=MAX_ENCRYPTIONS).contains(&config.max_operations) {
             return Err(bad_request(format!(
-                "max_operations must be between {MIN_OPERATIONS} and {MOST_OPERATIONS}"
+                "max_operations must be between {MIN_OPERATIONS} and {MAX_ENCRYPTIONS}"
             )));
         }
         if !config.interval.is_zero() && config.interval < MIN_INTERVAL {

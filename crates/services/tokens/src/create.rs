@@ -9,7 +9,7 @@ use strongroom_engine_api::{
     AuthGrant, EngineError, Json, Lifetimes, Secret, TokenKind, bad_request, normal_policies,
 };
 use strongroom_expiry::{EXPIRY, ExpiryEntry, LEASES, Lease};
-use strongroom_mounts::{Mounted, suffix};
+use strongroom_mounts::{MountHandle, suffix};
 use strongroom_policy::{DEFAULT_POLICY_NAME, ROOT_POLICY_NAME};
 
 use crate::tables::{ACCESSORS, CHILDREN, TOKENS};
@@ -35,7 +35,7 @@ pub struct NewToken {
 }
 
 /// A token just made.
-pub struct Made {
+pub struct IssuedToken {
     /// The token, for its owner's eyes.
     pub token: Secret<String>,
     /// Its entry.
@@ -53,7 +53,7 @@ impl TokenStore {
         txn: &Txn,
         lifetimes: Lifetimes,
         new: NewToken,
-    ) -> Result<Made, EngineError> {
+    ) -> Result<IssuedToken, EngineError> {
         let NewToken { mut entry, ttl, id: chosen, without_end } = new;
         let now = self.environment.clock.now();
         let mut warnings = Vec::new();
@@ -78,7 +78,7 @@ impl TokenStore {
         if entry.kind == TokenKind::Batch {
             entry.renewable = false;
             let token = self.seal_batch_token(&entry)?;
-            return Ok(Made { token: Secret::new(token), entry, ttl, warnings });
+            return Ok(IssuedToken { token: Secret::new(token), entry, ttl, warnings });
         }
         let ending = suffix(entry.namespace);
         entry.accessor = format!("{}{ending}", self.environment.entropy.base62(ACCESSOR_LEN)?);
@@ -96,7 +96,7 @@ impl TokenStore {
             return Err(bad_request("cannot create a token with a duplicate ID"));
         }
         self.write_token(txn, id, &entry).await?;
-        Ok(Made { token: Secret::new(token), entry, ttl, warnings })
+        Ok(IssuedToken { token: Secret::new(token), entry, ttl, warnings })
     }
 
     /// Writes the records of a new token. A parent must still be there when the transaction commits.
@@ -121,11 +121,11 @@ impl TokenStore {
     pub async fn grant(
         &self,
         txn: &Txn,
-        mounted: &Mounted,
+        mounted: &MountHandle,
         path: &str,
         namespace: NamespaceId,
         grant: AuthGrant,
-    ) -> Result<Made, EngineError> {
+    ) -> Result<IssuedToken, EngineError> {
         if grant.policies.iter().any(|policy| policy.eq_ignore_ascii_case(ROOT_POLICY_NAME)) {
             return Err(bad_request("auth methods cannot create root tokens"));
         }
@@ -175,7 +175,7 @@ pub(crate) fn lease_id(entry: &TokenEntry, id: &TokenId) -> String {
     format!("{}/h{:032x}{}", entry.path, u128::from_be_bytes(id.key), suffix(id.namespace))
 }
 
-impl Made {
+impl IssuedToken {
     /// The `auth` member of an answer that hands the token out.
     pub fn auth_member(&self) -> Result<Json, EngineError> {
         let entry = &self.entry;

@@ -25,7 +25,7 @@ use strongroom_mounts::Mounts;
 use strongroom_seal_state::SealState;
 use strongroom_storage::Leadership;
 
-pub use create::{Made, NewToken, with_default};
+pub use create::{IssuedToken, NewToken, with_default};
 pub use entry::TokenEntry;
 pub use lookup::{AccessorEntry, Principal};
 pub use revoke::STEP;

@@ -9,7 +9,7 @@ use strongroom_mounts::Errand;
 
 use crate::tables::TOKENS;
 use crate::ttl::granted_ttl;
-use crate::{Made, TokenEntry, TokenId, TokenStore};
+use crate::{IssuedToken, TokenEntry, TokenId, TokenStore};
 
 impl TokenStore {
     /// Renews a token within `txn`: the auth method or the token role that it came from sets the terms, then the expiry
@@ -19,7 +19,7 @@ impl TokenStore {
         txn: &Txn,
         id: &TokenId,
         increment: Option<Duration>,
-    ) -> Result<Made, EngineError> {
+    ) -> Result<IssuedToken, EngineError> {
         let now = self.environment.clock.now();
         let entry = TOKENS.get(txn, &id.at()).await?.filter(|entry| !entry.has_expired(now));
         let entry = entry.ok_or_else(|| bad_request("token not found"))?;
@@ -39,7 +39,7 @@ impl TokenStore {
         EXPIRY.put(txn, &(end.as_secs(), &id.key), ExpiryEntry::of_token(*id, renewed.mount))?;
         TOKENS.put(txn, &id.at(), renewed.clone())?;
         let warnings = granted.warning.into_iter().collect();
-        Ok(Made { token: Secret::default(), entry: renewed, ttl: granted.ttl, warnings })
+        Ok(IssuedToken { token: Secret::default(), entry: renewed, ttl: granted.ttl, warnings })
     }
 
     /// The current limits of a token's renewal; takes a changed maximum and period into the entry. Where no TTL is

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use strongroom_cluster::{Identity, Network};
-use strongroom_core::{ClusterNode, Discovery, Introducer, LeaderAddress, Settings};
+use strongroom_core::{ClusterNode, Discovery, JoinClient, LeaderAddress, Settings};
 use strongroom_engine_api::Secret;
 use strongroom_raft::{Member, Options, RaftStore};
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ const STATE: &str = "sys/storage/raft/autopilot/state";
 struct Nobody;
 
 #[async_trait]
-impl Introducer for Nobody {
+impl JoinClient for Nobody {
     async fn write(&self, _leader: &LeaderAddress, _path: &str, _body: Value) -> Result<Value, String> {
         Err("nobody is there".to_owned())
     }

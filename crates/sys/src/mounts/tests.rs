@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use strongroom_core::Asked;
+use strongroom_core::Verb;
 
 use crate::testing::Server;
 
@@ -319,10 +319,10 @@ async fn auth_methods_take_sudo_and_their_list_does_not() {
     let all = r#"["create", "read", "update", "delete", "list"]"#;
     let plain = server.token_with(&format!("path \"sys/*\" {{ capabilities = {all} }}")).await;
     let ask = async |asked, path, input| server.ask_as(&plain, asked, path, input).await.status;
-    assert_eq!(ask(Asked::Read, "sys/auth", json!({})).await, 200);
-    assert_eq!(ask(Asked::Read, "sys/auth/token", json!({})).await, 403);
-    assert_eq!(ask(Asked::Write, "sys/auth/x", json!({ "type": "open" })).await, 403);
-    assert_eq!(ask(Asked::Write, "sys/auth/token/tune", json!({})).await, 403);
-    assert_eq!(ask(Asked::Write, "sys/mounts/x", json!({ "type": "kv" })).await, 204);
-    assert_eq!(ask(Asked::Write, "sys/mounts/x/tune", json!({ "description": "y" })).await, 204);
+    assert_eq!(ask(Verb::Read, "sys/auth", json!({})).await, 200);
+    assert_eq!(ask(Verb::Read, "sys/auth/token", json!({})).await, 403);
+    assert_eq!(ask(Verb::Write, "sys/auth/x", json!({ "type": "open" })).await, 403);
+    assert_eq!(ask(Verb::Write, "sys/auth/token/tune", json!({})).await, 403);
+    assert_eq!(ask(Verb::Write, "sys/mounts/x", json!({ "type": "kv" })).await, 204);
+    assert_eq!(ask(Verb::Write, "sys/mounts/x/tune", json!({ "description": "y" })).await, 204);
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_barrier::{KeyPlace, NamespaceId};
-use strongroom_core::{Asked, Inbound, TokenEntry};
+use strongroom_core::{Inbound, TokenEntry, Verb};
 use strongroom_engine_api::Secret;
 use strongroom_storage::KeyRange;
 
@@ -60,12 +60,12 @@ async fn namespaces_are_made_one_in_the_other_and_listed_where_they_are() {
     let listed = server.list("sys/namespaces").await;
     assert_eq!(listed.data()["keys"], json!(["a/", "c/"]));
     assert_eq!(listed.data()["key_info"]["c/"], *server.read("sys/namespaces/c").await.data());
-    let inner_list = server.ask_in("a", &server.root, Asked::List, "sys/namespaces", json!({})).await;
+    let inner_list = server.ask_in("a", &server.root, Verb::List, "sys/namespaces", json!({})).await;
     assert_eq!(inner_list.data()["keys"], json!(["b/"]));
     assert_eq!(server.read_in("a/b", "sys/namespaces/deep").await.data(), inner.data());
     assert_eq!(server.read("sys/namespaces/a/b/deep").await.data(), inner.data());
     assert_eq!(server.read("sys/namespaces/none").await.status, 404);
-    let none = server.ask_in("c", &server.root, Asked::List, "sys/namespaces", json!({})).await;
+    let none = server.ask_in("c", &server.root, Verb::List, "sys/namespaces", json!({})).await;
     assert_eq!(none.status, 404);
     let ui = server.read("sys/internal/ui/namespaces").await;
     assert_eq!(ui.data()["keys"], json!(["a/", "c/"]));
@@ -79,10 +79,10 @@ async fn metadata_can_be_set_and_patched_and_has_bounds() {
     let set = json!({ "custom_metadata": { "one": "1", "two": "2" } });
     assert_eq!(server.write("sys/namespaces/a", set).await.data()["id"], id, "it is the same one");
     let changes = json!({ "custom_metadata": { "one": null, "three": "3" } });
-    let told = server.ask(Asked::Patch, "sys/namespaces/a", changes).await;
+    let told = server.ask(Verb::Patch, "sys/namespaces/a", changes).await;
     assert_eq!(told.data()["custom_metadata"], json!({ "two": "2", "three": "3" }));
     assert_eq!(server.read("sys/namespaces/a").await.data(), told.data());
-    assert_eq!(server.ask(Asked::Patch, "sys/namespaces/none", json!({})).await.status, 404);
+    assert_eq!(server.ask(Verb::Patch, "sys/namespaces/none", json!({})).await.status, 404);
     let long = json!({ "custom_metadata": { "x": "y".repeat(513) } });
     assert_eq!(server.write("sys/namespaces/a", long).await.status, 400);
 }
@@ -155,11 +155,12 @@ async fn each_namespace_has_mounts_and_policies_of_its_own() {
 
     server.write_in("a", "sys/policies/acl/p", json!({ "policy": NONE })).await.done();
     let policies = async |namespace: &str| {
-        server.ask_in(namespace, &server.root, Asked::List, "sys/policies/acl", json!({})).await.data()["keys"].clone()
+        server.ask_in(namespace, &server.root, Verb::List, "sys/policies/acl", json!({})).await.data()["keys"]
+            .clone()
     };
     assert_eq!(policies("a").await, json!(["default", "p", "root"]));
     assert_eq!(policies("b").await, json!(["default", "root"]));
-    server.ask_in("a", &server.root, Asked::Delete, "sys/mounts/kv", json!({})).await.done();
+    server.ask_in("a", &server.root, Verb::Delete, "sys/mounts/kv", json!({})).await.done();
     assert_eq!(described("a").await, None);
     assert_eq!(described("").await.as_deref(), Some("of all"));
 }
@@ -184,7 +185,7 @@ async fn policies_are_about_paths_of_their_own_namespace() {
         server.write_in(namespace, "sys/mounts/kv", json!({ "type": "kv" })).await.done();
     }
     let read = async |token: &str, namespace: &str| {
-        server.ask_in(namespace, token, Asked::Read, "kv/x", json!({})).await.status
+        server.ask_in(namespace, token, Verb::Read, "kv/x", json!({})).await.status
     };
     let policy = r#"path "kv/*" { capabilities = ["read"] } path "b/kv/*" { capabilities = ["read"] }"#;
     let token = token_in(&server, "a", policy).await;
@@ -200,9 +201,9 @@ async fn policies_are_about_paths_of_their_own_namespace() {
     assert_eq!((read(&deep, "").await, read(&deep, "a").await), (403, 200));
 
     let input = json!({ "paths": ["kv/x", "other"] });
-    let told = server.ask_in("a", &token, Asked::Write, "sys/capabilities-self", input.clone()).await;
+    let told = server.ask_in("a", &token, Verb::Write, "sys/capabilities-self", input.clone()).await;
     assert_eq!(told.data()["kv/x"], json!(["read"]));
-    let told = server.ask_in("a/b", &token, Asked::Write, "b/sys/capabilities-self", input).await;
+    let told = server.ask_in("a/b", &token, Verb::Write, "b/sys/capabilities-self", input).await;
     assert_eq!(told.status, 403, "the default policy is about its own namespace");
 }
 
@@ -220,9 +221,9 @@ async fn a_deny_in_a_namespace_holds_for_a_name_in_any_case() {
     for token in [own, above] {
         for (name, status) in [("mine", 403), ("MINE", 403), ("Mine", 403), ("Default", 200)] {
             let path = format!("sys/policies/acl/{name}");
-            let told = server.ask_in("a", &token, Asked::Read, &path, json!({})).await;
+            let told = server.ask_in("a", &token, Verb::Read, &path, json!({})).await;
             assert_eq!(told.status, status, "{name}");
-            let told = server.ask_in("", &token, Asked::Read, &format!("a/{path}"), json!({})).await;
+            let told = server.ask_in("", &token, Verb::Read, &format!("a/{path}"), json!({})).await;
             assert_eq!(told.status, status, "{name}");
         }
     }
@@ -230,7 +231,7 @@ async fn a_deny_in_a_namespace_holds_for_a_name_in_any_case() {
 
 /// The answer to a request with a token that was never made.
 async fn stranger(server: &Server, namespace: &str, path: &str) -> Told {
-    server.ask_in(namespace, "hvs.abcdefghijklmnopqrstuvwx", Asked::Read, path, json!({})).await
+    server.ask_in(namespace, "hvs.abcdefghijklmnopqrstuvwx", Verb::Read, path, json!({})).await
 }
 
 #[tokio::test]
@@ -239,14 +240,14 @@ async fn a_token_is_unknown_above_and_beside_its_namespace() {
     let token = token_in(&server, "a", r#"path "*" { capabilities = ["read", "update", "sudo"] }"#).await;
     for namespace in ["", "b"] {
         for path in ["sys/mounts", "auth/token/lookup-self", "none"] {
-            let told = server.ask_in(namespace, &token, Asked::Read, path, json!({})).await;
+            let told = server.ask_in(namespace, &token, Verb::Read, path, json!({})).await;
             assert_eq!(told, stranger(&server, namespace, path).await, "{namespace} {path}");
             assert_eq!(told.status, 403);
         }
     }
-    assert_eq!(server.ask_in("a", &token, Asked::Read, "sys/mounts", json!({})).await.status, 200);
+    assert_eq!(server.ask_in("a", &token, Verb::Read, "sys/mounts", json!({})).await.status, 200);
     let cut = token.rsplit_once('.').unwrap().0;
-    assert_eq!(server.ask_in("a", cut, Asked::Read, "sys/mounts", json!({})).await.status, 403);
+    assert_eq!(server.ask_in("a", cut, Verb::Read, "sys/mounts", json!({})).await.status, 403);
 }
 
 #[tokio::test]
@@ -290,7 +291,7 @@ async fn leases_accessors_and_wrapping_tokens_belong_to_their_namespace() {
             namespace: "a".to_owned(),
             wrap_ttl: Some(Duration::from_mins(1)),
             token: Some(Arc::new(Secret::new(server.root.clone()))),
-            ..Inbound::new("a-request", Asked::Read, "loans/creds/y")
+            ..Inbound::new("a-request", Verb::Read, "loans/creds/y")
         })
         .await;
     let wrapping = wrapped.body["wrap_info"]["token"].as_str().unwrap().to_owned();
@@ -389,7 +390,7 @@ async fn every_split_of_a_path_over_header_and_url_is_the_same_request() {
                 std::fs::write(&log, "").unwrap();
                 let (header, url) = segments.split_at(at);
                 let told =
-                    server.ask_in(&header.join("/"), token, Asked::Read, &url.join("/"), json!({})).await;
+                    server.ask_in(&header.join("/"), token, Verb::Read, &url.join("/"), json!({})).await;
                 let mut body = told.body.clone();
                 if let Some(body) = body.as_object_mut() {
                     body.remove("lease_id");
@@ -415,8 +416,8 @@ async fn a_header_that_names_no_namespace_leads_nowhere() {
         let told = server.read_in(header, "kv/y").await;
         let (status, text) = told.error();
         assert!(status == 404 && text.starts_with(NOWHERE), "{header}: {status} {text}");
-        let told = server.ask_in(header, "", Asked::Read, "kv/y", json!({})).await;
-        assert_eq!(told, server.ask_in("", "", Asked::Read, "none/kv/y", json!({})).await, "{header}");
+        let told = server.ask_in(header, "", Verb::Read, "kv/y", json!({})).await;
+        assert_eq!(told, server.ask_in("", "", Verb::Read, "none/kv/y", json!({})).await, "{header}");
     }
     assert_eq!(server.read_in("root", "x/kv/y").await.status, 200);
 }
@@ -440,8 +441,8 @@ async fn a_deleted_namespace_is_gone_at_once_and_leaves_nothing() {
     let token = token_in(&server, "a/b", r#"path "*" { capabilities = ["read"] }"#).await;
     for name in 0..300 {
         let path = format!("loans/creds/{name}");
-        server.ask_in("a/b", &token, Asked::Read, &path, json!({})).await.done();
-        server.ask_in("a/b", "", Asked::Write, &format!("auth/door/login/{name}"), json!({})).await.done();
+        server.ask_in("a/b", &token, Verb::Read, &path, json!({})).await.done();
+        server.ask_in("a/b", "", Verb::Write, &format!("auth/door/login/{name}"), json!({})).await.done();
     }
     let (found, _) =
         server.core.services.mounts.router().await.unwrap().descend(NamespaceId::ROOT, "a/b").unwrap();
@@ -450,12 +451,12 @@ async fn a_deleted_namespace_is_gone_at_once_and_leaves_nothing() {
     server.delete("sys/namespaces/a/b").await.done();
     assert_eq!(server.read("sys/namespaces/a/b").await.status, 404);
     assert_eq!(server.read_in("a/b", "sys/mounts").await.status, 404);
-    let told = server.ask_in("a", &token, Asked::Read, "loans/creds/x", json!({})).await;
+    let told = server.ask_in("a", &token, Verb::Read, "loans/creds/x", json!({})).await;
     assert_eq!(told, stranger(&server, "a", "loans/creds/x").await);
 
     // The name is free at once, for another one.
     server.write("sys/namespaces/a/b", json!({})).await.done();
-    assert_eq!(server.ask_in("a/b", &token, Asked::Read, "sys/mounts", json!({})).await.status, 403);
+    assert_eq!(server.ask_in("a/b", &token, Verb::Read, "sys/mounts", json!({})).await.status, 403);
     assert_eq!(server.read_in("a/b", "sys/auth").await.data().as_object().unwrap().len(), 1);
     for _ in 0..20 {
         server.core.background.run_jobs_once(false).await.unwrap();
@@ -473,8 +474,8 @@ async fn what_is_kept_by_token_is_in_the_tokens_own_namespace() {
     let token = token_in(&server, "a", NONE).await;
     let policy = r#"path "a/cubbyhole/*" { capabilities = ["read"] }"#;
     let above = server.token_with(policy).await;
-    assert_eq!(server.ask_in("a", &above, Asked::Read, "cubbyhole/x", json!({})).await.status, 403);
-    assert_ne!(server.ask_in("a", &token, Asked::Read, "cubbyhole/x", json!({})).await.status, 403);
+    assert_eq!(server.ask_in("a", &above, Verb::Read, "cubbyhole/x", json!({})).await.status, 403);
+    assert_ne!(server.ask_in("a", &token, Verb::Read, "cubbyhole/x", json!({})).await.status, 403);
 }
 
 /// Prints what it costs to enable a mount and to look one up after it, with few and with many mounts beside it. Run with

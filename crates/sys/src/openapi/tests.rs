@@ -1,12 +1,12 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use strongroom_core::Asked;
+use strongroom_core::Verb;
 
 use crate::testing::Server;
 
 async fn document(server: &Server, query: Value) -> Value {
-    let told = server.ask(Asked::Read, "sys/internal/specs/openapi", query).await;
+    let told = server.ask(Verb::Read, "sys/internal/specs/openapi", query).await;
     assert_eq!(told.status, 200);
     told.body
 }
@@ -146,11 +146,11 @@ async fn callers_see_what_they_may_use() {
     let server = Server::new().await;
     server.write("sys/mounts/words", json!({ "type": "kv-v2" })).await;
     for query in [json!({}), json!({ "generic_mount_paths": true })] {
-        let told = server.ask_as("", Asked::Read, "sys/internal/specs/openapi", query).await;
+        let told = server.ask_as("", Verb::Read, "sys/internal/specs/openapi", query).await;
         assert_eq!((told.status, &told.body["paths"]), (200, &json!({})));
     }
     let token = server.token_with(r#"path "cubbyhole/*" { capabilities = ["read"] }"#).await;
-    let told = server.ask_as(&token, Asked::Write, "sys/internal/specs/openapi", json!({})).await;
+    let told = server.ask_as(&token, Verb::Write, "sys/internal/specs/openapi", json!({})).await;
     assert!(told.body["paths"]["/cubbyhole/{path}"].is_object());
     assert_eq!(told.body["paths"].get("/words/data/{path}"), None);
 }

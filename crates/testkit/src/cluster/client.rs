@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
-use strongroom_core::{Answer, Asked, Inbound};
+use strongroom_core::{Answer, Inbound, Verb};
 use strongroom_engine_api::{CertificateChain, Peer, RequestBody, Secret};
 
 /// A request as a client makes it.
@@ -16,7 +16,7 @@ pub struct Request {
     /// Its token; empty: none.
     pub token: String,
     /// What is asked.
-    pub asked: Asked,
+    pub asked: Verb,
     /// The namespace's header.
     pub namespace: String,
     /// The path.
@@ -33,7 +33,7 @@ pub struct Request {
 
 impl Request {
     /// A request in the root namespace.
-    pub fn new(token: &str, asked: Asked, path: impl Into<String>, input: Value) -> Self {
+    pub fn new(token: &str, asked: Verb, path: impl Into<String>, input: Value) -> Self {
         let (token, path) = (token.to_owned(), path.into());
         Self {
             token,

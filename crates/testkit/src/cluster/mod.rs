@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use strongroom_barrier::{Barrier, NamespaceId};
-use strongroom_core::{Asked, Assembly, Catalog, Coordination, InitRequest, LeaseState, Settings};
+use strongroom_core::{Assembly, Catalog, Coordination, InitRequest, LeaseState, Settings, Verb};
 use strongroom_engine_api::{Clock, Environment, Moment};
 use strongroom_events::Subscription;
 use strongroom_raft::testing::DiskState;
@@ -80,14 +80,14 @@ impl Image {
         core.services.seal_state.offer_key_part(cluster.share.clone()).await.expect("unseals");
         cluster.root.clone_from(made.root_token.expose());
         let enable = json!({ "type": "outside" });
-        cluster.done(Asked::Write, "sys/mounts/db", enable.clone()).await;
-        cluster.done(Asked::Write, "sys/mounts/other", enable.clone()).await;
-        cluster.done(Asked::Write, "sys/auth/code", json!({ "type": "outside-code" })).await;
-        cluster.done(Asked::Write, "sys/namespaces/team", json!({})).await;
-        cluster.done(Asked::Write, "team/sys/mounts/db", enable).await;
+        cluster.done(Verb::Write, "sys/mounts/db", enable.clone()).await;
+        cluster.done(Verb::Write, "sys/mounts/other", enable.clone()).await;
+        cluster.done(Verb::Write, "sys/auth/code", json!({ "type": "outside-code" })).await;
+        cluster.done(Verb::Write, "sys/namespaces/team", json!({})).await;
+        cluster.done(Verb::Write, "team/sys/mounts/db", enable).await;
         let everything =
             r#"path "*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }"#;
-        cluster.done(Asked::Write, "sys/policies/acl/all", json!({ "policy": everything })).await;
+        cluster.done(Verb::Write, "sys/policies/acl/all", json!({ "policy": everything })).await;
         (cluster.share.clone(), cluster.root.clone())
     }
 }
@@ -391,7 +391,7 @@ impl Cluster {
     }
 
     /// As the root token; anything but a success fails the test.
-    pub async fn done(&self, asked: Asked, path: &str, input: serde_json::Value) -> Response {
+    pub async fn done(&self, asked: Verb, path: &str, input: serde_json::Value) -> Response {
         let response = self.ask(&Request::new(&self.root, asked, path, input)).await;
         assert!(response.status < 300, "{path}: {} {}", response.status, response.body);
         response

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use strongroom_barrier::NamespaceId;
-use strongroom_core::{Asked, LeaseState};
+use strongroom_core::{LeaseState, Verb};
 
 use super::events::within;
 use super::{Asking, Meaning, QUIET_AFTER, ROLES, SECOND, Schedule};
@@ -137,7 +137,7 @@ impl Schedule<'_> {
     async fn revoke_irrevocable(&self, leases: impl Iterator<Item = (String, LeaseState)>) {
         for (id, _) in leases.filter(|(_, state)| matches!(state, LeaseState::Irrevocable(_))) {
             let path = within(&id, "sys/leases/revoke");
-            self.cluster.done(Asked::Write, &path, json!({ "lease_id": id })).await;
+            self.cluster.done(Verb::Write, &path, json!({ "lease_id": id })).await;
         }
     }
 
@@ -150,23 +150,23 @@ impl Schedule<'_> {
         assert!(outside.is_subset(&recorded), "{outside:#?} {recorded:#?}");
         assert!(missing.is_empty(), "leased and not outside: {missing:?}");
         self.summary.made += self.cluster.system.asked_for();
-        let known = self.cluster.done(Asked::Read, "db/rotate", json!({})).await;
+        let known = self.cluster.done(Verb::Read, "db/rotate", json!({})).await;
         assert_eq!(known.data()["password"], self.cluster.system.password());
         for value in &self.notes {
-            let note = self.cluster.done(Asked::Read, &format!("db/notes/{value}"), json!({})).await;
+            let note = self.cluster.done(Verb::Read, &format!("db/notes/{value}"), json!({})).await;
             assert_eq!(note.data()["value"], *value, "an acknowledged write is lost");
             assert_eq!(self.told.get(value), Some(&1), "an acknowledged write was not told");
         }
         for value in self.told.keys() {
-            let note = self.cluster.done(Asked::Read, &format!("db/notes/{value}"), json!({})).await;
+            let note = self.cluster.done(Verb::Read, &format!("db/notes/{value}"), json!({})).await;
             assert_eq!(note.data()["value"], *value, "what was told is not there");
         }
         for node in 0..self.cluster.size() {
-            let read = Request::new(&self.cluster.root, Asked::Read, "db/settings/pool", json!({}));
+            let read = Request::new(&self.cluster.root, Verb::Read, "db/settings/pool", json!({}));
             let read = self.cluster.send(node, &read, None).await.expect("no panic").expect("an answer");
             assert_eq!(read.data()["derived"], read.data()["stored"]);
         }
-        let known = self.cluster.done(Asked::Read, "db/settings/pool", json!({})).await;
+        let known = self.cluster.done(Verb::Read, "db/settings/pool", json!({})).await;
         assert!(number_in(&known, "/data/stored") >= self.setting, "an acknowledged write is lost");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
-use strongroom_core::Asked;
+use strongroom_core::Verb;
 
 use super::{Asking, MOODS, MOUNTS, Meaning, ROLES, SECOND, Schedule};
 use crate::cluster::Request;
@@ -21,7 +21,7 @@ impl Schedule<'_> {
     pub(super) async fn event(&mut self) {
         match self.random.below(100) {
             0..22 => self.issue(),
-            22..28 => self.send(Meaning::Change, Asked::Write, "db/rotate".to_owned(), json!({})),
+            22..28 => self.send(Meaning::Change, Verb::Write, "db/rotate".to_owned(), json!({})),
             28..34 => self.log_in(),
             34..38 => self.write_note(),
             38..42 => self.make_token(),
@@ -62,7 +62,7 @@ impl Schedule<'_> {
         one.filter(|_| self.random.chance(60)).unwrap_or_else(|| self.cluster.root.clone())
     }
 
-    fn send(&mut self, meaning: Meaning, asked: Asked, path: String, input: serde_json::Value) {
+    fn send(&mut self, meaning: Meaning, asked: Verb, path: String, input: serde_json::Value) {
         let token = self.some_token();
         self.send_as(&token, meaning, asked, path, input);
     }
@@ -71,7 +71,7 @@ impl Schedule<'_> {
         &mut self,
         token: &str,
         meaning: Meaning,
-        asked: Asked,
+        asked: Verb,
         path: String,
         input: serde_json::Value,
     ) {
@@ -90,17 +90,17 @@ impl Schedule<'_> {
     fn issue(&mut self) {
         let (mount, role) = (self.random.pick(&MOUNTS).unwrap(), self.random.pick(&ROLES).unwrap());
         let meaning = Meaning::Issue(mount, self.setting);
-        self.send(meaning, Asked::Read, format!("{mount}creds/{role}"), json!({}));
+        self.send(meaning, Verb::Read, format!("{mount}creds/{role}"), json!({}));
     }
 
     fn raise_setting(&mut self) {
         let root = self.cluster.root.clone();
-        self.send_as(&root, Meaning::Raise, Asked::Write, SETTING.to_owned(), json!({}));
+        self.send_as(&root, Meaning::Raise, Verb::Write, SETTING.to_owned(), json!({}));
     }
 
     fn read_setting(&mut self) {
         let (root, known) = (self.cluster.root.clone(), if self.cluster.lags() { 0 } else { self.setting });
-        self.send_as(&root, Meaning::Setting(known), Asked::Read, SETTING.to_owned(), json!({}));
+        self.send_as(&root, Meaning::Setting(known), Verb::Read, SETTING.to_owned(), json!({}));
     }
 
     fn log_in(&mut self) {
@@ -113,7 +113,7 @@ impl Schedule<'_> {
         for _ in 0..=u64::from(self.random.chance(30)) {
             self.logins_sent += 1;
             let input = json!({ "code": code });
-            self.send_as("", Meaning::Login, Asked::Write, "auth/code/login/alice".to_owned(), input);
+            self.send_as("", Meaning::Login, Verb::Write, "auth/code/login/alice".to_owned(), input);
         }
     }
 
@@ -121,7 +121,7 @@ impl Schedule<'_> {
         self.notes_sent += 1;
         let (value, root) = (self.notes_sent, self.cluster.root.clone());
         let input = json!({ "value": value });
-        self.send_as(&root, Meaning::Note(value), Asked::Write, format!("db/notes/{value}"), input);
+        self.send_as(&root, Meaning::Note(value), Verb::Write, format!("db/notes/{value}"), input);
     }
 
     fn make_token(&mut self) {
@@ -129,7 +129,7 @@ impl Schedule<'_> {
         let uses = if !batch && self.random.chance(30) { 2 } else { 0 };
         let kind = if batch { "batch" } else { "service" };
         let input = json!({ "policies": ["all"], "ttl": "1h", "type": kind, "num_uses": uses });
-        self.send_as(&root, Meaning::Token, Asked::Write, "auth/token/create".to_owned(), input);
+        self.send_as(&root, Meaning::Token, Verb::Write, "auth/token/create".to_owned(), input);
     }
 
     fn end_something(&mut self) {
@@ -138,14 +138,14 @@ impl Schedule<'_> {
             0 => {
                 let Some(id) = self.random.pick(&self.known).cloned() else { return };
                 let (path, input) = (within(&id, "sys/leases/revoke"), json!({ "lease_id": id }));
-                self.send_as(&root, Meaning::Nothing, Asked::Write, path, input);
+                self.send_as(&root, Meaning::Nothing, Verb::Write, path, input);
             }
             1 => {
                 let Some(token) = self.random.pick(&self.tokens).cloned() else { return };
                 self.send_as(
                     &token,
                     Meaning::Nothing,
-                    Asked::Write,
+                    Verb::Write,
                     "auth/token/revoke-self".to_owned(),
                     json!({}),
                 );
@@ -156,7 +156,7 @@ impl Schedule<'_> {
                     Some(inner) => format!("team/sys/leases/revoke-prefix/{inner}creds"),
                     None => format!("sys/leases/revoke-prefix/{mount}creds"),
                 };
-                self.send_as(&root, Meaning::Nothing, Asked::Write, path, json!({}));
+                self.send_as(&root, Meaning::Nothing, Verb::Write, path, json!({}));
             }
         }
     }
@@ -165,15 +165,15 @@ impl Schedule<'_> {
         let Some(id) = self.random.pick(&self.known).cloned() else { return };
         let path = within(&id, "sys/leases/renew");
         let (root, input) = (self.cluster.root.clone(), json!({ "lease_id": id, "increment": 600 }));
-        self.send_as(&root, Meaning::Nothing, Asked::Write, path, input);
+        self.send_as(&root, Meaning::Nothing, Verb::Write, path, input);
     }
 
     fn disable_or_enable(&mut self) {
         let root = self.cluster.root.clone();
         let (asked, input) = if self.random.chance(50) {
-            (Asked::Delete, json!({}))
+            (Verb::Delete, json!({}))
         } else {
-            (Asked::Write, json!({ "type": "outside" }))
+            (Verb::Write, json!({ "type": "outside" }))
         };
         let path = if self.random.chance(50) { "sys/mounts/other" } else { "team/sys/mounts/db" };
         self.send_as(&root, Meaning::Nothing, asked, path.to_owned(), input);

@@ -19,7 +19,7 @@ use strongroom_seal_shamir::ShamirSeal;
 use strongroom_storage::InMemory;
 use strongroom_tokens::{NewToken, Principal, TokenEntry};
 
-use crate::{Asked, Assembly, Catalog, Inbound, InitRequest, NewMount, Settings};
+use crate::{Assembly, Catalog, Inbound, InitRequest, NewMount, Settings, Verb};
 
 pub(super) const ROOT: NamespaceId = NamespaceId::ROOT;
 
@@ -293,7 +293,7 @@ impl Server {
         let inbound = Inbound {
             token: Some(Arc::new(Secret::new(token.to_owned()))),
             peer: Peer::at(([127, 0, 0, 1], 1)),
-            ..Inbound::new("a-request", Asked::Write, path)
+            ..Inbound::new("a-request", Verb::Write, path)
         };
         let answer = self.core.pipeline.handle(inbound).await;
         let body = answer.body.at_hand();

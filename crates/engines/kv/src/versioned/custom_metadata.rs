@@ -10,9 +10,9 @@ use strongroom_engine_api::{EngineError, bad_request};
 
 use strongroom_engine_api::lenient::type_name;
 
-const MOST_KEYS: usize = 64;
-const MOST_KEY_BYTES: usize = 128;
-const MOST_VALUE_BYTES: usize = 512;
+const MAX_KEYS: usize = 64;
+const MAX_KEY_BYTES: usize = 128;
+const MAX_VALUE_BYTES: usize = 512;
 const FAILED: &str = "custom_metadata validation failed";
 
 pub(super) type CustomMetadata = BTreeMap<String, String>;
@@ -69,8 +69,8 @@ fn text(value: &Value) -> Result<String, EngineError> {
 /// All that is wrong, in the form in which Vault joins several errors.
 fn check(given: &CustomMetadata, total: usize) -> Result<(), EngineError> {
     let mut errors = Vec::new();
-    if total > MOST_KEYS {
-        errors.push(format!("{FAILED}: payload must contain at most {MOST_KEYS} keys, provided {total}"));
+    if total > MAX_KEYS {
+        errors.push(format!("{FAILED}: payload must contain at most {MAX_KEYS} keys, provided {total}"));
     } else {
         for (name, text) in given {
             check_member(name, text, &mut errors);
@@ -84,16 +84,16 @@ fn check(given: &CustomMetadata, total: usize) -> Result<(), EngineError> {
 }
 
 fn check_member(name: &str, text: &str, errors: &mut Vec<String>) {
-    if name.is_empty() || name.len() > MOST_KEY_BYTES {
+    if name.is_empty() || name.len() > MAX_KEY_BYTES {
         let len = name.len();
         errors.push(format!(
-            "{FAILED}: length of key {name:?} is {len} but must be 0 < len(key) <= {MOST_KEY_BYTES}"
+            "{FAILED}: length of key {name:?} is {len} but must be 0 < len(key) <= {MAX_KEY_BYTES}"
         ));
     }
-    if text.is_empty() || text.len() > MOST_VALUE_BYTES {
+    if text.is_empty() || text.len() > MAX_VALUE_BYTES {
         let len = text.len();
         errors.push(format!(
-            "{FAILED}: length of value for key {name:?} is {len} but must be 0 < len(value) <= {MOST_VALUE_BYTES}"
+            "{FAILED}: length of value for key {name:?} is {len} but must be 0 < len(value) <= {MAX_VALUE_BYTES}"
         ));
     }
     if !name.chars().all(is_printable) {

@@ -21,11 +21,11 @@ impl Stored for VersionData {}
 
 /// Bytes of data up to which the newest version lies with its key. Reading it then costs one look-up in place of
 /// two; the price is that changes of the key's metadata write it again, and that the next version has to move it.
-pub(super) const MOST_INLINE: usize = 4096;
+pub(super) const MAX_INLINE_BYTES: usize = 4096;
 
 /// Entries of version 1 moved in one step, and bytes of data after which the step ends early: a step is one commit.
-pub(super) const MOST_MOVED: usize = 200;
-const MOST_MOVED_BYTES: usize = 1 << 20;
+pub(super) const MAX_MOVED: usize = 200;
+const MAX_MOVED_BYTES: usize = 1 << 20;
 
 /// The key at `path`. Where version 1 left an entry that has not been moved, the key that it will become.
 pub(super) async fn find(reads: &impl Reads, path: &str) -> Result<Option<Arc<Key>>, EngineError> {
@@ -41,7 +41,7 @@ pub(super) fn save(txn: &Txn, path: &str, mut key: Key) -> Result<(), EngineErro
     if std::mem::take(&mut key.unmoved) {
         ENTRIES.delete(txn, path);
     }
-    if let Some(data) = key.newest.take_if(|data| data.len() > MOST_INLINE) {
+    if let Some(data) = key.newest.take_if(|data| data.len() > MAX_INLINE_BYTES) {
         VERSIONS.put(txn, &(path, &key.current), VersionData { data })?;
     }
     KEYS.put(txn, path, key)?;
@@ -135,15 +135,15 @@ pub(super) async fn config(reads: &impl Reads) -> Result<Arc<Config>, EngineErro
 /// Moves a number of entries of version 1. Answers whether there are more.
 pub(super) async fn move_some(txn: &Txn, now: Moment) -> Result<bool, EngineError> {
     // Only the entries that are moved are read through the transaction: others may change meanwhile.
-    let paths = ENTRIES.keys(&txn.peek(), "", None, MOST_MOVED).await?;
+    let paths = ENTRIES.keys(&txn.peek(), "", None, MAX_MOVED).await?;
     let mut bytes = 0usize;
     for path in &paths {
-        if bytes > MOST_MOVED_BYTES {
+        if bytes > MAX_MOVED_BYTES {
             return Ok(true);
         }
         bytes = bytes.saturating_add(move_entry(txn, path, now).await?);
     }
-    Ok(paths.len() == MOST_MOVED)
+    Ok(paths.len() == MAX_MOVED)
 }
 
 /// Moves one entry; returns how many bytes of data that were.

@@ -6,14 +6,14 @@ use strongroom_storage::{Index, Observer};
 use tokio::sync::watch;
 
 /// The observers, and the newest index that they know of.
-pub(crate) struct Telling {
+pub(crate) struct Notifications {
     observers: RwLock<Vec<Arc<dyn Observer>>>,
     /// Held while observers are told, so that they hear in order.
     order: Mutex<()>,
     told: watch::Sender<Index>,
 }
 
-impl Telling {
+impl Notifications {
     pub(crate) fn new(index: Index) -> Self {
         Self { observers: RwLock::default(), order: Mutex::default(), told: watch::Sender::new(index) }
     }

@@ -6,16 +6,16 @@ use strongroom_stdx::Clock;
 use zeroize::Zeroizing;
 
 use crate::authority::{Authority, RENEW_AFTER};
-use crate::identity::{Credentials, IdentityError, PublicKey};
+use crate::node_credentials::{Credentials, IdentityError, PublicKey};
 
 /// A node's key, made when it is first needed, and when something was last signed for it.
 #[derive(Default)]
-pub struct Passing {
+pub struct EphemeralCredentials {
     key: Option<KeyPair>,
     signed: Option<u64>,
 }
 
-impl Passing {
+impl EphemeralCredentials {
     /// True if this node has nothing to show, or what is old; `now` in seconds since the epoch.
     #[must_use]
     pub fn is_due(&self, now: u64) -> bool {

@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 
 use crate::RaftStore;
 use crate::network::decode;
-use crate::peers::{Peer, Rpc};
+use crate::transport::{Peer, Rpc};
 
 /// The time limit of the others' answers.
-const PATIENCE: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl RaftStore {
     /// True if this node could lead now: it is not sealed, and its disk has room for writes.
@@ -35,7 +35,7 @@ impl RaftStore {
             };
             asking.spawn(async move {
                 let asked = transport.call(&peer, Rpc::Ready, Bytes::new());
-                let told = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
+                let told = tokio::time::timeout(ANSWER_TIMEOUT, asked).await.ok()?.ok()?;
                 decode::<bool>(&told).is_ok_and(|ready| ready).then_some((status.last_log, peer.node_id))
             });
         }

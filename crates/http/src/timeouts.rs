@@ -34,7 +34,7 @@ impl Phase {
 /// A stream whose reads fail when the client has been silent for `idle` between requests, or has begun a head and not
 /// ended it within `head`; and whose writes fail when it has not taken within `write` what there was to send. Zero is no
 /// limit.
-pub(crate) struct Patient<T> {
+pub(crate) struct TimedStream<T> {
     stream: T,
     phase: Phase,
     timed: u8,
@@ -48,7 +48,7 @@ pub(crate) struct Patient<T> {
     sending: Option<Pin<Box<Sleep>>>,
 }
 
-/// The limits of a [`Patient`].
+/// The limits of a [`TimedStream`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) idle: Duration,
@@ -59,7 +59,7 @@ pub(crate) struct Limits {
 /// Longer than any connection lives: stands for no limit.
 const FOREVER: Duration = Duration::from_secs(86_400 * 365);
 
-impl<T> Patient<T> {
+impl<T> TimedStream<T> {
     pub(crate) fn new(stream: T, phase: Phase, limits: Limits) -> Self {
         let or_forever = |limit: Duration| if limit.is_zero() { FOREVER } else { limit };
         let (idle, head) = (or_forever(limits.idle), or_forever(limits.head));
@@ -116,7 +116,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for TimedStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -143,7 +143,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for TimedStream<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let sent = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.sent(cx, sent)
@@ -190,19 +190,19 @@ mod tests {
     async fn a_head_must_end_in_time_and_a_body_need_not() {
         let (mut client, server) = duplex(64);
         let phase = Phase::default();
-        let mut patient = Patient::new(server, phase.clone(), LIMITS);
+        let mut timed = TimedStream::new(server, phase.clone(), LIMITS);
         let mut byte = [0];
         tokio::time::advance(Duration::from_secs(299)).await;
         client.write_all(b"GE").await.unwrap();
-        patient.read_exact(&mut byte).await.unwrap();
+        timed.read_exact(&mut byte).await.unwrap();
         phase.busy();
         tokio::time::advance(Duration::from_secs(3600)).await;
-        patient.read_exact(&mut byte).await.unwrap();
+        timed.read_exact(&mut byte).await.unwrap();
         phase.idle();
         client.write_all(b"G").await.unwrap();
-        patient.read_exact(&mut byte).await.unwrap();
+        timed.read_exact(&mut byte).await.unwrap();
         let begun = Instant::now();
-        let error = patient.read_exact(&mut byte).await.unwrap_err();
+        let error = timed.read_exact(&mut byte).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(begun.elapsed().as_secs(), HEAD_LIMIT.as_secs());
     }
@@ -210,21 +210,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_ends_a_connection() {
         let (_client, server) = duplex(64);
-        let mut patient = Patient::new(server, Phase::default(), LIMITS);
-        assert_eq!(patient.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let mut timed = TimedStream::new(server, Phase::default(), LIMITS);
+        assert_eq!(timed.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_must_be_taken_in_time() {
         let (mut client, server) = duplex(4);
-        let mut patient = Patient::new(server, Phase::default(), LIMITS);
+        let mut timed = TimedStream::new(server, Phase::default(), LIMITS);
         // Fits, and so takes no time, however long nobody reads it.
-        patient.write_all(b"1234").await.unwrap();
-        patient.flush().await.unwrap();
+        timed.write_all(b"1234").await.unwrap();
+        timed.flush().await.unwrap();
         tokio::time::advance(Duration::from_secs(60)).await;
         let slow = tokio::spawn(async move {
             let begun = Instant::now();
-            let error = patient.write_all(&[0; 64]).await.unwrap_err();
+            let error = timed.write_all(&[0; 64]).await.unwrap_err();
             (error.kind(), begun.elapsed().as_secs())
         });
         // A byte now and then does not help.
@@ -238,11 +238,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_answer_has_its_own_time() {
         let (mut client, server) = duplex(4);
-        let mut patient = Patient::new(server, Phase::default(), LIMITS);
+        let mut timed = TimedStream::new(server, Phase::default(), LIMITS);
         let answers = tokio::spawn(async move {
             for _ in 0..3 {
-                patient.write_all(&[0; 8]).await?;
-                patient.flush().await?;
+                timed.write_all(&[0; 8]).await?;
+                timed.flush().await?;
             }
             io::Result::Ok(())
         });

@@ -12,16 +12,16 @@ use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 
 /// The longest wait of an entry.
-const PATIENCE: Duration = Duration::from_millis(1);
+const MAX_WAIT: Duration = Duration::from_millis(1);
 /// The most doublings of the number of entries that do not wait. After several waits in vain one after the other,
 /// callers seem to arrive independently.
-const MOST_DOUBLINGS: u32 = 6;
+const MAX_DOUBLINGS: u32 = 6;
 
 /// A mark that an entry is being put together, and will leave within moments.
 #[derive(Debug, Default)]
-pub(crate) struct Coming(AtomicBool);
+pub(crate) struct BatchSoon(AtomicBool);
 
-impl Coming {
+impl BatchSoon {
     pub(crate) fn is_soon(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -33,7 +33,7 @@ impl Coming {
 
 /// The callers that are expected.
 #[derive(Debug, Default)]
-pub(crate) struct Company {
+pub(crate) struct BatchWait {
     /// The number of commits in the last entry.
     last: usize,
     /// The number of waits in vain since one that was not.
@@ -42,7 +42,7 @@ pub(crate) struct Company {
     no_wait: u32,
 }
 
-impl Company {
+impl BatchWait {
     /// Waits for those who are expected to join the `waiting`, but no more than `most` in all.
     pub(crate) async fn gather<T>(
         &mut self,
@@ -57,7 +57,7 @@ impl Company {
         let known = self.last.saturating_add(waiting.len());
         // Three of four: some have left, or are late, and the others need not wait for them.
         let expected = known.saturating_sub(known / 4).min(most);
-        let gathered = tokio::time::timeout(PATIENCE, async {
+        let gathered = tokio::time::timeout(MAX_WAIT, async {
             while waiting.len() < expected
                 && let Some(next) = queue.recv().await
             {
@@ -68,7 +68,7 @@ impl Company {
             self.in_vain = 0;
         } else {
             self.no_wait = 1u32.wrapping_shl(self.in_vain).saturating_sub(1);
-            self.in_vain = self.in_vain.saturating_add(1).min(MOST_DOUBLINGS);
+            self.in_vain = self.in_vain.saturating_add(1).min(MAX_DOUBLINGS);
         }
     }
 
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     struct Callers {
-        company: Company,
+        batch_wait: BatchWait,
         waiting: VecDeque<u32>,
         queue: Receiver<u32>,
         ask: Sender<u32>,
@@ -96,14 +96,14 @@ mod tests {
         /// Of which some wait, and others were in the last entry.
         fn new(waiting: u32, last: usize) -> Self {
             let (ask, queue) = channel(100);
-            let company = Company { last, ..Company::default() };
-            Self { company, waiting: (0..waiting).collect(), queue, ask }
+            let batch_wait = BatchWait { last, ..BatchWait::default() };
+            Self { batch_wait, waiting: (0..waiting).collect(), queue, ask }
         }
 
         /// The time it took to gather them, and their number.
         async fn gather(&mut self, most: usize) -> (Duration, usize) {
             let began = Instant::now();
-            self.company.gather(&mut self.waiting, &mut self.queue, most).await;
+            self.batch_wait.gather(&mut self.waiting, &mut self.queue, most).await;
             (began.elapsed(), self.waiting.len())
         }
     }
@@ -127,17 +127,17 @@ mod tests {
     async fn nobody_waits_long_for_callers_who_do_not_come_back() {
         let mut callers = Callers::new(2, 30);
         for not_waiting in [0, 1, 3, 7, 15, 31, 63, 63] {
-            assert_eq!(callers.gather(1000).await, (PATIENCE, 2));
+            assert_eq!(callers.gather(1000).await, (MAX_WAIT, 2));
             for _ in 0..not_waiting {
                 assert_eq!(callers.gather(1000).await, (Duration::ZERO, 2));
             }
         }
         callers.waiting.extend(0..100);
-        callers.company.no_wait = 0;
+        callers.batch_wait.no_wait = 0;
         assert_eq!(callers.gather(1000).await, (Duration::ZERO, 102), "they are all there");
         callers.waiting.truncate(2);
         for _ in 0..2 {
-            assert_eq!(callers.gather(1000).await, (PATIENCE, 2), "waiting once in vain means nothing");
+            assert_eq!(callers.gather(1000).await, (MAX_WAIT, 2), "waiting once in vain means nothing");
         }
     }
 

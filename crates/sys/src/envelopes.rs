@@ -6,9 +6,9 @@ use strongroom_engine_api::{EngineError, IntoReply, OperationDoc, Reply};
 use strongroom_pipeline::ServerReply;
 
 /// A status and a body without an envelope, as endpoints answer that do so whether sealed or not.
-pub(crate) struct Bare<T>(pub(crate) u16, pub(crate) T);
+pub(crate) struct NoEnvelope<T>(pub(crate) u16, pub(crate) T);
 
-impl<T: Serialize + JsonSchema> IntoReply for Bare<T> {
+impl<T: Serialize + JsonSchema> IntoReply for NoEnvelope<T> {
     fn document(doc: &mut OperationDoc) {
         doc.answers::<T>();
     }
@@ -21,9 +21,9 @@ impl<T: Serialize + JsonSchema> IntoReply for Bare<T> {
 }
 
 /// Data whose members stand both under `data` and at the top of the envelope.
-pub(crate) struct AtTop<T>(pub(crate) T);
+pub(crate) struct MergedData<T>(pub(crate) T);
 
-impl<T: Serialize + JsonSchema> IntoReply for AtTop<T> {
+impl<T: Serialize + JsonSchema> IntoReply for MergedData<T> {
     fn document(doc: &mut OperationDoc) {
         doc.answers::<T>();
     }

@@ -17,14 +17,14 @@ pub(crate) enum Change {
 
 /// The leader's observations of the members in its term.
 #[derive(Debug, Default)]
-pub(crate) struct Outages {
+pub(crate) struct PeerHealth {
     term: Option<u64>,
     /// The time for which each has been watched being silent.
     silent: BTreeMap<u64, Duration>,
     lost: BTreeSet<u64>,
 }
 
-impl Outages {
+impl PeerHealth {
     /// Takes in how the members stand, `step` after the last time; `term` is none for a node that does not lead.
     pub(crate) fn look(
         &mut self,
@@ -87,11 +87,11 @@ mod tests {
 
     #[test]
     fn an_outage_is_told_once_and_its_end_once() {
-        let mut outages = Outages::default();
+        let mut peer_health = PeerHealth::default();
         let mut told = Vec::new();
         let at = |one: Option<u64>| vec![member(0, None), member(1, one), member(2, Some(50))];
         for ms in [None, None, None, None, None, Some(100), Some(100), Some(1900), Some(2400), Some(2900)] {
-            told.push(outages.look(Some(3), &at(ms), STEP));
+            told.push(peer_health.look(Some(3), &at(ms), STEP));
         }
         let (lost, back) = (Change::Lost("n1".into()), Change::Back("n1".into()));
         let expected = |at: usize| match at {
@@ -103,10 +103,10 @@ mod tests {
             assert_eq!(told, expected(at), "at {at}");
         }
         for _ in 0..3 {
-            told_nothing_or_lost(&outages.look(Some(3), &at(Some(9000)), STEP), &lost);
+            told_nothing_or_lost(&peer_health.look(Some(3), &at(Some(9000)), STEP), &lost);
         }
-        assert!(outages.look(None, &at(None), STEP).is_empty(), "who does not lead hears nobody");
-        assert!(outages.look(Some(5), &at(Some(9000)), STEP).is_empty(), "each leader sees for itself");
+        assert!(peer_health.look(None, &at(None), STEP).is_empty(), "who does not lead hears nobody");
+        assert!(peer_health.look(Some(5), &at(Some(9000)), STEP).is_empty(), "each leader sees for itself");
     }
 
     fn told_nothing_or_lost(told: &[Change], lost: &Change) {

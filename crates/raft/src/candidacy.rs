@@ -11,17 +11,17 @@ use strongroom_stdx::Clock;
 use strongroom_storage::Role;
 
 use crate::RaftStore;
-use crate::outages::{Change, Outages};
+use crate::peer_health::{Change, PeerHealth};
 
 /// The interval of checks for free space.
-const LOOK: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Looks in a row without room after which a leader gives way: making room by itself comes first.
-const LOOKS: u32 = 3;
+const MAX_POLLS: u32 = 3;
 /// The time for which a leader that has offered its leadership, or found no node to take it, keeps it before it looks
 /// again.
-const PAUSE: Duration = Duration::from_secs(10);
+const OFFER_PAUSE: Duration = Duration::from_secs(10);
 /// The time without a leader after which a node without room stands for election.
-const NOBODY_BETTER: Duration = Duration::from_secs(5);
+const LEADERLESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl RaftStore {
     /// Decides again whether this node stands for election.
@@ -33,7 +33,8 @@ impl RaftStore {
             voters.next().is_some_and(|voter| voter.member.raft_id == self.raft_id())
                 && voters.next().is_none()
         };
-        let needed = || alone() || self.role().without_quorum().is_some_and(|since| since >= NOBODY_BETTER);
+        let needed =
+            || alone() || self.role().without_quorum().is_some_and(|since| since >= LEADERLESS_TIMEOUT);
         self.inner
             .raft
             .runtime_config()
@@ -44,9 +45,9 @@ impl RaftStore {
 /// Watches the others, and the room for writes, until the store is closed.
 pub(crate) async fn watch(store: Weak<RaftStore>, clock: Clock) {
     let (mut without, mut pause, mut told) = (0u32, Duration::ZERO, false);
-    let mut outages = Outages::default();
+    let mut peer_health = PeerHealth::default();
     loop {
-        clock.sleep(LOOK).await;
+        clock.sleep(POLL_INTERVAL).await;
         let Some(store) = store.upgrade().filter(|store| !store.is_closed()) else { return };
         if let Err(error) = store.check_running() {
             tracing::error!(%error, "the consensus core has stopped: this node takes no part any more");
@@ -57,20 +58,20 @@ pub(crate) async fn watch(store: Weak<RaftStore>, clock: Clock) {
         }
         store.settle_candidacy();
         let term = store.is_leader().then(|| store.status().term);
-        for change in outages.look(term, &store.members(), LOOK) {
+        for change in peer_health.look(term, &store.members(), POLL_INTERVAL) {
             match change {
                 Change::Lost(node) => tracing::warn!(node, "a node of the cluster is not heard any more"),
                 Change::Back(node) => tracing::warn!(node, "a node of the cluster is heard again"),
             }
         }
-        pause = pause.saturating_sub(LOOK);
+        pause = pause.saturating_sub(POLL_INTERVAL);
         without = if store.has_room() { 0 } else { without.saturating_add(1) };
         told &= without > 0;
-        if without >= LOOKS && pause.is_zero() && store.role() == Role::Leads {
+        if without >= MAX_POLLS && pause.is_zero() && store.role() == Role::Leads {
             if !give_way(&store).await && !std::mem::replace(&mut told, true) {
                 tracing::warn!("no space left, and no other voter that has some: this node goes on leading");
             }
-            pause = PAUSE;
+            pause = OFFER_PAUSE;
         }
     }
 }
