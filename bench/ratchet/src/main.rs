@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use self::workload::{Request, Workload};
 
 #[global_allocator]
-static ALLOCATOR: strongroom_wipe::Wiping = strongroom_wipe::Wiping;
+static ALLOCATOR: strongroom_zeroizing_alloc::Wiping = strongroom_zeroizing_alloc::Wiping;
 
 /// Bytes of opened entries to keep: all there are.
 const CACHE_BYTES: u64 = 64 << 20;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use strongroom_shared::{ApplyError, Batch, Claim, Database, Fence, Head, Limits};
+use strongroom_leased_db::{ApplyError, Batch, Claim, Database, Fence, Head, Limits};
 use strongroom_storage::{Active, Index, KeyRange, Snapshot, StoreError};
 
 use crate::client::Client;

@@ -1,6 +1,6 @@
 //! The errors on the way to etcd, and in it.
 
-use strongroom_shared::ApplyError;
+use strongroom_leased_db::ApplyError;
 use strongroom_storage::StoreError;
 
 /// Reasons why the store could not be opened.
@@ -37,7 +37,7 @@ pub(crate) enum CallError {
     /// The answer is larger than is taken.
     #[error("an answer of etcd's has more than {limit} bytes")]
     Oversize { limit: usize },
-    /// [`strongroom_shared::Database::close`] was called.
+    /// [`strongroom_leased_db::Database::close`] was called.
     #[error("storage is closed")]
     Closed,
 }

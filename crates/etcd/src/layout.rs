@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use strongroom_shared::{Fence, Head};
+use strongroom_leased_db::{Fence, Head};
 use strongroom_storage::{Active, Index, KeyRange, StoreError, Versioned};
 
 use crate::wire::{KeyValue, Number, Octets, RangeRequest, RangeResponse};

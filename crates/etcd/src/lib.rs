@@ -1,4 +1,4 @@
-//! A [`Database`](strongroom_shared::Database) in etcd, spoken to over the JSON gateway of its version 3 API.
+//! A [`Database`](strongroom_leased_db::Database) in etcd, spoken to over the JSON gateway of its version 3 API.
 //!
 //! Source: <https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/>, <https://etcd.io/docs/v3.5/learning/api/>.
 

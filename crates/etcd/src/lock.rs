@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use strongroom_shared::{Claim, Fence};
+use strongroom_leased_db::{Claim, Fence};
 use strongroom_storage::{Active, StoreError};
 
 use crate::database::{Core, put};

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use strongroom_shared::ApplyError;
+use strongroom_leased_db::ApplyError;
 use strongroom_storage::StoreError;
 use tokio_postgres::Error;
 use tokio_postgres::error::{ErrorPosition, Severity, SqlState};

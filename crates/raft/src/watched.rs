@@ -81,7 +81,7 @@ mod tally {
     use std::cell::Cell;
     use std::sync::{Mutex, Once, PoisonError};
 
-    use strongroom_wipe::{Counting, Counts, counts};
+    use strongroom_zeroizing_alloc::{Counting, Counts, counts};
     use tracing::level_filters::LevelFilter;
     use tracing::span::{Attributes, Id, Record};
     use tracing::{Event, Metadata, Subscriber};

@@ -13,8 +13,8 @@ use strongroom_core::{
     ObjectStore,
 };
 use strongroom_http::{Edge, EdgeSettings};
+use strongroom_leased_db::SharedStore;
 use strongroom_raft::RaftStore;
-use strongroom_shared::SharedStore;
 use strongroom_stdx::Secret;
 use strongroom_storage::Coordinator as _;
 use tokio::net::TcpListener;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: strongroom_wipe::Wiping = strongroom_wipe::Wiping;
+static ALLOCATOR: strongroom_zeroizing_alloc::Wiping = strongroom_zeroizing_alloc::Wiping;
 
 fn main() -> ExitCode {
     strongroom_server::run(strongroom_catalog::catalog)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use strongroom_shared::{Database, Options, SharedStore};
+use strongroom_leased_db::{Database, Options, SharedStore};
 use strongroom_storage::{Coordinator, Store};
 
 use crate::node;
@@ -15,7 +15,7 @@ async fn conforms_as_a_database() {
     let last = AtomicUsize::new(0);
     let open =
         async |number: usize| Arc::new(server.open(&format!("database/{number}")).await) as Arc<dyn Database>;
-    strongroom_shared::conformance::run(
+    strongroom_leased_db::conformance::run(
         || open(last.fetch_add(1, Ordering::SeqCst) + 1),
         || open(last.load(Ordering::SeqCst)),
     )

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use strongroom_etcd::{Etcd, Options};
-use strongroom_shared::{ApplyError, Database};
+use strongroom_leased_db::{ApplyError, Database};
 use strongroom_storage::KeyRange;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;

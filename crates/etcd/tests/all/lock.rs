@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use strongroom_shared::{ApplyError, Claim, Database};
+use strongroom_leased_db::{ApplyError, Claim, Database};
 
 use crate::server::{Server, until};
 use crate::{batch, granted, node};

@@ -17,7 +17,7 @@ mod semantics;
 mod server;
 
 use bytes::Bytes;
-use strongroom_shared::{Batch, Claim, Database, Fence};
+use strongroom_leased_db::{Batch, Claim, Database, Fence};
 use strongroom_storage::{Active, Index, Versioned};
 
 fn bytes(text: &str) -> Bytes {

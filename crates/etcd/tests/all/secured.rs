@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use strongroom_etcd::{Etcd, Login, Options, Tls};
-use strongroom_shared::{ApplyError, Database};
+use strongroom_leased_db::{ApplyError, Database};
 
 use crate::batch;
 use crate::server::{Server, until};

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use bytes::Bytes;
 use strongroom_etcd::Etcd;
-use strongroom_shared::{ApplyError, Batch, Database};
+use strongroom_leased_db::{ApplyError, Batch, Database};
 use strongroom_storage::{KeyRange, Snapshot, StoreError, Versioned};
 
 use crate::server::Server;

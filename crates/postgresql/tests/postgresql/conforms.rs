@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use strongroom_leased_db::{ApplyError, Batch, Database, SharedStore};
 use strongroom_postgresql::Options;
-use strongroom_shared::{ApplyError, Batch, Database, SharedStore};
 use strongroom_storage::{Coordinator as _, Store, StoreError};
 
 use crate::server::{Server, open};
@@ -33,7 +33,7 @@ async fn conforms_as_a_database() {
         connected(options)
     };
     let connect = || connected(last.lock().unwrap().clone());
-    strongroom_shared::conformance::run(fresh, connect).await;
+    strongroom_leased_db::conformance::run(fresh, connect).await;
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn conforms_as_a_store() {
         async move {
             let database = Arc::new(open(&options).await);
             let options =
-                strongroom_shared::Options { me: holder(1), ha_enabled: true, ..Default::default() };
+                strongroom_leased_db::Options { me: holder(1), ha_enabled: true, ..Default::default() };
             let store = SharedStore::open(database, options).await.unwrap();
             until("the store leads", || std::future::ready(store.leading().is_some())).await;
             store as Arc<dyn Store>

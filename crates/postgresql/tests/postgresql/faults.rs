@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use strongroom_leased_db::{ApplyError, Database};
 use strongroom_postgresql::Options;
-use strongroom_shared::{ApplyError, Database};
 use strongroom_storage::StoreError;
 use tokio_postgres::Client;
 

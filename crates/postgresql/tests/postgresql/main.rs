@@ -19,7 +19,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use strongroom_shared::{Batch, Claim, Database, Fence};
+use strongroom_leased_db::{Batch, Claim, Database, Fence};
 use strongroom_storage::{Active, Versioned};
 
 /// The validity of a lock that a test does not wait for.

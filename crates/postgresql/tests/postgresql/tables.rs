@@ -1,7 +1,7 @@
 //! The tables that are made, and those that are refused.
 
+use strongroom_leased_db::{Claim, Database};
 use strongroom_postgresql::{OpenError, Options, Postgresql};
-use strongroom_shared::{Claim, Database};
 use strongroom_stdx::Entropy;
 
 use crate::server::{Server, open};

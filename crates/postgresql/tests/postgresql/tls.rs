@@ -1,7 +1,7 @@
 //! The database's identity, and the secrets that are never shown.
 
+use strongroom_leased_db::Database as _;
 use strongroom_postgresql::{OpenError, Options, Postgresql};
-use strongroom_shared::Database as _;
 use strongroom_stdx::{Entropy, Secret};
 
 use crate::server::{Database, PASSWORD, Server};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use strongroom_config::{Etcd, Postgresql, Storage};
 use strongroom_etcd::Login;
-use strongroom_shared::{Database, Options, SharedStore, Timing};
+use strongroom_leased_db::{Database, Options, SharedStore, Timing};
 use strongroom_stdx::Entropy;
 use strongroom_storage::Active;
 

@@ -8,7 +8,7 @@ use strongroom_outbound::{Outbound, Settings};
 use strongroom_testkit::outside;
 
 #[global_allocator]
-static ALLOCATOR: strongroom_wipe::Wiping = strongroom_wipe::Wiping;
+static ALLOCATOR: strongroom_zeroizing_alloc::Wiping = strongroom_zeroizing_alloc::Wiping;
 
 fn main() -> ExitCode {
     strongroom_server::run(engines)

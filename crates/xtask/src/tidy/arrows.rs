@@ -8,7 +8,7 @@ use super::workspace::{Package, Workspace, short};
 /// For each crate, the workspace's crates that it may name; for tests also what these may name. From the bottom up, as
 /// the map in ARCHITECTURE.md from the top down: nothing named here stands further below.
 const ARROWS: [(&str, &[&str]); 52] = [
-    ("wipe", &[]),
+    ("zeroizing-alloc", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
     ("shamir", &[]),
@@ -21,10 +21,10 @@ const ARROWS: [(&str, &[&str]); 52] = [
     ("outbound", &["outbound-api", "stdx"]),
     ("storage", &[]),
     // `wipe` for its tests, which count what is freed.
-    ("raft", &["storage", "stdx", "wipe"]),
-    ("shared", &["storage", "stdx"]),
-    ("postgresql", &["outbound", "shared", "storage", "stdx"]),
-    ("etcd", &["outbound", "shared", "storage", "stdx"]),
+    ("raft", &["storage", "stdx", "zeroizing-alloc"]),
+    ("leased-db", &["storage", "stdx"]),
+    ("postgresql", &["outbound", "leased-db", "storage", "stdx"]),
+    ("etcd", &["outbound", "leased-db", "storage", "stdx"]),
     ("barrier", &["storage", "stdx"]),
     ("seal", &["stdx"]),
     // The one seal that knows of shares.
@@ -174,7 +174,7 @@ const FENCES: [(&str, &[&str]); 12] = [
     ("anyhow", &["fuzz", "server", "xtask"]),
     ("hyper", &["cluster", "http", "outbound"]),
     ("imbl", &["storage"]),
-    ("mimalloc", &["wipe"]),
+    ("mimalloc", &["zeroizing-alloc"]),
     ("openraft", &["raft"]),
     ("redb", &["raft"]),
     ("rustls", &["cluster", "outbound", "server"]),

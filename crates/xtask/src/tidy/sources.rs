@@ -19,7 +19,7 @@ const HOMES: [(&str, &[&str], &str); 4] = [
         "the environment is looked up through strongroom_cli::Io",
     ),
     ("env::var_os(", &["crates/cli/src/io.rs"], "the environment is looked up through strongroom_cli::Io"),
-    ("allow(unsafe_code", &[], "unsafe code of ours is in crates/wipe alone"),
+    ("allow(unsafe_code", &[], "unsafe code of ours is in crates/zeroizing-alloc alone"),
 ];
 
 /// Holds every source file against the rules; tells how many there are.

@@ -1,6 +1,6 @@
 //! Nothing that grows with what is stored is freed, sorted or logged while the lock is held that every apply needs.
 
-use strongroom_wipe::counts;
+use strongroom_zeroizing_alloc::counts;
 
 use super::*;
 use crate::watched::Tally;
