@@ -17,8 +17,8 @@ use strongroom_barrier::TableId;
 use strongroom_wire::Operation;
 
 use crate::{
-    AuthGrant, BodyMode, Call, Class, EngineError, Extensions, Facts, Found, Job, LeaseKind, Route,
-    RouteError, RouteTable, Segment,
+    AuthGrant, Call, Class, EngineError, Extensions, Facts, Found, Job, LeaseKind, Route, RouteError,
+    RouteTable, Segment,
 };
 
 #[cfg(doc)]
@@ -107,16 +107,6 @@ pub trait Backend: Send + Sync + 'static {
         self.route_table().routes()
     }
 
-    /// The way the body of a request for a path (relative to the mount) is read.
-    fn body_mode(&self, path: &str, operations: &[Operation]) -> BodyMode {
-        if !self.route_table().reads_bytes() {
-            return BodyMode::Json;
-        }
-        let found = self.find(path, operations).ok();
-        let endpoint = found.as_ref().and_then(|found| found.endpoint_of(operations));
-        endpoint.map_or(BodyMode::Json, |endpoint| endpoint.doc.body)
-    }
-
     /// Tells whether a slash at the end of `path` (relative to the mount) says nothing for `operations`.
     fn ignores_trailing_slash(&self, path: &str, operations: &[Operation]) -> bool {
         let Ok(found) = self.find(path, operations) else { return true };
@@ -125,11 +115,6 @@ pub trait Backend: Send + Sync + 'static {
             Some(Segment::Rest(_)) => !self.facts().keeps_trailing_slash,
             _ => true,
         }
-    }
-
-    /// Tells whether the route of `path` reads the end of it as it was sent.
-    fn owns_raw_tail(&self, path: &str, operations: &[Operation]) -> bool {
-        self.find(path, operations).is_ok_and(|found| found.route.pattern().has_raw_tail())
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use strongroom_wire::Operation;
 
-use crate::{BodyMode, Captures, Endpoint, EngineError, Pattern, Route, Segment};
+use crate::{Captures, Endpoint, EngineError, Pattern, Route, Segment};
 
 /// The reason for which a path leads nowhere in an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +52,6 @@ pub struct RouteTable {
     by_beginning: BTreeMap<String, Vec<Arc<Route>>>,
     /// The index in `routes` at which the others begin.
     others: usize,
-    /// Some operation reads its body otherwise than as JSON.
-    reads_bytes: bool,
 }
 
 impl RouteTable {
@@ -66,7 +64,6 @@ impl RouteTable {
     }
 
     pub(crate) fn insert(&mut self, route: Arc<Route>) {
-        self.reads_bytes |= route.operations().any(|(_, endpoint)| endpoint.doc.body != BodyMode::Json);
         if let Some(Segment::Fixed(beginning)) = route.pattern().segments().first() {
             insert_in_order(self.by_beginning.entry(beginning.clone()).or_default(), route.clone());
             self.others = self.others.saturating_add(1);
@@ -81,11 +78,6 @@ impl RouteTable {
 
     pub(crate) fn into_routes(self) -> Vec<Arc<Route>> {
         self.routes
-    }
-
-    /// Tells whether some operation reads its body otherwise than as JSON.
-    pub const fn reads_bytes(&self) -> bool {
-        self.reads_bytes
     }
 
     /// The route for a path that has one of `operations`; where several match, the most specific; where none has the

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use strongroom_barrier::{MountId, NamespaceId};
-use strongroom_engine_api::{Call, Class, Content, Extensions, Found, Lifetimes, Mount, RawTail, ServerTxn};
+use strongroom_engine_api::{Call, Content, Extensions, Found, Lifetimes, Mount, RawTail, ServerTxn};
 
 use super::{Answer, Pipeline, RequestError, Resolved};
 use crate::{Envelope, extensions_for};
@@ -55,7 +55,7 @@ impl Pipeline {
     }
 
     fn system_extensions(&self) -> Extensions {
-        let engine = self.services.mounts.catalog().engine(Class::System, "system", &BTreeMap::new());
+        let engine = self.system_engine();
         engine.map_or_else(Extensions::default, |engine| extensions_for(&self.extensions, &*engine))
     }
 

@@ -8,11 +8,12 @@
 //! may be disabled while a request to it is handled: the transaction then conflicts.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use strongroom_barrier::NamespaceId;
-use strongroom_engine_api::{Access, BodyMode, Class, Endpoint, Found, Mode, RawTail, RouteError};
+use strongroom_engine_api::{Access, Backend, BodyMode, Class, Endpoint, Found, Mode, RawTail, RouteError};
 
 use strongroom_mounts::{MountHandle, Namespace, Router};
 use strongroom_policy::RequestPath;
@@ -302,12 +303,15 @@ impl Pipeline {
         to.is_always_answered() || self.services.mounts.is_current(to.generation)
     }
 
+    /// The system engine, which needs no mount.
+    pub(super) fn system_engine(&self) -> Option<Arc<dyn Backend>> {
+        self.services.mounts.catalog().engine(Class::System, "system", &BTreeMap::new())
+    }
+
     /// The destination of a path that is answered in every state of the server: the same in every namespace.
     fn always_answered(&self, asked: Verb, path: &str) -> Option<Destination> {
         let rest = path.strip_prefix("sys/")?;
-        let none = std::collections::BTreeMap::new();
-        let engine = self.services.mounts.catalog().engine(Class::System, "system", &none)?;
-        let found = engine.find(rest, asked.operations()).ok()?;
+        let found = self.system_engine()?.find(rest, asked.operations()).ok()?;
         found.endpoint_of(asked.operations())?.while_sealed.then(|| Destination {
             asked,
             place: Arc::default(),
