@@ -16,6 +16,17 @@ pub trait Handler<Args, O>: Clone + Send + Sync + 'static {
     fn call(&self, call: &Arc<Call>) -> BoxFuture<'static, Result<O, EngineError>>;
 }
 
+/// An argument that was drawn; where it could not be, its error is the outcome of the function.
+macro_rules! drawn {
+    ($drawn:expr) => {
+        match $drawn {
+            Ok(argument) => argument,
+            Err(error) => return Box::pin(std::future::ready(Err(error.into()))),
+        }
+    };
+}
+pub(crate) use drawn;
+
 macro_rules! handlers {
     ($($arg:ident)*) => {
         #[allow(non_snake_case, unused_variables, reason = "arguments are named after their type parameters")]
@@ -33,10 +44,7 @@ macro_rules! handlers {
 
             fn call(&self, call: &Arc<Call>) -> BoxFuture<'static, Result<O, EngineError>> {
                 $(
-                    let $arg = match $arg::extract(call) {
-                        Ok(argument) => argument,
-                        Err(error) => return Box::pin(std::future::ready(Err(error))),
-                    };
+                    let $arg = drawn!($arg::extract(call));
                 )*
                 let running = self($($arg),*);
                 Box::pin(async move { running.await.map_err(Into::into) })

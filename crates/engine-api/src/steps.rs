@@ -19,6 +19,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use strongroom_stdx::Moment;
 
+use crate::handler::drawn;
 use crate::route::Run;
 use crate::{Call, EngineError, Extract, Handler, IntoReply, OperationDoc, Reply, View};
 
@@ -101,10 +102,7 @@ macro_rules! steps {
 
             fn run(&self, first: First, $($takes)*) -> BoxFuture<'static, Result<O, E>> {
                 $(
-                    let $arg = match $arg::$draw $drawn {
-                        Ok(argument) => argument,
-                        Err(error) => return Box::pin(std::future::ready(Err(error.into()))),
-                    };
+                    let $arg = drawn!($arg::$draw $drawn);
                 )*
                 let running = self(first, $($arg),*);
                 Box::pin(async move { running.await.map_err(Into::into) })
@@ -185,10 +183,7 @@ macro_rules! hooks {
             fn run(self) -> RunHook<O, E> {
                 Arc::new(move |call: &Arc<Call>, once: &Once| {
                     $(
-                        let $arg = match $arg::draw(call, once) {
-                            Ok(argument) => argument,
-                            Err(error) => return Box::pin(std::future::ready(Err(error.into()))),
-                        };
+                        let $arg = drawn!($arg::draw(call, once));
                     )*
                     let running = self($($arg),*);
                     Box::pin(async move { running.await.map_err(Into::into) })
