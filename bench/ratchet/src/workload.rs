@@ -40,26 +40,42 @@ impl Request {
 
 /// One kind of request.
 #[derive(Clone, Copy)]
-pub(crate) enum Workload {
+enum Kind {
     KvRead,
     KvWrite,
+    LookupSelf,
     TokenCreate,
     AppRoleLogin,
 }
 
+/// Requests of one kind, to a server with or without an audit device.
+#[derive(Clone, Copy)]
+pub(crate) struct Workload {
+    kind: Kind,
+    audited: bool,
+}
+
 impl Workload {
     pub(crate) fn named(name: &str) -> Option<Self> {
-        match name {
-            "kv-read" => Some(Self::KvRead),
-            "kv-write" => Some(Self::KvWrite),
-            "token-create" => Some(Self::TokenCreate),
-            "approle-login" => Some(Self::AppRoleLogin),
-            _ => None,
-        }
+        let (name, audited) = name.strip_suffix("-audited").map_or((name, false), |name| (name, true));
+        let kind = match name {
+            "kv-read" => Kind::KvRead,
+            "kv-write" => Kind::KvWrite,
+            "lookup-self" => Kind::LookupSelf,
+            "token-create" => Kind::TokenCreate,
+            "approle-login" => Kind::AppRoleLogin,
+            _ => return None,
+        };
+        Some(Self { kind, audited })
     }
 
     /// Makes what the requests need, and the requests: all with a token that carries a policy, never root.
     pub(crate) async fn prepare(self, client: &mut Client) -> Result<Vec<Request>, Failure> {
+        if self.audited {
+            // Records are put together and dropped: what a file system takes is not of interest.
+            let device = json!({ "type": "file", "options": { "file_path": "discard" } });
+            client.send(&Request::new("PUT", "sys/audit/file", ROOT, &device)).await?;
+        }
         let policy = Request::new("PUT", "sys/policies/acl/ratchet", ROOT, &json!({ "policy": POLICY }));
         client.send(&policy).await?;
         let token = Request::new(
@@ -73,19 +89,20 @@ impl Workload {
         let secret = json!({ "username": "application", "password": "correct horse battery staple", "note": "x".repeat(200) });
         let writes = (0..SECRETS)
             .map(|n| Request::new("POST", &format!("secret/data/s{n}"), token, &json!({ "data": secret })));
-        match self {
-            Self::KvRead => {
+        match self.kind {
+            Kind::KvRead => {
                 for write in writes {
                     client.send(&write).await?;
                 }
                 let path = |n| format!("secret/data/s{n}");
                 Ok((0..SECRETS).map(|n| Request::new("GET", &path(n), token, &Value::Null)).collect())
             }
-            Self::KvWrite => Ok(writes.collect()),
-            Self::TokenCreate => {
+            Kind::KvWrite => Ok(writes.collect()),
+            Kind::LookupSelf => Ok(vec![Request::new("GET", "auth/token/lookup-self", token, &Value::Null)]),
+            Kind::TokenCreate => {
                 Ok(vec![Request::new("POST", "auth/token/create", token, &json!({ "ttl": "1h" }))])
             }
-            Self::AppRoleLogin => Ok(vec![login(client).await?]),
+            Kind::AppRoleLogin => Ok(vec![login(client).await?]),
         }
     }
 }

@@ -1,7 +1,6 @@
-//! The cost of an audit record: `cargo run -p strongroom-audit --release --example record_cost`.
+//! The cost of the audit records of a request: `cargo run -p strongroom-audit --release --example record_cost`.
 //!
-//! Renders the response record of a KV read whose data has ten strings, then logs it to a file from one task and
-//! from 32.
+//! Renders both records of a KV read whose data has ten strings, then logs them to a file from one task and from 32.
 #![allow(clippy::print_stdout, reason = "an example that measures has to say what it found")]
 
 use std::collections::BTreeMap;
@@ -13,7 +12,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use strongroom_audit::{
     Auth, Broker, EnabledDevice, FormatOptions, Formatter, GrantingPolicy, Mount, Namespace, PolicyResults,
-    RawJson, Request, Response, ResponseRecord, Salt, open_device,
+    RawJson, Request, RequestRecord, Response, ResponseRecord, Salt, open_device,
 };
 use strongroom_stdx::{Clock, Moment, Secret};
 
@@ -36,7 +35,7 @@ fn salt() -> Salt {
 async fn with_record<T>(
     policies: &[String],
     data: &str,
-    with: impl AsyncFnOnce(&ResponseRecord<'_>) -> T,
+    with: impl AsyncFnOnce(&RequestRecord<'_>, &ResponseRecord<'_>) -> T,
 ) -> T {
     let granting =
         [GrantingPolicy { name: "app", namespace_id: "root", policy_type: "acl", ..Default::default() }];
@@ -76,15 +75,9 @@ async fn with_record<T>(
     };
     let response = Response { mount, data: Some(RawJson::new(data)), ..Response::default() };
     let time = Moment::from_nanos(1_795_457_649_894_683_131);
-    let record = ResponseRecord {
-        time,
-        auth: &auth,
-        request: &request,
-        response: &response,
-        error: "",
-        forwarded_from: "",
-    };
-    with(&record).await
+    let asked = RequestRecord { time, auth: &auth, request: &request, error: "", forwarded_from: "" };
+    let record = ResponseRecord { time, auth: None, response: &response, error: "", forwarded_from: "" };
+    with(&asked, &record).await
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -103,11 +96,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let formatter = Formatter::new(FormatOptions::default(), salt());
     let start = clock.now();
-    let size = with_record(&policies, &data, async |record| {
+    let size = with_record(&policies, &data, async |asked, record| {
         for _ in 1..RENDERED {
-            black_box(formatter.response(black_box(record))).ok();
+            let asked = formatter.request(black_box(asked));
+            black_box(formatter.response(black_box(record), &asked)).ok();
         }
-        formatter.response(record).map(|line| line.len())
+        let asked = formatter.request(asked);
+        formatter.response(record, &asked).map(|line| asked.text().len().saturating_add(line.len()))
     })
     .await?;
     report(&format!("render {size} bytes"), RENDERED, clock.now().since(start));
@@ -123,7 +118,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let (broker, policies, data) = (broker.clone(), Arc::clone(&policies), Arc::clone(&data));
             tokio::spawn(async move {
                 for _ in 0..LOGGED.div_euclid(tasks) {
-                    let log = async |record: &ResponseRecord<'_>| broker.log_response(record).await;
+                    let log = async |asked: &RequestRecord<'_>, record: &ResponseRecord<'_>| {
+                        let audited = broker.audit(asked);
+                        audited.log_request().await?;
+                        audited.log_response(record).await
+                    };
                     with_record(&policies, &data, log).await?;
                     // A task alone would only wake the scheduler for nothing.
                     if tasks > 1 {

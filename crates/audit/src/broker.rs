@@ -8,7 +8,7 @@ use strongroom_stdx::Moment;
 
 use crate::device::Device;
 use crate::error::{AuditError, RecordKind};
-use crate::format::Formatter;
+use crate::format::{Formatter, RequestLine};
 use crate::record::{Auth, Namespace, Request, RequestRecord, ResponseRecord};
 
 /// A device that is enabled at a path, with its own way of showing records.
@@ -37,12 +37,6 @@ pub struct DeviceCounters {
 struct Tally {
     taken: AtomicU64,
     failed: AtomicU64,
-}
-
-#[derive(Clone, Copy)]
-enum Record<'a> {
-    Request(&'a RequestRecord<'a>),
-    Response(&'a ResponseRecord<'a>),
 }
 
 impl EnabledDevice {
@@ -84,7 +78,7 @@ impl EnabledDevice {
         };
         let record =
             RequestRecord { time, auth: &Auth::default(), request: &request, error: "", forwarded_from: "" };
-        let written = self.write(Record::Request(&record)).await;
+        let written = self.device.write(self.formatter.request(&record).text()).await;
         written.map_err(|error| AuditError::TestMessage(Box::new(error)))
     }
 
@@ -93,36 +87,30 @@ impl EnabledDevice {
         self.device.reload().await
     }
 
-    async fn write(&self, record: Record<'_>) -> Result<(), AuditError> {
-        let line = match record {
-            Record::Request(record) => self.formatter.request(record),
-            Record::Response(record) => self.formatter.response(record)?,
-        };
-        self.device.write(&line).await
+    async fn log_request(&self, line: &RequestLine) -> bool {
+        self.note(RecordKind::Request, &self.device.write(line.text()).await)
     }
 
-    /// Writes, counts, and reports a failure to the server's log. Returns whether the device took the record.
-    async fn log(&self, record: Record<'_>) -> bool {
-        let outcome = self.write(record).await;
-        let tally = match record.kind() {
+    async fn log_response(&self, record: &ResponseRecord<'_>, request: &RequestLine) -> bool {
+        let outcome = match self.formatter.response(record, request) {
+            Ok(line) => self.device.write(&line).await,
+            Err(error) => Err(error),
+        };
+        self.note(RecordKind::Response, &outcome)
+    }
+
+    /// Counts, and reports a failure to the server's log. Returns whether the device took the record.
+    fn note(&self, kind: RecordKind, outcome: &Result<(), AuditError>) -> bool {
+        let tally = match kind {
             RecordKind::Request => &self.requests,
             RecordKind::Response => &self.responses,
         };
         let counter = if outcome.is_ok() { &tally.taken } else { &tally.failed };
         counter.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = &outcome {
-            tracing::error!(backend = %self.path, %error, "audit backend failed to log {}", record.kind());
+        if let Err(error) = outcome {
+            tracing::error!(backend = %self.path, %error, "audit backend failed to log {kind}");
         }
         outcome.is_ok()
-    }
-}
-
-impl Record<'_> {
-    const fn kind(self) -> RecordKind {
-        match self {
-            Self::Request(_) => RecordKind::Request,
-            Self::Response(_) => RecordKind::Response,
-        }
     }
 }
 
@@ -154,14 +142,10 @@ impl Broker {
         self.devices.iter().find(|device| device.path == path)
     }
 
-    /// Logs a request to every device. With devices enabled, fails with [`AuditError::Unlogged`] if none took it.
-    pub async fn log_request(&self, record: &RequestRecord<'_>) -> Result<(), AuditError> {
-        self.log(Record::Request(record)).await
-    }
-
-    /// Logs a response to every device. With devices enabled, fails with [`AuditError::Unlogged`] if none took it.
-    pub async fn log_response(&self, record: &ResponseRecord<'_>) -> Result<(), AuditError> {
-        self.log(Record::Response(record)).await
+    /// Puts a request's record into the form of each device. Nothing is logged yet.
+    pub fn audit(&self, record: &RequestRecord<'_>) -> AuditedRequest {
+        let line = |device: &Arc<EnabledDevice>| (Arc::clone(device), device.formatter.request(record));
+        AuditedRequest { lines: self.devices.iter().map(line).collect() }
     }
 
     /// Reopens what the devices write to, as on `SIGHUP`. All are tried; the first failure is returned, and each is
@@ -176,14 +160,44 @@ impl Broker {
         }
         result
     }
+}
 
-    async fn log(&self, record: Record<'_>) -> Result<(), AuditError> {
-        let taken = match self.devices.as_slice() {
+/// A request with the devices that its two records go to, which are the same though others be enabled meanwhile.
+#[derive(Default)]
+pub struct AuditedRequest {
+    lines: Vec<(Arc<EnabledDevice>, RequestLine)>,
+}
+
+impl AuditedRequest {
+    /// True if there is a device.
+    pub const fn is_recorded(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    /// Logs the request to every device. Where there are devices, fails with [`AuditError::Unlogged`] if none took it.
+    pub async fn log_request(&self) -> Result<(), AuditError> {
+        self.log(RecordKind::Request, EnabledDevice::log_request).await
+    }
+
+    /// Logs the response to every device. Where there are devices, fails with [`AuditError::Unlogged`] if none took it.
+    pub async fn log_response(&self, record: &ResponseRecord<'_>) -> Result<(), AuditError> {
+        self.log(RecordKind::Response, |device, line| device.log_response(record, line)).await
+    }
+
+    async fn log<'a, F>(
+        &'a self,
+        kind: RecordKind,
+        log: impl Fn(&'a EnabledDevice, &'a RequestLine) -> F,
+    ) -> Result<(), AuditError>
+    where
+        F: Future<Output = bool>,
+    {
+        let taken = match self.lines.as_slice() {
             [] => true,
-            [device] => device.log(record).await,
-            devices => join_all(devices.iter().map(|device| device.log(record))).await.contains(&true),
+            [(device, line)] => log(device, line).await,
+            lines => join_all(lines.iter().map(|(device, line)| log(device, line))).await.contains(&true),
         };
-        if taken { Ok(()) } else { Err(AuditError::Unlogged(record.kind())) }
+        if taken { Ok(()) } else { Err(AuditError::Unlogged(kind)) }
     }
 }
 

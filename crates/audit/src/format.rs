@@ -1,6 +1,7 @@
 //! Renders a record into the line that a device writes.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use strongroom_stdx::Moment;
 
@@ -35,22 +36,58 @@ impl Formatter {
     }
 
     /// The line of a request's record: prefix, JSON object, line feed.
-    pub fn request(&self, record: &RequestRecord<'_>) -> Vec<u8> {
+    pub fn request(&self, record: &RequestRecord<'_>) -> RequestLine {
         let mut render = Render::start(self, record.time, "request");
-        render.entry_auth(record.auth);
-        render.request(record.request);
-        render.finish(record.forwarded_from, record.error)
+        let start = render.line.out.len();
+        render.object("auth", |render| render.auth(record.auth));
+        let middle = render.line.out.len();
+        render.object("request", |render| render.request(record.request));
+        let end = render.line.out.len();
+        RequestLine {
+            text: render.finish(record.forwarded_from, record.error),
+            auth: start..middle,
+            request: middle..end,
+            lists: record.request.operation == "list",
+        }
     }
 
-    /// The line of a response's record. Fails with [`AuditError::MalformedData`] if the response's data is not the
-    /// JSON object it should be.
-    pub fn response(&self, record: &ResponseRecord<'_>) -> Result<Vec<u8>, AuditError> {
+    /// The line of the record of a response to the request with this line. Fails with [`AuditError::MalformedData`] if
+    /// the response's data is not the JSON object it should be.
+    pub fn response(
+        &self,
+        record: &ResponseRecord<'_>,
+        request: &RequestLine,
+    ) -> Result<Vec<u8>, AuditError> {
         let mut render = Render::start(self, record.time, "response");
-        render.entry_auth(record.auth);
-        render.request(record.request);
-        let elide = self.options.elide_list_responses && record.request.operation == "list";
-        render.response(record.response, elide)?;
+        match record.auth {
+            Some(auth) => render.object("auth", |render| render.auth(auth)),
+            None => render.line.out.extend_from_slice(request.part(&request.auth)),
+        }
+        render.line.out.extend_from_slice(request.part(&request.request));
+        render.response(record.response, self.options.elide_list_responses && request.lists)?;
         Ok(render.finish(record.forwarded_from, record.error))
+    }
+}
+
+/// The line of a request's record, of which the response's record repeats the most: what is hashed in it is hashed once.
+pub struct RequestLine {
+    text: Vec<u8>,
+    /// The member `auth`, with the comma before it.
+    auth: Range<usize>,
+    /// The member `request`, with the comma before it.
+    request: Range<usize>,
+    /// True for a list, whose response may be elided.
+    lists: bool,
+}
+
+impl RequestLine {
+    /// The line itself.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    fn part(&self, part: &Range<usize>) -> &[u8] {
+        self.text.get(part.clone()).unwrap_or_default()
     }
 }
 
@@ -85,10 +122,6 @@ impl<'f, 'a> Render<'f, 'a> {
         self.line.out.push(b'{');
         members(self);
         self.line.out.push(b'}');
-    }
-
-    fn entry_auth(&mut self, auth: &Auth<'a>) {
-        self.object("auth", |render| render.auth(auth));
     }
 
     fn auth(&mut self, auth: &Auth<'a>) {
@@ -126,10 +159,6 @@ impl<'f, 'a> Render<'f, 'a> {
     }
 
     fn request(&mut self, request: &Request<'a>) {
-        self.object("request", |render| render.request_members(request));
-    }
-
-    fn request_members(&mut self, request: &Request<'a>) {
         self.line.text("id", request.id);
         self.line.text("client_id", request.client_id);
         self.line.text("operation", request.operation);

@@ -11,7 +11,8 @@
 //!       Broker ── EnabledDevice ── Formatter (salt, options) ── line ── Device (file, …)
 //! ```
 //!
-//! A record is rendered straight into its line: no intermediate tree, no copy of the secrets it must hide.
+//! A record is rendered straight into its line: no intermediate tree, no copy of the secrets it must hide. The record of
+//! a response repeats most of its request's; that part is copied from the request's line, which is kept until then.
 
 mod broker;
 mod device;
@@ -26,10 +27,10 @@ mod redact;
 mod salt;
 mod transcode;
 
-pub use broker::{Broker, DeviceCounters, EnabledDevice};
+pub use broker::{AuditedRequest, Broker, DeviceCounters, EnabledDevice};
 pub use device::{Device, OpenedDevice, open_device};
 pub use error::{AuditError, RecordKind};
-pub use format::Formatter;
+pub use format::{Formatter, RequestLine};
 pub use options::FormatOptions;
 pub use record::{
     Auth, GrantingPolicy, Header, Mount, Namespace, PolicyResults, RawJson, Request, RequestRecord, Response,

@@ -24,15 +24,13 @@ pub struct RequestRecord<'a> {
     pub forwarded_from: &'a str,
 }
 
-/// The record of a response, logged before the response is sent.
+/// The record of a response, logged before the response is sent. The request is shown in it as in its own record.
 #[derive(Clone, Copy)]
 pub struct ResponseRecord<'a> {
     /// The time at which the response was ready.
     pub time: Moment,
-    /// The caller; for a login, who the caller now is.
-    pub auth: &'a Auth<'a>,
-    /// The request.
-    pub request: &'a Request<'a>,
+    /// Who the caller now is: of a login. `None` for the caller that the request's record shows.
+    pub auth: Option<&'a Auth<'a>>,
     /// The response.
     pub response: &'a Response<'a>,
     /// The error returned; empty for success.

@@ -20,7 +20,7 @@ const WITHDRAWALS: usize = 16;
 
 /// Proof that a request is on record: only this stage makes one.
 pub(crate) struct Audited {
-    auditing: std::sync::Arc<Auditing>,
+    request: audit::AuditedRequest,
 }
 
 /// A request that policies grant and that is on record: a handler runs only with it.
@@ -39,7 +39,7 @@ impl Recorded<'_> {
 impl Audited {
     /// True if there is a device that takes records.
     fn is_recorded(&self) -> bool {
-        self.auditing.broker.is_enabled()
+        self.request.is_recorded()
     }
 }
 
@@ -68,6 +68,7 @@ impl Pipeline {
         error: &str,
     ) -> Result<Audited, RequestError> {
         let auditing = self.services.audit_devices.auditing().await?;
+        let mut request = audit::AuditedRequest::default();
         if auditing.broker.is_enabled() {
             let facts = Facts::new(resolved, caller, operation, &auditing);
             let granting = facts.granting();
@@ -79,13 +80,11 @@ impl Pipeline {
                 error,
                 forwarded_from: "",
             };
-            auditing
-                .broker
-                .log_request(&record)
-                .await
-                .map_err(|error| unrecorded(&resolved.inbound, &error))?;
+            request = auditing.broker.audit(&record);
+            let logged = request.log_request().await;
+            logged.map_err(|error| unrecorded(&resolved.inbound, &error))?;
         }
-        Ok(Audited { auditing })
+        Ok(Audited { request })
     }
 
     /// Puts a refused request and its refusal on record.
@@ -105,8 +104,7 @@ impl Pipeline {
             None => self.audit_request(resolved, caller, None, &text).await?,
         };
         if proof.is_recorded() {
-            let facts = Facts::new(resolved, caller, None, &proof.auditing);
-            self.record_answer(&facts, &proof, None, &text).await?;
+            self.record_answer(resolved, &proof, None, &text).await?;
         }
         Err(refused)
     }
@@ -175,25 +173,20 @@ impl Pipeline {
         proof: &Audited,
         outcome: Result<&Done, &RequestError>,
     ) -> Result<(), RequestError> {
-        let (caller, operation) = (authorized.caller.as_ref(), Some(authorized.operation));
-        let facts = Facts::new(authorized.resolved, caller, operation, &proof.auditing);
         match outcome {
-            Ok(done) => self.record_answer(&facts, proof, Some(done), "").await,
-            Err(refused) => self.record_answer(&facts, proof, None, &refused.to_string()).await,
+            Ok(done) => self.record_answer(authorized.resolved, proof, Some(done), "").await,
+            Err(refused) => self.record_answer(authorized.resolved, proof, None, &refused.to_string()).await,
         }
     }
 
     async fn record_answer(
         &self,
-        facts: &Facts<'_>,
+        resolved: &Resolved,
         proof: &Audited,
         done: Option<&Done>,
         error: &str,
     ) -> Result<(), RequestError> {
-        let granting = facts.granting();
-        let headers = facts.headers();
-        let auth = facts.auth(&granting, error.is_empty());
-        let request = facts.request(&headers);
+        let mounted = resolved.to.mount().map(|at| &*at.mounted);
         let empty = Envelope::default();
         let shown = done.map_or(&empty, |done| done.hidden.as_deref().unwrap_or(&done.envelope));
         let (token, accessor) = match (done.and_then(|done| done.made.as_ref()), shown.auth.as_ref()) {
@@ -209,16 +202,14 @@ impl Pipeline {
         let wrap = done.and_then(|done| done.envelope.wrap.as_ref());
         let response = audit::Response {
             auth: login.or(made_elsewhere),
-            mount: facts.mount(),
+            mount: mounted.map(mount_of).unwrap_or_default(),
             lease_id: (!shown.lease_id.is_empty()).then_some(shown.lease_id.as_str()),
             data: shown
                 .data
                 .as_ref()
                 .filter(|data| data.as_str().starts_with('{'))
                 .map(|data| audit::RawJson::new(data.as_str())),
-            non_hmac_keys: facts
-                .mounted
-                .map_or(&[], |mounted| &mounted.entry.tuning.audit_non_hmac_response_keys),
+            non_hmac_keys: mounted.map_or(&[], |mounted| &mounted.entry.tuning.audit_non_hmac_response_keys),
             warnings: &shown.warnings,
             wrap_info: wrap.map(|wrap| audit::WrapInfo {
                 ttl: wrap.ttl,
@@ -233,13 +224,12 @@ impl Pipeline {
         };
         let record = audit::ResponseRecord {
             time: self.services.environment.clock.now(),
-            auth: login.as_ref().unwrap_or(&auth),
-            request: &request,
+            auth: login.as_ref(),
             response: &response,
             error,
             forwarded_from: "",
         };
-        proof.auditing.broker.log_response(&record).await.map_err(|error| unrecorded(facts.inbound, &error))
+        proof.request.log_response(&record).await.map_err(|error| unrecorded(&resolved.inbound, &error))
     }
 }
 
@@ -270,7 +260,7 @@ fn unrecorded(inbound: &Inbound, error: &audit::AuditError) -> RequestError {
     RequestError::status(500, "internal error")
 }
 
-/// The data of a request that both of its records show.
+/// The data that a request's record shows of it.
 struct Facts<'a> {
     inbound: &'a Inbound,
     to: &'a Destination,
@@ -334,25 +324,13 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn mount(&self) -> audit::Mount<'_> {
-        let Some(mounted) = self.mounted else { return audit::Mount::default() };
-        audit::Mount {
-            point: &mounted.path,
-            mount_type: &mounted.entry.kind,
-            accessor: &mounted.entry.accessor,
-            running_version: "",
-            class: mounted.class_name(),
-            ..audit::Mount::default()
-        }
-    }
-
     fn request<'b>(&'b self, headers: &'b [audit::Header<'b>]) -> audit::Request<'b> {
         let inbound = self.inbound;
         audit::Request {
             id: &inbound.id,
             client_id: "",
             operation: self.operation,
-            mount: self.mount(),
+            mount: self.mounted.map(mount_of).unwrap_or_default(),
             client_token: inbound.token.as_ref().map_or("", |token| token.expose().as_str()),
             client_token_accessor: self.caller.map_or("", |caller| caller.principal.entry.accessor.as_str()),
             namespace: audit::Namespace { id: &self.to.place.short_id, path: &self.to.place.path },
@@ -369,6 +347,17 @@ impl<'a> Facts<'a> {
             client_certificate_serial_number: &self.certificate_serial,
             request_uri: "",
         }
+    }
+}
+
+fn mount_of(mounted: &MountHandle) -> audit::Mount<'_> {
+    audit::Mount {
+        point: &mounted.path,
+        mount_type: &mounted.entry.kind,
+        accessor: &mounted.entry.accessor,
+        running_version: "",
+        class: mounted.class_name(),
+        ..audit::Mount::default()
     }
 }
 

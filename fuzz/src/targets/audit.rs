@@ -73,7 +73,8 @@ fn record(input: &[u8]) {
     };
     let time = Moment::from_nanos(1_700_000_000_123_456_789);
     let asked = RequestRecord { time, auth: &auth, request: &request, error: &other, forwarded_from: "" };
-    check(&formatter.request(&asked));
+    let asked = formatter.request(&asked);
+    check(asked.text());
     let wrap =
         WrapInfo { ttl: 60, token: &token, accessor: &other, creation_path: &path, ..WrapInfo::default() };
     for answer in [Value::Object(secrets.clone()).to_string().as_str(), &data] {
@@ -85,20 +86,16 @@ fn record(input: &[u8]) {
             lease_id: Some(&other),
             ..Response::default()
         };
-        let record = ResponseRecord {
-            time,
-            auth: &auth,
-            request: &request,
-            response: &response,
-            error: "",
-            forwarded_from: "",
-        };
-        match formatter.response(&record) {
-            // The server gives its own JSON; of other text it is enough that it forges no second line.
-            Ok(line) if serde_json::from_str::<Map<String, Value>>(answer).is_ok() => check(&line),
-            Ok(line) => one_line(&line),
-            Err(_) => {
-                assert!(serde_json::from_str::<Map<String, Value>>(answer).is_err(), "an object is refused");
+        for auth in [None, Some(&auth)] {
+            let record = ResponseRecord { time, auth, response: &response, error: "", forwarded_from: "" };
+            match formatter.response(&record, &asked) {
+                // The server gives its own JSON; of other text it is enough that it forges no second line.
+                Ok(line) if serde_json::from_str::<Map<String, Value>>(answer).is_ok() => check(&line),
+                Ok(line) => one_line(&line),
+                Err(_) => {
+                    let object = serde_json::from_str::<Map<String, Value>>(answer);
+                    assert!(object.is_err(), "an object is refused");
+                }
             }
         }
     }

@@ -50,19 +50,9 @@ async fn log_both(broker: &Broker, data: &str) -> [Result<(), AuditError>; 2] {
     let request = Request { id: "r", operation: "read", ..Request::default() };
     let response = Response { data: Some(RawJson::new(data)), ..Response::default() };
     let (auth, request, time) = (&auth, &request, Moment::from_secs(1));
-    [
-        broker.log_request(&RequestRecord { time, auth, request, error: "", forwarded_from: "" }).await,
-        broker
-            .log_response(&ResponseRecord {
-                time,
-                auth,
-                request,
-                response: &response,
-                error: "",
-                forwarded_from: "",
-            })
-            .await,
-    ]
+    let audited = broker.audit(&RequestRecord { time, auth, request, error: "", forwarded_from: "" });
+    let record = ResponseRecord { time, auth: None, response: &response, error: "", forwarded_from: "" };
+    [audited.log_request().await, audited.log_response(&record).await]
 }
 
 fn only_line(memory: &Memory) -> Value {

@@ -88,9 +88,10 @@ impl Read {
 
     fn line_of(&self, options: FormatOptions, request: &Request<'_>, response: &Response<'_>) -> String {
         let auth = self.auth();
-        let record =
-            ResponseRecord { time: TIME, auth: &auth, request, response, error: "", forwarded_from: "" };
-        String::from_utf8(formatter(options).response(&record).unwrap()).unwrap()
+        let asked = RequestRecord { time: ISSUED, auth: &auth, request, error: "", forwarded_from: "" };
+        let record = ResponseRecord { time: TIME, auth: None, response, error: "", forwarded_from: "" };
+        let formatter = formatter(options);
+        String::from_utf8(formatter.response(&record, &formatter.request(&asked)).unwrap()).unwrap()
     }
 }
 
@@ -137,7 +138,7 @@ fn a_request_record() {
     let read = Read::new();
     let (auth, request) = (read.auth(), read.request());
     let record = RequestRecord { time: TIME, auth: &auth, request: &request, error: "", forwarded_from: "" };
-    let line = formatter(FormatOptions::default()).request(&record);
+    let line = formatter(FormatOptions::default()).request(&record).text().to_vec();
     let expected = format!(
         "{{\"time\":\"2026-11-23T18:14:09.894683131Z\",\"type\":\"request\",{READ_AUTH}{READ_REQUEST}}}\n"
     );
@@ -180,7 +181,8 @@ fn a_refused_request() {
     let error = "1 error occurred:\n\t* permission denied\n\n";
     let record =
         RequestRecord { time: TIME, auth: &auth, request: &request, error, forwarded_from: "node2:8201" };
-    let line = String::from_utf8(formatter(FormatOptions::default()).request(&record)).unwrap();
+    let line =
+        String::from_utf8(formatter(FormatOptions::default()).request(&record).text().to_vec()).unwrap();
     let expected = concat!(
         r#"{"time":"2026-11-23T18:14:09.894683131Z","type":"request","#,
         r#""auth":{"policy_results":{"allowed":false},"token_type":"default"},"#,
@@ -242,15 +244,14 @@ fn every_field_there_is() {
         }),
         headers: &headers,
     };
-    let record = ResponseRecord {
-        time: TIME,
-        auth: &Auth::default(),
-        request: &request,
-        response: &response,
-        error: "",
-        forwarded_from: "",
-    };
-    let line = String::from_utf8(formatter(FormatOptions::default()).response(&record).unwrap()).unwrap();
+    let auth = Auth::default();
+    let asked =
+        RequestRecord { time: ISSUED, auth: &auth, request: &request, error: "no", forwarded_from: "" };
+    let record =
+        ResponseRecord { time: TIME, auth: None, response: &response, error: "", forwarded_from: "" };
+    let formatter = formatter(FormatOptions::default());
+    let asked = formatter.request(&asked);
+    let line = String::from_utf8(formatter.response(&record, &asked).unwrap()).unwrap();
     let expected = [
         r#"{"time":"2026-11-23T18:14:09.894683131Z","type":"response","auth":{"token_type":"default"},"#,
         r#""request":{"mount_point":"secret/","mount_type":"kv","mount_accessor":"kv_330ef3b5","#,
@@ -271,6 +272,27 @@ fn every_field_there_is() {
         "\n",
     ];
     assert_eq!(line, with_hashes(&expected.concat()));
+}
+
+#[test]
+fn a_login_shows_who_the_caller_now_is() {
+    let read = Read::new();
+    let nobody = Auth::default();
+    let request = read.request();
+    let asked = RequestRecord { time: TIME, auth: &nobody, request: &request, error: "", forwarded_from: "" };
+    let response = Response::default();
+    let auth = read.auth();
+    let record =
+        ResponseRecord { time: TIME, auth: Some(&auth), response: &response, error: "", forwarded_from: "" };
+    let formatter = formatter(FormatOptions::default());
+    let line = formatter.response(&record, &formatter.request(&asked)).unwrap();
+    let expected = [
+        r#"{"time":"2026-11-23T18:14:09.894683131Z","type":"response","#,
+        READ_AUTH,
+        READ_REQUEST,
+        ",\"response\":{}}\n",
+    ];
+    assert_eq!(String::from_utf8(line).unwrap(), with_hashes(&expected.concat()));
 }
 
 #[test]

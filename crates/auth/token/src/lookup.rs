@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, View};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, TokenSettings, bad_request,
+    Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, TokenKind, TokenSettings,
+    bad_request,
 };
 use strongroom_mounts::Mounts;
 use strongroom_pipeline::RequestError;
-use strongroom_tokens::{TokenEntry, TokenStore};
+use strongroom_tokens::{TokenEntry, TokenId, TokenStore};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -152,8 +153,13 @@ async fn lookup_self(
     view: View,
     clock: Clock,
 ) -> Result<Data<TokenView>, EngineError> {
-    let Data(mut told) =
-        told(&mounts, &tokens, &view, caller.namespace, &clock, caller.token.expose()).await?;
+    let (now, token) = (clock.now(), caller.token.expose());
+    let found = match caller.kind {
+        TokenKind::Service => tokens.token_at(&view, &TokenId::from(&caller)).await?,
+        TokenKind::Batch => tokens.principal(&view, token, now).await?.map(|found| found.entry),
+    };
+    let entry = found.ok_or_else(|| EngineError::Denied("bad token".to_owned()))?;
+    let mut told = TokenView::new(&mounts, &entry, token, now);
     // This very request takes a use.
     told.num_uses = told.num_uses.saturating_sub(1);
     Ok(Data(told))
