@@ -9,10 +9,9 @@
 //! [`crate::Outbound`]): a name may resolve to another address the next time. An IPv6 address that embeds an IPv4
 //! address (mapped, NAT64, 6to4, Teredo, ISATAP) must be permitted as both.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 /// The addresses of the metadata services of clouds that are not link-local.
@@ -206,28 +205,6 @@ fn canonical_range(range: IpNet) -> IpNet {
     }
 }
 
-/// The addresses at which the nodes of this cluster are reached, with their ports. Clones share them.
-///
-/// An address without a host (`0.0.0.0`, `::`) is a port of this machine, whatever address of it is used.
-#[derive(Clone, Debug, Default)]
-pub struct OwnAddresses(Arc<ArcSwap<Vec<SocketAddr>>>);
-
-impl OwnAddresses {
-    /// Replaces all of them.
-    pub fn set(&self, addresses: Vec<SocketAddr>) {
-        self.0.store(Arc::new(addresses));
-    }
-
-    /// True if `to` is one of them. `is_here`: it is an address of this machine.
-    pub(crate) fn contain(&self, to: SocketAddr, is_here: bool) -> bool {
-        let to_ip = to.ip().to_canonical();
-        self.0.load().iter().any(|own| {
-            let own_ip = own.ip().to_canonical();
-            own.port() == to.port() && (own_ip == to_ip || (own_ip.is_unspecified() && is_here))
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,15 +303,5 @@ mod tests {
         let open = AddressPolicy::unrestricted();
         assert!(permitted(&open, "169.254.169.254") && open.is_unrestricted());
         assert!(!AddressPolicy::unrestricted().within(&server).is_unrestricted());
-    }
-
-    #[test]
-    fn own_addresses_are_ports_of_nodes() {
-        let own = OwnAddresses::default();
-        own.clone().set(vec!["10.0.0.1:8201".parse().unwrap(), "0.0.0.0:8200".parse().unwrap()]);
-        let is = |to: &str, here| own.contain(to.parse().unwrap(), here);
-        assert!(is("10.0.0.1:8201", false) && is("[::ffff:10.0.0.1]:8201", false));
-        assert!(!is("10.0.0.1:5432", false) && !is("10.0.0.2:8201", true));
-        assert!(is("127.0.0.1:8200", true) && is("192.0.2.9:8200", true) && !is("192.0.2.9:8200", false));
     }
 }

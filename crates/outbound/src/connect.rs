@@ -116,6 +116,7 @@ impl Outbound {
         let found = match self.read_host(host)? {
             Host::Address(address) => vec![address],
             Host::Name => {
+                self.check_name(host, port)?;
                 let looking = self.network.resolver.addresses(host);
                 let found = self.network.within(self.timeouts.connect, looking).await;
                 let failed = |error| Reason::Lookup(dial_error("tcp", &authority(host, port), &error));
@@ -143,6 +144,7 @@ impl Outbound {
         let found = match self.read_host(host)? {
             Host::Address(address) => vec![address],
             Host::Name => {
+                self.check_name(host, port)?;
                 let looking = self.network.resolver.addresses(host);
                 let found = self.network.within(Some(PROXIED_LOOKUP_TIMEOUT), looking).await;
                 found.and_then(Result::ok).unwrap_or_default()
@@ -176,13 +178,22 @@ impl Outbound {
 
     pub(crate) fn check_own(&self, to: SocketAddr, is_here: bool) -> Result<(), Reason> {
         if self.network.own.contain(to, is_here) && !self.policy.allows(to.ip()) {
-            return Err(Reason::Forbidden(format!(
-                "connections to {} are not permitted: it is a port of this cluster",
-                to.ip()
-            )));
+            return Err(own_port(&to.ip().to_string()));
         }
         Ok(())
     }
+
+    /// Holds a name against those of the cluster's nodes. A rule that allows their addresses allows no name.
+    fn check_name(&self, name: &str, port: u16) -> Result<(), Reason> {
+        if self.network.own.contain_name(name, port) && !self.policy.is_unrestricted() {
+            return Err(own_port(name));
+        }
+        Ok(())
+    }
+}
+
+fn own_port(host: &str) -> Reason {
+    Reason::Forbidden(format!("connections to {host} are not permitted: it is a port of this cluster"))
 }
 
 /// Words a failed attempt as Go's `net.Dial` does; scripts look for these words.

@@ -26,6 +26,7 @@ mod exchange;
 mod host;
 mod http;
 mod outbound;
+mod own;
 mod pool;
 mod port;
 mod proxy;
@@ -33,11 +34,12 @@ mod redirect;
 mod resolve;
 pub mod tls;
 
-pub use address::{AddressPolicy, Forbidden, OwnAddresses};
+pub use address::{AddressPolicy, Forbidden};
 #[cfg(any(test, feature = "double"))]
 pub use double::{Double, Reply, Seen};
 pub use exchange::{Body, Incoming};
 pub use outbound::{Outbound, Settings};
+pub use own::OwnAddresses;
 pub use proxy::Proxies;
 pub use resolve::{Resolver, SystemResolver};
 pub use strongroom_outbound_api::{

@@ -10,6 +10,7 @@ use strongroom_core::{Assembly, Catalog, LockoutRule, ObjectStore, Settings};
 use strongroom_engine_api::Environment;
 use strongroom_outbound::WayOut;
 use strongroom_policy::DenyMode;
+use strongroom_raft::RaftStore;
 use strongroom_stdx::Moment;
 use strongroom_storage::Store;
 use tokio::task::JoinHandle;
@@ -32,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) core: Arc<Assembly>,
     pub(crate) listeners: Listeners,
     pub(crate) store: Arc<dyn Store>,
+    /// Its store, where that knows the members of a cluster.
+    pub(crate) peers: Option<Arc<RaftStore>>,
     cluster: Option<ClusterPort>,
     background: JoinHandle<()>,
 }
@@ -61,6 +64,10 @@ impl Node {
             strongroom_catalog::seals(),
         );
         core.services.seal_state.check_storage().await.map_err(anyhow::Error::msg)?;
+        let peers = match &opened.together {
+            Together::Peers(peering) => Some(peering.store.clone()),
+            Together::Alone | Together::Shared { .. } => None,
+        };
         let cluster = match opened.together {
             Together::Alone => None,
             Together::Peers(peering) => Some(ClusterPort::start(&core, config, peering, objects).await?),
@@ -71,7 +78,7 @@ impl Node {
         let listeners = Listeners::start(&core, config, opened.node_id.as_deref()).await?;
         cluster::retry_join(&core, config).await?;
         let background = tokio::spawn(core.background.clone().run_background());
-        Ok(Self { core, listeners, store: opened.store, cluster, background })
+        Ok(Self { core, listeners, store: opened.store, peers, cluster, background })
     }
 
     /// Finishes what is under way, seals, and closes the store.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use strongroom_config::{Config, Listener};
 use strongroom_outbound::{AddressPolicy, Outbound, Proxies, Settings};
+use strongroom_raft::RaftStore;
 use strongroom_stdx::Clock;
 
 /// The `Outbound` for all addresses that come from API users. `others` are the configurations of more nodes in this process,
@@ -53,6 +54,12 @@ fn own_addresses(config: &Config) -> Vec<SocketAddr> {
             .filter_map(|url| url.split("://").nth(1)?.parse::<SocketAddr>().ok()),
     );
     own
+}
+
+/// The URLs at which the members of a cluster are reached.
+pub(crate) fn addresses_of(peers: &RaftStore) -> Vec<String> {
+    let members = peers.members().into_iter().map(|status| status.member);
+    members.flat_map(|member| [member.api_address, member.cluster_address]).collect()
 }
 
 #[cfg(test)]

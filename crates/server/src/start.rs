@@ -19,7 +19,7 @@ use crate::dev::{self, Development};
 use crate::logs::Logs;
 use crate::node::Node;
 use crate::options::{HELP, Options};
-use crate::outbound::outbound;
+use crate::outbound::{addresses_of, outbound};
 use crate::verify;
 
 /// Runs the server; answers the exit code.
@@ -54,12 +54,17 @@ async fn serve(args: &[String], io: &mut Io, engines: Engines) -> Result<()> {
     let outbound = outbound(&config, &others, &io.env, &environment.clock);
     let objects: Arc<dyn ObjectStore> =
         Arc::new(S3::new(outbound.clone(), &io.env, environment.clock.clone(), environment.entropy.clone()));
+    let own_addresses = outbound.own_addresses().clone();
     let way_out: Arc<dyn WayOut> = Arc::new(outbound);
     let mut nodes = Vec::new();
     let served = async {
         for config in std::iter::once(&config).chain(&others) {
             let (objects, way_out) = (objects.clone(), way_out.clone());
-            nodes.push(Node::start(config, environment.clone(), objects, way_out, engines()).await?);
+            let node = Node::start(config, environment.clone(), objects, way_out, engines()).await?;
+            if let Some(peers) = node.peers.clone() {
+                own_addresses.add_members(move || addresses_of(&peers));
+            }
+            nodes.push(node);
         }
         let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
         describe(&config, &nodes, io)?;

@@ -101,6 +101,24 @@ async fn a_connection_that_waits_is_only_for_those_who_may_open_it() {
 }
 
 #[tokio::test]
+async fn members_of_the_cluster_are_not_reached() {
+    let server = Server::start(ok).await;
+    let names = Names::default();
+    names.lead("node2.example", &["127.0.0.1"]);
+    names.lead("other.example", &["127.0.0.1"]);
+    let outbound = Outbound::new(named(&names));
+    let by_name = format!("https://node2.example:{}", server.port);
+    outbound.own_addresses().add_members(move || vec![by_name.clone()]);
+    let url = |host: &str| format!("http://{host}:{}/", server.port);
+    assert!(refused(&outbound, &url("node2.example")).await.contains("a port of this cluster"));
+    outbound.http(Request::get(url("other.example"))).await.unwrap();
+    // The node is known by its address now, and so is every name of it.
+    let by_address = format!("https://127.0.0.1:{}", server.port);
+    outbound.own_addresses().add_members(move || vec![by_address.clone()]);
+    refused(&outbound, &url("other.example")).await;
+}
+
+#[tokio::test]
 async fn the_clusters_own_ports_are_not_reached_unless_allowed() {
     let server = Server::start(ok).await;
     let names = Names::default();
