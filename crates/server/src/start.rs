@@ -9,6 +9,7 @@ use strongroom_config::{Config, LockoutTypes};
 use strongroom_core::ObjectStore;
 use strongroom_engine_api::Environment;
 use strongroom_outbound::WayOut;
+use strongroom_output_file::OutputFile;
 use strongroom_s3::S3;
 use strongroom_stdx::{Clock, Entropy};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -233,7 +234,7 @@ struct PidFile(std::path::PathBuf);
 
 impl PidFile {
     fn write(path: &Path) -> Result<Self> {
-        std::fs::write(path, std::process::id().to_string())
+        OutputFile::write_at(path, 0o644, std::process::id().to_string().as_bytes())
             .with_context(|| format!("pid_file {}", path.display()))?;
         Ok(Self(path.to_owned()))
     }
@@ -241,8 +242,10 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // The server ends either way.
-        let _ = std::fs::remove_file(&self.0);
+        if strongroom_output_file::is_regular(&self.0) {
+            // The server ends either way.
+            let _ = std::fs::remove_file(&self.0);
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fs;
 use std::future::ready;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use strongroom_client::{Payload, Request};
-use strongroom_stdx::Entropy;
+use strongroom_output_file::OutputFile;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::call::Call;
@@ -74,7 +73,8 @@ Says what the snapshot in FILE is of, and checks that it is whole. Needs no serv
 .format()
 .takes(1);
 
-/// Writes beside the file and moves it into place, so that a broken download replaces no good snapshot.
+/// Saves to what the path names. A file is replaced once the snapshot is whole, so that a broken download replaces no good
+/// one.
 async fn save(call: &mut Call<'_>) -> Outcome {
     let path = call.arg(0).to_owned();
     let what = "Error taking the snapshot";
@@ -86,26 +86,11 @@ async fn save(call: &mut Call<'_>) -> Outcome {
     if response.status() == 404 {
         return Err(response.into_error().await).because(what);
     }
-    let suffix = Entropy::system().base62(10).map_err(|error| Failure::local(error.to_string()))?;
-    let scratch = format!("{path}.{suffix}.incomplete");
-    let file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&scratch).map_err(local)?;
-    let mut file = io::BufWriter::new(file);
-    let outcome: Outcome = async {
-        while let Some(chunk) = response.chunk().await.because(what)? {
-            file.write_all(&chunk).map_err(local)?;
-        }
-        file.flush()
-            .and_then(|()| file.get_ref().sync_all())
-            .and_then(|()| fs::rename(&scratch, &path))
-            .map_err(local)
+    let mut file = OutputFile::create(Path::new(&path), 0o600).map_err(local)?;
+    while let Some(chunk) = response.chunk().await.because(what)? {
+        file.write_all(&chunk).map_err(local)?;
     }
-    .await;
-    if outcome.is_err() {
-        // What went wrong is told; an unfinished file that stays too is the lesser trouble.
-        let _ = fs::remove_file(&scratch);
-    }
-    outcome
+    file.commit().map_err(local)
 }
 
 async fn restore(call: &mut Call<'_>) -> Outcome {
