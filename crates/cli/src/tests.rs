@@ -1,6 +1,7 @@
 //! Whole calls against a scripted server: what is sent, what is printed, and with which exit code.
 
 mod autopilot;
+mod faults;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -12,11 +13,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::testing::io;
-use crate::{Commands, Io, Outside, run};
+use crate::{Commands, Io, Known, Outside, run};
 
 struct Server;
 
 impl Commands for Server {
+    fn known(&self, what: Known) -> Vec<String> {
+        let words: &[&str] = match what {
+            Known::Flags(_) => &["-config", "-dev", "-dev-tls"],
+            Known::SecretsEngines => &["kv", "transit"],
+            Known::AuthMethods => &["approle", "userpass"],
+        };
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
     fn run<'a>(
         &'a self,
         command: Outside,
