@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, the workspace's crates that it may name; for tests also what these may name. From the bottom up, as
 /// the map in ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 53] = [
+const ARROWS: [(&str, &[&str]); 54] = [
     ("zeroizing-alloc", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 53] = [
     ("outbound-api", &["stdx"]),
     ("outbound", &["outbound-api", "stdx"]),
     ("output-file", &["stdx"]),
+    ("sockaddr", &[]),
     ("storage", &[]),
     // `wipe` for its tests, which count what is freed.
     ("raft", &["storage", "stdx", "zeroizing-alloc"]),
