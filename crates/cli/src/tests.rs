@@ -111,7 +111,8 @@ async fn answer(mut stream: TcpStream, status: u16, body: &str, seen: &Mutex<Vec
             head.lines().find_map(|line| line.to_lowercase().strip_prefix(name).map(str::to_owned))
         };
         let length: usize = header("content-length: ").and_then(|length| length.parse().ok()).unwrap_or(0);
-        if sent.len() >= length {
+        let chunked = header("transfer-encoding: ").is_some_and(|coding| coding == "chunked");
+        if if chunked { sent.ends_with("0\r\n\r\n") } else { sent.len() >= length } {
             let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").replace("/v1/", "");
             seen.lock().unwrap().push(format!("{line}\n{sent}").trim_end().to_owned());
             break;

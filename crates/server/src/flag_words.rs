@@ -50,8 +50,8 @@ impl Flag<'_> {
     /// True if a switch is turned on.
     pub(crate) fn is_on(&self) -> Result<bool> {
         match self.given {
-            None | Some("true" | "1") => Ok(true),
-            Some("false" | "0") => Ok(false),
+            None | Some("true" | "TRUE" | "True" | "t" | "T" | "1") => Ok(true),
+            Some("false" | "FALSE" | "False" | "f" | "F" | "0") => Ok(false),
             Some(other) => bail!("invalid boolean value {other:?} for -{}", self.name),
         }
     }

@@ -10,9 +10,11 @@ mod dev;
 mod discovery;
 mod flag_words;
 mod listen;
+mod log_format;
 mod logs;
 mod migrate;
 mod node;
+mod notify;
 mod options;
 mod outbound;
 #[cfg(test)]

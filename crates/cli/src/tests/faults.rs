@@ -251,3 +251,19 @@ async fn completes_values() {
     assert_eq!(completed(&[(403, "{}")], "vault policy read ").await, "");
     assert_eq!(completed(&[], "vault kv get a b ").await, "");
 }
+
+/// The length of a pipe is not known before its end: it was taken for empty.
+#[tokio::test]
+async fn a_snapshot_is_restored_from_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, rustix::fs::Mode::from_raw_mode(0o600), 0).unwrap();
+    let target = pipe.to_str().unwrap().to_owned();
+    let writing = std::thread::spawn(move || fs::write(pipe, "snapshot").unwrap());
+    let done = answered(&[(204, "")]).run(&["operator", "raft", "snapshot", "restore", &target]).await;
+    writing.join().unwrap();
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.asked[0].contains("snapshot"), "{:?}", done.asked);
+    assert!(done.asked[0].ends_with("8\r\nsnapshot\r\n0"), "{:?}", done.asked);
+}

@@ -111,7 +111,8 @@ async fn restore(call: &mut Call<'_>) -> Outcome {
 /// A file that is read while it is sent.
 struct Upload {
     file: tokio::fs::File,
-    left: u64,
+    /// Bytes still to be sent; `None` for a pipe, which ends when it ends.
+    left: Option<u64>,
     buffer: Vec<u8>,
 }
 
@@ -120,7 +121,8 @@ impl Upload {
 
     async fn open(path: &Path) -> io::Result<Self> {
         let file = tokio::fs::File::open(path).await?;
-        let left = file.metadata().await?.len();
+        let found = file.metadata().await?;
+        let left = found.is_file().then(|| found.len());
         Ok(Self { file, left, buffer: vec![0; Self::CHUNK] })
     }
 }
@@ -131,7 +133,7 @@ impl Body for Upload {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
-        if this.left == 0 {
+        if this.left == Some(0) {
             return Poll::Ready(None);
         }
         let mut buffer = ReadBuf::new(&mut this.buffer);
@@ -140,19 +142,25 @@ impl Body for Upload {
             Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
             Poll::Ready(Ok(())) => {
                 let mut chunk = Bytes::copy_from_slice(buffer.filled());
-                if chunk.is_empty() {
-                    return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
+                match &mut this.left {
+                    None if chunk.is_empty() => return Poll::Ready(None),
+                    Some(_) if chunk.is_empty() => {
+                        return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
+                    }
+                    None => {}
+                    // The file may have grown since its length was announced.
+                    Some(left) => {
+                        chunk.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                        *left = left.saturating_sub(chunk.len() as u64);
+                    }
                 }
-                // The file may have grown since its length was announced.
-                chunk.truncate(usize::try_from(this.left).unwrap_or(usize::MAX));
-                this.left = this.left.saturating_sub(chunk.len() as u64);
                 Poll::Ready(Some(Ok(Frame::data(chunk))))
             }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
