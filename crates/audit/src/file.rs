@@ -30,7 +30,7 @@ pub(crate) enum Target {
 /// The options particular to a `file` device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileOptions {
-    /// `file_path`.
+    /// `file_path`, or `path`.
     pub(crate) target: Target,
     /// `mode`; `None` (`"0000"`) leaves an existing file's mode alone.
     pub(crate) mode: Option<u32>,
@@ -38,7 +38,9 @@ pub(crate) struct FileOptions {
 
 impl FileOptions {
     pub(crate) fn take(options: &mut Options<'_>) -> Result<Self, AuditError> {
-        let target = match options.take("file_path") {
+        // The name it had first, which Vault still reads.
+        let older = options.take("path");
+        let target = match options.take("file_path").or(older) {
             None => return Err(AuditError::FilePathRequired),
             Some("stdout") => Target::Stdout,
             Some("discard") => Target::Discard,

@@ -2,9 +2,10 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use strongroom_client::{Client, Config, Reply, Request, Response};
 use strongroom_stdx::Secret;
 
@@ -139,20 +140,33 @@ impl<'io> Call<'io> {
         Ok(client.send(request).await?)
     }
 
-    /// Sends a request whatever the flags say: for what has to be known to build the request that is shown.
+    /// Sends a request whatever the flags say, for what the command itself has to know. The response comes unwrapped.
     pub(crate) async fn ask(&mut self, request: Request) -> Result<Response, SendError> {
         let client = self.client().map_err(|failure| SendError::Setup(failure.to_string()))?;
-        Ok(client.send(request).await?)
+        Ok(client.send(request.wrap(Duration::ZERO)).await?)
     }
 
-    /// Sends a request and reads the envelope. A `404` is an error.
+    /// Sends a request and reads the envelope. A `404` is an error, a wrapped response ends the command.
     pub(crate) async fn reply(&mut self, request: Request) -> Result<Option<Reply>, SendError> {
-        Ok(self.send(request).await?.reply().await?)
+        unless_wrapped(self.send(request).await?.reply().await?)
     }
 
-    /// Sends a request and reads the envelope. A `404` is `None`, unless it has something to tell.
+    /// Sends a request and reads the envelope. A `404` is `None`, unless it has something to tell; a wrapped response
+    /// ends the command.
     pub(crate) async fn reply_or_none(&mut self, request: Request) -> Result<Option<Reply>, SendError> {
-        Ok(self.send(request).await?.reply_or_none().await?)
+        unless_wrapped(self.send(request).await?.reply_or_none().await?)
+    }
+
+    /// Sends a request and reads the fields of the response, those of an envelope with its data among them. A `404` is
+    /// an error, a wrapped response ends the command.
+    pub(crate) async fn fields(&mut self, request: Request) -> Result<Map<String, Value>, SendError> {
+        let body: Map<String, Value> = self.send(request).await?.json().await?;
+        if body.get("wrap_info").is_some_and(Value::is_object)
+            && let Ok(reply) = serde_json::from_value::<Reply>(Value::Object(body.clone()))
+        {
+            unless_wrapped(Some(reply))?;
+        }
+        Ok(body)
     }
 
     // Printing.
@@ -261,6 +275,15 @@ impl<'io> Call<'io> {
             return Err(std::io::Error::other("cannot ask in non-interactive mode"));
         }
         self.io.ask_hidden(prompt)
+    }
+}
+
+/// The response to work with. One that is wrapped has nothing but its wrapping, which is then the result, whatever the
+/// command.
+fn unless_wrapped(reply: Option<Reply>) -> Result<Option<Reply>, SendError> {
+    match reply {
+        Some(reply) if reply.wrap_info.is_some() => Err(SendError::Wrapped(Box::new(reply))),
+        reply => Ok(reply),
     }
 }
 

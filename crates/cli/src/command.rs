@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use crate::call::Call;
 use crate::common;
+use crate::complete::Offer;
 use crate::failure::Outcome;
 use crate::flags::Flag;
 
@@ -54,6 +55,10 @@ pub(crate) struct Command {
     pub more: &'static [Flag],
     /// The fewest and most arguments it takes.
     pub args: (usize, usize),
+    /// The values that completion offers for its arguments; the last is that of all further ones.
+    pub offers: &'static [Offer],
+    /// True if the server of this program does not serve it.
+    pub foreign: bool,
     /// Its body.
     pub body: Body,
 }
@@ -82,7 +87,19 @@ impl Command {
         body: Body,
     ) -> Self {
         let shared = Shared { http: false, format: false, field: false, detailed: false };
-        Self { name, about, usage, help, shared, flags: &[], more: &[], args: (0, usize::MAX), body }
+        Self {
+            name,
+            about,
+            usage,
+            help,
+            shared,
+            flags: &[],
+            more: &[],
+            args: (0, usize::MAX),
+            offers: &[],
+            foreign: false,
+            body,
+        }
     }
 
     /// A group of subcommands.
@@ -122,6 +139,18 @@ impl Command {
     /// A command that the embedding program implements.
     pub(crate) const fn outside(name: &'static str, about: &'static str, which: Outside) -> Self {
         Self::new(name, about, "[options]", "", Body::Outside(which))
+    }
+
+    /// Declares the values that completion offers for its arguments.
+    pub(crate) const fn offers(mut self, offers: &'static [Offer]) -> Self {
+        self.offers = offers;
+        self
+    }
+
+    /// Declares that this program's own server does not serve it: it is for use with Vault.
+    pub(crate) const fn foreign(mut self) -> Self {
+        self.foreign = true;
+        self
     }
 
     /// Adds `-format`.

@@ -1,5 +1,6 @@
 //! The flags that many commands share.
 
+use crate::complete::Offer;
 use crate::flags::Flag;
 
 /// Flags to reach the server, and what to send along.
@@ -53,7 +54,8 @@ pub(crate) const FORMAT: Flag = Flag::text(
     "Print the output in the given format: \"table\", \"json\" or \"yaml\"; \"raw\" too for reads.",
 )
 .default("table")
-.env("FORMAT");
+.env("FORMAT")
+.offers(Offer::Words(&["table", "json", "yaml", "pretty", "raw"]));
 
 /// `-field`.
 pub(crate) const FIELD: Flag = Flag::text(
@@ -70,4 +72,5 @@ pub(crate) const MOUNT: Flag = Flag::text(
     "mount",
     "Path where the KV secrets engine is mounted. The argument is then the secret's path in it. Without this flag the \
      argument starts with the mount's path.",
-);
+)
+.offers(Offer::Mounts);

@@ -4,30 +4,183 @@
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::command::find;
+use serde_json::Value;
+use strongroom_client::Request;
+use strongroom_output_file::OutputFile;
+
+use crate::call::Call;
+use crate::command::{Body, Command, find};
+use crate::commands::mounts;
 use crate::failure::{Failure, Outcome, io_reason};
+use crate::flags::{Flag, Flags, Kind};
 use crate::io::Io;
+use crate::output::text::visible;
 use crate::tree::ROOT;
+use crate::{Commands, Known};
 
-/// The words that may follow on a line up to `point` (its end if there is none), one candidate a line.
-pub(crate) fn candidates(line: &str, point: Option<usize>) -> String {
+/// A kind of value that completion offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// None.
+    Nothing,
+    /// These words.
+    Words(&'static [&'static str]),
+    /// Words of the embedding program.
+    Known(Known),
+    /// API paths: mounts, and below them whatever can be listed.
+    Paths,
+    /// Paths of secrets engines.
+    Mounts,
+    /// Paths of auth methods.
+    AuthMounts,
+    /// Paths of audit devices.
+    AuditDevices,
+    /// Names of policies.
+    Policies,
+}
+
+/// The longest that completion waits for the server: a person is about to type on.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The words that may follow on a line up to `point` (its end if there is none), one candidate a line. Names that only
+/// the server knows are asked of it; where it does not answer, there are none.
+pub(crate) async fn candidates(
+    line: &str,
+    point: Option<usize>,
+    io: &mut Io,
+    commands: &dyn Commands,
+) -> String {
     let line = point.and_then(|point| line.get(..point)).unwrap_or(line);
     let mut words: Vec<String> = line.split_whitespace().skip(1).map(str::to_owned).collect();
     let current =
         if line.ends_with(char::is_whitespace) { String::new() } else { words.pop().unwrap_or_default() };
     let (command, _, rest) = find(&ROOT, &words);
-    let mut found: Vec<String> = if current.starts_with('-') {
-        let dashes = if current.starts_with("--") { "--" } else { "-" };
-        command.all_flags().iter().map(|flag| format!("{dashes}{}", flag.name)).collect()
-    } else if rest.is_empty() {
-        command.children().iter().map(|child| child.name.to_owned()).collect()
-    } else {
-        Vec::new()
+    let (before, sought, offer) = place(command, rest, &current);
+    let mut found: Vec<String> = match offer {
+        Place::Flags => {
+            let dashes = if current.starts_with("--") { "--" } else { "-" };
+            flag_names(command, commands).into_iter().map(|name| format!("{dashes}{name}")).collect()
+        }
+        Place::Subcommands => command.children().iter().map(|child| child.name.to_owned()).collect(),
+        Place::Values(offer) => values(offer, sought, io, commands).await,
     };
-    found.retain(|candidate| candidate.starts_with(&current));
+    // A shell takes each line for a candidate and shows it as it is.
+    found.retain(|candidate| candidate.starts_with(sought) && visible(candidate) == candidate.as_str());
     found.sort_unstable();
-    found.into_iter().map(|candidate| candidate + "\n").collect()
+    found.dedup();
+    found.into_iter().map(|candidate| format!("{before}{candidate}\n")).collect()
+}
+
+/// The kind of word that is sought.
+enum Place {
+    Flags,
+    Subcommands,
+    Values(Offer),
+}
+
+/// Makes out what the current word is: the part of it that stays as it is, the part that is sought, and its kind.
+fn place<'w>(command: &Command, rest: &[String], current: &'w str) -> (&'w str, &'w str, Place) {
+    let flags = command.all_flags();
+    let flag = |word: &str| {
+        let name = word.trim_start_matches('-');
+        flags.iter().find(|flag| flag.name == name || flag.alias == Some(name)).copied()
+    };
+    if current.starts_with('-') {
+        // Shells whose words end at the equals sign put it aside by themselves.
+        return match current.split_once('=').map(|(name, value)| (name, value, flag(name))) {
+            Some((name, value, Some(flag))) => {
+                let before = current.get(..name.len().saturating_add(1)).unwrap_or_default();
+                (before, value, Place::Values(flag.offers))
+            }
+            Some((_, value, None)) => ("", value, Place::Values(Offer::Nothing)),
+            None => ("", current, Place::Flags),
+        };
+    }
+    if !command.children().is_empty() {
+        return (
+            "",
+            current,
+            if rest.is_empty() { Place::Subcommands } else { Place::Values(Offer::Nothing) },
+        );
+    }
+    let mut arguments: usize = 0;
+    let mut words = rest.iter();
+    while let Some(word) = words.next() {
+        if arguments > 0 || !word.starts_with('-') || word == "-" {
+            arguments = arguments.saturating_add(1);
+            continue;
+        }
+        let takes_next = |flag: &&Flag| flag.kind != Kind::Switch && !word.contains('=');
+        if let Some(flag) = flag(word).filter(takes_next)
+            && words.next().is_none()
+        {
+            return ("", current, Place::Values(flag.offers));
+        }
+    }
+    let offer = command.offers.get(arguments).or(command.offers.last()).copied();
+    ("", current, Place::Values(offer.unwrap_or(Offer::Nothing)))
+}
+
+fn flag_names(command: &Command, commands: &dyn Commands) -> Vec<String> {
+    match command.body {
+        Body::Outside(outside) => {
+            let known = commands.known(Known::Flags(outside));
+            known.into_iter().map(|name| name.trim_start_matches('-').to_owned()).collect()
+        }
+        _ => command.all_flags().iter().map(|flag| flag.name.to_owned()).collect(),
+    }
+}
+
+async fn values(offer: Offer, sought: &str, io: &mut Io, commands: &dyn Commands) -> Vec<String> {
+    match offer {
+        Offer::Nothing => Vec::new(),
+        Offer::Words(words) => words.iter().map(|word| (*word).to_owned()).collect(),
+        Offer::Known(known) => commands.known(known),
+        asked => {
+            let asking = async {
+                let mut call = Call::new(io, "vault", Flags::default(), Vec::new()).ok()?;
+                names(asked, sought, &mut call).await
+            };
+            tokio::time::timeout(PATIENCE, asking).await.ok().flatten().unwrap_or_default()
+        }
+    }
+}
+
+/// Names that the server knows; `None` if it does not tell.
+async fn names(offer: Offer, sought: &str, call: &mut Call<'_>) -> Option<Vec<String>> {
+    let listed = async |call: &mut Call<'_>, path: &str| {
+        let reply = call.ask(Request::list(path)).await.ok()?.reply_or_none().await.ok()??;
+        let names = reply.keys()?.iter().filter_map(Value::as_str).map(str::to_owned);
+        Some(names.collect::<Vec<_>>())
+    };
+    let mounts = async |call: &mut Call<'_>, kind: &str| {
+        let request = Request::read("sys/internal/ui/mounts");
+        let reply = call.ask(request).await.ok()?.reply().await.ok()??;
+        Some(reply.field(kind)?.as_object()?.keys().cloned().collect::<Vec<_>>())
+    };
+    match (offer, sought.rsplit_once('/')) {
+        (Offer::Paths, None) => {
+            let mut paths = mounts(call, "secret").await?;
+            paths.extend(["auth/".to_owned(), "sys/".to_owned()]);
+            Some(paths)
+        }
+        (Offer::Paths, Some(("auth", _))) => {
+            Some(mounts(call, "auth").await?.into_iter().map(|path| format!("auth/{path}")).collect())
+        }
+        (Offer::Paths, Some((folder, _))) => {
+            Some(listed(call, folder).await?.into_iter().map(|name| format!("{folder}/{name}")).collect())
+        }
+        (Offer::Mounts, _) => mounts(call, "secret").await,
+        (Offer::AuthMounts, _) => mounts(call, "auth").await,
+        (Offer::Policies, _) => listed(call, "sys/policies/acl").await,
+        (Offer::AuditDevices, _) => {
+            let table = mounts::table(call, "sys/audit").await.ok()?;
+            Some(table.into_keys().collect())
+        }
+        (Offer::Nothing | Offer::Words(_) | Offer::Known(_), _) => None,
+    }
 }
 
 /// The lines that turn completion on in a shell.
@@ -125,7 +278,7 @@ fn write(file: &Path, text: &str) -> Outcome {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
-    fs::write(file, text)
+    OutputFile::write_at(file, 0o644, text.as_bytes())
         .map_err(|error| Failure::local(format!("open {}: {}", file.display(), io_reason(&error))))
 }
 
@@ -133,17 +286,6 @@ fn write(file: &Path, text: &str) -> Outcome {
 mod tests {
     use super::*;
     use crate::testing::io;
-
-    #[test]
-    fn completes_commands_and_flags() {
-        assert_eq!(candidates("vault sec", None), "secrets\n");
-        assert!(candidates("vault kv ", None).contains("get\n"));
-        assert_eq!(candidates("vault kv get -mou", None), "-mount\n");
-        assert_eq!(candidates("vault kv get --mou", None), "--mount\n");
-        assert_eq!(candidates("vault kv get secret/a", None), "");
-        assert_eq!(candidates("vault sec xyz", Some(9)), "secrets\n");
-        assert!(candidates("", None).contains("status\n"));
-    }
 
     #[test]
     fn installs_once_and_leaves_no_trace() {

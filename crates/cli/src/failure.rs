@@ -2,7 +2,9 @@
 
 use std::io;
 
-use strongroom_client::ConfigError;
+use strongroom_client::{ConfigError, Reply};
+
+use crate::output::text;
 
 /// The end of a command that has nothing more to do.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +21,9 @@ pub(crate) enum Failure {
     /// The request was to be shown, not sent (`-output-curl-string`, `-output-policy`). Exit code 0.
     #[error("{0}")]
     Shown(String),
+    /// The response is wrapped, so that its wrapping is all there is to show. Exit code 0.
+    #[error("the response is wrapped")]
+    Wrapped(Box<Reply>),
 }
 
 /// The outcome of a command.
@@ -58,6 +63,9 @@ pub(crate) enum SendError {
     /// It could not be set up.
     #[error("{0}")]
     Setup(String),
+    /// It was sent, and the response is wrapped.
+    #[error("the response is wrapped")]
+    Wrapped(Box<Reply>),
     /// It was sent and failed.
     #[error(transparent)]
     Client(#[from] strongroom_client::Error),
@@ -85,14 +93,26 @@ impl<T> Because<T> for Result<T, SendError> {
         self.map_err(|error| match error {
             SendError::Shown(text) => Failure::Shown(text),
             SendError::Setup(text) => Failure::Remote(text),
-            SendError::Client(error) => Failure::Remote(format!("{}: {error}", what.into())),
+            SendError::Wrapped(reply) => Failure::Wrapped(reply),
+            SendError::Client(error) => Failure::Remote(told(&what.into(), &error)),
         })
     }
 }
 
 impl<T> Because<T> for Result<T, strongroom_client::Error> {
     fn because(self, what: impl Into<String>) -> Result<T, Failure> {
-        self.map_err(|error| Failure::Remote(format!("{}: {error}", what.into())))
+        self.map_err(|error| Failure::Remote(told(&what.into(), &error)))
+    }
+}
+
+/// A failed request with what it was for, and behind it the warnings of the server, which often say what to do.
+pub(crate) fn told(what: &str, error: &strongroom_client::Error) -> String {
+    let message = format!("{what}: {}", text::visible(&error.to_string()));
+    match error {
+        strongroom_client::Error::Api(error) if !error.warnings.is_empty() => {
+            format!("{}\n\n{}", message.trim_end(), text::warnings(&error.warnings).trim_end())
+        }
+        _ => message,
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use strongroom_stdx::parse_duration;
 
+use crate::complete::Offer;
+
 /// The kind of value that a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -35,13 +37,15 @@ pub(crate) struct Flag {
     pub default: &'static str,
     /// The variable behind `VAULT_` and `STRONGROOM_` that stands in for the flag; empty for none.
     pub env: &'static str,
+    /// The values that completion offers.
+    pub offers: Offer,
     /// Its purpose, a sentence or more.
     pub about: &'static str,
 }
 
 impl Flag {
     const fn new(name: &'static str, kind: Kind, about: &'static str) -> Self {
-        Self { name, alias: None, kind, default: "", env: "", about }
+        Self { name, alias: None, kind, default: "", env: "", offers: Offer::Nothing, about }
     }
 
     /// A flag that is on or off.
@@ -89,6 +93,12 @@ impl Flag {
     /// Names the variable (without prefix) that stands in for it.
     pub(crate) const fn env(mut self, name: &'static str) -> Self {
         self.env = name;
+        self
+    }
+
+    /// Names the values that completion offers.
+    pub(crate) const fn offers(mut self, offers: Offer) -> Self {
+        self.offers = offers;
         self
     }
 

@@ -6,6 +6,10 @@ use crate::command::{Body, Command};
 use crate::flags::Flag;
 use crate::output::text::{WIDTH, wrap_indented};
 
+/// The remark about a command that this program's own server does not serve.
+const FOREIGN: &str = "Vault only: the Strongroom server does not serve this. The command is for use with a Vault \
+                       server.";
+
 /// The help of a command: usage, what it does, its subcommands or flags.
 pub(crate) fn text(program: &str, path: &[&str], command: &Command) -> String {
     if path.is_empty() {
@@ -15,6 +19,9 @@ pub(crate) fn text(program: &str, path: &[&str], command: &Command) -> String {
     let help = if command.help.is_empty() { command.about } else { command.help };
     out.push('\n');
     out.push_str(&body(&help.replace("{p}", program)));
+    if command.foreign {
+        let _ = write!(out, "\n{}\n", wrap_indented(FOREIGN, WIDTH, "  ", "  "));
+    }
     if let Body::Group(children) = command.body {
         out.push_str("\nSubcommands:\n");
         out.push_str(&list(children));
@@ -69,7 +76,10 @@ fn about(flag: &Flag) -> String {
 
 fn list(children: &[&Command]) -> String {
     let width = children.iter().map(|child| child.name.len()).max().unwrap_or(0);
-    let line = |child: &&Command| format!("    {:width$}    {}\n", child.name, child.about);
+    let line = |child: &&Command| {
+        let mark = if child.foreign { " (Vault only)" } else { "" };
+        format!("    {:width$}    {}{mark}\n", child.name, child.about)
+    };
     children.iter().map(line).collect()
 }
 
@@ -107,6 +117,22 @@ mod tests {
         assert!(help.contains("specified via the VAULT_ADDR"), "{help}");
         assert!(help.contains("\nCommand Options:\n\n  -mount=<string>\n"), "{help}");
         assert!(!help.contains("{p}"));
+    }
+
+    #[test]
+    fn commands_that_the_server_lacks_are_marked() {
+        let operator = help(&["operator"]);
+        for (name, marked) in [("rekey", true), ("generate-root", true), ("rotate", false), ("unseal", false)]
+        {
+            let line =
+                operator.lines().find(|line| line.trim_start().starts_with(&format!("{name} "))).unwrap();
+            assert_eq!(line.ends_with("(Vault only)"), marked, "{line}");
+        }
+        assert!(help(&["operator", "rekey"]).contains("does not serve this"));
+        assert!(help(&["plugin", "list"]).contains("does not serve this"));
+        assert!(help(&["namespace", "lock"]).contains("does not serve this"));
+        assert!(help(&[]).lines().any(|line| line.contains("monitor") && line.ends_with("(Vault only)")));
+        assert!(!help(&["operator", "init"]).contains("does not serve this"));
     }
 
     #[test]

@@ -40,8 +40,22 @@ pub const API_VERSION: &str = "2.0.0";
 /// This program's own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The words for completion that only the embedding program knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// The flags of one of its commands, with the dash.
+    Flags(Outside),
+    /// The types of secrets engines that can be enabled.
+    SecretsEngines,
+    /// The types of auth methods that can be enabled.
+    AuthMethods,
+}
+
 /// The commands that the embedding program implements.
 pub trait Commands: Sync {
+    /// Words for completion.
+    fn known(&self, what: Known) -> Vec<String>;
+
     /// Runs one with the words behind its name, and answers with the exit code.
     fn run<'a>(
         &'a self,
@@ -101,6 +115,8 @@ fn conclude(failure: &Failure, io: &mut Io) -> i32 {
             let _ = writeln!(io.stdout, "{text}");
             0
         }
+        // The call has shown it.
+        Failure::Wrapped(_) => 0,
         Failure::Local(message) | Failure::Remote(message) => {
             let message = io.painted("31", message);
             let _ = writeln!(io.stderr, "{message}");
@@ -117,7 +133,8 @@ async fn dispatch(
 ) -> Result<i32, Failure> {
     if let Some(line) = (io.env)("COMP_LINE") {
         let point = (io.env)("COMP_POINT").and_then(|point| point.parse().ok());
-        io.stdout.write_all(complete::candidates(&line, point).as_bytes())?;
+        let found = complete::candidates(&line, point, io, commands).await;
+        io.stdout.write_all(found.as_bytes())?;
         return Ok(0);
     }
     match words.first().map(String::as_str) {
@@ -134,6 +151,13 @@ async fn dispatch(
         _ => {}
     }
     let (command, path, rest) = find(&tree::ROOT, words);
+    if let Some((command, path)) = behind_flags(words) {
+        let text = "Invalid flags before the subcommand. If these flags are for\n\
+                    the subcommand, please put them after the subcommand.\n";
+        writeln!(io.stderr, "{text}")?;
+        io.stderr.write_all(help::text(program, &path, command).as_bytes())?;
+        return Ok(1);
+    }
     if let Body::Outside(outside) = command.body {
         return Ok(commands.run(outside, rest.to_vec(), io).await);
     }
@@ -146,6 +170,14 @@ async fn dispatch(
     }
     io.stderr.write_all(help::text(program, &path, command).as_bytes())?;
     Ok(if path.is_empty() { 127 } else { 1 })
+}
+
+/// The command behind flags that should have come after it.
+fn behind_flags(words: &[String]) -> Option<(&'static Command, Vec<&'static str>)> {
+    let behind = words.iter().position(|word| !word.starts_with('-')).filter(|at| *at > 0)?;
+    let (flags, words) = words.split_at_checked(behind)?;
+    let (command, path, _) = find(&tree::ROOT, words);
+    (!path.is_empty() && !wants_help(&tree::ROOT, flags)).then_some((command, path))
 }
 
 fn wants_help(command: &Command, words: &[String]) -> bool {
@@ -176,7 +208,10 @@ async fn call(
     }
     command.check_args(parsed.args.len()).map_err(Failure::Local)?;
     let mut call = Call::new(io, program, parsed.flags, parsed.args)?;
-    handler(&mut call).await
+    match handler(&mut call).await {
+        Err(Failure::Wrapped(reply)) => call.show(&reply),
+        outcome => outcome,
+    }
 }
 
 #[cfg(test)]

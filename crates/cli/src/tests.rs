@@ -1,6 +1,7 @@
 //! Whole calls against a scripted server: what is sent, what is printed, and with which exit code.
 
 mod autopilot;
+mod faults;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -12,11 +13,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::testing::io;
-use crate::{Commands, Io, Outside, run};
+use crate::{Commands, Io, Known, Outside, run};
 
 struct Server;
 
 impl Commands for Server {
+    fn known(&self, what: Known) -> Vec<String> {
+        let words: &[&str] = match what {
+            Known::Flags(_) => &["-config", "-dev", "-dev-tls"],
+            Known::SecretsEngines => &["kv", "transit"],
+            Known::AuthMethods => &["approle", "userpass"],
+        };
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
     fn run<'a>(
         &'a self,
         command: Outside,
@@ -101,7 +111,8 @@ async fn answer(mut stream: TcpStream, status: u16, body: &str, seen: &Mutex<Vec
             head.lines().find_map(|line| line.to_lowercase().strip_prefix(name).map(str::to_owned))
         };
         let length: usize = header("content-length: ").and_then(|length| length.parse().ok()).unwrap_or(0);
-        if sent.len() >= length {
+        let chunked = header("transfer-encoding: ").is_some_and(|coding| coding == "chunked");
+        if if chunked { sent.ends_with("0\r\n\r\n") } else { sent.len() >= length } {
             let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").replace("/v1/", "");
             seen.lock().unwrap().push(format!("{line}\n{sent}").trim_end().to_owned());
             break;

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use strongroom_stdx::{Entropy, Secret};
+use strongroom_output_file::OutputFile;
+use strongroom_stdx::Secret;
 
 use crate::failure::{Failure, io_reason};
 use crate::io::Io;
@@ -43,7 +43,9 @@ impl TokenHelper {
             Self::File(path) => match fs::read_to_string(path) {
                 Ok(text) => text,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(failed("get", &io_reason(&error))),
+                Err(error) => {
+                    return Err(failed("get", &format!("open {}: {}", path.display(), io_reason(&error))));
+                }
             },
             Self::Program(program) => call(program, "get", None)?,
         };
@@ -55,7 +57,9 @@ impl TokenHelper {
     pub(crate) fn store(&self, token: &str) -> Result<(), Failure> {
         match self {
             Self::Nowhere => Err(failed("store", "no home directory to keep it in")),
-            Self::File(path) => replace(path, token).map_err(|error| failed("store", &io_reason(&error))),
+            // No moment shows half a token or a readable one.
+            Self::File(path) => OutputFile::write_at(path, 0o600, token.as_bytes())
+                .map_err(|error| failed("store", &format!("open {}: {}", path.display(), io_reason(&error)))),
             Self::Program(program) => call(program, "store", Some(token)).map(|_| ()),
         }
     }
@@ -83,24 +87,6 @@ fn configured(path: &Path) -> Result<Option<PathBuf>, Failure> {
         Some(strongroom_hcl::Value::String(program)) => Ok(Some(PathBuf::from(program))),
         Some(_) => Err(wrong("token_helper must be a string")),
     }
-}
-
-/// Writes a file of mode 0600 and moves it into place, so that no moment shows half a token or a readable one.
-fn replace(path: &Path, token: &str) -> io::Result<()> {
-    let suffix = Entropy::system().base62(10).map_err(io::Error::other)?;
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{suffix}"));
-    let scratch = PathBuf::from(name);
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&scratch)?;
-    let written = file
-        .write_all(token.as_bytes())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&scratch, path));
-    if written.is_err() {
-        // What went wrong is told; a scratch file that stays too is the lesser trouble.
-        let _ = fs::remove_file(&scratch);
-    }
-    written
 }
 
 /// Calls a helper program, which shares our standard error.

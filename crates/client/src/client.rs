@@ -1,12 +1,13 @@
 //! Sends requests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use http_body_util::{BodyExt, Full};
 use serde::Serialize;
-use strongroom_outbound::{Body, Incoming, Outbound};
+use strongroom_outbound::{Body, Incoming, NOT_TLS, Outbound, Reason};
 use strongroom_stdx::{Entropy, Secret, format_duration};
 
 use crate::config::Config;
@@ -183,7 +184,12 @@ impl Client {
         *request.method_mut() = prepared.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = prepared.headers.clone();
-        self.outbound.send(request).await.map_err(|error| failed(error.reason().to_string()))
+        self.outbound.send(request).await.map_err(|error| match error.reason() {
+            Reason::Tls(reason) if reason == NOT_TLS => {
+                failed("http: server gave HTTP response to HTTPS client".to_owned())
+            }
+            reason => failed(reason.to_string()),
+        })
     }
 
     /// The target of a redirect, if it is one to follow.
@@ -206,7 +212,11 @@ impl Client {
         if prepared.url.starts_with("https://") && !target.starts_with("https://") {
             return Err(Error::Request("redirect would cause protocol downgrade".to_owned()));
         }
-        Ok(Some(target))
+        if may_follow(&prepared.url, &target, answer.status().as_u16()) {
+            Ok(Some(target))
+        } else {
+            Err(Error::Request(format!("redirect to another host refused: {target}")))
+        }
     }
 
     /// The namespace as it is sent: no slash before, one behind; empty for the root namespace.
@@ -240,7 +250,8 @@ impl Client {
         if config.policy_override {
             put(&mut headers, "X-Vault-Policy-Override", "true")?;
         }
-        if let Some(ttl) = request.wrap_ttl.or(config.wrap_ttl).filter(|ttl| !ttl.is_zero()) {
+        let wrap_ttl = request.wrap_ttl.or(config.wrap_ttl).or_else(|| default_wrap_ttl(request));
+        if let Some(ttl) = wrap_ttl.filter(|ttl| !ttl.is_zero()) {
             put(&mut headers, "X-Vault-Wrap-TTL", &format_duration(ttl))?;
         }
         for (name, value) in config.headers.iter().chain(&request.headers) {
@@ -251,6 +262,28 @@ impl Client {
         }
         Ok(headers)
     }
+}
+
+/// True if token and body may go to the target of a redirect: on the same host, or on another node of the cluster. A
+/// standby redirects with 307 to the same path of the active node; any other way to another host is not the cluster's.
+fn may_follow(asked: &str, target: &str, status: u16) -> bool {
+    let parsed = |url: &str| url.parse::<Uri>().ok();
+    let (Some(from), Some(to)) = (parsed(asked), parsed(target)) else { return false };
+    if to.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return false;
+    }
+    let same_host = match (from.host(), to.host()) {
+        (Some(from), Some(to)) => from.eq_ignore_ascii_case(to),
+        _ => false,
+    };
+    same_host || (status == 307 && from.path_and_query() == to.path_and_query())
+}
+
+/// The wrapping that a request needs to make sense at all, where nothing else was asked for.
+fn default_wrap_ttl(request: &Request) -> Option<Duration> {
+    const DEFAULT_WRAPPING_TTL: Duration = Duration::from_mins(5);
+    let writes = matches!(request.method, http::Method::PUT | http::Method::POST);
+    (writes && request.path.trim_matches('/') == "sys/wrapping/wrap").then_some(DEFAULT_WRAPPING_TTL)
 }
 
 fn put(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), ConfigError> {

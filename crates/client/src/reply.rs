@@ -95,12 +95,38 @@ pub struct WrapInfo {
 }
 
 impl Reply {
-    /// Reads an answer's body; an empty body is no reply.
+    /// Reads a response's body; an empty body is no reply. The fields of a response without the envelope
+    /// (`sys/health`, `sys/leader`) are its data; one that has nothing but errors is no reply.
     pub fn parse(body: &[u8]) -> Result<Option<Self>, serde_json::Error> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
         }
-        serde_json::from_slice(body)
+        let reply: Option<Self> = serde_json::from_slice(body)?;
+        match reply {
+            Some(reply) if reply.is_blank() => Self::bare(body),
+            reply => Ok(reply),
+        }
+    }
+
+    /// True if no field of the envelope says anything.
+    fn is_blank(&self) -> bool {
+        let texts = [&self.request_id, &self.lease_id, &self.mount_type];
+        texts.iter().all(|text| text.is_empty())
+            && self.lease_duration == 0
+            && !self.renewable
+            && self.data.is_none()
+            && self.warnings.is_none()
+            && self.auth.is_none()
+            && self.wrap_info.is_none()
+    }
+
+    /// A response without the envelope: its fields are the data.
+    fn bare(body: &[u8]) -> Result<Option<Self>, serde_json::Error> {
+        let data: Map<String, Value> = serde_json::from_slice(body)?;
+        if data.len() == 1 && data.contains_key("errors") {
+            return Ok(None);
+        }
+        Ok(Some(Self { data: Some(data), ..Self::default() }))
     }
 
     /// A field of the data.
@@ -152,6 +178,18 @@ mod tests {
         assert!(reply.auth.is_none() && reply.wrap_info.is_none() && reply.warnings().is_empty());
         assert!(Reply::parse(b" \n").unwrap().is_none());
         assert!(Reply::parse(b"hello").is_err());
+    }
+
+    #[test]
+    fn a_response_without_an_envelope_is_its_data() {
+        let reply =
+            Reply::parse(br#"{"initialized":true,"sealed":false,"version":"2.0.0"}"#).unwrap().unwrap();
+        assert_eq!(reply.data.as_ref().unwrap().len(), 3);
+        assert_eq!(reply.field("sealed"), Some(&Value::Bool(false)));
+        assert!(Reply::parse(br#"{"errors":[]}"#).unwrap().is_none());
+        assert!(Reply::parse(b"null").unwrap().is_none());
+        let enveloped = Reply::parse(br#"{"request_id":"r","data":null,"more":1}"#).unwrap().unwrap();
+        assert!(enveloped.data.is_none());
     }
 
     #[test]

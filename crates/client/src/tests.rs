@@ -156,6 +156,69 @@ async fn follows_one_redirect() {
 }
 
 #[tokio::test]
+async fn a_standby_may_redirect_to_another_node() {
+    let active = fake(&["200 OK\n\n{\"data\":{\"a\":1}}"]).await;
+    let other = active.address.replace("127.0.0.1", "localhost");
+    let standby = fake(&[&format!("307 x\nLocation: {other}/v1/a?b=c")]).await;
+    let answer = client(&standby).send(Request::read("a").query("b", "c")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(active.asked().remove(0).to_lowercase().contains("\r\nx-vault-token: root\r\n"));
+}
+
+/// Anything but the redirect of a standby goes nowhere else, neither with the token nor without it.
+#[tokio::test]
+async fn a_token_does_not_follow_other_redirects_to_another_host() {
+    for (status, path) in [(301, "/v1/a"), (302, "/v1/a"), (308, "/v1/a"), (307, "/v1/b"), (307, "/v1/a?x=y")]
+    {
+        let thief = fake(&["200 OK\n\n{}"]).await;
+        let other = thief.address.replace("127.0.0.1", "localhost");
+        let server = fake(&[&format!("{status} x\nLocation: {other}{path}")]).await;
+        let error = client(&server).send(Request::read("a")).await.err().unwrap().to_string();
+        assert_eq!(error, format!("redirect to another host refused: {other}{path}"), "{status}");
+        assert!(thief.asked().is_empty());
+    }
+    // Another port of the same host is the same machine.
+    let moved = fake(&["200 OK\n\n{}"]).await;
+    let server = fake(&[&format!("301 x\nLocation: {}/v1/b", moved.address)]).await;
+    assert_eq!(client(&server).send(Request::read("a")).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn wrapping_data_has_a_lifetime_by_itself() {
+    let server = fake(&["200 OK\n\n{}", "200 OK\n\n{}", "200 OK\n\n{}"]).await;
+    let client = client(&server);
+    client.write("/sys/wrapping/wrap", json!({"a": 1})).await.unwrap();
+    client.write("sys/wrapping/unwrap", json!({})).await.unwrap();
+    let own = Request::write("sys/wrapping/wrap").wrap(Duration::from_secs(7));
+    client.send(own).await.unwrap();
+    let ttls: Vec<_> = server.asked().iter().map(|text| ttl_of(text)).collect();
+    assert_eq!(ttls, [Some("5m0s".to_owned()), None, Some("7s".to_owned())]);
+}
+
+fn ttl_of(request: &str) -> Option<String> {
+    request.lines().find_map(|line| line.to_lowercase().strip_prefix("x-vault-wrap-ttl: ").map(str::to_owned))
+}
+
+#[tokio::test]
+async fn says_that_a_server_does_not_speak_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _hello = stream.read(&mut [0; 4096]).await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let mut config = config(&address);
+    config.retry.max = 0;
+    let error = Client::new(config).unwrap().read("a").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("Get \"{address}/v1/a\": http: server gave HTTP response to HTTPS client")
+    );
+}
+
+#[tokio::test]
 async fn sends_what_it_is_configured_to() {
     let server = fake(&["200 OK\n\n{}"]).await;
     let config = Config {

@@ -196,6 +196,20 @@ impl Config {
         Ok(())
     }
 
+    /// The remark about an `api_addr` that is missing where there may be other nodes.
+    pub fn missing_api_addr(&self) -> Option<&'static str> {
+        let shared = match &self.storage {
+            Some(Storage::Raft(_)) => true,
+            Some(Storage::Etcd(etcd)) => etcd.ha_enabled,
+            Some(Storage::Postgresql(postgresql)) => postgresql.ha_enabled,
+            Some(Storage::Inmem) | None => false,
+        };
+        (shared && self.api_addr.is_none()).then_some(
+            "no \"api_addr\" is configured, and no VAULT_API_ADDR: other nodes and their clients cannot be told where to \
+             reach this one",
+        )
+    }
+
     /// Refuses seals that are not of the `kinds` that this server has. A development server is checked for nothing else.
     pub fn check_seals(&self, kinds: &[&str]) -> Result<(), ConfigError> {
         let Some(seal) = self.seals.iter().find(|seal| !kinds.contains(&seal.kind.as_str())) else {
@@ -203,7 +217,8 @@ impl Config {
         };
         let known: Vec<String> = kinds.iter().map(|kind| format!("{kind:?}")).collect();
         Err(seal.place.invalid(format!(
-            "seal {:?} is not supported; supported is {} (docs/seal.md)",
+            "seal {:?} is not supported; supported is {} (docs/seal.md). Data that another seal protects cannot be opened \
+             here: start a cluster of its own, and copy the secrets over the API (docs/migrate.md)",
             seal.kind,
             known.join(", ")
         )))
@@ -223,7 +238,7 @@ impl Config {
             listeners,
             seals: seals(&mut fields)?,
             api_addr: fields.read("api_addr", convert::url)?,
-            cluster_addr: fields.read("cluster_addr", convert::url)?,
+            cluster_addr: fields.read("cluster_addr", convert::reachable_url)?,
             cluster_name: fields.text("cluster_name")?,
             disable_clustering: disable_clustering(&mut fields, storage.as_ref())?,
             storage,

@@ -124,6 +124,25 @@ pub(crate) fn url(value: &Value) -> Result<String, String> {
     Ok(text)
 }
 
+/// A URL at which others reach this machine: not one that means all of its addresses.
+pub(crate) fn reachable_url(value: &Value) -> Result<String, String> {
+    let text = url(value)?;
+    let authority = text.split_once("://").map_or("", |(_, rest)| rest).split(['/', '?', '#']).next();
+    let host = authority.unwrap_or_default();
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    if host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
+        return Err(format!(
+            "must be an address at which other nodes reach this one, not {}; where to listen is \"cluster_address\" of \
+             the listener",
+            shown(value)
+        ));
+    }
+    Ok(text)
+}
+
 /// Refuses go-sockaddr templates, which would otherwise be taken for host names.
 pub(crate) fn refuse_template(text: &str) -> Result<(), String> {
     if text.contains("{{") {

@@ -25,7 +25,7 @@ impl Config {
         // The older name first, so that the newer one wins.
         environment.set(&mut self.api_addr, "VAULT_REDIRECT_ADDR", convert::url)?;
         environment.set(&mut self.api_addr, "VAULT_API_ADDR", convert::url)?;
-        environment.set(&mut self.cluster_addr, "VAULT_CLUSTER_ADDR", convert::url)?;
+        environment.set(&mut self.cluster_addr, "VAULT_CLUSTER_ADDR", convert::reachable_url)?;
         environment
             .set(&mut self.log_level, "VAULT_LOG_LEVEL", |value| convert::choice(value, &LOG_LEVELS))?;
         environment

@@ -47,7 +47,7 @@ pub use lockout::{LockoutLabel, LockoutTypes, UserLockout};
 pub use migration::Migration;
 pub use outbound::Outbound;
 pub use postgresql::Postgresql;
-pub use source::{Loaded, Source, load, parse};
+pub use source::{Loaded, Source, load, load_with, parse};
 pub use storage::{Join, JoinTls, Pem, Raft, RetryJoin, Storage};
 pub use telemetry::Telemetry;
 pub use tls::{CipherSuite, ClientCertificates, Tls, TlsVersion};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use strongroom_hcl::Object;
+use strongroom_hcl::{Object, Value};
 
 use crate::fields::{Fields, Report};
 use crate::{Config, ConfigError, Place, Warning};
@@ -36,6 +36,56 @@ pub fn load<P: AsRef<Path>>(paths: &[P]) -> Result<Loaded, ConfigError> {
     parse(&sources)
 }
 
+/// As [`load`], with the templates in addresses (`{{ GetPrivateIP }}`) replaced by `expand`, which finds out about the
+/// machine. Without it they are refused.
+pub fn load_with<P: AsRef<Path>>(
+    paths: &[P],
+    expand: &dyn Fn(&str) -> Result<String, String>,
+) -> Result<Loaded, ConfigError> {
+    let mut sources = Vec::new();
+    for path in paths {
+        sources.extend(read(path.as_ref())?);
+    }
+    let mut objects = objects(&sources)?;
+    for (file, object) in &mut objects {
+        expand_addresses(file, object, expand)?;
+    }
+    configuration(objects)
+}
+
+/// The keys whose values may be templates. Source: Vault's pages on the outermost keys, `listener "tcp"` and storage `raft`.
+const ADDRESSES: [&str; 5] = ["api_addr", "cluster_addr", "address", "cluster_address", "leader_api_addr"];
+
+fn expand_addresses(
+    file: &Arc<str>,
+    object: &mut Object,
+    expand: &dyn Fn(&str) -> Result<String, String>,
+) -> Result<(), ConfigError> {
+    fn within(
+        file: &Arc<str>,
+        value: &mut Value,
+        expand: &dyn Fn(&str) -> Result<String, String>,
+    ) -> Result<(), ConfigError> {
+        match value {
+            Value::Object(object) => expand_addresses(file, object, expand),
+            Value::List(elements) => {
+                elements.iter_mut().try_for_each(|element| within(file, &mut element.value, expand))
+            }
+            _ => Ok(()),
+        }
+    }
+    for item in &mut object.items {
+        match &mut item.value {
+            Value::String(text) if ADDRESSES.contains(&item.key.as_str()) && text.contains("{{") => {
+                let place = Place { file: Arc::clone(file), position: item.value_position };
+                *text = expand(text).map_err(|reason| place.invalid(format!("{:?}: {reason}", item.key)))?;
+            }
+            value => within(file, value, expand)?,
+        }
+    }
+    Ok(())
+}
+
 /// The texts of a file, or of those of a directory.
 pub(crate) fn read(path: &Path) -> Result<Vec<Source>, ConfigError> {
     let source = |file: PathBuf| {
@@ -47,7 +97,10 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Source>, ConfigError> {
 
 /// Reads the configuration from texts; of keys that several set, the last text counts.
 pub fn parse(sources: &[Source]) -> Result<Loaded, ConfigError> {
-    let objects = objects(sources)?;
+    configuration(objects(sources)?)
+}
+
+fn configuration(objects: Vec<(&Arc<str>, Object)>) -> Result<Loaded, ConfigError> {
     let report = Report::default();
     let fields = Fields::outermost(objects.iter().map(|(file, object)| (*file, object)).collect(), &report);
     let config = Config::read(fields)?;

@@ -134,7 +134,8 @@ impl Storage {
             }
             _ => {
                 let message = format!(
-                    "{} is not supported; supported are \"etcd\", \"inmem\", \"postgresql\", \"raft\"",
+                    "{} is not supported; supported are \"etcd\", \"inmem\", \"postgresql\", \"raft\". \"operator migrate\" \
+                     copies data between these; secrets of another server are copied over the API (docs/migrate.md)",
                     fields.scope()
                 );
                 Err(fields.place().invalid(message))
@@ -242,6 +243,11 @@ fn pem(
             Err(fields.place_of(inline).invalid(format!("{file:?} and {inline:?} are mutually exclusive")))
         }
         (Some(path), None) => Ok(Some(Pem::File(path))),
+        (None, Some(text)) if !text.expose().contains("-----BEGIN") => {
+            let message =
+                format!("{inline:?} must be PEM text, from \"-----BEGIN\" on; a file is named by {file:?}");
+            Err(fields.place_of(inline).invalid(message))
+        }
         (None, text) => Ok(text.map(Pem::Inline)),
     }
 }

@@ -95,6 +95,9 @@ struct Term(Option<JoinHandle<()>>);
 impl Term {
     fn begin(&mut self, background: &Arc<Background>) {
         if self.0.as_ref().is_none_or(JoinHandle::is_finished) {
+            if self.0.is_none() {
+                tracing::info!("acquired leadership, enabling active operation");
+            }
             let jobs = background.services.jobs.clone();
             self.0 = Some(tokio::spawn(async move { jobs.run().await }));
         }
@@ -104,6 +107,7 @@ impl Term {
     fn end(&mut self) -> bool {
         let Some(running) = self.0.take() else { return false };
         running.abort();
+        tracing::info!("stepping down from active operation to standby");
         true
     }
 }

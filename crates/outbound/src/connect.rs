@@ -16,6 +16,9 @@ use crate::outbound::Outbound;
 /// The time limit for looking up a name behind a proxy, after which it counts as one that only the proxy can resolve.
 const PROXIED_LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The reason of a handshake that a server without TLS answered.
+pub const NOT_TLS: &str = "tls: first record does not look like a TLS handshake";
+
 impl Outbound {
     /// Connects to a port of a host, without TLS and without a proxy.
     ///
@@ -59,7 +62,7 @@ impl Outbound {
         let handshake = self.network.within(self.timeouts.handshake, connector.connect(name, stream)).await;
         let secured = handshake
             .ok_or(Reason::TimedOut(Phase::Handshake))?
-            .map_err(|error| Reason::Tls(error.to_string()))?;
+            .map_err(|error| Reason::Tls(handshake_error(&error)))?;
         let protocol = secured.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
         Ok(Stream::secured(secured, below, protocol.as_deref()))
     }
@@ -194,6 +197,16 @@ impl Outbound {
 
 fn own_port(host: &str) -> Reason {
     Reason::Forbidden(format!("connections to {host} are not permitted: it is a port of this cluster"))
+}
+
+/// Words a failed handshake. The answer of a server without TLS is named as Go's `crypto/tls` names it: it is a wrong
+/// scheme or port far more often than a fault of TLS.
+fn handshake_error(error: &io::Error) -> String {
+    use rustls::{Error, InvalidMessage};
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => NOT_TLS.to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// Words a failed attempt as Go's `net.Dial` does; scripts look for these words.

@@ -35,6 +35,7 @@ mod resolve;
 pub mod tls;
 
 pub use address::{AddressPolicy, Forbidden};
+pub use connect::NOT_TLS;
 #[cfg(any(test, feature = "double"))]
 pub use double::{Double, Reply, Seen};
 pub use exchange::{Body, Incoming};

@@ -156,13 +156,27 @@ fn leader(address: &str, tls: &JoinTls) -> Result<LeaderAddress> {
         Some(Pem::Inline(text)) => Ok(text.expose().clone()),
         Some(Pem::File(path)) => std::fs::read_to_string(path).with_context(|| path.display().to_string()),
     };
-    Ok(LeaderAddress {
+    let leader = LeaderAddress {
         api_addr: address.to_owned(),
         ca_cert: text(&tls.ca_cert)?,
         server_name: tls.server_name.clone().unwrap_or_default(),
         client_cert: text(&tls.client_cert)?,
         client_key: Secret::new(text(&tls.client_key)?),
-    })
+    };
+    // Certificates that cannot be used will not be better at the next attempt.
+    let reached = if address.is_empty() { "https://localhost" } else { address };
+    client(&leader, reached).map_err(|reason| anyhow::anyhow!("retry_join {address}: {reason}"))?;
+    Ok(leader)
+}
+
+/// A client of the API of a node.
+fn client(leader: &LeaderAddress, address: &str) -> Result<Client, String> {
+    let mut config = ClientConfig { address: address.to_owned(), ..ClientConfig::default() };
+    let given = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());
+    config.tls.ca_bytes = given(&leader.ca_cert);
+    config.tls.server_name = Some(leader.server_name.clone()).filter(|name| !name.is_empty());
+    config.tls.client_pem = given(&leader.client_cert).map(|chain| (chain, leader.client_key.clone()));
+    Client::new(config).map_err(|error| error.to_string())
 }
 
 /// Speaks HTTP to the API of a node.
@@ -171,12 +185,7 @@ struct OverHttp;
 #[async_trait]
 impl JoinClient for OverHttp {
     async fn write(&self, leader: &LeaderAddress, path: &str, body: Value) -> Result<Value, String> {
-        let mut config = ClientConfig { address: leader.api_addr.clone(), ..ClientConfig::default() };
-        let given = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());
-        config.tls.ca_bytes = given(&leader.ca_cert);
-        config.tls.server_name = Some(leader.server_name.clone()).filter(|name| !name.is_empty());
-        config.tls.client_pem = given(&leader.client_cert).map(|chain| (chain, leader.client_key.clone()));
-        let client = Client::new(config).map_err(|error| error.to_string())?;
+        let client = client(leader, &leader.api_addr)?;
         let request = Request::post(path).json(&body).map_err(|error| error.to_string())?;
         let response = client.send(request).await.map_err(|error| error.to_string())?;
         let reply = response.reply().await.map_err(|error| error.to_string())?;

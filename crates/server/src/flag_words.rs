@@ -37,12 +37,21 @@ impl<'a> Words<'a> {
     }
 }
 
+/// The flags that a help text describes, which is where completion has them from.
+pub(crate) fn named_in(help: &str) -> Vec<String> {
+    let flag = |line: &str| {
+        let word = line.strip_prefix("  -")?.split(['=', ' ']).next()?;
+        (!word.is_empty()).then(|| format!("-{word}"))
+    };
+    help.lines().filter_map(flag).collect()
+}
+
 impl Flag<'_> {
     /// True if a switch is turned on.
     pub(crate) fn is_on(&self) -> Result<bool> {
         match self.given {
-            None | Some("true" | "1") => Ok(true),
-            Some("false" | "0") => Ok(false),
+            None | Some("true" | "TRUE" | "True" | "t" | "T" | "1") => Ok(true),
+            Some("false" | "FALSE" | "False" | "f" | "F" | "0") => Ok(false),
             Some(other) => bail!("invalid boolean value {other:?} for -{}", self.name),
         }
     }
@@ -53,5 +62,20 @@ impl Flag<'_> {
         value: &str,
     ) -> Result<T> {
         value.parse().with_context(|| format!("invalid value {value:?} for -{}", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completion_has_the_flags_of_the_help() {
+        let flags = named_in(crate::options::HELP);
+        for flag in ["-config", "-dev", "-dev-root-token-id", "-log-level", "-test-verify-only"] {
+            assert!(flags.iter().any(|named| named == flag), "{flag} in {flags:?}");
+        }
+        assert!(flags.iter().all(|flag| !flag.contains(['<', ' ', '='])));
+        assert!(!named_in(crate::migrate::HELP).is_empty() && !named_in(crate::recover::HELP).is_empty());
     }
 }

@@ -10,9 +10,11 @@ mod dev;
 mod discovery;
 mod flag_words;
 mod listen;
+mod log_format;
 mod logs;
 mod migrate;
 mod node;
+mod notify;
 mod options;
 mod outbound;
 #[cfg(test)]
@@ -27,8 +29,9 @@ mod verify;
 use std::pin::Pin;
 use std::process::ExitCode;
 
-use strongroom_cli::{Commands, Io, Outside};
+use strongroom_cli::{Commands, Io, Known, Outside};
 use strongroom_core::Catalog;
+use strongroom_engine_api::Class;
 
 /// The engines to serve; made anew for each node of the process.
 pub type Engines = fn() -> Catalog;
@@ -38,6 +41,16 @@ struct Program {
 }
 
 impl Commands for Program {
+    fn known(&self, what: Known) -> Vec<String> {
+        match what {
+            Known::Flags(Outside::Server) => flag_words::named_in(options::HELP),
+            Known::Flags(Outside::Migrate) => flag_words::named_in(migrate::HELP),
+            Known::Flags(Outside::Recover) => flag_words::named_in(recover::HELP),
+            Known::SecretsEngines => self.types(Class::Secrets),
+            Known::AuthMethods => self.types(Class::Auth),
+        }
+    }
+
     fn run<'a>(
         &'a self,
         command: Outside,
@@ -49,6 +62,20 @@ impl Commands for Program {
             Outside::Migrate => Box::pin(migrate::migrate(args, io)),
             Outside::Recover => Box::pin(recover::recover(args, io)),
         }
+    }
+}
+
+impl Program {
+    /// The types that can be enabled, with their other names.
+    fn types(&self, class: Class) -> Vec<String> {
+        let catalog = (self.engines)();
+        let of_class = catalog.engines().filter(|engine| engine.class() == class);
+        of_class
+            .flat_map(|engine| {
+                let aliases = engine.facts().aliases.iter().map(|alias| alias.name.to_string());
+                std::iter::once(engine.kind().to_owned()).chain(aliases).collect::<Vec<_>>()
+            })
+            .collect()
     }
 }
 

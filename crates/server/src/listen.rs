@@ -20,7 +20,7 @@ use strongroom_engine_api::{Peer, Redactions};
 use strongroom_http::{
     CertificateDecoder, CertificateHeader, Edge, EdgeSettings, ForwardedFor, JsonLimits, RequestLog,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,6 +30,8 @@ use crate::{logs, proxy_protocol, tls};
 
 /// The time limit of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time that a client without TLS has to read why it is refused.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause of accepting when the process has no file descriptors left.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -238,15 +240,44 @@ impl Door {
         let peer = Peer::at(from);
         let Some(config) = &self.tls else { return self.edge.serve(stream, peer, draining).await };
         let acceptor = TlsAcceptor::from(config.load_full());
-        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        let accepting = acceptor.accept(stream).into_fallible();
+        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(peer = %from, %error, "TLS handshake failed"),
+            Ok(Err((error, stream))) => {
+                if is_plain(&error) {
+                    tell_of_tls(stream).await;
+                }
+                return tracing::debug!(peer = %from, %error, "TLS handshake failed");
+            }
             Err(_elapsed) => return tracing::debug!(peer = %from, "TLS handshake took too long"),
         };
         let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificates = shown.iter().map(|certificate| Bytes::copy_from_slice(certificate)).collect();
         self.edge.serve(stream, peer.with(certificates), draining).await;
     }
+}
+
+/// True if the client began with something that is not TLS.
+fn is_plain(error: &std::io::Error) -> bool {
+    use rustls::{Error, InvalidMessage};
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    matches!(inner, Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)))
+}
+
+/// Tells a client without TLS what it did wrong, in the words of Go's HTTP server, and hangs up.
+async fn tell_of_tls(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\
+        Content-Length: 49\r\n\r\nClient sent an HTTP request to an HTTPS server.\r\n";
+    let telling = async {
+        stream.write_all(REFUSAL).await?;
+        stream.shutdown().await?;
+        // Closing with unread data would reset the connection before the client has read the refusal.
+        let mut rest = [0; 1024];
+        while stream.read(&mut rest).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // The refusal is a courtesy: a client that does not take it is gone.
+    let _ = tokio::time::timeout(REFUSAL_TIMEOUT, telling).await;
 }
 
 async fn accept_unix(
@@ -363,4 +394,35 @@ fn certificate_header(configured: &config::ClientCertificateHeader) -> Option<Ce
 /// A limit as the edge takes it, to which all there can be is no limit.
 fn or_none(limit: Option<u64>) -> usize {
     limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_without_tls_is_told_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = tls::make_dev_certificates(directory.path(), vec!["localhost".to_owned()]).unwrap();
+        let text = format!(
+            "listener \"tcp\" {{\n tls_cert_file = {:?}\n tls_key_file = {:?}\n}}",
+            made.cert.to_str().unwrap(),
+            made.key.to_str().unwrap()
+        );
+        let source = config::Source { file: "server.hcl".into(), text };
+        let parsed = config::parse(&[source]).unwrap().config;
+        let Some(Listener::Tcp(tcp)) = parsed.listeners.first() else { panic!("{parsed:?}") };
+        let acceptor = TlsAcceptor::from(tls::server_config(tcp.tls.as_ref().unwrap()).unwrap());
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        client.write_all(b"GET /v1/sys/health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let (error, stream) = acceptor.accept(server).into_fallible().await.err().unwrap();
+        assert!(is_plain(&error), "{error}");
+        tokio::spawn(tell_of_tls(stream));
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
+        assert_eq!(body, "Client sent an HTTP request to an HTTPS server.\r\n");
+        assert!(head.contains(&format!("Content-Length: {}", body.len())));
+    }
 }

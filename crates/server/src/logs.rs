@@ -16,6 +16,8 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt};
 
+use crate::log_format::Lines;
+
 /// The settings of the log that can be changed while the server runs.
 pub(crate) struct Logs {
     level: reload::Handle<Targets, Registry>,
@@ -23,15 +25,16 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// Starts logging as configured: to standard output, and to a file where there is one.
+    /// Starts logging as configured: to standard error, apart from what the program says for itself, and to a file where
+    /// there is one.
     pub(crate) fn start(config: &Config, clock: &Clock) -> Result<Self> {
         let (filter, level) = reload::Layer::new(filter(config.log_level.unwrap_or(LogLevel::Info)));
         let file =
             config.log_file.as_deref().map(|path| Rotating::open(path, config, clock.clone())).transpose()?;
         let json = config.log_format == Some(LogFormat::Json);
-        let mut layers: Vec<Box<dyn Layer<_> + Send + Sync>> = vec![layer(io::stdout, json)];
+        let mut layers: Vec<Box<dyn Layer<_> + Send + Sync>> = vec![layer(io::stderr, json, clock)];
         if let Some(file) = &file {
-            layers.push(layer(file.clone(), json));
+            layers.push(layer(file.clone(), json, clock));
         }
         tracing_subscriber::registry()
             .with(filter)
@@ -52,22 +55,25 @@ impl Logs {
     }
 }
 
-fn layer<S, W>(writer: W, json: bool) -> Box<dyn Layer<S> + Send + Sync>
+fn layer<S, W>(writer: W, json: bool, clock: &Clock) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let plain = fmt::layer().with_writer(writer).with_ansi(false).with_target(true);
-    if json { Box::new(plain.json().flatten_event(true)) } else { Box::new(plain) }
+    let lines = Lines { json, clock: clock.clone() };
+    Box::new(fmt::layer().with_writer(writer).with_ansi(false).event_format(lines))
 }
 
-/// The messages that are logged at a level. The consensus library tells of each step it takes at `info`, at great
-/// length, and of each message that did not arrive at `warn` or `error`: that is left to `debug` and `trace`. That a
-/// node is not heard any more, and that the library has stopped, is said once elsewhere.
+/// The messages that are logged at a level: those of this program, and warnings of libraries. What else libraries say,
+/// thousands of lines a second, is left to `trace`. The consensus library tells of each message that did not arrive at
+/// `warn` or `error`: that a node is not heard any more, and that the library has stopped, is said once elsewhere.
 fn filter(level: LogLevel) -> Targets {
     let most = event_level(level).map_or(LevelFilter::OFF, LevelFilter::from_level);
-    let consensus = if most > LevelFilter::INFO { most } else { LevelFilter::OFF };
-    Targets::new().with_default(most).with_target("openraft", consensus)
+    let all = most == LevelFilter::TRACE;
+    Targets::new()
+        .with_default(if all { most } else { most.min(LevelFilter::WARN) })
+        .with_target("strongroom", most)
+        .with_target("openraft", if all { most } else { LevelFilter::OFF })
 }
 
 /// The level of events that a level of the configuration stands for; `None` for no events.
@@ -97,7 +103,7 @@ pub(crate) fn level(name: &str) -> Result<LogLevel> {
 
 /// A format by its name.
 pub(crate) fn format(name: &str) -> Result<LogFormat> {
-    Ok(match name {
+    Ok(match name.to_lowercase().as_str() {
         "" | "standard" | "notspecified" => LogFormat::Standard,
         "json" => LogFormat::Json,
         _ => bail!("unknown log format: {name}"),
@@ -111,6 +117,7 @@ struct Rotating(Arc<Mutex<Log>>);
 struct Log {
     path: PathBuf,
     file: File,
+    is_regular: bool,
     written: u64,
     opened: Moment,
     most_bytes: Option<u64>,
@@ -123,9 +130,12 @@ impl Rotating {
     fn open(path: &Path, config: &Config, clock: Clock) -> Result<Self> {
         let path = file_at(path);
         let file = append(&path).with_context(|| format!("log file {}", path.display()))?;
+        // A link stays where it is: what is moved aside is the file that it leads to.
+        let path = std::fs::canonicalize(&path).unwrap_or(path);
         let written = file.metadata().map_or(0, |metadata| metadata.len());
         Ok(Self(Arc::new(Mutex::new(Log {
             opened: clock.now(),
+            is_regular: file.metadata().is_ok_and(|found| found.is_file()),
             file,
             written,
             path,
@@ -168,6 +178,10 @@ fn append(path: &Path) -> io::Result<File> {
 
 impl Log {
     fn is_full(&self, more: u64) -> bool {
+        // A device or a pipe is nothing to move aside.
+        if !self.is_regular {
+            return false;
+        }
         let too_large =
             self.most_bytes.is_some_and(|most| self.written > 0 && self.written.saturating_add(more) > most);
         let too_old = !self.most_age.is_zero() && self.clock.now().since(self.opened) >= self.most_age;
@@ -237,5 +251,77 @@ impl<'a> MakeWriter<'a> for Rotating {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileTypeExt as _;
+
+    use super::*;
+
+    fn rotating(path: &Path, clock: &Clock) -> Rotating {
+        let text = "log_rotate_bytes = 10\nlog_rotate_max_files = 5".to_owned();
+        let source = strongroom_config::Source { file: "server.hcl".into(), text };
+        Rotating::open(path, &strongroom_config::parse(&[source]).unwrap().config, clock.clone()).unwrap()
+    }
+
+    fn names(folder: &Path) -> usize {
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
+    #[test]
+    fn a_link_stays_when_its_file_is_moved_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, target) = (folder.path().join("link.log"), folder.path().join("real.log"));
+        std::fs::write(&target, "").unwrap();
+        std::os::unix::fs::symlink("real.log", &link).unwrap();
+        let clock = Clock::stepped(Moment::from_secs(1_700_000_000));
+        let mut log = rotating(&link, &clock);
+        for line in ["a long line\n", "another line\n"] {
+            log.write_all(line.as_bytes()).unwrap();
+        }
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "another line\n");
+        assert_eq!(names(folder.path()), 3);
+    }
+
+    #[test]
+    fn a_pipe_is_not_moved_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, mode, 0).unwrap();
+        // Opened for both, so that neither side waits for the other.
+        let _reader = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        let mut log = rotating(&pipe, &Clock::stepped(Moment::from_secs(1_700_000_000)));
+        for line in ["a long line\n", "another line\n"] {
+            log.write_all(line.as_bytes()).unwrap();
+        }
+        assert!(std::fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+        assert_eq!(names(folder.path()), 1);
+    }
+
+    #[test]
+    fn libraries_are_silent_below_trace() {
+        use tracing::Level;
+        let debug = filter(LogLevel::Debug);
+        assert!(debug.would_enable("strongroom_raft::role", &Level::DEBUG));
+        assert!(
+            !debug.would_enable("openraft::core", &Level::ERROR)
+                && !debug.would_enable("h2::codec", &Level::INFO)
+        );
+        assert!(debug.would_enable("hyper::proto", &Level::WARN));
+        assert!(filter(LogLevel::Trace).would_enable("openraft::core", &Level::DEBUG));
+        assert!(!filter(LogLevel::Error).would_enable("hyper::proto", &Level::WARN));
+        assert!(!filter(LogLevel::Off).would_enable("strongroom_raft::role", &Level::ERROR));
+    }
+
+    #[test]
+    fn levels_and_formats_are_read_in_any_case() {
+        assert_eq!(format("JSON").unwrap(), LogFormat::Json);
+        assert_eq!(format("Standard").unwrap(), LogFormat::Standard);
+        assert_eq!(level("DEBUG").unwrap(), LogLevel::Debug);
+        assert!(format("xml").is_err() && level("loud").is_err());
     }
 }

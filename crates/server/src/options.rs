@@ -1,6 +1,6 @@
 //! The flags of `strongroom server`. Source: Vault's "server" command page.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use strongroom_config::{Address, Config};
 
 use crate::flag_words::Words;
@@ -17,7 +17,48 @@ pub(crate) struct Options {
     pub(crate) log_rotate_duration: Option<String>,
     pub(crate) log_rotate_max_files: Option<i64>,
     pub(crate) test_verify_only: bool,
+    /// Remarks about flags that have no effect.
+    pub(crate) warnings: Vec<String>,
 }
+
+/// The flags that take a value.
+const VALUES: [&str; 12] = [
+    "config",
+    "log-level",
+    "log-format",
+    "log-file",
+    "log-rotate-bytes",
+    "log-rotate-duration",
+    "log-rotate-max-files",
+    "dev-root-token-id",
+    "dev-listen-address",
+    "dev-tls-cert-dir",
+    "dev-tls-san",
+    "dev-cluster-json",
+];
+
+/// The answer to a flag of Vault's that this server does not serve.
+enum Unserved {
+    /// A start without it would not be what was asked for.
+    Refused(&'static str),
+    /// Nothing follows from it.
+    NoEffect(&'static str),
+}
+
+const UNSERVED: [(&str, Unserved); 4] = [
+    (
+        "dev-plugin-dir",
+        Unserved::Refused("secrets engines and auth methods are built in, no plugin is loaded"),
+    ),
+    (
+        "recovery",
+        Unserved::Refused(
+            "a cluster that lost its quorum is recovered by \"operator raft recover\" (docs/runbooks/quorum-loss.md)",
+        ),
+    ),
+    ("experiment", Unserved::Refused("this version has no experiments")),
+    ("exit-on-core-shutdown", Unserved::NoEffect("the core of this server ends with the process alone")),
+];
 
 /// The development server's flags.
 #[derive(Debug)]
@@ -83,6 +124,8 @@ impl Options {
     /// Reads the flags; the environment supplies what Vault documents for each.
     pub(crate) fn parse(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let mut options = Self::default();
+        // Empty is not given, as it is in a service file that leaves a variable out.
+        let env = |name: &str| env(name).filter(|value| !value.is_empty());
         let mut dev = Dev {
             root_token: env("VAULT_DEV_ROOT_TOKEN_ID"),
             listen: env("VAULT_DEV_LISTEN_ADDRESS").unwrap_or_else(|| "127.0.0.1:8200".to_owned()),
@@ -104,7 +147,15 @@ impl Options {
                 *place = flag.is_on()?;
                 continue;
             }
+            if let Some((_, answer)) = UNSERVED.iter().find(|(name, _)| *name == flag.name) {
+                options.unserved(&flag, answer)?;
+                continue;
+            }
+            anyhow::ensure!(VALUES.contains(&flag.name), "flag provided but not defined: -{}", flag.name);
             let given = words.value(&flag)?;
+            if given.is_empty() {
+                continue;
+            }
             let value = given.to_owned();
             match flag.name {
                 "config" => options.configs.push(value),
@@ -127,6 +178,19 @@ impl Options {
         Ok(options)
     }
 
+    /// Answers a flag of Vault's that this server does not serve.
+    fn unserved(&mut self, flag: &crate::flag_words::Flag<'_>, answer: &Unserved) -> Result<()> {
+        match answer {
+            Unserved::Refused(reason) => bail!("-{} is not supported: {reason}", flag.name),
+            Unserved::NoEffect(reason) => {
+                if flag.is_on()? {
+                    self.warnings.push(format!("-{} is accepted and has no effect: {reason}", flag.name));
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// Puts what the flags say into the configuration.
     pub(crate) fn apply(&self, config: &mut Config) -> Result<()> {
         if let Some(level) = &self.log_level {
@@ -142,7 +206,8 @@ impl Options {
             config.log_rotate_bytes = Some(bytes);
         }
         if let Some(text) = &self.log_rotate_duration {
-            config.log_rotate_duration = strongroom_stdx::parse_duration(text)?;
+            config.log_rotate_duration = strongroom_stdx::parse_duration(text)
+                .with_context(|| format!("invalid value {text:?} for -log-rotate-duration"))?;
         }
         if let Some(files) = self.log_rotate_max_files {
             config.log_rotate_max_files = files;
@@ -198,12 +263,42 @@ mod tests {
     }
 
     #[test]
+    fn empty_is_not_given() {
+        let empty = |flags: &[&str]| {
+            let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+            Options::parse(&flags, |_| Some(String::new())).unwrap()
+        };
+        let options =
+            empty(&["-dev", "-dev-root-token-id=", "-dev-listen-address=", "-config=", "-log-level="]);
+        assert_eq!((options.configs.len(), options.log_level.as_deref()), (0, None));
+        let dev = options.dev.unwrap();
+        assert_eq!((dev.root_token.as_deref(), dev.listen.as_str()), (None, "127.0.0.1:8200"));
+        assert!(empty(&["-dev-tls-cert-dir="]).dev.is_none());
+        let dev = parse(&["-dev", "-dev-listen-address", ""]).unwrap().dev.unwrap();
+        assert_eq!(dev.listen, "127.0.0.1:1", "the variable stands in");
+    }
+
+    #[test]
+    fn flags_that_are_not_served_are_answered() {
+        for (flag, answer) in [
+            ("-dev-plugin-dir=/x", "no plugin is loaded"),
+            ("-recovery", "operator raft recover"),
+            ("-experiment=x", "no experiments"),
+        ] {
+            let error = parse(&[flag]).unwrap_err().to_string();
+            assert!(error.contains("is not supported") && error.contains(answer), "{error}");
+        }
+        let options = parse(&["-exit-on-core-shutdown", "-config=a"]).unwrap();
+        assert!(options.warnings[0].contains("has no effect"), "{:?}", options.warnings);
+        assert!(parse(&["-exit-on-core-shutdown=false", "-dev=TRUE"]).unwrap().warnings.is_empty());
+    }
+
+    #[test]
     fn mistakes_are_named() {
-        assert_eq!(parse(&["-nonsense"]).unwrap_err().to_string(), "flag needs an argument: -nonsense");
-        assert_eq!(
-            parse(&["-nonsense=1"]).unwrap_err().to_string(),
-            "flag provided but not defined: -nonsense"
-        );
+        assert_eq!(parse(&["-config"]).unwrap_err().to_string(), "flag needs an argument: -config");
+        for words in [&["-nonsense"][..], &["-nonsense=1"], &["-nonsense", "1"]] {
+            assert_eq!(parse(words).unwrap_err().to_string(), "flag provided but not defined: -nonsense");
+        }
         assert!(parse(&["-dev=maybe"]).unwrap_err().to_string().contains("invalid boolean"));
         assert!(parse(&["word"]).unwrap_err().to_string().contains("Too many arguments"));
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use strongroom_cli::Io;
-use strongroom_config::{Config, LockoutTypes};
+use strongroom_config::{Config, ConfigError, LockoutTypes};
 use strongroom_core::ObjectStore;
 use strongroom_engine_api::Environment;
 use strongroom_outbound::WayOut;
+use strongroom_output_file::OutputFile;
 use strongroom_s3::S3;
 use strongroom_stdx::{Clock, Entropy};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,6 +19,7 @@ use crate::Engines;
 use crate::dev::{self, Development};
 use crate::logs::Logs;
 use crate::node::Node;
+use crate::notify::Manager;
 use crate::options::{HELP, Options};
 use crate::outbound::{addresses_of, outbound};
 use crate::verify;
@@ -31,10 +33,23 @@ pub(crate) async fn server(args: Vec<String>, io: &mut Io, engines: Engines) -> 
         Ok(()) => 0,
         Err(error) => {
             // Nobody is left to tell when standard error is gone, too.
-            let _ = writeln!(io.stderr, "{error:#}");
+            let _ = writeln!(io.stderr, "{}", told(&error));
             1
         }
     }
+}
+
+/// An error with its causes, each said once: many errors say their cause by themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 async fn serve(args: &[String], io: &mut Io, engines: Engines) -> Result<()> {
@@ -47,6 +62,7 @@ async fn serve(args: &[String], io: &mut Io, engines: Engines) -> Result<()> {
     }
     let environment = Environment { clock: Clock::system(), entropy: Entropy::system() };
     let logs = Logs::start(&config, &environment.clock)?;
+    let manager = Manager::of(&io.env);
     lock_memory(&config);
     // What is to be cleared away at the end is not left behind because the end comes early.
     let early =
@@ -72,7 +88,13 @@ async fn serve(args: &[String], io: &mut Io, engines: Engines) -> Result<()> {
             development.begin(&nodes, flags, io).await?;
         }
         let signals = early.map_or_else(Signals::new, Ok)?;
-        until_stopped(signals, &options, &nodes, &logs).await;
+        manager.ready();
+        let watching = manager.watch();
+        until_stopped(signals, &options, &nodes, &logs, &manager).await;
+        if let Some(watching) = watching {
+            watching.abort();
+        }
+        manager.stopping();
         writeln!(io.stdout, "==> Vault shutdown triggered")?;
         Ok(())
     }
@@ -97,7 +119,10 @@ fn load(options: &Options, io: &mut Io) -> Result<Loaded> {
     if options.dev.is_none() {
         anyhow::ensure!(!options.configs.is_empty(), "Must specify at least one config path using -config");
     }
-    let mut config = read(&options.configs, io)?;
+    for warning in &options.warnings {
+        writeln!(io.stderr, "WARNING! {warning}")?;
+    }
+    let mut config = read(&paths(options), io)?;
     for warning in config.apply_environment(|name| (io.env)(name))? {
         writeln!(io.stderr, "WARNING! {warning}")?;
     }
@@ -105,6 +130,9 @@ fn load(options: &Options, io: &mut Io) -> Result<Loaded> {
     let Some(flags) = &options.dev else {
         config.check()?;
         config.check_seals(&strongroom_catalog::SEALS)?;
+        if let Some(warning) = config.missing_api_addr() {
+            writeln!(io.stderr, "WARNING! {warning}")?;
+        }
         return Ok(Loaded { config, others: Vec::new(), development: None });
     };
     // The development server does without what only matters to data that is kept.
@@ -115,8 +143,17 @@ fn load(options: &Options, io: &mut Io) -> Result<Loaded> {
     Ok(Loaded { config, others: nodes.collect(), development: Some(development) })
 }
 
-fn read(paths: &[String], io: &mut Io) -> Result<Config> {
-    let mut loaded = strongroom_config::load(paths)?;
+/// The paths of the configuration. The development server starts without any, and with a directory that is empty.
+fn paths(options: &Options) -> Vec<&String> {
+    let has_files = |path: &&String| {
+        let loaded = strongroom_config::load(&[path]);
+        options.dev.is_none() || !matches!(loaded, Err(ConfigError::EmptyDirectory { .. }))
+    };
+    options.configs.iter().filter(has_files).collect()
+}
+
+fn read(paths: &[&String], io: &mut Io) -> Result<Config> {
+    let mut loaded = strongroom_config::load_with(paths, &strongroom_sockaddr::expand)?;
     loaded.check_user_lockout(&lockout_types())?;
     for warning in &loaded.warnings {
         writeln!(io.stderr, "WARNING! {warning}")?;
@@ -184,10 +221,20 @@ impl Signals {
 }
 
 /// Serves; SIGHUP reloads, SIGTERM and SIGINT end it.
-async fn until_stopped(mut signals: Signals, options: &Options, nodes: &[Node], logs: &Logs) {
+async fn until_stopped(
+    mut signals: Signals,
+    options: &Options,
+    nodes: &[Node],
+    logs: &Logs,
+    manager: &Manager,
+) {
     loop {
         tokio::select! {
-            _ = signals.hangup.recv() => reload(options, nodes, logs).await,
+            _ = signals.hangup.recv() => {
+                manager.reloading();
+                reload(options, nodes, logs).await;
+                manager.ready();
+            }
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
         }
@@ -223,7 +270,7 @@ async fn reload(options: &Options, nodes: &[Node], logs: &Logs) {
 
 /// The configuration as its files are now; the flags and what they take from the environment win, as at the start.
 fn read_again(options: &Options) -> Result<Config> {
-    let mut loaded = strongroom_config::load(&options.configs)?;
+    let mut loaded = strongroom_config::load_with(&paths(options), &strongroom_sockaddr::expand)?;
     loaded.check_user_lockout(&lockout_types())?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -238,7 +285,7 @@ struct PidFile(std::path::PathBuf);
 
 impl PidFile {
     fn write(path: &Path) -> Result<Self> {
-        std::fs::write(path, std::process::id().to_string())
+        OutputFile::write_at(path, 0o644, std::process::id().to_string().as_bytes())
             .with_context(|| format!("pid_file {}", path.display()))?;
         Ok(Self(path.to_owned()))
     }
@@ -246,8 +293,10 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // The server ends either way.
-        let _ = std::fs::remove_file(&self.0);
+        if strongroom_output_file::is_regular(&self.0) {
+            // The server ends either way.
+            let _ = std::fs::remove_file(&self.0);
+        }
     }
 }
 
@@ -256,6 +305,27 @@ mod tests {
     use strongroom_config::LogLevel;
 
     use super::*;
+
+    #[test]
+    fn an_error_is_said_once() {
+        let missing = strongroom_config::load(&["/no/such.hcl"]).unwrap_err();
+        assert_eq!(told(&missing.into()), "/no/such.hcl: No such file or directory (os error 2)");
+        let inner = anyhow::anyhow!("inner").context("outer").context("around");
+        assert_eq!(told(&inner), "around: outer: inner");
+    }
+
+    #[test]
+    fn a_development_server_takes_an_empty_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let configs = vec![directory.path().to_str().unwrap().to_owned()];
+        let words = [format!("-config={}", configs[0]), "-dev".to_owned()];
+        let dev = Options::parse(&words, |_| None).unwrap();
+        assert!(paths(&dev).is_empty());
+        let plain = Options { configs, ..Options::default() };
+        assert_eq!(paths(&plain).len(), 1);
+        std::fs::write(directory.path().join("a.hcl"), "ui = true").unwrap();
+        assert_eq!(paths(&dev).len(), 1);
+    }
 
     #[test]
     fn the_configuration_is_read_again_as_it_is_now() {

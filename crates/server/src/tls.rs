@@ -10,6 +10,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{CipherSuite as Suite, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use strongroom_config::{CipherSuite, ClientCertificates, Tls, TlsVersion};
 use strongroom_outbound::tls::pem;
+use strongroom_output_file::OutputFile;
 
 use crate::client_certificates::AnyCertificate;
 
@@ -99,8 +100,9 @@ pub(crate) fn make_dev_certificates(directory: &Path, names: Vec<String>) -> Res
         cert: directory.join("vault-cert.pem"),
         key: directory.join("vault-key.pem"),
     };
-    fs::write(&paths.ca, authority_cert.pem())?;
-    fs::write(&paths.cert, server_cert.pem())?;
+    for (path, pem) in [(&paths.ca, authority_cert.pem()), (&paths.cert, server_cert.pem())] {
+        OutputFile::write_at(path, 0o644, pem.as_bytes()).with_context(|| path.display().to_string())?;
+    }
     write_private(&paths.key, server_key.serialize_pem().as_bytes())?;
     Ok(paths)
 }
@@ -114,10 +116,5 @@ pub(crate) struct DevCertificates {
 
 /// Writes a file that only its owner may read.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
-    use std::io::Write as _;
-    let mut options = fs::OpenOptions::new();
-    options.create(true).truncate(true).write(true);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path).with_context(|| path.display().to_string())?;
-    file.write_all(bytes).with_context(|| path.display().to_string())
+    OutputFile::write_at(path, 0o600, bytes).with_context(|| path.display().to_string())
 }

@@ -42,6 +42,17 @@ async fn appends_to_what_is_there() {
 }
 
 #[test]
+fn the_path_has_an_older_name() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("audit.log");
+    open(&[("path", path.to_str().unwrap())]).unwrap();
+    assert!(path.exists());
+    let newer = dir.path().join("newer.log");
+    open(&[("path", "/no/such/place"), ("file_path", newer.to_str().unwrap())]).unwrap();
+    assert!(newer.exists());
+}
+
+#[test]
 fn a_new_log_has_the_mode_asked_for_whatever_the_umask() {
     let dir = TempDir::new().unwrap();
     for (mode, expected) in [("", 0o600), ("0666", 0o666), ("640", 0o640), ("0000", 0o600)] {

@@ -6,6 +6,7 @@ use strongroom_client::Request;
 use super::mounts;
 use crate::call::{Call, mount_path, sanitize};
 use crate::command::Command;
+use crate::complete::Offer;
 use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 use crate::output::{Format, go, table};
@@ -40,7 +41,8 @@ Enables an audit device of TYPE. Its options follow as key=value pairs.
     Flag::switch("local", "Keep the device out of replication.").default("false"),
     Flag::text("path", "Where the device is enabled. The default is its type."),
 ])
-.args(1, usize::MAX);
+.args(1, usize::MAX)
+.offers(&[Offer::Words(&["file"]), Offer::Nothing]);
 
 static DISABLE: Command = Command::remote(
     "disable",
@@ -53,7 +55,8 @@ Disables the audit device at PATH. What it has recorded stays.
 ",
     |call| Box::pin(disable(call)),
 )
-.takes(1);
+.takes(1)
+.offers(&[Offer::AuditDevices]);
 
 static LIST: Command = Command::remote(
     "list",

@@ -5,8 +5,10 @@ use strongroom_client::Request;
 
 use super::login;
 use super::mounts::{self, ENABLING, LOCKOUT, TUNING};
+use crate::Known;
 use crate::call::{Call, mount_path, sanitize};
 use crate::command::Command;
+use crate::complete::Offer;
 use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 
@@ -36,7 +38,8 @@ Enables an auth method of TYPE below auth/.
 )
 .flags(&ENABLING)
 .more(&TUNING)
-.takes(1);
+.takes(1)
+.offers(&[Offer::Known(Known::AuthMethods)]);
 
 static DISABLE: Command = Command::remote(
     "disable",
@@ -49,7 +52,8 @@ Disables the auth method at PATH (not its type). All tokens it has issued are re
 ",
     |call| Box::pin(disable(call)),
 )
-.takes(1);
+.takes(1)
+.offers(&[Offer::AuthMounts, Offer::Nothing]);
 
 static LIST: Command = Command::remote(
     "list",
@@ -77,7 +81,8 @@ Changes the configuration of the auth method at PATH (not its type). What no fla
 )
 .flags(&LOCKOUT)
 .more(&TUNING)
-.takes(1);
+.takes(1)
+.offers(&[Offer::AuthMounts, Offer::Nothing]);
 
 static MOVE: Command = Command::remote(
     "move",
@@ -91,7 +96,8 @@ waits until the move is done.
 ",
     |call| Box::pin(relocate(call)),
 )
-.takes(2);
+.takes(2)
+.offers(&[Offer::AuthMounts, Offer::Nothing]);
 
 static HELP: Command = Command::remote(
     "help",
@@ -104,7 +110,8 @@ Prints how to log in with the auth method of TYPE, or with the one enabled at PA
 ",
     |call| Box::pin(help(call)),
 )
-.takes(1);
+.takes(1)
+.offers(&[Offer::Known(Known::AuthMethods)]);
 
 async fn enable(call: &mut Call<'_>) -> Outcome {
     let kind = call.arg(0).trim().to_owned();

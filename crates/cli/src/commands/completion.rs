@@ -5,6 +5,7 @@ use std::future::ready;
 use crate::call::Call;
 use crate::command::Command;
 use crate::complete;
+use crate::complete::Offer;
 use crate::failure::{Failure, Outcome};
 
 pub(crate) static COMPLETION: Command = Command::local(
@@ -19,7 +20,8 @@ shell's start-up file.
 "#,
     |call| Box::pin(ready(completion(call))),
 )
-.takes(1);
+.takes(1)
+.offers(&[Offer::Words(&["bash", "fish", "zsh"])]);
 
 fn completion(call: &mut Call<'_>) -> Outcome {
     match complete::script(call.arg(0), call.program, call.program) {

@@ -5,6 +5,7 @@ use strongroom_client::{Reply, Request};
 
 use crate::call::Call;
 use crate::command::Command;
+use crate::complete::Offer;
 use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 use crate::output::Format;
@@ -23,7 +24,8 @@ Reads what is at PATH: a secret, fresh credentials, a configuration. Pairs behin
     |call| Box::pin(read(call)),
 )
 .field()
-.args(1, usize::MAX);
+.args(1, usize::MAX)
+.offers(&[Offer::Paths, Offer::Nothing]);
 
 const FORCE: Flag = Flag::switch("force", "Go on without any key=value pairs, for paths that need none.")
     .or("f")
@@ -48,7 +50,8 @@ standard input. "@file.json" and "-" alone stand for a whole JSON object.
 )
 .field()
 .flags(&[FORCE])
-.args(1, usize::MAX);
+.args(1, usize::MAX)
+.offers(&[Offer::Paths, Offer::Nothing]);
 
 pub(crate) static PATCH: Command = Command::remote(
     "patch",
@@ -63,7 +66,8 @@ Changes single fields of what is at PATH and leaves the others as they are. Data
 )
 .field()
 .flags(&[FORCE])
-.args(1, usize::MAX);
+.args(1, usize::MAX)
+.offers(&[Offer::Paths, Offer::Nothing]);
 
 pub(crate) static DELETE: Command = Command::remote(
     "delete",
@@ -78,7 +82,8 @@ parameters.
     |call| Box::pin(delete(call)),
 )
 .field()
-.args(1, usize::MAX);
+.args(1, usize::MAX)
+.offers(&[Offer::Paths, Offer::Nothing]);
 
 const PAGING: [Flag; 2] = [
     Flag::text("after", "Start behind this name, where the path supports pages."),
@@ -99,7 +104,8 @@ Lists the names below PATH. Names that end in a slash are folders.
 .detailed()
 .format()
 .flags(&PAGING)
-.takes(1);
+.takes(1)
+.offers(&[Offer::Paths]);
 
 pub(crate) static SCAN: Command = Command::remote(
     "scan",
@@ -115,7 +121,8 @@ Lists all names below PATH, those in folders too.
 .detailed()
 .format()
 .flags(&PAGING)
-.takes(1);
+.takes(1)
+.offers(&[Offer::Paths]);
 
 pub(crate) static UNWRAP: Command = Command::remote(
     "unwrap",
@@ -184,7 +191,7 @@ async fn delete(call: &mut Call<'_>) -> Outcome {
     for (key, value) in pairs(call)? {
         request = request.query(key, value);
     }
-    let reply = call.reply_or_none(request).await.because(format!("Error deleting {path}"))?;
+    let reply = call.reply(request).await.because(format!("Error deleting {path}"))?;
     deleted(call, &path, reply.as_ref())
 }
 

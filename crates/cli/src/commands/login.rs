@@ -1,15 +1,17 @@
 //! `login`: exchange credentials for a token, and keep it.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use strongroom_client::{Auth, Reply, Request};
 use strongroom_stdx::Secret;
 
+use crate::Known;
 use crate::call::{Call, sanitize};
 use crate::command::Command;
-use crate::failure::{Because, Failure, Outcome, SendError};
+use crate::complete::Offer;
+use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 use crate::output::Format;
 use crate::output::text::{WIDTH, wrap};
@@ -37,7 +39,8 @@ With -wrap-ttl, the answer is unwrapped again, unless -no-store or -token-only a
 .field()
 .flags(&[
     Flag::text("method", "Type of the auth method, such as \"userpass\". Where it is enabled is up to -path.")
-        .default("token"),
+        .default("token")
+        .offers(Offer::Known(Known::AuthMethods)),
     Flag::switch("no-print", "Do not show the token.").default("false"),
     Flag::switch("no-store", "Do not keep the token; only show it.").default("false"),
     Flag::text("path", "Where the auth method is enabled. The default is its type."),
@@ -148,13 +151,26 @@ async fn login(call: &mut Call<'_>) -> Outcome {
         return call.write(token.expose());
     }
     if store {
-        keep(call, token.expose())?;
+        if let Err(failure) = keep(call, token.expose()) {
+            return lost(call, &reply, &failure);
+        }
     } else if reply.wrap_info.is_none() {
         let notice = "The token was not stored in token helper. Set the VAULT_TOKEN environment variable or pass the token \
                       below with each request to Vault.";
         call.warn(format!("{}\n", wrap(notice, WIDTH)))?;
     }
     finish(call, &reply)
+}
+
+/// Shows the token that could not be kept, so that the login is not lost with it.
+fn lost(call: &mut Call<'_>, reply: &Reply, failure: &Failure) -> Outcome {
+    let notice = "Authentication was successful, but the token was not persisted. The resulting token is shown below for \
+                  your records.";
+    let message = format!("Error storing token: {failure}\n{}\n", wrap(notice, WIDTH));
+    let message = call.io.painted("31", &message);
+    writeln!(call.io.stderr, "{message}")?;
+    call.show(reply)?;
+    Err(Failure::Exit(2))
 }
 
 fn keep(call: &mut Call<'_>, token: &str) -> Outcome {
@@ -297,11 +313,9 @@ async fn with_method(call: &mut Call<'_>, name: &str) -> Result<Reply, Failure> 
         body.insert(key.to_owned(), Value::String(value));
     }
     let request = Request::write(path).json(&body).because("Error authenticating")?.without_token();
-    let reply = call.reply(request).await;
-    let reply = match reply {
-        Err(SendError::Client(error)) => return Err(authenticating(&error.to_string())),
-        other => other.because("Error authenticating")?,
-    };
+    // A wrapped login is for the caller to open.
+    let what = "Error authenticating";
+    let reply = call.send(request).await.because(what)?.reply().await.because(what)?;
     reply.ok_or_else(|| authenticating("empty response"))
 }
 

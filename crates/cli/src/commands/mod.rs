@@ -8,7 +8,7 @@ pub(crate) mod lease;
 pub(crate) mod logical;
 pub(crate) mod login;
 pub(crate) mod monitor;
-mod mounts;
+pub(crate) mod mounts;
 pub(crate) mod namespace;
 pub(crate) mod operator;
 pub(crate) mod path_help;

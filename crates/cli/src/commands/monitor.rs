@@ -6,6 +6,7 @@ use crate::call::Call;
 use crate::command::Command;
 use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
+use crate::output::text::visible;
 
 pub(crate) static MONITOR: Command = Command::remote(
     "monitor",
@@ -23,7 +24,8 @@ Shows the server's log while it is written, at a level of its own, until it is i
     Flag::text("log-level", "Least level to show: \"trace\", \"debug\", \"info\", \"warn\" or \"error\".")
         .default("info"),
 ])
-.takes(0);
+.takes(0)
+.foreign();
 
 async fn monitor(call: &mut Call<'_>) -> Outcome {
     let level = call.flags.text("log-level").unwrap_or("info").to_lowercase();
@@ -46,7 +48,7 @@ async fn monitor(call: &mut Call<'_>) -> Outcome {
         return Err(response.into_error().await).because(what);
     }
     while let Some(chunk) = response.chunk().await.because(what)? {
-        call.write(&String::from_utf8_lossy(&chunk))?;
+        call.write(&visible(&String::from_utf8_lossy(&chunk)))?;
     }
     Ok(())
 }

@@ -68,7 +68,7 @@ pub(crate) const LOCKOUT: [Flag; 4] = [
 
 /// Reads a table of mounts: `sys/mounts`, `sys/auth` or `sys/audit`.
 pub(crate) async fn table(call: &mut Call<'_>, path: &str) -> Result<BTreeMap<String, Value>, SendError> {
-    let body: Map<String, Value> = call.send(Request::read(path)).await?.json().await?;
+    let body = call.fields(Request::read(path)).await?;
     let data = match body.get("data") {
         Some(Value::Object(data)) => data.clone(),
         _ => body,

@@ -122,7 +122,8 @@ shown unlocks it.
     |call| Box::pin(lock(call)),
 )
 .format()
-.args(0, 1);
+.args(0, 1)
+.foreign();
 
 static UNLOCK: Command = Command::remote(
     "unlock",
@@ -135,7 +136,8 @@ Unlocks the API of a namespace that was locked, with -unlock-key or as root.
 ",
     |call| Box::pin(unlock(call)),
 )
-.args(0, 1);
+.args(0, 1)
+.foreign();
 
 fn show(call: &mut Call<'_>, reply: Option<Reply>) -> Outcome {
     match reply {

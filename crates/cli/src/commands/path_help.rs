@@ -1,12 +1,14 @@
 //! `path-help`: the purpose of an API path.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use strongroom_client::Request;
 
 use crate::call::Call;
 use crate::command::Command;
+use crate::complete::Offer;
 use crate::failure::{Because, Failure, Outcome};
 use crate::output::Format;
+use crate::output::text::visible;
 
 pub(crate) static PATH_HELP: Command = Command::remote(
     "path-help",
@@ -20,16 +22,16 @@ Shows what the API path PATH is for and which parameters it takes. With -format=
     |call| Box::pin(path_help(call)),
 )
 .format()
-.takes(1);
+.takes(1)
+.offers(&[Offer::Paths]);
 
 async fn path_help(call: &mut Call<'_>) -> Outcome {
     let path = call.path_arg(0);
     let what = "Error retrieving help";
-    let help: Map<String, Value> =
-        call.send(Request::read(&path).query("help", "1")).await.because(what)?.json().await.because(what)?;
+    let help = call.fields(Request::read(&path).query("help", "1")).await.because(what)?;
     if call.format == Format::Table {
         let text = help.get("help").and_then(Value::as_str).unwrap_or_default();
-        return call.say(text);
+        return call.say(visible(text));
     }
     match help.get("openapi").filter(|document| !document.is_null()) {
         Some(document) => call.show_value(document),

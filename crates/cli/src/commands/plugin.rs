@@ -19,7 +19,8 @@ Lists, registers and reloads plugins. Plugins are of TYPE "auth", "database" or 
     $ {p} plugin register -sha256=d3f0a8b... auth my-custom-plugin
 "#,
     &[&DEREGISTER, &INFO, &LIST, &REGISTER, &RELOAD, &RELOAD_STATUS],
-);
+)
+.foreign();
 
 static LIST: Command = Command::remote(
     "list",
@@ -30,7 +31,8 @@ static LIST: Command = Command::remote(
 )
 .format()
 .flags(&[Flag::switch("detailed", "Show the deprecation status too.").default("false")])
-.args(0, 1);
+.args(0, 1)
+.foreign();
 
 static INFO: Command = Command::remote(
     "info",
@@ -41,7 +43,8 @@ static INFO: Command = Command::remote(
 )
 .field()
 .flags(&[Flag::text("version", "Version of the plugin.")])
-.takes(2);
+.takes(2)
+.foreign();
 
 static REGISTER: Command = Command::remote(
     "register",
@@ -63,7 +66,8 @@ Registers a plugin whose binary is in the server's plugin directory.
     Flag::text("sha256", "SHA-256 of the plugin's binary, in hexadecimal."),
     Flag::text("version", "Version of the plugin."),
 ])
-.takes(2);
+.takes(2)
+.foreign();
 
 static DEREGISTER: Command = Command::remote(
     "deregister",
@@ -73,7 +77,8 @@ static DEREGISTER: Command = Command::remote(
     |call| Box::pin(deregister(call)),
 )
 .flags(&[Flag::text("version", "Version of the plugin.")])
-.takes(2);
+.takes(2)
+.foreign();
 
 static RELOAD: Command = Command::remote(
     "reload",
@@ -92,7 +97,8 @@ Reloads a plugin: all its mounts with -plugin, or the mounts that -mounts names.
     Flag::text("scope", "\"global\" to reload on all nodes."),
     Flag::text("type", "Type of the plugin, to reload it through the catalogue."),
 ])
-.takes(0);
+.takes(0)
+.foreign();
 
 static RELOAD_STATUS: Command = Command::remote(
     "reload-status",
@@ -102,7 +108,8 @@ static RELOAD_STATUS: Command = Command::remote(
     |call| Box::pin(reload_status(call)),
 )
 .field()
-.takes(1);
+.takes(1)
+.foreign();
 
 async fn list(call: &mut Call<'_>) -> Outcome {
     let wanted = call.arg(0).trim().to_lowercase();
@@ -110,8 +117,7 @@ async fn list(call: &mut Call<'_>) -> Outcome {
     if !wanted.is_empty() && !matches!(wanted.as_str(), "auth" | "database" | "secret") {
         return Err(Failure::local(format!("Error parsing type: {wanted:?} is not a supported plugin type")));
     }
-    let body: Map<String, Value> =
-        call.send(Request::read("sys/plugins/catalog")).await.because(what)?.json().await.because(what)?;
+    let body = call.fields(Request::read("sys/plugins/catalog")).await.because(what)?;
     let data = body.get("data").and_then(Value::as_object).cloned().unwrap_or(body);
     let listed = data.get("detailed").and_then(Value::as_array).cloned().unwrap_or_default();
     let text = |plugin: &Value, key: &str| plugin.get(key).map(go::value).unwrap_or_default();

@@ -5,10 +5,12 @@ use std::future::ready;
 
 use serde_json::{Value, json};
 use strongroom_client::Request;
+use strongroom_output_file::OutputFile;
 use zeroize::Zeroizing;
 
 use crate::call::Call;
 use crate::command::Command;
+use crate::complete::Offer;
 use crate::failure::{Because, Failure, Outcome, io_reason};
 use crate::output::{Format, go};
 
@@ -34,7 +36,8 @@ Prints the rules of the policy NAME.
     |call| Box::pin(read(call)),
 )
 .format()
-.takes(1);
+.takes(1)
+.offers(&[Offer::Policies, Offer::Nothing]);
 
 static WRITE: Command = Command::remote(
     "write",
@@ -47,7 +50,8 @@ Creates or replaces the policy NAME with the rules in the file PATH; "-" reads t
 "#,
     |call| Box::pin(write(call)),
 )
-.takes(2);
+.takes(2)
+.offers(&[Offer::Policies, Offer::Nothing]);
 
 static LIST: Command = Command::remote(
     "list",
@@ -70,7 +74,8 @@ Deletes the policy NAME, which its tokens feel at once. The policies "default" a
 "#,
     |call| Box::pin(delete(call)),
 )
-.takes(1);
+.takes(1)
+.offers(&[Offer::Policies, Offer::Nothing]);
 
 static FMT: Command = Command::local(
     "fmt",
@@ -180,7 +185,8 @@ fn fmt(call: &mut Call<'_>) -> Outcome {
     let after = strongroom_hcl::format(&before)
         .map_err(|error| Failure::local(format!("Error printing result: {error}")))?;
     if after != before {
-        fs::write(&path, after).map_err(|error| named("Error writing result", &error))?;
+        OutputFile::write_at(path.as_ref(), 0o644, after.as_bytes())
+            .map_err(|error| named("Error writing result", &error))?;
     }
     call.say(format!("Success! Formatted policy: {path}"))
 }

@@ -3,8 +3,10 @@
 use strongroom_client::Request;
 
 use super::mounts::{self, ENABLING, TUNING};
+use crate::Known;
 use crate::call::{Call, mount_path, sanitize};
 use crate::command::Command;
+use crate::complete::Offer;
 use crate::failure::{Because, Outcome};
 use crate::flags::Flag;
 
@@ -34,7 +36,8 @@ Enables a secrets engine of TYPE. Requests below its path then go to it.
 )
 .flags(&ENABLING)
 .more(&TUNING)
-.takes(1);
+.takes(1)
+.offers(&[Offer::Known(Known::SecretsEngines)]);
 
 static DISABLE: Command = Command::remote(
     "disable",
@@ -47,7 +50,8 @@ Disables the secrets engine at PATH (not its type). Its secrets are revoked and 
 ",
     |call| Box::pin(disable(call)),
 )
-.takes(1);
+.takes(1)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 static LIST: Command = Command::remote(
     "list",
@@ -74,7 +78,8 @@ Changes the configuration of the secrets engine at PATH (not its type). What no 
     |call| Box::pin(tune(call)),
 )
 .flags(&TUNING)
-.takes(1);
+.takes(1)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 static MOVE: Command = Command::remote(
     "move",
@@ -88,7 +93,8 @@ waits until the move is done.
 ",
     |call| Box::pin(relocate(call)),
 )
-.takes(2);
+.takes(2)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 async fn enable(call: &mut Call<'_>) -> Outcome {
     let enabled = mounts::enable(call, "sys/mounts", "Error enabling").await?;

@@ -8,6 +8,7 @@ use strongroom_stdx::format_duration;
 
 use crate::call::Call;
 use crate::command::Command;
+use crate::complete::Offer;
 use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 use crate::output::{Format, go};
@@ -46,7 +47,7 @@ Creates a token as a child of the token in use. It has the same policies, unless
     Flag::switch("no-default-policy", "Leave the policy \"default\" out.").default("false"),
     Flag::switch("orphan", "Create the token without a parent, so that it outlives the token in use.").default("false"),
     Flag::span("period", "Renew for this long each time, without end. Needs sudo."),
-    Flag::list("policy", "Policy of the token. Can be given several times."),
+    Flag::list("policy", "Policy of the token. Can be given several times.").offers(Offer::Policies),
     Flag::switch("renewable", "Let the token be renewed up to its maximum.").default("true"),
     Flag::text("role", "Token role to create the token with. It may override other flags."),
     Flag::span("ttl", "Lifetime until the first renewal, as in \"30s\" or \"5m\"."),

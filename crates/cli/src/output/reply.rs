@@ -105,7 +105,8 @@ impl Rows {
     }
 }
 
-/// A single field of an answer, by the names Vault gives them; a name of the data otherwise.
+/// A single field of an answer: of its login or its wrapping if it is one, else of its own data, else of the envelope.
+/// A field of the data hides one of the envelope by the same name.
 pub(crate) fn field(reply: &Reply, name: &str) -> Option<Value> {
     let auth = |pick: fn(&Auth) -> Value| reply.auth.as_ref().map(pick);
     let wrap = |pick: fn(&WrapInfo) -> Value| reply.wrap_info.as_ref().map(pick);
@@ -133,8 +134,11 @@ pub(crate) fn field(reply: &Reply, name: &str) -> Option<Value> {
         "renewable" => Some(json!(reply.renewable)),
         _ => None,
     };
-    let own = || reply.field(name).filter(|value| !value.is_null()).cloned();
-    special.or_else(envelope).or_else(own)
+    match (special, reply.field(name)) {
+        (Some(value), _) => Some(value),
+        (None, Some(own)) => Some(own.clone()).filter(|value| !value.is_null()),
+        (None, None) => envelope(),
+    }
 }
 
 /// The table of a list answer: its keys, or everything the server says about each of them.
@@ -233,9 +237,13 @@ mod tests {
         assert_eq!(field(&secret, "request_id"), Some(json!("r")));
         assert_eq!(field(&secret, "zz"), None);
         assert_eq!(field(&secret, "token"), None);
-        // The envelope goes before the data.
-        let shadowed = reply(r#"{"lease_duration":1,"data":{"lease_duration":2}}"#);
-        assert_eq!(field(&shadowed, "lease_duration"), Some(json!(1)));
+        // The data goes before the envelope, even if it says nothing.
+        let shadowed =
+            reply(r#"{"lease_duration":1,"renewable":true,"data":{"lease_duration":2,"renewable":null}}"#);
+        assert_eq!(field(&shadowed, "lease_duration"), Some(json!(2)));
+        assert_eq!(field(&shadowed, "renewable"), None);
+        assert_eq!(field(&secret, "data"), Some(json!({"x": 1})));
+        assert_eq!(field(&reply(r#"{"data":{"a":1}}"#), "data"), Some(json!({"a": 1})));
     }
 
     #[test]

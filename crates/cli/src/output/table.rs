@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::text::visible;
+
 const GAP: &str = "    ";
 
 /// Lays rows out in columns, four spaces apart. Cells are trimmed; an empty cell shows as `n/a`. The last column is not
@@ -13,8 +15,8 @@ pub(crate) fn columns(rows: &[Vec<String>]) -> String {
 /// Lays rows out in columns with `gap` between them; `empty` stands for a cell without text.
 pub(crate) fn aligned(rows: &[Vec<String>], gap: &str, empty: &str) -> String {
     let cell = |text: &String| {
-        let text = text.trim();
-        if text.is_empty() { empty.to_owned() } else { text.to_owned() }
+        let text = visible(text.trim());
+        if text.is_empty() { empty.to_owned() } else { text.into_owned() }
     };
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(cell).collect()).collect();
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -61,6 +63,7 @@ pub(crate) fn pairs_width(rows: &[(String, String)]) -> usize {
 
 /// A title over something `width` wide: `== Data ==`.
 pub(crate) fn title(text: &str, width: usize) -> String {
+    let text = visible(text);
     let bare = text.chars().count().saturating_add(2);
     let side = match width.checked_sub(bare) {
         None | Some(0) => 2,
@@ -83,6 +86,13 @@ mod tests {
         let rows = [pair("created_time", "x"), pair("a", ""), pair("é", "  trimmed  ")];
         let wanted = "Key             Value\n---             -----\ncreated_time    x\na               n/a\né               trimmed";
         assert_eq!(pairs(&rows), wanted);
+    }
+
+    #[test]
+    fn cells_do_not_steer_the_terminal() {
+        let shown = pairs(&[pair("a\u{1b}[8m", "\u{202e}x")]);
+        assert!(shown.ends_with("a\u{fffd}[8m    \u{fffd}x"), "{shown}");
+        assert!(!title("a\u{9b}b", 9).contains('\u{9b}'));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Running text: wrapped lines and lists.
 
+use std::borrow::Cow;
+
 /// Width that messages are wrapped at.
 pub(crate) const WIDTH: usize = 78;
 
@@ -31,11 +33,21 @@ pub(crate) fn wrap_indented(text: &str, width: usize, first: &str, rest: &str) -
     lines.join("\n")
 }
 
+/// Text from elsewhere as a terminal may show it: control characters, which can rewrite what was printed before, and
+/// those that turn the direction of writing are replaced. Line breaks and tabs stay.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    let deceives = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\t'))
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if text.contains(deceives) { Cow::Owned(text.replace(deceives, "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
 /// The warnings of an answer as they are shown.
 pub(crate) fn warnings(warnings: &[String]) -> String {
     let mut text = "WARNING! The following warnings were returned from Vault:\n\n".to_owned();
     for warning in warnings {
-        text.push_str(&wrap_indented(warning, WIDTH, "  * ", "  "));
+        text.push_str(&wrap_indented(&visible(warning), WIDTH, "  * ", "  "));
         text.push_str("\n\n");
     }
     text.pop();
@@ -51,6 +63,14 @@ mod tests {
         assert_eq!(wrap("aa bb cc dd", 6), "aa bb\ncc dd");
         assert_eq!(wrap("a\n\nb", 10), "a\n\nb");
         assert_eq!(wrap("muchtoolongaword x", 5), "muchtoolongaword\nx");
+    }
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        assert_eq!(visible("plain é\n\ttext"), "plain é\n\ttext");
+        assert_eq!(visible("a\u{1b}[2Jb\rc\u{9b}d\u{7f}"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d\u{fffd}");
+        assert_eq!(visible("\u{202e}nimda\u{2069}\u{200f}"), "\u{fffd}nimda\u{fffd}\u{fffd}");
+        assert!(!warnings(&["\u{1b}]0;x\u{7}".to_owned()]).contains('\u{1b}'));
     }
 
     #[test]

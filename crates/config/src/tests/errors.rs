@@ -144,15 +144,15 @@ fn what_is_not_supported() {
     for (text, wanted) in [
         (
             "\n  storage \"consul\" {\n  path = \"vault/\" }",
-            "server.hcl:2:3: storage \"consul\" is not supported; supported are \"etcd\", \"inmem\", \"postgresql\", \"raft\"",
+            "server.hcl:2:3: storage \"consul\" is not supported; supported are \"etcd\", \"inmem\", \"postgresql\", \"raft\". \"operator migrate\" copies data between these; secrets of another server are copied over the API (docs/migrate.md)",
         ),
         (
             "{\"storage\": {\n\"file\": {\"path\": \"x\"}}}",
-            "server.hcl:2:1: storage \"file\" is not supported; supported are \"etcd\", \"inmem\", \"postgresql\", \"raft\"",
+            "server.hcl:2:1: storage \"file\" is not supported; supported are \"etcd\", \"inmem\", \"postgresql\", \"raft\". \"operator migrate\" copies data between these; secrets of another server are copied over the API (docs/migrate.md)",
         ),
         (
             "backend \"mysql\" {}",
-            "server.hcl:1:1: backend \"mysql\" is not supported; supported are \"etcd\", \"inmem\", \"postgresql\", \"raft\"",
+            "server.hcl:1:1: backend \"mysql\" is not supported; supported are \"etcd\", \"inmem\", \"postgresql\", \"raft\". \"operator migrate\" copies data between these; secrets of another server are copied over the API (docs/migrate.md)",
         ),
         (
             "ha_storage \"consul\" {}",
@@ -361,16 +361,16 @@ fn raft_storage() {
             "server.hcl:4:21: \"auto_join_scheme\" must be one of \"https\", \"http\", not \"ftp\"",
         ),
         (
-            "retry_join { leader_api_addr = \"http://a:1\"\n leader_ca_cert = \"c\"\n leader_ca_cert_file = \"f\" }",
+            "retry_join { leader_api_addr = \"http://a:1\"\n leader_ca_cert = \"-----BEGIN C\"\n leader_ca_cert_file = \"f\" }",
             "server.hcl:4:19: \"leader_ca_cert_file\" and \"leader_ca_cert\" are mutually exclusive",
         ),
         (
-            "retry_join { leader_api_addr = \"http://a:1\"\n leader_ca_cert = \"c\"\n leader_client_cert_file = \"f\"\n \
+            "retry_join { leader_api_addr = \"http://a:1\"\n leader_ca_cert = \"-----BEGIN C\"\n leader_client_cert_file = \"f\"\n \
              leader_client_key_file = \"k\" }",
             "server.hcl:3:1: \"retry_join\" must give certificates and key either all as files or all as text",
         ),
         (
-            "retry_join { leader_api_addr = \"http://a:1\"\n leader_client_cert = \"c\" }",
+            "retry_join { leader_api_addr = \"http://a:1\"\n leader_client_cert = \"-----BEGIN C\" }",
             "server.hcl:3:1: \"retry_join\" must give a client certificate together with its key",
         ),
     ] {
@@ -419,4 +419,29 @@ fn one_threshold_has_two_names() {
     assert!(error(&text).contains("another name of \"snapshot_threshold\"; use only one"));
     let alone = read(&raft("  raft_snapshot_threshold = 9"));
     assert!(matches!(alone.storage, Some(crate::Storage::Raft(raft)) if raft.snapshot_threshold == Some(9)));
+}
+
+#[test]
+fn addresses_that_cannot_work() {
+    for host in ["0.0.0.0:8201", "0.0.0.0", "[::]:8201", "[::0]"] {
+        let message = error(&format!("cluster_addr = \"https://{host}\""));
+        assert!(message.contains("an address at which other nodes reach this one"), "{message}");
+    }
+    read("cluster_addr = \"https://10.0.0.1:8201\"");
+    read("cluster_addr = \"https://[fd00::1]:8201\"");
+}
+
+#[test]
+fn a_path_in_the_place_of_a_certificate_names_the_right_key() {
+    for (key, file) in [
+        ("leader_ca_cert", "leader_ca_cert_file"),
+        ("leader_client_cert", "leader_client_cert_file"),
+        ("leader_client_key", "leader_client_key_file"),
+    ] {
+        let message = error(&raft(&format!(
+            "retry_join {{ leader_api_addr = \"http://a:1\"\n {key} = \"/etc/x.pem\" }}"
+        )));
+        assert!(message.contains(&format!("{key:?} must be PEM text")), "{message}");
+        assert!(message.ends_with(&format!("a file is named by {file:?}")), "{message}");
+    }
 }

@@ -71,3 +71,21 @@ fn what_cannot_be_read() {
     let error = load(&[directory.path()]).unwrap_err().to_string();
     assert!(error.ends_with("a.hcl: stream did not contain valid UTF-8"), "{error}");
 }
+
+#[test]
+fn templates_in_addresses_are_expanded() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("server.hcl");
+    let text = "api_addr = \"https://{{ X }}:8200\"\ncluster_name = \"{{ X }}\"\n\
+                listener \"tcp\" {\n  tls_disable = true\n  address = \"{{ X }}:1\"\n}\n\
+                storage \"raft\" {\n  path = \"d\"\n  retry_join {\n    leader_api_addr = \"http://{{ X }}:2\"\n  }\n}\n";
+    std::fs::write(&file, text).unwrap();
+    let expand = |text: &str| Ok(text.replace("{{ X }}", "10.0.0.1"));
+    let config = crate::load_with(&[&file], &expand).unwrap().config;
+    assert_eq!(config.api_addr.as_deref(), Some("https://10.0.0.1:8200"));
+    assert_eq!(super::tcp(&config).address.to_string(), "10.0.0.1:1");
+    assert_eq!(config.cluster_name.as_deref(), Some("{{ X }}"), "no address");
+    let error = crate::load_with(&[&file], &|_| Err("no such interface".to_owned())).unwrap_err().to_string();
+    assert!(error.ends_with("server.hcl:1:12: \"api_addr\": no such interface"), "{error}");
+    assert!(crate::load(&[&file]).is_err());
+}

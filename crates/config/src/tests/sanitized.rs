@@ -11,8 +11,8 @@ storage "raft" {
   max_entry_size = 1048576
   retry_join {
     leader_api_addr   = "http://127.0.0.1:8299"
-    leader_client_cert = "cert"
-    leader_client_key = "hush"
+    leader_client_cert = "-----BEGIN CERTIFICATE"
+    leader_client_key = "-----BEGIN hush"
   }
 }
 listener "tcp" {

@@ -23,12 +23,25 @@ pub(crate) struct FlatEntry {
     pub(crate) data: SecretJson,
     /// The time at which it was written: what version 2 shows as the creation of the first version.
     pub(crate) written: Moment,
-    /// Seconds after which readers should look again, where `ttl` or `lease` among the members says so.
+    /// Seconds after which readers should look again, where `ttl` or `lease` among the members says so; 0 for less than
+    /// one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ttl_seconds: Option<u64>,
 }
 
 impl Stored for FlatEntry {}
+
+impl FlatEntry {
+    /// The time that readers are told; zero leaves it to the mount. Less than a second is told as no whole second, which
+    /// is not the same as nothing.
+    fn hint(&self) -> Duration {
+        match self.ttl_seconds {
+            None => Duration::ZERO,
+            Some(0) => Duration::from_nanos(1),
+            Some(seconds) => Duration::from_secs(seconds),
+        }
+    }
+}
 
 pub(crate) fn engine() -> Engine {
     Engine::new(
@@ -55,11 +68,7 @@ async fn exists(Path(path): Path<String>, txn: Txn) -> Result<bool, EngineError>
 
 async fn read(Path(path): Path<String>, view: View) -> Result<Reply, EngineError> {
     let entry = ENTRIES.get(&view, &path).await?.ok_or(EngineError::NotFound)?;
-    let hint = LeaseGrant {
-        ttl: entry.ttl_seconds.map_or(Duration::ZERO, Duration::from_secs),
-        hint_only: true,
-        ..LeaseGrant::default()
-    };
+    let hint = LeaseGrant { ttl: entry.hint(), hint_only: true, ..LeaseGrant::default() };
     Ok(Reply::json(entry.data.to_json()?).lent(hint))
 }
 
@@ -83,7 +92,8 @@ async fn write(
 /// `ttl`, or its older name `lease`, where it can be read as a duration; what cannot is data like any other.
 fn hint(members: &Map<String, Value>) -> Option<u64> {
     let given = members.get("ttl").or_else(|| members.get("lease"))?;
-    Ttl::deserialize(given).ok().map(|ttl| ttl.as_secs())
+    let ttl = Ttl::deserialize(given).ok().filter(|ttl| !ttl.is_zero())?;
+    Some(ttl.as_secs())
 }
 
 async fn delete(Path(path): Path<String>, call: Arc<Call>, txn: Txn) -> Result<(), EngineError> {

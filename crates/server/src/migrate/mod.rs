@@ -23,7 +23,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The most commits that may be under way.
 const MAX_PARALLEL: usize = 1024;
 
-const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Usage: strongroom operator migrate [options]
 
   Copies all data from one storage backend to another while no server runs. The configuration names both:

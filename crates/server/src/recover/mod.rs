@@ -19,7 +19,7 @@ use crate::flag_words::Words;
 
 use self::choose::{Found, Wish, choose, describe};
 
-const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Usage: strongroom operator raft recover [options]
 
   Makes a cluster again of what is left of one that has lost more than half of

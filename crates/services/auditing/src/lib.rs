@@ -81,12 +81,21 @@ pub struct AuditDevices {
     built: Derived<Auditing>,
     /// Opened devices by their entry's UUID: they outlive rebuilding the broker.
     open: Mutex<HashMap<String, Arc<EnabledDevice>>>,
+    /// The path and type of each device by its entry's UUID, as of the last time; `None` before the first.
+    known: Mutex<Option<HashMap<String, (String, String)>>>,
 }
 
 impl AuditDevices {
     /// Those in storage behind `barrier`; `allow_prefix` says whether a device may have a prefix.
     pub fn new(barrier: Arc<Barrier>, environment: Environment, allow_prefix: bool) -> Self {
-        Self { barrier, environment, allow_prefix, built: Derived::new(), open: Mutex::default() }
+        Self {
+            barrier,
+            environment,
+            allow_prefix,
+            built: Derived::new(),
+            open: Mutex::default(),
+            known: Mutex::default(),
+        }
     }
 
     /// Commit `index` touched an entry of the server's own.
@@ -104,6 +113,23 @@ impl AuditDevices {
     /// Drops what is in memory: sealing.
     pub fn clear(&self) {
         self.built.clear();
+        *self.known() = None;
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<HashMap<String, (String, String)>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs which devices have come and gone since the last time; those found at unsealing are no news.
+    fn tell(&self, now: HashMap<String, (String, String)>) {
+        let before = self.known().replace(now.clone());
+        let Some(before) = before else { return };
+        for (_, (path, kind)) in now.iter().filter(|(uuid, _)| !before.contains_key(*uuid)) {
+            tracing::info!(path, r#type = kind, "enabled audit backend");
+        }
+        for (_, (path, _)) in before.iter().filter(|(uuid, _)| !now.contains_key(*uuid)) {
+            tracing::info!(path, "disabled audit backend");
+        }
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<String, Arc<EnabledDevice>>> {
@@ -118,7 +144,7 @@ impl AuditDevices {
     async fn build_auditing(&self) -> Result<(u64, Auditing), BarrierError> {
         let view = self.barrier.pinned_view().await?;
         let mut devices = Vec::new();
-        let mut in_use = HashMap::new();
+        let (mut in_use, mut known) = (HashMap::new(), HashMap::new());
         for ((_, path), entry) in AUDIT_DEVICES.scan(&view, &NamespaceId::ROOT, None, usize::MAX).await? {
             let device = self.opened(&path, &entry).unwrap_or_else(|error| {
                 // Stays in the set and refuses every record: a device that cannot be opened must not be forgotten.
@@ -126,9 +152,11 @@ impl AuditDevices {
                 broken_device(&path, &entry, &error.to_string())
             });
             in_use.insert(entry.uuid.clone(), device.clone());
+            known.insert(entry.uuid.clone(), (path.clone(), entry.kind.clone()));
             devices.push(device);
         }
         *self.open() = in_use;
+        self.tell(known);
         let headers = AUDITED_HEADERS.scan(&view, "", None, usize::MAX).await?;
         let headers = headers.into_iter().map(|(name, header)| (name, header.hmac)).collect();
         Ok((view.index(), Auditing { broker: Broker::new(devices), headers }))

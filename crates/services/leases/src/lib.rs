@@ -89,8 +89,8 @@ impl Leases {
         let wanted = if grant.ttl.is_zero() { lifetimes.default } else { grant.ttl };
         let max = nonzero_min(grant.max_ttl, lifetimes.max);
         if grant.hint_only {
-            let ttl = lease_ttl(now, wanted, max, now).ttl;
-            return Ok((HeldLease { id: String::new(), ttl, renewable: false }, None));
+            let told = lease_ttl(now, wanted, max, now);
+            return Ok((HeldLease { id: String::new(), ttl: told.ttl, renewable: false }, told.warning));
         }
         let granted = lease_ttl(now, wanted, within_owner(now, max, now, holder), now);
         let ttl = granted.ttl;

@@ -410,6 +410,7 @@ impl Router {
         let mut state = self.write();
         let mut jobs = self.jobs();
         let is_anew = anew.is_some();
+        let mut told = Vec::new();
         if let Some(anew) = anew {
             *state = anew;
         }
@@ -419,10 +420,39 @@ impl Router {
         for ((namespace, path), entry) in changes.mounts {
             let Some(branch) = state.branches.get(&namespace) else { continue };
             let mounted = entry.and_then(|entry| self.mounted(&branch.namespace, &path, &entry));
-            state.set_mount(namespace, &path, mounted, &mut jobs);
+            let before = state.set_mount(namespace, &path, mounted.clone(), &mut jobs);
+            if !is_anew {
+                told.push((before, mounted));
+            }
         }
         if is_anew || jobs.gone.len().saturating_add(jobs.new.len()) > MAX_NOTED {
             *jobs = JobChanges { all: true, ..JobChanges::default() };
+        }
+        drop((state, jobs));
+        for (before, now) in told {
+            tell(before.as_deref(), now.as_deref());
+        }
+    }
+}
+
+/// Logs that a mount has come or gone, in Vault's words. One that was tuned is the same as before.
+fn tell(before: Option<&MountHandle>, now: Option<&MountHandle>) {
+    if before.map(|mounted| mounted.mount.id) == now.map(|mounted| mounted.mount.id) {
+        return;
+    }
+    if let Some(mounted) = before {
+        let (namespace, path) = (mounted.namespace.path.as_str(), mounted.path.as_str());
+        match path.strip_prefix("auth/") {
+            Some(path) => tracing::info!(namespace, path, "disabled credential backend"),
+            None => tracing::info!(namespace, path, "successfully unmounted"),
+        }
+    }
+    if let Some(mounted) = now {
+        let (namespace, path) = (mounted.namespace.path.as_str(), mounted.path.as_str());
+        let kind = mounted.entry.kind.as_str();
+        match path.strip_prefix("auth/") {
+            Some(path) => tracing::info!(namespace, path, r#type = kind, "enabled credential backend"),
+            None => tracing::info!(namespace, path, r#type = kind, "successful mount"),
         }
     }
 }
@@ -434,21 +464,21 @@ impl State {
         Self { branches, seed, ..Self::default() }
     }
 
-    /// Sets or removes the mount at a path.
+    /// Sets or removes the mount at a path; answers the one that was there.
     fn set_mount(
         &mut self,
         namespace: NamespaceId,
         path: &str,
         mounted: Option<Arc<MountHandle>>,
         jobs: &mut JobChanges,
-    ) {
-        let Some(branch) = self.branches.get_mut(&namespace) else { return };
+    ) -> Option<Arc<MountHandle>> {
+        let branch = self.branches.get_mut(&namespace)?;
         let before = match &mounted {
             Some(mounted) => branch.mounts.insert(path.to_owned(), mounted.clone()),
             None => branch.mounts.remove(path),
         };
-        if let Some(before) = before {
-            self.forget(before, jobs);
+        if let Some(before) = &before {
+            self.forget(before.clone(), jobs);
         }
         if let Some(mounted) = mounted {
             self.by_accessor.insert(mounted.entry.accessor.clone(), mounted.clone());
@@ -457,6 +487,7 @@ impl State {
                 jobs.new.push(mounted);
             }
         }
+        before
     }
 
     /// Removes a mount, unless another has taken its number: one that was moved is first seen at its new path.

@@ -192,6 +192,7 @@ impl Policies {
         Policy::parse(&name, "", text)
             .map_err(|error| bad_request(format!("failed to parse policy: {error}")))?;
         POLICIES.put(txn, &(namespace, &name), PolicyEntry { text: text.to_owned() })?;
+        tracing::info!(policy = name, "writing policy");
         Ok(())
     }
 
@@ -205,6 +206,7 @@ impl Policies {
             return Err(bad_request("cannot delete default policy"));
         }
         POLICIES.delete(txn, &(namespace, &name));
+        tracing::info!(policy = name, "deleting policy");
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, the workspace's crates that it may name; for tests also what these may name. From the bottom up, as
 /// the map in ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 52] = [
+const ARROWS: [(&str, &[&str]); 54] = [
     ("zeroizing-alloc", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -19,6 +19,8 @@ const ARROWS: [(&str, &[&str]); 52] = [
     // Apart from what carries it out, so that engines are built without an HTTP client and a TLS library.
     ("outbound-api", &["stdx"]),
     ("outbound", &["outbound-api", "stdx"]),
+    ("output-file", &["stdx"]),
+    ("sockaddr", &[]),
     ("storage", &[]),
     // `wipe` for its tests, which count what is freed.
     ("raft", &["storage", "stdx", "zeroizing-alloc"]),
@@ -142,7 +144,7 @@ const ARROWS: [(&str, &[&str]); 52] = [
     // The parts of the server for its tests, which put it before a whole one.
     ("http", &["cluster", "core", "engine-api", "raft", "stdx", "sys", "token"]),
     ("client", &["outbound", "stdx"]),
-    ("cli", &["client", "hcl", "snapshot", "stdx"]),
+    ("cli", &["client", "hcl", "output-file", "snapshot", "stdx"]),
     ("xtask", &[]),
     // The one list of engines and seals.
     ("catalog", EVERYTHING),

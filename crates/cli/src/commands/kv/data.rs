@@ -8,6 +8,7 @@ use crate::call::Call;
 use crate::command::Command;
 use crate::commands::logical::{deleted, written};
 use crate::common::MOUNT;
+use crate::complete::Offer;
 use crate::failure::{Because, Failure, Outcome, SendError};
 use crate::flags::Flag;
 use crate::output::{Format, reply, table};
@@ -27,7 +28,8 @@ Reads the secret KEY: its newest version, or that of -version.
 )
 .field()
 .flags(&[MOUNT, Flag::int("version", "Version to read, on mounts that keep versions.")])
-.takes(1);
+.takes(1)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 pub(crate) static PUT: Command = Command::remote(
     "put",
@@ -51,7 +53,8 @@ Writes a new version of the secret KEY with just the given data, given as for th
     .default("-1"),
     MOUNT,
 ])
-.args(1, usize::MAX);
+.args(1, usize::MAX)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 pub(crate) static PATCH: Command = Command::remote(
     "patch",
@@ -76,7 +79,8 @@ one of the two ways.
     MOUNT,
     Flag::list("remove-data", "Field to remove. Can be given several times."),
 ])
-.args(1, usize::MAX);
+.args(1, usize::MAX)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 pub(crate) static DELETE: Command = Command::remote(
     "delete",
@@ -93,7 +97,8 @@ Deletes the newest version of the secret KEY, or those of -versions. On mounts t
 )
 .field()
 .flags(&[MOUNT, Flag::list("versions", "Versions to delete, separated by commas.")])
-.takes(1);
+.takes(1)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 pub(crate) static LIST: Command = Command::remote(
     "list",
@@ -109,7 +114,8 @@ Lists the secrets and folders below PATH.
 .format()
 .detailed()
 .flags(&[MOUNT])
-.args(0, 1);
+.args(0, 1)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 pub(crate) static SCAN: Command = Command::remote(
     "scan",
@@ -125,7 +131,8 @@ Lists all secrets below PATH, those in folders too.
 .format()
 .detailed()
 .flags(&[MOUNT])
-.args(0, 1);
+.args(0, 1)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 async fn get(call: &mut Call<'_>) -> Outcome {
     let place = Place::find(call).await?;
@@ -137,12 +144,12 @@ async fn get(call: &mut Call<'_>) -> Outcome {
     let reply = call.reply_or_none(request).await.because(format!("Error reading {path}"))?;
     let Some(reply) = reply else { return Err(Failure::remote(format!("No value found at {path}"))) };
     let nested = |name: &str| reply.field(name).and_then(Value::as_object).cloned();
-    if call.flags.text("field").is_some() {
+    if let Some(name) = call.flags.text("field").map(str::to_owned).filter(|_| place.v2) {
         // A field is one of the secret's own.
-        let data = if place.v2 { nested("data") } else { reply.data.clone() };
-        return call.show(&Reply { data, ..reply });
+        let value = nested("data").and_then(|data| data.get(&name).cloned());
+        return call.show_field(&name, value.as_ref().filter(|value| !value.is_null()));
     }
-    if call.format != Format::Table {
+    if call.format != Format::Table || call.flags.text("field").is_some() {
         return call.show(&reply);
     }
     call.show_warnings(&reply)?;
@@ -285,8 +292,7 @@ async fn delete(call: &mut Call<'_>) -> Outcome {
             return Err(Failure::local("Version-based deletion not supported on KV Version 1"));
         }
         let path = place.api("");
-        let reply =
-            call.reply_or_none(Request::delete(&path)).await.because(format!("Error deleting {path}"))?;
+        let reply = call.reply(Request::delete(&path)).await.because(format!("Error deleting {path}"))?;
         return deleted(call, &path, reply.as_ref());
     }
     let shown = place.api("data");
@@ -296,7 +302,7 @@ async fn delete(call: &mut Call<'_>) -> Outcome {
     } else {
         Request::write(place.api("delete")).json(&json!({ "versions": versions })).because(&what)?
     };
-    let reply = call.reply_or_none(request).await.because(what)?;
+    let reply = call.reply(request).await.because(what)?;
     deleted(call, &shown, reply.as_ref())
 }
 

@@ -12,6 +12,7 @@ use crate::call::Call;
 use crate::command::Command;
 use crate::commands::logical::{deleted, written};
 use crate::common::MOUNT;
+use crate::complete::Offer;
 use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 use crate::output::{Format, table};
@@ -42,7 +43,8 @@ Shows the settings of the secret KEY and its versions.
 )
 .format()
 .flags(&[MOUNT])
-.takes(1);
+.takes(1)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 const SETTINGS: [Flag; 5] = [
     Flag::switch(
@@ -72,7 +74,8 @@ Replaces the settings of the secret KEY, which need not exist yet.
 )
 .format()
 .flags(&SETTINGS)
-.takes(1);
+.takes(1)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 static PATCH: Command = Command::remote(
     "patch",
@@ -92,7 +95,8 @@ Changes single settings of the secret KEY and leaves the others as they are.
     "remove-custom-metadata",
     "Key of the custom metadata to remove. Can be given several times.",
 )])
-.takes(1);
+.takes(1)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 static DELETE: Command = Command::remote(
     "delete",
@@ -106,7 +110,8 @@ Deletes the secret KEY with all its versions, for good.
     |call| Box::pin(delete(call)),
 )
 .flags(&[MOUNT])
-.takes(1);
+.takes(1)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 const V1: &str = "Metadata not supported on KV Version 1";
 
@@ -196,6 +201,6 @@ async fn delete(call: &mut Call<'_>) -> Outcome {
     let place = Place::find(call).await?;
     place.versioned(V1)?;
     let path = place.api("metadata");
-    let reply = call.reply_or_none(Request::delete(&path)).await.because(format!("Error deleting {path}"))?;
+    let reply = call.reply(Request::delete(&path)).await.because(format!("Error deleting {path}"))?;
     deleted(call, &path, reply.as_ref())
 }

@@ -9,6 +9,7 @@ use crate::call::{Call, mount_path, sanitize};
 use crate::command::Command;
 use crate::commands::logical::written;
 use crate::common::MOUNT;
+use crate::complete::Offer;
 use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 
@@ -25,7 +26,8 @@ Brings deleted versions of the secret KEY back.
 )
 .format()
 .flags(&[MOUNT, Flag::list("versions", "Versions to undelete, separated by commas.")])
-.takes(1);
+.takes(1)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 pub(crate) static DESTROY: Command = Command::remote(
     "destroy",
@@ -40,7 +42,8 @@ Removes the data of versions of the secret KEY for good.
 )
 .format()
 .flags(&[MOUNT, Flag::list("versions", "Versions to destroy, separated by commas.")])
-.takes(1);
+.takes(1)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 pub(crate) static ROLLBACK: Command = Command::remote(
     "rollback",
@@ -55,7 +58,8 @@ Writes the data of an earlier version of the secret KEY again, as a new version.
 )
 .format()
 .flags(&[MOUNT, Flag::int("version", "Version whose data becomes current again.")])
-.takes(1);
+.takes(1)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 pub(crate) static ENABLE_VERSIONING: Command = Command::remote(
     "enable-versioning",
@@ -69,7 +73,8 @@ Makes the KV mount at PATH keep versions from now on (version 2 of the engine).
     |call| Box::pin(enable_versioning(call)),
 )
 .format()
-.takes(1);
+.takes(1)
+.offers(&[Offer::Mounts, Offer::Nothing]);
 
 async fn undelete(call: &mut Call<'_>) -> Outcome {
     on_versions(call, "undelete", "Undelete").await

@@ -1,6 +1,6 @@
 //! `operator rotate`, `key-status`, `members`, `step-down`.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use strongroom_client::Request;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -72,7 +72,7 @@ async fn key_status(call: &mut Call<'_>) -> Outcome {
 }
 
 async fn read_status(call: &mut Call<'_>) -> Result<Map<String, Value>, SendError> {
-    let body: Map<String, Value> = call.send(Request::read("sys/key-status")).await?.json().await?;
+    let body = call.fields(Request::read("sys/key-status")).await?;
     Ok(match body.get("data") {
         Some(Value::Object(data)) => data.clone(),
         _ => body,
@@ -107,16 +107,15 @@ fn short_time(text: &str) -> String {
 
 async fn members(call: &mut Call<'_>) -> Outcome {
     let what = "Error looking up cluster members";
-    let answer: Map<String, Value> =
-        call.send(Request::read("sys/ha-status")).await.because(what)?.json().await.because(what)?;
-    if call.format != Format::Table {
-        return call.show_value(&answer);
-    }
+    let answer = call.fields(Request::read("sys/ha-status")).await.because(what)?;
     let nodes =
         answer.get("nodes").or_else(|| answer.get("Nodes")).or_else(|| answer.get("data")?.get("nodes"));
     let Some(nodes) = nodes.and_then(Value::as_array) else {
         return Err(Failure::remote(format!("{what}: no nodes in the answer")));
     };
+    if call.format != Format::Table {
+        return call.show_value(&json!({ "Nodes": nodes }));
+    }
     let text = |node: &Value, key: &str| {
         node.get(key).filter(|value| !value.is_null()).map(go::value).unwrap_or_default()
     };

@@ -64,7 +64,7 @@ async fn init(call: &mut Call<'_>) -> Outcome {
         "root_token_pgp_key": root_token_key,
     });
     let request = Request::write("sys/init").json(&body).because(what)?;
-    let answer: Map<String, Value> = call.send(request).await.because(what)?.json().await.because(what)?;
+    let answer = call.fields(request).await.because(what)?;
     show(call, &answer, &body)
 }
 
@@ -79,7 +79,7 @@ async fn status(call: &mut Call<'_>) -> Outcome {
         answer.json().await.map_err(|error| Failure::local(format!("{what}: {error}")))?;
     let initialized = answer.get("initialized") == Some(&json!(true));
     if call.format != Format::Table {
-        call.show_value(&initialized)?;
+        call.show_value(&json!({ "Initialized": initialized }))?;
     } else if initialized {
         call.say("Vault is initialized")?;
     } else {
@@ -137,9 +137,6 @@ fn show(call: &mut Call<'_>, answer: &Map<String, Value>, asked: &Value) -> Outc
          restarted, or stopped, you must supply at least {threshold} of these keys to unseal it\n\
          before it can start servicing requests.\n\n\
          Vault does not store the generated root key. Without at least {threshold} keys to\n\
-         reconstruct the root key, Vault will remain permanently sealed!\n\n\
-         It is possible to generate new unseal keys, provided you have a quorum of\n\
-         existing unseal keys shares. See \"{} operator rekey\" for more information.",
-        call.program
+         reconstruct the root key, Vault will remain permanently sealed!"
     ))
 }

@@ -186,7 +186,7 @@ async fn join(call: &mut Call<'_>) -> Outcome {
         "non_voter": call.flags.on("non-voter"),
     });
     let request = Request::post("sys/storage/raft/join").json(&body).because(what)?;
-    let answer: Map<String, Value> = call.send(request).await.because(what)?.json().await.because(what)?;
+    let answer = call.fields(request).await.because(what)?;
     if call.format != Format::Table {
         return call.show_value(&answer);
     }

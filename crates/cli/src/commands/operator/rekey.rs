@@ -44,7 +44,8 @@ The last one sees the new keys.
     Flag::switch("verify", "With -init, ask for the new keys before they take effect; otherwise, give a new key.")
         .default("false"),
 ])
-.args(0, 1);
+.args(0, 1)
+.foreign();
 
 /// The API paths of a target.
 struct Paths {
@@ -89,7 +90,7 @@ async fn rekey(call: &mut Call<'_>) -> Outcome {
 }
 
 async fn data(call: &mut Call<'_>, request: Request) -> Result<Map<String, Value>, SendError> {
-    let body: Map<String, Value> = call.send(request).await?.json().await?;
+    let body = call.fields(request).await?;
     Ok(match body.get("data") {
         Some(Value::Object(data)) => data.clone(),
         _ => body,

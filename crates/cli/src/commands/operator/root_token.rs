@@ -43,7 +43,8 @@ the token itself.
     Flag::text("pgp-key", "File of the PGP public key to encrypt the token to."),
     Flag::switch("status", "Only show how far the attempt is.").default("false"),
 ])
-.args(0, 1);
+.args(0, 1)
+.foreign();
 
 const API: &str = "sys/generate-root";
 
@@ -75,7 +76,7 @@ async fn status(call: &mut Call<'_>) -> Result<Map<String, Value>, SendError> {
 }
 
 async fn data(call: &mut Call<'_>, request: Request) -> Result<Map<String, Value>, SendError> {
-    let body: Map<String, Value> = call.send(request).await?.json().await?;
+    let body = call.fields(request).await?;
     Ok(match body.get("data") {
         Some(Value::Object(data)) => data.clone(),
         _ => body,

@@ -55,7 +55,7 @@ async fn unseal(call: &mut Call<'_>) -> Outcome {
         json!({ "key": key, "reset": false, "migrate": migrate })
     };
     let request = Request::write("sys/unseal").json(&body).because(what)?;
-    let state: Map<String, Value> = call.send(request).await.because(what)?.json().await.because(what)?;
+    let state = call.fields(request).await.because(what)?;
     show(call, state).await
 }
 

@@ -3,7 +3,6 @@
 use std::fs;
 use std::future::ready;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use strongroom_client::{Payload, Request};
-use strongroom_stdx::Entropy;
+use strongroom_output_file::OutputFile;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::call::Call;
@@ -74,7 +73,8 @@ Says what the snapshot in FILE is of, and checks that it is whole. Needs no serv
 .format()
 .takes(1);
 
-/// Writes beside the file and moves it into place, so that a broken download replaces no good snapshot.
+/// Saves to what the path names. A file is replaced once the snapshot is whole, so that a broken download replaces no good
+/// one.
 async fn save(call: &mut Call<'_>) -> Outcome {
     let path = call.arg(0).to_owned();
     let what = "Error taking the snapshot";
@@ -86,26 +86,11 @@ async fn save(call: &mut Call<'_>) -> Outcome {
     if response.status() == 404 {
         return Err(response.into_error().await).because(what);
     }
-    let suffix = Entropy::system().base62(10).map_err(|error| Failure::local(error.to_string()))?;
-    let scratch = format!("{path}.{suffix}.incomplete");
-    let file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&scratch).map_err(local)?;
-    let mut file = io::BufWriter::new(file);
-    let outcome: Outcome = async {
-        while let Some(chunk) = response.chunk().await.because(what)? {
-            file.write_all(&chunk).map_err(local)?;
-        }
-        file.flush()
-            .and_then(|()| file.get_ref().sync_all())
-            .and_then(|()| fs::rename(&scratch, &path))
-            .map_err(local)
+    let mut file = OutputFile::create(Path::new(&path), 0o600).map_err(local)?;
+    while let Some(chunk) = response.chunk().await.because(what)? {
+        file.write_all(&chunk).map_err(local)?;
     }
-    .await;
-    if outcome.is_err() {
-        // What went wrong is told; an unfinished file that stays too is the lesser trouble.
-        let _ = fs::remove_file(&scratch);
-    }
-    outcome
+    file.commit().map_err(local)
 }
 
 async fn restore(call: &mut Call<'_>) -> Outcome {
@@ -126,7 +111,8 @@ async fn restore(call: &mut Call<'_>) -> Outcome {
 /// A file that is read while it is sent.
 struct Upload {
     file: tokio::fs::File,
-    left: u64,
+    /// Bytes still to be sent; `None` for a pipe, which ends when it ends.
+    left: Option<u64>,
     buffer: Vec<u8>,
 }
 
@@ -135,7 +121,8 @@ impl Upload {
 
     async fn open(path: &Path) -> io::Result<Self> {
         let file = tokio::fs::File::open(path).await?;
-        let left = file.metadata().await?.len();
+        let found = file.metadata().await?;
+        let left = found.is_file().then(|| found.len());
         Ok(Self { file, left, buffer: vec![0; Self::CHUNK] })
     }
 }
@@ -146,7 +133,7 @@ impl Body for Upload {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
-        if this.left == 0 {
+        if this.left == Some(0) {
             return Poll::Ready(None);
         }
         let mut buffer = ReadBuf::new(&mut this.buffer);
@@ -155,19 +142,25 @@ impl Body for Upload {
             Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
             Poll::Ready(Ok(())) => {
                 let mut chunk = Bytes::copy_from_slice(buffer.filled());
-                if chunk.is_empty() {
-                    return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
+                match &mut this.left {
+                    None if chunk.is_empty() => return Poll::Ready(None),
+                    Some(_) if chunk.is_empty() => {
+                        return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
+                    }
+                    None => {}
+                    // The file may have grown since its length was announced.
+                    Some(left) => {
+                        chunk.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                        *left = left.saturating_sub(chunk.len() as u64);
+                    }
                 }
-                // The file may have grown since its length was announced.
-                chunk.truncate(usize::try_from(this.left).unwrap_or(usize::MAX));
-                this.left = this.left.saturating_sub(chunk.len() as u64);
                 Poll::Ready(Some(Ok(Frame::data(chunk))))
             }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -74,6 +74,21 @@ async fn a_ttl_is_a_hint_to_readers() {
     }
 }
 
+/// The mount's default TTL is for a secret without one, not for one that lives less than a second.
+#[tokio::test]
+async fn less_than_a_second_is_a_ttl() {
+    let kv = harness();
+    for ttl in [json!("500ms"), json!("0.5s"), json!(0.25)] {
+        done(&kv, Update, "a", json!({ "ttl": ttl })).await;
+        let reply = kv.call(Read, "a", json!({})).await.unwrap();
+        let hint = reply.lease().unwrap().ttl;
+        assert!(!hint.is_zero() && hint.as_secs() == 0, "{ttl}: {hint:?}");
+    }
+    done(&kv, Update, "a", json!({"ttl": 0})).await;
+    let reply = kv.call(Read, "a", json!({})).await.unwrap();
+    assert!(reply.lease().unwrap().ttl.is_zero());
+}
+
 #[tokio::test]
 async fn numbers_and_texts_survive() {
     let kv = harness();
