@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 use strongroom_barrier::Barrier;
-use strongroom_core::{Assembly, InitRequest, Settings};
+use strongroom_core::Assembly;
+use strongroom_pipeline::Settings;
+use strongroom_seal_state::InitRequest;
 use strongroom_engine_api::{Environment, Peer};
 use strongroom_http::{Edge, EdgeSettings};
 use strongroom_stdx::{Clock, Entropy, Moment};

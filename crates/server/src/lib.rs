@@ -28,7 +28,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 
 use strongroom_cli::{Commands, Io, Outside};
-use strongroom_core::Catalog;
+use strongroom_mounts::Catalog;
 
 /// The engines to serve; made anew for each node of the process.
 pub type Engines = fn() -> Catalog;

@@ -2,7 +2,7 @@
 //! unit, separator, or by an older name of the field.
 
 use serde_json::{Value, json};
-use strongroom_core::Verb;
+use strongroom_pipeline::Verb;
 
 use crate::catalog_tests::Rig;
 use strongroom_catalog::catalog;

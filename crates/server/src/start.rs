@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use strongroom_cli::Io;
 use strongroom_config::{Config, LockoutTypes};
-use strongroom_core::ObjectStore;
+use strongroom_backup::ObjectStore;
 use strongroom_engine_api::Environment;
 use strongroom_outbound::WayOut;
 use strongroom_s3::S3;

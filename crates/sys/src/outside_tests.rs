@@ -11,7 +11,7 @@ use rustls::pki_types::PrivateKeyDer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use strongroom_core::{Settings, Verb};
+use strongroom_pipeline::{Settings, Verb};
 use strongroom_engine_api::lenient::{Int, Text};
 use strongroom_engine_api::outbound_api::{Request, SharedTls, Timeouts, TlsSettings, Trust, pem};
 use strongroom_engine_api::{

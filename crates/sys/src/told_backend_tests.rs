@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use strongroom_barrier::TableId;
-use strongroom_core::{Settings, Verb};
+use strongroom_pipeline::{Settings, Verb};
 use strongroom_engine_api::{
     ActError, Backend, Call, Class, EngineError, Facts, Field, Intent, Issued, Job, LeaseKind, Leased, Mode,
     Operation, OperationDoc, Plan, Reply, Request, RevokeError, Route, RouteTable, Schedule, Stored, Table,

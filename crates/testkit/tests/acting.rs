@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_barrier::NamespaceId;
-use strongroom_core::{LeaseState, Verb};
+use strongroom_expiry::LeaseState;
+use strongroom_pipeline::Verb;
 use strongroom_testkit::cluster::{Cluster, Faults, Image, Request, Response};
 use strongroom_testkit::outside::{IDLE, Mood, TRANSIT};
 use tokio::task::JoinHandle;

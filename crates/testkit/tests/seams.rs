@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use rcgen::{CertificateParams, KeyPair, SerialNumber};
 use serde_json::{Value, json};
-use strongroom_core::Verb;
+use strongroom_pipeline::Verb;
 use strongroom_testkit::cluster::{Cluster, Faults, Image, Request, Response};
 use strongroom_testkit::outside::NOTE_WRITTEN;
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_barrier::Barrier;
-use strongroom_core::{Assembly, Catalog, Inbound, InitRequest, Settings, Verb};
+use strongroom_core::Assembly;
+use strongroom_mounts::Catalog;
+use strongroom_pipeline::{Inbound, Settings, Verb};
+use strongroom_seal_state::InitRequest;
 use strongroom_engine_api::{Clock, Engine, EngineError, Entropy, Environment, Moment, Peer, Secret};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;

@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_barrier::{KeyPlace, NamespaceId};
-use strongroom_core::{Inbound, TokenEntry, Verb};
+use strongroom_pipeline::{Inbound, Verb};
+use strongroom_tokens::TokenEntry;
 use strongroom_engine_api::Secret;
 use strongroom_storage::KeyRange;
 

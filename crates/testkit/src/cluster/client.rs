@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
-use strongroom_core::{Answer, Inbound, Verb};
+use strongroom_pipeline::{Answer, Inbound, Verb};
 use strongroom_engine_api::{CertificateChain, Peer, RequestBody, Secret};
 
 /// A request as a client makes it.

@@ -11,7 +11,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use strongroom_barrier::{Barrier, NamespaceId};
-use strongroom_core::{Assembly, Catalog, Coordination, InitRequest, LeaseState, Settings, Verb};
+use strongroom_core::Assembly;
+use strongroom_expiry::LeaseState;
+use strongroom_mounts::Catalog;
+use strongroom_node::Coordination;
+use strongroom_pipeline::{Settings, Verb};
+use strongroom_seal_state::InitRequest;
 use strongroom_engine_api::{Clock, Environment, Moment};
 use strongroom_events::Subscription;
 use strongroom_raft::testing::DiskState;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use strongroom_barrier::NamespaceId;
-use strongroom_core::{LeaseState, Verb};
+use strongroom_expiry::LeaseState;
+use strongroom_pipeline::Verb;
 
 use super::events::within;
 use super::{Asking, Meaning, QUIET_AFTER, ROLES, SECOND, Schedule};

@@ -140,7 +140,7 @@ const ARROWS: [(&str, &[&str]); 52] = [
         ],
     ),
     // The parts of the server for its tests, which put it before a whole one.
-    ("http", &["cluster", "core", "engine-api", "raft", "stdx", "sys", "token"]),
+    ("http", &["cluster", "core", "engine-api", "pipeline", "raft", "stdx", "sys", "token"]),
     ("client", &["outbound", "stdx"]),
     ("cli", &["client", "hcl", "snapshot", "stdx"]),
     ("xtask", &[]),
