@@ -8,8 +8,6 @@ mod background;
 mod jobs;
 mod observing;
 mod tables;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -20,7 +18,6 @@ use strongroom_pipeline::{Pipeline, Services, Settings};
 use strongroom_seal::Seals;
 
 pub use background::Background;
-
 
 /// The server's own tables, those of each owner, for the registry of formats.
 pub const fn tables() -> &'static [&'static [TableId]] {

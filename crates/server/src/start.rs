@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use strongroom_backup::ObjectStore;
 use strongroom_cli::Io;
 use strongroom_config::{Config, LockoutTypes};
-use strongroom_backup::ObjectStore;
 use strongroom_engine_api::Environment;
 use strongroom_outbound::WayOut;
 use strongroom_s3::S3;

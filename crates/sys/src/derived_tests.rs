@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use strongroom_core::Assembly;
-use strongroom_pipeline::Verb;
 use strongroom_engine_api::{
     Body, Cached, Clock, Derived, Engine, EngineError, Event, Path, Reply, Source, Table, TableId, Txn,
     bad_request, tables,
 };
+use strongroom_pipeline::Verb;
 
 use crate::testing::Server;
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use strongroom_pipeline::Verb;
 
 use super::{Asking, MOODS, MOUNTS, Meaning, ROLES, SECOND, Schedule};
-use crate::cluster::Request;
+use crate::Request;
 
 const SETTING: &str = "db/settings/pool";
 
