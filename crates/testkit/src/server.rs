@@ -21,7 +21,7 @@ use strongroom_pipeline::{DEFAULT_LEASE_TTL, Services, Settings, Verb};
 use strongroom_seal::{ConfiguredSeal, Seals};
 use strongroom_seal_shamir::ShamirSeal;
 use strongroom_seal_state::InitRequest;
-use strongroom_storage::{InMemory, Store};
+use strongroom_storage::{InMemory, KeyRange, Store};
 use strongroom_tokens::{NewToken, Principal, TokenEntry, TokenId};
 
 use crate::{Request, Response};
@@ -188,6 +188,13 @@ impl Server {
     /// A transaction on what is committed now.
     pub async fn txn(&self) -> Txn {
         self.services().barrier.transaction(self.view().await)
+    }
+
+    /// Everything in storage, as the bytes that are there.
+    pub async fn stored(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let snapshot = self.store.snapshot().await.expect("a snapshot");
+        let found = snapshot.scan(&KeyRange::prefix(&[]), usize::MAX).await.expect("read");
+        found.into_iter().map(|(key, found)| (key.to_vec(), found.value.to_vec())).collect()
     }
 
     /// The answer to a request.

@@ -1,11 +1,22 @@
 //! Leases in a whole server: granting, renewing and listing them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests fail loudly"
+)]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom_barrier::NamespaceId;
-use strongroom_engine_api::{LeaseGrant, Moment, TokenKind};
-use strongroom_testkit::Server;
-use strongroom_testkit::lending::{LendingServer, Mood, User};
+use strongroom_barrier::{BarrierError, NamespaceId};
+use strongroom_engine_api::{EngineError, LeaseGrant, Moment, TokenKind};
+use strongroom_leases::Granted;
+use strongroom_testkit::lending::{self, Lending, LendingServer, Mood, User};
+use strongroom_testkit::{Server, Settings, Setup};
+use strongroom_tokens::TokenEntry;
 
 const ROOT: NamespaceId = NamespaceId::ROOT;
 const MINUTE: Duration = Duration::from_mins(1);
@@ -103,4 +114,191 @@ async fn the_engine_has_a_say_in_renewals() {
     server.settle().await;
     assert_eq!(renew(HOUR).await, Err("lease expired".to_owned()), "what is being revoked is not renewed");
     assert!(end() > Moment::default());
+}
+
+/// A lease of the mount `db/` for nothing outside, held by the root token.
+async fn grant(server: &Server, path: &str, grant: LeaseGrant) -> Result<Granted, EngineError> {
+    let (owner, mounted) = (server.principal(&server.root).await, server.mounted("db/").await);
+    let txn = server.txn().await;
+    let made = server.services().leases.make_lease(&txn, &mounted, path, &owner, grant).await?;
+    txn.commit().await?;
+    Ok(made)
+}
+
+/// With a mount `db/`, where leases live for an hour and at most ten.
+async fn server() -> Server {
+    let settings = Settings { default_lease_ttl: HOUR, max_lease_ttl: HOUR * 10, ..Settings::default() };
+    let outside = Arc::new(Lending::default());
+    let server = Setup::default().with(move || lending::engine(&outside)).settings(settings).start().await;
+    server.enable("db/", lending::KIND).await;
+    server
+}
+
+#[tokio::test]
+async fn a_lease_lives_as_its_grant_and_its_mount_say() {
+    let server = server().await;
+    for (ttl, max_ttl, granted, is_capped) in [
+        (Duration::ZERO, Duration::ZERO, HOUR, false),
+        (HOUR * 3, Duration::ZERO, HOUR * 3, false),
+        (HOUR * 30, Duration::ZERO, HOUR * 10, true),
+        (HOUR * 3, HOUR * 2, HOUR * 2, true),
+        (HOUR * 30, HOUR * 20, HOUR * 10, true),
+    ] {
+        let (held, warning) =
+            grant(&server, "db/creds/web", LeaseGrant { ttl, max_ttl, ..LeaseGrant::default() })
+                .await
+                .unwrap();
+        assert_eq!((held.ttl, warning.is_some()), (granted, is_capped), "{ttl:?} {max_ttl:?}");
+        assert!(held.id.starts_with("db/creds/web/") && held.id.len() == "db/creds/web/".len() + 24);
+        let facts = server.services().leases.lease_facts(&server.view().await, ROOT, &held.id).await.unwrap();
+        let facts = facts.unwrap();
+        assert_eq!(
+            (facts.issued, facts.expires),
+            (server.clock.now(), Some(server.clock.now().after(granted)))
+        );
+        assert!(!facts.renewable && facts.renewed.is_none() && facts.state.is_active());
+    }
+    let hint = LeaseGrant { ttl: HOUR * 30, hint_only: true, ..LeaseGrant::default() };
+    let before = server.records().await;
+    let (held, warning) = grant(&server, "db/creds/web", hint).await.unwrap();
+    assert_eq!((held.id.as_str(), held.ttl, held.renewable, warning), ("", HOUR * 10, false, None));
+    assert_eq!(server.records().await, before, "when to read again is no lease");
+}
+
+#[tokio::test]
+async fn renewals_count_from_now_and_end_at_the_maximum() {
+    let server = server().await;
+    let granted = LeaseGrant { ttl: HOUR, max_ttl: HOUR * 3, renewable: true, ..LeaseGrant::default() };
+    let (held, _) = grant(&server, "db/creds/web", granted).await.unwrap();
+    let issued = server.clock.now();
+    let renew = async |increment: Option<Duration>| {
+        let txn = server.txn().await;
+        let (renewed, warning) =
+            server.renew(&txn, &held.id, increment).await.map_err(|error| error.to_string())?;
+        txn.commit().await.unwrap();
+        Ok::<_, String>((renewed.ttl, warning.is_some()))
+    };
+    server.clock.advance(HOUR / 2);
+    assert_eq!(renew(None).await, Ok((HOUR, false)), "without a wish, what it was granted for");
+    assert_eq!(renew(Some(Duration::ZERO)).await, Ok((HOUR, false)));
+    assert_eq!(renew(Some(HOUR / 4)).await, Ok((HOUR / 4, false)), "a renewal can shorten");
+    assert_eq!(renew(Some(HOUR * 8)).await, Ok((HOUR * 5 / 2, true)), "what is left of three hours");
+    let facts = server.services().leases.lease_facts(&server.view().await, ROOT, &held.id).await.unwrap();
+    let facts = facts.unwrap();
+    assert_eq!((facts.expires, facts.renewed), (Some(issued.after(HOUR * 3)), Some(issued.after(HOUR / 2))));
+    assert_eq!(
+        server.records().await.ends,
+        BTreeSet::from([(issued.after(HOUR * 3).as_secs(), held.id.clone())])
+    );
+    server.clock.advance(HOUR * 2);
+    assert_eq!(renew(Some(HOUR)).await, Ok((HOUR / 2, true)));
+    server.clock.advance(HOUR / 2);
+    assert_eq!(renew(None).await, Err("lease expired".to_owned()), "over, though nobody has ended it yet");
+}
+
+#[tokio::test]
+async fn what_cannot_be_renewed_is_refused_in_vaults_words() {
+    let server = server().await;
+    let (fixed, _) = grant(&server, "db/creds/web", LeaseGrant::default()).await.unwrap();
+    let (_, token) = server.token(TokenEntry::default()).await;
+    let of_token = format!("auth/token/create/h{:032x}", u128::from_be_bytes(token.key));
+    for (id, text) in [
+        (fixed.id.as_str(), "lease is not renewable"),
+        (of_token.as_str(), "tokens cannot be renewed through this endpoint"),
+        ("db/creds/web/none", "lease not found"),
+        ("", "lease not found"),
+    ] {
+        let txn = server.txn().await;
+        let refused = server.renew(&txn, id, None).await.err().unwrap();
+        assert_eq!(refused.to_string(), text, "{id}");
+        assert!(txn.is_empty());
+    }
+    let renewable = LeaseGrant { renewable: true, ..LeaseGrant::default() };
+    let (held, _) = grant(&server, "db/creds/web", renewable).await.unwrap();
+    server.disable("db/").await;
+    let refused = server.renew(&server.txn().await, &held.id, None).await.err().unwrap();
+    assert_eq!(refused.to_string(), "lease expired", "its mount is on its way out");
+}
+
+#[tokio::test]
+async fn a_grant_needs_its_token_and_a_kind_of_its_engine() {
+    let server = server().await;
+    let other = LeaseGrant { kind: "other".into(), ..LeaseGrant::default() };
+    let refused = grant(&server, "db/creds/web", other).await.err().unwrap();
+    assert!(matches!(refused, EngineError::Internal(_)), "{refused}");
+    let (token, id) = server.token(TokenEntry::default()).await;
+    let owner = server.principal(&token).await;
+    server.revoke_token(&id).await;
+    let (txn, mounted) = (server.txn().await, server.mounted("db/").await);
+    let leases = &server.services().leases;
+    let refused = leases.make_lease(&txn, &mounted, "db/creds/web", &owner, LeaseGrant::default()).await;
+    assert!(matches!(refused.err().unwrap(), EngineError::Denied(_)), "a lease would outlive its token");
+    // The token goes while the grant is on its way: one of the two is decided anew.
+    let (token, id) = server.token(TokenEntry::default()).await;
+    let (owner, txn) = (server.principal(&token).await, server.txn().await);
+    leases.make_lease(&txn, &mounted, "db/creds/web", &owner, LeaseGrant::default()).await.unwrap();
+    server.revoke_token(&id).await;
+    assert!(matches!(txn.commit().await, Err(BarrierError::Conflict)));
+    assert!(server.records().await.leases.is_empty());
+}
+
+#[tokio::test]
+async fn pages_of_a_list_are_the_list() {
+    let server = server().await;
+    let mut made = BTreeSet::new();
+    for path in ["db/creds/web", "db/creds/web/blue", "db/creds/x", "db/creds", "db/static/a", "db/z"] {
+        for _ in 0..3 {
+            made.insert(grant(&server, path, LeaseGrant::default()).await.unwrap().0.id);
+        }
+    }
+    let view = server.view().await;
+    for folder in ["", "db/", "db/creds/", "db/creds/web/", "db/creds/web/blue/", "none/"] {
+        let under = made.iter().filter_map(|id| id.strip_prefix(folder));
+        let names =
+            under.map(|rest| rest.split_once('/').map_or(rest.to_owned(), |(name, _)| format!("{name}/")));
+        let mut expected: BTreeSet<String> = names.collect();
+        expected.retain(|name| !name.is_empty());
+        for limit in [1, 2, 5, 100] {
+            let (mut listed, mut after) = (Vec::new(), None::<String>);
+            loop {
+                let leases = &server.services().leases;
+                let page = leases.lease_children(&view, ROOT, folder, after.as_deref(), limit).await.unwrap();
+                assert!(page.len() <= limit);
+                let Some(last) = page.last() else { break };
+                after = Some(last.clone());
+                listed.extend(page);
+            }
+            assert_eq!(listed, expected.iter().cloned().collect::<Vec<_>>(), "{folder} by {limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn irrevocable_leases_are_listed_by_id_and_not_all_at_once() {
+    let server = LendingServer::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(server.lend(&server.root, "db/").await);
+    }
+    let kept = server.lend(&server.root, "db/").await;
+    server.outside.set("db/", Mood::Refusing);
+    for id in &ids {
+        server.revoke(id).await;
+    }
+    server.pass(HOUR, MINUTE).await;
+    ids.sort();
+    let listed = async |limit: usize| {
+        let leases = &server.services().leases;
+        let found = leases.irrevocable_leases(&server.view().await, ROOT, limit).await.unwrap();
+        found.into_iter().map(|found| found.id).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(2).await, ids[..2]);
+    assert_eq!(listed(10).await, ids);
+    let facts = async |id: &str| {
+        server.services().leases.lease_facts(&server.view().await, ROOT, id).await.unwrap().unwrap()
+    };
+    let given_up = facts(&ids[0]).await;
+    assert_eq!((given_up.state.name(), given_up.renewable), ("irrevocable", false));
+    assert_eq!(given_up.state.revoking().unwrap().refusals, 6);
+    assert!(facts(&kept).await.renewable);
 }

@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use strongroom_barrier::{MountLocal, NamespaceId, Table, tables};
-use strongroom_engine_api::TokenKind;
+use serde_json::json;
+use strongroom_barrier::{BarrierError, MountLocal, NamespaceId, Table, tables};
+use strongroom_engine_api::{Lifetimes, Secret, TokenKind};
 use strongroom_expiry::{LEASES, TokenId, TokenKey};
-use strongroom_testkit::Server;
+use strongroom_storage::CommitError;
+use strongroom_testkit::cluster::{Cluster, Faults, Image};
 use strongroom_testkit::server::LIFETIMES;
+use strongroom_testkit::{Server, Verb};
 use strongroom_tokens::testing::lose_entry;
-use strongroom_tokens::{NewToken, Tidy, TokenEntry, TokenRole};
+use strongroom_tokens::{NewToken, Tidy, TokenEntry, TokenRole, Wrapped};
 
 const ROOT: NamespaceId = NamespaceId::ROOT;
 const HOUR: Duration = Duration::from_hours(1);
@@ -245,4 +248,242 @@ async fn tidying_removes_what_leads_nowhere() {
     server.clock.advance(HOUR);
     server.end_noted().await;
     assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]));
+}
+
+/// A copy of storage tells who has what, but is good for nothing.
+#[tokio::test]
+async fn keys_in_storage_contain_no_token_and_no_accessor() {
+    let server = Server::new().await;
+    let mut told = Vec::new();
+    for id in [None, Some("chosen-by-an-operator".to_owned())] {
+        let entry = TokenEntry { path: "auth/token/create".to_owned(), ..TokenEntry::default() };
+        let (token, _) = server.make_token(NewToken { entry, id, ..NewToken::default() }).await;
+        told.push(server.principal(&token).await.entry.accessor.clone());
+        told.push(token);
+    }
+    told.push(server.root.clone());
+    for (key, value) in server.stored().await {
+        for secret in &told {
+            let contains = |bytes: &[u8]| bytes.windows(secret.len()).any(|found| found == secret.as_bytes());
+            assert!(!contains(&key) && !contains(&value), "{secret} at {}", String::from_utf8_lossy(&key));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_found_by_its_text_while_it_is_in_force() {
+    let server = Server::new().await;
+    let (token, id) = server.token(TokenEntry::default()).await;
+    let tokens = &server.services().tokens;
+    let found = async |text: &str| {
+        let found = tokens.principal(&server.view().await, text, server.clock.now()).await.unwrap();
+        found.map(|found| found.id)
+    };
+    assert_eq!(found(&token).await, Some(id));
+    for other in ["", "hvs.", "hvs.unknown", "hvb.", "hvb.AAAA", "hvb.!!", &token[..token.len() - 1]] {
+        assert_eq!(found(other).await, None, "{other:?}");
+    }
+    server.clock.advance(HOUR - Duration::from_nanos(1));
+    assert_eq!(found(&token).await, Some(id));
+    server.clock.advance(Duration::from_nanos(1));
+    assert_eq!(found(&token).await, None, "it is over, to the nanosecond");
+    let view = server.view().await;
+    assert!(tokens.token_at(&view, &id).await.unwrap().is_none());
+    assert!(tokens.entry(&view, &id).await.unwrap().is_some(), "nobody has ended it yet");
+}
+
+#[tokio::test]
+async fn a_token_is_unknown_in_another_namespace() {
+    let server = Server::new().await;
+    server.write("sys/namespaces/team", json!({})).await.data();
+    let router = server.services().mounts.router().await.unwrap();
+    let team = router.child(ROOT, "team").unwrap().id;
+    let (own, own_id) = server.token(TokenEntry::default()).await;
+    let (theirs, their_id) = server.token(TokenEntry { namespace: team, ..TokenEntry::default() }).await;
+    assert_eq!((own_id.namespace, their_id.namespace), (ROOT, team));
+    let tokens = &server.services().tokens;
+    for (token, namespace, is_found) in
+        [(&own, ROOT, true), (&own, team, false), (&theirs, ROOT, false), (&theirs, team, true)]
+    {
+        let found = tokens.principal_in(&server.view().await, namespace, token, server.clock.now()).await;
+        assert_eq!(found.unwrap().is_some(), is_found);
+    }
+    // Its accessor is its namespace's, too.
+    let accessor = server.principal(&theirs).await.entry.accessor.clone();
+    let view = server.view().await;
+    assert_eq!(tokens.token_of_accessor(&view, team, &accessor).await.unwrap(), Some(their_id));
+    assert_eq!(tokens.token_of_accessor(&view, ROOT, &accessor).await.unwrap(), None);
+    // Without its suffix it is a token of the root namespace, and there is none.
+    let (text, _) = theirs.rsplit_once('.').unwrap();
+    assert!(tokens.principal(&view, text, server.clock.now()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_chosen_id_is_taken_once_and_names_no_other_namespace() {
+    let server = Server::new().await;
+    server.write("sys/namespaces/team", json!({})).await.data();
+    let team = server.services().mounts.router().await.unwrap().child(ROOT, "team").unwrap();
+    let make = async |id: &str, entry: TokenEntry| {
+        let txn = server.txn().await;
+        let new = NewToken { entry, id: Some(id.to_owned()), ..NewToken::default() };
+        let made = server.services().tokens.make_token(&txn, LIFETIMES, new).await;
+        let token = made.map_err(|error| error.to_string())?.token.expose().clone();
+        txn.commit().await.unwrap();
+        Ok::<_, String>(token)
+    };
+    assert_eq!(make("mine", TokenEntry::default()).await, Ok("mine".to_owned()));
+    let twice = make("mine", TokenEntry::default()).await;
+    assert_eq!(twice, Err("cannot create a token with a duplicate ID".to_owned()));
+    let in_team = TokenEntry { namespace: team.id, ..TokenEntry::default() };
+    assert_eq!(make("mine", in_team).await, Ok(format!("mine.{}", team.short_id)), "another token");
+    let foreign = make(&format!("other.{}", team.short_id), TokenEntry::default()).await;
+    assert_eq!(foreign, Err("the token's ID ends like one of another namespace".to_owned()));
+}
+
+#[tokio::test]
+async fn a_token_without_an_end_is_one_that_was_asked_for() {
+    let server = Server::new().await;
+    let make = async |new: NewToken, lifetimes: Lifetimes| {
+        let txn = server.txn().await;
+        server.services().tokens.make_token(&txn, lifetimes, new).await
+    };
+    let renewable =
+        || NewToken { entry: TokenEntry { renewable: true, ..TokenEntry::default() }, ..NewToken::default() };
+    let endless = make(NewToken { without_end: true, ..renewable() }, LIFETIMES).await.unwrap();
+    assert_eq!((endless.entry.expires, endless.ttl, endless.entry.renewable), (None, Duration::ZERO, false));
+    let ends = make(NewToken { without_end: true, ttl: HOUR * 2, ..renewable() }, LIFETIMES).await.unwrap();
+    assert_eq!((ends.ttl, ends.entry.renewable), (HOUR * 2, true), "a TTL that is asked for counts");
+    let periodic = TokenEntry { period: HOUR * 3, ..TokenEntry::default() };
+    let periodic = NewToken { without_end: true, entry: periodic, ..NewToken::default() };
+    assert_eq!(make(periodic, LIFETIMES).await.unwrap().ttl, HOUR * 3);
+    // Zero means no end: what has no time at all must not become that.
+    let nothing = Lifetimes { default: Duration::ZERO, max: Duration::ZERO };
+    let refused = make(renewable(), nothing).await.err().unwrap();
+    assert_eq!(refused.to_string(), "the token would end as soon as it is made");
+}
+
+#[tokio::test]
+async fn accessors_are_listed_page_by_page() {
+    let server = Server::new().await;
+    let mut all = BTreeSet::from([server.principal(&server.root).await.entry.accessor.clone()]);
+    for _ in 0..7 {
+        let (token, _) = server.token(TokenEntry::default()).await;
+        all.insert(server.principal(&token).await.entry.accessor.clone());
+    }
+    let view = server.view().await;
+    for limit in [1, 3, 100] {
+        let (mut listed, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let tokens = &server.services().tokens;
+            let page = tokens.accessors(&view, ROOT, after.as_deref(), limit).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.clone());
+            listed.extend(page);
+        }
+        assert_eq!(listed.len(), all.len(), "none twice");
+        assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), all);
+    }
+}
+
+/// A batch token is its own record: whatever is changed in it makes it worthless, and so does another cluster.
+#[tokio::test]
+async fn a_batch_token_cannot_be_changed() {
+    let server = Server::new().await;
+    let batch = || TokenEntry { kind: TokenKind::Batch, num_uses: 0, ..TokenEntry::default() };
+    let (token, _) = server.token(batch()).await;
+    let found = async |server: &Server, text: &str| {
+        let tokens = &server.services().tokens;
+        tokens.principal(&server.view().await, text, server.clock.now()).await.unwrap().is_some()
+    };
+    assert!(found(&server, &token).await);
+    for at in ["hvb.".len(), token.len() / 2, token.len() - 2] {
+        let mut changed = token.clone().into_bytes();
+        changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+        assert!(!found(&server, std::str::from_utf8(&changed).unwrap()).await, "at {at}");
+    }
+    assert!(!found(&Server::new().await, &token).await, "of another cluster");
+    server.write("sys/namespaces/team", json!({})).await.data();
+    let team = server.services().mounts.router().await.unwrap().child(ROOT, "team").unwrap();
+    assert!(!found(&server, &format!("{token}.{}", team.short_id)).await, "of another namespace");
+    server.services().seal_state.rotate().await.unwrap();
+    assert!(found(&server, &token).await, "it outlives its key's use for new ones");
+    server.clock.advance(HOUR);
+    assert!(!found(&server, &token).await);
+}
+
+#[tokio::test]
+async fn what_a_token_holds_ends_with_it() {
+    let server = Server::new().await;
+    let (_, holder) = server.token(TokenEntry::default()).await;
+    let (_, other) = server.token(TokenEntry::default()).await;
+    let wrapped = Wrapped {
+        envelope: Secret::new("{}".to_owned()),
+        creation_path: "secret/x".to_owned(),
+        ttl: 60,
+        creation_time: String::new(),
+        accessor: String::new(),
+    };
+    let txn = server.txn().await;
+    let tokens = &server.services().tokens;
+    tokens.hold(&txn, &holder, wrapped).unwrap();
+    txn.commit().await.unwrap();
+    let held = async |id: &TokenId| tokens.held_by(&server.view().await, id).await.unwrap();
+    assert_eq!(held(&holder).await.unwrap().creation_path, "secret/x");
+    assert!(held(&other).await.is_none());
+    server.revoke_token(&other).await;
+    assert!(held(&holder).await.is_some());
+    server.revoke_token(&holder).await;
+    assert!(held(&holder).await.is_none());
+}
+
+/// Only the clock of the active node says that a token is over; a standby's may be ahead.
+#[tokio::test]
+async fn a_standby_leaves_it_to_the_active_node_that_a_token_is_over() {
+    let image = Image::new().await;
+    let cluster = Cluster::new(&image, 2, 1, Faults::default()).await;
+    let made = cluster.done(Verb::Write, "auth/token/create", json!({ "ttl": "1h" })).await;
+    let token = made.text("/auth/client_token");
+    let found = async |node: usize| {
+        let services = &cluster.node(node).unwrap().services;
+        let view = services.barrier.pinned_view().await.unwrap();
+        services.tokens.principal(&view, &token, cluster.clock.now()).await
+    };
+    assert!(found(0).await.unwrap().is_some() && found(1).await.unwrap().is_some());
+    cluster.clock.advance(HOUR);
+    assert!(found(0).await.unwrap().is_none());
+    let forwarded = found(1).await.err().unwrap();
+    assert!(matches!(forwarded, BarrierError::Commit(CommitError::NotLeader { .. })), "{forwarded}");
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn tidying_walks_through_more_than_one_step_takes() {
+    let server = Server::new().await;
+    let top = server.child(None).await;
+    let mut tokens = BTreeMap::from([(top, None)]);
+    let mut lost = Vec::new();
+    for number in 0..600 {
+        let child = server.child(Some(top)).await;
+        if number % 100 == 7 {
+            lost.push(child);
+        } else {
+            tokens.insert(child, Some(top));
+        }
+    }
+    let owned = vec![(top, server.lease(top, "loans/creds/x").await)];
+    let stray = server.lease(top, "loans/creds/y").await;
+    let txn = server.txn().await;
+    for id in &lost {
+        lose_entry(&txn, id);
+    }
+    LEASES.delete(&txn, &(ROOT, &stray));
+    let tidy = &server.services().tokens;
+    assert!(tidy.start_tidying(&txn, Tidy::Tokens).await.unwrap());
+    assert!(tidy.start_tidying(&txn, Tidy::Leases).await.unwrap());
+    txn.commit().await.unwrap();
+    assert!(server.end_noted().await > 6, "600 records of each kind, 256 at a time");
+    let (records, mut expected) = (server.records().await, server.expected(&tokens, &owned));
+    expected.ends.clone_from(&records.ends);
+    assert_eq!(records, expected, "what leads nowhere is gone, and nothing else");
+    assert!(!server.services().tokens.continue_tidying(&server.txn().await).await.unwrap(), "it is over");
 }
