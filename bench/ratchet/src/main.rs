@@ -16,9 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 use strongroom_barrier::Barrier;
-use strongroom_core::{Assembly, InitRequest, Settings};
+use strongroom_core::Assembly;
 use strongroom_engine_api::{Environment, Peer};
 use strongroom_http::{Edge, EdgeSettings};
+use strongroom_pipeline::Settings;
+use strongroom_seal_state::InitRequest;
 use strongroom_stdx::{Clock, Entropy, Moment};
 use strongroom_storage::InMemory;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
-use strongroom_core::{Catalog, NewMount};
 use strongroom_engine_api::{Alias, Backend, Name, Reading};
+use strongroom_mounts::{Catalog, NewMount};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
 

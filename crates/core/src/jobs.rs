@@ -12,10 +12,10 @@ use strongroom_barrier::{BarrierError, KeyPlace, MountId, NamespaceId, TableId};
 use strongroom_engine_api::{self as engine, EngineError, Moment};
 use strongroom_expiry::REVOCATIONS;
 use strongroom_jobs::{Job, JobName, JobStatus, NextDue, Outcome, Schedule, Step, Work};
-use strongroom_mounts::{DELETED_NAMESPACES, DISABLED_MOUNTS, Errand};
+use strongroom_mounts::{DELETED_NAMESPACES, DISABLED_MOUNTS, Errand, MountHandle};
 use strongroom_pipeline::extensions_for;
 
-use crate::{Background, MountHandle};
+use crate::Background;
 
 /// The longest that a step of a mount's job may take: it holds one of few places.
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);

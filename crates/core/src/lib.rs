@@ -8,47 +8,16 @@ mod background;
 mod jobs;
 mod observing;
 mod tables;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
 use strongroom_barrier::{Barrier, TableId};
 use strongroom_engine_api::Environment;
+use strongroom_mounts::Catalog;
+use strongroom_pipeline::{Pipeline, Services, Settings};
 use strongroom_seal::Seals;
 
 pub use background::Background;
-pub use strongroom_auditing::{AuditDevices, AuditEntry, AuditedHeader, Auditing, NewDevice};
-pub use strongroom_backup::{
-    AutoSnapshots, AutoStatus, Backup, Bucket, Credentials, Encryption, ObjectStore, Place,
-};
-pub use strongroom_expiry::{HeldLease, Lease, LeaseOwner, LeaseState, Revoking};
-pub use strongroom_initialization::Initialization;
-pub use strongroom_jobs::{JobName, JobStatus};
-pub use strongroom_leases::{IrrevocableLease, LeaseFacts, Leases};
-pub use strongroom_lockout::{LockoutRule, LockoutRules, Lockouts};
-pub use strongroom_mounts::{
-    Catalog, ListingVisibility, MountEntry, MountHandle, MountTuning, Mounts, Namespace, NewMount, Router,
-};
-pub use strongroom_node::{
-    AutopilotConfig, AutopilotServer, AutopilotState, Challenge, ChallengeAnswer, ClusterNode, Coordination,
-    Discovery, JoinClient, JoinGrant, JoinTarget, LeaderAddress, Members, Node, StandbyPolicy,
-};
-pub use strongroom_pipeline::{
-    AfterCommit, Answer, AnswerContent, DEFAULT_LEASE_TTL, Destination, Envelope, Inbound, Pipeline,
-    PolicyPath, RequestError, ServerPart, ServerReply, Services, Settings, Started, Verb,
-};
-pub use strongroom_policies::{Policies, write_builtin};
-pub use strongroom_revocation::Revocation;
-pub use strongroom_seal_state::{
-    InitError, InitRequest, Initialized, KeyPartsWanted, KeyStatus, RootKeySource, RotationConfig, SealError,
-    SealState, SealStatus, UnsealError, UnsealedCluster,
-};
-pub use strongroom_tokens::{
-    IssuedToken, NewToken, OlderNames, Principal, RoleTokenType, Tidy, TokenEntry, TokenId, TokenKey,
-    TokenRole, TokenStore, Wrapped, with_default,
-};
-pub use strongroom_wrapping::{WrapGrant, Wrapping, not_wrapping};
 
 /// The server's own tables, those of each owner, for the registry of formats.
 pub const fn tables() -> &'static [&'static [TableId]] {

@@ -200,6 +200,26 @@ type RunAct<O> = Arc<
         + Sync,
 >;
 
+/// An act without its types: it takes the payload of the plan, and `finish` makes its outcome of what it answers. A payload of
+/// another plan is one for which nothing is sent.
+fn run_act<T, B, R, H, O>(act: H, finish: fn(R) -> Result<O, ActError>) -> RunAct<O>
+where
+    H: OnceStep<Intent<T>, B, R, ActError>,
+    T: Send + Sync + 'static,
+    R: Send + 'static,
+    O: Send + 'static,
+{
+    Arc::new(move |carried, facts, call| {
+        let payload = match carried.take() {
+            Ok(payload) => payload,
+            Err(error) => return Box::pin(std::future::ready(Err(ActError::NotSent(error)))),
+        };
+        let once = Once::before(facts.deadline);
+        let answered = act.run(Intent { payload, facts }, call, &once);
+        Box::pin(async move { finish(answered.await?) })
+    })
+}
+
 /// The steps of an operation that makes something outside which a lease ends.
 #[derive(Clone)]
 pub struct Issuing {
@@ -216,17 +236,9 @@ impl Issuing {
         T: Stored + Send + Sync + 'static,
         S: Serialize + JsonSchema + Send + 'static,
     {
-        let act: RunAct<ActOutcome> = Arc::new(move |carried, facts, call| {
-            let payload = match carried.take() {
-                Ok(payload) => payload,
-                Err(error) => return Box::pin(std::future::ready(Err(ActError::NotSent(error)))),
-            };
-            let once = Once::before(facts.deadline);
-            let made = act.run(Intent { payload, facts }, call, &once);
-            Box::pin(async move {
-                let Issued { secret, payload, warnings } = made.await?;
-                Ok(ActOutcome { data: Json::of(&secret).map_err(EngineError::from)?, payload, warnings })
-            })
+        let act = run_act(act, |issued: Issued<S>| {
+            let Issued { secret, payload, warnings } = issued;
+            Ok(ActOutcome { data: Json::of(&secret).map_err(EngineError::from)?, payload, warnings })
         });
         Self { kind, plan: first_step(plan, Planned::of), act }
     }
@@ -271,15 +283,7 @@ impl Settling {
         R: Send + Sync + 'static,
         O: IntoReply + Send + 'static,
     {
-        let act: RunAct<Carried> = Arc::new(move |carried, facts, call| {
-            let payload = match carried.take() {
-                Ok(payload) => payload,
-                Err(error) => return Box::pin(std::future::ready(Err(ActError::NotSent(error)))),
-            };
-            let once = Once::before(facts.deadline);
-            let done = act.run(Intent { payload, facts }, call, &once);
-            Box::pin(async move { done.await.map(Carried::new) })
-        });
+        let act = run_act(act, |done| Ok(Carried::new(done)));
         let plan = first_step(plan, |payload| Planned::of(Plan::new(payload)));
         Self { kind, plan, act, conclude: conclusion(conclude) }
     }

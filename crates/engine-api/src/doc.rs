@@ -148,11 +148,16 @@ impl OperationDoc {
         self.field(name).and_then(|field| field.newer.as_deref()).unwrap_or(name)
     }
 
-    /// Sets the way it runs, whatever its steps draw; a member that several of them draw is named once.
-    pub(crate) fn settle(&mut self, mode: Mode) {
-        self.mode = mode;
+    /// That of an operation in steps, which runs in its own way whatever they draw; each part adds what it says. A member that
+    /// several of them draw is named once.
+    pub(crate) fn of_steps(summary: &'static str, mode: Mode, parts: &[fn(&mut Self)]) -> Self {
+        let mut doc = Self { summary: summary.into(), ..Self::default() };
+        for part in parts {
+            part(&mut doc);
+        }
         let mut named = std::collections::BTreeSet::new();
-        self.fields.retain(|field| named.insert(field.name.clone()));
+        doc.fields.retain(|field| named.insert(field.name.clone()));
+        Self { mode, ..doc }
     }
 
     /// Sets the answer's members to those of `T`.

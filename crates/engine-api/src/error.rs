@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use strongroom_barrier::BarrierError;
-use strongroom_stdx::EntropyError;
+use strongroom_stdx::{EntropyError, Panicked};
 
 /// The reason why a handler failed or refused a request.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,13 @@ impl From<RawError> for EngineError {
 impl From<EntropyError> for EngineError {
     fn from(error: EntropyError) -> Self {
         Self::Internal(error.to_string())
+    }
+}
+
+/// Of an engine's handler.
+impl From<Panicked> for EngineError {
+    fn from(error: Panicked) -> Self {
+        Self::Internal(format!("the engine's handler {error}"))
     }
 }
 

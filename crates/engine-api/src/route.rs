@@ -396,12 +396,8 @@ impl Route {
         R: Send + Sync + 'static,
         O: IntoReply + Send + 'static,
     {
-        let mut doc = OperationDoc { summary: summary.into(), ..OperationDoc::default() };
-        P::document(&mut doc);
-        H::document(&mut doc);
-        K::document(&mut doc);
-        O::document(&mut doc);
-        doc.settle(Mode::Ask);
+        let parts = [P::document, H::document, K::document, O::document];
+        let doc = OperationDoc::of_steps(summary, Mode::Ask, &parts);
         self.insert(operation, doc, Work::Ask(Asking::new(prepare, ask, conclude)));
         self
     }
@@ -441,11 +437,8 @@ impl Route {
         T: Stored + Send + Sync + 'static,
         S: Serialize + JsonSchema + Send + 'static,
     {
-        let mut doc = OperationDoc { summary: summary.into(), ..OperationDoc::default() };
-        P::document(&mut doc);
-        H::document(&mut doc);
-        doc.answers::<S>();
-        doc.settle(Mode::Issue);
+        let parts = [P::document, H::document, OperationDoc::answers::<S>];
+        let doc = OperationDoc::of_steps(summary, Mode::Issue, &parts);
         self.insert(operation, doc, Work::Issue(Issuing::new(kind.into(), plan, act)));
         self
     }
@@ -470,12 +463,8 @@ impl Route {
         R: Send + Sync + 'static,
         O: IntoReply + Send + 'static,
     {
-        let mut doc = OperationDoc { summary: summary.into(), ..OperationDoc::default() };
-        P::document(&mut doc);
-        H::document(&mut doc);
-        K::document(&mut doc);
-        O::document(&mut doc);
-        doc.settle(Mode::Issue);
+        let parts = [P::document, H::document, K::document, O::document];
+        let doc = OperationDoc::of_steps(summary, Mode::Issue, &parts);
         self.insert(Operation::Update, doc, Work::Settle(Settling::new(kind.into(), plan, act, conclude)));
         self
     }

@@ -10,8 +10,8 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use strongroom_cluster::{AnswerBody, Body, Forwarded, Origin, feed, streamed, whole};
-use strongroom_core::{Answer, AnswerContent, Destination};
 use strongroom_engine_api::{BodyMode, Upload};
+use strongroom_pipeline::{Answer, AnswerContent, Destination};
 use strongroom_raft::TransportError;
 use strongroom_stdx::pipe;
 

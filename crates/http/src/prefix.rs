@@ -3,7 +3,7 @@
 use http::header::ACCEPT;
 use http::request::Parts;
 use http::{HeaderMap, Method};
-use strongroom_core::Answer;
+use strongroom_pipeline::Answer;
 
 /// The beginnings of paths that mean something, and what they mean. A beginning ends where a segment does.
 const PREFIXES: [(&str, Prefix); 4] = [

@@ -8,8 +8,8 @@ use http::request::Parts;
 use http::{Method, Version};
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
-use strongroom_core::{Destination, Inbound, Verb};
 use strongroom_engine_api::{RequestBody, UpgradeOffer, Upload};
+use strongroom_pipeline::{Destination, Inbound, Verb};
 
 use crate::body::{self, EdgeError};
 use crate::context::Context;

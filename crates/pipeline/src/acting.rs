@@ -7,10 +7,8 @@
 //! with the lease, or with what a settlement concludes. Whatever goes wrong after the first commit leaves the intent to the
 //! revoker, and the client is told what happened. The second commit is tried until it holds, or this node no longer decides.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
 
-use futures::FutureExt as _;
 use strongroom_barrier::{BarrierError, Txn};
 use strongroom_engine_api::{
     ActError, ActOutcome, Asking, Call, Carried, Endpoint, EngineError, Found, Issuing, Json, Payload,
@@ -18,6 +16,7 @@ use strongroom_engine_api::{
 };
 use strongroom_expiry::ACT_TIMEOUT;
 use strongroom_leases::{Intended, Undo};
+use strongroom_stdx::caught;
 
 use super::authorize::Authorized;
 use super::execute::{Done, LAST_USE, passing, refused_by};
@@ -94,9 +93,8 @@ impl Pipeline {
         }
         let question = asking.prepare(call).await?;
         let until = self.services.environment.clock.now().after(ACT_TIMEOUT);
-        let asked = AssertUnwindSafe(asking.ask(question, call, until)).catch_unwind();
         *answer = Some(tokio::select! {
-            asked = asked => asked.unwrap_or_else(|_panic| Err(panicked()))?,
+            asked = caught(asking.ask(question, call, until)) => asked??,
             () = self.services.environment.clock.sleep(ACT_TIMEOUT) => return Err(no_answer()),
         });
         Ok(None)
@@ -194,8 +192,8 @@ impl Pipeline {
             }
         };
         tokio::select! {
-            outcome = AssertUnwindSafe(act).catch_unwind() => {
-                outcome.unwrap_or_else(|_panic| Err(ActError::Unanswered(panicked())))
+            outcome = caught(act) => {
+                outcome.unwrap_or_else(|panicked| Err(ActError::Unanswered(panicked.into())))
             }
             () = self.services.environment.clock.sleep(ACT_TIMEOUT) => Err(ActError::Unanswered(no_answer())),
         }
@@ -282,10 +280,6 @@ impl Pipeline {
 
 /// The refusal of what was done outside and could not be recorded: it is undone.
 const CHANGING: &str = "the data kept changing, and what was made outside is undone; try again";
-
-fn panicked() -> EngineError {
-    EngineError::Internal("the engine's handler panicked".to_owned())
-}
 
 fn no_answer() -> EngineError {
     EngineError::Status(504, format!("no answer within {}", format_duration(ACT_TIMEOUT)))

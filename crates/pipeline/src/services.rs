@@ -100,17 +100,28 @@ impl SealListener for InMemory {
     }
 }
 
-impl Services {
-    /// Those over `barrier`, which is sealed, with the engines of `catalog` and the keys that `seals` lead to.
-    #[allow(clippy::too_many_lines, reason = "one service after the other, each from those above it")]
-    pub fn new(
+/// The services that the others stand on: the keys, what engines are lent, and the mounts.
+struct Ground {
+    barrier: Arc<Barrier>,
+    environment: Environment,
+    settings: Arc<Settings>,
+    leadership: Leadership,
+    seal_state: Arc<SealState>,
+    kept: Arc<Kept>,
+    events: Arc<Bus>,
+    passwords: Arc<Passwords>,
+    facilities: Arc<Facilities>,
+    mounts: Arc<Mounts>,
+}
+
+impl Ground {
+    fn new(
         barrier: Arc<Barrier>,
         environment: Environment,
         settings: Settings,
         catalog: Catalog,
         seals: Seals,
     ) -> Self {
-        let (settings, catalog) = (Arc::new(settings), Arc::new(catalog));
         let seal_state = Arc::new(SealState::new(barrier.clone(), environment.clone(), seals));
         let (kept, events) = (Arc::new(Kept::new(MAX_KEPT)), Bus::new());
         barrier.publish_to(events.clone());
@@ -126,50 +137,93 @@ impl Services {
             barrier.clone(),
             environment.entropy.clone(),
             seal_state.clone(),
-            catalog,
+            Arc::new(catalog),
             facilities.clone(),
             Lifetimes { default: settings.default_lease_ttl, max: settings.max_lease_ttl },
         ));
+        let settings = Arc::new(settings);
+        Self {
+            barrier,
+            environment,
+            settings,
+            leadership,
+            seal_state,
+            kept,
+            events,
+            passwords,
+            facilities,
+            mounts,
+        }
+    }
+
+    fn tokens(&self) -> TokenStore {
+        TokenStore::new(
+            self.barrier.clone(),
+            self.environment.clone(),
+            self.seal_state.clone(),
+            self.mounts.clone(),
+            self.leadership.clone(),
+        )
+    }
+
+    fn leases(&self, tokens: &Arc<TokenStore>) -> Leases {
+        let (barrier, environment) = (self.barrier.clone(), self.environment.clone());
+        Leases::new(barrier, environment, self.mounts.clone(), tokens.clone(), self.leadership.clone())
+    }
+
+    fn revocation(&self, tokens: &Arc<TokenStore>) -> Revocation {
+        let (barrier, environment) = (self.barrier.clone(), self.environment.clone());
+        Revocation::new(barrier, environment, self.mounts.clone(), tokens.clone(), self.leadership.clone())
+    }
+
+    fn initialization(&self, tokens: &Arc<TokenStore>) -> Initialization {
+        let (cluster_name, lifetimes) = (self.settings.cluster_name.clone(), self.mounts.lifetimes());
+        let seal_state = self.seal_state.clone();
+        Initialization::new(self.barrier.clone(), seal_state, tokens.clone(), cluster_name, lifetimes)
+    }
+
+    fn node(&self) -> Node {
+        Node::new(
+            self.barrier.clone(),
+            self.environment.clone(),
+            self.seal_state.clone(),
+            self.settings.version.clone(),
+            self.leadership.clone(),
+        )
+    }
+
+    fn backup(&self, node: &Arc<Node>) -> Backup {
+        let (barrier, environment) = (self.barrier.clone(), self.environment.clone());
+        Backup::new(barrier, environment, self.seal_state.clone(), node.clone())
+    }
+}
+
+impl Services {
+    /// Those over `barrier`, which is sealed, with the engines of `catalog` and the keys that `seals` lead to.
+    pub fn new(
+        barrier: Arc<Barrier>,
+        environment: Environment,
+        settings: Settings,
+        catalog: Catalog,
+        seals: Seals,
+    ) -> Self {
+        Self::over(Ground::new(barrier, environment, settings, catalog, seals))
+    }
+
+    /// One service after the other, each from those above it.
+    fn over(ground: Ground) -> Self {
+        let node = Arc::new(ground.node());
+        let backup = Arc::new(ground.backup(&node));
+        let tokens = Arc::new(ground.tokens());
+        let leases = Arc::new(ground.leases(&tokens));
+        let revocation = Arc::new(ground.revocation(&tokens));
+        let initialization = Arc::new(ground.initialization(&tokens));
+        let Ground { barrier, environment, settings, seal_state, mounts, kept, .. } = ground;
+        let clock = &environment.clock;
         let policies = Arc::new(Policies::new(barrier.clone(), mounts.clone(), settings.deny_mode));
-        let audit_devices = Arc::new(AuditDevices::new(
-            barrier.clone(),
-            environment.clone(),
-            settings.allow_audit_log_prefixing,
-        ));
-        let lockouts =
-            Arc::new(Lockouts::new(settings.lockout.clone(), environment.clock.clone(), mounts.clone()));
-        let node = Arc::new(Node::new(
-            barrier.clone(),
-            environment.clone(),
-            seal_state.clone(),
-            settings.version.clone(),
-            leadership.clone(),
-        ));
-        let backup =
-            Arc::new(Backup::new(barrier.clone(), environment.clone(), seal_state.clone(), node.clone()));
-        let tokens = Arc::new(TokenStore::new(
-            barrier.clone(),
-            environment.clone(),
-            seal_state.clone(),
-            mounts.clone(),
-            leadership.clone(),
-        ));
-        let leases = Arc::new(Leases::new(
-            barrier.clone(),
-            environment.clone(),
-            mounts.clone(),
-            tokens.clone(),
-            leadership.clone(),
-        ));
-        let revocation = Arc::new(Revocation::new(
-            barrier.clone(),
-            environment.clone(),
-            mounts.clone(),
-            tokens.clone(),
-            leadership.clone(),
-        ));
-        let wrapping = Arc::new(Wrapping::new(tokens.clone(), settings.max_lease_ttl));
-        seal_state.subscribe(&(node.clone() as Arc<dyn SealListener>));
+        let with_prefixes = settings.allow_audit_log_prefixing;
+        let audit_devices = Arc::new(AuditDevices::new(barrier.clone(), environment.clone(), with_prefixes));
+        let lockouts = Arc::new(Lockouts::new(settings.lockout.clone(), clock.clone(), mounts.clone()));
         let in_memory: Arc<dyn SealListener> = Arc::new(InMemory {
             mounts: mounts.clone(),
             policies: policies.clone(),
@@ -177,29 +231,22 @@ impl Services {
             lockouts: lockouts.clone(),
             kept: kept.clone(),
         });
+        seal_state.subscribe(&(node.clone() as Arc<dyn SealListener>));
         seal_state.subscribe(&in_memory);
-        let started = Arc::new(Started(environment.clock.now()));
-        let jobs = Arc::new(Jobs::new(environment.clock.clone(), environment.entropy.clone()));
-        let initialization = Arc::new(Initialization::new(
-            barrier.clone(),
-            seal_state.clone(),
-            tokens.clone(),
-            settings.cluster_name.clone(),
-            mounts.lifetimes(),
-        ));
         Self {
+            started: Arc::new(Started(clock.now())),
+            jobs: Arc::new(Jobs::new(clock.clone(), environment.entropy.clone())),
+            wrapping: Arc::new(Wrapping::new(tokens.clone(), settings.max_lease_ttl)),
             environment,
             barrier,
             settings,
-            started,
             initialization,
             kept,
-            facilities,
-            events,
-            jobs,
+            facilities: ground.facilities,
+            events: ground.events,
             seal_state,
             mounts,
-            passwords,
+            passwords: ground.passwords,
             policies,
             audit_devices,
             lockouts,
@@ -208,7 +255,6 @@ impl Services {
             tokens,
             leases,
             revocation,
-            wrapping,
             _in_memory: in_memory,
         }
     }

@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use strongroom_barrier::Barrier;
-use strongroom_core::{Answer, Assembly, Inbound, InitRequest, NewMount, Settings, Verb};
+use strongroom_core::Assembly;
 use strongroom_engine_api::{Access, Backend, Class, Endpoint, Environment, Operation, Peer, Route, Secret};
+use strongroom_mounts::NewMount;
+use strongroom_pipeline::{Answer, Inbound, Settings, Verb};
+use strongroom_seal_state::InitRequest;
 use strongroom_stdx::{Clock, Entropy, Moment};
 use strongroom_storage::InMemory;
 

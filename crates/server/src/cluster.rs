@@ -5,15 +5,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use serde_json::Value;
+use strongroom_backup::ObjectStore;
 use strongroom_client::{Client, Config as ClientConfig, Request};
 use strongroom_cluster::{Identity, Network, Port, Registrar};
 use strongroom_config::{Address, Config, Join, JoinTls, Listener, Pem, Raft, Storage};
-use strongroom_core::{
-    Assembly, ClusterNode, Coordination, Discovery, JoinClient, JoinTarget, LeaderAddress, Members,
-    ObjectStore,
-};
+use strongroom_core::Assembly;
 use strongroom_http::{Edge, EdgeSettings};
 use strongroom_leased_db::SharedStore;
+use strongroom_node::{ClusterNode, Coordination, Discovery, JoinClient, JoinTarget, LeaderAddress, Members};
 use strongroom_raft::RaftStore;
 use strongroom_stdx::Secret;
 use strongroom_storage::Coordinator as _;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use strongroom_config::{Address, AutoJoin, DEFAULT_PORT, Provider, SCHEMES};
-use strongroom_core::Discovery;
+use strongroom_node::Discovery;
 use strongroom_stdx::Secret;
 
 /// The time limit of a lookup of a name.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// As [`strongroom_core::JoinClient::discovery`].
+/// As [`strongroom_node::JoinClient::discovery`].
 pub(crate) fn discovery(
     expression: &Secret<String>,
     scheme: Option<&str>,

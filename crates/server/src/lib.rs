@@ -30,8 +30,8 @@ use std::pin::Pin;
 use std::process::ExitCode;
 
 use strongroom_cli::{Commands, Io, Known, Outside};
-use strongroom_core::Catalog;
 use strongroom_engine_api::Class;
+use strongroom_mounts::Catalog;
 
 /// The engines to serve; made anew for each node of the process.
 pub type Engines = fn() -> Catalog;

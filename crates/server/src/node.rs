@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use strongroom_backup::ObjectStore;
 use strongroom_barrier::Barrier;
 use strongroom_config::{Config, PolicyDeny, UserLockout};
-use strongroom_core::{Assembly, Catalog, LockoutRule, ObjectStore, Settings};
+use strongroom_core::Assembly;
 use strongroom_engine_api::Environment;
+use strongroom_lockout::LockoutRule;
+use strongroom_mounts::Catalog;
 use strongroom_outbound::WayOut;
+use strongroom_pipeline::Settings;
 use strongroom_policy::DenyMode;
 use strongroom_raft::RaftStore;
 use strongroom_stdx::Moment;

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use strongroom_backup::ObjectStore;
 use strongroom_cli::Io;
 use strongroom_config::{Config, ConfigError, LockoutTypes};
-use strongroom_core::ObjectStore;
 use strongroom_engine_api::Environment;
 use strongroom_outbound::WayOut;
 use strongroom_output_file::OutputFile;

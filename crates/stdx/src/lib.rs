@@ -1,8 +1,9 @@
 //! Basics that every crate needs and the standard library lacks: typed secrets, an injected clock, injected randomness,
-//! Go-style durations as Vault reads and prints them, and pipes between tasks and threads.
+//! Go-style durations as Vault reads and prints them, pipes between tasks and threads, and panics as errors.
 //!
 //! This is the one home of wall-clock and entropy access; `clippy.toml` bans both everywhere else.
 
+mod caught;
 mod clock;
 mod duration;
 mod entropy;
@@ -10,6 +11,7 @@ mod hex;
 mod pipe;
 mod secret;
 
+pub use caught::{Panicked, caught};
 pub use clock::{Clock, Moment};
 pub use duration::{DurationError, LONGEST, format_duration, parse_duration};
 pub use entropy::{Entropy, EntropyError};

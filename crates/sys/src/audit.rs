@@ -208,7 +208,7 @@ async fn delete_header(
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use strongroom_core::Verb;
+    use strongroom_pipeline::Verb;
 
     use crate::testing::Server;
 

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use strongroom_core::{Assembly, Verb};
+use strongroom_core::Assembly;
 use strongroom_engine_api::{
     Body, Cached, Clock, Derived, Engine, EngineError, Event, Path, Reply, Source, Table, TableId, Txn,
     bad_request, tables,
 };
+use strongroom_pipeline::Verb;
 
 use crate::testing::Server;
 

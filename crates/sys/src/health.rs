@@ -340,7 +340,7 @@ async fn sanitized(Extension(settings): Extension<Settings>) -> Result<Reply, En
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use strongroom_core::{Settings, Verb};
+    use strongroom_pipeline::{Settings, Verb};
 
     use crate::testing::{START, Server};
 

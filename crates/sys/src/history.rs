@@ -106,7 +106,7 @@ mod tests {
     use std::time::Duration;
 
     use serde_json::json;
-    use strongroom_core::Settings;
+    use strongroom_pipeline::Settings;
 
     use crate::testing::{START, Server};
 

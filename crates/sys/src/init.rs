@@ -168,7 +168,7 @@ fn check(input: &InitInput, kind: &str, unseals_by_itself: bool) -> Result<KeyPa
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use strongroom_core::{Settings, Verb};
+    use strongroom_pipeline::{Settings, Verb};
 
     use crate::testing::Server;
 
@@ -210,7 +210,7 @@ mod tests {
         let told = read(json!({ "secret_shares": 5, "secret_threshold": 3 })).unwrap_err();
         assert_eq!(told, "parameters secret_shares,secret_threshold not applicable to seal type awskms");
         let made = |for_recovery| {
-            super::shown(&strongroom_core::Initialized {
+            super::shown(&strongroom_seal_state::Initialized {
                 key_parts: vec![vec![1, 2].into()],
                 for_recovery,
                 root_token: "hvs.r".to_owned().into(),

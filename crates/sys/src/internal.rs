@@ -219,7 +219,7 @@ fn routed(mounted: &MountHandle, with_storage: bool) -> Routed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use strongroom_core::{Settings, Verb};
+    use strongroom_pipeline::{Settings, Verb};
 
     use crate::testing::Server;
 

@@ -406,7 +406,8 @@ async fn mount_of(
 mod tests {
     use serde_json::{Value, json};
     use std::time::Duration;
-    use strongroom_core::{TokenEntry, Verb};
+    use strongroom_pipeline::Verb;
+    use strongroom_tokens::TokenEntry;
 
     use crate::testing::Server;
 

@@ -11,7 +11,6 @@ use rustls::pki_types::PrivateKeyDer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use strongroom_core::{Settings, Verb};
 use strongroom_engine_api::lenient::{Int, Text};
 use strongroom_engine_api::outbound_api::{Request, SharedTls, Timeouts, TlsSettings, Trust, pem};
 use strongroom_engine_api::{
@@ -19,6 +18,7 @@ use strongroom_engine_api::{
     Path, Plan, Reply, RevokeError, Stored, System, View, bad_request,
 };
 use strongroom_outbound::{AddressPolicy, Resolver, Settings as OutboundSettings};
+use strongroom_pipeline::{Settings, Verb};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 

@@ -310,7 +310,7 @@ mod tests {
             assert_eq!(told.body["policies"], json!(["default", "dev", "root"]));
         }
         let page = server.ask(
-            strongroom_core::Verb::List,
+            strongroom_pipeline::Verb::List,
             "sys/policies/acl",
             json!({"after": "default", "limit": 1}),
         );

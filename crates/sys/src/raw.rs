@@ -190,7 +190,7 @@ async fn list(
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use strongroom_core::{Settings, Verb};
+    use strongroom_pipeline::{Settings, Verb};
 
     use crate::testing::Server;
 

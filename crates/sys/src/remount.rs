@@ -155,7 +155,7 @@ async fn forget_old(txn: Txn, clock: Clock) -> Result<bool, EngineError> {
 mod tests {
     use super::*;
     use serde_json::json;
-    use strongroom_core::Verb;
+    use strongroom_pipeline::Verb;
 
     use crate::testing::Server;
 

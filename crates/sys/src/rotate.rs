@@ -120,7 +120,7 @@ async fn write_config(
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use strongroom_core::Verb;
+    use strongroom_pipeline::Verb;
 
     use crate::testing::{START, Server};
 

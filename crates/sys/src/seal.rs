@@ -178,7 +178,7 @@ pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use strongroom_core::{Settings, Verb};
+    use strongroom_pipeline::{Settings, Verb};
 
     use super::*;
     use crate::testing::Server;

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_barrier::{Barrier, NamespaceId};
-use strongroom_core::{
-    Answer, Assembly, Catalog, DEFAULT_LEASE_TTL, Inbound, InitRequest, NewToken, Settings, TokenEntry, Verb,
-};
+use strongroom_core::Assembly;
 use strongroom_engine_api::{
     AuthGrant, Body, Clock, Data, Engine, EngineError, Entropy, Environment, Input, LeaseGrant, Leased,
     Lifetimes, Moment, Paging, Path, Peer, Reply, RevokeError, Secret, Stored,
 };
+use strongroom_mounts::Catalog;
+use strongroom_pipeline::{Answer, DEFAULT_LEASE_TTL, Inbound, Settings, Verb};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
+use strongroom_seal_state::InitRequest;
 use strongroom_storage::{InMemory, Store};
+use strongroom_tokens::{NewToken, TokenEntry};
 
 /// The start of the stepped clock.
 pub(crate) const START: Moment = Moment::from_secs(1_700_000_000);

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use strongroom_barrier::TableId;
-use strongroom_core::{Settings, Verb};
 use strongroom_engine_api::{
     ActError, Backend, Call, Class, EngineError, Facts, Field, Intent, Issued, Job, LeaseKind, Leased, Mode,
     Operation, OperationDoc, Plan, Reply, Request, RevokeError, Route, RouteTable, Schedule, Stored, Table,
 };
+use strongroom_pipeline::{Settings, Verb};
 use strongroom_storage::InMemory;
 use tokio::sync::{mpsc, oneshot};
 

@@ -1,11 +1,15 @@
-//! A server in process for tests: whole cores over one store, a clock to step, and a system outside that fails in every way.
+//! A server in process for tests: one, or whole cores over one store; a clock to step; systems outside that fail in every way.
 //!
-//! [`cluster::Cluster`] is some nodes that share a store, or have raft's on disks of their own, settle who leads, crash, stand
-//! still and come back, all by a seed; [`outside`] is an engine that uses every seam of the frame for a fake system, which is
-//! slow, refuses, lies, forgets and does things late; [`simulation`] is what happens to them, and what must be true whatever
-//! does. The server is asked through its API alone, as clients ask it.
+//! [`Server`] is one server, for the tests of its parts. [`cluster::Cluster`] is some nodes that share a store, or have raft's on
+//! disks of their own, settle who leads, crash, stand still and come back, all by a seed; [`outside`] is an engine that uses every
+//! seam of the frame for a fake system, which is slow, refuses, lies, forgets and does things late; [`lending`] is a smaller one
+//! for what becomes of leases; [`simulation`] is what happens to a cluster, and what must be true whatever does. A cluster is
+//! asked through its API alone, as clients ask it.
 //!
 //! Time is stepped and nothing leaves the process. How far a seed repeats a run says [`simulation`].
+//!
+//! The tests of a part of the server that want a whole one are in the `tests/` of its crate, since a crate's unit tests are
+//! of another build of it than the one in here.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -20,8 +24,17 @@
 )]
 
 pub mod cluster;
+pub mod lending;
 pub mod outside;
+mod records;
+mod request;
+pub mod seals;
 mod seeded;
+pub mod server;
 pub mod simulation;
 
+pub use records::Records;
+pub use request::{Request, Response};
 pub use seeded::Seeded;
+pub use server::{Server, Setup};
+pub use strongroom_pipeline::{Settings, Verb};

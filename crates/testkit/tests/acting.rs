@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_barrier::NamespaceId;
-use strongroom_core::{LeaseState, Verb};
-use strongroom_testkit::cluster::{Cluster, Faults, Image, Request, Response};
+use strongroom_expiry::LeaseState;
+use strongroom_pipeline::Verb;
+use strongroom_testkit::cluster::{Cluster, Faults, Image};
 use strongroom_testkit::outside::{IDLE, Mood, TRANSIT};
+use strongroom_testkit::{Request, Response};
 use tokio::task::JoinHandle;
 
 const SECOND: Duration = Duration::from_secs(1);

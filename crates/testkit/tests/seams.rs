@@ -15,9 +15,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use rcgen::{CertificateParams, KeyPair, SerialNumber};
 use serde_json::{Value, json};
-use strongroom_core::Verb;
-use strongroom_testkit::cluster::{Cluster, Faults, Image, Request, Response};
+use strongroom_pipeline::Verb;
+use strongroom_testkit::cluster::{Cluster, Faults, Image};
 use strongroom_testkit::outside::NOTE_WRITTEN;
+use strongroom_testkit::{Request, Response};
 
 const POOL: &str = "db/settings/pool";
 

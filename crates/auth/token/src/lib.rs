@@ -56,6 +56,3 @@ async fn tidy(Extension(tokens): Extension<TokenStore>, txn: Txn) -> Result<Repl
 fn full_path(call: &Arc<Call>, path: &str) -> String {
     format!("auth/{}{path}", call.mount.path)
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use strongroom_barrier::Barrier;
-use strongroom_core::{Assembly, Catalog, Inbound, InitRequest, NewMount, Settings, Verb};
+use strongroom_core::Assembly;
 use strongroom_engine_api::{Backend as _, Clock, Engine, Entropy, Environment, Moment, Peer, Secret};
+use strongroom_mounts::{Catalog, NewMount};
+use strongroom_pipeline::{Inbound, Settings, Verb};
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
+use strongroom_seal_state::InitRequest;
 use strongroom_storage::InMemory;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::watch;

@@ -7,6 +7,8 @@
 mod id;
 mod lease;
 mod marks;
+#[cfg(test)]
+mod tests;
 mod ttl;
 
 use strongroom_barrier::{CoreLocal, MountId, NamespaceId, Table, TableId, tables};

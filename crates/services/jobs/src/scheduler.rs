@@ -1,12 +1,10 @@
 //! The scheduler: a queue of jobs in order of time, and the runs under way.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use strongroom_stdx::{Clock, Entropy, Moment};
+use strongroom_stdx::{Clock, Entropy, Moment, caught};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -216,8 +214,8 @@ impl Jobs {
         let (job, generation, clock) = (entry.job.clone(), entry.generation, self.clock.clone());
         runs.spawn(async move {
             // A panic is a failure like another: the job is tried again, and the others go on.
-            let outcome = AssertUnwindSafe((job.work)()).catch_unwind().await;
-            let outcome = outcome.unwrap_or_else(|_panic| Err("panicked".to_owned()));
+            let outcome = caught((job.work)()).await;
+            let outcome = outcome.unwrap_or_else(|panicked| Err(panicked.to_string()));
             let (outcome, next) = match outcome {
                 Ok(Step::Done) => next_run(&job.schedule, &clock).await,
                 other => (other, None),

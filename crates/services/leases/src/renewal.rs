@@ -107,7 +107,7 @@ impl Leases {
 }
 
 /// The life of a lease that is renewed now; an error where nothing of it is left.
-fn renewal(
+pub(crate) fn renewal(
     lease: &Lease,
     wanted: Duration,
     lifetimes: Lifetimes,

@@ -1,10 +1,8 @@
 //! One attempt at revoking a lease: the engine's handler, and what becomes of the lease by its outcome.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use strongroom_barrier::{BarrierError, MountId, NamespaceId, Txn};
 use strongroom_engine_api::{EngineError, LeaseInHand, Moment, RevokeError, format_duration};
 use strongroom_expiry::{
@@ -12,7 +10,7 @@ use strongroom_expiry::{
     move_lease,
 };
 use strongroom_mounts::{Errand, MountHandle};
-use strongroom_stdx::Entropy;
+use strongroom_stdx::{Entropy, caught};
 
 use crate::Revocation;
 
@@ -116,10 +114,9 @@ impl Revocation {
             LeaseInHand { id: id.to_owned(), until: lease.expires, increment: None, is_last, payload };
         let call = mounted.internal_call(txn, &self.environment, Errand::Lease(in_hand));
         let until = now.after(ATTEMPT_TIMEOUT);
-        let running = AssertUnwindSafe(async { kind.run_revoke(&call, until).await }).catch_unwind();
         tokio::select! {
-            outcome = running => outcome.unwrap_or_else(|_panic| {
-                Err(RevokeError::Refused("the engine's handler panicked".to_owned()))
+            outcome = caught(async { kind.run_revoke(&call, until).await }) => outcome.unwrap_or_else(|panicked| {
+                Err(RevokeError::Refused(format!("the engine's handler {panicked}")))
             }),
             () = self.environment.clock.sleep(ATTEMPT_TIMEOUT) => {
                 let within = format_duration(ATTEMPT_TIMEOUT);
@@ -247,7 +244,7 @@ pub(super) fn backoff(entropy: &Entropy, failures: u32) -> Duration {
 }
 
 /// An error's text as lists and logs can show it: one line, and not without end.
-fn tidied(error: &str) -> String {
+pub(super) fn tidied(error: &str) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     error.chars().map(plain).take(MAX_ERROR).collect()
 }

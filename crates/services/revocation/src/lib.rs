@@ -12,6 +12,8 @@ mod disabled_mounts;
 mod ending;
 mod outcome;
 mod revoker;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

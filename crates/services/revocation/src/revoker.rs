@@ -18,6 +18,7 @@ use strongroom_expiry::{
     LEASES, LeaseState, NEVER, QueuedLease, REVOCATIONS, Revoking, TokenKey, URGENT, move_lease,
 };
 use strongroom_mounts::{DISABLED_MOUNTS, MountHandle, Namespace};
+use strongroom_stdx::Entropy;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
 
@@ -115,8 +116,18 @@ impl Revoker {
         self.changed.notify_one();
     }
 
+    /// Leaves the mount's outside alone for a while, longer with each failure in a row; answers how many there are.
+    pub(super) fn pause(&self, mount: MountId, entropy: &Entropy, now: Moment, error: &str) -> u32 {
+        let mut known = self.known();
+        let failures = known.pauses.get(&mount).map_or(0, |pause| pause.failures).saturating_add(1);
+        let until = now.after(backoff(entropy, failures));
+        known.pauses.insert(mount, Pause { failures, until, error: error.to_owned() });
+        self.watches.store(true, Ordering::Relaxed);
+        failures
+    }
+
     /// The time at which a queue whose first entry is of `second` is to be processed.
-    fn due(&self, mount: MountId, second: u64) -> Option<Moment> {
+    pub(super) fn due(&self, mount: MountId, second: u64) -> Option<Moment> {
         match second {
             URGENT => Some(Moment::default()),
             NEVER => None,
@@ -299,14 +310,8 @@ impl Revocation {
     }
 
     fn pause(&self, mount: MountId, error: &str) {
-        let mut known = self.revoker.known();
-        let failures = known.pauses.get(&mount).map_or(0, |pause| pause.failures).saturating_add(1);
-        let wait = backoff(&self.environment.entropy, failures);
-        let until = self.environment.clock.now().after(wait);
-        known.pauses.insert(mount, Pause { failures, until, error: error.to_owned() });
-        self.revoker.watches.store(true, Ordering::Relaxed);
-        drop(known);
-        if failures == 1 {
+        let now = self.environment.clock.now();
+        if self.revoker.pause(mount, &self.environment.entropy, now, error) == 1 {
             tracing::error!(
                 mount = mount.get(),
                 error,

@@ -12,10 +12,10 @@ use strongroom_expiry::{EXPIRY, ExpiryEntry, LEASES, Lease};
 use strongroom_mounts::{MountHandle, suffix};
 use strongroom_policy::{DEFAULT_POLICY_NAME, ROOT_POLICY_NAME};
 
+use crate::lookup::AccessorEntry;
 use crate::tables::{ACCESSORS, CHILDREN, TOKENS};
 use crate::ttl::granted_ttl;
-use crate::{AccessorEntry, TokenEntry};
-use crate::{TokenId, TokenStore};
+use crate::{TokenEntry, TokenId, TokenStore};
 
 const PREFIX: &str = "hvs.";
 const TOKEN_LEN: usize = 24;

@@ -12,7 +12,9 @@ mod lookup;
 mod renew;
 mod revoke;
 mod roles;
-pub mod tables;
+mod tables;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tidy;
 mod ttl;
 mod wrapped;
@@ -27,11 +29,11 @@ use strongroom_storage::Leadership;
 
 pub use create::{IssuedToken, NewToken, with_default};
 pub use entry::TokenEntry;
-pub use lookup::{AccessorEntry, Principal};
+pub use lookup::Principal;
 pub use revoke::STEP;
 pub use roles::{OlderNames, RoleTokenType, TokenRole};
 pub use strongroom_expiry::{AccessorKey, TokenId, TokenKey};
-pub use tidy::{Tidy, TidyProgress};
+pub use tidy::Tidy;
 pub use wrapped::Wrapped;
 
 /// The tokens of a server.

@@ -14,13 +14,13 @@ use crate::{TokenEntry, batch};
 
 /// The token that an accessor leads to.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct AccessorEntry {
+pub(crate) struct AccessorEntry {
     /// The accessor itself, for lists.
     #[serde(rename = "a")]
-    pub accessor: String,
+    pub(crate) accessor: String,
     /// The token.
     #[serde(rename = "k")]
-    pub token: TokenId,
+    pub(crate) token: TokenId,
 }
 
 impl Stored for AccessorEntry {}

@@ -2,24 +2,26 @@
 
 use strongroom_barrier::{CoreLocal, CoreSpace, NamespaceId, Table, tables};
 
+use crate::lookup::AccessorEntry;
+use crate::tidy::TidyProgress;
 use crate::wrapped::Wrapped;
-use crate::{AccessorEntry, AccessorKey, TidyProgress, TokenEntry, TokenId, TokenKey, TokenRole};
+use crate::{AccessorKey, TokenEntry, TokenId, TokenKey, TokenRole};
 
 tables! {
     /// Service tokens.
-    pub TOKENS: Table<CoreLocal, (NamespaceId, &TokenKey), TokenEntry> = 16;
+    pub(crate) TOKENS: Table<CoreLocal, (NamespaceId, &TokenKey), TokenEntry> = 16;
     /// Tokens by their accessor's HMAC: an accessor revokes its token, so storage does not show it.
-    pub ACCESSORS: Table<CoreLocal, (NamespaceId, &AccessorKey), AccessorEntry> = 17;
+    pub(crate) ACCESSORS: Table<CoreLocal, (NamespaceId, &AccessorKey), AccessorEntry> = 17;
     /// The children of a token.
-    pub CHILDREN: Table<CoreLocal, (NamespaceId, TokenKey, &TokenId), ()> = 18;
+    pub(crate) CHILDREN: Table<CoreLocal, (NamespaceId, TokenKey, &TokenId), ()> = 18;
     /// Token roles by namespace and name.
-    pub TOKEN_ROLES: Table<CoreSpace, (NamespaceId, &str), TokenRole> = 20;
+    pub(crate) TOKEN_ROLES: Table<CoreSpace, (NamespaceId, &str), TokenRole> = 20;
     /// Tokens that are gone and whose children and leases are still to be revoked.
-    pub REVOKING: Table<CoreLocal, TokenId, ()> = 21;
+    pub(crate) REVOKING: Table<CoreLocal, TokenId, ()> = 21;
     /// Tokens that are gone and whose children are still to be made orphans.
-    pub ORPHANING: Table<CoreLocal, TokenId, ()> = 22;
+    pub(crate) ORPHANING: Table<CoreLocal, TokenId, ()> = 22;
     /// Walks of `tidy` under way.
-    pub TIDYING: Table<CoreLocal, u64, TidyProgress> = 23;
+    pub(crate) TIDYING: Table<CoreLocal, u64, TidyProgress> = 23;
     /// Wrapped responses by the wrapping token.
-    pub WRAPPED: Table<CoreLocal, (NamespaceId, &TokenKey), Wrapped> = 34;
+    pub(crate) WRAPPED: Table<CoreLocal, (NamespaceId, &TokenKey), Wrapped> = 34;
 }

@@ -25,7 +25,7 @@ pub enum Tidy {
 
 /// The progress of a walk.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct TidyProgress {
+pub(crate) struct TidyProgress {
     what: Tidy,
     place: Place,
     removed: u64,

@@ -6,8 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use strongroom_cluster::{Identity, Network};
-use strongroom_core::{ClusterNode, Discovery, JoinClient, LeaderAddress, Settings};
 use strongroom_engine_api::Secret;
+use strongroom_node::{ClusterNode, Discovery, JoinClient, LeaderAddress};
+use strongroom_pipeline::Settings;
 use strongroom_raft::{Member, Options, RaftStore};
 use tempfile::TempDir;
 

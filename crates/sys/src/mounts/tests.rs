@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use strongroom_core::Verb;
+use strongroom_pipeline::Verb;
 
 use crate::testing::Server;
 

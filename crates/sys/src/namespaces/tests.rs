@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_barrier::{KeyPlace, NamespaceId};
-use strongroom_core::{Inbound, TokenEntry, Verb};
 use strongroom_engine_api::Secret;
+use strongroom_pipeline::{Inbound, Verb};
 use strongroom_storage::KeyRange;
+use strongroom_tokens::TokenEntry;
 
 use crate::testing::{Server, Told};
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use strongroom_core::Verb;
+use strongroom_pipeline::Verb;
 
 use crate::testing::Server;
 

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use strongroom_core::Catalog;
+use strongroom_mounts::Catalog;
 use strongroom_outbound::{Outbound, Settings};
 use strongroom_testkit::outside;
 

@@ -1,7 +1,7 @@
 //! Whole cores over one store, or each over its own: nodes that lead, follow, crash, stand still and come back.
 
-mod client;
 mod gate;
+mod impatient;
 mod leadership;
 mod raft;
 mod store;
@@ -11,23 +11,27 @@ use std::time::Duration;
 
 use serde_json::json;
 use strongroom_barrier::{Barrier, NamespaceId};
-use strongroom_core::{Assembly, Catalog, Coordination, InitRequest, LeaseState, Settings, Verb};
+use strongroom_core::Assembly;
 use strongroom_engine_api::{Clock, Environment, Moment};
 use strongroom_events::Subscription;
+use strongroom_expiry::LeaseState;
+use strongroom_mounts::Catalog;
+use strongroom_node::Coordination;
+use strongroom_pipeline::{Settings, Verb};
 use strongroom_raft::testing::DiskState;
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
+use strongroom_seal_state::InitRequest;
 use strongroom_storage::{Coordinator, InMemory, Store};
 use tokio::task::JoinHandle;
 
-pub use client::{Request, Response};
 pub use gate::Gate;
 pub use leadership::Leadership;
 pub use store::Faults;
 
-use crate::Seeded;
 use crate::outside::{self, System};
-use client::Impatient;
+use crate::{Request, Response, Seeded};
+use impatient::Impatient;
 use leadership::NodeCoordinator;
 use raft::Raft;
 use store::NodeStore;

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use strongroom_barrier::NamespaceId;
-use strongroom_core::{LeaseState, Verb};
+use strongroom_expiry::LeaseState;
+use strongroom_pipeline::Verb;
 
 use super::events::within;
 use super::{Asking, Meaning, QUIET_AFTER, ROLES, SECOND, Schedule};
-use crate::cluster::{Request, Response};
 use crate::outside::{Mood, NOTE_WRITTEN};
+use crate::{Request, Response};
 
 fn number_in(response: &Response, pointer: &str) -> u64 {
     response.body.pointer(pointer).and_then(Value::as_u64).expect("a number")

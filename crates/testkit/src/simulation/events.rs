@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
-use strongroom_core::Verb;
+use strongroom_pipeline::Verb;
 
 use super::{Asking, MOODS, MOUNTS, Meaning, ROLES, SECOND, Schedule};
-use crate::cluster::Request;
+use crate::Request;
 
 const SETTING: &str = "db/settings/pool";
 

@@ -26,8 +26,9 @@ use strongroom_events::Subscription;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
+use crate::Response;
 use crate::Seeded;
-use crate::cluster::{Cluster, Faults, Image, Response};
+use crate::cluster::{Cluster, Faults, Image};
 use crate::outside::{MISTAKE, Mood};
 
 /// What happens in one schedule.

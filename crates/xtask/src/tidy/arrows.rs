@@ -142,7 +142,7 @@ const ARROWS: [(&str, &[&str]); 54] = [
         ],
     ),
     // The parts of the server for its tests, which put it before a whole one.
-    ("http", &["cluster", "core", "engine-api", "raft", "stdx", "sys", "token"]),
+    ("http", &["cluster", "core", "engine-api", "pipeline", "raft", "stdx", "sys", "token"]),
     ("client", &["outbound", "stdx"]),
     ("cli", &["client", "hcl", "output-file", "snapshot", "stdx"]),
     ("xtask", &[]),
@@ -285,10 +285,13 @@ fn reaches(names: &[&str], other: &str) -> bool {
     })
 }
 
-/// Parts of the server are tested in a whole one, which needs a seal; which one is all the same to it.
+/// Parts of the server are tested in a whole one, which needs a seal; which one is all the same to it. In the `tests/` of a
+/// crate that is the test kit's: what the test kit is made of is the same build of the crate.
 fn is_whole(name: &str, other: &str) -> bool {
-    let is_part = name == "core" || reaches(&[name], "core") || reaches(&[name], "pipeline");
-    is_part && (other == "core" || other.starts_with("seal-") && other != "seal-state")
+    let above = name == "core" || reaches(&[name], "core") || reaches(&[name], "pipeline");
+    let below = reaches(&["core"], name) && reaches(&[name], "engine-api");
+    let is_seal = other.starts_with("seal-") && other != "seal-state";
+    (above && other == "core") || ((above || below) && (other == "testkit" || is_seal))
 }
 
 /// Whoever asks the way out something is tested with its double, or over it.

@@ -1,146 +1,42 @@
-//! The method in a whole core over an in-memory store.
+//! The method in a whole server.
 
-use std::sync::Arc;
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail loudly")]
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use strongroom_barrier::Barrier;
-use strongroom_core::{Assembly, Catalog, Inbound, InitRequest, Settings, Verb};
-use strongroom_engine_api::{Clock, Engine, EngineError, Entropy, Environment, Moment, Peer, Secret};
-use strongroom_seal::Seals;
-use strongroom_seal_shamir::ShamirSeal;
-use strongroom_storage::InMemory;
+use strongroom_pipeline::Verb;
+use strongroom_testkit::{Request, Response, Server};
 
 const CREATE: &str = "auth/token/create";
 const HOUR: Duration = Duration::from_hours(1);
 
-struct Server {
-    core: Arc<Assembly>,
-    clock: Clock,
-    root: String,
+/// A server with policies for those who make tokens.
+async fn server() -> Server {
+    let server = Server::new().await;
+    server.policy("dev", "path \"sys/mounts\" { capabilities = [\"read\"] }").await;
+    let tokens = "path \"auth/token/*\" { capabilities = [\"create\", \"read\", \"update\", \"list\"] }";
+    server.policy("tokens", tokens).await;
+    let sudo = "path \"auth/token/*\" { capabilities = [\"create\", \"update\", \"list\", \"sudo\"] }";
+    server.policy("sudo", sudo).await;
+    server
 }
 
-#[derive(Debug)]
-struct Told {
-    status: u16,
-    body: Value,
+async fn lookup(server: &Server, token: &str) -> Response {
+    server.write("auth/token/lookup", json!({ "token": token })).await
 }
 
-impl Told {
-    fn error(&self) -> (u16, &str) {
-        (self.status, self.body["errors"][0].as_str().unwrap_or_default())
-    }
-
-    fn auth(&self) -> &Value {
-        assert_eq!(self.status, 200, "{}", self.body);
-        &self.body["auth"]
-    }
-
-    fn token(&self) -> String {
-        self.auth()["client_token"].as_str().expect("a token").to_owned()
-    }
-
-    fn data(&self) -> &Value {
-        assert_eq!(self.status, 200, "{}", self.body);
-        &self.body["data"]
-    }
+async fn is_live(server: &Server, token: &str) -> bool {
+    lookup(server, token).await.status == 200
 }
 
-async fn nothing() -> Result<(), EngineError> {
-    Ok(())
-}
-
-impl Server {
-    async fn new() -> Self {
-        let clock = Clock::stepped(Moment::from_secs(1_700_000_000));
-        let entropy = Entropy::system();
-        let barrier = Barrier::new(Arc::new(InMemory::new()), entropy.clone(), 1 << 20);
-        let catalog = Catalog::new()
-            .with(Engine::system("system", "A stand-in.").route("anything", |r| r.read("Read", nothing)))
-            .with(Engine::system("cubbyhole", "A stand-in."))
-            .with(crate::engine());
-        let seals = Seals::one(Arc::new(ShamirSeal));
-        let core = Assembly::new(
-            barrier,
-            Environment { clock: clock.clone(), entropy },
-            Settings::default(),
-            catalog,
-            seals,
-        );
-        let made = core.services.initialization.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
-        core.services.seal_state.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
-        let server = Self { core, clock, root: made.root_token.expose().clone() };
-        server.policy("dev", "path \"sys/anything\" { capabilities = [\"read\"] }").await;
-        server
-            .policy(
-                "tokens",
-                "path \"auth/token/*\" { capabilities = [\"create\", \"read\", \"update\", \"list\"] }",
-            )
-            .await;
-        server
-            .policy(
-                "sudo",
-                "path \"auth/token/*\" { capabilities = [\"create\", \"update\", \"list\", \"sudo\"] }",
-            )
-            .await;
-        server
-    }
-
-    async fn policy(&self, name: &str, text: &str) {
-        let txn =
-            self.core.services.barrier.transaction(self.core.services.barrier.pinned_view().await.unwrap());
-        self.core
-            .services
-            .policies
-            .write_policy(&txn, strongroom_barrier::NamespaceId::ROOT, name, text)
-            .unwrap();
-        txn.commit().await.unwrap();
-    }
-
-    async fn ask(&self, token: &str, asked: Verb, path: &str, input: Value) -> Told {
-        self.ask_from(token, asked, path, input, [127, 0, 0, 1]).await
-    }
-
-    async fn ask_from(&self, token: &str, asked: Verb, path: &str, input: Value, from: [u8; 4]) -> Told {
-        let inbound = Inbound {
-            input: Arc::new(input.as_object().cloned().unwrap_or_default()),
-            token: Some(Arc::new(Secret::new(token.to_owned()))),
-            peer: Peer::at((from, 1)),
-            ..Inbound::new("a-request", asked, path)
-        };
-        let answer = self.core.pipeline.handle(inbound).await;
-        let body = if answer.body.at_hand().is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(answer.body.at_hand()).unwrap()
-        };
-        Told { status: answer.status, body }
-    }
-
-    async fn post(&self, token: &str, path: &str, input: Value) -> Told {
-        self.ask(token, Verb::Write, path, input).await
-    }
-
-    async fn write(&self, path: &str, input: Value) -> Told {
-        self.post(&self.root, path, input).await
-    }
-
-    async fn read(&self, path: &str) -> Told {
-        self.ask(&self.root, Verb::Read, path, json!({})).await
-    }
-
-    async fn lookup(&self, token: &str) -> Told {
-        self.write("auth/token/lookup", json!({ "token": token })).await
-    }
-
-    async fn is_live(&self, token: &str) -> bool {
-        self.lookup(token).await.status == 200
-    }
+async fn list(server: &Server, token: &str) -> Response {
+    server.ask(Request::new(token, Verb::List, "auth/token/accessors", json!({}))).await
 }
 
 #[tokio::test]
 async fn a_token_is_made_and_looked_up() {
-    let server = Server::new().await;
+    let server = server().await;
     let input = json!({
         "policies": ["dev"], "ttl": "1h", "meta": {"a": "b"}, "display_name": "hello World!!x", "num_uses": 5,
         "explicit_max_ttl": "2h",
@@ -165,11 +61,13 @@ async fn a_token_is_made_and_looked_up() {
         "num_uses": 5, "orphan": false, "path": CREATE, "policies": ["default", "dev"], "renewable": true,
         "ttl": 3540, "type": "service",
     });
-    assert_eq!(server.lookup(&token).await.data(), &expected);
-    let told = server.ask(&server.root, Verb::Read, "auth/token/lookup", json!({"token": token})).await;
+    assert_eq!(lookup(&server, &token).await.data(), &expected);
+    let told = server
+        .ask(Request::new(&server.root, Verb::Read, "auth/token/lookup", json!({"token": token})))
+        .await;
     assert_eq!(told.data(), &expected);
     expected["num_uses"] = json!(4);
-    let told = server.ask(&token, Verb::Read, "auth/token/lookup-self", json!({})).await;
+    let told = server.get(&token, "auth/token/lookup-self").await;
     assert_eq!(told.data(), &expected, "this very request takes a use");
     expected["id"] = json!("");
     let told = server.write("auth/token/lookup-accessor", json!({"accessor": auth["accessor"]})).await;
@@ -179,13 +77,13 @@ async fn a_token_is_made_and_looked_up() {
         server.root.as_str(),
         "the calling token"
     );
-    let accessors = server.ask(&server.root, Verb::List, "auth/token/accessors", json!({})).await;
+    let accessors = server.list("auth/token/accessors").await;
     assert_eq!(accessors.data()["keys"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]
 async fn refusals_are_in_vaults_words() {
-    let server = Server::new().await;
+    let server = server().await;
     let forbidden = |text| (403, text);
     let invalid = |text| (400, text);
     for (path, input, expected) in [
@@ -220,7 +118,7 @@ async fn refusals_are_in_vaults_words() {
         ),
     ] {
         assert_eq!(
-            server.write(&format!("auth/token/{path}"), input.clone()).await.error(),
+            server.write(&format!("auth/token/{path}"), input.clone()).await.refusal(),
             expected,
             "{path} {input}"
         );
@@ -233,13 +131,13 @@ async fn refusals_are_in_vaults_words() {
         batch["type"] = json!("batch");
         let name = input.as_object().unwrap().keys().next().unwrap();
         let text = format!("batch tokens cannot have {name:?} set");
-        assert_eq!(server.write(CREATE, batch).await.error(), (400, text.as_str()));
+        assert_eq!(server.write(CREATE, batch).await.refusal(), (400, text.as_str()));
     }
 }
 
 #[tokio::test]
 async fn what_goes_beyond_ones_own_needs_sudo() {
-    let server = Server::new().await;
+    let server = server().await;
     let plain = server.write(CREATE, json!({"policies": "tokens"})).await.token();
     let sudo = server.write(CREATE, json!({"policies": "sudo"})).await.token();
     for (input, what) in [
@@ -248,44 +146,44 @@ async fn what_goes_beyond_ones_own_needs_sudo() {
         (json!({"id": "mine"}), "specify token id"),
     ] {
         let text = format!("root or sudo privileges required to {what}");
-        assert_eq!(server.post(&plain, CREATE, input.clone()).await.error(), (400, text.as_str()));
+        assert_eq!(server.post(&plain, CREATE, input.clone()).await.refusal(), (400, text.as_str()));
         assert_eq!(server.post(&sudo, CREATE, input).await.status, 200);
     }
     let told = server.post(&plain, CREATE, json!({"policies": ["dev"]})).await;
-    assert_eq!(told.error(), (400, "child policies must be subset of parent"));
+    assert_eq!(told.refusal(), (400, "child policies must be subset of parent"));
     assert_eq!(
         server.post(&sudo, CREATE, json!({"policies": ["dev"]})).await.auth()["policies"],
         json!(["default", "dev"])
     );
     let told = server.post(&sudo, CREATE, json!({"policies": ["root"]})).await;
-    assert_eq!(told.error(), (400, "root tokens may not be created without parent token being root"));
+    assert_eq!(told.refusal(), (400, "root tokens may not be created without parent token being root"));
     // Who may write there may make orphans.
     assert_eq!(server.post(&plain, "auth/token/create-orphan", json!({})).await.auth()["orphan"], true);
     assert_eq!(server.post(&plain, "auth/token/revoke-orphan", json!({"token": sudo})).await.status, 403);
-    assert_eq!(server.ask(&plain, Verb::List, "auth/token/accessors", json!({})).await.status, 403);
-    assert_eq!(server.ask(&sudo, Verb::List, "auth/token/accessors", json!({})).await.status, 200);
+    assert_eq!(list(&server, &plain).await.status, 403);
+    assert_eq!(list(&server, &sudo).await.status, 200);
     let told = server.write(CREATE, json!({"id": "mine"})).await;
-    assert_eq!(told.error(), (400, "cannot create a token with a duplicate ID"));
-    assert!(server.is_live("mine").await);
+    assert_eq!(told.refusal(), (400, "cannot create a token with a duplicate ID"));
+    assert!(is_live(&server, "mine").await);
 }
 
 #[tokio::test]
 async fn some_tokens_make_no_others() {
-    let server = Server::new().await;
+    let server = server().await;
     let limited = server.write(CREATE, json!({"policies": "tokens", "num_uses": 3})).await.token();
     let told = server.post(&limited, CREATE, json!({})).await;
-    assert_eq!(told.error(), (400, "restricted use token cannot generate child tokens"));
+    assert_eq!(told.refusal(), (400, "restricted use token cannot generate child tokens"));
     let batch = server.write(CREATE, json!({"policies": "tokens", "type": "batch"})).await.token();
     assert!(batch.starts_with("hvb."));
     let told = server.post(&batch, CREATE, json!({})).await;
-    assert_eq!(told.error(), (400, "batch tokens cannot create more tokens"));
+    assert_eq!(told.refusal(), (400, "batch tokens cannot create more tokens"));
     let renewed = server.post(&batch, "auth/token/renew-self", json!({})).await;
-    assert_eq!(renewed.error(), (400, "batch tokens cannot be renewed"));
+    assert_eq!(renewed.refusal(), (400, "batch tokens cannot be renewed"));
     for path in ["auth/token/revoke-self", "auth/token/revoke"] {
         let told = server.post(&batch, path, json!({"token": batch})).await;
-        assert_eq!(told.error(), (400, "batch tokens cannot be revoked"));
+        assert_eq!(told.refusal(), (400, "batch tokens cannot be revoked"));
     }
-    let told = server.lookup(&batch).await;
+    let told = lookup(&server, &batch).await;
     assert_eq!(
         (&told.data()["type"], &told.data()["accessor"], &told.data()["orphan"]),
         (&json!("batch"), &json!(""), &json!(false))
@@ -293,7 +191,7 @@ async fn some_tokens_make_no_others() {
     let expiring = server.write(CREATE, json!({"ttl": "1h"})).await;
     assert_eq!(expiring.auth()["policies"], json!(["root"]));
     let told = server.post(&expiring.token(), CREATE, json!({})).await;
-    assert_eq!(told.error(), (400, "expiring root tokens cannot create non-expiring root tokens"));
+    assert_eq!(told.refusal(), (400, "expiring root tokens cannot create non-expiring root tokens"));
     assert_eq!(server.post(&expiring.token(), CREATE, json!({"ttl": "2h"})).await.status, 200);
     let endless = server.write(CREATE, json!({})).await;
     assert_eq!((&endless.auth()["lease_duration"], &endless.auth()["renewable"]), (&json!(0), &json!(false)));
@@ -301,7 +199,7 @@ async fn some_tokens_make_no_others() {
 
 #[tokio::test]
 async fn clients_are_told_of_what_they_do_not_get() {
-    let server = Server::new().await;
+    let server = server().await;
     let told = server.write(CREATE, json!({"policies": ["gone"], "ttl": "1000h", "bogus": 1})).await;
     let expected = json!([
         "TTL of \"1000h0m0s\" exceeded the effective max_ttl of \"768h0m0s\"; TTL value is capped accordingly",
@@ -313,7 +211,7 @@ async fn clients_are_told_of_what_they_do_not_get() {
 
 #[tokio::test]
 async fn tokens_are_renewed() {
-    let server = Server::new().await;
+    let server = server().await;
     let token = server.write(CREATE, json!({"policies": "dev", "ttl": "1h"})).await.token();
     server.clock.advance(HOUR / 2);
     let told = server.post(&token, "auth/token/renew-self", json!({})).await;
@@ -324,7 +222,7 @@ async fn tokens_are_renewed() {
     );
     let told = server.write("auth/token/renew", json!({"token": token, "increment": "2h"})).await;
     assert_eq!(told.auth()["lease_duration"], 7200);
-    let data = server.lookup(&token).await;
+    let data = lookup(&server, &token).await;
     assert_eq!(data.data()["last_renewal"], "2023-11-14T22:43:20Z");
     assert_eq!(data.data()["last_renewal_time"], 1_700_001_800);
     let told = server
@@ -336,21 +234,21 @@ async fn tokens_are_renewed() {
     let fixed =
         server.write(CREATE, json!({"policies": "dev", "ttl": "1h", "renewable": false})).await.token();
     let told = server.post(&fixed, "auth/token/renew-self", json!({})).await;
-    assert_eq!(told.error(), (400, "lease is not renewable"));
+    assert_eq!(told.refusal(), (400, "lease is not renewable"));
     let periodic = server.write(CREATE, json!({"policies": "dev", "period": "1h"})).await.token();
     for _ in 0..100 {
         server.clock.advance(Duration::from_mins(59));
         let told = server.post(&periodic, "auth/token/renew-self", json!({"increment": "90h"})).await;
         assert_eq!(told.auth()["lease_duration"], 3600);
     }
-    assert_eq!(server.lookup(&periodic).await.data()["period"], 3600);
+    assert_eq!(lookup(&server, &periodic).await.data()["period"], 3600);
     server.clock.advance(HOUR);
-    assert!(!server.is_live(&periodic).await);
+    assert!(!is_live(&server, &periodic).await);
 }
 
 #[tokio::test]
 async fn revoking_takes_children_along_or_leaves_them() {
-    let server = Server::new().await;
+    let server = server().await;
     let family = async || {
         let parent = server.write(CREATE, json!({"policies": ["tokens", "dev"]})).await.token();
         let child = server.post(&parent, CREATE, json!({})).await.token();
@@ -361,7 +259,7 @@ async fn revoking_takes_children_along_or_leaves_them() {
     let live = async |tokens: &[String; 4]| {
         let mut live = Vec::new();
         for token in tokens {
-            live.push(server.is_live(token).await);
+            live.push(is_live(&server, token).await);
         }
         live
     };
@@ -373,21 +271,21 @@ async fn revoking_takes_children_along_or_leaves_them() {
     assert_eq!(server.write("auth/token/revoke", json!({"token": tokens[0]})).await.status, 204);
     assert_eq!(live(&tokens).await, [false, false, false, true]);
     let tokens = family().await;
-    let accessor = server.lookup(&tokens[0]).await.data()["accessor"].clone();
+    let accessor = lookup(&server, &tokens[0]).await.data()["accessor"].clone();
     assert_eq!(server.write("auth/token/revoke-accessor", json!({"accessor": accessor})).await.status, 204);
     assert_eq!(live(&tokens).await, [false, false, false, true]);
     let tokens = family().await;
     assert_eq!(server.write("auth/token/revoke-orphan", json!({"token": tokens[0]})).await.status, 204);
     assert_eq!(live(&tokens).await, [false, true, false, true]);
-    assert_eq!(server.lookup(&tokens[1]).await.data()["orphan"], true);
+    assert_eq!(lookup(&server, &tokens[1]).await.data()["orphan"], true);
     let limited = server.write(CREATE, json!({"policies": "default", "num_uses": 2})).await.token();
     assert_eq!(server.post(&limited, "auth/token/revoke-self", json!({})).await.status, 204);
-    assert!(!server.is_live(&limited).await);
+    assert!(!is_live(&server, &limited).await);
 }
 
 #[tokio::test]
 async fn roles_are_kept() {
-    let server = Server::new().await;
+    let server = server().await;
     let role = |name: &str| format!("auth/token/roles/{name}");
     assert_eq!(server.write(&role("plain"), json!({})).await.status, 204);
     let plain = json!({
@@ -418,7 +316,7 @@ async fn roles_are_kept() {
     full["period"] = json!(0);
     full["token_period"] = json!(10800);
     assert_eq!(server.read(&role("full")).await.data(), &full);
-    let listed = server.ask(&server.root, Verb::List, "auth/token/roles", json!({})).await;
+    let listed = server.list("auth/token/roles").await;
     assert_eq!(listed.data()["keys"], json!(["full", "plain"]));
     let told = server.write(&role("plain"), json!({"explicit_max_ttl": "5000h"})).await;
     assert!(
@@ -427,7 +325,7 @@ async fn roles_are_kept() {
             .unwrap()
             .starts_with("Given explicit max TTL of 18000000 is greater")
     );
-    assert_eq!(server.ask(&server.root, Verb::Delete, &role("full"), json!({})).await.status, 204);
+    assert_eq!(server.delete(&role("full")).await.status, 204);
     assert_eq!(server.read(&role("full")).await.status, 404);
     let suffix = "given role path suffix contains invalid characters; must match \\w[\\w-.]+\\w";
     let batch = |what| format!("'token_type' cannot be 'batch' when role is set to generate {what}");
@@ -445,14 +343,14 @@ async fn roles_are_kept() {
             batch("tokens with an explicit max TTL"),
         ),
     ] {
-        assert_eq!(server.write(&role("bad"), input).await.error(), (400, text.as_str()));
+        assert_eq!(server.write(&role("bad"), input).await.refusal(), (400, text.as_str()));
     }
     assert_eq!(server.read(&role("bad")).await.status, 404);
 }
 
 #[tokio::test]
 async fn roles_shape_their_tokens() {
-    let server = Server::new().await;
+    let server = server().await;
     let input = json!({
         "allowed_policies": "dev", "orphan": true, "token_period": "1h", "renewable": false, "path_suffix": "sfx",
         "token_num_uses": 4, "token_bound_cidrs": "10.0.0.0/8", "token_explicit_max_ttl": "10h",
@@ -466,7 +364,7 @@ async fn roles_shape_their_tokens() {
         "Period specified both during creation call and in role; using the lesser value of 3600 seconds",
     ]);
     assert_eq!(made.body["warnings"], warnings);
-    let told = server.lookup(&made.token()).await;
+    let told = lookup(&server, &made.token()).await;
     let data = told.data();
     assert_eq!(data["path"], "auth/token/create/full/sfx");
     assert_eq!(
@@ -482,13 +380,14 @@ async fn roles_shape_their_tokens() {
         (&json!(["default", "dev"]), &json!(["10.0.0.0/8"]))
     );
     let from = async |address| {
-        server.ask_from(&made.token(), Verb::Read, "sys/anything", json!({}), address).await.status
+        let request = Request::new(&made.token(), Verb::Read, "sys/mounts", json!({}));
+        server.ask(request.from(address)).await.status
     };
-    assert_eq!((from([127, 0, 0, 1]).await, from([10, 1, 2, 3]).await), (403, 204));
+    assert_eq!((from([127, 0, 0, 1]).await, from([10, 1, 2, 3]).await), (403, 200));
     let told = server.write("auth/token/create/full", json!({"entity_alias": "bob"})).await;
-    assert_eq!(told.error(), (400, "invalid 'entity_alias' value"));
+    assert_eq!(told.refusal(), (400, "invalid 'entity_alias' value"));
     let told = server.write("auth/token/create/full", json!({"entity_alias": "Alice"})).await;
-    assert_eq!(told.error(), (400, "'entity_alias' cannot be used: this server has no identity store"));
+    assert_eq!(told.refusal(), (400, "'entity_alias' cannot be used: this server has no identity store"));
     for (name, token_type, asked, got) in [
         ("b", "batch", "service", "batch"),
         ("s", "service", "batch", "service"),
@@ -506,19 +405,22 @@ async fn roles_shape_their_tokens() {
 
 #[tokio::test]
 async fn a_renewal_goes_by_what_the_role_says_today() {
-    let server = Server::new().await;
+    let server = server().await;
     server.write("auth/token/roles/web", json!({"allowed_policies": "dev"})).await;
     let token = server.write("auth/token/create/web", json!({"ttl": "1h"})).await.token();
     server.write("auth/token/roles/web", json!({"token_period": "3h"})).await;
     let renew = async || server.post(&token, "auth/token/renew-self", json!({})).await;
     assert_eq!(renew().await.auth()["lease_duration"], 3 * 3600);
-    server.ask(&server.root, Verb::Delete, "auth/token/roles/web", json!({})).await;
-    assert_eq!(renew().await.error(), (400, "original token role \"web\" could not be found, not renewing"));
+    server.delete("auth/token/roles/web").await;
+    assert_eq!(
+        renew().await.refusal(),
+        (400, "original token role \"web\" could not be found, not renewing")
+    );
 }
 
 #[tokio::test]
 async fn tidying_is_done_by_housekeeping() {
-    let server = Server::new().await;
+    let server = server().await;
     let told = server.write("auth/token/tidy", json!({})).await;
     assert_eq!(told.status, 202);
     let text = "Tidy operation successfully started. Any information from the operation will be printed to the server logs.";
@@ -528,5 +430,5 @@ async fn tidying_is_done_by_housekeeping() {
     server.core.background.run_jobs_once(false).await.unwrap();
     let told = server.write("auth/token/tidy", json!({})).await;
     assert_eq!(told.body["warnings"], json!([text]));
-    assert!(server.is_live(&server.root).await);
+    assert!(is_live(&server, &server.root).await);
 }

@@ -1,14 +1,13 @@
-//! A client's request, and a client that goes away.
+//! A client's request, and the answer to it.
 
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
-use strongroom_core::{Answer, Inbound, Verb};
 use strongroom_engine_api::{CertificateChain, Peer, RequestBody, Secret};
+use strongroom_pipeline::{Answer, Inbound, Verb};
 
 /// A request as a client makes it.
 #[derive(Clone, Debug)]
@@ -29,6 +28,8 @@ pub struct Request {
     pub certificates: CertificateChain,
     /// A body that is no JSON, with its type.
     pub bytes: Option<(&'static str, Bytes)>,
+    /// The address it comes from.
+    pub from: SocketAddr,
 }
 
 impl Request {
@@ -44,6 +45,7 @@ impl Request {
             wrap_ttl: None,
             certificates: CertificateChain::default(),
             bytes: None,
+            from: ([127, 0, 0, 1], 1).into(),
         }
     }
 
@@ -71,7 +73,14 @@ impl Request {
         Self { bytes: Some((content_type, bytes.into())), ..self }
     }
 
-    pub(super) fn inbound(&self) -> Inbound {
+    /// The same from another address.
+    #[must_use]
+    pub fn from(self, address: [u8; 4]) -> Self {
+        Self { from: (address, 1).into(), ..self }
+    }
+
+    /// The request as the pipeline takes it.
+    pub fn inbound(&self) -> Inbound {
         let body = match &self.bytes {
             Some((content_type, bytes)) => RequestBody::Bytes((*content_type).into(), bytes.clone()),
             None => RequestBody::Parsed,
@@ -82,7 +91,7 @@ impl Request {
             token,
             namespace: self.namespace.clone(),
             wrap_ttl: self.wrap_ttl,
-            peer: Peer::at(([127, 0, 0, 1], 1)).with(self.certificates.clone()),
+            peer: Peer::at(self.from).with(self.certificates.clone()),
             body,
             ..Inbound::new("a-request", self.asked, self.path.clone())
         }
@@ -138,22 +147,20 @@ impl Response {
     pub fn error(&self) -> String {
         self.text("/errors/0")
     }
-}
 
-/// A future whose owner goes away after so many looks at it.
-pub(super) struct Impatient<F> {
-    pub(super) inner: Pin<Box<F>>,
-    pub(super) looks: usize,
-}
+    /// The status and the first error.
+    pub fn refusal(&self) -> (u16, &str) {
+        (self.status, self.body.pointer("/errors/0").and_then(Value::as_str).unwrap_or_default())
+    }
 
-impl<F: Future> Future for Impatient<F> {
-    type Output = Option<F::Output>;
+    /// The `auth` of a success.
+    pub fn auth(&self) -> &Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        &self.body["auth"]
+    }
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.looks == 0 {
-            return Poll::Ready(None);
-        }
-        self.looks -= 1;
-        self.inner.as_mut().poll(context).map(Some)
+    /// The token that a success hands out.
+    pub fn token(&self) -> String {
+        self.auth()["client_token"].as_str().expect("a token").to_owned()
     }
 }

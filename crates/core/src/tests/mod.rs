@@ -1,5 +1,0 @@
-//! Services in a whole core.
-
-mod initialization;
-mod leases;
-mod tokens;

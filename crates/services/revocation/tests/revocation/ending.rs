@@ -1,0 +1,129 @@
+//! Ending tokens and leases in a whole server: by prefix, by id, by time, with their mount.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use strongroom_barrier::{MountId, NamespaceId};
+use strongroom_mounts::{DISABLED_MOUNTS, DisabledMount, MountEntry, MountTuning};
+use strongroom_storage::{Index, Observer};
+use strongroom_testkit::Server;
+use strongroom_tokens::{NewToken, TokenEntry};
+
+const ROOT: NamespaceId = NamespaceId::ROOT;
+const HOUR: Duration = Duration::from_hours(1);
+
+/// The most keys that one commit has written or deleted.
+#[derive(Default)]
+struct Largest(AtomicUsize);
+
+impl Observer for Largest {
+    fn applied(&self, _index: Index, keys: &[&[u8]]) {
+        self.0.fetch_max(keys.len(), Ordering::Relaxed);
+    }
+
+    fn replaced(&self, _index: Index) {}
+}
+
+/// A database takes so much in one transaction and no more: trees of several tokens are counted together.
+#[tokio::test]
+async fn the_trees_of_a_mount_that_is_gone_go_in_steps() {
+    const GONE: MountId = MountId::new(77);
+    let server = Server::new().await;
+    for _ in 0..40 {
+        let entry = TokenEntry { path: "auth/gone/login".to_owned(), mount: GONE, ..TokenEntry::default() };
+        let (_, key) = server.make_token(NewToken { entry, ..NewToken::default() }).await;
+        for _ in 0..40 {
+            server.child(Some(key)).await;
+        }
+    }
+    let largest = Arc::new(Largest::default());
+    server.store.observe(largest.clone());
+    let txn = server.txn().await;
+    let entry = MountEntry {
+        id: GONE,
+        uuid: String::new(),
+        accessor: String::new(),
+        kind: "gone".to_owned(),
+        description: String::new(),
+        options: BTreeMap::new(),
+        tuning: MountTuning::default(),
+        local: false,
+        seal_wrap: false,
+        external_entropy_access: false,
+    };
+    let gone = DisabledMount::new(ROOT, "auth/gone/", entry);
+    DISABLED_MOUNTS.put(&txn, &GONE, gone).unwrap();
+    txn.commit().await.unwrap();
+    while server.services().revocation.clear_disabled_mounts().await.unwrap() {}
+    server.end_noted().await;
+    assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]));
+    let largest = largest.0.load(Ordering::Relaxed);
+    assert!(largest < 3000, "{largest} keys in one transaction");
+}
+
+#[tokio::test]
+async fn a_prefix_is_a_folder_and_goes_in_steps() {
+    for at_once in [true, false] {
+        let server = Server::new().await;
+        let owner = server.child(None).await;
+        for _ in 0..300 {
+            server.lease(owner, "loans/creds/web").await;
+        }
+        let other = server.lease(owner, "loans/creds/website").await;
+        if at_once {
+            server.services().revocation.revoke_prefix_now(ROOT, "loans/creds/web", false).await.unwrap();
+        } else {
+            let txn = server.txn().await;
+            assert!(
+                server
+                    .services()
+                    .revocation
+                    .revoke_prefix(&txn, ROOT, "loans/creds/web", false)
+                    .await
+                    .unwrap()
+            );
+            txn.commit().await.unwrap();
+            assert!(server.end_noted().await > 1);
+        }
+        let tokens = BTreeMap::from([(owner, None)]);
+        assert_eq!(server.records().await, server.expected(&tokens, &[(owner, other)]));
+    }
+}
+
+#[tokio::test]
+async fn revoking_a_tokens_lease_revokes_the_token() {
+    let server = Server::new().await;
+    let parent = server.child(None).await;
+    server.child(Some(parent)).await;
+    let txn = server.txn().await;
+    let id = format!("auth/token/create/h{:032x}", u128::from_be_bytes(parent.key));
+    assert!(server.services().revocation.revoke_lease_id(&txn, ROOT, &id).await.unwrap());
+    assert!(!server.services().revocation.revoke_lease_id(&txn, ROOT, "auth/token/create/hx").await.unwrap());
+    txn.commit().await.unwrap();
+    assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]));
+}
+
+#[tokio::test]
+async fn what_is_due_ends_and_what_was_renewed_does_not() {
+    let server = Server::new().await;
+    let (_, ends) = server.token(TokenEntry::default()).await;
+    let (_, renewed) = server.token(TokenEntry::default()).await;
+    let lease = server.lease(renewed, "loans/creds/x").await;
+    server.clock.advance(HOUR / 2);
+    let txn = server.txn().await;
+    server.services().tokens.renew_token(&txn, &renewed, None).await.unwrap();
+    let view = server.renew(&txn, &lease, Some(HOUR)).await.unwrap();
+    assert_eq!(view.0.ttl, HOUR);
+    txn.commit().await.unwrap();
+    server.clock.advance(HOUR / 2);
+    server.end_noted().await;
+    let records = server.records().await;
+    assert!(!records.tokens().contains(&ends));
+    assert!(records.tokens().contains(&renewed));
+    assert_eq!(records.leases, BTreeSet::from([lease]));
+    server.clock.advance(HOUR);
+    server.end_noted().await;
+    assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]));
+}
