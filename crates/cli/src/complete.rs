@@ -70,7 +70,7 @@ pub(crate) async fn candidates(
     found.retain(|candidate| candidate.starts_with(sought) && visible(candidate) == candidate.as_str());
     found.sort_unstable();
     found.dedup();
-    found.into_iter().map(|candidate| format!("{before}{candidate}\n")).collect()
+    found.into_iter().flat_map(|candidate| [before.to_owned(), candidate, "\n".to_owned()]).collect()
 }
 
 /// The kind of word that is sought.

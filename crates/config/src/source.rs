@@ -50,7 +50,7 @@ pub fn load_with<P: AsRef<Path>>(
     for (file, object) in &mut objects {
         expand_addresses(file, object, expand)?;
     }
-    configuration(objects)
+    configuration(&objects)
 }
 
 /// The keys whose values may be templates. Source: Vault's pages on the outermost keys, `listener "tcp"` and storage `raft`.
@@ -97,10 +97,10 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Source>, ConfigError> {
 
 /// Reads the configuration from texts; of keys that several set, the last text counts.
 pub fn parse(sources: &[Source]) -> Result<Loaded, ConfigError> {
-    configuration(objects(sources)?)
+    configuration(&objects(sources)?)
 }
 
-fn configuration(objects: Vec<(&Arc<str>, Object)>) -> Result<Loaded, ConfigError> {
+fn configuration(objects: &[(&Arc<str>, Object)]) -> Result<Loaded, ConfigError> {
     let report = Report::default();
     let fields = Fields::outermost(objects.iter().map(|(file, object)| (*file, object)).collect(), &report);
     let config = Config::read(fields)?;

@@ -68,14 +68,14 @@ impl OutputFile {
     fn replacing(target: &Path, found: &fs::Metadata) -> io::Result<Self> {
         let mode = found.permissions().mode() & 0o7777;
         let (path, file) = match scratch_beside(target, mode) {
-            Ok(made) => made,
+            Ok(created) => created,
             // A directory that takes no further file may still have one that can be written.
             Err(error) if cannot_create(&error) => return Self::in_place(target),
             Err(error) => return Err(error),
         };
         let output = Self { file, scratch: Some(Scratch { path, target: target.to_owned() }) };
-        let made = output.file.metadata()?;
-        if (made.uid(), made.gid()) != (found.uid(), found.gid()) {
+        let created = output.file.metadata()?;
+        if (created.uid(), created.gid()) != (found.uid(), found.gid()) {
             let (uid, gid) = (rustix::fs::Uid::from_raw(found.uid()), rustix::fs::Gid::from_raw(found.gid()));
             if rustix::fs::fchown(&output.file, Some(uid), Some(gid)).is_err() {
                 drop(output);

@@ -1,7 +1,7 @@
 //! Tells the service manager how the server is: systemd's `sd_notify` protocol, for units of `Type=notify`.
 //!
 //! Without `NOTIFY_SOCKET` nobody wants to know. A message that cannot be delivered is logged and changes nothing: the
-//! manager judges by what it hears. Source: systemd's manual, sd_notify(3) and sd_watchdog_enabled(3).
+//! manager judges by what it hears. Source: systemd's manual, `sd_notify(3)` and `sd_watchdog_enabled(3)`.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;

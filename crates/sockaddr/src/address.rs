@@ -19,7 +19,7 @@ impl Network {
             Some((base, prefix)) => (base, Some(prefix)),
             None => (text, None),
         };
-        let base: IpAddr = base.trim().parse().map_err(|_| wrong())?;
+        let base: IpAddr = base.trim().parse().map_err(|_malformed| wrong())?;
         let most = if base.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             Some(prefix) => prefix.trim().parse().ok().filter(|bits| *bits <= most).ok_or_else(wrong)?,
@@ -120,9 +120,8 @@ pub(crate) fn has_flag(one: &Interface, flag: &str) -> Result<bool, String> {
     Ok(match flag.to_ascii_lowercase().as_str() {
         "up" => one.up,
         "down" => !one.up,
-        "forwardable" => is_forwardable(one.ip),
+        "forwardable" | "global unicast" => is_forwardable(one.ip),
         "loopback" => one.ip.is_loopback(),
-        "global unicast" => is_forwardable(one.ip),
         "link-local unicast" => match one.ip {
             IpAddr::V4(v4) => v4.is_link_local(),
             IpAddr::V6(v6) => v6.is_unicast_link_local(),

@@ -205,7 +205,8 @@ fn step(name: &str, args: &[&str], mut found: Vec<Interface>) -> Result<Value, S
             Ok(Value::Interfaces(kept))
         }
         "limit" | "offset" => {
-            let count: i64 = one(name, args)?.parse().map_err(|_| format!("{name} takes a number"))?;
+            let count: i64 =
+                one(name, args)?.parse().map_err(|_malformed| format!("{name} takes a number"))?;
             Ok(Value::Interfaces(portion(found, name == "limit", count)?))
         }
         "attr" => {
@@ -254,7 +255,7 @@ fn matches(one: &Interface, by: &str, wanted: &str) -> Result<bool, String> {
             let bits = wanted.trim().trim_start_matches('/');
             bits.parse()
                 .map(|bits: u8| bits == one.prefix)
-                .map_err(|_| format!("{wanted:?} is not a network size"))
+                .map_err(|_malformed| format!("{wanted:?} is not a network size"))
         }
         "type" => Ok(options.any(|kind| match kind.to_ascii_lowercase().as_str() {
             "ip" => true,

@@ -122,14 +122,16 @@ impl AuditDevices {
 
     /// Logs which devices have come and gone since the last time; those found at unsealing are no news.
     fn tell(&self, now: HashMap<String, (String, String)>) {
-        let before = self.known().replace(now.clone());
-        let Some(before) = before else { return };
-        for (_, (path, kind)) in now.iter().filter(|(uuid, _)| !before.contains_key(*uuid)) {
-            tracing::info!(path, r#type = kind, "enabled audit backend");
+        let mut known = self.known();
+        if let Some(before) = &*known {
+            for (_, (path, kind)) in now.iter().filter(|(uuid, _)| !before.contains_key(*uuid)) {
+                tracing::info!(path, r#type = kind, "enabled audit backend");
+            }
+            for (_, (path, _)) in before.iter().filter(|(uuid, _)| !now.contains_key(*uuid)) {
+                tracing::info!(path, "disabled audit backend");
+            }
         }
-        for (_, (path, _)) in before.iter().filter(|(uuid, _)| !now.contains_key(*uuid)) {
-            tracing::info!(path, "disabled audit backend");
-        }
+        *known = Some(now);
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<String, Arc<EnabledDevice>>> {

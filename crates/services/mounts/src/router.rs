@@ -442,17 +442,19 @@ fn tell(before: Option<&MountHandle>, now: Option<&MountHandle>) {
     }
     if let Some(mounted) = before {
         let (namespace, path) = (mounted.namespace.path.as_str(), mounted.path.as_str());
-        match path.strip_prefix("auth/") {
-            Some(path) => tracing::info!(namespace, path, "disabled credential backend"),
-            None => tracing::info!(namespace, path, "successfully unmounted"),
+        if let Some(path) = path.strip_prefix("auth/") {
+            tracing::info!(namespace, path, "disabled credential backend");
+        } else {
+            tracing::info!(namespace, path, "successfully unmounted");
         }
     }
     if let Some(mounted) = now {
         let (namespace, path) = (mounted.namespace.path.as_str(), mounted.path.as_str());
         let kind = mounted.entry.kind.as_str();
-        match path.strip_prefix("auth/") {
-            Some(path) => tracing::info!(namespace, path, r#type = kind, "enabled credential backend"),
-            None => tracing::info!(namespace, path, r#type = kind, "successful mount"),
+        if let Some(path) = path.strip_prefix("auth/") {
+            tracing::info!(namespace, path, r#type = kind, "enabled credential backend");
+        } else {
+            tracing::info!(namespace, path, r#type = kind, "successful mount");
         }
     }
 }

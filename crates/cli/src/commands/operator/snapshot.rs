@@ -122,7 +122,7 @@ impl Upload {
     async fn open(path: &Path) -> io::Result<Self> {
         let file = tokio::fs::File::open(path).await?;
         let found = file.metadata().await?;
-        let left = found.is_file().then(|| found.len());
+        let left = found.is_file().then_some(found.len());
         Ok(Self { file, left, buffer: vec![0; Self::CHUNK] })
     }
 }
