@@ -256,13 +256,8 @@ async fn reload(options: &Options, nodes: &[Node], logs: &Logs) {
             node.listeners.reconfigure(config);
         }
         if !node.core.services.barrier.is_sealed() {
-            match node.core.services.audit_devices.auditing().await {
-                Ok(auditing) => {
-                    if let Err(error) = auditing.broker.reload().await {
-                        tracing::error!(%error, "an audit device was not reloaded");
-                    }
-                }
-                Err(error) => tracing::error!(%error, "audit devices were not reloaded"),
+            if let Err(error) = node.core.services.audit_devices.reload().await {
+                tracing::error!(%error, "an audit device was not reloaded");
             }
         }
     }

@@ -102,7 +102,7 @@ async fn derived_values_end_with_what_they_follow_from() {
 
     core.services.seal_state.seal().await;
     assert_eq!(alive(core), 0, "nothing is left once it is sealed");
-    core.services.seal_state.offer_key_part(server.shares[0].clone()).await.unwrap();
+    core.services.seal_state.offer_key_part(server.key_parts[0].clone()).await.unwrap();
     assert_eq!((count("w/a").await, alive(core)), (json!(2), 1));
 
     assert_eq!(server.delete("sys/mounts/w").await.status, 204);

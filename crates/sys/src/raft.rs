@@ -343,7 +343,7 @@ mod tests {
         days(400);
         server.core.services.node.renew_certificate().await.unwrap();
         assert_eq!(certificate(), second, "without the authority's key there is none");
-        server.core.services.seal_state.offer_key_part(server.shares[0].clone()).await.unwrap();
+        server.core.services.seal_state.offer_key_part(server.key_parts[0].clone()).await.unwrap();
         assert_ne!(certificate(), second);
         // The authority has had a successor meanwhile: it is believed beside that.
         let trusted = fs::read_to_string(kept.with_file_name("ca.crt")).unwrap();

@@ -195,14 +195,14 @@ mod tests {
         assert_eq!(status.body.get("cluster_id"), None);
         assert_eq!(server.read("sys/mounts").await.error(), (503, "Vault is sealed"));
 
-        let first = unseal(json!({ "key": to_hex(&server.shares[0]) })).await;
+        let first = unseal(json!({ "key": to_hex(&server.key_parts[0]) })).await;
         assert_eq!((first.status, &first.body["progress"]), (200, &json!(1)));
         assert_ne!(first.body["nonce"], "");
-        let again = unseal(json!({ "key": to_hex(&server.shares[0]) })).await;
+        let again = unseal(json!({ "key": to_hex(&server.key_parts[0]) })).await;
         assert_eq!(again.body["progress"], 1, "the same share counts once");
         assert_eq!(unseal(json!({ "reset": true })).await.body["progress"], 0);
-        assert_eq!(unseal(json!({ "key": to_hex(&server.shares[0]) })).await.body["progress"], 1);
-        let second = unseal(json!({ "key": STANDARD.encode(&server.shares[2]) })).await;
+        assert_eq!(unseal(json!({ "key": to_hex(&server.key_parts[0]) })).await.body["progress"], 1);
+        let second = unseal(json!({ "key": STANDARD.encode(&server.key_parts[2]) })).await;
         assert_eq!((&second.body["sealed"], &second.body["progress"]), (&json!(false), &json!(0)));
         assert_ne!(second.body["cluster_id"], "");
         assert_eq!(server.read("sys/mounts").await.status, 200);
@@ -225,8 +225,8 @@ mod tests {
         ] {
             assert_eq!(unseal(input).await.error(), (400, text));
         }
-        unseal(json!({ "key": to_hex(&server.shares[0]) })).await;
-        let mut wrong = server.shares[1].clone();
+        unseal(json!({ "key": to_hex(&server.key_parts[0]) })).await;
+        let mut wrong = server.key_parts[1].clone();
         wrong[0] ^= 1;
         let (status, text) = {
             let told = unseal(json!({ "key": to_hex(&wrong) })).await;

@@ -1,35 +1,38 @@
-//! A whole core over an in-memory store, with the system engine and small engines beside it, for this crate's tests.
+//! A whole server with the system engine and small engines beside it, for this crate's tests.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use strongroom_barrier::{Barrier, NamespaceId};
-use strongroom_core::Assembly;
 use strongroom_engine_api::{
-    AuthGrant, Body, Clock, Data, Engine, EngineError, Entropy, Environment, Input, LeaseGrant, Leased,
-    Lifetimes, Moment, Paging, Path, Peer, Reply, RevokeError, Secret, Stored,
+    AuthGrant, Body, Data, Engine, EngineError, Input, LeaseGrant, Leased, Paging, Path, Peer, Reply,
+    RevokeError, Secret, Stored,
 };
 use strongroom_mounts::Catalog;
-use strongroom_pipeline::{Answer, DEFAULT_LEASE_TTL, Inbound, Settings, Verb};
-use strongroom_seal::Seals;
-use strongroom_seal_shamir::ShamirSeal;
-use strongroom_seal_state::InitRequest;
-use strongroom_storage::{InMemory, Store};
+use strongroom_pipeline::{Answer, Inbound, Settings, Verb};
+use strongroom_storage::Store;
+use strongroom_testkit::Setup;
 use strongroom_tokens::{NewToken, TokenEntry};
 
-/// The start of the stepped clock.
-pub(crate) const START: Moment = Moment::from_secs(1_700_000_000);
+pub(crate) use strongroom_testkit::server::START;
 
-/// A core under test, its clock, and its root token.
-pub(crate) struct Server {
-    pub(crate) core: Arc<Assembly>,
-    pub(crate) clock: Clock,
-    /// Empty before initialization.
-    pub(crate) root: String,
-    /// The shares of the unseal key.
-    pub(crate) shares: Vec<Vec<u8>>,
+/// A server of the test kit, with this build of the system engine and small engines beside it.
+pub(crate) struct Server(strongroom_testkit::Server);
+
+impl Deref for Server {
+    type Target = strongroom_testkit::Server;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 /// The answer to a request.
@@ -61,55 +64,32 @@ impl Told {
 impl Server {
     /// Not initialized.
     pub(crate) fn blank(settings: Settings) -> Self {
-        Self::over(Arc::new(InMemory::new()), settings)
+        Self(Setup::of(catalog).settings(settings).blank())
     }
 
     /// Over this storage; not initialized.
     pub(crate) fn over(store: Arc<dyn Store>, settings: Settings) -> Self {
-        Self::of(store, settings, catalog())
-    }
-
-    /// With these engines; not initialized.
-    pub(crate) fn of(store: Arc<dyn Store>, settings: Settings, catalog: Catalog) -> Self {
-        let clock = Clock::stepped(START);
-        let entropy = Entropy::system();
-        let barrier = Barrier::new(store, entropy.clone(), 1 << 20);
-        let seals = Seals::one(Arc::new(ShamirSeal));
-        let core =
-            Assembly::new(barrier, Environment { clock: clock.clone(), entropy }, settings, catalog, seals);
-        Self { core, clock, root: String::new(), shares: Vec::new() }
-    }
-
-    /// Initializes it; it stays sealed.
-    pub(crate) async fn begin(&mut self, shares: u8, threshold: u8) {
-        let made = self
-            .core
-            .services
-            .initialization
-            .initialize(InitRequest::key_parts(shares, threshold))
-            .await
-            .expect("initialises");
-        self.root = made.root_token.expose().clone();
-        self.shares = made.key_parts.iter().map(|share| share.expose().clone()).collect();
+        Self(Setup::of(catalog).settings(settings).over(store))
     }
 
     /// Initialized and sealed.
-    pub(crate) async fn sealed(settings: Settings, shares: u8, threshold: u8) -> Self {
-        let mut server = Self::blank(settings);
-        server.begin(shares, threshold).await;
-        server
+    pub(crate) async fn sealed(settings: Settings, parts: u8, required: u8) -> Self {
+        Self(Setup::of(catalog).settings(settings).sealed(parts, required).await)
     }
 
-    /// Initialized with one share, and unsealed.
+    /// Initialized with one key part, and unsealed.
     pub(crate) async fn with(settings: Settings) -> Self {
-        let server = Self::sealed(settings, 1, 1).await;
-        server.core.services.seal_state.offer_key_part(server.shares[0].clone()).await.expect("unseals");
-        server
+        Self::of(Setup::of(catalog).settings(settings)).await
     }
 
     /// Initialized and unsealed, with default settings.
     pub(crate) async fn new() -> Self {
         Self::with(Settings::default()).await
+    }
+
+    /// Initialized and unsealed, as set up.
+    pub(crate) async fn of(setup: Setup) -> Self {
+        Self(setup.start().await)
     }
 
     /// Asks something with a token (empty: without).
@@ -183,21 +163,9 @@ impl Server {
 
     /// A service token with a policy of its own that has this text.
     pub(crate) async fn token_with(&self, policy: &str) -> String {
-        let name = format!(
-            "test-{}",
-            self.core.services.environment.entropy.base62(8).expect("random").to_lowercase()
-        );
-        let txn = self
-            .core
-            .services
-            .barrier
-            .transaction(self.core.services.barrier.pinned_view().await.expect("a view"));
-        self.core
-            .services
-            .policies
-            .write_policy(&txn, NamespaceId::ROOT, &name, policy)
-            .expect("a good policy");
-        txn.commit().await.expect("commits");
+        let random = self.services().environment.entropy.base62(8).expect("random");
+        let name = format!("test-{}", random.to_lowercase());
+        self.policy(&name, policy).await;
         self.token(&["default", &name]).await
     }
 
@@ -215,16 +183,8 @@ impl Server {
 
     /// A service token with this entry.
     pub(crate) async fn token_of(&self, entry: TokenEntry) -> String {
-        let lifetimes = Lifetimes { default: DEFAULT_LEASE_TTL, max: DEFAULT_LEASE_TTL };
-        let txn = self
-            .core
-            .services
-            .barrier
-            .transaction(self.core.services.barrier.pinned_view().await.expect("a view"));
         let new = NewToken { entry, ttl: Duration::from_hours(1), ..NewToken::default() };
-        let made = self.core.services.tokens.make_token(&txn, lifetimes, new).await.expect("a token");
-        txn.commit().await.expect("commits");
-        made.token.expose().clone()
+        self.make_token(new).await.0
     }
 }
 

@@ -11,8 +11,8 @@ use strongroom_engine_api::{
     ActError, Backend, Call, Class, EngineError, Facts, Field, Intent, Issued, Job, LeaseKind, Leased, Mode,
     Operation, OperationDoc, Plan, Reply, Request, RevokeError, Route, RouteTable, Schedule, Stored, Table,
 };
-use strongroom_pipeline::{Settings, Verb};
-use strongroom_storage::InMemory;
+use strongroom_pipeline::Verb;
+use strongroom_testkit::Setup;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::testing::{Server, catalog};
@@ -256,10 +256,8 @@ async fn server() -> (Server, Line) {
     let (questions, asked) = mpsc::channel(4);
     tokio::spawn(process(asked));
     let line = Line(questions);
-    let catalog = catalog().with(told(GREETING, &line));
-    let mut server = Server::of(Arc::new(InMemory::new()), Settings::default(), catalog);
-    server.begin(1, 1).await;
-    server.core.services.seal_state.offer_key_part(server.shares[0].clone()).await.unwrap();
+    let asks = line.clone();
+    let server = Server::of(Setup::of(catalog).with(move || told(GREETING, &asks))).await;
     assert_eq!(server.write("sys/mounts/mine", json!({ "type": "cloud" })).await.status, 204);
     (server, line)
 }

@@ -143,19 +143,35 @@ impl AuditDevices {
         self.built.get(|| self.build_auditing()).await
     }
 
+    /// Reopens what the devices write to, as on `SIGHUP`, and tries those again that could not be opened.
+    ///
+    /// # Errors
+    ///
+    /// The first device's that could not be; all are tried.
+    pub async fn reload(&self) -> Result<(), EngineError> {
+        self.built.clear();
+        let reloaded = self.auditing().await?.broker.reload().await;
+        reloaded.map_err(|error| EngineError::Internal(error.to_string()))
+    }
+
     async fn build_auditing(&self) -> Result<(u64, Auditing), BarrierError> {
         let view = self.barrier.pinned_view().await?;
         let mut devices = Vec::new();
         let (mut in_use, mut known) = (HashMap::new(), HashMap::new());
         for ((_, path), entry) in AUDIT_DEVICES.scan(&view, &NamespaceId::ROOT, None, usize::MAX).await? {
-            let device = self.opened(&path, &entry).unwrap_or_else(|error| {
-                // Stays in the set and refuses every record: a device that cannot be opened must not be forgotten.
-                tracing::error!(path, %error, "audit device cannot be opened");
-                broken_device(&path, &entry, &error.to_string())
-            });
-            in_use.insert(entry.uuid.clone(), device.clone());
             known.insert(entry.uuid.clone(), (path.clone(), entry.kind.clone()));
-            devices.push(device);
+            match self.opened(&path, &entry) {
+                Ok(device) => {
+                    in_use.insert(entry.uuid.clone(), device.clone());
+                    devices.push(device);
+                }
+                // Stays in the set and refuses every record: a device that cannot be opened must not be forgotten. It is
+                // not kept as opened: the next broker tries it again.
+                Err(error) => {
+                    tracing::error!(path, %error, "audit device cannot be opened");
+                    devices.push(broken_device(&path, &entry, &error.to_string()));
+                }
+            }
         }
         *self.open() = in_use;
         self.tell(known);

@@ -11,7 +11,7 @@ use strongroom_testkit::seals::{Service, fake};
 use strongroom_testkit::server::{shares, with_recovery};
 use strongroom_testkit::{Server, Settings, Setup};
 
-async fn status(server: &Server) -> SealStatus {
+async fn status_of(server: &Server) -> SealStatus {
     server.services().seal_state.status().await.unwrap()
 }
 
@@ -29,7 +29,7 @@ async fn a_seal_that_does_not_answer_is_none_to_begin_with() {
         Setup::default().seals(with_recovery(vec![fake("near", 1, &near), fake("far", 2, &far)])).blank();
     let told = rig.services().initialization.initialize(InitRequest::key_parts(1, 1)).await.err().unwrap();
     assert!(matches!(told, InitError::Seal(SealError::Unavailable(_))), "{told}");
-    let status = status(&rig).await;
+    let status = status_of(&rig).await;
     assert!(!status.initialized && status.sealed);
     far.serves();
     rig.services().initialization.initialize(InitRequest::key_parts(1, 1)).await.unwrap();
@@ -73,7 +73,7 @@ async fn storage_of_another_version_is_refused_and_left_alone() {
 async fn a_new_cluster_begins_with_a_root_token_and_the_built_in_policies() {
     let mut server = Setup::default().blank();
     server.initialize(3, 2).await;
-    let first = status(&server).await;
+    let first = status_of(&server).await;
     assert!(first.initialized && first.sealed, "it is left sealed");
     assert_eq!(server.key_parts.len(), 3);
     server.key_parts.truncate(2);
@@ -108,7 +108,7 @@ async fn a_root_token_can_be_chosen_and_a_cluster_named() {
     server.key_parts = vec![made.key_parts[0].expose().clone()];
     server.unseal().await;
     assert_eq!(server.get("a-root-token", "auth/token/lookup-self").await.status, 200);
-    assert_eq!(status(&server).await.cluster_name, "nightly");
+    assert_eq!(status_of(&server).await.cluster_name, "nightly");
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn wishes_that_do_not_go_together_leave_storage_empty() {
         let refused = server.services().initialization.initialize(request).await.err().unwrap();
         assert_eq!(refused.to_string(), format!("invalid seal configuration: {text}"));
         assert_eq!(server.stored().await, []);
-        assert!(server.services().barrier.is_sealed() && !status(&server).await.initialized);
+        assert!(server.services().barrier.is_sealed() && !status_of(&server).await.initialized);
     }
     server.services().initialization.initialize(InitRequest::key_parts(3, 3)).await.unwrap();
 }

@@ -14,7 +14,7 @@ use strongroom_testkit::seals::{FakeSeal, Service, fake};
 use strongroom_testkit::server::{shares, with_recovery};
 use strongroom_testkit::{Server, Setup};
 
-async fn status(server: &Server) -> SealStatus {
+async fn status_of(server: &Server) -> SealStatus {
     server.services().seal_state.status().await.unwrap()
 }
 
@@ -43,12 +43,12 @@ async fn a_seal_that_needs_nobody_unseals_by_itself() {
     );
     assert_eq!(record.seals[0].parameters["key_id"], 1);
     assert_eq!(record.recovery.unwrap().kind, "shamir");
-    let status = status(&rig).await;
+    let status = status_of(&rig).await;
     assert!(status.initialized && status.sealed && status.recovery);
     assert_eq!((status.kind.as_str(), status.quorum.required, status.quorum.total), ("fake", 2, 3));
 
     assert!(rig.services().seal_state.unseal_by_itself().await.unwrap());
-    assert!(!status(&rig).await.sealed);
+    assert!(!status_of(&rig).await.sealed);
     assert!(rig.services().mounts.router().await.is_ok(), "entries open");
     assert!(!rig.services().seal_state.unseal_by_itself().await.unwrap(), "it is unsealed");
 }
@@ -67,15 +67,15 @@ async fn an_outage_of_the_service_is_waited_out_and_sealing_on_purpose_lasts() {
     service.serves();
     rig.clock.advance(Duration::from_secs(5));
     rig.services().seal_state.unseal_if_due().await.unwrap();
-    assert!(!status(&rig).await.sealed);
+    assert!(!status_of(&rig).await.sealed);
 
     rig.services().seal_state.seal().await;
     rig.clock.advance(Duration::from_secs(3600));
     rig.services().seal_state.unseal_if_due().await.unwrap();
-    assert!(status(&rig).await.sealed, "who sealed it unseals it");
+    assert!(status_of(&rig).await.sealed, "who sealed it unseals it");
     let restarted = rig.restarted_with(with_recovery(vec![fake("kms", 1, &service)]));
     restarted.services().seal_state.unseal_if_due().await.unwrap();
-    assert!(!status(&restarted).await.sealed);
+    assert!(!status_of(&restarted).await.sealed);
 }
 
 #[tokio::test]
@@ -87,10 +87,10 @@ async fn recovery_keys_recover_where_the_service_is_gone() {
     let told = rig.services().seal_state.unseal_by_itself().await.unwrap_err();
     assert!(matches!(told, UnsealError::Seal(SealError::Refused(_))), "{told}");
     for part in &made.key_parts[..2] {
-        assert!(status(&rig).await.sealed);
+        assert!(status_of(&rig).await.sealed);
         rig.services().seal_state.offer_key_part(part.expose().clone()).await.unwrap();
     }
-    assert!(!status(&rig).await.sealed);
+    assert!(!status_of(&rig).await.sealed);
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn people_and_a_service_can_each_unseal() {
     let restarted = rig.restarted_with(both());
     assert!(restarted.services().seal_state.unseal_by_itself().await.is_err());
     restarted.services().seal_state.offer_key_part(made.key_parts[0].expose().clone()).await.unwrap();
-    assert!(!status(&restarted).await.sealed);
+    assert!(!status_of(&restarted).await.sealed);
 }
 
 #[tokio::test]
@@ -186,9 +186,9 @@ async fn a_node_that_joins_opens_the_challenge_of_the_seal() {
     let others = Setup::default().seals(shares()).blank();
     let told = others.services().seal_state.begin_joining(shown.clone()).unwrap_err();
     assert!(told.contains("is sealed by \"kms\" of type \"fake\""), "{told}");
-    assert!(!status(&others).await.initialized);
+    assert!(!status_of(&others).await.initialized);
     joining.services().seal_state.begin_joining(shown).unwrap();
-    assert!(status(&joining).await.initialized);
+    assert!(status_of(&joining).await.initialized);
     let turn = joining.services().seal_state.turn().await;
     let found = joining.services().seal_state.unwrap_by_itself(&turn).await.unwrap().unwrap();
     assert_eq!(found, active.services().seal_state.root_key().unwrap());
@@ -206,7 +206,7 @@ async fn storage_that_the_configuration_has_no_seal_for_is_named() {
     assert_eq!(others.services().seal_state.check_storage().await.unwrap_err(), text);
     let told = others.services().seal_state.offer_key_part(vec![1; 33]).await.unwrap_err();
     assert_eq!(told.to_string(), text);
-    assert_eq!(status(&others).await.kind, "fake", "what storage says counts");
+    assert_eq!(status_of(&others).await.kind, "fake", "what storage says counts");
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn key_parts_given_for_one_wrapped_key_do_not_count_for_another() {
     let made = rig.services().initialization.initialize(InitRequest::key_parts(3, 2)).await.unwrap();
     let offer = async |rig: &Server, part: usize| {
         rig.services().seal_state.offer_key_part(made.key_parts[part].expose().clone()).await.unwrap();
-        status(&rig).await.progress
+        status_of(&rig).await.progress
     };
     let first = offer(&rig, 0).await;
     assert_eq!((first.given, first.nonce.is_empty()), (1, false));
@@ -230,5 +230,5 @@ async fn key_parts_given_for_one_wrapped_key_do_not_count_for_another() {
     put(&rig, BOOTSTRAP_RECORD, &kept).await;
     assert_eq!(offer(&rig, 1).await.given, 1);
     offer(&rig, 2).await;
-    assert!(!status(&rig).await.sealed);
+    assert!(!status_of(&rig).await.sealed);
 }

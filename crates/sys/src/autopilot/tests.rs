@@ -50,8 +50,8 @@ pub(crate) async fn on_raft() -> (Server, Arc<RaftStore>, TempDir) {
         String::new(),
         String::new(),
     ));
-    server.begin(1, 1).await;
-    server.core.services.seal_state.offer_key_part(server.shares[0].clone()).await.unwrap();
+    server.initialize(1, 1).await;
+    server.core.services.seal_state.offer_key_part(server.key_parts[0].clone()).await.unwrap();
     (server, store, directory)
 }
 

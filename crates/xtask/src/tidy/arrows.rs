@@ -345,6 +345,24 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_the_server_are_tested_in_a_whole_one() {
+        let for_tests = ("strongroom-testkit", Some("dev"));
+        for (name, folder) in [
+            ("leases", "services/leases"),
+            ("seal-state", "services/seal-state"),
+            ("core", "core"),
+            ("token", "auth/token"),
+            ("sys", "sys"),
+        ] {
+            assert!(found(name, folder, &[for_tests]).is_empty(), "{name}");
+            assert_eq!(found(name, folder, &[("strongroom-testkit", None)]).len(), 1, "{name}");
+        }
+        for (name, folder) in [("kv", "engines/kv"), ("raft", "raft"), ("barrier", "barrier")] {
+            assert_eq!(found(name, folder, &[for_tests]).len(), 1, "{name}");
+        }
+    }
+
+    #[test]
     fn few_services_are_seen() {
         let package = |names: &[&str]| Package {
             name: "strongroom-wrapping".to_owned(),
