@@ -101,7 +101,7 @@ pub(crate) fn until_room<T>(stop: &AtomicBool, mut write: impl FnMut() -> io::Re
     loop {
         match write() {
             Err(error) if is_short(&error) && !stop.load(Ordering::Relaxed) => {
-                std::thread::sleep(RETRY_AFTER)
+                std::thread::sleep(RETRY_AFTER);
             }
             done => return done,
         }

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -38,15 +38,14 @@ fn take_all() -> Vec<File> {
 }
 
 async fn write_or_wait(store: &RaftStore, number: u64) {
-    let waited = Instant::now();
-    loop {
+    for _ in 0..3000 {
         match store.commit(put(number)).await {
             Ok(_) => return,
             Err(CommitError::NoSpace) => tokio::time::sleep(Duration::from_millis(10)).await,
             Err(error) => panic!("commit {number}: {error}"),
         }
-        assert!(waited.elapsed() < Duration::from_secs(30), "storage does not come back");
     }
+    panic!("storage does not come back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
