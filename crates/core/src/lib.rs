@@ -35,8 +35,8 @@ pub use strongroom_node::{
     Discovery, JoinClient, JoinGrant, JoinTarget, LeaderAddress, Members, Node, StandbyPolicy,
 };
 pub use strongroom_pipeline::{
-    AfterCommit, Answer, AnswerContent, DEFAULT_LEASE_TTL, Destination, Envelope, Inbound, Pipeline,
-    PolicyPath, RequestError, ServerPart, ServerReply, Services, Settings, Started, Verb,
+    AfterCommit, Answer, AnswerContent, Budget, DEFAULT_LEASE_TTL, Destination, Envelope, Inbound, Pipeline,
+    PolicyPath, RequestError, ServerPart, ServerReply, Services, Settings, Share, Started, Verb,
 };
 pub use strongroom_policies::{Policies, write_builtin};
 pub use strongroom_revocation::Revocation;
