@@ -18,7 +18,7 @@ use strongroom_engine_api::Environment;
 use strongroom_seal::Seals;
 
 pub use background::Background;
-pub use strongroom_auditing::{AuditDevices, AuditEntry, AuditedHeader, Auditing, NewDevice};
+pub use strongroom_auditing::{AuditDevices, AuditEntry, AuditedHeader, Auditing, DeviceRules, NewDevice};
 pub use strongroom_backup::{
     AutoSnapshots, AutoStatus, Backup, Bucket, Credentials, Encryption, ObjectStore, Place,
 };

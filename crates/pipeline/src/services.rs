@@ -131,11 +131,8 @@ impl Services {
             Lifetimes { default: settings.default_lease_ttl, max: settings.max_lease_ttl },
         ));
         let policies = Arc::new(Policies::new(barrier.clone(), mounts.clone(), settings.deny_mode));
-        let audit_devices = Arc::new(AuditDevices::new(
-            barrier.clone(),
-            environment.clone(),
-            settings.allow_audit_log_prefixing,
-        ));
+        let audit_devices =
+            Arc::new(AuditDevices::new(barrier.clone(), environment.clone(), settings.audit.clone()));
         let lockouts =
             Arc::new(Lockouts::new(settings.lockout.clone(), environment.clock.clone(), mounts.clone()));
         let node = Arc::new(Node::new(
