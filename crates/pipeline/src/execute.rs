@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use strongroom_barrier::Txn;
 use strongroom_engine_api::{
-    Asker, AuthGrant, Call, Carried, Content, Endpoint, EngineError, Found, Grant, Json, LeaseGrant, Members,
-    Operation, OperationDoc, RawBody, RawTail, Reply, Request, Secret, Upgrade, Work,
+    Asker, AuthGrant, Call, Carried, Class, Content, Endpoint, EngineError, Found, Grant, Json, LeaseGrant,
+    Members, Operation, OperationDoc, RawBody, RawTail, Reply, Request, Secret, Upgrade, Work,
 };
 use strongroom_lockout::{Attempt, NotJudged};
 use strongroom_tokens::IssuedToken;
@@ -22,6 +22,16 @@ use super::{Inbound, Pipeline, Place, RequestError, Resolved, Verb};
 use crate::envelope::Envelope;
 use crate::extensions_for;
 use crate::server_reply::{AfterCommit, ServerPart};
+
+/// True if a refusal would tell a caller without a valid token that the namespace is there: the server's own open routes are in
+/// every namespace, and so tell no more than that.
+fn hides_namespace(authorized: &Authorized<'_>) -> bool {
+    let mounted = &authorized.at.mounted;
+    authorized.caller.is_none()
+        && authorized.at.is_open()
+        && !mounted.namespace.is_root()
+        && mounted.engine.class() == Class::System
+}
 
 /// An answer that is committed and not yet sent.
 pub(crate) struct Done {
@@ -147,7 +157,11 @@ impl Pipeline {
             Err(refused) if refused.is_not_final() => Err(refused),
             Err(refused) => {
                 self.count_use(txn, authorized.caller.as_ref()).await?;
-                Err(refused)
+                Err(if hides_namespace(authorized) {
+                    refused.as_nowhere(authorized.inbound())
+                } else {
+                    refused
+                })
             }
         }
     }
