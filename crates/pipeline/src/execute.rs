@@ -158,7 +158,7 @@ impl Pipeline {
             Err(refused) => {
                 self.count_use(txn, authorized.caller.as_ref()).await?;
                 Err(if hides_namespace(authorized) {
-                    refused.as_nowhere(authorized.inbound())
+                    refused.hiding_namespace(authorized.inbound())
                 } else {
                     refused
                 })

@@ -59,7 +59,7 @@ impl RequestError {
 
     /// The same refusal as that of a path that leads nowhere, to a caller without a valid token; the server's own failures
     /// stay what they are.
-    pub(crate) fn as_nowhere(self, inbound: &Inbound) -> Self {
+    pub(crate) fn hiding_namespace(self, inbound: &Inbound) -> Self {
         if self.for_client().0 >= 500 {
             return self;
         }
