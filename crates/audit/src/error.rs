@@ -91,6 +91,14 @@ pub enum AuditError {
         source: io::Error,
     },
 
+    /// The log file would lie in a folder of the server's own.
+    #[error("audit log file {0:?} would lie among the server's own files")]
+    Guarded(PathBuf),
+
+    /// There is a file that no audit device has written.
+    #[error("{0:?} exists and is no audit log")]
+    NotALog(PathBuf),
+
     /// A line was not, or not wholly, written.
     #[error("write {device}: {source}")]
     Write {

@@ -12,7 +12,7 @@ use crate::record::{
     Auth, GrantingPolicy, Header, Mount, Namespace, PolicyResults, Request, RequestRecord, Response,
     ResponseRecord, WrapInfo,
 };
-use crate::redact::{Redaction, push_hashed};
+use crate::redact::{Redaction, is_secret_header, push_hashed};
 use crate::salt::{HASHED_LEN, Salt};
 
 /// Room for a record without much data, so that its line is rarely moved while it grows.
@@ -225,12 +225,12 @@ impl<'f, 'a> Render<'f, 'a> {
         if headers.is_empty() {
             return;
         }
-        let salt = &self.format.salt;
+        let (salt, hides) = (&self.format.salt, !self.format.options.log_raw);
         self.line.object("headers", |line| {
             for header in headers {
                 line.foreign_key(&header.name.to_ascii_lowercase());
                 push_array(&mut line.out, header.values, |out, value| {
-                    if header.hmac {
+                    if header.hmac || (hides && is_secret_header(header.name)) {
                         push_hashed(out, salt, value.as_bytes());
                     } else {
                         push_string(out, value);

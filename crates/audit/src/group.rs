@@ -5,9 +5,15 @@
 //! queue of threads blocked on it, and the busier it is, the more lines share a `write`.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+
+/// The time that a line waits for a sink that may block, as a pipe does whose reader has stopped. Beyond it the sink counts as
+/// stalled and refuses lines, until it takes what was left to it.
+const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Batches that a request writes for others before a thread of its own takes over, so that no request is held up
 /// for long by being the one that writes.
@@ -43,6 +49,10 @@ pub(crate) struct GroupWriter<S> {
 struct Shared<S> {
     queue: Mutex<Queue>,
     sink: Mutex<S>,
+    /// The sink is one that may block.
+    may_block: AtomicBool,
+    /// It has blocked for too long, and still does.
+    stalled: AtomicBool,
 }
 
 #[derive(Default)]
@@ -66,11 +76,21 @@ enum Turn {
 
 impl<S: Sink> GroupWriter<S> {
     pub(crate) fn new(sink: S) -> Self {
-        Self { shared: Arc::new(Shared { queue: Mutex::default(), sink: Mutex::new(sink) }) }
+        Self {
+            shared: Arc::new(Shared {
+                queue: Mutex::default(),
+                may_block: AtomicBool::new(sink.may_block()),
+                stalled: AtomicBool::new(false),
+                sink: Mutex::new(sink),
+            }),
+        }
     }
 
     /// Appends one line.
     pub(crate) async fn append(&self, line: &[u8]) -> Appended {
+        if self.shared.stalled.load(Ordering::Relaxed) {
+            return Err(stalled());
+        }
         match self.turn(line) {
             Turn::Write => {
                 let appended = self.shared.append_one(line);
@@ -78,8 +98,19 @@ impl<S: Sink> GroupWriter<S> {
                 appended
             }
             // A sender is dropped unsent only when the runtime shuts down.
-            Turn::Wait(outcome) => {
-                outcome.await.unwrap_or_else(|_| Err(Arc::new(io::ErrorKind::Interrupted.into())))
+            Turn::Wait(mut outcome) => {
+                let interrupted = |_| Err(Arc::new(io::ErrorKind::Interrupted.into()));
+                if !self.shared.may_block.load(Ordering::Relaxed) {
+                    return outcome.await.unwrap_or_else(interrupted);
+                }
+                match tokio::time::timeout(STALL_TIMEOUT, &mut outcome).await {
+                    Ok(outcome) => outcome.unwrap_or_else(interrupted),
+                    Err(_elapsed) => {
+                        self.shared.stalled.store(true, Ordering::Relaxed);
+                        // It may have taken the line at this very moment.
+                        outcome.try_recv().unwrap_or_else(|_| Err(stalled()))
+                    }
+                }
             }
         }
     }
@@ -145,7 +176,13 @@ impl<S: Sink> Shared<S> {
             }
             std::mem::take(&mut queue.batch)
         };
-        let (written, failure) = match lock(&self.sink).append(&batch.lines) {
+        let appended = {
+            let mut sink = lock(&self.sink);
+            self.may_block.store(sink.may_block(), Ordering::Relaxed);
+            sink.append(&batch.lines)
+        };
+        self.stalled.store(false, Ordering::Relaxed);
+        let (written, failure) = match appended {
             Ok(()) => (batch.lines.len(), None),
             Err(partial) => (partial.written, Some(Arc::new(partial.source))),
         };
@@ -159,6 +196,10 @@ impl<S: Sink> Shared<S> {
         }
         true
     }
+}
+
+fn stalled() -> Arc<io::Error> {
+    Arc::new(io::Error::new(io::ErrorKind::TimedOut, "it takes no lines at present"))
 }
 
 /// No code panics while it holds one of these locks, and what they guard is whole at any time.

@@ -20,6 +20,7 @@ mod error;
 mod file;
 mod format;
 mod group;
+mod guard;
 mod line;
 mod options;
 mod record;
@@ -31,6 +32,7 @@ pub use broker::{AuditedRequest, Broker, DeviceCounters, EnabledDevice};
 pub use device::{Device, OpenedDevice, open_device};
 pub use error::{AuditError, RecordKind};
 pub use format::{Formatter, RequestLine};
+pub use guard::check_new_device;
 pub use options::FormatOptions;
 pub use record::{
     Auth, GrantingPolicy, Header, Mount, Namespace, PolicyResults, RawJson, Request, RequestRecord, Response,

@@ -11,7 +11,7 @@ use crate::transcode::Transcoder;
 /// The rule for one `data` object. Strings are hashed; keys, numbers, booleans and nulls are not.
 ///
 /// A string stays in clear if the key it stands under, directly or within arrays, is one of the mount's
-/// `audit_non_hmac_*_keys`, at whatever depth. So an object under such a key still hides its other strings.
+/// `audit_non_hmac_*_keys`, at whatever depth, and none of [`SECRET_KEYS`]. So an object under such a key still hides its other strings.
 #[derive(Clone, Copy)]
 pub(crate) struct Redaction<'a> {
     /// The salt that strings are hashed with; `None` leaves all of them in clear (`log_raw`).
@@ -28,7 +28,7 @@ impl Redaction<'_> {
 
     /// The salt to hash the strings under `key` with, if they are to be hashed.
     pub(crate) fn salt_for(&self, key: &str) -> Option<&Salt> {
-        self.salt.filter(|_| !self.clear_keys.iter().any(|clear| clear == key))
+        self.salt.filter(|_| !self.clear_keys.iter().any(|clear| clear == key) || is_secret(key))
     }
 
     /// Appends a request's data.
@@ -55,6 +55,31 @@ impl Redaction<'_> {
     pub(crate) fn push_text(&self, out: &mut Vec<u8>, text: RawJson<'_>) -> Result<(), AuditError> {
         Transcoder::new(text.0, out, self).run()
     }
+}
+
+/// Keys under which engines and the server itself take or give what lets its holder in. No tuning of a mount puts these in
+/// clear: whoever may tune a mount, or read its log, does not thereby come to its tokens.
+const SECRET_KEYS: [&str; 9] = [
+    "id",
+    "token",
+    "client_token",
+    "orphan_token",
+    "root_token",
+    "secret_id",
+    "password",
+    "password_hash",
+    "private_key",
+];
+
+fn is_secret(key: &str) -> bool {
+    SECRET_KEYS.iter().any(|secret| secret.eq_ignore_ascii_case(key))
+}
+
+/// True if a request header's values let their sender in.
+pub(crate) fn is_secret_header(name: &str) -> bool {
+    ["x-vault-token", "authorization", "proxy-authorization", "cookie"]
+        .iter()
+        .any(|secret| secret.eq_ignore_ascii_case(name))
 }
 
 /// Appends the JSON string of a hash.

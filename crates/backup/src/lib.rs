@@ -5,10 +5,11 @@ mod auto;
 mod bucket;
 mod local;
 mod names;
+mod pace;
 mod remote;
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use strongroom_barrier::{
@@ -23,6 +24,7 @@ use strongroom_storage::{CommitError, StoreError};
 
 pub use auto::{AutoSnapshots, AutoStatus, Place};
 pub use bucket::{Bucket, Credentials, Encryption, ObjectStore};
+use pace::Paced;
 use strongroom_node::{ClusterNode, Node};
 use strongroom_seal_state::{KEYRING, SealState};
 
@@ -144,6 +146,7 @@ impl Backup {
             return Err(bad_request("another snapshot is being restored"));
         };
         let spool = node.store.spool().map_err(stored)?;
+        let archive = Paced::new(archive, self.environment.clock.clone());
         let received = tokio::task::spawn_blocking(move || receive(archive, spool));
         let received = received.await.map_err(|error| EngineError::Internal(error.to_string()))??;
         self.accept(node, &received, force)?;
@@ -226,7 +229,7 @@ struct Received {
 }
 
 /// Reads an archive to its end and checks all of it that can be checked without its keys. Blocks.
-fn receive(archive: PipeReader, mut spool: Spool) -> Result<Received, EngineError> {
+fn receive(archive: impl Read, mut spool: Spool) -> Result<Received, EngineError> {
     let contents = strongroom_snapshot::read(archive, &mut spool).map_err(broken)?;
     let wanted = [bootstrap_key(BOOTSTRAP_RECORD), bootstrap_key(EARLIER_ENTRY), bootstrap_key(KEYRING)];
     let checked = check_saved(spool.read().map_err(stored)?, &wanted);

@@ -70,6 +70,8 @@ pub struct Config {
     pub ui: bool,
     /// Audit devices of type `file` may have a `prefix`.
     pub allow_audit_log_prefixing: bool,
+    /// No audit device can be enabled over the API (`unsafe_allow_api_audit_creation` is false).
+    pub no_api_audit_creation: bool,
     /// Responses have the header `X-Vault-Hostname`.
     pub enable_response_header_hostname: bool,
     /// Responses have the header `X-Vault-Raft-Node-ID`.
@@ -261,6 +263,7 @@ impl Config {
             introspection_endpoint: fields.switch("introspection_endpoint")?,
             ui: fields.switch("ui")?,
             allow_audit_log_prefixing: fields.switch("allow_audit_log_prefixing")?,
+            no_api_audit_creation: fields.flag("unsafe_allow_api_audit_creation")? == Some(false),
             enable_response_header_hostname: fields.switch("enable_response_header_hostname")?,
             enable_response_header_raft_node_id: fields.switch("enable_response_header_raft_node_id")?,
             telemetry: fields.block("telemetry")?.map(Telemetry::read).transpose()?.unwrap_or_default(),

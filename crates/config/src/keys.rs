@@ -108,6 +108,7 @@ pub static OUTERMOST: Block = Block::new(
                 "raw_storage_endpoint",
                 "introspection_endpoint",
                 "allow_audit_log_prefixing",
+                "unsafe_allow_api_audit_creation",
                 "enable_response_header_hostname",
                 "enable_response_header_raft_node_id",
             ],

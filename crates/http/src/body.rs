@@ -1,24 +1,52 @@
 //! Bodies and queries as parameters.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
+use strongroom_pipeline::Share;
 
+use crate::intake::used_up;
 use crate::json::JsonLimits;
 
 /// A refusal by the edge itself: a status and a text.
 #[derive(Debug)]
 pub(crate) struct EdgeError(pub(crate) u16, pub(crate) String);
 
-/// Reads a whole body of at most `limit` bytes; `too_large` is said of a larger one.
-pub(crate) async fn read(body: Incoming, limit: usize, too_large: &str) -> Result<Bytes, EdgeError> {
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(EdgeError(413, too_large.to_owned())),
-        Err(error) => Err(EdgeError(400, format!("error reading request body: {error}"))),
+/// Reads a whole body of at most `limit` bytes; `too_large` is said of a larger one. Its bytes are taken from the share as
+/// they come: one that is announced and does not come takes nothing from others.
+pub(crate) async fn read(
+    body: Incoming,
+    limit: usize,
+    too_large: &str,
+    share: &mut Share,
+) -> Result<Bytes, EdgeError> {
+    let mut body = Limited::new(body, limit);
+    let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                EdgeError(413, too_large.to_owned())
+            } else {
+                EdgeError(400, format!("error reading request body: {error}"))
+            }
+        })?;
+        let Ok(piece) = frame.into_data() else { continue };
+        if !share.grow(piece.len()) {
+            return Err(used_up());
+        }
+        // Most bodies are one piece, which is taken as it is.
+        if first.is_empty() && whole.is_empty() {
+            first = piece;
+        } else {
+            if whole.is_empty() {
+                whole.extend_from_slice(&std::mem::take(&mut first));
+            }
+            whole.extend_from_slice(&piece);
+        }
     }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
 /// The members of a JSON object, or of a form; nothing for an empty body.
@@ -33,7 +61,7 @@ pub(crate) fn parse(
     if content_type.starts_with("application/x-www-form-urlencoded") && !looks_like_json(bytes) {
         let text =
             std::str::from_utf8(bytes).map_err(|_error| EdgeError(400, "form is not UTF-8".to_owned()))?;
-        return Ok(query(text));
+        return form(text, limits).map_err(|text| EdgeError(400, text.to_owned()));
     }
     let within = || limits.check(bytes).map_err(|text| EdgeError(400, text.to_owned()));
     if limits.may_exceed(bytes.len()) {
@@ -71,21 +99,60 @@ fn reason(error: &serde_json::Error) -> &'static str {
     }
 }
 
+/// The members of a form, within the limits that hold for JSON: a form is nothing but an object of texts and lists of texts.
+fn form(text: &str, limits: &JsonLimits) -> Result<Map<String, Value>, &'static str> {
+    let pairs = || text.split('&').filter(|pair| !pair.is_empty());
+    if pairs().nth(limits.max_token).is_some() {
+        return Err("form exceeds allowed token count");
+    }
+    let sides = |pair| str::split_once(pair, '=').unwrap_or((pair, ""));
+    let too_long = |side: &str| {
+        // Escapes are three bytes for one.
+        side.len() > limits.max_string_value_length && decoded(side).len() > limits.max_string_value_length
+    };
+    if pairs().map(sides).any(|(name, value)| too_long(name) || too_long(value)) {
+        return Err("form value exceeds allowed length");
+    }
+    let mut members = Map::new();
+    for (name, value) in pairs().map(sides) {
+        let most = add(&mut members, name, value);
+        if members.len() > limits.max_object_entry_count {
+            return Err("form exceeds allowed entry count");
+        }
+        if most > limits.max_array_element_count {
+            return Err("form list exceeds allowed element count");
+        }
+    }
+    Ok(members)
+}
+
 /// The parameters of a query: text, or a list where a name occurs several times.
 pub(crate) fn query(text: &str) -> Map<String, Value> {
     let mut members = Map::new();
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (decoded(name), Value::String(decoded(value)));
-        match members.get_mut(&name) {
-            Some(Value::Array(values)) => values.push(value),
-            Some(first) => *first = Value::Array(vec![first.take(), value]),
-            None => {
-                members.insert(name, value);
-            }
-        }
+        add(&mut members, name, value);
     }
     members
+}
+
+/// Adds a parameter; returns how many values it has now.
+fn add(members: &mut Map<String, Value>, name: &str, value: &str) -> usize {
+    let (name, value) = (decoded(name), Value::String(decoded(value)));
+    match members.get_mut(&name) {
+        Some(Value::Array(values)) => {
+            values.push(value);
+            values.len()
+        }
+        Some(first) => {
+            *first = Value::Array(vec![first.take(), value]);
+            2
+        }
+        None => {
+            members.insert(name, value);
+            1
+        }
+    }
 }
 
 fn decoded(text: &str) -> String {
@@ -135,6 +202,31 @@ mod tests {
         assert_eq!((status, &*text), (400, "JSON array exceeds allowed element count"));
         let EdgeError(status, text) = super::parse(b"{\"a\":[1,2}", "", &few).unwrap_err();
         assert!(status == 400 && text.starts_with("failed to parse"), "wrong before it is too long: {text}");
+    }
+
+    #[test]
+    fn forms_keep_the_limits_of_json() {
+        let few = JsonLimits {
+            max_token: 4,
+            max_object_entry_count: 3,
+            max_array_element_count: 2,
+            max_string_value_length: 5,
+            ..JsonLimits::default()
+        };
+        let parse = |text: &str| super::parse(text.as_bytes(), "application/x-www-form-urlencoded", &few);
+        for fits in ["a=1&b=2&c=3", "a=1&a=2&b=3", "a=12345", "&&&&&&&&a=1", "a=%31%32%33%34%35"] {
+            assert!(parse(fits).is_ok(), "{fits}");
+        }
+        for (beyond, said) in [
+            ("a&a&b&c&d", "form exceeds allowed token count"),
+            ("a&b&c&d", "form exceeds allowed entry count"),
+            ("a=1&a=2&a=3", "form list exceeds allowed element count"),
+            ("a=123456", "form value exceeds allowed length"),
+            ("%31%32%33%34%35%36", "form value exceeds allowed length"),
+        ] {
+            let EdgeError(status, text) = parse(beyond).unwrap_err();
+            assert_eq!((status, &*text), (400, said), "{beyond}");
+        }
     }
 
     #[test]

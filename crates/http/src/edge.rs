@@ -20,7 +20,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use strongroom_cluster::{AnswerBody, Origin, feed};
 use strongroom_core::Assembly;
 use strongroom_engine_api::{BodyMode, Peer, Redactions, Upgrade, UpgradeOffer, Upload};
-use strongroom_pipeline::{Answer, AnswerContent, Destination, Inbound};
+use strongroom_pipeline::{Answer, AnswerContent, Destination, Inbound, Share};
 use strongroom_stdx::pipe;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -29,6 +29,7 @@ use crate::body::{self, EdgeError};
 use crate::context::{Context, Rules};
 use crate::forward::{Payload, not_active};
 use crate::forwarded::ForwardedFor;
+use crate::intake::{Intake, MAX_OPEN_BODY};
 use crate::json::JsonLimits;
 use crate::request::{self, Line, Received};
 use crate::request_log::RequestLog;
@@ -76,6 +77,8 @@ pub struct EdgeSettings {
     pub idle_timeout: Duration,
     /// The limits of JSON.
     pub json: JsonLimits,
+    /// The memory for bodies, one for all listeners.
+    pub intake: Arc<Intake>,
     /// The log of requests that are done.
     pub request_log: RequestLog,
     /// The trust in `X-Forwarded-For`.
@@ -103,6 +106,7 @@ impl Default for EdgeSettings {
             header_timeout: Duration::from_secs(10),
             write_timeout: Duration::ZERO,
             json: JsonLimits::default(),
+            intake: Arc::default(),
             request_log: RequestLog::default(),
             idle_timeout: Duration::from_secs(300),
             forwarded_for: ForwardedFor::default(),
@@ -324,14 +328,26 @@ impl Edge {
         mode: Option<BodyMode>,
         offer: Option<Arc<UpgradeOffer>>,
     ) -> Result<Answer, EdgeError> {
-        let bytes = self.read_body(&parts, incoming, &context, mode).await?;
+        let is_open = line.destination.as_ref().is_none_or(Destination::is_open);
+        let mut share = self.settings.intake.share();
+        let bytes = self.read_body(&parts, incoming, &context, (mode, is_open), &mut share).await?;
         let received = match mode {
-            Some(BodyMode::Json) => Received::Json(bytes.clone()),
+            Some(BodyMode::Json) => {
+                let content_type = || request::content_type(&parts);
+                let intake = &self.settings.intake;
+                Intake::weigh(&bytes, is_open, &mut share)?;
+                match intake.parse_large(&bytes, content_type, context.rules.json).await? {
+                    Some(members) => Received::Members(members),
+                    None => Received::Json(bytes.clone()),
+                }
+            }
             Some(BodyMode::Bytes { .. } | BodyMode::Stream) | None => Received::Bytes(bytes.clone()),
         };
         if !self.core.services.node.is_standby() {
+            drop(bytes);
             let inbound = self.inbound(line, parts, received, &context, offer)?;
-            return Ok(self.core.pipeline.handle(inbound).await);
+            // A request in a task of its own outlives its connection, and so does what it takes.
+            return Ok(self.core.pipeline.handle(Inbound { memory: Some(share), ..inbound }).await);
         }
         let inbound = self.inbound(line, parts.clone(), received, &context, offer)?;
         match self.core.pipeline.handle_as_standby(inbound).await {
@@ -345,7 +361,8 @@ impl Edge {
         parts: &Parts,
         incoming: Incoming,
         context: &Context,
-        mode: Option<BodyMode>,
+        (mode, is_open): (Option<BodyMode>, bool),
+        share: &mut Share,
     ) -> Result<Bytes, EdgeError> {
         if !request::reads_body(&parts.method) {
             return Ok(Bytes::new());
@@ -355,7 +372,8 @@ impl Edge {
             Some(BodyMode::Bytes { max }) => (max.min(rules.max_request_size), "request body too large"),
             _ => (rules.max_request_size, "failed to parse JSON input: http: request body too large"),
         };
-        let reading = body::read(incoming, most, too_large);
+        let most = if is_open { most.min(MAX_OPEN_BODY) } else { most };
+        let reading = body::read(incoming, most, too_large, share);
         let patience = match self.settings.read_timeout {
             Duration::ZERO => rules.max_request_duration,
             patience => patience,

@@ -16,6 +16,9 @@ use crate::context::Context;
 use crate::header::{Field, Fields};
 use crate::prefix::Prefix;
 
+/// Bytes of a path at most, as it is sent. Work on a path grows with it, before anyone knows who asks.
+const MAX_PATH_BYTES: usize = 8 << 10;
+
 /// The operation that the line and the query of a request ask for.
 pub(crate) struct Line {
     pub(crate) asked: Verb,
@@ -31,6 +34,9 @@ impl Line {
         let (Prefix::Api, raw) = Prefix::of(parts.uri.path()) else {
             return Err(EdgeError(404, String::new()));
         };
+        if raw.len() > MAX_PATH_BYTES {
+            return Err(EdgeError(414, "request path is too long".to_owned()));
+        }
         if !has_whole_escapes(raw) {
             return Err(EdgeError(400, "path has an invalid URL escape".to_owned()));
         }
@@ -101,10 +107,17 @@ fn get_or_list(query: &mut Map<String, Value>) -> Result<Verb, EdgeError> {
     })
 }
 
+/// The content type of a request; empty where it has none.
+pub(crate) fn content_type(parts: &Parts) -> Result<&str, EdgeError> {
+    Ok(Fields::of(&parts.headers).single(Field::ContentType)?.unwrap_or_default())
+}
+
 /// The body of a request, read as its operation wants it.
 pub(crate) enum Received {
     /// All of it, to be read as JSON or a form.
     Json(Bytes),
+    /// All of it, parsed already.
+    Members(Map<String, Value>),
     /// All of it, as it is.
     Bytes(Bytes),
     /// As it comes.
@@ -125,7 +138,7 @@ pub(crate) fn inbound(
     let fields = Fields::of(&headers);
     let content_type = fields.single(Field::ContentType)?.unwrap_or_default();
     let has_body = matches!(line.asked, Verb::Write | Verb::Patch);
-    let is_patch = line.asked == Verb::Patch && matches!(received, Received::Json(_));
+    let is_patch = line.asked == Verb::Patch && matches!(received, Received::Json(_) | Received::Members(_));
     if is_patch && !content_type.starts_with("application/merge-patch+json") {
         return Err(EdgeError(415, "PATCH requires Content-Type of application/merge-patch+json".to_owned()));
     }
@@ -133,7 +146,8 @@ pub(crate) fn inbound(
         Received::Json(bytes) if has_body => {
             (body::parse(&bytes, content_type, &rules.json)?, RequestBody::Parsed)
         }
-        Received::Json(_) => (line.query, RequestBody::Parsed),
+        Received::Members(members) if has_body => (members, RequestBody::Parsed),
+        Received::Json(_) | Received::Members(_) => (line.query, RequestBody::Parsed),
         Received::Bytes(bytes) => (line.query, RequestBody::Bytes(content_type.into(), bytes)),
         Received::Stream(upload) => (line.query, RequestBody::Stream(upload)),
     };

@@ -313,3 +313,42 @@ async fn a_path_in_another_form_is_redirected_to_its_one_form() {
     let raw = server.get("/v1/edges/ocsp/a//b", &[]).await;
     assert_ne!(raw.status, 307, "a raw tail has no other form");
 }
+
+#[tokio::test]
+async fn what_needs_no_token_takes_little() {
+    let server = server().await;
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(crate::intake::MAX_OPEN_BODY));
+    let told = server.post("/v1/sys/wrapping/lookup", &[], large.as_bytes()).await;
+    assert_eq!(told.status, 413, "{}", told.errors());
+    let many = format!("{{\"a\":[{}1]}}", "1,".repeat(9_000).repeat(6));
+    let told = server.post("/v1/sys/wrapping/lookup", &[], many.as_bytes()).await;
+    assert!(told.status == 413 || told.status == 400, "{}", told.errors());
+    let token = format!("X-Vault-Token: {}", server.root);
+    let told = server.post("/v1/sys/policies/acl/p", &[&token], large.as_bytes()).await;
+    // With a token it is read, though it is no policy.
+    assert_eq!((told.status, told.errors().contains("policy")), (400, true), "{}", told.errors());
+}
+
+#[tokio::test]
+async fn bodies_share_a_budget_of_memory() {
+    let settings = EdgeSettings { intake: Arc::new(crate::Intake::of(20_000)), ..EdgeSettings::default() };
+    let server = Server::with(engine(), settings).await;
+    let token = format!("X-Vault-Token: {}", server.root);
+    let body = |bytes: usize| format!("{{\"policy\":\"# {}\"}}", "x".repeat(bytes));
+    for _ in 0..5 {
+        // What it took is given back.
+        let told = server.post("/v1/sys/policies/acl/p", &[&token], body(8_000).as_bytes()).await;
+        assert_eq!(told.status, 204, "{}", told.errors());
+    }
+    let told = server.post("/v1/sys/policies/acl/p", &[&token], body(12_000).as_bytes()).await;
+    assert_eq!((told.status, told.errors().contains("try again")), (503, true), "{}", told.errors());
+}
+
+#[tokio::test]
+async fn a_path_is_no_longer_than_8_kib() {
+    let server = server().await;
+    let told = server.get(&format!("/v1/{}", "/".repeat(8 << 10)), &[]).await;
+    assert_eq!(told.status, 307);
+    let told = server.get(&format!("/v1/{}", "/".repeat((8 << 10) + 1)), &[]).await;
+    assert_eq!((told.status, told.errors()), (414, "request path is too long".to_owned()));
+}

@@ -7,9 +7,12 @@
 //!   unseal ─── bootstrap/answer {who I am, MAC} ───►    checks the MAC, signs a certificate, admits
 //!           ◄─ cluster, certificates, MAC ──────────
 //! ```
-//! A challenge is a random number sealed with the root key, good for one answer within a minute. The MACs are over all
-//! that is said, under a key derived from the root key: neither side need trust the listener in between. Source for
+//! A challenge is the time and a random number sealed with the root key, good for one answer within a minute. The MACs are
+//! over all that is said, under a key derived from the root key: neither side need trust the listener in between. Source for
 //! paths and names: Vault's API page `sys/storage/raft`.
+//!
+//! Whoever asks is posed a challenge, and nothing is kept of it: the answer brings it back. So strangers who ask for many, or
+//! answer wrongly in a node's name, are in nobody's way. What is kept, for a minute, is which challenges were answered rightly.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +28,7 @@ use strongroom_engine_api::{EngineError, Moment, bad_request};
 use strongroom_raft::{Introduction, Member, Position, Sender};
 use strongroom_seal::{RootKey, RootKeySource};
 use strongroom_storage::CommitError;
+use tokio::task::AbortHandle;
 
 use super::membership::{unidentified, unsigned};
 use super::{ClusterNode, JoinTarget, LeaderAddress};
@@ -33,8 +37,8 @@ use strongroom_seal_state::KEYRING;
 
 /// The validity of a challenge.
 const CHALLENGE_LIFETIME: Duration = Duration::from_mins(1);
-/// Challenges that may be open at a time.
-const MAX_OPEN_CHALLENGES: usize = 64;
+/// Attempts at joining that a node makes at once for those who ask it to; anyone can, while it belongs to no cluster.
+const MAX_ATTEMPTS: usize = 2;
 /// The time that a new node waits for the cluster's data to arrive.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 const ARRIVAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -44,16 +48,31 @@ const RETRY: Duration = Duration::from_secs(2);
 
 const CHALLENGE_PURPOSE: &[u8] = b"raft-challenge";
 
+/// An attempt at joining that someone has asked for.
+struct Attempt<'a>(&'a ClusterNode);
+
+impl<'a> Attempt<'a> {
+    fn begin(node: &'a ClusterNode) -> Option<Self> {
+        let mut state = node.state();
+        if state.attempts >= MAX_ATTEMPTS {
+            return None;
+        }
+        state.attempts = state.attempts.saturating_add(1);
+        Some(Self(node))
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.attempts = state.attempts.saturating_sub(1);
+    }
+}
+
 /// A node that has asked to join and is yet to be unsealed.
 pub(super) struct Joining {
     leader: LeaderAddress,
     non_voter: bool,
-}
-
-/// A challenge that was posed.
-pub(super) struct OpenChallenge {
-    nonce: [u8; 32],
-    at: Moment,
 }
 
 /// The challenge for a node that wants to join.
@@ -79,6 +98,8 @@ pub struct ChallengeAnswer {
     pub non_voter: bool,
     /// Its public key for the cluster port.
     pub public_key: Vec<u8>,
+    /// The challenge, as it was posed.
+    pub challenge: Vec<u8>,
     /// Proof of having opened the challenge.
     pub mac: Vec<u8>,
 }
@@ -105,6 +126,25 @@ fn joined(parts: &[&[u8]]) -> Vec<u8> {
         all.extend_from_slice(part);
     }
     all
+}
+
+/// The number in a challenge: the second in which it was posed, and random bytes.
+pub(super) type Nonce = [u8; 32];
+
+fn nonce_of(now: Moment, random: [u8; 24]) -> Nonce {
+    let mut nonce = [0; 32];
+    let bytes = now.as_secs().to_be_bytes().into_iter().chain(random);
+    for (to, from) in nonce.iter_mut().zip(bytes) {
+        *to = from;
+    }
+    nonce
+}
+
+/// True if a challenge can still be answered.
+fn is_in_time(nonce: &Nonce, now: Moment) -> bool {
+    let Some((posed, _)) = nonce.split_first_chunk() else { return false };
+    let age = now.as_secs().checked_sub(u64::from_be_bytes(*posed));
+    age.is_some_and(|age| age < CHALLENGE_LIFETIME.as_secs())
 }
 
 fn mac_key(root_key: &RootKey) -> hmac::Key {
@@ -152,23 +192,16 @@ impl Node {
     ///
     /// [`EngineError`] on a node without a cluster or without keys.
     pub async fn challenge(&self, server_id: &str) -> Result<Challenge, EngineError> {
-        let node = self.cluster().ok_or_else(not_raft)?;
+        self.cluster().ok_or_else(not_raft)?;
         if server_id.is_empty() {
             return Err(bad_request("no server id provided"));
         }
         let root_key = self.seal_state.root_key()?;
         let entropy = &self.environment.entropy;
-        let nonce: [u8; 32] = entropy.bytes()?;
+        let nonce = nonce_of(self.environment.clock.now(), entropy.bytes()?);
         let challenge = wrap_key(entropy, root_key.expose(), CHALLENGE_PURPOSE, &nonce);
         let challenge = challenge.map_err(BarrierError::from)?;
         let seals = self.seal_state.join_challenges().await?;
-        let now = self.environment.clock.now();
-        let mut state = node.state();
-        state.challenges.retain(|_, posed| now.since(posed.at) < CHALLENGE_LIFETIME);
-        if state.challenges.len() >= MAX_OPEN_CHALLENGES {
-            return Err(EngineError::Status(429, "too many nodes are joining; try again".to_owned()));
-        }
-        state.challenges.insert(server_id.to_owned(), OpenChallenge { nonce, at: now });
         Ok(Challenge { challenge, seals })
     }
 
@@ -180,12 +213,25 @@ impl Node {
     pub async fn admit(&self, answered: &ChallengeAnswer) -> Result<JoinGrant, EngineError> {
         let node = self.cluster().ok_or_else(not_raft)?;
         let now = self.environment.clock.now();
-        // Taken out whatever comes of it: one challenge, one answer.
-        let posed = node.state().challenges.remove(&answered.server_id);
         let refused = || EngineError::Denied("invalid answer to the challenge".to_owned());
-        let posed = posed.filter(|posed| now.since(posed.at) < CHALLENGE_LIFETIME).ok_or_else(refused)?;
-        let key = mac_key(&self.seal_state.root_key()?);
-        hmac::verify(&key, &answered.said(&posed.nonce), &answered.mac).map_err(|_unspecified| refused())?;
+        let root_key = self.seal_state.root_key()?;
+        let opened = unwrap_key(root_key.expose(), CHALLENGE_PURPOSE, &answered.challenge);
+        let nonce: Nonce =
+            opened.ok().and_then(|nonce| nonce.as_slice().try_into().ok()).ok_or_else(refused)?;
+        if !is_in_time(&nonce, now) {
+            return Err(refused());
+        }
+        let key = mac_key(&root_key);
+        hmac::verify(&key, &answered.said(&nonce), &answered.mac).map_err(|_unspecified| refused())?;
+        // One challenge, one answer. Only those who know the root key come to be remembered.
+        let is_first = {
+            let mut state = node.state();
+            state.answered.retain(|nonce| is_in_time(nonce, now));
+            state.answered.insert(nonce)
+        };
+        if !is_first {
+            return Err(refused());
+        }
         if answered.cluster_addr.is_empty() || answered.raft_id == 0 {
             return Err(bad_request("no cluster_addr provided"));
         }
@@ -210,7 +256,7 @@ impl Node {
         let members = node.store.introduction().members;
         let introduction = Introduction { seen, members };
         let mut admission = JoinGrant { cluster_id, authority, certificate, introduction, mac: Vec::new() };
-        admission.mac = hmac::sign(&key, &admission.said(&posed.nonce)).as_ref().to_vec();
+        admission.mac = hmac::sign(&key, &admission.said(&nonce)).as_ref().to_vec();
         Ok(admission)
     }
 }
@@ -219,8 +265,12 @@ pub(super) fn not_raft() -> EngineError {
     bad_request("raft storage is not in use")
 }
 
+/// The failure of an attempt. Anyone may ask a node that belongs to no cluster to join one at any address; so what came of it is
+/// for the log, and who asks does not learn what answers there.
 fn unreachable(leader: &LeaderAddress, error: &str) -> EngineError {
-    EngineError::Status(500, format!("failed to join raft cluster: {}: {error}", leader.api_addr))
+    tracing::warn!(leader = leader.api_addr, error, "a cluster could not be joined");
+    let text = "no node of a cluster let this one in; its log tells more";
+    EngineError::Status(500, format!("failed to join raft cluster: {}: {text}", leader.api_addr))
 }
 
 #[derive(Deserialize)]
@@ -253,6 +303,14 @@ impl Node {
     ///
     /// [`EngineError`] on a node that belongs to a cluster, and where none is found or answers: the last one's.
     pub async fn join(&self, whom: &JoinTarget, non_voter: bool) -> Result<(), EngineError> {
+        let node = self.cluster().ok_or_else(not_raft)?;
+        let Some(_attempt) = Attempt::begin(node) else {
+            return Err(EngineError::Status(429, "attempts at joining are under way; try again".to_owned()));
+        };
+        self.join_now(whom, non_voter).await
+    }
+
+    async fn join_now(&self, whom: &JoinTarget, non_voter: bool) -> Result<(), EngineError> {
         self.check_unjoined().await?;
         let failed =
             |error| EngineError::Status(500, format!("failed to join raft cluster: auto_join: {error}"));
@@ -276,6 +334,25 @@ impl Node {
         Ok(())
     }
 
+    /// As [`Node::join_with_patience`], for one who asks over the API: instead of whatever was asked for so before.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] on a node that belongs to a cluster.
+    pub async fn join_in_background(
+        self: &Arc<Self>,
+        whom: JoinTarget,
+        non_voter: bool,
+    ) -> Result<(), EngineError> {
+        let node = self.cluster().ok_or_else(not_raft)?;
+        let task = self.join_with_patience(vec![whom], non_voter).await?;
+        let before = node.state().background_join.replace(task);
+        if let Some(before) = before {
+            before.abort();
+        }
+        Ok(())
+    }
+
     /// As [`Node::join`], in the background, over and over until a node answers.
     ///
     /// # Errors
@@ -285,18 +362,18 @@ impl Node {
         self: &Arc<Self>,
         wanted: Vec<JoinTarget>,
         non_voter: bool,
-    ) -> Result<(), EngineError> {
+    ) -> Result<AbortHandle, EngineError> {
         self.check_unjoined().await?;
         let node = Arc::downgrade(self);
         let clock = self.environment.clock.clone();
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             loop {
                 for whom in &wanted {
                     let Some(node) = node.upgrade() else { return };
                     if node.check_unjoined().await.is_err() || node.seal_state.is_joining() {
                         return;
                     }
-                    match node.join(whom, non_voter).await {
+                    match node.join_now(whom, non_voter).await {
                         Ok(()) => return,
                         Err(error) => tracing::info!(%error, "joining is tried again"),
                     }
@@ -304,7 +381,7 @@ impl Node {
                 clock.sleep(RETRY).await;
             }
         });
-        Ok(())
+        Ok(task.abort_handle())
     }
 
     async fn check_unjoined(&self) -> Result<(), EngineError> {
@@ -379,6 +456,7 @@ impl Node {
             cluster_addr: node.cluster_address.clone(),
             non_voter,
             public_key: public.0,
+            challenge: decoded(&posing.challenge)?,
             mac: Vec::new(),
         };
         let key = mac_key(root_key);
@@ -390,6 +468,7 @@ impl Node {
             "cluster_addr": answered.cluster_addr,
             "non_voter": answered.non_voter,
             "public_key": STANDARD.encode(&answered.public_key),
+            "challenge": posing.challenge,
             "answer": STANDARD.encode(&answered.mac),
         });
         let told = node.join_client.write(leader, "sys/storage/raft/bootstrap/answer", body).await?;

@@ -11,7 +11,7 @@ mod membership;
 mod removal;
 mod renewal;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use strongroom_raft::RaftStore;
 use strongroom_seal::RootKey;
 use strongroom_seal_state::{SealListener, SealState};
 use strongroom_storage::{ELECTION, Leadership};
+use tokio::task::AbortHandle;
 
 pub use autopilot::{AutopilotConfig, AutopilotServer, AutopilotState};
 pub use coordination::Coordination;
@@ -149,7 +150,12 @@ pub struct ClusterNode {
 #[derive(Default)]
 struct State {
     joining: Option<joining::Joining>,
-    challenges: HashMap<String, joining::OpenChallenge>,
+    /// The challenges of the last minute that were answered rightly.
+    answered: HashSet<joining::Nonce>,
+    /// Attempts at joining that someone waits for.
+    attempts: usize,
+    /// The attempts in the background that were asked for last.
+    background_join: Option<AbortHandle>,
     /// The time at which this node's certificate was last renewed.
     certified: Option<Moment>,
     /// True if it has been said that there is no quorum.

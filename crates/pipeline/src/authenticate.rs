@@ -115,10 +115,7 @@ impl Pipeline {
                 // It may have been made a moment ago: the active node knows.
                 return Err(RequestError::not_leader());
             }
-            return Err(RequestError::Status(
-                403,
-                vec!["permission denied".to_owned(), "invalid token".to_owned()],
-            ));
+            return Err(RequestError::invalid_token());
         };
         if !principal.entry.may_come_from(inbound.peer.ip()) {
             return Err(RequestError::Unauthenticated(

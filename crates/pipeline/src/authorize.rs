@@ -100,6 +100,11 @@ fn check_path(
     let inbound = &resolved.inbound;
     let Some(caller) = caller else { return Err(no_token()) };
     let (path, parameters) = (resolved.to.policy_path(), Parameters::untyped(&inbound.input));
+    // No capability stands for help: without any other here, it is not told that there is no mount.
+    if operation == Operation::Help && !caller.acl.has_any_access_under(path.as_request().text()) {
+        let text = "no policy grants anything here".to_owned();
+        return Err(Box::new((RequestError::Denied(text), Some(caller))));
+    }
     let operation = policy_operation(operation);
     let decision = caller.acl.authorize(path.as_request(), operation, parameters, inbound.wrap_ttl);
     match decision.denial.map(|denial| RequestError::Denied(denial.to_string())) {
@@ -119,6 +124,10 @@ fn check_policies(
         return Ok(caller.map(|caller| Authenticated { counted: false, ..caller }));
     }
     let Some(mut caller) = caller else { return Err(no_token()) };
+    if operation == Operation::Help && !may_see(at, resolved, &caller) {
+        let text = "no policy grants anything on this mount".to_owned();
+        return Err(Box::new((RequestError::Denied(text), Some(caller))));
+    }
     if at.mounted.engine.table_by_token().is_some() && at.mounted.namespace.id != caller.home.id {
         // It ends with the token, and is looked for in the token's namespace.
         let text = "what is kept by token is in the token's own namespace".to_owned();
@@ -141,6 +150,14 @@ fn check_policies(
         caller.granting = rule.sources().iter().map(|source| source.policy.clone()).collect();
     }
     Ok(Some(caller))
+}
+
+/// True if the caller may do anything on the mount: no capability stands for help, and help tells what is mounted.
+fn may_see(at: &AtMount, resolved: &Resolved, caller: &Authenticated) -> bool {
+    let path = resolved.to.policy_path();
+    let path = path.as_request();
+    let mount = path.text().strip_suffix(&*at.rest).unwrap_or(path.text());
+    caller.acl.has_any_access_under(mount)
 }
 
 fn no_token() -> RefusedCaller {

@@ -7,9 +7,10 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use strongroom_barrier::Txn;
 use strongroom_engine_api::{
-    Asker, AuthGrant, Call, Carried, Content, Endpoint, EngineError, Found, Grant, Json, LeaseGrant, Members,
-    Operation, OperationDoc, RawBody, RawTail, Reply, Request, Secret, Upgrade, Work,
+    Asker, AuthGrant, Call, Carried, Class, Content, Endpoint, EngineError, Found, Grant, Json, LeaseGrant,
+    Members, Operation, OperationDoc, RawBody, RawTail, Reply, Request, Secret, Upgrade, Work,
 };
+use strongroom_lockout::{Attempt, NotJudged};
 use strongroom_tokens::IssuedToken;
 
 use super::acting::acting;
@@ -21,6 +22,16 @@ use super::{Inbound, Pipeline, Place, RequestError, Resolved, Verb};
 use crate::envelope::Envelope;
 use crate::extensions_for;
 use crate::server_reply::{AfterCommit, ServerPart};
+
+/// True if a refusal would tell a caller without a valid token that the namespace is there: the server's own open routes are in
+/// every namespace, and so tell no more than that.
+fn hides_namespace(authorized: &Authorized<'_>) -> bool {
+    let mounted = &authorized.at.mounted;
+    authorized.caller.is_none()
+        && authorized.at.is_open()
+        && !mounted.namespace.is_root()
+        && mounted.engine.class() == Class::System
+}
 
 /// An answer that is committed and not yet sent.
 pub(crate) struct Done {
@@ -146,7 +157,11 @@ impl Pipeline {
             Err(refused) if refused.is_not_final() => Err(refused),
             Err(refused) => {
                 self.count_use(txn, authorized.caller.as_ref()).await?;
-                Err(refused)
+                Err(if hides_namespace(authorized) {
+                    refused.hiding_namespace(authorized.inbound())
+                } else {
+                    refused
+                })
             }
         }
     }
@@ -184,7 +199,10 @@ impl Pipeline {
     ) -> Result<Done, RequestError> {
         let call = self.call_of(txn, authorized, found);
         let login = found.route.login_name(&call);
-        self.refuse_locked_out(authorized, login.as_deref())?;
+        let attempt = match &login {
+            Some(name) => Some(Box::pin(self.begin_login(authorized, name)).await?),
+            None => None,
+        };
         let outcome = match &endpoint.work {
             Work::Handler(handler) => handler.run(&call).await,
             Work::Ask(asking) => match Box::pin(self.ask_outside(asking, &call, answer)).await {
@@ -196,28 +214,29 @@ impl Pipeline {
                 Err(EngineError::Internal("an act outside is not run by a handler".to_owned()))
             }
         };
-        // Others may have failed meanwhile: of those who ask at once, no more are judged than one after the other.
-        self.refuse_locked_out(authorized, login.as_deref())?;
-        if let Some(name) = login {
-            self.services.lockouts.note_login(&authorized.at.mounted, &name, &outcome);
+        if let Some(attempt) = attempt {
+            attempt.end(&outcome);
         }
         let reply = outcome.map_err(|error| refused_by(authorized, found, error))?;
         let reply = passing(authorized, (found, endpoint), &call, reply);
         self.register(txn, authorized, reply).await
     }
 
-    fn refuse_locked_out(
+    /// Counts a login from its beginning: of those that come at once, no more are judged than one after the other.
+    async fn begin_login(
         &self,
         authorized: &Authorized<'_>,
-        login: Option<&str>,
-    ) -> Result<(), RequestError> {
-        let mounted = &authorized.at.mounted;
-        if login.is_some_and(|name| self.services.lockouts.is_locked_out(mounted, name)) {
-            return Err(RequestError::Unauthenticated(
-                "the user is locked out after failed logins".to_owned(),
-            ));
-        }
-        Ok(())
+        name: &str,
+    ) -> Result<Attempt<'_>, RequestError> {
+        let begun = self.services.lockouts.begin(&authorized.at.mounted, name).await;
+        begun.map_err(|refused| match refused {
+            NotJudged::LockedOut => {
+                RequestError::Unauthenticated("the user is locked out after failed logins".to_owned())
+            }
+            NotJudged::TooMany => {
+                RequestError::status(503, "too many logins of this user are under way; try again")
+            }
+        })
     }
 
     /// The call of a handler for what is granted.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::budget::Share;
 use http::{HeaderMap, Uri};
 use serde_json::{Map, Value};
 use strongroom_engine_api::{Operation, Peer, Redactions, RequestBody, Secret, UpgradeOffer};
@@ -88,6 +89,8 @@ pub struct Inbound {
     pub redactions: Redactions,
     /// The other protocol that the client would go on with.
     pub upgrade: Option<Arc<UpgradeOffer>>,
+    /// The memory that its body takes, given back once the request is done, also where its client has gone before.
+    pub memory: Option<Share>,
 }
 
 impl Inbound {
@@ -109,6 +112,7 @@ impl Inbound {
             target: Uri::default(),
             redactions: Redactions::default(),
             upgrade: None,
+            memory: None,
         }
     }
 

@@ -19,6 +19,7 @@ mod answer;
 mod audit;
 mod authenticate;
 mod authorize;
+mod budget;
 mod envelope;
 mod execute;
 mod freshness;
@@ -39,6 +40,7 @@ use strongroom_barrier::{BarrierError, Txn};
 use strongroom_engine_api::{Backend, Carried, Class, EngineError, Extensions};
 
 pub use answer::{Answer, AnswerContent};
+pub use budget::{Budget, Share};
 pub use envelope::Envelope;
 pub use inbound::{Inbound, Verb};
 pub use parameters::ParametersOf;

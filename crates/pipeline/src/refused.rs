@@ -52,6 +52,23 @@ impl RequestError {
         Self::Status(status, vec![text.into()])
     }
 
+    /// The refusal of a caller who has no valid token.
+    pub(crate) fn invalid_token() -> Self {
+        Self::Status(403, vec![DENIED.to_owned(), "invalid token".to_owned()])
+    }
+
+    /// The same refusal as that of a path that leads nowhere, to a caller without a valid token; the server's own failures
+    /// stay what they are.
+    pub(crate) fn hiding_namespace(self, inbound: &Inbound) -> Self {
+        if self.for_client().0 >= 500 {
+            return self;
+        }
+        match inbound.token {
+            Some(_) => Self::invalid_token(),
+            None => Self::Unauthenticated("missing client token".to_owned()),
+        }
+    }
+
     pub(crate) fn sealed() -> Self {
         Self::status(503, "Vault is sealed")
     }

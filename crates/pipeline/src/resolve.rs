@@ -83,6 +83,14 @@ impl Destination {
         endpoint.map_or(BodyMode::Json, |endpoint| endpoint.doc.body)
     }
 
+    /// True if the operation needs no token, or leads nowhere.
+    pub fn is_open(&self) -> bool {
+        match &self.target {
+            Target::Always(_) | Target::Nowhere => true,
+            Target::Mount(at) => at.is_open(),
+        }
+    }
+
     /// True if the route reads the end of its path as it was sent, so that the path has no other form.
     pub fn owns_raw_tail(&self) -> bool {
         let found = match &self.target {

@@ -221,8 +221,8 @@ impl Services {
         let Ground { barrier, environment, settings, seal_state, mounts, kept, .. } = ground;
         let clock = &environment.clock;
         let policies = Arc::new(Policies::new(barrier.clone(), mounts.clone(), settings.deny_mode));
-        let with_prefixes = settings.allow_audit_log_prefixing;
-        let audit_devices = Arc::new(AuditDevices::new(barrier.clone(), environment.clone(), with_prefixes));
+        let devices = AuditDevices::new(barrier.clone(), environment.clone(), settings.audit.clone());
+        let audit_devices = Arc::new(devices);
         let lockouts = Arc::new(Lockouts::new(settings.lockout.clone(), clock.clone(), mounts.clone()));
         let in_memory: Arc<dyn SealListener> = Arc::new(InMemory {
             mounts: mounts.clone(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use strongroom_auditing::DeviceRules;
 use strongroom_engine_api::Moment;
 use strongroom_engine_api::outbound_api::{NoWayOut, WayOut};
 use strongroom_lockout::LockoutRules;
@@ -22,8 +23,8 @@ pub struct Settings {
     pub raw_storage_endpoint: bool,
     /// True if `sys/internal/inspect` answers.
     pub introspection_endpoint: bool,
-    /// True if audit devices may have a prefix.
-    pub allow_audit_log_prefixing: bool,
+    /// The rules for audit devices.
+    pub audit: DeviceRules,
     /// The cluster's name; made at initialization where empty.
     pub cluster_name: String,
     /// The address at which clients reach this node.
@@ -55,7 +56,7 @@ impl Default for Settings {
             deny_mode: DenyMode::default(),
             raw_storage_endpoint: false,
             introspection_endpoint: false,
-            allow_audit_log_prefixing: false,
+            audit: DeviceRules { allow_prefix: false, allow_creation: true, guarded: Vec::new() },
             cluster_name: String::new(),
             api_addr: String::new(),
             cluster_addr: String::new(),

@@ -1,7 +1,8 @@
 //! The free space of the file system, and what to do when there is none.
 //!
 //! A disk that fills up must not stop the node: writes are refused while there is less than a reserve, and what was
-//! accepted before is finished within it, waiting for room if it must.
+//! accepted before is finished within it, waiting for room if it must. The same goes for file descriptors and memory,
+//! which run out and come back as well.
 
 use std::io;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use strongroom_stdx::{Clock, Moment};
 
 /// The time for which an answer of the file system is believed.
@@ -85,16 +87,22 @@ impl Space {
     }
 }
 
-/// True if an operation failed for lack of space.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+/// True if an operation failed for lack of what may be given back: space, file descriptors, memory.
+pub(crate) fn is_short(error: &io::Error) -> bool {
+    let no_descriptors = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory
+    ) || no_descriptors.contains(&error.raw_os_error())
 }
 
-/// Repeats a small write until there is space for it, or `stop` says that it is not needed any more.
+/// Repeats a small piece of work until there is what it takes, or `stop` says that it is not needed any more.
 pub(crate) fn until_room<T>(stop: &AtomicBool, mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match write() {
-            Err(error) if is_full(&error) && !stop.load(Ordering::Relaxed) => std::thread::sleep(RETRY_AFTER),
+            Err(error) if is_short(&error) && !stop.load(Ordering::Relaxed) => {
+                std::thread::sleep(RETRY_AFTER);
+            }
             done => return done,
         }
     }
@@ -123,6 +131,16 @@ mod tests {
         free.store(50, Ordering::SeqCst);
         clock.advance(PROBE_LIFETIME);
         assert!(space.is_there());
+    }
+
+    #[test]
+    fn what_may_come_back_is_told_from_what_will_not() {
+        for errno in [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            assert!(is_short(&errno.into()), "{errno}");
+        }
+        for errno in [Errno::IO, Errno::ROFS, Errno::ACCESS, Errno::NOENT] {
+            assert!(!is_short(&errno.into()), "{errno}");
+        }
     }
 
     #[test]

@@ -69,7 +69,11 @@ fn certificates(dev: &Dev, home: Option<&Path>) -> Result<Option<DevCertificates
     let directory = match (&dev.tls_cert_dir, home) {
         (Some(directory), _) => PathBuf::from(directory),
         (None, Some(home)) => home.join("tls"),
-        (None, None) => std::env::temp_dir().join(format!("strongroom-tls-{}", std::process::id())),
+        // A name that nobody can foresee, and a folder that nobody else may enter. It stays, for clients to find the CA.
+        (None, None) => {
+            let made = tempfile::Builder::new().prefix("strongroom-tls-").tempdir();
+            made.context("a directory for the certificates")?.keep()
+        }
     };
     let host = dev.address()?.host;
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];

@@ -2,6 +2,7 @@
 //!
 //! Which engines it serves is told by whoever runs it, so that a test has the whole program with an engine of its own.
 
+mod admission;
 #[cfg(test)]
 mod catalog_tests;
 mod client_certificates;
@@ -19,6 +20,7 @@ mod options;
 mod outbound;
 #[cfg(test)]
 mod parameter_tests;
+mod plain_http;
 mod proxy_protocol;
 mod recover;
 mod start;

@@ -18,20 +18,20 @@ use strongroom_config::{
 use strongroom_core::Assembly;
 use strongroom_engine_api::{Peer, Redactions};
 use strongroom_http::{
-    CertificateDecoder, CertificateHeader, Edge, EdgeSettings, ForwardedFor, JsonLimits, RequestLog,
+    CertificateDecoder, CertificateHeader, Edge, EdgeSettings, ForwardedFor, Intake, JsonLimits, RequestLog,
 };
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::admission::Admission;
+use crate::plain_http::ExpectingTls;
 use crate::{logs, proxy_protocol, tls};
 
 /// The time limit of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The time that a client without TLS has to read why it is refused.
-const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause of accepting when the process has no file descriptors left.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -43,6 +43,7 @@ struct Reloadable {
 
 /// The part of a listener's configuration that can change while it serves.
 struct Live {
+    intake: Arc<Intake>,
     headers: Arc<ArcSwap<ResponseHeaders>>,
     request_log: RequestLog,
 }
@@ -55,6 +56,7 @@ pub(crate) struct Listeners {
     request_log: RequestLog,
     tasks: JoinSet<()>,
     draining: watch::Sender<bool>,
+    admission: Admission,
     sockets: Vec<std::path::PathBuf>,
 }
 
@@ -69,13 +71,18 @@ impl Listeners {
             request_log: RequestLog::default(),
             tasks: JoinSet::new(),
             draining,
+            admission: Admission::of_process(),
             sockets: Vec::new(),
         };
         listeners.request_log.set(config.log_requests_level.and_then(logs::event_level));
-        let in_flight = Arc::new(AtomicU64::new(0));
+        let (in_flight, intake) = (Arc::new(AtomicU64::new(0)), Arc::<Intake>::default());
         for listener in &config.listeners {
             let headers = ArcSwap::from_pointee(listener.shared().response_headers.clone());
-            let live = Live { headers: Arc::new(headers), request_log: listeners.request_log.clone() };
+            let live = Live {
+                intake: intake.clone(),
+                headers: Arc::new(headers),
+                request_log: listeners.request_log.clone(),
+            };
             let settings = edge_settings(listener.shared(), config, node_id, &live);
             listeners.headers.push((listener.clone(), live.headers));
             let edge = Arc::new(Edge::new(core.clone(), settings, in_flight.clone()));
@@ -112,7 +119,7 @@ impl Listeners {
         };
         self.addresses.push(format!("{}://{bound}", if tls.is_some() { "https" } else { "http" }));
         let door = Door { tls: acceptor, proxy: tcp.proxy_protocol.clone().map(Arc::new), edge };
-        self.tasks.spawn(accept_tcp(listener, door, self.draining.subscribe()));
+        self.tasks.spawn(accept_tcp(listener, door, self.admission.clone(), self.draining.subscribe()));
         Ok(())
     }
 
@@ -132,7 +139,7 @@ impl Listeners {
         }
         self.sockets.push(path.clone());
         self.addresses.push(format!("unix://{}", path.display()));
-        self.tasks.spawn(accept_unix(listener, edge, self.draining.subscribe()));
+        self.tasks.spawn(accept_unix(listener, edge, self.admission.clone(), self.draining.subscribe()));
         Ok(())
     }
 
@@ -176,10 +183,19 @@ impl Listeners {
     }
 }
 
-/// Logs the reason why a connection could not be accepted; running out of descriptors must not spin.
-async fn accept_failed(error: &std::io::Error) {
-    tracing::warn!(%error, "accepting a connection failed");
-    tokio::time::sleep(ACCEPT_BACKOFF).await;
+/// Failures to accept, of which the first in a row is logged. Running out of descriptors must not spin.
+#[derive(Default)]
+struct AcceptFailures {
+    told: bool,
+}
+
+impl AcceptFailures {
+    async fn failed(&mut self, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(%error, "accepting a connection failed; it is tried again");
+        }
+        tokio::time::sleep(ACCEPT_BACKOFF).await;
+    }
 }
 
 /// The entrance that a connection comes through.
@@ -190,27 +206,46 @@ struct Door {
     edge: Arc<Edge>,
 }
 
-async fn accept_tcp(listener: TcpListener, door: Door, mut draining: watch::Receiver<bool>) {
-    let mut connections = JoinSet::new();
+async fn accept_tcp(
+    listener: TcpListener,
+    door: Door,
+    admission: Admission,
+    mut draining: watch::Receiver<bool>,
+) {
+    let (mut connections, mut failures) = (JoinSet::new(), AcceptFailures::default());
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (accepted, place) = tokio::select! {
+            accepted = async {
+                let place = admission.place().await;
+                (listener.accept().await, place)
+            } => accepted,
             () = async { drop(draining.wait_for(|draining| *draining).await) } => break,
         };
         while connections.try_join_next().is_some() {}
         let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok(accepted) => {
+                failures = AcceptFailures::default();
+                accepted
+            }
             Err(error) => {
-                accept_failed(&error).await;
+                failures.failed(&error).await;
                 continue;
             }
         };
         // A latency setting that some systems refuse; requests are served without it.
         let _ = stream.set_nodelay(true);
+        let (door, draining) = (door.clone(), draining.clone());
         match &door.proxy {
-            None => connections.spawn(door.clone().serve(stream, peer, draining.clone())),
+            None => connections.spawn(async move {
+                let _place = place;
+                door.serve(stream, peer, draining).await;
+            }),
             Some(rule) => {
-                connections.spawn(door.clone().serve_proxied(rule.clone(), stream, peer, draining.clone()))
+                let rule = rule.clone();
+                connections.spawn(async move {
+                    let _place = place;
+                    door.serve_proxied(rule, stream, peer, draining).await;
+                })
             }
         };
     }
@@ -240,14 +275,12 @@ impl Door {
         let peer = Peer::at(from);
         let Some(config) = &self.tls else { return self.edge.serve(stream, peer, draining).await };
         let acceptor = TlsAcceptor::from(config.load_full());
-        let accepting = acceptor.accept(stream).into_fallible();
-        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await {
+        let handshake = acceptor.accept(ExpectingTls::new(stream)).into_fallible();
+        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err((error, stream))) => {
-                if is_plain(&error) {
-                    tell_of_tls(stream).await;
-                }
-                return tracing::debug!(peer = %from, %error, "TLS handshake failed");
+                tracing::debug!(peer = %from, %error, "TLS handshake failed");
+                return stream.answer().await;
             }
             Err(_elapsed) => return tracing::debug!(peer = %from, "TLS handshake took too long"),
         };
@@ -257,38 +290,19 @@ impl Door {
     }
 }
 
-/// True if the client began with something that is not TLS.
-fn is_plain(error: &std::io::Error) -> bool {
-    use rustls::{Error, InvalidMessage};
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    matches!(inner, Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)))
-}
-
-/// Tells a client without TLS what it did wrong, in the words of Go's HTTP server, and hangs up.
-async fn tell_of_tls(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-    const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\
-        Content-Length: 49\r\n\r\nClient sent an HTTP request to an HTTPS server.\r\n";
-    let telling = async {
-        stream.write_all(REFUSAL).await?;
-        stream.shutdown().await?;
-        // Closing with unread data would reset the connection before the client has read the refusal.
-        let mut rest = [0; 1024];
-        while stream.read(&mut rest).await? > 0 {}
-        std::io::Result::Ok(())
-    };
-    // The refusal is a courtesy: a client that does not take it is gone.
-    let _ = tokio::time::timeout(REFUSAL_TIMEOUT, telling).await;
-}
-
 async fn accept_unix(
     listener: tokio::net::UnixListener,
     edge: Arc<Edge>,
+    admission: Admission,
     mut draining: watch::Receiver<bool>,
 ) {
-    let mut connections = JoinSet::new();
+    let (mut connections, mut failures) = (JoinSet::new(), AcceptFailures::default());
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (accepted, place) = tokio::select! {
+            accepted = async {
+                let place = admission.place().await;
+                (listener.accept().await, place)
+            } => accepted,
             () = async { drop(draining.wait_for(|draining| *draining).await) } => break,
         };
         while connections.try_join_next().is_some() {}
@@ -296,9 +310,14 @@ async fn accept_unix(
             // Callers on the same machine count as coming from it.
             Ok((stream, _)) => {
                 let peer = Peer::at(([127, 0, 0, 1], 0));
-                connections.spawn(edge.clone().serve(stream, peer, draining.clone()));
+                let serving = edge.clone().serve(stream, peer, draining.clone());
+                connections.spawn(async move {
+                    let _place = place;
+                    serving.await;
+                });
+                failures = AcceptFailures::default();
             }
-            Err(error) => accept_failed(&error).await,
+            Err(error) => failures.failed(&error).await,
         }
     }
     drop(listener);
@@ -356,6 +375,7 @@ fn edge_settings(shared: &Shared, config: &Config, node_id: Option<&str>, live: 
             max_array_element_count: or_none(shared.json.max_array_element_count),
             max_token: or_none(shared.json.max_token),
         },
+        intake: live.intake.clone(),
         request_log: live.request_log.clone(),
         forwarded_for: forwarded.map_or_else(ForwardedFor::default, |rule| ForwardedFor {
             authorized: rule.authorized_addrs.clone(),

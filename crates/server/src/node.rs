@@ -1,12 +1,14 @@
 //! One node: its store, its core, and its listeners.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use strongroom_auditing::DeviceRules;
 use strongroom_backup::ObjectStore;
 use strongroom_barrier::Barrier;
-use strongroom_config::{Config, PolicyDeny, UserLockout};
+use strongroom_config::{Config, Listener, PolicyDeny, Storage, UserLockout};
 use strongroom_core::Assembly;
 use strongroom_engine_api::Environment;
 use strongroom_lockout::LockoutRule;
@@ -106,7 +108,11 @@ fn settings(config: &Config, cache_bytes: u64) -> Settings {
         },
         raw_storage_endpoint: config.raw_storage_endpoint,
         introspection_endpoint: config.introspection_endpoint,
-        allow_audit_log_prefixing: config.allow_audit_log_prefixing,
+        audit: DeviceRules {
+            allow_prefix: config.allow_audit_log_prefixing,
+            allow_creation: !config.no_api_audit_creation,
+            guarded: guarded(config),
+        },
         cluster_name: config.cluster_name.clone().unwrap_or_default(),
         api_addr: config.api_addr.clone().unwrap_or_default(),
         cluster_addr: config.cluster_addr.clone().unwrap_or_default(),
@@ -118,6 +124,26 @@ fn settings(config: &Config, cache_bytes: u64) -> Settings {
         }),
         ..Settings::default()
     }
+}
+
+/// The server's own files and folders, which no audit device that is enabled over the API may write to.
+fn guarded(config: &Config) -> Vec<PathBuf> {
+    let mut guarded: Vec<PathBuf> =
+        [&config.log_file, &config.pid_file].into_iter().flatten().cloned().collect();
+    if let Some(Storage::Raft(raft)) = &config.storage {
+        guarded.extend(raft.path.clone());
+    }
+    let folder = |file: &Path| file.parent().filter(|folder| folder.parent().is_some()).map(Path::to_owned);
+    for listener in &config.listeners {
+        if let Listener::Tcp(tcp) = listener
+            && let Some(tls) = &tcp.tls
+        {
+            let files = [Some(&tls.cert_file), Some(&tls.key_file), tls.client_ca_file.as_ref()];
+            guarded.extend(files.into_iter().flatten().filter_map(|file| folder(file)));
+        }
+    }
+    guarded.extend(std::env::current_exe().ok().and_then(|program| folder(&program)));
+    guarded
 }
 
 /// The build date that `build.rs` found: seconds since 1970, or nothing where it could not tell.

@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::Engines;
+use crate::admission;
 use crate::dev::{self, Development};
 use crate::logs::Logs;
 use crate::node::Node;
@@ -64,6 +65,7 @@ async fn serve(args: &[String], io: &mut Io, engines: Engines) -> Result<()> {
     let logs = Logs::start(&config, &environment.clock)?;
     let manager = Manager::of(&io.env);
     lock_memory(&config);
+    admission::raise_descriptor_limit();
     // What is to be cleared away at the end is not left behind because the end comes early.
     let early =
         development.as_ref().is_some_and(Development::leaves_traces).then(Signals::new).transpose()?;

@@ -100,10 +100,9 @@ pub(crate) fn make_dev_certificates(directory: &Path, names: Vec<String>) -> Res
         cert: directory.join("vault-cert.pem"),
         key: directory.join("vault-key.pem"),
     };
-    for (path, pem) in [(&paths.ca, authority_cert.pem()), (&paths.cert, server_cert.pem())] {
-        OutputFile::write_at(path, 0o644, pem.as_bytes()).with_context(|| path.display().to_string())?;
-    }
-    write_private(&paths.key, server_key.serialize_pem().as_bytes())?;
+    write_new(&paths.ca, 0o644, authority_cert.pem().as_bytes())?;
+    write_new(&paths.cert, 0o644, server_cert.pem().as_bytes())?;
+    write_new(&paths.key, 0o600, server_key.serialize_pem().as_bytes())?;
     Ok(paths)
 }
 
@@ -117,4 +116,40 @@ pub(crate) struct DevCertificates {
 /// Writes a file that only its owner may read.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     OutputFile::write_at(path, 0o600, bytes).with_context(|| path.display().to_string())
+}
+
+/// Writes a file anew, with this mode. A file or link that is there is replaced, and not written through.
+fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
+    use std::io::Write as _;
+    let named = || path.display().to_string();
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(named),
+        _ => {}
+    }
+    let mut options = fs::OpenOptions::new();
+    options.create_new(true).write(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    let mut file = options.open(path).with_context(named)?;
+    file.write_all(bytes).with_context(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn development_certificates_are_not_written_through_links() {
+        let root = tempfile::tempdir().unwrap();
+        let theirs = root.path().join("theirs");
+        fs::write(&theirs, "mine").unwrap();
+        let directory = root.path().join("tls");
+        fs::create_dir(&directory).unwrap();
+        for name in ["vault-ca.pem", "vault-cert.pem", "vault-key.pem"] {
+            std::os::unix::fs::symlink(&theirs, directory.join(name)).unwrap();
+        }
+        let made = make_dev_certificates(&directory, vec!["localhost".to_owned()]).unwrap();
+        assert_eq!(fs::read_to_string(&theirs).unwrap(), "mine");
+        assert!(fs::symlink_metadata(&made.key).unwrap().is_file());
+        make_dev_certificates(&directory, vec!["localhost".to_owned()]).unwrap();
+    }
 }

@@ -75,6 +75,10 @@ async fn visible_mounts(
             None => secret.insert(mounted.path.clone(), shown),
         };
     }
+    if acl.is_none() && auth.is_empty() && secret.is_empty() && !call.mount.namespace.is_root() {
+        // Nothing is shown to everyone here, not even that the namespace is there.
+        return Err(EngineError::Denied("permission denied".to_owned()));
+    }
     Reply::data(&json!({ "auth": auth, "secret": secret }))
 }
 

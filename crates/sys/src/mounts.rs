@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_engine_api::lenient::{Flag, Pairs, Text};
 use strongroom_engine_api::{
-    Call, Class, Engine, EngineError, Extension, Input, Meaning, Mount, Path, Reading, bad_request, fields_of,
+    Alias, Call, Class, Engine, EngineError, Extension, Input, Meaning, Mount, Path, Reading, bad_request,
+    fields_of,
 };
 use strongroom_mounts::{MountHandle, Mounts, NewMount};
 use strongroom_pipeline::{ServerReply, Settings};
+use strongroom_policies::Policies;
+use strongroom_policy::{Denial, Operation as PolicyOperation, Parameters};
 
 use crate::envelopes::MergedData;
 use crate::tuning::{self, ConfigInput, ConfigView, TuneInput, TuneView};
@@ -259,8 +262,45 @@ fn warn_of_unknown_config(call: &Call) {
     }
 }
 
+/// Refuses a type with an option where the caller's policies refuse the name that both together have: `kv` with the version 2
+/// is `kv-v2`.
+async fn check_by_alias(
+    mounts: &Mounts,
+    policies: &Policies,
+    txn: &Txn,
+    call: &Call,
+    mount: &NewMount,
+) -> Result<(), EngineError> {
+    let Some(engine) = mounts.catalog().engine(Class::Secrets, &mount.kind, &mount.options) else {
+        return Ok(());
+    };
+    let is_meant = |alias: &&Alias| {
+        let (option, value) = &alias.option;
+        mount.options.get(&**option).is_none_or(|given| *given == **value)
+    };
+    let aliases: Vec<&Alias> = engine.facts().aliases.iter().filter(is_meant).collect();
+    let denied = || EngineError::Denied("permission denied".to_owned());
+    let Some(caller) = call.request.caller().filter(|_| !aliases.is_empty()) else { return Ok(()) };
+    let acl = policies.acl(txn.peek(), caller.namespace, &caller.policies).await?;
+    if acl.is_root() {
+        return Ok(());
+    }
+    let path = mounts.full_path(call.mount.namespace, &format!("sys/{}", call.request.path));
+    let path = path.ok_or_else(denied)?;
+    for alias in aliases {
+        let mut input = (*call.request.input).clone();
+        input.insert("type".to_owned(), alias.name.to_string().into());
+        let parameters = Parameters::untyped(&input);
+        let decision = acl.authorize(&path, PolicyOperation::Update, parameters, call.request.wrap_ttl);
+        if matches!(decision.denial, Some(Denial::DeniedValue { .. })) {
+            return Err(denied());
+        }
+    }
+    Ok(())
+}
+
 async fn enable(
-    Extension(settings): Extension<Settings>,
+    (Extension(settings), Extension(policies)): (Extension<Settings>, Extension<Policies>),
     Extension(mounts): Extension<Mounts>,
     txn: Txn,
     call: Arc<Call>,
@@ -269,6 +309,7 @@ async fn enable(
 ) -> Result<(), EngineError> {
     let path = as_kept(&path)?;
     let mount = asked_for(&settings, &mounts, &call, input, Class::Secrets)?;
+    check_by_alias(&mounts, &policies, &txn, &call, &mount).await?;
     if is_reserved(&path) || path.starts_with(AUTH) {
         return Err(bad_request(format!("cannot mount {path:?}")));
     }

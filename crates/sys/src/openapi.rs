@@ -47,6 +47,10 @@ async fn document(
     Input(input): Input<DocumentInput>,
 ) -> Result<Reply, EngineError> {
     let acl = acl_of(&policies, &call, &view).await?;
+    if acl.is_none() && !call.mount.namespace.is_root() {
+        // There is nothing to be had, and whether the namespace is there is not told.
+        return Err(EngineError::Denied("permission denied".to_owned()));
+    }
     let router = mount_table.router().await?;
     let mut mounts = router.in_namespace(call.mount.namespace);
     mounts.retain(|mounted| acl.as_ref().is_some_and(|acl| acl.has_any_access_under(&mounted.full_path())));

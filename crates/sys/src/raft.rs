@@ -166,7 +166,7 @@ async fn join(
     let retry = input.retry.as_ref().is_some_and(|flag| flag.0);
     let whom = whom(member(&node)?, input)?;
     if retry {
-        node.join_with_patience(vec![whom], non_voter).await?;
+        node.join_in_background(whom, non_voter).await?;
     } else {
         node.join(&whom, non_voter).await?;
     }
@@ -263,6 +263,8 @@ struct AnswerInput {
     non_voter: Option<Flag>,
     /// The node's public key for the cluster port, base64.
     public_key: Option<Text>,
+    /// The challenge, as it was posed, base64.
+    challenge: Option<Text>,
     /// A MAC over all of it and the challenge, base64.
     answer: Option<Text>,
 }
@@ -302,6 +304,7 @@ async fn answer(
         cluster_addr: text(input.cluster_addr),
         non_voter: input.non_voter.is_some_and(|flag| flag.0),
         public_key: bytes(input.public_key, "public_key")?,
+        challenge: bytes(input.challenge, "challenge")?,
         mac: bytes(input.answer, "answer")?,
     };
     let admission = node.admit(&answered).await?;
@@ -321,7 +324,35 @@ mod tests {
     use std::fs;
     use std::time::Duration;
 
+    use serde_json::json;
+    use strongroom_pipeline::Verb;
+
     use crate::autopilot::tests::on_raft;
+
+    const CHALLENGE: &str = "sys/storage/raft/bootstrap/challenge";
+    const ANSWER: &str = "sys/storage/raft/bootstrap/answer";
+
+    #[tokio::test]
+    async fn strangers_who_ask_for_challenges_are_in_nobodys_way() {
+        let (server, _store, _directory) = on_raft().await;
+        let ask = async |path: &'static str, input| server.ask_as("", Verb::Write, path, input).await;
+        let posed = ask(CHALLENGE, json!({ "server_id": "new" })).await;
+        let first = posed.data()["challenge"].as_str().unwrap().to_owned();
+        for stranger in 0..200 {
+            let told = ask(CHALLENGE, json!({ "server_id": format!("stranger-{stranger}") })).await;
+            assert_eq!(told.status, 200, "{}", told.body);
+        }
+        let second = ask(CHALLENGE, json!({ "server_id": "new" })).await.data()["challenge"].clone();
+        assert_ne!(second, json!(first), "each is another");
+        for challenge in [first.as_str(), "AAAA", ""] {
+            let input = json!({
+                "server_id": "new", "raft_id": "7", "challenge": challenge, "answer": "AAAA", "public_key": "AAAA",
+                "cluster_addr": "https://127.0.0.1:1", "api_addr": "https://127.0.0.1:2",
+            });
+            let told = ask(ANSWER, input).await;
+            assert_eq!(told.error(), (403, "invalid answer to the challenge"));
+        }
+    }
 
     #[tokio::test]
     async fn a_node_renews_its_certificate_in_good_time() {

@@ -9,7 +9,7 @@ use strongroom_barrier::{NamespaceId, Txn, View};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Body, Caller, Class, Data, Engine, EngineError, Extension, Input, Members, Mount, Reply, Request,
-    bad_request,
+    TokenKind, bad_request,
 };
 use strongroom_mounts::Mounts;
 use strongroom_pipeline::{Envelope, ParametersOf, ServerPart, ServerReply};
@@ -104,6 +104,7 @@ async fn unwrap(
     check_namespace(&tokens, &mount, request.caller().as_ref(), &token)?;
     let wrapped = wrapping.unwrap(&txn, &token).await?;
     check_policies(&mounts, &policies, mount.namespace, &request, &txn, &token).await?;
+    count_use(&tokens, request.caller().as_ref(), &txn, &token).await?;
     restored(&wrapped)
 }
 
@@ -116,6 +117,23 @@ fn check_namespace(
 ) -> Result<(), EngineError> {
     let asks = caller.is_some_and(|caller| caller.token.expose() == token);
     if asks || tokens.token_id(token)?.namespace == mount.namespace { Ok(()) } else { Err(not_wrapping()) }
+}
+
+/// Takes a use off the client token where that is another than the wrapping token. The pipeline counts none, since the route
+/// is open.
+async fn count_use(
+    tokens: &TokenStore,
+    caller: Option<&Caller>,
+    txn: &Txn,
+    wrapping: &str,
+) -> Result<(), EngineError> {
+    if let Some(caller) = caller
+        && caller.kind == TokenKind::Service
+        && caller.token.expose() != wrapping
+    {
+        tokens.use_token(txn, &tokens.token_id(caller.token.expose())?).await?;
+    }
+    Ok(())
 }
 
 /// Checks that the caller may unwrap: the wrapping token itself may, any other token where its policies grant it.
@@ -172,6 +190,7 @@ mod tests {
 
     use serde_json::{Value, json};
     use strongroom_pipeline::Verb;
+    use strongroom_tokens::TokenEntry;
 
     use crate::testing::{Server, Told};
 
@@ -232,6 +251,29 @@ mod tests {
         assert_eq!(told.status, 200, "giving it twice is no mistake");
         let empty = server.write(UNWRAP, json!({"token": ""})).await;
         assert_eq!(empty.error(), (403, "error validating wrapping token: empty token in request body"));
+    }
+
+    #[tokio::test]
+    async fn unwrapping_takes_a_use_off_the_client_token() {
+        let server = Server::new().await;
+        let entry = TokenEntry { policies: vec!["default".to_owned()], num_uses: 2, ..TokenEntry::default() };
+        let limited = server.token_of(entry).await;
+        for _ in 0..2 {
+            let token = wrap(&server).await;
+            assert_eq!(post(&server, &limited, UNWRAP, json!({"token": token})).await.status, 200);
+        }
+        let token = wrap(&server).await;
+        let told = post(&server, &limited, UNWRAP, json!({"token": token})).await;
+        assert_eq!(told.error(), (403, "permission denied"), "its uses are over");
+        assert_eq!(server.write(UNWRAP, json!({"token": token})).await.status, 200, "and nothing was taken");
+    }
+
+    #[tokio::test]
+    async fn what_is_wrapped_is_not_kept_for_ever() {
+        let server = Server::new().await;
+        let asked = Duration::from_secs(3600 * 24 * 3650);
+        let told = server.ask_wrapped(Verb::Write, "sys/wrapping/wrap", json!({"a": 1}), asked).await;
+        assert_eq!(told.body["wrap_info"]["ttl"], 2_764_800, "max_lease_ttl");
     }
 
     #[tokio::test]

@@ -393,3 +393,27 @@ fn nothing_a_client_sends_breaks_the_line() {
     assert_eq!(line.matches('\n').count(), 1);
     assert_eq!(parse(&line)["request"]["path"], request.path);
 }
+
+#[test]
+fn tokens_are_hashed_whatever_is_to_be_shown() {
+    let read = Read::new();
+    let values = ["h"];
+    let headers =
+        ["X-Vault-Token", "authorization"].map(|name| Header { name, values: &values, hmac: false });
+    let data = members(json!({"id": "t", "password": "t", "secret_id": ["t"], "name": "web"}));
+    let clear = strings(&["id", "password", "secret_id", "client_token", "name"]);
+    let request = Request { headers: &headers, data: Some(&data), non_hmac_keys: &clear, ..read.request() };
+    let told = r#"{"client_token":"t","data":{"id":"t"},"name":"web"}"#;
+    let response = Response { data: Some(RawJson::new(told)), non_hmac_keys: &clear, ..Response::default() };
+    let record = parse(&read.line_of(FormatOptions::default(), &request, &response));
+    let (asked, told) = (&record["request"], &record["response"]["data"]);
+    let hashed = json!(with_hashes("#t#"));
+    for shown in [&asked["data"]["id"], &asked["data"]["password"], &asked["data"]["secret_id"][0]] {
+        assert_eq!(*shown, hashed);
+    }
+    assert_eq!((&told["client_token"], &told["data"]["id"]), (&hashed, &hashed));
+    assert_eq!((&asked["data"]["name"], &told["name"]), (&json!("web"), &json!("web")));
+    for name in ["x-vault-token", "authorization"] {
+        assert_eq!(asked["headers"][name][0], json!(with_hashes("#h#")));
+    }
+}

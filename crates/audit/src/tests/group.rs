@@ -150,3 +150,23 @@ async fn writing_goes_on_after_a_failure() {
     writer.change(|memory| memory.room = 100).await.unwrap();
     assert!(writer.append(b"c\n").await.is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_stalls_refuses_lines_until_it_goes_on() {
+    let (leave, wait) = mpsc::channel();
+    let writer = Arc::new(GroupWriter::new(Memory { leave: Some(wait), ..Memory::new(true) }));
+    let task = Arc::clone(&writer);
+    let first = tokio::spawn(async move { task.append(b"a\n").await });
+    queued(&writer, 0).await;
+    tokio::time::advance(STALL_TIMEOUT).await;
+    assert_eq!(first.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    // At once, and without leaving more lines to it.
+    assert_eq!(writer.append(b"b\n").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert!(lock(&writer.shared.queue).batch.waiting.is_empty());
+    leave.send(()).unwrap();
+    leave.send(()).unwrap();
+    while writer.shared.stalled.load(Ordering::Relaxed) {
+        tokio::task::yield_now().await;
+    }
+    assert!(writer.append(b"c\n").await.is_ok());
+}

@@ -43,8 +43,12 @@ async fn accessors(
     Reply::keys(&tokens.accessors(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?)
 }
 
-async fn tidy(Extension(tokens): Extension<TokenStore>, txn: Txn) -> Result<Reply, EngineError> {
-    let started = tokens.start_tidying(&txn, Tidy::Tokens).await?;
+async fn tidy(
+    Extension(tokens): Extension<TokenStore>,
+    mount: Arc<Mount>,
+    txn: Txn,
+) -> Result<Reply, EngineError> {
+    let started = tokens.start_tidying_in(&txn, mount.namespace, Tidy::Tokens).await?;
     Ok(Reply::status(202).warned(if started {
         "Tidy operation successfully started. Any information from the operation will be printed to the server logs."
     } else {

@@ -19,15 +19,22 @@ const MAX_PASSWORD_BYTES: usize = 72;
 /// the hash of no known password, and a match would be refused all the same.
 const DECOY: &str = "$2a$10$7EqJtq98hPqEX7fNZaFWoOa4ix0nQo3Rr8V0ZBx0W0n0W7pXkA1Mq";
 
-/// Hashes and compares passwords off the request threads, no more at a time than there are processors.
+/// Those that may wait for a turn, for each processor: some ten seconds of work.
+const MAX_WAITING: usize = 256;
+
+/// Hashes and compares passwords off the request threads, no more at a time than there are processors. Few may wait for their
+/// turn: what waits takes memory, and anyone can ask for it.
 pub(crate) struct Passwords {
     turns: Arc<Semaphore>,
+    /// Room for those that wait and those that work.
+    room: Arc<Semaphore>,
 }
 
 impl Passwords {
     pub(crate) fn new() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { turns: Arc::new(Semaphore::new(processors)) }
+        let room = Semaphore::new(processors.saturating_mul(MAX_WAITING));
+        Self { turns: Arc::new(Semaphore::new(processors)), room: Arc::new(room) }
     }
 
     /// The hash to keep for what a request gives.
@@ -74,10 +81,16 @@ impl Passwords {
     ) -> Result<T, EngineError> {
         let interrupted =
             |why: String| EngineError::Internal(format!("password hashing was interrupted: {why}"));
+        let Ok(room) = self.room.clone().try_acquire_owned() else {
+            return Err(EngineError::Status(
+                503,
+                "too many passwords wait to be hashed; try again".to_owned(),
+            ));
+        };
         let turn =
             self.turns.clone().acquire_owned().await.map_err(|closed| interrupted(closed.to_string()))?;
         let working = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _held = (turn, room);
             work()
         });
         working.await.map_err(|error| interrupted(error.to_string()))
@@ -168,6 +181,24 @@ mod tests {
         assert!(!passwords.matches(secret("correct hors"), Some(hash.clone())).await.unwrap());
         assert!(!passwords.matches(secret(""), Some(hash)).await.unwrap());
         assert!(!passwords.matches(secret("correct horse"), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn no_more_wait_than_there_is_room_for() {
+        let passwords = Passwords { turns: Arc::new(Semaphore::new(1)), room: Arc::new(Semaphore::new(3)) };
+        let (go_on, held) = std::sync::mpsc::channel::<()>();
+        let mut waiting = vec![Box::pin(passwords.aside(move || held.recv().is_ok()))];
+        assert!(futures::poll!(&mut waiting[0]).is_pending());
+        let mut others: Vec<_> = (0..3).map(|_| Box::pin(passwords.aside(|| true))).collect();
+        assert!(futures::poll!(&mut others[0]).is_pending() && futures::poll!(&mut others[1]).is_pending());
+        let refused = others.pop().unwrap().await.unwrap_err();
+        assert!(matches!(refused, EngineError::Status(503, _)), "{refused:?}");
+        go_on.send(()).unwrap();
+        assert!(waiting.remove(0).await.unwrap());
+        for other in others {
+            assert!(other.await.unwrap());
+        }
+        assert!(passwords.aside(|| true).await.unwrap(), "there is room again");
     }
 
     #[tokio::test]

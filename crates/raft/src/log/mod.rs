@@ -142,7 +142,7 @@ impl Log {
 
     fn first_segment(directory: &Path, index: &mut Index, options: &Options) -> io::Result<Segment> {
         let mut segment = prepare(directory, 1, options.segment_size, &options.entropy)?;
-        segment.take_place(directory)?;
+        segment.take_place(directory, &AtomicBool::new(true))?;
         index.files.insert(1, Held { reading: segment.reading.clone(), newest: None });
         Ok(segment)
     }

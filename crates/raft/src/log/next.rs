@@ -12,7 +12,7 @@ use tokio::sync::futures::Notified;
 
 use super::segment::Segment;
 use crate::files;
-use crate::space::{RETRY_AFTER, is_full};
+use crate::space::{RETRY_AFTER, is_short};
 
 /// The name of the file that is being prepared.
 pub(crate) const NEXT: &str = "next";
@@ -23,7 +23,7 @@ enum State {
     /// To be prepared: the file of this number.
     Wanted(u64),
     Ready(Segment),
-    /// There was no room for the file of this number.
+    /// There was no room for the file of this number, or no descriptor.
     Full(u64),
     Failed(io::ErrorKind, String),
     Idle,
@@ -153,6 +153,7 @@ impl Shared {
     }
 
     fn run(&self) {
+        let mut told = false;
         loop {
             let mut state = self.lock();
             let number = loop {
@@ -166,9 +167,17 @@ impl Shared {
             };
             drop(state);
             let made = self.make(number);
+            match &made {
+                Err(error) if is_short(error) && !told => {
+                    tracing::error!(%error, "the next log file cannot be made yet: writes wait, or are refused");
+                    told = true;
+                }
+                Ok(_) => told = false,
+                Err(_) => {}
+            }
             self.set(match made {
                 Ok(segment) => State::Ready(segment),
-                Err(error) if is_full(&error) => State::Full(number),
+                Err(error) if is_short(&error) => State::Full(number),
                 Err(error) => State::Failed(error.kind(), error.to_string()),
             });
         }

@@ -13,11 +13,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 
 use crate::files::{self, File, sync_directory};
 use crate::options::OpenError;
+use crate::space::until_room;
 
 const MAGIC: &[u8; 8] = b"SRRAFTLG";
 const VERSION: u32 = 1;
@@ -82,9 +84,11 @@ impl Segment {
             Some(spare) => {
                 files::rename(spare, path)?;
                 // Until the file has lost its old name for good, it must not be written to: a power cut would bring
-                // it back with what is not its own.
-                path.parent().map_or(Ok(()), sync_directory)?;
-                File::open(path)?
+                // it back with what is not its own. So it is the spare one again if that cannot be made sure.
+                let renamed = path.parent().map_or(Ok(()), sync_directory);
+                renamed.and_then(|()| File::open(path)).inspect_err(|_| {
+                    let _ = files::rename(path, spare);
+                })?
             }
             None => allocate(path, size).inspect_err(|_| {
                 // What was allocated in vain is given back: room is what is missing.
@@ -97,11 +101,11 @@ impl Segment {
         Ok(Self { reading, path: path.to_owned(), number, position: HEADER, size })
     }
 
-    /// Gives a prepared file its name in the log, durably.
-    pub(crate) fn take_place(&mut self, directory: &Path) -> io::Result<()> {
+    /// Gives a prepared file its name in the log, durably. Waits for a file descriptor until `stop` is set.
+    pub(crate) fn take_place(&mut self, directory: &Path, stop: &AtomicBool) -> io::Result<()> {
         let path = directory.join(file_name(self.number));
         files::rename(&self.path, &path)?;
-        sync_directory(directory)?;
+        until_room(stop, || sync_directory(directory))?;
         self.path = path;
         Ok(())
     }

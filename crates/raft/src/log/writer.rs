@@ -156,7 +156,7 @@ impl Writer {
     /// Continues in the next file.
     fn rotate(&mut self) -> io::Result<()> {
         let mut next = self.shared.next.take()?;
-        next.take_place(&self.directory)?;
+        next.take_place(&self.directory, &self.shared.stop)?;
         self.shared.next.want(next.number.saturating_add(1));
         let held = Held { reading: next.reading.clone(), newest: None };
         self.shared.index().files.insert(next.number, held);

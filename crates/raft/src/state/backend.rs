@@ -12,7 +12,7 @@ use std::thread::ThreadId;
 use redb::StorageBackend;
 
 use crate::files::File;
-use crate::space::{RETRY_AFTER, is_full};
+use crate::space::{RETRY_AFTER, is_short};
 
 /// The thread that waits for space, and whether it should still wait.
 #[derive(Debug, Default)]
@@ -32,18 +32,32 @@ impl Patience {
         self.stop.store(true, Ordering::Relaxed);
     }
 
+    /// No waiting at all.
+    pub(crate) fn none() -> Self {
+        Self { stop: AtomicBool::new(true), ..Self::default() }
+    }
+
     fn is_wanted(&self) -> bool {
         let waiter = *self.waiter.lock().unwrap_or_else(PoisonError::into_inner);
         waiter == Some(std::thread::current().id()) && !self.stop.load(Ordering::Relaxed)
     }
 
     fn until_room<T>(&self, write: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        Self::wait_while(|| self.is_wanted(), write)
+    }
+
+    /// Opens a file once there is a descriptor for it. Whoever opens one waits: nothing goes on without it.
+    pub(crate) fn until_descriptor<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        Self::wait_while(|| !self.stop.load(Ordering::Relaxed), open)
+    }
+
+    fn wait_while<T>(is_wanted: impl Fn() -> bool, write: impl Fn() -> io::Result<T>) -> io::Result<T> {
         let mut told = false;
         loop {
             match write() {
-                Err(error) if is_full(&error) && self.is_wanted() => {
+                Err(error) if is_short(&error) && is_wanted() => {
                     if !told {
-                        tracing::error!("no space left to merge writes into the table: waiting for room");
+                        tracing::error!(%error, "writes cannot be merged into the table yet: waiting for room");
                         told = true;
                     }
                     std::thread::sleep(RETRY_AFTER);
@@ -67,7 +81,8 @@ pub(crate) struct Backend {
 
 impl Backend {
     pub(crate) fn open(path: &Path, patience: Arc<Patience>) -> io::Result<Self> {
-        Ok(Self { file: File::open(path)?, patience, unflushed: AtomicU64::new(0) })
+        let file = patience.until_descriptor(|| File::open(path))?;
+        Ok(Self { file, patience, unflushed: AtomicU64::new(0) })
     }
 }
 

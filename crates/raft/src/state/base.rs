@@ -19,7 +19,7 @@ use strongroom_storage::{Index, StoreError, Versioned};
 use super::backend::{Backend, Patience};
 use super::mem::Mem;
 use crate::codec::{Malformed, put_number, take_number};
-use crate::files::{put_in_place, remove_file, replacement_of};
+use crate::files::{remove_file, rename, replacement_of, sync_directory};
 use crate::reclaim::Reclaimer;
 use crate::types::{LogId, StoredMembership};
 
@@ -112,7 +112,8 @@ impl Base {
     ) -> Result<BaseView, StoreError> {
         if !path.exists() {
             // Made under another name, so that a table that is there is always whole.
-            Filling::begin(path, patience.clone(), reclaimer)?.finish(None, StoredMembership::default())?;
+            let filling = Filling::begin(path, patience.clone(), reclaimer)?;
+            filling.finish(None, StoredMembership::default())?.take_place()?;
         }
         if fs::metadata(path).is_ok_and(|file| file.len() == 0) {
             // The database would take it for a new one.
@@ -272,6 +273,7 @@ pub(crate) struct Filling {
     path: PathBuf,
     base: Arc<Base>,
     facts: Facts,
+    patience: Arc<Patience>,
 }
 
 /// Takes the next entry of a table that is being filled: key, index, value.
@@ -291,8 +293,8 @@ impl Filling {
             }
             _ => {}
         }
-        let base = Base::open_file(&replacement, FILL_CACHE, patience, reclaimer)?;
-        Ok(Self { path: path.to_owned(), base, facts: Facts::default() })
+        let base = Base::open_file(&replacement, FILL_CACHE, patience.clone(), reclaimer)?;
+        Ok(Self { path: path.to_owned(), base, facts: Facts::default(), patience })
     }
 
     /// Adds entries, which must come in key order. `pull` gives some at a call and says whether there are more.
@@ -321,24 +323,47 @@ impl Filling {
         Ok(())
     }
 
-    /// Makes the replacement durable and puts it in the table's place. The caller opens it.
+    /// Makes the replacement durable. Until it takes the table's place, nothing has happened to that.
     pub(crate) fn finish(
         self,
         applied: Option<LogId>,
         membership: StoredMembership,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Filled, StoreError> {
         let transaction = self.base.begin()?;
         transaction.open_table(ENTRIES).map_err(failed)?;
         write_facts(&transaction, &Facts { applied, membership, ..self.facts })?;
         commit(transaction)?;
         self.base.close();
-        put_in_place(&replacement_of(&self.path), &self.path)
-            .map_err(|error| StoreError::Failed(format!("{}: {error}", self.path.display())))
+        Ok(Filled { path: self.path, patience: self.patience })
     }
 
     /// Gives the replacement up.
     pub(crate) fn abandon(self) {
         self.base.close();
         let _ = remove_file(&replacement_of(&self.path));
+    }
+}
+
+/// A whole and durable table under a passing name.
+#[must_use = "the table is still the one before"]
+pub(crate) struct Filled {
+    path: PathBuf,
+    patience: Arc<Patience>,
+}
+
+impl Filled {
+    /// Waits with this patience from now on.
+    pub(crate) fn patiently(self, patience: Arc<Patience>) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Puts it in the table's place, durably; the caller opens it. After an error nobody may write to the table that was
+    /// there before, which may have lost its name.
+    pub(crate) fn take_place(self) -> Result<(), StoreError> {
+        let put = rename(&replacement_of(&self.path), &self.path);
+        let directory = self.path.parent();
+        let sync = || directory.map_or(Ok(()), sync_directory);
+        put.and_then(|()| self.patience.until_descriptor(sync))
+            .map_err(|error| StoreError::Failed(format!("{}: {error}", self.path.display())))
     }
 }

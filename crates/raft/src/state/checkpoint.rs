@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError};
 
 use strongroom_storage::StoreError;
 
-use super::base::{self, Base, BaseView, Filling};
+use super::backend::Patience;
+use super::base::{self, Base, BaseView, Filled, Filling};
 use super::{Current, Frozen, State, Thread};
 use crate::watched;
 
@@ -34,10 +35,11 @@ impl State {
                 }
                 Work::Pack => {
                     drop(current);
-                    self.rewrite(&base).or_else(|error| {
+                    let rewritten = self.rewrite(&base).unwrap_or_else(|error| {
                         tracing::warn!(%error, "the table could not be packed");
-                        Ok(None)
-                    })
+                        None
+                    });
+                    rewritten.map(|rewritten| self.open_rewritten(rewritten)).transpose()
                 }
                 Work::Wait => {
                     current = current.wait(&self.work);
@@ -74,9 +76,9 @@ impl State {
     }
 
     /// Rewrites the table in key order and without holes. `None`: a checkpoint was wanted meanwhile.
-    fn rewrite(&self, base: &BaseView) -> Result<Option<BaseView>, StoreError> {
+    fn rewrite(&self, base: &BaseView) -> Result<Option<Filled>, StoreError> {
         // No waiting for room: the table is fine as it is.
-        let mut filling = Filling::begin(&self.path, Arc::default(), &self.reclaimer)?;
+        let mut filling = Filling::begin(&self.path, Arc::new(Patience::none()), &self.reclaimer)?;
         let mut entries = base.range(&[], None)?;
         let mut seen = 0u64;
         let mut given_way = false;
@@ -93,8 +95,14 @@ impl State {
             filling.abandon();
             return filled.map(|()| None);
         }
-        filling.finish(base.facts.applied, base.facts.membership.clone())?;
-        Base::open(&self.path, self.cache_size, self.patience.clone(), &self.reclaimer).map(Some)
+        filling.finish(base.facts.applied, base.facts.membership.clone()).map(Some)
+    }
+
+    /// Goes on with the rewritten table. Where that fails, the present one has perhaps lost its name, and must not be
+    /// written to.
+    fn open_rewritten(&self, rewritten: Filled) -> Result<BaseView, StoreError> {
+        rewritten.patiently(self.patience.clone()).take_place()?;
+        Base::open(&self.path, self.cache_size, self.patience.clone(), &self.reclaimer)
     }
 
     fn is_wanted_elsewhere(&self) -> bool {

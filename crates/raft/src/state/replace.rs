@@ -162,6 +162,6 @@ fn fill_from(
         filling.abandon();
         return filled.map(|()| false);
     }
-    filling.finish(Some(at), membership)?;
+    filling.finish(Some(at), membership)?.take_place()?;
     Ok(true)
 }

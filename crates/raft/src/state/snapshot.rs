@@ -181,7 +181,7 @@ pub(crate) fn install(
     accept(&description)?;
     let mut filling = Filling::begin(path, patience, reclaimer)?;
     match fill(stream, &mut filling) {
-        Ok(()) => filling.finish(description.applied, description.membership.clone())?,
+        Ok(()) => filling.finish(description.applied, description.membership.clone())?.take_place()?,
         Err(error) => {
             filling.abandon();
             return Err(error);

@@ -4,10 +4,11 @@
 //! the set and refuses every record: an enabled device must not be skipped.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use strongroom_audit::{Broker, EnabledDevice, Formatter, Salt, open_device};
+use strongroom_audit::{Broker, EnabledDevice, Formatter, Salt, check_new_device, open_device};
 use strongroom_barrier::{
     Barrier, BarrierError, CoreSpace, Derived, KeyPlace, NamespaceId, Reads, Stored, Table, TableId, Txn,
     View, tables,
@@ -72,12 +73,22 @@ pub struct Auditing {
     pub headers: BTreeMap<String, bool>,
 }
 
+/// The server's rules for devices.
+#[derive(Clone, Debug)]
+pub struct DeviceRules {
+    /// True if devices may have a prefix.
+    pub allow_prefix: bool,
+    /// True if devices can be enabled over the API.
+    pub allow_creation: bool,
+    /// Files and folders of the server that a new device must not write to.
+    pub guarded: Vec<PathBuf>,
+}
+
 /// The audit devices of a server.
 pub struct AuditDevices {
     barrier: Arc<Barrier>,
     environment: Environment,
-    /// True if devices may have a prefix.
-    allow_prefix: bool,
+    rules: DeviceRules,
     built: Derived<Auditing>,
     /// Opened devices by their entry's UUID: they outlive rebuilding the broker.
     open: Mutex<HashMap<String, Arc<EnabledDevice>>>,
@@ -86,12 +97,12 @@ pub struct AuditDevices {
 }
 
 impl AuditDevices {
-    /// Those in storage behind `barrier`; `allow_prefix` says whether a device may have a prefix.
-    pub fn new(barrier: Arc<Barrier>, environment: Environment, allow_prefix: bool) -> Self {
+    /// Those in storage behind `barrier`.
+    pub fn new(barrier: Arc<Barrier>, environment: Environment, rules: DeviceRules) -> Self {
         Self {
             barrier,
             environment,
-            allow_prefix,
+            rules,
             built: Derived::new(),
             open: Mutex::default(),
             known: Mutex::default(),
@@ -189,7 +200,7 @@ impl AuditDevices {
         if let Some(device) = open {
             return Ok(device);
         }
-        let opened = open_device(&entry.kind, &entry.options, self.allow_prefix)?;
+        let opened = open_device(&entry.kind, &entry.options, self.rules.allow_prefix)?;
         let formatter = Formatter::new(opened.format, Salt::new(&entry.salt));
         Ok(Arc::new(EnabledDevice::new(path, formatter, opened.device)))
     }
@@ -202,14 +213,19 @@ impl AuditDevices {
         device: NewDevice,
         request_id: &str,
     ) -> Result<(), EngineError> {
+        if !self.rules.allow_creation {
+            return Err(bad_request("audit devices cannot be enabled over the API of this server"));
+        }
         let NewDevice { kind, description, options, local } = device;
         if AUDIT_DEVICES.get(txn, &(NamespaceId::ROOT, path)).await?.is_some() {
             return Err(bad_request("path already in use"));
         }
+        check_new_device(&kind, &options, &self.rules.guarded)
+            .map_err(|error| bad_request(error.to_string()))?;
         let salt = Secret::new(self.environment.entropy.bytes::<32>()?.to_vec());
         let entry =
             AuditEntry { kind, description, options, local, salt, uuid: self.environment.entropy.uuid()? };
-        let opened = open_device(&entry.kind, &entry.options, self.allow_prefix)
+        let opened = open_device(&entry.kind, &entry.options, self.rules.allow_prefix)
             .map_err(|error| bad_request(error.to_string()))?;
         let formatter = Formatter::new(opened.format, Salt::new(&entry.salt));
         let device = Arc::new(EnabledDevice::new(path, formatter, opened.device));

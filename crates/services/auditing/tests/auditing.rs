@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use strongroom_audit::{Auth, Request, RequestRecord};
-use strongroom_auditing::{AuditDevices, AuditedHeader, Auditing, NewDevice};
+use strongroom_auditing::{AuditDevices, AuditedHeader, Auditing, DeviceRules, NewDevice};
 use strongroom_barrier::{Barrier, CoreSpace, KeyPlace, Keyring, Table, Txn, tables};
 use strongroom_engine_api::{Clock, EngineError, Entropy, Environment, Moment};
 use strongroom_storage::{InMemory, Index, Observer, Store};
@@ -45,7 +45,8 @@ fn devices(store: &Arc<InMemory>, keyring: Keyring, allow_prefix: bool) -> (Arc<
     let barrier = Barrier::new(store.clone(), entropy.clone(), 1 << 20);
     barrier.unseal(keyring);
     let environment = Environment { clock: Clock::stepped(NOW), entropy };
-    let devices = Arc::new(AuditDevices::new(barrier.clone(), environment, allow_prefix));
+    let rules = DeviceRules { allow_prefix, allow_creation: true, guarded: Vec::new() };
+    let devices = Arc::new(AuditDevices::new(barrier.clone(), environment, rules));
     store.observe(Arc::new(Told(devices.clone())));
     (barrier, devices)
 }

@@ -3,6 +3,9 @@
 //!
 //! Failures are counted in memory, for a bounded number of names: a failed login writes nothing, so that guessing
 //! passwords cannot load storage. A restart resets the counts.
+//!
+//! A login counts from when it begins: of those that come at once, no more are judged than could fail one after the other
+//! before the name is locked. The others wait until one of these has ended.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +14,10 @@ use std::time::Duration;
 use strongroom_barrier::{BarrierError, MountId, NamespaceId};
 use strongroom_engine_api::{Clock, EngineError, Moment};
 use strongroom_mounts::{MountHandle, Mounts};
+use tokio::sync::Notify;
 
+/// Logins of one name that may wait for others of it.
+const MAX_WAITING: usize = 256;
 /// Names that are counted at most, over all mounts.
 const MAX_NAMES: usize = 100_000;
 
@@ -83,15 +89,150 @@ pub struct Lockouts {
 }
 
 #[derive(Default)]
-struct Failed(Mutex<HashMap<User, Failures>>);
+struct Failed {
+    users: Mutex<HashMap<User, Failures>>,
+    /// Never held together with `users`, except by [`Failed::try_begin`], which takes this one first.
+    under_way: Mutex<HashMap<User, UnderWay>>,
+}
+
+/// The logins of one name that are being judged, and those that wait.
+#[derive(Default)]
+struct UnderWay {
+    judged: u64,
+    waiting: usize,
+    ended: Arc<Notify>,
+}
+
+/// The state of a name for a login that would begin.
+enum Turn {
+    Begun,
+    Locked,
+    /// As many are being judged as may fail.
+    Wait(Arc<Notify>),
+    /// Too many wait already.
+    Full,
+}
+
+/// The reason why a login is not judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotJudged {
+    /// The name is locked out.
+    LockedOut,
+    /// Too many logins of this name are under way.
+    TooMany,
+}
+
+/// A login that is being judged. Dropped without an outcome, it has not counted.
+pub struct Attempt<'a> {
+    failed: &'a Failed,
+    clock: &'a Clock,
+    /// `None`: nobody is locked out here.
+    counted: Option<(User, LockoutRule)>,
+}
+
+impl Attempt<'_> {
+    /// Notes how it went.
+    pub fn end<T>(self, outcome: &Result<T, EngineError>) {
+        let Some((user, rule)) = &self.counted else { return };
+        match outcome {
+            Ok(_) => self.failed.forget(user),
+            Err(EngineError::Credentials(_)) => {
+                self.failed.failed(user.clone(), *rule, self.clock.now());
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if let Some((user, _)) = &self.counted {
+            self.failed.ended(user);
+        }
+    }
+}
 
 impl Failed {
     fn users(&self) -> MutexGuard<'_, HashMap<User, Failures>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_locked(&self, user: &User, now: Moment) -> bool {
-        self.users().get(user).is_some_and(|failures| failures.locked && failures.forgotten > now)
+    fn under_way(&self) -> MutexGuard<'_, HashMap<User, UnderWay>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a login, unless the name is locked or as many are under way as would lock it.
+    fn try_begin(&self, user: &User, rule: LockoutRule, now: Moment) -> Turn {
+        let mut all = self.under_way();
+        let failures = self.users().get(user).copied().filter(|failures| failures.forgotten > now);
+        if failures.is_some_and(|failures| failures.locked) {
+            return Turn::Locked;
+        }
+        let failed = failures.map_or(0, |failures| failures.count);
+        match all.get_mut(user) {
+            None => {
+                all.insert(user.clone(), UnderWay { judged: 1, ..UnderWay::default() });
+                Turn::Begun
+            }
+            Some(this) if this.judged == 0 || failed.saturating_add(this.judged) < rule.threshold => {
+                this.judged = this.judged.saturating_add(1);
+                Turn::Begun
+            }
+            Some(this) if this.waiting >= MAX_WAITING => Turn::Full,
+            Some(this) => Turn::Wait(this.ended.clone()),
+        }
+    }
+
+    /// Begins a login once so few of the same name are under way that they cannot lock it.
+    async fn begin<'a>(
+        &'a self,
+        clock: &'a Clock,
+        user: User,
+        rule: LockoutRule,
+    ) -> Result<Attempt<'a>, NotJudged> {
+        if rule.disabled || rule.threshold == 0 {
+            return Ok(Attempt { failed: self, clock, counted: None });
+        }
+        loop {
+            let ended = match self.try_begin(&user, rule, clock.now()) {
+                Turn::Begun => return Ok(Attempt { failed: self, clock, counted: Some((user, rule)) }),
+                Turn::Locked => return Err(NotJudged::LockedOut),
+                Turn::Full => return Err(NotJudged::TooMany),
+                Turn::Wait(ended) => ended,
+            };
+            let ended = ended.notified();
+            tokio::pin!(ended);
+            // Registered before it is looked at again, or an end in between would be missed.
+            ended.as_mut().enable();
+            match self.try_begin(&user, rule, clock.now()) {
+                Turn::Begun => return Ok(Attempt { failed: self, clock, counted: Some((user, rule)) }),
+                Turn::Locked => return Err(NotJudged::LockedOut),
+                Turn::Full => return Err(NotJudged::TooMany),
+                Turn::Wait(_) => {}
+            }
+            let _waiting = Waiting::new(self, &user);
+            ended.await;
+        }
+    }
+
+    /// A login waits, or has waited.
+    fn wait(&self, user: &User, change: impl FnOnce(usize) -> usize) {
+        let mut all = self.under_way();
+        if let Some(this) = all.get_mut(user) {
+            this.waiting = change(this.waiting);
+        }
+    }
+
+    fn ended(&self, user: &User) {
+        let mut all = self.under_way();
+        let Some(this) = all.get_mut(user) else { return };
+        this.judged = this.judged.saturating_sub(1);
+        let ended = this.ended.clone();
+        if this.judged == 0 && this.waiting == 0 {
+            all.remove(user);
+        }
+        drop(all);
+        ended.notify_waiters();
     }
 
     fn failed(&self, user: User, rule: LockoutRule, now: Moment) {
@@ -114,6 +255,29 @@ impl Failed {
 
     fn forget(&self, user: &User) {
         self.users().remove(user);
+    }
+}
+
+/// A login that waits for others of the same name; counted for as long as this is there.
+struct Waiting<'a> {
+    failed: &'a Failed,
+    user: &'a User,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(failed: &'a Failed, user: &'a User) -> Self {
+        failed.wait(user, |waiting| waiting.saturating_add(1));
+        Self { failed, user }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.failed.wait(self.user, |waiting| waiting.saturating_sub(1));
+        let mut all = self.failed.under_way();
+        if all.get(self.user).is_some_and(|this| this.judged == 0 && this.waiting == 0) {
+            all.remove(self.user);
+        }
     }
 }
 
@@ -151,24 +315,14 @@ impl Lockouts {
         drop(users);
     }
 
-    /// True if `name` is locked out at this mount now.
-    pub fn is_locked_out(&self, mounted: &MountHandle, name: &str) -> bool {
+    /// Begins a login of `name` at this mount, once so few are under way that they cannot lock it.
+    ///
+    /// # Errors
+    ///
+    /// [`NotJudged`].
+    pub async fn begin(&self, mounted: &MountHandle, name: &str) -> Result<Attempt<'_>, NotJudged> {
         let rule = self.rule_of(mounted);
-        let now = self.clock.now();
-        !rule.disabled && self.failed.is_locked(&(mounted.mount.id, counted_as(name)), now)
-    }
-
-    /// Notes how a login of `name` at this mount went.
-    pub fn note_login<T>(&self, mounted: &MountHandle, name: &str, outcome: &Result<T, EngineError>) {
-        let user = (mounted.mount.id, counted_as(name));
-        let rule = self.rule_of(mounted);
-        match outcome {
-            Ok(_) => self.failed.forget(&user),
-            Err(EngineError::Credentials(_)) if !rule.disabled && rule.threshold > 0 => {
-                self.failed.failed(user, rule, self.clock.now());
-            }
-            Err(_) => {}
-        }
+        self.failed.begin(&self.clock, (mounted.mount.id, counted_as(name)), rule).await
     }
 
     fn rule_of(&self, mounted: &MountHandle) -> LockoutRule {
@@ -215,6 +369,12 @@ impl Lockouts {
 mod tests {
     use super::*;
 
+    impl Failed {
+        fn is_locked(&self, user: &User, now: Moment) -> bool {
+            self.users().get(user).is_some_and(|failures| failures.locked && failures.forgotten > now)
+        }
+    }
+
     const START: Moment = Moment::from_secs(1_700_000_000);
 
     fn alice() -> User {
@@ -237,6 +397,48 @@ mod tests {
         assert!(!lockouts.is_locked(&alice(), over));
         lockouts.failed(alice(), rule, over);
         assert!(!lockouts.is_locked(&alice(), over), "the count began anew");
+    }
+
+    #[tokio::test]
+    async fn of_many_at_once_no_more_are_judged_than_lock_the_name() {
+        let (failed, clock) = (Arc::new(Failed::default()), Clock::stepped(START));
+        let rule = LockoutRule::default();
+        let judged = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let guess = || {
+            let (failed, clock, judged) = (failed.clone(), clock.clone(), judged.clone());
+            tokio::spawn(async move {
+                let attempt = failed.begin(&clock, alice(), rule).await?;
+                judged.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                // All others come while this one is being judged.
+                for _ in 0..500 {
+                    tokio::task::yield_now().await;
+                }
+                attempt.end(&Err::<(), _>(EngineError::Credentials("wrong".to_owned())));
+                Ok(())
+            })
+        };
+        let guesses: Vec<_> = (0..200).map(|_| guess()).collect();
+        let mut refused = 0;
+        for guess in guesses {
+            refused += u64::from(guess.await.unwrap() == Err(NotJudged::LockedOut));
+        }
+        assert_eq!((judged.load(std::sync::atomic::Ordering::SeqCst), refused), (5, 195));
+        assert!(failed.under_way().is_empty(), "nothing is left behind");
+    }
+
+    #[tokio::test]
+    async fn many_who_know_the_password_all_get_in() {
+        let (failed, clock) = (Failed::default(), Clock::stepped(START));
+        let rule = LockoutRule::default();
+        let login = || async {
+            let attempt = failed.begin(&clock, alice(), rule).await?;
+            tokio::task::yield_now().await;
+            attempt.end(&Ok(()));
+            Ok::<(), NotJudged>(())
+        };
+        let logins = futures::future::join_all((0..200).map(|_| login())).await;
+        assert!(logins.iter().all(Result::is_ok));
+        assert!(failed.under_way().is_empty() && failed.users().is_empty());
     }
 
     #[test]

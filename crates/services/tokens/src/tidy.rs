@@ -27,6 +27,7 @@ pub enum Tidy {
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct TidyProgress {
     what: Tidy,
+    namespace: NamespaceId,
     place: Place,
     removed: u64,
 }
@@ -43,11 +44,13 @@ enum Place {
 }
 
 impl Tidy {
-    const fn number(self) -> u64 {
-        match self {
+    /// The number of its walk through a namespace.
+    fn number(self, namespace: NamespaceId) -> u64 {
+        let what = match self {
             Self::Tokens => 0,
             Self::Leases => 1,
-        }
+        };
+        u64::from(namespace.get()).saturating_mul(2).saturating_add(what)
     }
 
     const fn start(self) -> Place {
@@ -59,12 +62,23 @@ impl Tidy {
 }
 
 impl TokenStore {
-    /// Has housekeeping look for records that lead nowhere; `false`: it is at it already.
+    /// Has housekeeping look for records of the root namespace that lead nowhere; `false`: it is at it already.
     pub async fn start_tidying(&self, txn: &Txn, what: Tidy) -> Result<bool, BarrierError> {
-        if TIDYING.get(txn, &what.number()).await?.is_some() {
+        self.start_tidying_in(txn, NamespaceId::ROOT, what).await
+    }
+
+    /// The same for a namespace: who asks in one has nothing else looked through.
+    pub async fn start_tidying_in(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        what: Tidy,
+    ) -> Result<bool, BarrierError> {
+        let number = what.number(namespace);
+        if TIDYING.get(txn, &number).await?.is_some() {
             return Ok(false);
         }
-        TIDYING.put(txn, &what.number(), TidyProgress { what, place: what.start(), removed: 0 })?;
+        TIDYING.put(txn, &number, TidyProgress { what, namespace, place: what.start(), removed: 0 })?;
         Ok(true)
     }
 
@@ -73,10 +87,11 @@ impl TokenStore {
         let Some((number, walk)) = TIDYING.scan(txn, &(), None, 1).await?.into_iter().next() else {
             return Ok(false);
         };
-        let (next, removed) = look_through(txn, &walk.place, self.environment.clock.now()).await?;
+        let (next, removed) =
+            look_through(txn, walk.namespace, &walk.place, self.environment.clock.now()).await?;
         let removed = removed.saturating_add(walk.removed);
         if let Some(place) = next {
-            TIDYING.put(txn, &number, TidyProgress { what: walk.what, place, removed })?;
+            TIDYING.put(txn, &number, TidyProgress { place, removed, ..(*walk).clone() })?;
         } else {
             TIDYING.delete(txn, &number);
             tracing::info!(what = ?walk.what, removed, "tidy operation finished");
@@ -85,9 +100,8 @@ impl TokenStore {
     }
 }
 
-/// Looks at what follows `place` in the root namespace; answers where to go on, and how many records were removed.
-async fn look_through(txn: &Txn, place: &Place, now: Moment) -> Result<(Option<Place>, u64), EngineError> {
-    let namespace = NamespaceId::ROOT;
+/// Looks at what follows `place` in a namespace; answers where to go on, and how many records were removed.
+async fn look_through(txn: &Txn, namespace: NamespaceId, place: &Place, now: Moment) -> Looked {
     match place {
         Place::Accessor(after) => accessors(txn, namespace, after).await,
         Place::Child(parent, child) => children(txn, namespace, parent, child).await,

@@ -15,12 +15,12 @@ use strongroom_tokens::{NewToken, TokenEntry, TokenId, TokenStore, Wrapped};
 /// Wraps responses.
 pub struct Wrapping {
     tokens: Arc<TokenStore>,
-    /// The most that a wrapping token lives where no more is asked for.
+    /// The most that a wrapping token lives.
     max_ttl: Duration,
 }
 
 impl Wrapping {
-    /// Wraps answers under tokens of `tokens`, which live for `max_ttl` at most where no more is asked for.
+    /// Wraps answers under tokens of `tokens`, which live for `max_ttl` at most, whatever is asked for.
     pub const fn new(tokens: Arc<TokenStore>, max_ttl: Duration) -> Self {
         Self { tokens, max_ttl }
     }
@@ -35,6 +35,7 @@ impl Wrapping {
         ttl: Duration,
         wrapped_accessor: &str,
     ) -> Result<WrapGrant, EngineError> {
+        let ttl = ttl.min(self.max_ttl);
         let entry = TokenEntry {
             policies: vec![RESPONSE_WRAPPING_POLICY_NAME.to_owned()],
             path: creation_path.to_owned(),
@@ -44,7 +45,7 @@ impl Wrapping {
             namespace,
             ..TokenEntry::default()
         };
-        let lifetimes = Lifetimes { default: ttl, max: ttl.max(self.max_ttl) };
+        let lifetimes = Lifetimes { default: ttl, max: self.max_ttl };
         let made =
             self.tokens.make_token(txn, lifetimes, NewToken { entry, ttl, ..NewToken::default() }).await?;
         let id = self.tokens.token_id(made.token.expose())?;

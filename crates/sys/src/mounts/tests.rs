@@ -326,3 +326,23 @@ async fn auth_methods_take_sudo_and_their_list_does_not() {
     assert_eq!(ask(Verb::Write, "sys/mounts/x", json!({ "type": "kv" })).await, 204);
     assert_eq!(ask(Verb::Write, "sys/mounts/x/tune", json!({ "description": "y" })).await, 204);
 }
+
+#[tokio::test]
+async fn a_type_that_is_denied_by_its_name_is_denied_by_its_option() {
+    let server = Server::new().await;
+    let policy = "path \"sys/mounts/*\" { capabilities = [\"create\", \"update\", \"sudo\"] denied_parameters = { type = [\"kv-v2\"] } }";
+    let token = server.token_with(policy).await;
+    let enable = async |path: &str, input| {
+        server.ask_as(&token, Verb::Write, &format!("sys/mounts/{path}"), input).await
+    };
+    assert_eq!(enable("a", json!({ "type": "kv-v2" })).await.status, 403);
+    for version in [json!("2"), json!(2)] {
+        let told = enable("b", json!({ "type": "kv", "options": { "version": version } })).await;
+        assert_eq!(told.error(), (403, "permission denied"));
+    }
+    let told = enable("c", json!({ "type": "kv", "options": { "version": "1" } })).await;
+    assert_eq!(told.status, 204, "{}", told.body);
+    assert_eq!(enable("d", json!({ "type": "kv" })).await.status, 204);
+    let told = server.write("sys/mounts/e", json!({ "type": "kv", "options": { "version": "2" } })).await;
+    assert_eq!(told.status, 204, "root may: {}", told.body);
+}

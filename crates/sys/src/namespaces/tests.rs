@@ -518,3 +518,30 @@ async fn the_cost_of_a_mount_among_many() {
         );
     }
 }
+
+#[tokio::test]
+async fn without_a_token_no_namespace_is_told_from_one_that_is_not_there() {
+    let server = with(&["a"]).await;
+    for token in ["", "nobody"] {
+        for (asked, path, input) in [
+            (Verb::Write, "sys/wrapping/lookup", json!({ "token": "x" })),
+            (Verb::Write, "sys/wrapping/lookup", json!({})),
+            (Verb::Read, "sys/wrapping/lookup", json!({})),
+            (Verb::Write, "sys/wrapping/unwrap", json!({ "token": "x" })),
+            (Verb::Write, "sys/wrapping/unwrap", json!({})),
+            (Verb::Read, "sys/internal/ui/mounts", json!({})),
+            (Verb::Read, "sys/internal/ui/mounts/secret", json!({})),
+            (Verb::Read, "sys/internal/ui/namespaces", json!({})),
+            (Verb::Read, "sys/internal/specs/openapi", json!({})),
+            (Verb::Write, "sys/internal/specs/openapi", json!({})),
+            (Verb::Read, "sys/policies/acl/x", json!({})),
+        ] {
+            let there = server.ask_in("a", token, asked, path, input.clone()).await;
+            let nowhere = server.ask_in("b", token, asked, path, input.clone()).await;
+            assert_eq!(there, nowhere, "{asked:?} {path} as {token:?}");
+            let there = server.ask_as(token, asked, &format!("a/{path}"), input.clone()).await;
+            let nowhere = server.ask_as(token, asked, &format!("b/{path}"), input).await;
+            assert_eq!(there, nowhere, "{asked:?} {path} as {token:?}, by path");
+        }
+    }
+}
