@@ -53,9 +53,10 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         assert_eq!(dribbling.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
         let mut large = Paced::new(io::repeat(1), clock.clone());
+        let mut piece = vec![0; 64 << 10];
         for _ in 0..200 {
             clock.advance(Duration::from_secs(1));
-            large.read_exact(&mut [0; 64 << 10]).unwrap();
+            large.read_exact(&mut piece).unwrap();
         }
     }
 }

@@ -415,34 +415,3 @@ fn certificate_header(configured: &config::ClientCertificateHeader) -> Option<Ce
 fn or_none(limit: Option<u64>) -> usize {
     limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_client_without_tls_is_told_so() {
-        let directory = tempfile::tempdir().unwrap();
-        let made = tls::make_dev_certificates(directory.path(), vec!["localhost".to_owned()]).unwrap();
-        let text = format!(
-            "listener \"tcp\" {{\n tls_cert_file = {:?}\n tls_key_file = {:?}\n}}",
-            made.cert.to_str().unwrap(),
-            made.key.to_str().unwrap()
-        );
-        let source = config::Source { file: "server.hcl".into(), text };
-        let parsed = config::parse(&[source]).unwrap().config;
-        let Some(Listener::Tcp(tcp)) = parsed.listeners.first() else { panic!("{parsed:?}") };
-        let acceptor = TlsAcceptor::from(tls::server_config(tcp.tls.as_ref().unwrap()).unwrap());
-        let (mut client, server) = tokio::io::duplex(64 * 1024);
-        client.write_all(b"GET /v1/sys/health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-        let (error, stream) = acceptor.accept(server).into_fallible().await.err().unwrap();
-        assert!(is_plain(&error), "{error}");
-        tokio::spawn(tell_of_tls(stream));
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
-        assert_eq!(body, "Client sent an HTTP request to an HTTPS server.\r\n");
-        assert!(head.contains(&format!("Content-Length: {}", body.len())));
-    }
-}

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{Cursor, sink};
 use std::pin::Pin;
 
-use strongroom_cli::{Commands, Io, Outside, run};
+use strongroom_cli::{Commands, Io, Known, Outside, run};
 use tokio::runtime::Builder;
 
 use super::{parts, text};
@@ -85,6 +85,10 @@ const BEFORE: [&[&str]; 8] = [
 struct NoServer;
 
 impl Commands for NoServer {
+    fn known(&self, _what: Known) -> Vec<String> {
+        Vec::new()
+    }
+
     fn run<'a>(
         &'a self,
         _command: Outside,
