@@ -257,8 +257,9 @@ async fn reload(options: &Options, nodes: &[Node], logs: &Logs) {
         if let Ok(config) = &config {
             node.listeners.reconfigure(config);
         }
-        if !node.core.services.barrier.is_sealed()
-            && let Err(error) = node.core.services.audit_devices.reload().await
+        let services = &node.core.services;
+        if !services.barrier.is_sealed()
+            && let Err(error) = services.audit_devices.reload().await
         {
             tracing::error!(%error, "an audit device was not reloaded");
         }

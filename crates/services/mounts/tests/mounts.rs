@@ -22,7 +22,8 @@ async fn nothing() -> Result<(), EngineError> {
 
 /// With a secrets engine `plain` and an auth method `door`; leases live for an hour and at most ten.
 async fn server() -> Server {
-    let settings = Settings { default_lease_ttl: HOUR, max_lease_ttl: HOUR * 10, ..Settings::default() };
+    let settings =
+        Settings { default_lease_ttl: HOUR, max_lease_ttl: Duration::from_hours(10), ..Settings::default() };
     let plain = || Engine::new("plain", "Does nothing.").route("x", |r| r.read("Read", nothing));
     let door = || Engine::auth("door", "Lets nobody in.").route("x", |r| r.read("Read", nothing));
     Setup::default().with(plain).with(door).settings(settings).start().await

@@ -215,7 +215,7 @@ async fn key_parts_given_for_one_wrapped_key_do_not_count_for_another() {
     let made = rig.services().initialization.initialize(InitRequest::key_parts(3, 2)).await.unwrap();
     let offer = async |rig: &Server, part: usize| {
         rig.services().seal_state.offer_key_part(made.key_parts[part].expose().clone()).await.unwrap();
-        status_of(&rig).await.progress
+        status_of(rig).await.progress
     };
     let first = offer(&rig, 0).await;
     assert_eq!((first.given, first.nonce.is_empty()), (1, false));

@@ -263,7 +263,7 @@ async fn a_keyring_of_another_node_is_taken_over() {
     let foreign = Rig::unsealed().await;
     for name in [BOOTSTRAP_RECORD, KEYRING] {
         let value = foreign.barrier.bootstrap(name).await.unwrap().unwrap();
-        active.put(bootstrap_key(name).to_vec(), Some(value.to_vec())).await;
+        active.put(bootstrap_key(name), Some(value)).await;
     }
     assert!(!active.state.opens(&active.barrier.bootstrap(KEYRING).await.unwrap().unwrap()));
     active.state.renew_keyring().await.unwrap();

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use strongroom_barrier::{MountId, NamespaceId};
+use serde_json::json;
+use strongroom_barrier::{KeyPlace, MountId, NamespaceId};
 use strongroom_mounts::{DISABLED_MOUNTS, DisabledMount, MountEntry, MountTuning};
 use strongroom_storage::{Index, Observer};
 use strongroom_testkit::Server;
+use strongroom_testkit::lending::{self, LendingServer, Mood};
 use strongroom_tokens::{NewToken, TokenEntry};
 
 const ROOT: NamespaceId = NamespaceId::ROOT;
@@ -126,4 +128,45 @@ async fn what_is_due_ends_and_what_was_renewed_does_not() {
     server.clock.advance(HOUR);
     server.end_noted().await;
     assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]));
+}
+
+/// A key of a namespace that is gone is found by nobody, and would stay for ever.
+#[tokio::test]
+async fn nothing_of_a_deleted_namespace_is_left() {
+    let server = LendingServer::new().await;
+    server.write("sys/namespaces/team", json!({})).await.data();
+    let team = server.services().mounts.router().await.unwrap().child(ROOT, "team").unwrap().id;
+    let policy = json!({ "policy": "path \"*\" { capabilities = [\"read\"] }" });
+    for (path, input) in [
+        ("team/sys/mounts/db", json!({ "type": lending::KIND })),
+        ("team/db/config", json!({})),
+        ("team/sys/policies/acl/all", policy),
+        ("team/auth/token/roles/web", json!({})),
+        ("team/sys/namespaces/inner", json!({})),
+    ] {
+        let told = server.write(path, input).await;
+        assert!(told.status < 300, "{path}: {}", told.body);
+    }
+    let made = server.write("team/auth/token/create", json!({ "policies": "root", "ttl": "1h" })).await;
+    let token = made.token();
+    assert_eq!(server.post(&token, "team/cubbyhole/a", json!({ "b": "c" })).await.status, 204);
+    server.lend(&server.root, "team/db/").await;
+    let kept = server.lend(&server.root, "db/").await;
+    let left = async || {
+        let of_team = |key: &[u8]| KeyPlace::of(key).is_some_and(|place| place.namespace == team);
+        server.stored().await.into_iter().filter(|(key, _)| of_team(key)).count()
+    };
+    assert!(left().await >= 8, "there is something to remove");
+    assert_eq!(server.delete("sys/namespaces/team").await.status, 400, "another is in it");
+    assert_eq!(server.delete("team/sys/namespaces/inner").await.status, 204);
+    assert_eq!(server.delete("sys/namespaces/team").await.status, 204);
+    server.outside.set("db/", Mood::Down);
+    server.settle().await;
+    assert_eq!(server.outside.users().len(), 2, "what is outside is not given up");
+    server.outside.set("db/", Mood::Fine);
+    server.pass(HOUR / 6, HOUR / 60).await;
+    assert_eq!(left().await, 0);
+    assert_eq!(server.draining().await, 0);
+    assert_eq!(server.outside.users().len(), 1);
+    assert!(server.lease(&kept).await.unwrap().state.is_active(), "the other namespace's stays");
 }
