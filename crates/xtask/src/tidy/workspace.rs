@@ -77,8 +77,9 @@ impl Workspace {
         let metadata = cargo(root, &["metadata", "--format-version", "1", "--no-deps"])?;
         let mut packages = serde_json::from_str::<Metadata>(&metadata).context("cargo metadata")?.packages;
         packages.sort_by(|a, b| a.name.cmp(&b.name));
-        // The tree and not the metadata's graph, which lists what no feature turns on as well.
-        let edges = ["tree", "--workspace", "--edges", "normal,build,dev", "--prefix", "none", "--no-dedupe"];
+        // The tree and not the metadata's graph, which lists what no feature turns on as well. Each package is shown with its own
+        // once: tests name the test kit, which names everything, so that the tree has no end to speak of otherwise.
+        let edges = ["tree", "--workspace", "--edges", "normal,build,dev", "--prefix", "none"];
         let tree = cargo(root, &[&edges[..], &["--all-features", "--format", "{p}"]].concat())?;
         let mut built: Vec<String> = tree.lines().filter_map(name_and_version).collect();
         built.sort_unstable();
