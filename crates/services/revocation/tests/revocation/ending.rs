@@ -136,7 +136,7 @@ async fn nothing_of_a_deleted_namespace_is_left() {
     let server = LendingServer::new().await;
     server.write("sys/namespaces/team", json!({})).await.data();
     let team = server.services().mounts.router().await.unwrap().child(ROOT, "team").unwrap().id;
-    let policy = json!({ "policy": "path \"*\" { capabilities = [\"read\"] }" });
+    let policy = json!({ "policy": "path \"*\" { capabilities = [\"create\", \"update\"] }" });
     for (path, input) in [
         ("team/sys/mounts/db", json!({ "type": lending::KIND })),
         ("team/db/config", json!({})),
@@ -147,7 +147,7 @@ async fn nothing_of_a_deleted_namespace_is_left() {
         let told = server.write(path, input).await;
         assert!(told.status < 300, "{path}: {}", told.body);
     }
-    let made = server.write("team/auth/token/create", json!({ "policies": "root", "ttl": "1h" })).await;
+    let made = server.write("team/auth/token/create", json!({ "policies": "all", "ttl": "1h" })).await;
     let token = made.token();
     assert_eq!(server.post(&token, "team/cubbyhole/a", json!({ "b": "c" })).await.status, 204);
     server.lend(&server.root, "team/db/").await;
