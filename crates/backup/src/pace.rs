@@ -55,7 +55,7 @@ mod tests {
         let mut large = Paced::new(io::repeat(1), clock.clone());
         for _ in 0..200 {
             clock.advance(Duration::from_secs(1));
-            large.read_exact(&mut [0; 64 << 10]).unwrap();
+            large.read_exact(&mut vec![0; 64 << 10]).unwrap();
         }
     }
 }
