@@ -214,7 +214,7 @@ mod tests {
         }
         // More of them than one step looks at, none of which is old.
         let mut here = String::new();
-        for _ in 0..STEP / 2 + 1 {
+        for _ in 0..=STEP / 2 {
             moved("", "a", "b").await;
             here = moved("", "b", "a").await;
         }

@@ -95,6 +95,7 @@ impl Queues {
 }
 
 /// The head of a mount's queue.
+#[derive(Clone, Copy)]
 struct Head {
     /// The second of its first entry.
     first: Option<u64>,
