@@ -105,6 +105,23 @@ async fn a_range_read_to_its_end_admits_no_newcomer() {
 }
 
 #[tokio::test]
+async fn a_transactions_own_writes_are_part_of_the_ranges_it_reads() {
+    let barrier = open();
+    for key in ["a/1", "a/3", "b/1"] {
+        write(&barrier, key, "stored").await;
+    }
+    let txn = barrier.transaction(barrier.view());
+    NAMES.put(&txn, "a/2", "own".to_owned()).unwrap();
+    NAMES.put(&txn, "b/0", "own".to_owned()).unwrap();
+    NAMES.delete(&txn, "a/3");
+    assert_eq!(NAMES.keys(&txn, "a/", None, usize::MAX).await.unwrap(), ["a/1", "a/2"]);
+    assert_eq!(NAMES.keys(&txn, "a/", Some("a/1"), 1).await.unwrap(), ["a/2"]);
+    assert_eq!(NAMES.keys(&txn, "", None, usize::MAX).await.unwrap(), ["a/1", "a/2", "b/0", "b/1"]);
+    let behind = NAMES.keys(&txn, "a/", Some("b/1"), usize::MAX).await.unwrap();
+    assert!(behind.is_empty(), "a range that ends before it begins: {behind:?}");
+}
+
+#[tokio::test]
 async fn mounts_and_namespaces_do_not_see_each_other() {
     let barrier = open();
     let txn = barrier.transaction(barrier.view());

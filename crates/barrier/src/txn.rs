@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -31,6 +32,18 @@ struct Pending {
     ranges: Vec<RangeRead>,
     bootstrap: Vec<(Vec<u8>, Vec<u8>)>,
     events: Vec<Emitted>,
+}
+
+impl Pending {
+    /// The writes in a range, found at the cost of those alone: a transaction that ends many leases reads many ranges.
+    fn within(&self, range: &KeyRange) -> impl Iterator<Item = (&Vec<u8>, &Option<Change>)> {
+        // The map refuses a range that ends before it begins.
+        let end = match &range.end {
+            Some(end) => Bound::Excluded(end.as_slice().max(range.start.as_slice())),
+            None => Bound::Unbounded,
+        };
+        self.writes.range::<[u8], _>((Bound::Included(range.start.as_slice()), end))
+    }
 }
 
 /// The storage key of a bootstrap entry.
@@ -183,10 +196,7 @@ impl Txn {
 
     /// The keys of `full` with this transaction's own writes worked in.
     async fn merged_keys(&self, full: &KeyRange, limit: usize) -> Result<Vec<Bytes>, BarrierError> {
-        let deleted = {
-            let pending = self.pending();
-            pending.writes.iter().filter(|(key, change)| change.is_none() && full.contains(key)).count()
-        };
+        let deleted = self.pending().within(full).filter(|(_, change)| change.is_none()).count();
         let asked = limit.saturating_add(deleted);
         let found = self.view.snapshot().await?.scan(full, asked).await?;
         let mut pending = self.pending();
@@ -200,7 +210,7 @@ impl Txn {
             }
         }
         let mut keys: std::collections::BTreeSet<Bytes> = found.into_iter().map(|(key, _)| key).collect();
-        for (key, change) in pending.writes.iter().filter(|(key, _)| full.contains(key)) {
+        for (key, change) in pending.within(full) {
             match change {
                 Some(_) => keys.insert(Bytes::copy_from_slice(key)),
                 None => keys.remove(key.as_slice()),

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use strongroom_barrier::{BarrierError, KeyPlace, MountId, NamespaceId, TableId};
-use strongroom_engine_api::{self as engine, EngineError, Moment};
-use strongroom_expiry::REVOCATIONS;
+use strongroom_engine_api::{self as engine, Clock, EngineError, Moment};
 use strongroom_jobs::{Job, JobName, JobStatus, NextDue, Outcome, Schedule, Step, Work};
 use strongroom_mounts::{DELETED_NAMESPACES, DISABLED_MOUNTS, Errand, MountHandle};
 use strongroom_pipeline::extensions_for;
@@ -21,6 +20,8 @@ use crate::Background;
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Transactions of one run, after which other jobs have their turn.
 const MAX_STEPS: usize = 64;
+/// The longest rest between two steps of a job.
+const MAX_REST: Duration = Duration::from_millis(5);
 
 /// The job that revokes leases outside.
 const REVOKER: &str = "lease-revocation";
@@ -74,7 +75,7 @@ fn own_jobs() -> [(&'static str, Schedule, OwnStep); 9] {
         ("revocations", Schedule::OnWake, |background| {
             Box::pin(async move { background.services.revocation.continue_revocations().await })
         }),
-        ("disabled-mounts", Schedule::OnWake, |background| {
+        ("disabled-mounts", every(1), |background| {
             Box::pin(async move { background.services.revocation.clear_disabled_mounts().await })
         }),
         ("deleted-namespaces", Schedule::OnWake, |background| {
@@ -160,10 +161,7 @@ impl Background {
         for table in strongroom_tokens::WORK.into_iter().chain(strongroom_revocation::WORK) {
             wakes.add(None, table, &revocations, false);
         }
-        // A disabled mount is cleared when its queue of revocations is empty.
-        for table in [DISABLED_MOUNTS.id(), REVOCATIONS.id()] {
-            wakes.add(None, table, &JobName::new("", "disabled-mounts"), false);
-        }
+        wakes.add(None, DISABLED_MOUNTS.id(), &JobName::new("", "disabled-mounts"), false);
         wakes.add(None, DELETED_NAMESPACES.id(), &JobName::new("", "deleted-namespaces"), false);
         let mut jobs: Vec<Job> =
             own_jobs().into_iter().map(|(name, schedule, step)| self.own_job(name, schedule, step)).collect();
@@ -296,7 +294,8 @@ fn next_due(background: Weak<Background>, mounted: Arc<MountHandle>, table: Tabl
 }
 
 /// Repeats `step` while it has more to do, within bounds. A conflict with a client's request is tried again. Nothing is
-/// done by a node that is not the active one.
+/// done by a node that is not the active one. After each step it rests for about as long as that took, so that a job with
+/// very much to do leaves half of the time to requests.
 async fn steps<F>(background: &Weak<Background>, step: F) -> Outcome
 where
     F: Fn(Arc<Background>) -> BoxFuture<'static, Result<bool, EngineError>>,
@@ -307,8 +306,13 @@ where
         }) else {
             return Ok(Step::Later);
         };
+        let clock = background.services.environment.clock.clone();
+        let began = clock.now();
         match step(background.clone()).await {
-            Ok(true) | Err(EngineError::Barrier(BarrierError::Conflict)) => tokio::task::yield_now().await,
+            Ok(true) | Err(EngineError::Barrier(BarrierError::Conflict)) => {
+                drop(background);
+                rest(&clock, clock.now().since(began)).await;
+            }
             Ok(false) => return Ok(Step::Done),
             // The keys went while the step was under way: there is nothing to tell anybody.
             Err(_) if background.services.barrier.is_sealed() => return Ok(Step::Later),
@@ -316,4 +320,13 @@ where
         }
     }
     Ok(Step::More)
+}
+
+/// Leaves the processor to others for a while after a step that took so long.
+async fn rest(clock: &Clock, took: Duration) {
+    if took.is_zero() {
+        tokio::task::yield_now().await;
+    } else {
+        clock.sleep(took.min(MAX_REST)).await;
+    }
 }

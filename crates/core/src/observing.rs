@@ -43,11 +43,7 @@ impl Observer for CommitObserver {
             let Some(place) = KeyPlace::of(key) else { continue };
             background.wake_jobs(place, key);
             background.let_go(place, key);
-            if background.services.revocation.observe(place) {
-                // On another node, the next term takes all jobs up.
-                if background.services.node.is_active() {
-                    background.services.jobs.wake_all();
-                }
+            if background.services.revocation.observe(place, key) {
                 background.wake_revoker();
             }
             background.services.mounts.observe(place, key, index);
@@ -66,6 +62,7 @@ impl Observer for CommitObserver {
     fn outdated(&self, index: Index) {
         let Some(background) = self.background.upgrade() else { return };
         background.services.kept.touched_all();
+        background.services.revocation.outdate();
         background.services.mounts.outdate(index);
         background.services.policies.outdate(index);
         background.services.audit_devices.outdate(index);

@@ -17,6 +17,7 @@ use strongroom_engine_api::{
 use strongroom_expiry::ACT_TIMEOUT;
 use strongroom_leases::{Intended, Undo};
 use strongroom_stdx::caught;
+use strongroom_storage::CommitError;
 
 use super::authorize::Authorized;
 use super::execute::{Done, LAST_USE, passing, refused_by};
@@ -116,7 +117,7 @@ impl Pipeline {
                 return Err(refused);
             }
         };
-        txn.clone().commit().await?;
+        txn.clone().commit().await.map_err(|error| unknown(error, NOT_BEGUN))?;
         let done = match self.run_act(authorized, acting, &intended, planned).await {
             Ok(outcome) => self.conclude_act(authorized, acting, &intended, &call, outcome).await,
             Err(error) => {
@@ -223,12 +224,12 @@ impl Pipeline {
                     }
                     Err(BarrierError::Conflict) => tokio::task::yield_now().await,
                     // It is not known whether it was committed; the job does, or another node.
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(unknown(error, UNKNOWN)),
                 },
                 Ok(None) => match txn.commit().await {
-                    Ok(_) => return Err(RequestError::status(403, "permission denied")),
+                    Ok(_) => return Err(self.ended_meanwhile(intended)),
                     Err(BarrierError::Conflict) => tokio::task::yield_now().await,
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(unknown(error, CHANGED)),
                 },
                 Err(error) if error.is_conflict() => tokio::task::yield_now().await,
                 Err(error) => {
@@ -239,6 +240,17 @@ impl Pipeline {
         }
         self.services.leases.undo_intended(intended, outcome.payload(), Undo::Once).await;
         Err(refused)
+    }
+
+    /// The refusal of an act whose intent has ended meanwhile. Where this node has led all the time, somebody has taken from the
+    /// client what it asked for: its token, or the lease. Otherwise another node has given up an act that it knew nothing of, and
+    /// the client may as well ask again.
+    fn ended_meanwhile(&self, intended: &Intended) -> RequestError {
+        if self.services.leases.is_of_this_term(intended) {
+            RequestError::status(403, "permission denied")
+        } else {
+            RequestError::status(503, CHANGED)
+        }
     }
 
     /// Writes the outcome of an act within `txn`; `None` where its intent has been ended meanwhile, and what was made is to be
@@ -280,6 +292,26 @@ impl Pipeline {
 
 /// The refusal of what was done outside and could not be recorded: it is undone.
 const CHANGING: &str = "the data kept changing, and what was made outside is undone; try again";
+
+/// The refusal of what another node has undone, or will.
+const CHANGED: &str = "the active node has changed, and what was made outside is undone; try again";
+/// The refusal of an act of whose intent it is not known whether it is there.
+const NOT_BEGUN: &str = "the active node has changed before anything was done outside; try again";
+/// The refusal of an act that has succeeded, when it is not known whether that is recorded: if not, it is undone.
+const UNKNOWN: &str =
+    "the active node has changed, and it is not known whether what was done outside lasts; try again";
+
+/// The refusal of an act whose commit has failed. One of unknown outcome is safe to ask for again: what its client does not get is
+/// undone, or ends with its lease.
+fn unknown(error: BarrierError, text: &str) -> RequestError {
+    match error {
+        BarrierError::Commit(CommitError::Uncertain(why)) => {
+            tracing::warn!(error = why, "the outcome of a commit for an act outside is not known");
+            RequestError::status(503, text)
+        }
+        other => other.into(),
+    }
+}
 
 fn no_answer() -> EngineError {
     EngineError::Status(504, format!("no answer within {}", format_duration(ACT_TIMEOUT)))

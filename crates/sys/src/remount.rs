@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{Stored, Txn, View};
+use strongroom_barrier::{NamespaceId, Stored, Txn, View};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Clock, Engine, EngineError, Entropy, Extension, Input, Meaning, Moment, Mount, Path, Schedule,
@@ -45,6 +45,9 @@ pub(crate) struct Move {
     from: String,
     to: String,
     at: Moment,
+    /// The namespace of both paths.
+    #[serde(default, skip_serializing_if = "NamespaceId::is_root")]
+    namespace: NamespaceId,
 }
 
 impl Stored for Move {}
@@ -83,7 +86,7 @@ async fn remount(
     let moved = mounts.move_mount(&txn, mount.namespace, &from, &to).await?;
     revocation.revoke_moved(&txn, mount.namespace, &from, moved).await?;
     let migration_id = entropy.uuid()?;
-    MOVES.put(&txn, migration_id.as_str(), Move { from, to, at: clock.now() })?;
+    MOVES.put(&txn, migration_id.as_str(), Move { from, to, at: clock.now(), namespace: mount.namespace })?;
     Ok(MergedData(Begun { migration_id }))
 }
 
@@ -133,22 +136,36 @@ async fn status(
     mount: Arc<Mount>,
     Path(id): Path<String>,
 ) -> Result<Option<MergedData<Status>>, EngineError> {
-    let Some(done) = MOVES.get(&view, id.as_str()).await? else { return Ok(None) };
+    let done = MOVES.get(&view, id.as_str()).await?;
+    let Some(done) = done.filter(|done| done.namespace == mount.namespace) else { return Ok(None) };
     let is_revoking = revocation.is_revoking(&view, mount.namespace, &done.from).await?;
     let status = if is_revoking { "in-progress" } else { "success" };
     let info = Info { source_mount: done.from.clone(), target_mount: done.to.clone(), status };
     Ok(Some(MergedData(Status { migration_id: id, migration_info: info })))
 }
 
-/// Removes some records of old moves; answers whether there may be more.
-async fn forget_old(txn: Txn, clock: Clock) -> Result<bool, EngineError> {
-    let now = clock.now();
-    let moves = MOVES.scan(&txn, "", None, STEP).await?;
-    let old: Vec<_> = moves.iter().filter(|(_, done)| now.since(done.at) >= REMEMBERED).collect();
-    for (id, _) in &old {
-        MOVES.delete(&txn, id.as_str());
+/// Removes some records of old moves, and of those in namespaces that are gone; answers whether there may be more.
+async fn forget_old(
+    Extension(mounts): Extension<Mounts>,
+    txn: Txn,
+    clock: Clock,
+) -> Result<bool, EngineError> {
+    let (now, router) = (clock.now(), mounts.router().await?);
+    let mut removed = 0usize;
+    let mut page = MOVES.scan(txn.peek(), "", None, STEP).await?;
+    while let Some((last, _)) = page.last() {
+        for (id, done) in &page {
+            if now.since(done.at) >= REMEMBERED || router.namespace(done.namespace).is_none() {
+                MOVES.delete(&txn, id.as_str());
+                removed = removed.saturating_add(1);
+            }
+        }
+        if removed >= STEP {
+            return Ok(true);
+        }
+        page = MOVES.scan(txn.peek(), "", Some(last.as_str()), STEP).await?;
     }
-    Ok(old.len() == STEP)
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -181,6 +198,37 @@ mod tests {
         server.clock.advance(REMEMBERED);
         server.core.background.run_jobs_once(true).await.unwrap();
         assert_eq!(server.read(&format!("sys/remount/status/{id}")).await.status, 404);
+    }
+
+    #[tokio::test]
+    async fn moves_are_known_in_their_namespace_and_forgotten_with_it() {
+        let server = Server::new().await;
+        server.write("sys/namespaces/team", json!({})).await;
+        let moved = async |namespace: &str, from: &str, to: &str| {
+            let input = json!({ "from": from, "to": to });
+            let told = server.write(&format!("{namespace}sys/remount"), input).await;
+            told.data()["migration_id"].as_str().unwrap().to_owned()
+        };
+        for namespace in ["", "team/"] {
+            server.write(&format!("{namespace}sys/mounts/a"), json!({ "type": "loans" })).await;
+        }
+        // More of them than one step looks at, none of which is old.
+        let mut here = String::new();
+        for _ in 0..=STEP / 2 {
+            moved("", "a", "b").await;
+            here = moved("", "b", "a").await;
+        }
+        let there = moved("team/", "a", "b").await;
+        let status = async |namespace: &str, id: &str| {
+            server.read(&format!("{namespace}sys/remount/status/{id}")).await.status
+        };
+        assert_eq!((status("", &here).await, status("team/", &there).await), (200, 200));
+        assert_eq!((status("team/", &here).await, status("", &there).await), (404, 404));
+        assert_eq!(server.ask(Verb::Delete, "sys/namespaces/team", json!({})).await.status, 204);
+        server.core.background.run_jobs_once(true).await.unwrap();
+        let view = server.core.services.barrier.pinned_view().await.unwrap();
+        assert!(MOVES.get(&view, there.as_str()).await.unwrap().is_none());
+        assert_eq!(status("", &here).await, 200);
     }
 
     #[tokio::test]

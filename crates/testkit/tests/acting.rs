@@ -237,6 +237,28 @@ async fn a_leader_that_stood_still_does_not_send_what_its_successor_has_undone()
 }
 
 #[tokio::test]
+async fn an_act_that_another_node_has_undone_meanwhile_is_to_be_tried_again() {
+    let cluster = cluster(2).await;
+    cluster.system.set(Mood::Slow);
+    let running = begun(&cluster, &read(&cluster, WEB)).await;
+    // It has sent, and stands still while another node leads and undoes what it finds; then it leads again.
+    cluster.gate(0).unwrap().pause();
+    cluster.leadership.elect(Some(1));
+    cluster.system.set(Mood::Fine);
+    for _ in 0..40 {
+        cluster.pass(SECOND).await;
+    }
+    let is_intended = |(_, state): &(String, LeaseState)| matches!(state, LeaseState::Intended(_));
+    assert!(!recorded(&cluster).await.iter().any(is_intended), "the other node has undone it");
+    cluster.leadership.elect(Some(0));
+    cluster.gate(0).unwrap().resume();
+    let refused = answer(&cluster, running).await;
+    assert_eq!(refused.status, 503, "nobody has taken anything from the client: {}", refused.body);
+    long(&cluster).await;
+    assert!(cluster.system.users().is_empty() && recorded(&cluster).await.is_empty());
+}
+
+#[tokio::test]
 async fn an_act_that_is_given_up_is_undone_twice() {
     let cluster = cluster(1).await;
     cluster.system.set(Mood::Mute);

@@ -14,6 +14,9 @@ use super::mem::{Fetched, Mem, Version};
 
 /// Keys fetched from memory at a time while scanning, so that writers are never held up for long.
 const FETCH: usize = 128;
+/// Keys that a scan looks at before it lets other tasks of its thread go on: where much was deleted, those in memory that hide
+/// what the table still has are many more than those that are found.
+const SCANNED_AT_ONCE: usize = 256;
 
 /// The state at one index. Never changes.
 #[derive(Clone)]
@@ -93,14 +96,19 @@ impl Snapshot for View {
 
     async fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<(Bytes, Versioned)>, StoreError> {
         let mut merged = self.merged(range)?;
-        let mut found = Vec::new();
+        let (mut found, mut looked_at) = (Vec::new(), 0usize);
         while found.len() < limit {
             let entry = |key: Piece<'_>, modified, value: Piece<'_>| {
                 (key.into_bytes(), Versioned { modified, value: value.into_bytes() })
             };
-            match merged.next(entry)? {
-                Some(entry) => found.push(entry),
-                None => break,
+            match merged.step(entry)? {
+                Step::Entry(entry) => found.push(entry),
+                Step::Deleted => {}
+                Step::End => break,
+            }
+            looked_at = looked_at.saturating_add(1);
+            if looked_at.is_multiple_of(SCANNED_AT_ONCE) {
+                tokio::task::yield_now().await;
             }
         }
         Ok(found)
@@ -165,41 +173,64 @@ pub(super) struct Merged<'v> {
     waiting: Option<(Stored, Stored)>,
 }
 
+/// One key's worth of a merged range.
+enum Step<T> {
+    /// An entry.
+    Entry(T),
+    /// A deletion, which hides the key and is no entry itself.
+    Deleted,
+    /// No more keys.
+    End,
+}
+
 impl Merged<'_> {
     /// The next entry, as `take` makes it of its key, index and value.
     pub(super) fn next<T>(
         &mut self,
-        take: impl FnOnce(Piece<'_>, Index, Piece<'_>) -> T,
+        mut take: impl FnMut(Piece<'_>, Index, Piece<'_>) -> T,
     ) -> Result<Option<T>, StoreError> {
         loop {
-            if self.waiting.is_none()
-                && let Some(base) = &mut self.base
-            {
-                self.waiting = base.next().transpose().map_err(failed)?;
-            }
-            let lowest = self.layers.iter_mut().filter_map(|layer| layer.peek().cloned()).min();
-            let Some(lowest) = lowest else {
-                let Some((key, stored)) = self.waiting.take() else { return Ok(None) };
-                let (modified, value) = split_entry(stored.value())?;
-                return Ok(Some(take(Piece::Borrowed(key.value()), modified, Piece::Borrowed(value))));
-            };
-            if let Some((key, stored)) = &self.waiting
-                && key.value() < lowest.as_ref()
-            {
-                let (modified, value) = split_entry(stored.value())?;
-                let taken = take(Piece::Borrowed(key.value()), modified, Piece::Borrowed(value));
-                self.waiting = None;
-                return Ok(Some(taken));
-            }
-            if self.waiting.as_ref().is_some_and(|(key, _)| key.value() == lowest.as_ref()) {
-                self.waiting = None;
-            }
-            let newest = self.pop_all(&lowest);
-            // A deletion hides the key and is no entry itself.
-            if let Some(Version { modified, value: Some(value) }) = newest {
-                return Ok(Some(take(Piece::Shared(lowest), modified, Piece::Shared(value))));
+            match self.step(&mut take)? {
+                Step::Entry(entry) => return Ok(Some(entry)),
+                Step::Deleted => {}
+                Step::End => return Ok(None),
             }
         }
+    }
+
+    /// The next key.
+    fn step<T>(
+        &mut self,
+        take: impl FnOnce(Piece<'_>, Index, Piece<'_>) -> T,
+    ) -> Result<Step<T>, StoreError> {
+        if self.waiting.is_none()
+            && let Some(base) = &mut self.base
+        {
+            self.waiting = base.next().transpose().map_err(failed)?;
+        }
+        let lowest = self.layers.iter_mut().filter_map(|layer| layer.peek().cloned()).min();
+        let Some(lowest) = lowest else {
+            let Some((key, stored)) = self.waiting.take() else { return Ok(Step::End) };
+            let (modified, value) = split_entry(stored.value())?;
+            return Ok(Step::Entry(take(Piece::Borrowed(key.value()), modified, Piece::Borrowed(value))));
+        };
+        if let Some((key, stored)) = &self.waiting
+            && key.value() < lowest.as_ref()
+        {
+            let (modified, value) = split_entry(stored.value())?;
+            let taken = take(Piece::Borrowed(key.value()), modified, Piece::Borrowed(value));
+            self.waiting = None;
+            return Ok(Step::Entry(taken));
+        }
+        if self.waiting.as_ref().is_some_and(|(key, _)| key.value() == lowest.as_ref()) {
+            self.waiting = None;
+        }
+        Ok(match self.pop_all(&lowest) {
+            Some(Version { modified, value: Some(value) }) => {
+                Step::Entry(take(Piece::Shared(lowest), modified, Piece::Shared(value)))
+            }
+            _ => Step::Deleted,
+        })
     }
 
     /// Takes a key from all layers that have it; the newest layer's version counts.

@@ -152,6 +152,11 @@ impl Leases {
         IntentFacts { id: intended.id.to_string(), deadline, in_force }
     }
 
+    /// True if this node has led without a break since the intent was made, so that no other node can have ended it.
+    pub fn is_of_this_term(&self, intended: &Intended) -> bool {
+        intended.term.is_some() && self.leadership.term() == intended.term
+    }
+
     /// Makes an intent the lease within `txn`, with the payload that its act has chosen. `None`: something has ended it
     /// meanwhile, and what the act made is revoked once `txn` commits.
     pub async fn grant_intended(

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Stored, Txn};
 use strongroom_engine_api::{EngineError, Moment};
 use strongroom_expiry::{EXPIRY, End, ExpiryEntry, LEASES, Lease, TokenId, TokenKey, end_lease};
-use strongroom_tokens::STEP as TREE_STEP;
+use strongroom_tokens::{BACKGROUND_STEP, STEP as TREE_STEP};
 
 use crate::{PREFIX_REVOCATIONS, Revocation};
 
-/// Leases and tokens ended in one transaction, not counting what hangs on the tokens.
-pub(crate) const STEP: usize = 128;
+/// Leases and tokens ended in one transaction, not counting what hangs on the tokens. Few: a commit is applied as a whole, with
+/// all that it has read looked at again, and everybody else's commits wait for it meanwhile.
+pub(crate) const STEP: usize = 16;
 
 /// The progress of a revocation under a prefix.
 #[derive(Clone, Serialize, Deserialize)]
@@ -204,7 +205,7 @@ impl Revocation {
         let after = (namespace, revocation.after.as_str());
         // From the view: a lease granted meanwhile is no reason to decide anew.
         let found = LEASES.keys_after(txn.peek(), &(namespace, folder), &after, STEP).await?;
-        let mut budget = TREE_STEP;
+        let mut budget = BACKGROUND_STEP;
         for (_, id) in &found {
             let lease = LEASES.get(txn, &(namespace, id)).await?;
             let is_meant = |lease: &Arc<Lease>| revocation.mount.is_none_or(|mount| mount == lease.mount);
@@ -227,9 +228,13 @@ impl Revocation {
     pub async fn expire_due(&self) -> Result<bool, EngineError> {
         let now = self.environment.clock.now();
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
-        let due = EXPIRY.scan(txn.peek(), &(), None, STEP).await?;
-        let due: Vec<_> = due.into_iter().take_while(|((at, _), _)| *at <= now.as_secs()).collect();
-        let mut budget = TREE_STEP;
+        let after = self.expired.get();
+        let found = match &after {
+            Some((at, key)) => EXPIRY.scan_after(txn.peek(), &(), Some(&(*at, key)), STEP).await?,
+            None => EXPIRY.scan(txn.peek(), &(), None, STEP).await?,
+        };
+        let due: Vec<_> = found.into_iter().take_while(|((at, _), _)| *at <= now.as_secs()).collect();
+        let mut budget = BACKGROUND_STEP;
         let mut ended = 0usize;
         for ((at, key), what) in &due {
             let one = self.expire(&txn, *at, key, what, now, &mut budget).await?;
@@ -238,7 +243,10 @@ impl Revocation {
         if !txn.is_empty() {
             txn.commit().await?;
         }
-        Ok(due.len() == STEP && ended > 0)
+        // Whatever was not over, or came behind the walk, is found by the next one from the beginning.
+        let more = due.len() == STEP && ended > 0;
+        self.expired.set(due.last().filter(|_| more).map(|(key, _)| *key));
+        Ok(more || after.is_some())
     }
 
     /// Ends one entry of the index, unless it was renewed or its second is not over.

@@ -9,22 +9,28 @@
 mod attempt;
 mod deleted_namespaces;
 mod disabled_mounts;
+mod draining;
 mod ending;
 mod outcome;
 mod revoker;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::sync::Arc;
 
 use strongroom_barrier::{Barrier, CoreLocal, KeyPlace, Table, TableId, tables};
 use strongroom_engine_api::Environment;
-use strongroom_mounts::Mounts;
+use strongroom_expiry::TokenKey;
+use strongroom_mounts::{DISABLED_MOUNTS, Mounts};
 use strongroom_storage::Leadership;
 use strongroom_tokens::TokenStore;
 
+use disabled_mounts::Clearing;
+pub use draining::{DrainingMount, Stage};
 use ending::PrefixRevocation;
 use revoker::Revoker;
+use walk::Walk;
 
 tables! {
     /// Revocations under a prefix of lease ids that are under way, by the number of the namespace and the prefix.
@@ -39,6 +45,9 @@ pub struct Revocation {
     tokens: Arc<TokenStore>,
     leadership: Leadership,
     revoker: Revoker,
+    /// The last entry by time that a walk through what is due has ended, while it is under way.
+    expired: Walk<(u64, TokenKey)>,
+    clearing: Clearing,
 }
 
 impl Revocation {
@@ -50,12 +59,30 @@ impl Revocation {
         tokens: Arc<TokenStore>,
         leadership: Leadership,
     ) -> Self {
-        Self { barrier, environment, mounts, tokens, leadership, revoker: Revoker::default() }
+        Self {
+            barrier,
+            environment,
+            mounts,
+            tokens,
+            leadership,
+            revoker: Revoker::default(),
+            expired: Walk::default(),
+            clearing: Clearing::default(),
+        }
     }
 
     /// Hears of a commit to a queue, or to the configuration of a mount; answers whether the revoker has something to do.
-    pub fn observe(&self, place: KeyPlace) -> bool {
-        self.revoker.observe(place)
+    pub fn observe(&self, place: KeyPlace, key: &[u8]) -> bool {
+        if place.is_of(DISABLED_MOUNTS.id()) {
+            self.clearing.observe(place, key);
+        }
+        self.revoker.observe(place, key)
+    }
+
+    /// Has all that is derived from storage read anew: commits may have been missed.
+    pub fn outdate(&self) {
+        self.clearing.forget();
+        self.revoker.forget_queues();
     }
 }
 

@@ -12,8 +12,12 @@ use crate::create::lease_id;
 use crate::tables::{ACCESSORS, CHILDREN, ORPHANING, REVOKING, TOKENS, WRAPPED};
 use crate::{TokenId, TokenStore};
 
-/// The number of dependents of tokens that are removed in one transaction: children, leases, cubbyhole entries.
+/// The number of dependents of tokens that a request removes in one transaction: children, leases, cubbyhole entries.
 pub const STEP: usize = 256;
+/// The same for housekeeping, which has the time that requests have not: everybody else's commits wait while one is applied.
+pub const BACKGROUND_STEP: usize = 64;
+/// Tokens of a deleted namespace that are revoked in one transaction.
+const TOKENS_AT_ONCE: usize = 16;
 
 impl TokenStore {
     /// Revokes a token and everything under it.
@@ -24,8 +28,8 @@ impl TokenStore {
 
     /// Revokes one step's worth of a namespace's tokens; answers whether there was any.
     pub async fn revoke_some_of(&self, txn: &Txn, namespace: NamespaceId) -> Result<bool, EngineError> {
-        let tokens = TOKENS.keys(txn, &namespace, None, STEP).await?;
-        let mut budget = STEP;
+        let tokens = TOKENS.keys(txn, &namespace, None, TOKENS_AT_ONCE).await?;
+        let mut budget = BACKGROUND_STEP;
         for (namespace, key) in &tokens {
             self.revoke_tree(txn, &TokenId { namespace: *namespace, key: *key }, &mut budget).await?;
         }
@@ -56,7 +60,8 @@ impl TokenStore {
             self.orphan_children(txn, id).await?;
         } else if let Some(id) = REVOKING.keys(txn, &(), None, 1).await?.first() {
             REVOKING.delete(txn, id);
-            self.revoke_token(txn, id).await?;
+            let mut budget = BACKGROUND_STEP;
+            self.revoke_tree(txn, id, &mut budget).await?;
         } else {
             return Ok(false);
         }

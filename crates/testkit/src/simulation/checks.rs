@@ -27,6 +27,8 @@ impl Schedule<'_> {
         for Asking { meaning, running } in done {
             let Some(response) = running.await.unwrap() else { continue };
             if response.status >= 300 {
+                let refused = format!("{} {}", response.status, response.error());
+                *self.summary.refused.entry(refused).or_default() += 1;
                 continue;
             }
             match meaning {

@@ -83,6 +83,8 @@ pub struct Summary {
     pub looks: usize,
     /// Snapshots that were sent from node to node.
     pub snapshots: usize,
+    /// What clients were refused with: statuses and texts.
+    pub refused: BTreeMap<String, usize>,
 }
 
 impl Summary {
@@ -97,6 +99,9 @@ impl Summary {
         self.told += other.told;
         self.looks += other.looks;
         self.snapshots += other.snapshots;
+        for (refused, times) in &other.refused {
+            *self.refused.entry(refused.clone()).or_default() += times;
+        }
     }
 }
 

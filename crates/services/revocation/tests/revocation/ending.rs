@@ -1,12 +1,13 @@
 //! Ending tokens and leases in a whole server: by prefix, by id, by time, with their mount.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
 use strongroom_barrier::{KeyPlace, MountId, NamespaceId};
+use strongroom_expiry::LEASES;
 use strongroom_mounts::{DISABLED_MOUNTS, DisabledMount, MountEntry, MountTuning};
 use strongroom_storage::{Index, Observer};
 use strongroom_testkit::Server;
@@ -62,7 +63,64 @@ async fn the_trees_of_a_mount_that_is_gone_go_in_steps() {
     server.end_noted().await;
     assert_eq!(server.records().await, server.expected(&BTreeMap::new(), &[]));
     let largest = largest.0.load(Ordering::Relaxed);
-    assert!(largest < 3000, "{largest} keys in one transaction");
+    assert!(largest < 700, "{largest} keys in one transaction");
+}
+
+/// The number of keys of each commit, in order.
+#[derive(Default)]
+struct Sizes(Mutex<Vec<usize>>);
+
+impl Observer for Sizes {
+    fn applied(&self, _index: Index, keys: &[&[u8]]) {
+        self.0.lock().unwrap().push(keys.len());
+    }
+
+    fn replaced(&self, _index: Index) {}
+}
+
+/// Everybody's commits wait while one is applied, so that a large revocation is many small ones, with others between any two.
+#[tokio::test]
+async fn others_commit_between_the_small_steps_of_a_large_revocation() {
+    const TOKENS_MADE: usize = 200;
+    for way in ["prefix", "expiry"] {
+        let server = Server::new().await;
+        let writes = server.child(None).await;
+        for _ in 0..TOKENS_MADE {
+            let entry = TokenEntry { path: "auth/gone/login".to_owned(), ..TokenEntry::default() };
+            server.make_token(NewToken { entry, ..NewToken::default() }).await;
+        }
+        let sizes = Arc::new(Sizes::default());
+        server.store.observe(sizes.clone());
+        if way == "prefix" {
+            let txn = server.txn().await;
+            server.services().revocation.revoke_prefix(&txn, ROOT, "auth/gone", false).await.unwrap();
+            txn.commit().await.unwrap();
+        } else {
+            server.clock.advance(HOUR + Duration::from_secs(1));
+        }
+        let (core, done) = (server.core.clone(), Arc::new(AtomicUsize::new(0)));
+        let finished = done.clone();
+        let job = tokio::spawn(async move {
+            core.background.run_jobs_once(false).await.unwrap();
+            finished.store(1, Ordering::Relaxed);
+        });
+        let mut written = 0usize;
+        while done.load(Ordering::Relaxed) == 0 {
+            server.hide(writes, 1).await;
+            written += 1;
+            tokio::task::yield_now().await;
+        }
+        job.await.unwrap();
+        let view = server.services().barrier.pinned_view().await.unwrap();
+        assert_eq!(LEASES.keys(&view, &(ROOT, "auth/gone/"), None, 1).await.unwrap(), []);
+        let sizes = sizes.0.lock().unwrap().clone();
+        let steps: Vec<usize> = sizes.iter().copied().filter(|size| *size > 1).collect();
+        assert!(steps.iter().all(|size| *size <= 128), "{way}: {steps:?} keys");
+        assert!(steps.len() >= TOKENS_MADE / 16 && written >= steps.len(), "{way}: {sizes:?}");
+        // The walk of a prefix notes its place; the note of its end is all that may follow a step at once.
+        let together = sizes.windows(2).filter(|pair| pair.iter().all(|size| *size > 1)).count();
+        assert!(together <= 1, "{way}: {sizes:?}");
+    }
 }
 
 #[tokio::test]
