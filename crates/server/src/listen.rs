@@ -208,7 +208,7 @@ async fn accept_tcp(listener: TcpListener, door: Door, mut draining: watch::Rece
         // A latency setting that some systems refuse; requests are served without it.
         let _ = stream.set_nodelay(true);
         match &door.proxy {
-            None => connections.spawn(door.clone().serve(stream, peer, draining.clone())),
+            None => connections.spawn(door.clone().serve_direct(stream, peer, draining.clone())),
             Some(rule) => {
                 connections.spawn(door.clone().serve_proxied(rule.clone(), stream, peer, draining.clone()))
             }
@@ -219,6 +219,24 @@ async fn accept_tcp(listener: TcpListener, door: Door, mut draining: watch::Rece
 }
 
 impl Door {
+    /// Serves a client that connects by itself. One that speaks HTTP where TLS is expected is told so: behind a failed
+    /// handshake it would read an alert first.
+    async fn serve_direct(
+        self,
+        stream: tokio::net::TcpStream,
+        from: SocketAddr,
+        draining: watch::Receiver<bool>,
+    ) {
+        if self.tls.is_some() {
+            match tokio::time::timeout(HANDSHAKE_TIMEOUT, begins_plain(&stream)).await {
+                Ok(false) => {}
+                Ok(true) => return tell_of_tls(stream).await,
+                Err(_elapsed) => return tracing::debug!(peer = %from, "TLS handshake took too long"),
+            }
+        }
+        self.serve(stream, from, draining).await;
+    }
+
     async fn serve_proxied(
         self,
         rule: Arc<ProxyProtocol>,
@@ -240,15 +258,9 @@ impl Door {
         let peer = Peer::at(from);
         let Some(config) = &self.tls else { return self.edge.serve(stream, peer, draining).await };
         let acceptor = TlsAcceptor::from(config.load_full());
-        let accepting = acceptor.accept(stream).into_fallible();
-        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await {
+        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err((error, stream))) => {
-                if is_plain(&error) {
-                    tell_of_tls(stream).await;
-                }
-                return tracing::debug!(peer = %from, %error, "TLS handshake failed");
-            }
+            Ok(Err(error)) => return tracing::debug!(peer = %from, %error, "TLS handshake failed"),
             Err(_elapsed) => return tracing::debug!(peer = %from, "TLS handshake took too long"),
         };
         let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
@@ -257,11 +269,11 @@ impl Door {
     }
 }
 
-/// True if the client began with something that is not TLS.
-fn is_plain(error: &std::io::Error) -> bool {
-    use rustls::{Error, InvalidMessage};
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    matches!(inner, Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)))
+/// True if the client begins with a method of HTTP rather than with a handshake.
+async fn begins_plain(stream: &tokio::net::TcpStream) -> bool {
+    let mut first = [0];
+    // Whatever is wrong with the connection is found again by the handshake.
+    matches!(stream.peek(&mut first).await, Ok(1)) && first.iter().all(u8::is_ascii_uppercase)
 }
 
 /// Tells a client without TLS what it did wrong, in the words of Go's HTTP server, and hangs up.
@@ -400,29 +412,33 @@ fn or_none(limit: Option<u64>) -> usize {
 mod tests {
     use super::*;
 
+    async fn connected() -> (tokio::net::TcpStream, tokio::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
     #[tokio::test]
     async fn a_client_without_tls_is_told_so() {
-        let directory = tempfile::tempdir().unwrap();
-        let made = tls::make_dev_certificates(directory.path(), vec!["localhost".to_owned()]).unwrap();
-        let text = format!(
-            "listener \"tcp\" {{\n tls_cert_file = {:?}\n tls_key_file = {:?}\n}}",
-            made.cert.to_str().unwrap(),
-            made.key.to_str().unwrap()
-        );
-        let source = config::Source { file: "server.hcl".into(), text };
-        let parsed = config::parse(&[source]).unwrap().config;
-        let Some(Listener::Tcp(tcp)) = parsed.listeners.first() else { panic!("{parsed:?}") };
-        let acceptor = TlsAcceptor::from(tls::server_config(tcp.tls.as_ref().unwrap()).unwrap());
-        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let (mut client, server) = connected().await;
         client.write_all(b"GET /v1/sys/health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-        let (error, stream) = acceptor.accept(server).into_fallible().await.err().unwrap();
-        assert!(is_plain(&error), "{error}");
-        tokio::spawn(tell_of_tls(stream));
+        assert!(begins_plain(&server).await);
+        tokio::spawn(tell_of_tls(server));
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
         assert_eq!(body, "Client sent an HTTP request to an HTTPS server.\r\n");
         assert!(head.contains(&format!("Content-Length: {}", body.len())));
+    }
+
+    #[tokio::test]
+    async fn a_handshake_is_none_of_it() {
+        let (mut client, server) = connected().await;
+        client.write_all(&[0x16, 3, 1]).await.unwrap();
+        assert!(!begins_plain(&server).await);
+        let (client, server) = connected().await;
+        drop(client);
+        assert!(!begins_plain(&server).await);
     }
 }
