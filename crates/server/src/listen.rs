@@ -279,7 +279,7 @@ async fn begins_plain(stream: &tokio::net::TcpStream) -> bool {
 /// Tells a client without TLS what it did wrong, in the words of Go's HTTP server, and hangs up.
 async fn tell_of_tls(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\
-        Content-Length: 49\r\n\r\nClient sent an HTTP request to an HTTPS server.\r\n";
+        Content-Length: 48\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
     let telling = async {
         stream.write_all(REFUSAL).await?;
         stream.shutdown().await?;
@@ -428,7 +428,7 @@ mod tests {
         client.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
-        assert_eq!(body, "Client sent an HTTP request to an HTTPS server.\r\n");
+        assert_eq!(body, "Client sent an HTTP request to an HTTPS server.\n");
         assert!(head.contains(&format!("Content-Length: {}", body.len())));
     }
 
