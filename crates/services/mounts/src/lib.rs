@@ -8,6 +8,7 @@
 
 mod call;
 mod catalog;
+mod changes;
 mod disabled_mounts;
 mod mounts;
 mod namespaces;

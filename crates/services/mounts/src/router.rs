@@ -17,6 +17,7 @@ use strongroom_barrier::{BarrierError, MountId, NamespaceId, TableId, View};
 use strongroom_engine_api::{Class, Facilities, Lifetimes, Mount};
 use strongroom_storage::Index;
 
+use crate::changes::tell;
 use crate::mounts::{BUILT_IN, BuiltIn, MountEntry, MountHandle};
 use crate::namespaces::{Namespace, NamespaceEntry};
 use crate::{Catalog, MOUNTS, Mounts, NAMESPACES};
@@ -431,30 +432,6 @@ impl Router {
         drop((state, jobs));
         for (before, now) in told {
             tell(before.as_deref(), now.as_deref());
-        }
-    }
-}
-
-/// Logs that a mount has come or gone, in Vault's words. One that was tuned is the same as before.
-fn tell(before: Option<&MountHandle>, now: Option<&MountHandle>) {
-    if before.map(|mounted| mounted.mount.id) == now.map(|mounted| mounted.mount.id) {
-        return;
-    }
-    if let Some(mounted) = before {
-        let (namespace, path) = (mounted.namespace.path.as_str(), mounted.path.as_str());
-        if let Some(path) = path.strip_prefix("auth/") {
-            tracing::info!(namespace, path, "disabled credential backend");
-        } else {
-            tracing::info!(namespace, path, "successfully unmounted");
-        }
-    }
-    if let Some(mounted) = now {
-        let (namespace, path) = (mounted.namespace.path.as_str(), mounted.path.as_str());
-        let kind = mounted.entry.kind.as_str();
-        if let Some(path) = path.strip_prefix("auth/") {
-            tracing::info!(namespace, path, r#type = kind, "enabled credential backend");
-        } else {
-            tracing::info!(namespace, path, r#type = kind, "successful mount");
         }
     }
 }
