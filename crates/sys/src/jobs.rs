@@ -181,7 +181,7 @@ mod tests {
     use std::time::Duration;
 
     use serde_json::{Value, json};
-    use strongroom_core::Verb;
+    use strongroom_pipeline::Verb;
 
     use crate::testing::Server;
 

@@ -171,14 +171,14 @@ async fn a_refusal_is_tried_six_times_and_then_left_to_an_operator() {
 
 #[tokio::test]
 async fn writes_to_a_mount_have_its_irrevocable_leases_tried_again_but_not_for_each() {
-    let server = Server::new().await;
+    let server = LendingServer::new().await;
     let id = server.lend(&server.root, "db/").await;
     server.outside.set("db/", Mood::Refusing);
     server.revoke(&id).await;
     server.pass(HOUR, MINUTE).await;
     assert_eq!(server.outside.calls("db/"), 6);
     for _ in 0..60 {
-        assert_eq!(server.write(&server.root, "db/config").await.status, 204);
+        assert_eq!(server.write("db/config", json!({})).await.status, 204);
         server.pass(MINUTE, MINUTE).await;
     }
     let calls = server.outside.calls("db/") - 6;
@@ -186,11 +186,11 @@ async fn writes_to_a_mount_have_its_irrevocable_leases_tried_again_but_not_for_e
     // What is written soon after a retry is not lost: it is tried when the time has come.
     server.pass(HOUR, MINUTE).await;
     assert!(matches!(server.lease(&id).await.unwrap().state, LeaseState::Irrevocable(_)));
-    assert_eq!(server.write(&server.root, "db/config").await.status, 204);
+    assert_eq!(server.write("db/config", json!({})).await.status, 204);
     server.pass(10 * MINUTE, MINUTE).await;
     assert!(matches!(server.lease(&id).await.unwrap().state, LeaseState::Irrevocable(_)));
     server.outside.set("db/", Mood::Fine);
-    assert_eq!(server.write(&server.root, "db/config").await.status, 204);
+    assert_eq!(server.write("db/config", json!({})).await.status, 204);
     server.settle().await;
     assert!(server.lease(&id).await.is_some(), "it was tried just now");
     server.pass(10 * MINUTE, MINUTE).await;
