@@ -101,20 +101,18 @@ fn reason(error: &serde_json::Error) -> &'static str {
 
 /// The members of a form, within the limits that hold for JSON: a form is nothing but an object of texts and lists of texts.
 fn form(text: &str, limits: &JsonLimits) -> Result<Map<String, Value>, &'static str> {
-    let pairs = || text.split('&').filter(|pair| !pair.is_empty());
-    if pairs().nth(limits.max_token).is_some() {
+    if pairs(text).nth(limits.max_token).is_some() {
         return Err("form exceeds allowed token count");
     }
-    let sides = |pair| str::split_once(pair, '=').unwrap_or((pair, ""));
     let too_long = |side: &str| {
         // Escapes are three bytes for one.
         side.len() > limits.max_string_value_length && decoded(side).len() > limits.max_string_value_length
     };
-    if pairs().map(sides).any(|(name, value)| too_long(name) || too_long(value)) {
+    if pairs(text).any(|(name, value)| too_long(name) || too_long(value)) {
         return Err("form value exceeds allowed length");
     }
     let mut members = Map::new();
-    for (name, value) in pairs().map(sides) {
+    for (name, value) in pairs(text) {
         let most = add(&mut members, name, value);
         if members.len() > limits.max_object_entry_count {
             return Err("form exceeds allowed entry count");
@@ -129,11 +127,16 @@ fn form(text: &str, limits: &JsonLimits) -> Result<Map<String, Value>, &'static 
 /// The parameters of a query: text, or a list where a name occurs several times.
 pub(crate) fn query(text: &str) -> Map<String, Value> {
     let mut members = Map::new();
-    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    for (name, value) in pairs(text) {
         add(&mut members, name, value);
     }
     members
+}
+
+/// The names and values of a form or query, as they were sent.
+fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
 /// Adds a parameter; returns how many values it has now.
