@@ -38,7 +38,7 @@ use strongroom_seal_state::KEYRING;
 /// The validity of a challenge.
 const CHALLENGE_LIFETIME: Duration = Duration::from_mins(1);
 /// Attempts at joining that a node makes at once for those who ask it to; anyone can, while it belongs to no cluster.
-const MAX_ATTEMPTS: usize = 2;
+pub(super) const MAX_ATTEMPTS: usize = 2;
 /// The time that a new node waits for the cluster's data to arrive.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 const ARRIVAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -47,27 +47,6 @@ const ARRIVAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_secs(2);
 
 const CHALLENGE_PURPOSE: &[u8] = b"raft-challenge";
-
-/// An attempt at joining that someone has asked for.
-struct Attempt<'a>(&'a ClusterNode);
-
-impl<'a> Attempt<'a> {
-    fn begin(node: &'a ClusterNode) -> Option<Self> {
-        let mut state = node.state();
-        if state.attempts >= MAX_ATTEMPTS {
-            return None;
-        }
-        state.attempts = state.attempts.saturating_add(1);
-        Some(Self(node))
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.attempts = state.attempts.saturating_sub(1);
-    }
-}
 
 /// A node that has asked to join and is yet to be unsealed.
 pub(super) struct Joining {
@@ -304,7 +283,7 @@ impl Node {
     /// [`EngineError`] on a node that belongs to a cluster, and where none is found or answers: the last one's.
     pub async fn join(&self, whom: &JoinTarget, non_voter: bool) -> Result<(), EngineError> {
         let node = self.cluster().ok_or_else(not_raft)?;
-        let Some(_attempt) = Attempt::begin(node) else {
+        let Ok(_attempt) = node.attempts.try_acquire() else {
             return Err(EngineError::Status(429, "attempts at joining are under way; try again".to_owned()));
         };
         self.join_now(whom, non_voter).await

@@ -24,6 +24,7 @@ use strongroom_raft::RaftStore;
 use strongroom_seal::RootKey;
 use strongroom_seal_state::{SealListener, SealState};
 use strongroom_storage::{ELECTION, Leadership};
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 pub use autopilot::{AutopilotConfig, AutopilotServer, AutopilotState};
@@ -143,6 +144,8 @@ pub struct ClusterNode {
     pub cluster_address: String,
     /// Its behavior where it does not lead.
     pub standby_policy: StandbyPolicy,
+    /// Room for attempts at joining that someone waits for.
+    attempts: Semaphore,
     state: Mutex<State>,
 }
 
@@ -152,8 +155,6 @@ struct State {
     joining: Option<joining::Joining>,
     /// The challenges of the last minute that were answered rightly.
     answered: HashSet<joining::Nonce>,
-    /// Attempts at joining that someone waits for.
-    attempts: usize,
     /// The attempts in the background that were asked for last.
     background_join: Option<AbortHandle>,
     /// The time at which this node's certificate was last renewed.
@@ -186,6 +187,7 @@ impl ClusterNode {
             api_address,
             cluster_address,
             standby_policy: StandbyPolicy::default(),
+            attempts: Semaphore::new(joining::MAX_ATTEMPTS),
             state: Mutex::default(),
         }
     }
