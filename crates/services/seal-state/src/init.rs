@@ -9,6 +9,7 @@ use strongroom_seal::{
 use strongroom_storage::MIGRATING;
 use zeroize::Zeroizing;
 
+use crate::rekey::Wrappings;
 use crate::{KEYRING, SealState, TOKEN_SALT, Turn, of_record};
 
 /// The wishes for a new cluster.
@@ -121,7 +122,7 @@ impl SealState {
     /// written.
     pub async fn create(
         &self,
-        _turn: &Turn<'_>,
+        _turn: &Turn,
         wanted: KeyPartsWanted,
         cluster_name: &str,
     ) -> Result<NewKeys, InitError> {
@@ -134,7 +135,9 @@ impl SealState {
         };
         let wrapped_salt = wrap_key(entropy, root_key.expose(), TOKEN_SALT, &*salt)?;
         let mut record = BootstrapRecord::new(cluster_name, entropy.uuid()?, wrapped_salt);
-        let key_parts = self.wrap_root_key(&mut record, &root_key, wanted).await?;
+        let (wrapped, key_parts) = self.wrap_root_key(&root_key, wanted).await?;
+        (record.seals, record.root_key, record.recovery) =
+            (wrapped.seals, wrapped.root_key, wrapped.recovery);
         let keyring = Keyring::generate(entropy, self.environment.clock.now())?;
         let wrapped_keyring = keyring.wrap(entropy, root_key.expose())?;
         self.barrier.unseal(keyring);
@@ -143,14 +146,13 @@ impl SealState {
     }
 
     /// Has every seal wrap the root key. All must: a seal that is only said to be one would be missed when it is needed.
-    async fn wrap_root_key(
+    pub(crate) async fn wrap_root_key(
         &self,
-        record: &mut BootstrapRecord,
         root_key: &RootKey,
         wanted: KeyPartsWanted,
-    ) -> Result<Vec<KeyPart>, InitError> {
+    ) -> Result<(Wrappings, Vec<KeyPart>), InitError> {
         let entropy = &self.environment.entropy;
-        let mut key_parts = Vec::new();
+        let (mut made, mut key_parts) = (Wrappings::default(), Vec::new());
         for ConfiguredSeal { id, priority, disabled, seal } in self.seals.enabled() {
             seal.health().await?;
             let wrapped = match seal.unsealing() {
@@ -161,8 +163,8 @@ impl SealState {
                     wrapped
                 }
             };
-            record.root_key.push(RootKeyEntry { seal: id.clone(), blob: wrapped.blob });
-            record.seals.push(SealEntry {
+            made.root_key.push(RootKeyEntry { seal: id.clone(), blob: wrapped.blob });
+            made.seals.push(SealEntry {
                 id: id.clone(),
                 kind: seal.kind().to_owned(),
                 priority: *priority,
@@ -170,17 +172,24 @@ impl SealState {
                 parameters: wrapped.parameters,
             });
         }
-        if let Some(recovery) = self.seals.recovery().filter(|_| self.unseals_by_itself())
-            && let Unsealing::Interactive(seal) = recovery.unsealing()
+        if self.unseals_by_itself()
+            && let Some((recovery, parts)) = self.wrap_for_recovery(root_key, wanted).await?
         {
-            let (wrapped, parts) = seal.wrap(root_key, wanted, entropy).await?;
-            key_parts = parts;
-            record.recovery = Some(RecoveryEntry {
-                kind: recovery.kind().to_owned(),
-                parameters: wrapped.parameters,
-                blob: wrapped.blob,
-            });
+            (made.recovery, key_parts) = (Some(recovery), parts);
         }
-        Ok(key_parts)
+        Ok((made, key_parts))
+    }
+
+    /// Has the seal for recovery wrap the root key; `None` where there is none.
+    pub(crate) async fn wrap_for_recovery(
+        &self,
+        root_key: &RootKey,
+        wanted: KeyPartsWanted,
+    ) -> Result<Option<(RecoveryEntry, Vec<KeyPart>)>, InitError> {
+        let Some(recovery) = self.seals.recovery() else { return Ok(None) };
+        let Unsealing::Interactive(seal) = recovery.unsealing() else { return Ok(None) };
+        let (wrapped, parts) = seal.wrap(root_key, wanted, &self.environment.entropy).await?;
+        let kind = recovery.kind().to_owned();
+        Ok(Some((RecoveryEntry { kind, parameters: wrapped.parameters, blob: wrapped.blob }, parts)))
     }
 }

@@ -10,6 +10,8 @@
 
 mod init;
 mod lifecycle;
+mod quorum;
+mod rekey;
 mod rotation;
 mod status;
 mod unseal;
@@ -26,6 +28,8 @@ use unseal::{Attempt, ByItself};
 
 pub use init::{InitError, InitRequest, Initialized, NewKeys};
 pub use lifecycle::SealListener;
+pub use quorum::{KeyHolders, Proof};
+pub use rekey::{HANDOVER, NewWrapping, RekeyTarget};
 pub use rotation::{KeyStatus, RotationConfig};
 pub use status::SealStatus;
 pub use strongroom_seal::{KeyPartsWanted, RootKeySource, SealError};
@@ -59,7 +63,7 @@ pub struct SealState {
     seals: Seals,
     /// Held by the task that changes keys, so that initializing, unsealing, rotating and sealing come one after the
     /// other.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     /// Apart from the turn, so that the status is told while a node waits for its cluster's data.
     attempt: tokio::sync::Mutex<Option<Attempt>>,
     keys: Mutex<Keys>,
@@ -80,8 +84,8 @@ struct Keys {
 }
 
 /// Held by the task that changes keys.
-pub struct Turn<'a> {
-    _guard: tokio::sync::MutexGuard<'a, ()>,
+pub struct Turn {
+    _guard: tokio::sync::OwnedMutexGuard<()>,
 }
 
 fn of_record(error: &RecordError) -> BarrierError {
@@ -95,7 +99,7 @@ impl SealState {
             barrier,
             environment,
             seals,
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
             attempt: tokio::sync::Mutex::default(),
             keys: Mutex::default(),
             to_join: Mutex::default(),
@@ -111,8 +115,8 @@ impl SealState {
     }
 
     /// Waits until no other task changes keys.
-    pub async fn turn(&self) -> Turn<'_> {
-        Turn { _guard: self.turn.lock().await }
+    pub async fn turn(&self) -> Turn {
+        Turn { _guard: self.turn.clone().lock_owned().await }
     }
 
     /// The root key, while unsealed; also where another state has taken the barrier's keyring away.
@@ -241,7 +245,7 @@ impl SealState {
     }
 
     /// Drops all keys and what was collected of them.
-    async fn drop_keys(&self, _turn: &Turn<'_>) {
+    async fn drop_keys(&self, _turn: &Turn) {
         *self.attempt.lock().await = None;
         *self.keys() = Keys::default();
         self.unsealed.store(None);

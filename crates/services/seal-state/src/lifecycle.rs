@@ -53,7 +53,7 @@ impl SealState {
     }
 
     /// Drops all keys, what was collected of them, and what others have opened with them.
-    pub async fn forget_keys(&self, turn: &Turn<'_>) {
+    pub async fn forget_keys(&self, turn: &Turn) {
         self.drop_keys(turn).await;
         for listener in self.listeners() {
             listener.sealed();
@@ -97,7 +97,7 @@ impl SealState {
         Ok(())
     }
 
-    async fn unseal_with(&self, turn: &Turn<'_>, root_key: RootKey) -> Result<(), UnsealError> {
+    async fn unseal_with(&self, turn: &Turn, root_key: RootKey) -> Result<(), UnsealError> {
         let listeners = self.listeners();
         for listener in &listeners {
             listener.unsealing(&root_key).await?;

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{
-    BarrierError, Keyring, KeyringError, MAX_ENCRYPTIONS, Reads, Stored, TermInfo, Txn,
-};
+use strongroom_barrier::{BarrierError, Keyring, MAX_ENCRYPTIONS, Reads, Stored, TermInfo, Txn};
 use strongroom_engine_api::{EngineError, bad_request};
 
 use crate::ROTATION;
-use crate::{KEYRING, SealState, Turn};
+use crate::{KEYRING, Keys, SealState, Turn};
 
 /// The name of the only entry of its table.
 const CONFIG: &str = "config";
@@ -62,9 +60,10 @@ impl SealState {
         Ok(())
     }
 
-    async fn store_keyring(&self, _turn: &Turn<'_>, keyring: &Keyring) -> Result<(), EngineError> {
-        let root_key = self.root_key()?;
+    async fn store_keyring(&self, _turn: &Turn, keyring: &Keyring) -> Result<(), EngineError> {
         let txn = self.barrier.transaction(self.barrier.view());
+        // Another node may have changed it before this one came to lead.
+        let root_key = self.current_root_key().await?;
         let wrapped = keyring.wrap(&self.environment.entropy, root_key.expose());
         txn.put_bootstrap(KEYRING, wrapped.map_err(BarrierError::from)?);
         txn.commit().await?;
@@ -111,11 +110,12 @@ impl SealState {
             return self.rotate().await;
         }
         let turn = self.turn().await;
+        self.current_root_key().await?;
         if active.encryptions.saturating_sub(self.keys().counted) >= COUNT_STEP {
             self.store_keyring(&turn, &*self.barrier.keyring()?).await?;
             self.keys().counted = active.encryptions;
         }
-        Ok(())
+        Ok(self.forget_successors(&turn).await?)
     }
 
     /// True for a keyring of the root key in use.
@@ -133,14 +133,11 @@ impl SealState {
         let _turn = self.turn().await;
         let Ok(root_key) = self.root_key() else { return Ok(true) };
         let Some(wrapped) = self.barrier.bootstrap(KEYRING).await? else { return Ok(true) };
-        match Keyring::unwrap(root_key.expose(), &wrapped) {
-            Ok(keyring) => {
-                self.keys().counted = keyring.active().encryptions;
-                self.barrier.unseal(keyring);
-                Ok(true)
-            }
-            Err(KeyringError::Unopenable) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        let Some((root_key, keyring)) = self.root_key_of(&root_key, &wrapped).await? else {
+            return Ok(false);
+        };
+        *self.keys() = Keys { counted: keyring.active().encryptions, root_key: Some(root_key) };
+        self.barrier.unseal(keyring);
+        Ok(true)
     }
 }

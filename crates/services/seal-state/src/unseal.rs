@@ -50,7 +50,7 @@ pub(crate) struct InteractiveSource {
 /// An attempt at unsealing, and what it attempts to open.
 pub(crate) struct Attempt {
     of: Wrapped,
-    conducted: Box<dyn UnsealAttempt>,
+    pub(crate) conducted: Box<dyn UnsealAttempt>,
 }
 
 impl Attempt {
@@ -71,7 +71,7 @@ pub(crate) struct ByItself {
     not_before: Moment,
 }
 
-fn absent(name: &str) -> BarrierError {
+pub(crate) fn absent(name: &str) -> BarrierError {
     BarrierError::Malformed(name.to_owned(), "absent".to_owned())
 }
 
@@ -98,11 +98,7 @@ impl SealState {
     }
 
     /// Takes one key part. With enough of them, the root key.
-    pub(crate) async fn offer(
-        &self,
-        _turn: &Turn<'_>,
-        part: KeyPart,
-    ) -> Result<Option<RootKey>, UnsealError> {
+    pub(crate) async fn offer(&self, _turn: &Turn, part: KeyPart) -> Result<Option<RootKey>, UnsealError> {
         let Some(sources) = self.sources().await? else { return Err(UnsealError::NotInitialized) };
         if !self.barrier.is_sealed() {
             return Ok(None);
@@ -135,7 +131,7 @@ impl SealState {
         }
     }
 
-    fn begin(&self, source: InteractiveSource) -> Result<Attempt, UnsealError> {
+    pub(crate) fn begin(&self, source: InteractiveSource) -> Result<Attempt, UnsealError> {
         let Unsealing::Interactive(seal) = source.seal.unsealing() else {
             return Err(UnsealError::NoKeyParts(source.seal.kind().to_owned()));
         };
@@ -156,7 +152,7 @@ impl SealState {
     /// # Errors
     ///
     /// The last one's error, where all failed.
-    pub async fn unwrap_by_itself(&self, _turn: &Turn<'_>) -> Result<Option<RootKey>, UnsealError> {
+    pub async fn unwrap_by_itself(&self, _turn: &Turn) -> Result<Option<RootKey>, UnsealError> {
         let Some(sources) = self.sources().await? else { return Ok(None) };
         let mut outcome = Ok(None);
         for source in sources {
@@ -189,7 +185,7 @@ impl SealState {
     }
 
     /// Opens storage with the root key and puts all keys in place.
-    pub(crate) async fn unseal(&self, _turn: &Turn<'_>, root_key: RootKey) -> Result<(), BarrierError> {
+    pub(crate) async fn unseal(&self, _turn: &Turn, root_key: RootKey) -> Result<(), BarrierError> {
         let record = self.record().await?.ok_or_else(|| absent(BOOTSTRAP_RECORD))?;
         let wrapped = self.barrier.bootstrap(KEYRING).await?.ok_or_else(|| absent(KEYRING))?;
         let keyring = Keyring::unwrap(root_key.expose(), &wrapped)?;
