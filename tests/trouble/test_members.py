@@ -144,6 +144,55 @@ class AnotherAddress(unittest.TestCase):
         self.assertEqual(node.log.read_text().count("the others know this node by another address"), 1)
 
 
+class AnotherKey(unittest.TestCase):
+    """New key shares come with a new root key, which every node has to come to."""
+
+    def rekey(self, cluster):
+        root = cluster.leader().http()
+        nonce = root.expect(200, "POST", "sys/rekey/init", {"secret_shares": 2, "secret_threshold": 2}).json["nonce"]
+        for share in cluster.nodes[0].shares:
+            made = root.expect(200, "POST", "sys/rekey/update", {"nonce": nonce, "key": share}).json
+        for node in cluster.nodes:
+            node.shares, node.threshold = made["keys"], 2
+
+    def test_nodes_follow_a_rekey_over_failovers(self):
+        cluster = Cluster(3)
+        self.addCleanup(cluster.remove)
+        root = cluster.leader().http()
+        root.expect(204, "POST", "sys/mounts/kv", {"type": "kv", "options": {"version": "1"}})
+        old = cluster.nodes[0].shares
+        for lap in range(3):
+            root = cluster.leader().http()
+            root.expect(204, "POST", "kv/lap", {"v": lap})
+            self.rekey(cluster)
+            # The next to lead may not have looked for the new key yet.
+            killed = cluster.leader()
+            killed.kill()
+            rest = [node for node in cluster.nodes if node is not killed]
+            root = cluster.leader(rest).http()
+            root.expect(204, "POST", "sys/rotate")
+            root.expect(204, "POST", "kv/after", {"v": lap})
+            killed.start()
+            told = killed.http(token="").put("sys/unseal", {"key": old[0]})
+            self.assertEqual(told.status, 400, "a share of another length")
+            cluster.unseal(killed)
+            cluster.wait_voters(3)
+            for node in cluster.nodes:
+                for path in ("kv/lap", "kv/after"):
+                    read = lambda: node.http().get(path).data == {"v": lap}  # noqa: B023, E731
+                    wait_for("the newest data", read)
+        # All from storage alone.
+        for node in cluster.nodes:
+            node.kill()
+        for node in cluster.nodes:
+            node.start()
+            cluster.unseal(node)
+        self.assertEqual(cluster.leader().http().get("kv/after").data, {"v": 2})
+        # A node that joins proves itself with the new key.
+        cluster.join(cluster._add().start())
+        cluster.wait_voters(4)
+
+
 class ClockedCluster(Cluster):
     node_class = Clocked
 

@@ -122,15 +122,14 @@ mod tests {
     #[test]
     fn commands_that_the_server_lacks_are_marked() {
         let operator = help(&["operator"]);
-        for (name, marked) in [("rekey", true), ("generate-root", true), ("rotate", false), ("unseal", false)]
-        {
+        for name in ["rekey", "generate-root", "rotate", "unseal"] {
             let line =
                 operator.lines().find(|line| line.trim_start().starts_with(&format!("{name} "))).unwrap();
-            assert_eq!(line.ends_with("(Vault only)"), marked, "{line}");
+            assert!(!line.ends_with("(Vault only)"), "{line}");
         }
-        assert!(help(&["operator", "rekey"]).contains("does not serve this"));
+        assert!(!help(&["operator", "rekey"]).contains("does not serve this"));
         assert!(help(&["plugin", "list"]).contains("does not serve this"));
-        assert!(help(&["namespace", "lock"]).contains("does not serve this"));
+        assert!(!help(&["namespace", "lock"]).contains("does not serve this"));
         assert!(help(&[]).lines().any(|line| line.contains("monitor") && line.ends_with("(Vault only)")));
         assert!(!help(&["operator", "init"]).contains("does not serve this"));
     }

@@ -68,6 +68,8 @@ pub struct Config {
     pub introspection_endpoint: bool,
     /// The web interface is served at `/ui`.
     pub ui: bool,
+    /// The operations that need no token although they do by default.
+    pub enable_unauthenticated_access: Vec<String>,
     /// Audit devices of type `file` may have a `prefix`.
     pub allow_audit_log_prefixing: bool,
     /// No audit device can be enabled over the API (`unsafe_allow_api_audit_creation` is false).
@@ -261,6 +263,7 @@ impl Config {
             pid_file: fields.path("pid_file")?,
             raw_storage_endpoint: fields.switch("raw_storage_endpoint")?,
             introspection_endpoint: fields.switch("introspection_endpoint")?,
+            enable_unauthenticated_access: unauthenticated(&mut fields)?,
             ui: fields.switch("ui")?,
             allow_audit_log_prefixing: fields.switch("allow_audit_log_prefixing")?,
             no_api_audit_creation: fields.flag("unsafe_allow_api_audit_creation")? == Some(false),
@@ -286,6 +289,20 @@ fn lease_ttls(fields: &mut Fields<'_>) -> Result<(Option<Duration>, Option<Durat
         return Err(fields.place_of("default_lease_ttl").invalid(message));
     }
     Ok((default, max))
+}
+
+/// The operations that may be opened to callers without a token.
+const OPENED: [&str; 2] = ["generate-root", "rekey"];
+
+fn unauthenticated(fields: &mut Fields<'_>) -> Result<Vec<String>, ConfigError> {
+    let read = |value: &_| {
+        let names = crate::convert::list(value)?;
+        match names.iter().find(|name| !OPENED.contains(&name.as_str())) {
+            Some(name) => Err(format!("must list \"generate-root\" or \"rekey\", and not {name:?}")),
+            None => Ok(names),
+        }
+    };
+    Ok(fields.read("enable_unauthenticated_access", read)?.unwrap_or_default())
 }
 
 fn listeners(fields: &mut Fields<'_>, max_request_duration: Duration) -> Result<Vec<Listener>, ConfigError> {

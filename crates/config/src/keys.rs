@@ -107,6 +107,7 @@ pub static OUTERMOST: Block = Block::new(
                 "pid_file",
                 "raw_storage_endpoint",
                 "introspection_endpoint",
+                "enable_unauthenticated_access",
                 "allow_audit_log_prefixing",
                 "unsafe_allow_api_audit_creation",
                 "enable_response_header_hostname",

@@ -38,6 +38,8 @@ pub enum Access {
     Sudo,
     /// Anyone: the handler decides by what it is given.
     Open,
+    /// Anyone, where the configuration lists this name in `enable_unauthenticated_access`; else as [`Access::Granted`].
+    OpenWhere(&'static str),
 }
 
 /// One operation at one route.
@@ -49,6 +51,8 @@ pub struct Endpoint {
     pub access: Access,
     /// True if it answers while sealed.
     pub while_sealed: bool,
+    /// True if it answers while its namespace is locked.
+    pub while_locked: bool,
     /// The way it is carried out.
     pub work: Work,
 }
@@ -102,6 +106,7 @@ pub struct Route {
     access: Access,
     root_only: bool,
     while_sealed: bool,
+    while_locked: bool,
 }
 
 impl Route {
@@ -118,6 +123,7 @@ impl Route {
             login_name: None,
             access: Access::Granted,
             while_sealed: false,
+            while_locked: false,
             root_only: false,
         }
     }
@@ -218,6 +224,14 @@ impl Route {
         self
     }
 
+    /// From here on, operations of this route need no token where the configuration lists `name` in
+    /// `enable_unauthenticated_access`.
+    #[must_use]
+    pub fn open_where(mut self, name: &'static str) -> Self {
+        self.access = Access::OpenWhere(name);
+        self
+    }
+
     /// This is where people or machines log in; `name` says as whom, so that failures can be counted.
     #[must_use]
     pub fn login(mut self, name: impl Fn(&Call) -> Option<String> + Send + Sync + 'static) -> Self {
@@ -241,6 +255,13 @@ impl Route {
     #[must_use]
     pub fn while_sealed(mut self) -> Self {
         self.while_sealed = true;
+        self
+    }
+
+    /// From here on, operations of this route answer while their namespace is locked.
+    #[must_use]
+    pub fn while_locked(mut self) -> Self {
+        self.while_locked = true;
         self
     }
 
@@ -353,7 +374,9 @@ impl Route {
     }
 
     fn insert(&mut self, operation: Operation, doc: OperationDoc, work: Work) {
-        let endpoint = Endpoint { doc, access: self.access, while_sealed: self.while_sealed, work };
+        let Self { access, while_sealed, while_locked, .. } = self;
+        let endpoint =
+            Endpoint { doc, access: *access, while_sealed: *while_sealed, while_locked: *while_locked, work };
         self.operations.insert(operation, endpoint);
     }
 

@@ -1,7 +1,7 @@
 //! Admission: the second stage. It knows the destination of a request, and nothing of its caller.
 //!
 //! A request that may write goes on in a task of its own before anything of it has run, and one for a namespace that is no
-//! longer there goes no further. Limits on how much may be asked of a namespace, a mount or a path belong here.
+//! longer there, or is locked, goes no further. Limits on how much may be asked of a namespace, a mount or a path belong here.
 
 use std::sync::Arc;
 
@@ -33,6 +33,15 @@ impl Pipeline {
         }
         if !self.services.mounts.hold_namespace(txn, &resolved.to.place).await? {
             return Err(RequestError::status(404, "the namespace was deleted"));
+        }
+        if let Some(path) = self.services.mounts.locked_by(&resolved.to.place)
+            && !resolved.to.answers_while_locked()
+        {
+            let path = path.trim_end_matches('/');
+            let text = format!(
+                "API access to this namespace has been locked by an administrator - {path:?} must be unlocked to gain access."
+            );
+            return Err(RequestError::status(503, text));
         }
         Ok(Admitted(resolved))
     }

@@ -152,7 +152,7 @@ impl Pipeline {
             }
         };
         match outcome {
-            Ok(done) if done.after_commit == AfterCommit::Replaced => Ok(done),
+            Ok(done) if matches!(done.after_commit, AfterCommit::Replaced) => Ok(done),
             Ok(done) => self.finish(txn, authorized, done, place).await,
             Err(refused) if refused.is_not_final() => Err(refused),
             Err(refused) => {
@@ -184,8 +184,10 @@ impl Pipeline {
             let index = txn.clone().commit().await?;
             done.headers.extend(self.index_header(index));
         }
-        if done.after_commit == AfterCommit::Seal {
-            Box::pin(self.services.seal_state.seal()).await;
+        match std::mem::take(&mut done.after_commit) {
+            AfterCommit::Commit | AfterCommit::Replaced => {}
+            AfterCommit::Seal => Box::pin(self.services.seal_state.seal()).await,
+            AfterCommit::Then(change) => change(),
         }
         Ok(done)
     }

@@ -187,7 +187,13 @@ impl Pipeline {
         progress: &mut Progress,
         place: Place,
     ) -> Result<Answer, RequestError> {
-        let admitted = self.admit(resolved, txn, place).await?;
+        let admitted = match self.admit(resolved, txn, place).await {
+            Ok(admitted) => admitted,
+            Err(refused) if refused.is_not_final() => return Err(refused),
+            Err(refused) => {
+                return Box::pin(self.audit_refusal(resolved, None, refused, &mut progress.audited)).await;
+            }
+        };
         let identified = match self.identify(admitted, txn).await {
             Ok(identified) => identified,
             Err(refused) if refused.needs_active() && self.services.node.is_standby() => return Err(refused),

@@ -8,7 +8,7 @@
 //! may be disabled while a request to it is handled: the transaction then conflicts.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -127,6 +127,12 @@ impl Destination {
         self.mount().is_some_and(|at| !at.mode.only_reads())
     }
 
+    /// True if it is answered while its namespace is locked.
+    pub(crate) fn answers_while_locked(&self) -> bool {
+        let endpoint = self.mount().and_then(|at| at.endpoint(self.asked));
+        endpoint.is_some_and(|endpoint| endpoint.while_locked)
+    }
+
     /// The path as policies see it: from the root namespace on, and lists end in a slash.
     fn plain_policy_path(&self) -> Cow<'_, str> {
         let lists = matches!(self.asked, Verb::List | Verb::Scan);
@@ -177,7 +183,13 @@ impl Resolved {
 }
 
 impl AtMount {
-    fn new(mounted: Arc<MountHandle>, rest: &str, asked: Verb, (path, place): (&str, &Namespace)) -> Self {
+    fn new(
+        mounted: Arc<MountHandle>,
+        rest: &str,
+        asked: Verb,
+        (path, place): (&str, &Namespace),
+        opened: &BTreeSet<String>,
+    ) -> Self {
         let mut found = mounted.engine.find(rest, asked.operations());
         if !mounted.namespace.is_root() && found.as_ref().is_ok_and(|found| found.route.is_root_only()) {
             found = Err(RouteError::UnsupportedPath);
@@ -188,7 +200,11 @@ impl AtMount {
         let caseless = part.map(|part| part.start.saturating_add(before)..part.end.saturating_add(before));
         let endpoint = found.as_ref().ok().and_then(|found| found.endpoint_of(asked.operations()));
         // A path that leads nowhere is not open.
-        let access = endpoint.map_or(Access::Granted, |endpoint| endpoint.access);
+        let access = match endpoint.map_or(Access::Granted, |endpoint| endpoint.access) {
+            Access::OpenWhere(name) if opened.contains(name) => Access::Open,
+            Access::OpenWhere(_) => Access::Granted,
+            access => access,
+        };
         let mode = endpoint.map_or(Mode::Read, |endpoint| endpoint.doc.mode);
         Self { mounted, rest: rest.into(), found, caseless, access, mode }
     }
@@ -274,10 +290,11 @@ impl Pipeline {
         {
             return Ok(always);
         }
-        let mut at = at_mount(&router, &place, &located.rest, asked);
+        let opened = &self.services.settings.unauthenticated;
+        let mut at = at_mount(&router, &place, &located.rest, asked, opened);
         let path = canonical(&located.rest, asked, at.as_ref());
         if path.len() < located.rest.len() {
-            at = at_mount(&router, &place, path, asked);
+            at = at_mount(&router, &place, path, asked, opened);
         }
         let target = at.map_or(Target::Nowhere, Target::Mount);
         Ok(Destination { asked, path: path.to_owned(), place, before, target, generation })
@@ -349,9 +366,15 @@ fn descend<'a>(router: &Router, header: &str, path: &'a str) -> Option<Located<'
 }
 
 /// The mount that a path of a namespace leads to.
-fn at_mount(router: &Router, place: &Namespace, path: &str, asked: Verb) -> Option<AtMount> {
+fn at_mount(
+    router: &Router,
+    place: &Namespace,
+    path: &str,
+    asked: Verb,
+    opened: &BTreeSet<String>,
+) -> Option<AtMount> {
     let (mounted, rest) = router.route(place.id, path)?;
-    Some(AtMount::new(mounted, rest, asked, (path, place)))
+    Some(AtMount::new(mounted, rest, asked, (path, place), opened))
 }
 
 /// The one form of a path, which is routed, decided on by policies and put on record: without a slash at the end that says

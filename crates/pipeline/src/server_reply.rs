@@ -65,7 +65,7 @@ impl IntoReply for ServerReply {
 }
 
 /// The end of a request that has been answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub enum AfterCommit {
     /// Commits what was written.
     #[default]
@@ -75,4 +75,6 @@ pub enum AfterCommit {
     /// Another state has taken the place of the one that the request was decided on: there is nothing to commit, and
     /// the caller's token may not exist any more.
     Replaced,
+    /// Changes something in memory once what goes with it is committed; dropped where it is not.
+    Then(Box<dyn FnOnce() + Send + Sync>),
 }

@@ -9,6 +9,7 @@ use strongroom_auditing::AuditDevices;
 use strongroom_backup::Backup;
 use strongroom_barrier::Barrier;
 use strongroom_cached::Kept;
+use strongroom_ceremonies::Ceremonies;
 use strongroom_engine_api::{Environment, Extensions, Facilities, Lifetimes};
 use strongroom_events::Bus;
 use strongroom_initialization::Initialization;
@@ -75,6 +76,8 @@ pub struct Services {
     pub leases: Arc<Leases>,
     /// Revocation of tokens and leases.
     pub revocation: Arc<Revocation>,
+    /// Ceremonies of key holders.
+    pub ceremonies: Arc<Ceremonies>,
     /// Response wrapping.
     pub wrapping: Arc<Wrapping>,
     /// Told when the keys are gone; the state of the seal does not keep it alive.
@@ -88,6 +91,7 @@ struct InMemory {
     audit_devices: Arc<AuditDevices>,
     lockouts: Arc<Lockouts>,
     kept: Arc<Kept>,
+    ceremonies: Arc<Ceremonies>,
 }
 
 impl SealListener for InMemory {
@@ -97,6 +101,7 @@ impl SealListener for InMemory {
         self.audit_devices.clear();
         self.lockouts.clear();
         self.kept.sealed();
+        self.ceremonies.clear();
     }
 }
 
@@ -182,6 +187,17 @@ impl Ground {
         Initialization::new(self.barrier.clone(), seal_state, tokens.clone(), cluster_name, lifetimes)
     }
 
+    fn ceremonies(&self, tokens: &Arc<TokenStore>) -> Ceremonies {
+        let (leadership, environment) = (self.leadership.clone(), self.environment.clone());
+        Ceremonies::new(
+            self.seal_state.clone(),
+            tokens.clone(),
+            leadership,
+            environment,
+            self.mounts.lifetimes(),
+        )
+    }
+
     fn node(&self) -> Node {
         Node::new(
             self.barrier.clone(),
@@ -218,6 +234,7 @@ impl Services {
         let leases = Arc::new(ground.leases(&tokens));
         let revocation = Arc::new(ground.revocation(&tokens));
         let initialization = Arc::new(ground.initialization(&tokens));
+        let ceremonies = Arc::new(ground.ceremonies(&tokens));
         let Ground { barrier, environment, settings, seal_state, mounts, kept, .. } = ground;
         let clock = &environment.clock;
         let policies = Arc::new(Policies::new(barrier.clone(), mounts.clone(), settings.deny_mode));
@@ -230,6 +247,7 @@ impl Services {
             audit_devices: audit_devices.clone(),
             lockouts: lockouts.clone(),
             kept: kept.clone(),
+            ceremonies: ceremonies.clone(),
         });
         seal_state.subscribe(&(node.clone() as Arc<dyn SealListener>));
         seal_state.subscribe(&in_memory);
@@ -241,6 +259,7 @@ impl Services {
             barrier,
             settings,
             initialization,
+            ceremonies,
             kept,
             facilities: ground.facilities,
             events: ground.events,
@@ -279,5 +298,6 @@ impl Services {
             .with(self.leases.clone())
             .with(self.revocation.clone())
             .with(self.wrapping.clone())
+            .with(self.ceremonies.clone())
     }
 }

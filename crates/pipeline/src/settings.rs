@@ -1,6 +1,6 @@
 //! The settings that the server's configuration makes for its services.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Settings {
     pub raw_storage_endpoint: bool,
     /// True if `sys/internal/inspect` answers.
     pub introspection_endpoint: bool,
+    /// The operations that need no token although they do by default (`enable_unauthenticated_access`).
+    pub unauthenticated: BTreeSet<String>,
     /// The rules for audit devices.
     pub audit: DeviceRules,
     /// The cluster's name; made at initialization where empty.
@@ -56,6 +58,7 @@ impl Default for Settings {
             deny_mode: DenyMode::default(),
             raw_storage_endpoint: false,
             introspection_endpoint: false,
+            unauthenticated: BTreeSet::new(),
             audit: DeviceRules { allow_prefix: false, allow_creation: true, guarded: Vec::new() },
             cluster_name: String::new(),
             api_addr: String::new(),

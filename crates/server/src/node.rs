@@ -108,6 +108,7 @@ fn settings(config: &Config, cache_bytes: u64) -> Settings {
         },
         raw_storage_endpoint: config.raw_storage_endpoint,
         introspection_endpoint: config.introspection_endpoint,
+        unauthenticated: config.enable_unauthenticated_access.iter().cloned().collect(),
         audit: DeviceRules {
             allow_prefix: config.allow_audit_log_prefixing,
             allow_creation: !config.no_api_audit_creation,

@@ -1,9 +1,10 @@
-//! The two older forms of answers that some endpoints have kept.
+//! The two older forms of answers that some endpoints have kept, and answers with something to do after them.
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use strongroom_ceremonies::Step;
 use strongroom_engine_api::{EngineError, IntoReply, OperationDoc, Reply};
-use strongroom_pipeline::ServerReply;
+use strongroom_pipeline::{AfterCommit, ServerPart, ServerReply};
 
 /// A status and a body without an envelope, as endpoints answer that do so whether sealed or not.
 pub(crate) struct NoEnvelope<T>(pub(crate) u16, pub(crate) T);
@@ -30,5 +31,34 @@ impl<T: Serialize + JsonSchema> IntoReply for MergedData<T> {
 
     fn into_reply(self) -> Result<Reply, EngineError> {
         ServerReply::at_top(&self.0)?.into_reply()
+    }
+}
+
+/// An answer, and what changes in memory once what goes with it is committed.
+pub(crate) struct AfterIt<R> {
+    answer: R,
+    change: Box<dyn FnOnce() + Send + Sync>,
+}
+
+impl<R> AfterIt<R> {
+    /// A step of a ceremony.
+    pub(crate) fn of<A: Into<R>>(step: Step<A>) -> Self {
+        Self { answer: step.answer.into(), change: step.change }
+    }
+
+    /// Another form of the same answer.
+    pub(crate) fn map<T>(self, form: impl FnOnce(R) -> T) -> AfterIt<T> {
+        AfterIt { answer: form(self.answer), change: self.change }
+    }
+}
+
+impl<R: IntoReply> IntoReply for AfterIt<R> {
+    fn document(doc: &mut OperationDoc) {
+        R::document(doc);
+    }
+
+    fn into_reply(self) -> Result<Reply, EngineError> {
+        let part = ServerPart { after_commit: AfterCommit::Then(self.change), ..ServerPart::default() };
+        Ok(self.answer.into_reply()?.by_server(part))
     }
 }

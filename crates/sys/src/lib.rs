@@ -23,7 +23,9 @@ mod outside_tests;
 mod policies;
 mod raft;
 mod raw;
+mod rekey;
 mod remount;
+mod root_token;
 mod rotate;
 mod seal;
 mod snapshots;
@@ -66,6 +68,8 @@ pub fn engine_with(types: fn(&str) -> Reading) -> Engine {
         leases::server_routes,
         raft::routes,
         raw::routes,
+        rekey::routes,
+        root_token::routes,
         rotate::routes,
         seal::routes,
         snapshots::routes,

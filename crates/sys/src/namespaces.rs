@@ -6,12 +6,13 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use strongroom_barrier::{Txn, View};
-use strongroom_engine_api::lenient::Pairs;
+use strongroom_barrier::{NamespaceId, Txn, View};
+use strongroom_engine_api::lenient::{Pairs, Text};
 use strongroom_engine_api::{
-    Body, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, bad_request,
+    Body, Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, Request, bad_request,
 };
-use strongroom_mounts::{Mounts, Namespace};
+use strongroom_mounts::{Mounts, Namespace, Unlocking};
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Entries of custom metadata, and bytes of a key and of a value.
 const MAX_METADATA: usize = 64;
@@ -19,6 +20,17 @@ const MAX_METADATA_KEY: usize = 128;
 const MAX_METADATA_VALUE: usize = 512;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
+    let engine = engine
+        .route("namespaces/api-lock/lock", |r| r.update("Lock the API of this namespace.", lock))
+        .route("namespaces/api-lock/lock/{path..}", |r| {
+            r.update("Lock the API of a namespace in this one.", lock_below)
+        })
+        .route("namespaces/api-lock/unlock", |r| {
+            r.while_locked().update("Unlock the API of this namespace.", unlock)
+        })
+        .route("namespaces/api-lock/unlock/{path..}", |r| {
+            r.while_locked().update("Unlock the API of a namespace in this one.", unlock_below)
+        });
     engine.route("namespaces", |r| r.list("List the namespaces in this one.", list)).route(
         "namespaces/{path..}",
         |r| {
@@ -169,6 +181,104 @@ async fn delete(
 ) -> Result<(), EngineError> {
     mounts.delete_namespace(&txn, &*here(&mounts, &mount)?, &path).await?;
     Ok(())
+}
+
+/// The key of a lock, shown once.
+#[derive(Serialize, JsonSchema)]
+struct Locked {
+    /// The key that unlocks the namespace.
+    unlock_key: String,
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        self.unlock_key.zeroize();
+    }
+}
+
+/// The input of unlocking.
+#[derive(Deserialize, JsonSchema)]
+struct UnlockInput {
+    /// The key that locking answered. Not needed with the `sudo` capability on the path.
+    unlock_key: Option<Text>,
+}
+
+async fn lock_it(mounts: &Mounts, txn: &Txn, namespace: &Namespace) -> Result<Data<Locked>, EngineError> {
+    let key = mounts.lock_namespace(txn, namespace).await?;
+    Ok(Data(Locked { unlock_key: key.expose().clone() }))
+}
+
+async fn lock(
+    Extension(mounts): Extension<Mounts>,
+    mount: Arc<Mount>,
+    txn: Txn,
+) -> Result<Data<Locked>, EngineError> {
+    let here = here(&mounts, &mount)?;
+    lock_it(&mounts, &txn, &here_in(&mounts, &txn, &here).await?).await
+}
+
+async fn lock_below(
+    Extension(mounts): Extension<Mounts>,
+    mount: Arc<Mount>,
+    Path(path): Path<String>,
+    txn: Txn,
+) -> Result<Data<Locked>, EngineError> {
+    let found = mounts.find_namespace(&txn, &*here(&mounts, &mount)?, &path).await?;
+    lock_it(&mounts, &txn, &found.ok_or_else(|| unknown(&path))?).await
+}
+
+/// The namespace of the request as the transaction sees it.
+async fn here_in(mounts: &Mounts, txn: &Txn, here: &Namespace) -> Result<Namespace, EngineError> {
+    if here.is_root() {
+        return Ok(here.clone());
+    }
+    let root = mounts.namespace(NamespaceId::ROOT).ok_or(EngineError::NotFound)?;
+    mounts.find_namespace(txn, &root, &here.path).await?.ok_or(EngineError::NotFound)
+}
+
+fn unknown(path: &str) -> EngineError {
+    bad_request(format!("requested namespace {path:?} does not exist"))
+}
+
+async fn unlock_it(
+    mounts: &Mounts,
+    txn: &Txn,
+    namespace: &Namespace,
+    request: &Request,
+    input: UnlockInput,
+) -> Result<(), EngineError> {
+    let key = Zeroizing::new(input.unlock_key.map(|key| key.0).unwrap_or_default());
+    let has_sudo = request.caller().is_some_and(|caller| caller.sudo);
+    let by = match key.as_str() {
+        "" if has_sudo => Unlocking::Privileged,
+        "" => return Err(bad_request("unlock_key is required")),
+        key => Unlocking::With(key),
+    };
+    mounts.unlock_namespace(txn, namespace, by).await
+}
+
+async fn unlock(
+    Extension(mounts): Extension<Mounts>,
+    mount: Arc<Mount>,
+    request: Arc<Request>,
+    Input(input): Input<UnlockInput>,
+    txn: Txn,
+) -> Result<(), EngineError> {
+    let here = here(&mounts, &mount)?;
+    let here = here_in(&mounts, &txn, &here).await?;
+    unlock_it(&mounts, &txn, &here, &request, input).await
+}
+
+async fn unlock_below(
+    Extension(mounts): Extension<Mounts>,
+    mount: Arc<Mount>,
+    Path(path): Path<String>,
+    request: Arc<Request>,
+    Input(input): Input<UnlockInput>,
+    txn: Txn,
+) -> Result<(), EngineError> {
+    let found = mounts.find_namespace(&txn, &*here(&mounts, &mount)?, &path).await?;
+    unlock_it(&mounts, &txn, &found.ok_or_else(|| unknown(&path))?, &request, input).await
 }
 
 #[cfg(test)]

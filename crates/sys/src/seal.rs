@@ -9,7 +9,7 @@ use strongroom_engine_api::lenient::{Flag, Text};
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, Redactions, bad_request};
 use strongroom_node::Node;
 use strongroom_pipeline::{AfterCommit, ServerPart, ServerReply, Settings};
-use strongroom_seal_state::{SealError, SealState, UnsealError};
+use strongroom_seal_state::{KeyPart, SealError, SealState, UnsealError};
 use zeroize::Zeroizing;
 
 use crate::envelopes::NoEnvelope;
@@ -158,6 +158,16 @@ fn refused(error: UnsealError) -> EngineError {
 
 async fn seal() -> Result<ServerReply, EngineError> {
     Ok(ServerReply::of(ServerPart { after_commit: AfterCommit::Seal, ..ServerPart::default() }))
+}
+
+/// The key part of an operation of key holders.
+pub(crate) fn key_part(key: Option<Text>) -> Result<KeyPart, EngineError> {
+    let key = Zeroizing::new(key.map(|key| key.0).unwrap_or_default());
+    if key.is_empty() {
+        return Err(bad_request("'key' must be specified in request body as JSON"));
+    }
+    let part = read_key_part(&key);
+    part.map(KeyPart::new).ok_or_else(|| bad_request("'key' must be a valid hex or base64 string"))
 }
 
 /// The bytes of a key part: hexadecimal, else base64, as initializing answers both.

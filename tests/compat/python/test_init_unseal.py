@@ -198,3 +198,45 @@ def test_rotation_keeps_everything_readable(fresh):
     fresh.unseal()
     assert client.secrets.kv.v1.read_secret("old", mount_point="kv")["data"] == {"v": "1"}
     assert client.secrets.kv.v1.read_secret("new", mount_point="kv")["data"] == {"v": "2"}
+
+
+def test_new_key_shares_and_a_root_token_from_them(fresh):
+    made = hvac_client(fresh, "").sys.initialize(secret_shares=3, secret_threshold=2)
+    client = hvac_client(fresh, made["root_token"])
+    client.sys.submit_unseal_keys(made["keys"][:2])
+
+    begun = client.sys.start_rekey(secret_shares=5, secret_threshold=3, require_verification=True)
+    assert (begun["started"], begun["n"], begun["t"], begun["required"]) == (True, 5, 3, 2)
+    refused(exceptions.InvalidRequest, lambda: client.sys.start_rekey(1, 1), "rekey already in progress")
+    assert client.sys.rekey(made["keys"][0], begun["nonce"])["progress"] == 1
+    assert client.sys.read_rekey_progress()["progress"] == 1
+    new = client.sys.rekey(made["keys"][2], begun["nonce"])
+    assert new["complete"] is True and len(new["keys"]) == 5
+    assert [base64.b64decode(k).hex() for k in new["keys_base64"]] == new["keys"]
+    for share in new["keys"][:3]:
+        told = client.sys.rekey_verify(share, new["verification_nonce"])
+    assert told["complete"] is True
+    assert client.sys.read_rekey_progress()["started"] is False
+    client.sys.start_rekey(secret_shares=1, secret_threshold=1)
+    client.sys.cancel_rekey()
+    assert client.sys.read_rekey_progress()["started"] is False
+
+    client.sys.seal()
+    assert client.sys.submit_unseal_keys(new["keys"][1:4])["sealed"] is False
+
+    begun = client.sys.start_root_token_generation()
+    assert begun["started"] is True and len(begun["otp"]) == begun["otp_length"] == 28
+    for share in new["keys"][2:]:
+        told = client.sys.generate_root(share, begun["nonce"])
+    assert told["complete"] is True
+    padded = told["encoded_root_token"] + "=" * (-len(told["encoded_root_token"]) % 4)
+    token = bytes(a ^ b for a, b in zip(base64.b64decode(padded), begun["otp"].encode())).decode()
+    assert hvac_client(fresh, token).auth.token.lookup_self()["data"]["policies"] == ["root"]
+    client.sys.start_root_token_generation()
+    client.sys.cancel_root_generation()
+    assert client.sys.read_root_generation_progress()["started"] is False
+    # A stranger can neither begin nor cancel.
+    stranger = fresh.http(token="")
+    for path in ("sys/rekey/init", "sys/generate-root/attempt"):
+        for method in ("GET", "PUT", "DELETE"):
+            assert stranger.request(method, path, {} if method == "PUT" else None).status == 403, (method, path)

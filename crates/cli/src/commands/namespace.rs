@@ -122,8 +122,7 @@ shown unlocks it.
     |call| Box::pin(lock(call)),
 )
 .format()
-.args(0, 1)
-.foreign();
+.args(0, 1);
 
 static UNLOCK: Command = Command::remote(
     "unlock",
@@ -136,8 +135,7 @@ Unlocks the API of a namespace that was locked, with -unlock-key or as root.
 ",
     |call| Box::pin(unlock(call)),
 )
-.args(0, 1)
-.foreign();
+.args(0, 1);
 
 fn show(call: &mut Call<'_>, reply: Option<Reply>) -> Outcome {
     match reply {

@@ -45,9 +45,16 @@ pub(crate) struct NamespaceEntry {
     /// The metadata set at its creation.
     #[serde(default)]
     pub custom_metadata: BTreeMap<String, String>,
+    /// What is needed to unlock it, while it is locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<UnlockKey>,
 }
 
 impl Stored for NamespaceEntry {}
+
+/// The HMAC of the key that unlocks a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UnlockKey(pub(crate) [u8; 16]);
 
 /// A namespace that is gone and whose entries are not yet.
 #[derive(Clone, Serialize, Deserialize)]
@@ -121,6 +128,19 @@ impl Namespace {
     /// The metadata set at its creation.
     pub fn custom_metadata(&self) -> &BTreeMap<String, String> {
         &self.entry.custom_metadata
+    }
+
+    /// True if its API is locked. It is so too while that of a namespace around it is.
+    pub fn is_locked(&self) -> bool {
+        self.entry.lock.is_some()
+    }
+
+    pub(crate) const fn parent(&self) -> &(NamespaceId, String) {
+        &self.parent
+    }
+
+    pub(crate) fn entry(&self) -> &NamespaceEntry {
+        &self.entry
     }
 
     /// A path of this namespace as seen from the root namespace: as policies have it.
@@ -226,7 +246,7 @@ impl Mounts {
             .map_err(|_error| EngineError::Internal("out of namespace numbers".to_owned()))?;
         NUMBERS.put(txn, NEXT_NAMESPACE, Number(next.saturating_add(1)))?;
         let id = NamespaceId::new(id);
-        let entry = NamespaceEntry { id, uuid: self.entropy.uuid()?, custom_metadata };
+        let entry = NamespaceEntry { id, uuid: self.entropy.uuid()?, custom_metadata, lock: None };
         NAMESPACES.put(txn, &(parent.id, name), entry.clone())?;
         Ok((Namespace::new(&parent, name, Arc::new(entry)), true))
     }

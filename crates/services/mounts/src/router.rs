@@ -8,7 +8,7 @@
 //! Each look shows the state of one commit; two looks may show two. Where entries cannot be read, a look fails: a router
 //! that is known to be old does not answer.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -88,6 +88,8 @@ struct State {
     by_accessor: HashMap<String, Arc<MountHandle>>,
     /// Mounts that have entries. Only the numbers of built-in ones are the same in several namespaces.
     by_id: HashMap<(Option<NamespaceId>, MountId), Arc<MountHandle>>,
+    /// The namespaces that are locked by themselves.
+    locked: HashSet<NamespaceId>,
     /// The cluster's seed of the accessors of built-in mounts.
     seed: [u8; 16],
 }
@@ -264,6 +266,25 @@ impl Router {
     /// The namespace with this number.
     pub fn namespace(&self, id: NamespaceId) -> Option<Arc<Namespace>> {
         Some(self.read().branches.get(&id)?.namespace.clone())
+    }
+
+    /// The path of the outermost namespace that is locked, of this one and those around it.
+    pub(crate) fn locked_by(&self, id: NamespaceId) -> Option<String> {
+        let state = self.read();
+        if state.locked.is_empty() {
+            return None;
+        }
+        let (mut id, mut found) = (id, None);
+        while let Some(branch) = state.branches.get(&id) {
+            if branch.namespace.is_locked() {
+                found = Some(branch.namespace.path.clone());
+            }
+            if id.is_root() {
+                break;
+            }
+            id = branch.namespace.parent().0;
+        }
+        found
     }
 
     /// The namespace directly in `parent` with this name.
@@ -495,6 +516,12 @@ impl State {
             Some(namespace) => branch.children.insert(name.to_owned(), namespace.id),
             None => branch.children.remove(name),
         };
+        if let Some(before) = &before {
+            self.locked.remove(before);
+        }
+        if let Some(namespace) = namespace.as_ref().filter(|namespace| namespace.is_locked()) {
+            self.locked.insert(namespace.id);
+        }
         if let Some(before) = before.filter(|before| namespace.as_ref().is_none_or(|now| now.id != *before))
             && let Some(branch) = self.branches.remove(&before)
         {

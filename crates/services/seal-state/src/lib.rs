@@ -32,7 +32,7 @@ pub use quorum::{KeyHolders, Proof};
 pub use rekey::{HANDOVER, NewWrapping, RekeyTarget};
 pub use rotation::{KeyStatus, RotationConfig};
 pub use status::SealStatus;
-pub use strongroom_seal::{KeyPartsWanted, RootKeySource, SealError};
+pub use strongroom_seal::{KeyPart, KeyPartsWanted, RootKeySource, SealError};
 pub use unseal::UnsealError;
 
 tables! {

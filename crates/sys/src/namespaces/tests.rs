@@ -545,3 +545,72 @@ async fn without_a_token_no_namespace_is_told_from_one_that_is_not_there() {
         }
     }
 }
+
+const LOCKED: &str = "API access to this namespace has been locked by an administrator - \"a/b\" must be unlocked to gain access.";
+
+#[tokio::test]
+async fn a_locked_namespace_and_those_in_it_answer_nothing() {
+    let server = with(&["a", "a/b", "a/b/c", "z"]).await;
+    let token = token_in(&server, "a/b", r#"path "*" { capabilities = ["read", "update"] }"#).await;
+    let locked = server.write_in("a", "sys/namespaces/api-lock/lock/b", json!({})).await;
+    let key = locked.data()["unlock_key"].as_str().unwrap().to_owned();
+    let again = server.write("sys/namespaces/api-lock/lock/a/b", json!({})).await;
+    assert_eq!(again.error(), (400, "namespace \"a/b/\" is already locked"));
+    for place in ["a/b", "a/b/c"] {
+        assert_eq!(server.read_in(place, "sys/mounts").await.error(), (503, LOCKED), "{place}");
+        let own = server.ask_in(place, &token, Verb::Read, "sys/policies/acl/mine", json!({})).await;
+        assert_eq!(own.error(), (503, LOCKED));
+    }
+    assert_eq!(server.read("a/b/sys/mounts").await.error(), (503, LOCKED), "however it is named");
+    for place in ["", "a", "z"] {
+        assert_eq!(server.read_in(place, "sys/mounts").await.status, 200, "{place}");
+    }
+    assert_eq!(server.read_in("a/b", "sys/seal-status").await.status, 200);
+
+    // From within, with the key or with sudo.
+    let unlock = async |token: &str, key: &str| {
+        let path = "sys/namespaces/api-lock/unlock";
+        server.ask_in("a/b", token, Verb::Write, path, json!({ "unlock_key": key })).await
+    };
+    assert_eq!(unlock("", &key).await.status, 403, "a token is needed");
+    assert_eq!(unlock(&token, "").await.error(), (400, "unlock_key is required"));
+    assert_eq!(unlock(&token, "other").await.error(), (400, "incorrect unlock_key"));
+    assert_eq!(unlock(&token, &key).await.status, 204);
+    assert_eq!(server.read_in("a/b/c", "sys/mounts").await.status, 200);
+    assert_eq!(unlock(&token, &key).await.error(), (400, "namespace \"a/b/\" is not locked"));
+    server.write_in("a/b", "sys/namespaces/api-lock/lock", json!({})).await.done();
+    server.write("sys/namespaces/api-lock/unlock/a/b", json!({})).await.done();
+    assert_eq!(server.read_in("a/b", "sys/mounts").await.status, 200, "root needs no key");
+}
+
+#[tokio::test]
+async fn the_outermost_lock_is_to_be_opened_first() {
+    let server = with(&["a", "a/b"]).await;
+    server.write_in("a/b", "sys/namespaces/api-lock/lock", json!({})).await.done();
+    server.write("sys/namespaces/api-lock/lock/a", json!({})).await.done();
+    let outer = "API access to this namespace has been locked by an administrator - \"a\" must be unlocked to gain access.";
+    assert_eq!(server.read_in("a/b", "sys/mounts").await.error(), (503, outer));
+    let inner = server.write("sys/namespaces/api-lock/unlock/a/b", json!({})).await;
+    assert_eq!(inner.error(), (400, "cannot unlock \"a/b/\" while namespace \"a/\" is locked"));
+    let metadata = json!({ "custom_metadata": { "k": "v" } });
+    server.write("sys/namespaces/a", metadata).await.done();
+    assert_eq!(server.read_in("a", "sys/mounts").await.error(), (503, outer), "other changes keep it");
+    server.write("sys/namespaces/api-lock/unlock/a", json!({})).await.done();
+    assert_eq!(server.read_in("a", "sys/mounts").await.status, 200);
+    assert_eq!(server.read_in("a/b", "sys/mounts").await.error(), (503, LOCKED), "it was locked by itself");
+    let root = server.write("sys/namespaces/api-lock/lock", json!({})).await;
+    assert_eq!(root.error(), (400, "the root namespace cannot be locked"));
+    let nowhere = server.write("sys/namespaces/api-lock/lock/x", json!({})).await;
+    assert_eq!(nowhere.error(), (400, "requested namespace \"x\" does not exist"));
+}
+
+#[tokio::test]
+async fn a_lock_survives_a_seal_and_a_deleted_namespace_takes_it_along() {
+    let server = with(&["a"]).await;
+    server.write("sys/namespaces/api-lock/lock/a", json!({})).await.done();
+    server.core.services.mounts.clear();
+    assert_eq!(server.read_in("a", "sys/mounts").await.status, 503);
+    server.delete("sys/namespaces/a").await.done();
+    server.write("sys/namespaces/a", json!({})).await.done();
+    assert_eq!(server.read_in("a", "sys/mounts").await.status, 200, "another namespace of the same name");
+}

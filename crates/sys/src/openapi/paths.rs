@@ -100,7 +100,7 @@ impl Document {
         match endpoint.access {
             Access::Open => operation.insert("x-vault-unauthenticated".to_owned(), json!(true)),
             Access::Sudo => operation.insert("x-vault-sudo".to_owned(), json!(true)),
-            Access::Granted => None,
+            Access::Granted | Access::OpenWhere(_) => None,
         };
         if matches!(asked.method, "post" | "patch") {
             if doc.body != BodyMode::Json {

@@ -57,6 +57,7 @@ const ARROWS: [(&str, &[&str]); 54] = [
     ),
     ("s3", &["backup", "outbound", "stdx"]),
     ("initialization", &["barrier", "engine-api", "policies", "policy", "seal-state", "tokens"]),
+    ("ceremonies", &["barrier", "engine-api", "policy", "seal", "seal-state", "stdx", "storage", "tokens"]),
     (
         "pipeline",
         &[

@@ -137,6 +137,9 @@ fn show(call: &mut Call<'_>, answer: &Map<String, Value>, asked: &Value) -> Outc
          restarted, or stopped, you must supply at least {threshold} of these keys to unseal it\n\
          before it can start servicing requests.\n\n\
          Vault does not store the generated root key. Without at least {threshold} keys to\n\
-         reconstruct the root key, Vault will remain permanently sealed!"
+         reconstruct the root key, Vault will remain permanently sealed!\n\n\
+         It is possible to generate new unseal keys, provided you have a quorum of\n\
+         existing unseal keys shares. See \"{} operator rekey\" for more information.",
+        call.program
     ))
 }

@@ -44,8 +44,7 @@ The last one sees the new keys.
     Flag::switch("verify", "With -init, ask for the new keys before they take effect; otherwise, give a new key.")
         .default("false"),
 ])
-.args(0, 1)
-.foreign();
+.args(0, 1);
 
 /// The API paths of a target.
 struct Paths {

@@ -43,8 +43,7 @@ the token itself.
     Flag::text("pgp-key", "File of the PGP public key to encrypt the token to."),
     Flag::switch("status", "Only show how far the attempt is.").default("false"),
 ])
-.args(0, 1)
-.foreign();
+.args(0, 1);
 
 const API: &str = "sys/generate-root";
 
