@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, the workspace's crates that it may name; for tests also what these may name. From the bottom up, as
 /// the map in ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 54] = [
+const ARROWS: [(&str, &[&str]); 55] = [
     ("zeroizing-alloc", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -66,6 +66,7 @@ const ARROWS: [(&str, &[&str]); 54] = [
             "backup",
             "barrier",
             "cached",
+            "ceremonies",
             "engine-api",
             "events",
             "expiry",
@@ -95,6 +96,7 @@ const ARROWS: [(&str, &[&str]); 54] = [
             "auditing",
             "backup",
             "barrier",
+            "ceremonies",
             "engine-api",
             "expiry",
             "initialization",
