@@ -10,8 +10,8 @@ use strongroom_stdx::Secret;
 
 use crate::fields::Fields;
 use crate::{
-    ConfigError, Listener, LockoutLabel, Outbound, Place, Storage, Telemetry, UserLockout, convert, keys,
-    lockout,
+    AuditDevice, ConfigError, Listener, LockoutLabel, Outbound, Place, Storage, Telemetry, UserLockout,
+    audit, convert, keys, lockout,
 };
 
 /// The configuration of a server.
@@ -68,6 +68,8 @@ pub struct Config {
     pub introspection_endpoint: bool,
     /// The web interface is served at `/ui`.
     pub ui: bool,
+    /// The audit devices that the configuration declares, in order.
+    pub audit: Vec<AuditDevice>,
     /// Audit devices of type `file` may have a `prefix`.
     pub allow_audit_log_prefixing: bool,
     /// No audit device can be enabled over the API (`unsafe_allow_api_audit_creation` is false).
@@ -262,6 +264,7 @@ impl Config {
             raw_storage_endpoint: fields.switch("raw_storage_endpoint")?,
             introspection_endpoint: fields.switch("introspection_endpoint")?,
             ui: fields.switch("ui")?,
+            audit: audit::read(&mut fields)?,
             allow_audit_log_prefixing: fields.switch("allow_audit_log_prefixing")?,
             no_api_audit_creation: fields.flag("unsafe_allow_api_audit_creation")? == Some(false),
             enable_response_header_hostname: fields.switch("enable_response_header_hostname")?,

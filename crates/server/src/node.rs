@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use strongroom_auditing::DeviceRules;
+use strongroom_auditing::{DeclaredDevice, DeviceRules, NewDevice};
 use strongroom_backup::ObjectStore;
 use strongroom_barrier::Barrier;
-use strongroom_config::{Config, Listener, PolicyDeny, Storage, UserLockout};
+use strongroom_config::{AuditDevice, Config, Listener, PolicyDeny, Storage, UserLockout};
 use strongroom_core::Assembly;
 use strongroom_engine_api::Environment;
 use strongroom_lockout::LockoutRule;
@@ -112,6 +112,7 @@ fn settings(config: &Config, cache_bytes: u64) -> Settings {
             allow_prefix: config.allow_audit_log_prefixing,
             allow_creation: !config.no_api_audit_creation,
             guarded: guarded(config),
+            declared: declared_devices(config),
         },
         cluster_name: config.cluster_name.clone().unwrap_or_default(),
         api_addr: config.api_addr.clone().unwrap_or_default(),
@@ -124,6 +125,15 @@ fn settings(config: &Config, cache_bytes: u64) -> Settings {
         }),
         ..Settings::default()
     }
+}
+
+/// The audit devices that the configuration declares.
+pub(crate) fn declared_devices(config: &Config) -> Vec<DeclaredDevice> {
+    let declared = config.audit.iter().map(|declared| {
+        let AuditDevice { kind, path, description, options, local, place: _ } = declared.clone();
+        DeclaredDevice { path, device: NewDevice { kind, description, options, local } }
+    });
+    declared.collect()
 }
 
 /// The server's own files and folders, which no audit device that is enabled over the API may write to.
