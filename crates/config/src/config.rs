@@ -18,6 +18,8 @@ use crate::{
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, each a documented key")]
 pub struct Config {
+    /// The files and directories that it was read from.
+    pub paths: Vec<PathBuf>,
     /// The listeners; at least one is needed.
     pub listeners: Vec<Listener>,
     /// The storage; needed.
@@ -239,6 +241,7 @@ impl Config {
         let storage = storage(&mut fields)?;
         let (user_lockout, user_lockout_labels) = lockout::read(&mut fields)?;
         let config = Config {
+            paths: Vec::new(),
             listeners,
             seals: seals(&mut fields)?,
             api_addr: fields.read("api_addr", convert::url)?,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strongroom_audit::EnabledDevice;
+use strongroom_audit::{EnabledDevice, open_device};
 use strongroom_barrier::{BarrierError, NamespaceId, Txn};
 use strongroom_engine_api::EngineError;
 
@@ -210,7 +210,8 @@ impl AuditDevices {
     ) -> Result<(), EngineError> {
         let mut entry = self.entry(device.clone())?;
         entry.declared = true;
-        match self.try_out(path, &entry, "").await {
+        let opened = open_device(&entry.kind, &entry.options, self.rules.allow_prefix);
+        match self.try_out(path, &entry, opened, "").await {
             Err(why) => {
                 let stand_in = broken_device(path, &entry, &why);
                 compared.failed.push(Failed { path: path.to_owned(), why, stand_in: Some(stand_in) });

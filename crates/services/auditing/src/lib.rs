@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use strongroom_audit::{Broker, EnabledDevice, Formatter, Salt, check_new_device, open_device};
+use strongroom_audit::{Broker, EnabledDevice, Formatter, OpenedDevice, Salt, open_device, open_new_device};
 use strongroom_barrier::{
     Barrier, BarrierError, CoreSpace, Derived, KeyPlace, NamespaceId, Reads, Stored, Table, TableId, Txn,
     View, tables,
@@ -252,10 +252,10 @@ impl AuditDevices {
         if AUDIT_DEVICES.get(txn, &(NamespaceId::ROOT, path)).await?.is_some() {
             return Err(bad_request("path already in use"));
         }
-        check_new_device(&device.kind, &device.options, &self.rules.guarded)
-            .map_err(|error| bad_request(error.to_string()))?;
         let entry = self.entry(device)?;
-        let device = self.try_out(path, &entry, request_id).await.map_err(bad_request)?;
+        let opened =
+            open_new_device(&entry.kind, &entry.options, self.rules.allow_prefix, &self.rules.guarded);
+        let device = self.try_out(path, &entry, opened, request_id).await.map_err(bad_request)?;
         self.open().insert(entry.uuid.clone(), device);
         AUDIT_DEVICES.put(txn, &(NamespaceId::ROOT, path), entry)?;
         Ok(())
@@ -269,15 +269,15 @@ impl AuditDevices {
         Ok(AuditEntry { kind, description, options, local, salt, uuid, declared: false })
     }
 
-    /// Opens a device that is about to be enabled and sends it a test record, unless its options say not to.
+    /// Sends a device that is about to be enabled a test record, unless its options say not to.
     async fn try_out(
         &self,
         path: &str,
         entry: &AuditEntry,
+        opened: Result<OpenedDevice, strongroom_audit::AuditError>,
         request_id: &str,
     ) -> Result<Arc<EnabledDevice>, String> {
-        let opened = open_device(&entry.kind, &entry.options, self.rules.allow_prefix)
-            .map_err(|error| error.to_string())?;
+        let opened = opened.map_err(|error| error.to_string())?;
         let formatter = Formatter::new(opened.format, Salt::new(&entry.salt));
         let device = Arc::new(EnabledDevice::new(path, formatter, opened.device));
         if !opened.skip_test {
