@@ -1,12 +1,14 @@
 //! Audit devices: the trait, and the types there are.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::error::AuditError;
 use crate::file::{FileDevice, FileOptions};
+use crate::guard::Guard;
 use crate::options::{FormatOptions, Options};
 
 /// Somewhere audit records go.
@@ -42,6 +44,30 @@ pub fn open_device(
     options: &BTreeMap<String, String>,
     allow_prefixing: bool,
 ) -> Result<OpenedDevice, AuditError> {
+    open(device_type, options, allow_prefixing, None)
+}
+
+/// Opens a device that is about to be enabled over the API. What it writes to is new, or written by a device before, and
+/// is not among `guarded`: files and folders of the server.
+///
+/// # Errors
+///
+/// [`AuditError::Guarded`] and [`AuditError::NotALog`] besides those of [`open_device`].
+pub fn open_new_device(
+    device_type: &str,
+    options: &BTreeMap<String, String>,
+    allow_prefixing: bool,
+    guarded: &[PathBuf],
+) -> Result<OpenedDevice, AuditError> {
+    open(device_type, options, allow_prefixing, Some(Guard(guarded)))
+}
+
+fn open(
+    device_type: &str,
+    options: &BTreeMap<String, String>,
+    allow_prefixing: bool,
+    guard: Option<Guard<'_>>,
+) -> Result<OpenedDevice, AuditError> {
     match device_type {
         "file" => {
             let mut options = Options::new("file", options);
@@ -50,7 +76,7 @@ pub fn open_device(
             let skip_test = options.take("skip_test") == Some("true");
             let file = FileOptions::take(&mut options)?;
             options.finish()?;
-            Ok(OpenedDevice { device: Arc::new(FileDevice::open(file)?), format, skip_test })
+            Ok(OpenedDevice { device: Arc::new(FileDevice::open(file, guard)?), format, skip_test })
         }
         other => Err(AuditError::UnknownType(other.to_owned())),
     }

@@ -5,7 +5,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt as _, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -14,10 +14,17 @@ use rustix::fs::OFlags;
 use crate::device::Device;
 use crate::error::AuditError;
 use crate::group::{GroupWriter, PartialWrite, Sink};
+use crate::guard::Guard;
 use crate::options::Options;
 
 /// The mode of a new log file when `mode` does not say.
 const DEFAULT_MODE: u32 = 0o600;
+/// Bytes of a log's beginning that hold the members by which it is recognized.
+const BEGINNING: usize = 4096;
+/// How a log is opened. A named pipe without a reader is an error rather than a wait; a terminal does not become the
+/// server's own.
+pub(crate) const APPENDING: OFlags =
+    OFlags::WRONLY.union(OFlags::APPEND).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// The target of a `file` device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,14 +79,15 @@ pub(crate) struct FileDevice {
 }
 
 impl FileDevice {
-    /// Opens the log, creating it and the directories above it where they are missing.
-    pub(crate) fn open(options: FileOptions) -> Result<Self, AuditError> {
+    /// Opens the log, creating it and the directories above it where they are missing. With a guard it must be a log, or
+    /// new, and not among the files that the guard protects.
+    pub(crate) fn open(options: FileOptions, guard: Option<Guard<'_>>) -> Result<Self, AuditError> {
         let name = match &options.target {
             Target::Stdout => "stdout".to_owned(),
             Target::Discard => "discard".to_owned(),
             Target::Path(path) => path.display().to_string(),
         };
-        let log = Log::open(&options)?;
+        let log = Log::open(&options, guard)?;
         Ok(Self { name, writer: GroupWriter::new(FileSink { options, log: Some(log) }) })
     }
 }
@@ -113,7 +121,7 @@ struct FileSink {
 
 impl FileSink {
     fn reopen(&mut self) -> Result<(), AuditError> {
-        self.log = Some(Log::open(&self.options)?);
+        self.log = Some(Log::open(&self.options, None)?);
         Ok(())
     }
 
@@ -152,7 +160,7 @@ enum Output {
 }
 
 impl Log {
-    fn open(options: &FileOptions) -> Result<Self, AuditError> {
+    fn open(options: &FileOptions, guard: Option<Guard<'_>>) -> Result<Self, AuditError> {
         match &options.target {
             Target::Discard => Ok(Self { output: Output::Discard, may_block: false }),
             Target::Stdout => {
@@ -161,27 +169,36 @@ impl Log {
                 let file = opened.map_err(|source| AuditError::Open { path: "stdout".into(), source })?;
                 Ok(Self { output: Output::File(LineFile::new(file.into(), false)), may_block: true })
             }
-            Target::Path(path) => Self::open_path(path, options.mode),
+            Target::Path(path) => {
+                let new_mode = options.mode.unwrap_or(DEFAULT_MODE);
+                let opened = match guard.filter(|_| !Guard::is_harmless(path)) {
+                    Some(guard) => guard.open(path, new_mode)?,
+                    None => Appending::open(path, new_mode)
+                        .map_err(|source| AuditError::Open { path: path.clone(), source })?,
+                };
+                Self::appending(path, opened, options.mode)
+            }
         }
     }
 
-    fn open_path(path: &Path, mode: Option<u32>) -> Result<Self, AuditError> {
+    /// Appends to a file that was opened at `path`. `mode` is for logs: anything else keeps its permissions.
+    fn appending(path: &Path, opened: Appending, mode: Option<u32>) -> Result<Self, AuditError> {
         let failed = |source| AuditError::Open { path: path.to_owned(), source };
-        create_parent(path, mode.unwrap_or(DEFAULT_MODE)).map_err(failed)?;
-        let file = open_append(path, mode.unwrap_or(DEFAULT_MODE)).map_err(failed)?;
+        let Appending { file, reader } = opened;
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
             return Ok(Self { output: Output::File(LineFile::new(file, false)), may_block: true });
         }
+        let is_log = metadata.len() == 0 || reader.as_ref().is_some_and(begins_as_log);
         let permissions = metadata.permissions().mode() & 0o7777;
-        match mode {
+        match mode.filter(|_| is_log) {
             Some(mode) if mode != permissions => {
                 file.set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
             }
             None if permissions & 0o111 != 0 => return Err(AuditError::Executable(path.to_owned())),
             _ => {}
         }
-        let torn = ends_within_a_line(path, metadata.len());
+        let torn = reader.is_some_and(|reader| ends_within_a_line(&reader, metadata.len()));
         Ok(Self { output: Output::File(LineFile::new(file, torn)), may_block: false })
     }
 
@@ -193,37 +210,70 @@ impl Log {
     }
 }
 
-/// Creates the directories above `path`. Who may read the log may pass through them.
+/// A file that is open for appending.
+pub(crate) struct Appending {
+    file: File,
+    /// The same file for reading; `None` for one that is new, no file, or may be written but not read.
+    reader: Option<File>,
+}
+
+impl Appending {
+    /// A file that was opened as [`APPENDING`] says; writing to it may wait from now on.
+    pub(crate) fn new(file: impl Into<File>, reader: Option<File>) -> io::Result<Self> {
+        let file = file.into();
+        rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?;
+        Ok(Self { file, reader })
+    }
+
+    /// Opens what is at `path`, or creates it and the directories above it.
+    fn open(path: &Path, mode: u32) -> io::Result<Self> {
+        create_parent(path, mode)?;
+        let flags = APPENDING.difference(OFlags::WRONLY | OFlags::APPEND);
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(mode)
+            .custom_flags(flags.bits().cast_signed())
+            .open(path)?;
+        let metadata = file.metadata()?;
+        let same = |reader: &File| {
+            reader.metadata().is_ok_and(|read| (read.dev(), read.ino()) == (metadata.dev(), metadata.ino()))
+        };
+        let reader = metadata.is_file().then(|| File::open(path).ok().filter(same)).flatten();
+        Self::new(file, reader)
+    }
+}
+
+/// Creates the directories above `path`.
 fn create_parent(path: &Path, mode: u32) -> io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() && !parent.exists() => {
-            DirBuilder::new().recursive(true).mode(mode | (mode & 0o444) >> 2).create(parent)
+            DirBuilder::new().recursive(true).mode(folder_mode(mode)).create(parent)
         }
         _ => Ok(()),
     }
 }
 
-/// Opens for appending. A named pipe without a reader is an error rather than a wait; a terminal does not become
-/// the server's own.
-fn open_append(path: &Path, mode: u32) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(mode)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
-    rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?;
-    Ok(file)
+/// The mode of a directory above a log. Who may read the log may pass through it; the owner may use it.
+pub(crate) const fn folder_mode(mode: u32) -> u32 {
+    mode | (mode & 0o444) >> 2
 }
 
-/// True if a file's last line has no end, because it was cut off when the disk was full or the machine stopped. A
-/// file that may be written but not read is taken to be whole.
-fn ends_within_a_line(path: &Path, len: u64) -> bool {
+/// True if a file's first line is a record. A file that cannot be read is not taken for a log.
+pub(crate) fn begins_as_log(file: &File) -> bool {
+    let mut beginning = vec![0; BEGINNING];
+    let read = file.read_at(&mut beginning, 0);
+    let text = String::from_utf8_lossy(&beginning);
+    let first = text.lines().next().unwrap_or_default();
+    let kinds = ["\"type\":\"request\"", "\"type\":\"response\""];
+    read.is_ok() && first.contains('{') && kinds.iter().any(|kind| first.contains(kind))
+}
+
+/// True if a file's last line has no end, because it was cut off when the disk was full or the machine stopped.
+fn ends_within_a_line(file: &File, len: u64) -> bool {
     let Some(last) = len.checked_sub(1) else { return false };
     let mut byte = [b'\n'];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut byte, last));
-    read.is_ok() && byte != [b'\n']
+    file.read_exact_at(&mut byte, last).is_ok() && byte != [b'\n']
 }
 
 /// Appends lines and never puts one behind the torn piece of another.

@@ -29,10 +29,9 @@ mod salt;
 mod transcode;
 
 pub use broker::{AuditedRequest, Broker, DeviceCounters, EnabledDevice};
-pub use device::{Device, OpenedDevice, open_device};
+pub use device::{Device, OpenedDevice, open_device, open_new_device};
 pub use error::{AuditError, RecordKind};
 pub use format::{Formatter, RequestLine};
-pub use guard::check_new_device;
 pub use options::FormatOptions;
 pub use record::{
     Auth, GrantingPolicy, Header, Mount, Namespace, PolicyResults, RawJson, Request, RequestRecord, Response,

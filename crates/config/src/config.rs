@@ -10,14 +10,16 @@ use strongroom_stdx::Secret;
 
 use crate::fields::Fields;
 use crate::{
-    ConfigError, Listener, LockoutLabel, Outbound, Place, Storage, Telemetry, UserLockout, convert, keys,
-    lockout,
+    AuditDevice, ConfigError, Listener, LockoutLabel, Outbound, Place, Storage, Telemetry, UserLockout,
+    audit, convert, keys, lockout,
 };
 
 /// The configuration of a server.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, each a documented key")]
 pub struct Config {
+    /// The files and directories that it was read from.
+    pub paths: Vec<PathBuf>,
     /// The listeners; at least one is needed.
     pub listeners: Vec<Listener>,
     /// The storage; needed.
@@ -70,6 +72,8 @@ pub struct Config {
     pub ui: bool,
     /// The operations that need no token although they do by default.
     pub enable_unauthenticated_access: Vec<String>,
+    /// The audit devices that the configuration declares, in order.
+    pub audit: Vec<AuditDevice>,
     /// Audit devices of type `file` may have a `prefix`.
     pub allow_audit_log_prefixing: bool,
     /// No audit device can be enabled over the API (`unsafe_allow_api_audit_creation` is false).
@@ -239,6 +243,7 @@ impl Config {
         let storage = storage(&mut fields)?;
         let (user_lockout, user_lockout_labels) = lockout::read(&mut fields)?;
         let config = Config {
+            paths: Vec::new(),
             listeners,
             seals: seals(&mut fields)?,
             api_addr: fields.read("api_addr", convert::url)?,
@@ -265,6 +270,7 @@ impl Config {
             introspection_endpoint: fields.switch("introspection_endpoint")?,
             enable_unauthenticated_access: unauthenticated(&mut fields)?,
             ui: fields.switch("ui")?,
+            audit: audit::read(&mut fields)?,
             allow_audit_log_prefixing: fields.switch("allow_audit_log_prefixing")?,
             no_api_audit_creation: fields.flag("unsafe_allow_api_audit_creation")? == Some(false),
             enable_response_header_hostname: fields.switch("enable_response_header_hostname")?,

@@ -153,6 +153,25 @@ impl<'a> Fields<'a> {
         Ok(found)
     }
 
+    /// All blocks of this key that have a type and a name: `audit "file" "to-disk" { … }`.
+    pub(crate) fn labelled_twice(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Vec<([String; 2], Fields<'a>)>, ConfigError> {
+        self.taken.insert(key);
+        let mut found = Vec::new();
+        for (file, object) in &self.objects {
+            for block in object.blocks(key, 2).map_err(|error| ConfigError::parse(file, error))? {
+                let mut labels = block.labels.iter().map(|label| (*label).to_owned());
+                let labels = [labels.next().unwrap_or_default(), labels.next().unwrap_or_default()];
+                let [kind, name] = &labels;
+                let fields = self.within(format!("{key} {kind:?} {name:?}"), file, &block);
+                found.push((labels, fields));
+            }
+        }
+        Ok(found)
+    }
+
     /// The only block of this key that has a type; of several files, the last one's.
     pub(crate) fn only_typed(
         &mut self,

@@ -48,8 +48,9 @@ impl Block {
 }
 
 /// All kinds of blocks; a kind whose keys the operator chooses, such as `custom_response_headers`, is not among them.
-pub const BLOCKS: [&Block; 15] = [
+pub const BLOCKS: [&Block; 16] = [
     &OUTERMOST,
+    &AUDIT,
     &USER_LOCKOUT,
     &STORAGE_RAFT,
     &STORAGE_INMEM,
@@ -108,6 +109,7 @@ pub static OUTERMOST: Block = Block::new(
                 "raw_storage_endpoint",
                 "introspection_endpoint",
                 "enable_unauthenticated_access",
+                "audit",
                 "allow_audit_log_prefixing",
                 "unsafe_allow_api_audit_creation",
                 "enable_response_header_hostname",
@@ -158,6 +160,9 @@ pub static OUTERMOST: Block = Block::new(
         ),
     ],
 );
+
+/// `audit`, whatever its labels.
+pub static AUDIT: Block = Block::new("audit \"file\"", &[(Served, &["description", "options", "local"])]);
 
 /// `user_lockout`, whatever its label.
 pub static USER_LOCKOUT: Block = Block::new(

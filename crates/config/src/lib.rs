@@ -13,6 +13,7 @@
 //! Source: <https://developer.hashicorp.com/vault/docs/configuration>.
 
 mod address;
+mod audit;
 mod auto_join;
 mod config;
 mod convert;
@@ -34,6 +35,7 @@ mod telemetry;
 mod tls;
 
 pub use address::Address;
+pub use audit::AuditDevice;
 pub use auto_join::{AutoJoin, DEFAULT_PORT, Provider, SCHEMES};
 pub use config::{Config, LogFormat, LogLevel, PolicyDeny, Seal};
 pub use error::{ConfigError, Place, Warning};

@@ -50,7 +50,9 @@ pub fn load_with<P: AsRef<Path>>(
     for (file, object) in &mut objects {
         expand_addresses(file, object, expand)?;
     }
-    configuration(&objects)
+    let mut loaded = configuration(&objects)?;
+    loaded.config.paths = paths.iter().map(|path| path.as_ref().to_owned()).collect();
+    Ok(loaded)
 }
 
 /// The keys whose values may be templates. Source: Vault's pages on the outermost keys, `listener "tcp"` and storage `raft`.

@@ -1,5 +1,6 @@
 //! Tests of the crate as its users see it.
 
+mod audit;
 mod documentation;
 mod environment;
 mod errors;

@@ -21,6 +21,7 @@ const KEYS: &str = "the keys in storage could not be taken over";
 const UNSEALING: &str = "no seal unwrapped the root key";
 const IDENTITY: &str = "this node cannot show the others who it is";
 const CERTIFICATE: &str = "this node's certificate for the cluster port was not renewed";
+const AUDIT_DEVICES: &str = "declared audit devices are not as configured";
 const JOBS: &str = "the mounts could not be read for their background jobs";
 
 /// The time between two looks at the state of the node.
@@ -78,10 +79,12 @@ impl Background {
                 // Also where a term began and ended between two looks.
                 if term.end() || background.services.kept.holds_connections() {
                     background.services.kept.stepped_down();
+                    background.services.audit_devices.stepped_down();
                 }
                 errors.note(KEYS, background.services.seal_state.renew_keyring().await);
                 continue;
             }
+            errors.note(AUDIT_DEVICES, background.services.audit_devices.settle_declared().await);
             errors.note(JOBS, background.refresh_jobs().await);
             term.begin(&background);
         }

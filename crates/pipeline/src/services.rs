@@ -235,11 +235,11 @@ impl Services {
         let revocation = Arc::new(ground.revocation(&tokens));
         let initialization = Arc::new(ground.initialization(&tokens));
         let ceremonies = Arc::new(ground.ceremonies(&tokens));
-        let Ground { barrier, environment, settings, seal_state, mounts, kept, .. } = ground;
+        let Ground { barrier, environment, settings, leadership, seal_state, mounts, kept, .. } = ground;
         let clock = &environment.clock;
         let policies = Arc::new(Policies::new(barrier.clone(), mounts.clone(), settings.deny_mode));
-        let devices = AuditDevices::new(barrier.clone(), environment.clone(), settings.audit.clone());
-        let audit_devices = Arc::new(devices);
+        let devices = (barrier.clone(), environment.clone(), settings.audit.clone());
+        let audit_devices = Arc::new(AuditDevices::new(devices.0, devices.1, devices.2, leadership));
         let lockouts = Arc::new(Lockouts::new(settings.lockout.clone(), clock.clone(), mounts.clone()));
         let in_memory: Arc<dyn SealListener> = Arc::new(InMemory {
             mounts: mounts.clone(),

@@ -59,7 +59,12 @@ impl Default for Settings {
             raw_storage_endpoint: false,
             introspection_endpoint: false,
             unauthenticated: BTreeSet::new(),
-            audit: DeviceRules { allow_prefix: false, allow_creation: true, guarded: Vec::new() },
+            audit: DeviceRules {
+                allow_prefix: false,
+                allow_creation: true,
+                guarded: Vec::new(),
+                declared: Vec::new(),
+            },
             cluster_name: String::new(),
             api_addr: String::new(),
             cluster_addr: String::new(),

@@ -143,13 +143,16 @@ pub(crate) fn batch_len(commits: &[Commit]) -> usize {
     commits.iter().map(commit_len).fold(count, usize::saturating_add)
 }
 
+/// Elements that memory is reserved for before they are read: an element takes more of it than of the input.
+const RESERVED: usize = 1024;
+
 /// A list whose length is read first; the length is not trusted for reserving memory.
 fn take_list<T>(
     input: &mut Bytes,
     one: impl Fn(&mut Bytes) -> Result<T, Malformed>,
 ) -> Result<Vec<T>, Malformed> {
     let count = take_len(input)?;
-    let mut list = Vec::with_capacity(count.min(input.len()));
+    let mut list = Vec::with_capacity(count.min(input.len()).min(RESERVED));
     for _ in 0..count {
         list.push(one(input)?);
     }

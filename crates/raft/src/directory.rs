@@ -18,7 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use strongroom_stdx::Entropy;
 
-use crate::files::{make_private, open_private, replace_file, sync_directory};
+use crate::files::{MAX_SMALL_FILE, make_private, open_private, read_at_most, replace_file, sync_directory};
 use crate::offline::Position;
 use crate::options::{OpenError, Options};
 
@@ -130,13 +130,13 @@ impl Directory {
 /// The members as this node learned of them when it was admitted; `None` for one that never was.
 pub(crate) fn read_introduction(directory: &Path) -> Result<Option<Introduction>, OpenError> {
     let path = directory.join(INTRODUCTION);
-    match fs::read(&path) {
+    match read_at_most(&path, MAX_SMALL_FILE) {
         Ok(text) => {
             let told = serde_json::from_slice(&text);
             told.map(Some).map_err(|error| OpenError::corrupt(&path, 0, error.to_string()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(OpenError::io(&path)(error)),
+        Err(error) => Err(OpenError::reading(&path)(error)),
     }
 }
 
@@ -155,10 +155,10 @@ fn upgrade(path: &Path, from: u32) -> Result<(), OpenError> {
 
 fn read_format(path: &Path) -> Result<Option<(u32, Identity)>, OpenError> {
     let foreign = |reason: &str| OpenError::Foreign { path: path.to_owned(), reason: reason.into() };
-    let text = match fs::read(path) {
+    let text = match read_at_most(path, MAX_SMALL_FILE) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(OpenError::io(path)(error)),
+        Err(error) => return Err(OpenError::reading(path)(error)),
     };
     let head: Head =
         serde_json::from_slice(&text).map_err(|_not_json| foreign("not a Strongroom data directory"))?;

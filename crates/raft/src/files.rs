@@ -67,6 +67,52 @@ impl File {
     }
 }
 
+/// The most that a small file of the store (the vote, the identity, …) holds.
+pub(crate) const MAX_SMALL_FILE: u64 = 1 << 20;
+
+/// Reads a whole file that is known to be no longer than `most`: damage must not decide how much memory that takes.
+pub(crate) fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = open_at_most(path, most)?;
+    let mut content = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(&file, most), &mut content)?;
+    Ok(content)
+}
+
+/// The same without the zeros at the file's end, which take no memory, and the file's length.
+pub(crate) fn read_without_zeros(path: &Path, most: u64) -> io::Result<(Vec<u8>, u64)> {
+    let mut file = open_at_most(path, most)?;
+    let (mut content, mut zeros, mut piece) = (Vec::new(), 0usize, vec![0; PIECE]);
+    loop {
+        let read = io::Read::read(&mut file, &mut piece)?;
+        let read = piece.get(..read).unwrap_or_default();
+        match read.iter().rposition(|byte| *byte != 0) {
+            _ if read.is_empty() => break,
+            None => zeros = zeros.saturating_add(read.len()),
+            Some(last) => {
+                let (used, rest) = read.split_at(last.saturating_add(1));
+                content.resize(content.len().saturating_add(zeros), 0);
+                content.extend_from_slice(used);
+                zeros = rest.len();
+            }
+        }
+    }
+    let len = content.len().saturating_add(zeros);
+    Ok((content, u64::try_from(len).unwrap_or(u64::MAX)))
+}
+
+/// Bytes that are read at once.
+const PIECE: usize = 64 << 10;
+
+fn open_at_most(path: &Path, most: u64) -> io::Result<fs::File> {
+    let file = fs::File::open(path)?;
+    let len = file.metadata()?.len();
+    if len > most {
+        let reason = format!("the file has {len} bytes, and at most {most} can be right");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    }
+    Ok(file)
+}
+
 /// Opens a file for reading and writing, made where it is not there, that only its owner may read.
 pub(crate) fn open_private(path: &Path) -> io::Result<fs::File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)

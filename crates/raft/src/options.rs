@@ -116,7 +116,7 @@ impl Options {
     /// [`OpenError::Options`].
     pub fn check(&self) -> Result<(), OpenError> {
         let half_segment = self.segment_size / 2;
-        if self.segment_size < 64 << 10 || self.segment_size > 1 << 30 {
+        if self.segment_size < 64 << 10 || self.segment_size > MAX_SEGMENT_SIZE {
             return Err(OpenError::Options("a log file must have between 64 KiB and 1 GiB".into()));
         }
         if u64::try_from(self.max_commit_size).unwrap_or(u64::MAX) > half_segment {
@@ -134,6 +134,9 @@ impl Options {
         Ok(())
     }
 }
+
+/// The largest file of the log.
+pub(crate) const MAX_SEGMENT_SIZE: u64 = 1 << 30;
 
 /// Reasons why a data directory could not be opened. Nothing in it has been changed.
 #[derive(Debug, thiserror::Error)]
@@ -201,6 +204,17 @@ impl OpenError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
+    }
+
+    /// An error of the system while a file is read. One that is not as it can be is damaged.
+    pub(crate) fn reading(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| {
+            if source.kind() == io::ErrorKind::InvalidData {
+                return Self::corrupt(&path, 0, source.to_string());
+            }
+            Self::Io { path, source }
+        }
     }
 
     pub(crate) fn corrupt(path: &Path, offset: u64, reason: impl Into<String>) -> Self {

@@ -12,7 +12,6 @@
 //! the node that writes it, so that two such nodes could not tell whose log is the longer one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt, Storag
 use serde::Deserialize;
 
 use crate::directory::Identity;
-use crate::files::{remove_file, sync_directory};
+use crate::files::{MAX_SMALL_FILE, read_at_most, remove_file, sync_directory};
 use crate::log::Log;
 use crate::options::{OpenError, Options};
 use crate::state::{Machine, State};
@@ -53,7 +52,7 @@ pub(crate) async fn recover(
     state: &Arc<State>,
 ) -> Result<(), OpenError> {
     let path = options.path.join(PEERS);
-    let text = match fs::read(&path) {
+    let text = match read_at_most(&path, MAX_SMALL_FILE) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(OpenError::io(&path)(error)),

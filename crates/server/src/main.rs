@@ -6,5 +6,6 @@ use std::process::ExitCode;
 static ALLOCATOR: strongroom_zeroizing_alloc::Wiping = strongroom_zeroizing_alloc::Wiping;
 
 fn main() -> ExitCode {
+    strongroom_stdx::hide_expected_panics();
     strongroom_server::run(strongroom_catalog::catalog)
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use strongroom_auditing::DeviceRules;
+use strongroom_auditing::{DeclaredDevice, DeviceRules, NewDevice};
 use strongroom_backup::ObjectStore;
 use strongroom_barrier::Barrier;
-use strongroom_config::{Config, Listener, PolicyDeny, Storage, UserLockout};
+use strongroom_config::{AuditDevice, Config, Listener, Pem, PolicyDeny, Storage, UserLockout};
 use strongroom_core::Assembly;
 use strongroom_engine_api::Environment;
 use strongroom_lockout::LockoutRule;
@@ -113,6 +113,7 @@ fn settings(config: &Config, cache_bytes: u64) -> Settings {
             allow_prefix: config.allow_audit_log_prefixing,
             allow_creation: !config.no_api_audit_creation,
             guarded: guarded(config),
+            declared: declared_devices(config),
         },
         cluster_name: config.cluster_name.clone().unwrap_or_default(),
         api_addr: config.api_addr.clone().unwrap_or_default(),
@@ -127,24 +128,61 @@ fn settings(config: &Config, cache_bytes: u64) -> Settings {
     }
 }
 
+/// The audit devices that the configuration declares.
+pub(crate) fn declared_devices(config: &Config) -> Vec<DeclaredDevice> {
+    let declared = config.audit.iter().map(|declared| {
+        let AuditDevice { kind, path, description, options, local, place: _ } = declared.clone();
+        DeclaredDevice { path, device: NewDevice { kind, description, options, local } }
+    });
+    declared.collect()
+}
+
 /// The server's own files and folders, which no audit device that is enabled over the API may write to.
 fn guarded(config: &Config) -> Vec<PathBuf> {
     let mut guarded: Vec<PathBuf> =
         [&config.log_file, &config.pid_file].into_iter().flatten().cloned().collect();
+    guarded.extend(config.paths.iter().cloned());
     if let Some(Storage::Raft(raft)) = &config.storage {
         guarded.extend(raft.path.clone());
     }
-    let folder = |file: &Path| file.parent().filter(|folder| folder.parent().is_some()).map(Path::to_owned);
+    guarded.extend(tls_files(config).into_iter().filter_map(folder_of));
+    guarded.extend(std::env::current_exe().ok().as_deref().and_then(folder_of));
+    guarded
+}
+
+/// The folder of a file, unless that is the root, below which everything is.
+fn folder_of(file: &Path) -> Option<PathBuf> {
+    let file = std::path::absolute(file).ok()?;
+    file.parent().filter(|folder| folder.parent().is_some()).map(Path::to_owned)
+}
+
+/// All files of certificates and keys that the configuration names.
+fn tls_files(config: &Config) -> Vec<&Path> {
+    let mut files: Vec<Option<&PathBuf>> = Vec::new();
     for listener in &config.listeners {
         if let Listener::Tcp(tcp) = listener
             && let Some(tls) = &tcp.tls
         {
-            let files = [Some(&tls.cert_file), Some(&tls.key_file), tls.client_ca_file.as_ref()];
-            guarded.extend(files.into_iter().flatten().filter_map(|file| folder(file)));
+            files.extend([Some(&tls.cert_file), Some(&tls.key_file), tls.client_ca_file.as_ref()]);
         }
     }
-    guarded.extend(std::env::current_exe().ok().and_then(|program| folder(&program)));
-    guarded
+    match &config.storage {
+        Some(Storage::Raft(raft)) => {
+            let pems = raft.retry_join.iter().flat_map(|join| {
+                let tls = &join.tls;
+                [&tls.ca_cert, &tls.client_cert, &tls.client_key]
+            });
+            files.extend(pems.map(|pem| match pem {
+                Some(Pem::File(file)) => Some(file),
+                _ => None,
+            }));
+        }
+        Some(Storage::Etcd(etcd)) => {
+            files.extend([&etcd.tls_ca_file, &etcd.tls_cert_file, &etcd.tls_key_file].map(Option::as_ref));
+        }
+        Some(Storage::Postgresql(_) | Storage::Inmem) | None => {}
+    }
+    files.into_iter().flatten().map(PathBuf::as_path).collect()
 }
 
 /// The build date that `build.rs` found: seconds since 1970, or nothing where it could not tell.
@@ -162,6 +200,41 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn files_of_the_server_are_guarded() {
+        let text = r#"
+            log_file = "/var/log/strongroom.log"
+            listener "tcp" {
+              tls_cert_file = "/etc/tls/server/cert.pem"
+              tls_key_file  = "keys/key.pem"
+            }
+            storage "raft" {
+              path = "/var/lib/strongroom"
+              retry_join {
+                leader_api_addr       = "https://10.0.0.2:8200"
+                leader_client_cert_file = "/etc/tls/node/cert.pem"
+                leader_client_key_file  = "/etc/tls/node/key.pem"
+              }
+            }"#;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.hcl");
+        std::fs::write(&file, text).unwrap();
+        let loaded = strongroom_config::load_with(&[&file], &|text| Ok(text.to_owned())).unwrap();
+        let guarded = guarded(&loaded.config);
+        let here = std::env::current_dir().unwrap();
+        for path in [
+            Path::new("/var/log/strongroom.log"),
+            Path::new("/etc/tls/server"),
+            Path::new("/etc/tls/node"),
+            Path::new("/var/lib/strongroom"),
+            &here.join("keys"),
+            &file,
+        ] {
+            assert!(guarded.iter().any(|guarded| guarded == path), "{}: {guarded:?}", path.display());
+        }
+        assert_eq!(folder_of(Path::new("/key.pem")), None, "everything is below the root");
+    }
 
     #[test]
     fn the_build_date_is_a_date() {

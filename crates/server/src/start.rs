@@ -19,7 +19,7 @@ use crate::Engines;
 use crate::admission;
 use crate::dev::{self, Development};
 use crate::logs::Logs;
-use crate::node::Node;
+use crate::node::{Node, declared_devices};
 use crate::notify::Manager;
 use crate::options::{HELP, Options};
 use crate::outbound::{addresses_of, outbound};
@@ -258,6 +258,9 @@ async fn reload(options: &Options, nodes: &[Node], logs: &Logs) {
             node.listeners.reconfigure(config);
         }
         let services = &node.core.services;
+        if let Ok(config) = &config {
+            services.audit_devices.declare(declared_devices(config));
+        }
         if !services.barrier.is_sealed()
             && let Err(error) = services.audit_devices.reload().await
         {

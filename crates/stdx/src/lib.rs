@@ -11,7 +11,7 @@ mod hex;
 mod pipe;
 mod secret;
 
-pub use caught::{Panicked, caught};
+pub use caught::{Panicked, caught, expecting, hide_expected_panics};
 pub use clock::{Clock, Moment};
 pub use duration::{DurationError, LONGEST, format_duration, parse_duration};
 pub use entropy::{Entropy, EntropyError};

@@ -7,14 +7,15 @@
 use std::collections::BTreeMap;
 
 use crate::keys::{
-    Block, LISTENER, LISTENER_TCP, LISTENER_UNIX, OUTERMOST, SEAL_SHAMIR, STORAGE_ETCD, STORAGE_INMEM,
+    AUDIT, Block, LISTENER, LISTENER_TCP, LISTENER_UNIX, OUTERMOST, SEAL_SHAMIR, STORAGE_ETCD, STORAGE_INMEM,
     STORAGE_POSTGRESQL, STORAGE_RAFT, Status, USER_LOCKOUT,
 };
 
 const PAGE: &str = include_str!("../../../../docs/configuration.md");
 
 /// The section in which a block's keys are listed.
-const SECTIONS: [(&str, &Block); 10] = [
+const SECTIONS: [(&str, &Block); 11] = [
+    ("`audit \"file\"`", &AUDIT),
     ("Outermost keys", &OUTERMOST),
     ("`user_lockout`", &USER_LOCKOUT),
     ("`storage \"raft\"`", &STORAGE_RAFT),

@@ -1,6 +1,5 @@
 //! The few facts kept beside the entries: the vote, how far the log was purged, what was last known as committed.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use bytes::{Buf, Bytes};
 use serde::{Deserialize, Serialize};
 
 use super::record::{put_log_id, take_log_id};
-use crate::files::{File, prepare_replacement, replace_file};
+use crate::files::{File, MAX_SMALL_FILE, prepare_replacement, read_at_most, replace_file};
 use crate::options::OpenError;
 use crate::types::{LogId, Vote};
 
@@ -25,10 +24,10 @@ pub(crate) struct Head {
 impl Head {
     /// Reads the file; `None` when there is none.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, OpenError> {
-        let content = match fs::read(path) {
+        let content = match read_at_most(path, MAX_SMALL_FILE) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(OpenError::io(path)(error)),
+            Err(error) => return Err(OpenError::reading(path)(error)),
         };
         let corrupt = || OpenError::corrupt(path, 0, "the vote does not match its checksum");
         let rest = content.strip_prefix(MAGIC).ok_or_else(corrupt)?;
@@ -69,7 +68,7 @@ impl Committed {
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let io = || OpenError::io(path);
         let file = File::open(path).map_err(io())?;
-        let mut content = fs::read(path).map_err(io())?;
+        let mut content = read_at_most(path, MAX_SMALL_FILE).map_err(OpenError::reading(path))?;
         if content.len() < SLOT.saturating_mul(2) {
             // Written out, so that later writes need no room.
             content = vec![0; SLOT.saturating_mul(2)];
@@ -119,6 +118,8 @@ pub(crate) fn paths(directory: &Path) -> (PathBuf, PathBuf) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::types::LeaderId;
 

@@ -9,7 +9,6 @@
 //! been torn by a crash. The tag and the checksum depend on the file's salt: what a file held before it was used
 //! again, or what a payload contains, is never taken for a frame.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +16,8 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 
-use crate::files::{self, File, sync_directory};
-use crate::options::OpenError;
+use crate::files::{self, File, read_without_zeros, sync_directory};
+use crate::options::{MAX_SEGMENT_SIZE, OpenError};
 use crate::space::until_room;
 
 const MAGIC: &[u8; 8] = b"SRRAFTLG";
@@ -144,9 +143,13 @@ impl Segment {
     pub(crate) fn open(path: &Path, number: u64) -> Result<(Self, Scanned), OpenError> {
         let io = || OpenError::io(path);
         let file = File::open(path).map_err(io())?;
-        let content = Bytes::from(fs::read(path).map_err(io())?);
-        let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
+        // Anything longer was not written here. A file may have a step of zeros too many.
+        let most = MAX_SEGMENT_SIZE.saturating_add(ZEROS.len() as u64);
+        let (mut content, size) = read_without_zeros(path, most).map_err(OpenError::reading(path))?;
+        content.resize(content.len().max(HEADER_LEN.min(usize::try_from(size).unwrap_or(usize::MAX))), 0);
         let salt = read_header(path, &content, number)?;
+        restore_zeros(&mut content, size, salt);
+        let content = Bytes::from(content);
         let scanned = scan(path, &content, salt)?;
         let reading = Reading { file: Arc::new(file), salt };
         Ok((Self { reading, path: path.to_owned(), number, position: scanned.end, size }, scanned))
@@ -269,6 +272,38 @@ fn look(content: &Bytes, offset: usize, salt: u64) -> At {
             At::Frame(content.slice_ref(payload))
         }
         _ => At::Broken,
+    }
+}
+
+/// Gives the last frame of a file back the zeros that it ends with.
+fn restore_zeros(content: &mut Vec<u8>, size: u64, salt: u64) {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let mut at = HEADER_LEN;
+    loop {
+        // A header is of use whole only.
+        let end = at.saturating_add(FRAME_HEADER).min(size);
+        let header = content.get(at..content.len().min(end)).unwrap_or_default();
+        if header.is_empty() {
+            return;
+        }
+        let mut head = [0; FRAME_HEADER];
+        for (to, from) in head.iter_mut().zip(header) {
+            *to = *from;
+        }
+        let (tag, len) = tag_and_length(&head);
+        if tag != tag_of(salt) {
+            return;
+        }
+        let next = at.saturating_add(FRAME_HEADER).saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
+        if next > content.len() {
+            if next <= size {
+                content.resize(next, 0);
+            } else {
+                content.resize(content.len().max(end), 0);
+            }
+            return;
+        }
+        at = next;
     }
 }
 

@@ -14,6 +14,7 @@ use redb::{
     Database, Durability, Range, ReadOnlyTable, ReadableDatabase, Table, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
+use strongroom_stdx::expecting;
 use strongroom_storage::{Index, StoreError, Versioned};
 
 use super::backend::{Backend, Patience};
@@ -58,6 +59,12 @@ pub(crate) fn failed(error: impl Into<redb::Error>) -> StoreError {
     }
 }
 
+/// Runs what reads or writes pages of the table. The table library panics on some damage in them, which is an error like
+/// any other that damage leads to.
+pub(crate) fn on_pages<T>(act: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    expecting(act).unwrap_or_else(|panicked| Err(corrupt(&panicked)))
+}
+
 fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(format!("table: {what}"))
 }
@@ -88,7 +95,22 @@ impl Drop for Base {
     fn drop(&mut self) {
         // Closing writes to the file and frees the cached pages, and the last to let go may be a reader.
         if let Some(database) = self.database.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            self.reclaimer.free(database);
+            self.reclaimer.free(Closing(Some(database)));
+        }
+    }
+}
+
+/// A database that is about to be closed, which writes to its file: damage that is found only then is logged.
+struct Closing(Option<Database>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        if let Err(error) = on_pages(|| {
+            drop(database);
+            Ok(())
+        }) {
+            tracing::error!(%error, "the table's file was not closed properly");
         }
     }
 }
@@ -130,8 +152,9 @@ impl Base {
     ) -> Result<Arc<Self>, StoreError> {
         let io = |error: io::Error| StoreError::Failed(format!("{}: {error}", path.display()));
         let backend = Backend::open(path, patience).map_err(io)?;
-        let database =
-            Database::builder().set_cache_size(cache_size).create_with_backend(backend).map_err(failed)?;
+        let database = on_pages(|| {
+            Database::builder().set_cache_size(cache_size).create_with_backend(backend).map_err(failed)
+        })?;
         Ok(Arc::new(Self {
             path: path.to_owned(),
             database: Mutex::new(Some(database)),
@@ -146,11 +169,15 @@ impl Base {
     fn begin(&self) -> Result<WriteTransaction, StoreError> {
         let guard = self.database();
         let database = guard.as_ref().ok_or(StoreError::Closed)?;
-        database.begin_write().map_err(failed)
+        on_pages(|| database.begin_write().map_err(failed))
     }
 
     /// The table as it is now.
     fn view(self: &Arc<Self>) -> Result<BaseView, StoreError> {
+        on_pages(|| self.read_view())
+    }
+
+    fn read_view(self: &Arc<Self>) -> Result<BaseView, StoreError> {
         let transaction = {
             let guard = self.database();
             guard.as_ref().ok_or(StoreError::Closed)?.begin_read().map_err(failed)?
@@ -172,24 +199,29 @@ impl Base {
     ) -> Result<BaseView, StoreError> {
         let mut facts = Facts { entries: before.entries, bytes: before.bytes, ..facts };
         let transaction = self.begin()?;
-        {
-            let mut table = transaction.open_table(ENTRIES).map_err(failed)?;
-            mem.for_each_newest(|key, modified, value| merge(&mut table, &mut facts, key, modified, value))?;
-        }
-        write_facts(&transaction, &facts)?;
-        commit(transaction)?;
+        on_pages(|| {
+            {
+                let mut table = transaction.open_table(ENTRIES).map_err(failed)?;
+                mem.for_each_newest(|key, modified, value| {
+                    merge(&mut table, &mut facts, key, modified, value)
+                })?;
+            }
+            write_facts(&transaction, &facts)?;
+            commit(transaction)
+        })?;
         self.view()
     }
 
     /// Makes the pages that the last checkpoint replaced free for the next one, now that no view needs them.
     pub(crate) fn reclaim(&self) -> Result<(), StoreError> {
-        commit(self.begin()?)
+        let transaction = self.begin()?;
+        on_pages(|| commit(transaction))
     }
 
     /// Closes the file; reads through older views answer [`StoreError::Closed`] from now on.
     pub(crate) fn close(&self) {
         let database = self.database().take();
-        drop(database);
+        drop(Closing(database));
     }
 
     /// Bytes that the file takes on disk.
@@ -243,28 +275,34 @@ fn commit(mut transaction: WriteTransaction) -> Result<(), StoreError> {
 
 impl BaseView {
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
-        let Some(stored) = self.entries.get(key).map_err(failed)? else { return Ok(None) };
-        let (modified, value) = split_entry(stored.value())?;
-        Ok(Some(Versioned { modified, value: Bytes::copy_from_slice(value) }))
+        on_pages(|| {
+            let Some(stored) = self.entries.get(key).map_err(failed)? else { return Ok(None) };
+            let (modified, value) = split_entry(stored.value())?;
+            Ok(Some(Versioned { modified, value: Bytes::copy_from_slice(value) }))
+        })
     }
 
     /// The index of the commit that wrote a key; zero when it is not there.
     pub(crate) fn modified(&self, key: &[u8]) -> Result<Index, StoreError> {
-        let Some(stored) = self.entries.get(key).map_err(failed)? else { return Ok(0) };
-        Ok(split_entry(stored.value())?.0)
+        on_pages(|| {
+            let Some(stored) = self.entries.get(key).map_err(failed)? else { return Ok(0) };
+            Ok(split_entry(stored.value())?.0)
+        })
     }
 
-    /// The entries from `start` on and before `end`.
+    /// The entries from `start` on and before `end`. To be read within [`on_pages`].
     pub(crate) fn range(
         &self,
         start: &[u8],
         end: Option<&[u8]>,
     ) -> Result<Range<'static, &'static [u8], &'static [u8]>, StoreError> {
-        match end {
-            Some(end) => self.entries.range::<&[u8]>(start..end),
-            None => self.entries.range::<&[u8]>(start..),
-        }
-        .map_err(failed)
+        on_pages(|| {
+            match end {
+                Some(end) => self.entries.range::<&[u8]>(start..end),
+                None => self.entries.range::<&[u8]>(start..),
+            }
+            .map_err(failed)
+        })
     }
 }
 
@@ -308,17 +346,21 @@ impl Filling {
             transaction
                 .set_durability(Durability::None)
                 .map_err(|error| StoreError::Failed(error.to_string()))?;
-            {
-                let mut table = transaction.open_table(ENTRIES).map_err(failed)?;
-                let end = self.facts.entries.saturating_add(FILL_AT_ONCE);
-                while more && self.facts.entries < end {
-                    let facts = &mut self.facts;
-                    more = pull(&mut |key, modified, value| {
-                        merge(&mut table, facts, key, modified, Some(value))
-                    })?;
+            let facts = &mut self.facts;
+            more = on_pages(|| {
+                let mut more = true;
+                {
+                    let mut table = transaction.open_table(ENTRIES).map_err(failed)?;
+                    let end = facts.entries.saturating_add(FILL_AT_ONCE);
+                    while more && facts.entries < end {
+                        more = pull(&mut |key, modified, value| {
+                            merge(&mut table, facts, key, modified, Some(value))
+                        })?;
+                    }
                 }
-            }
-            transaction.commit().map_err(failed)?;
+                transaction.commit().map_err(failed)?;
+                Ok(more)
+            })?;
         }
         Ok(())
     }
@@ -330,9 +372,12 @@ impl Filling {
         membership: StoredMembership,
     ) -> Result<Filled, StoreError> {
         let transaction = self.base.begin()?;
-        transaction.open_table(ENTRIES).map_err(failed)?;
-        write_facts(&transaction, &Facts { applied, membership, ..self.facts })?;
-        commit(transaction)?;
+        let facts = Facts { applied, membership, ..self.facts };
+        on_pages(|| {
+            transaction.open_table(ENTRIES).map_err(failed)?;
+            write_facts(&transaction, &facts)?;
+            commit(transaction)
+        })?;
         self.base.close();
         Ok(Filled { path: self.path, patience: self.patience })
     }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_storage::StoreError;
 
 use super::backend::Patience;
-use super::base::{BaseView, Filling, Sink, failed, split_entry};
+use super::base::{BaseView, Filling, Sink, failed, on_pages, split_entry};
 use crate::codec::{Malformed, put_bytes, put_number, take_bytes, take_number};
 use crate::reclaim::Reclaimer;
 use crate::types::{LogId, StoredMembership};
@@ -114,7 +114,7 @@ impl Export {
 impl Read for Export {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.taken >= self.piece.len() {
-            self.advance().map_err(io::Error::other)?;
+            on_pages(|| self.advance()).map_err(io::Error::other)?;
         }
         let mut left = self.piece.get(self.taken..).unwrap_or_default();
         let read = left.read(out)?;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use redb::Range;
 use strongroom_storage::{Index, KeyRange, Lookup, Snapshot, StoreError, Versioned};
 
-use super::base::{BaseView, failed, split_entry};
+use super::base::{BaseView, failed, on_pages, split_entry};
 use super::mem::{Fetched, Mem, Version};
 
 /// Keys fetched from memory at a time while scanning, so that writers are never held up for long.
@@ -200,6 +200,13 @@ impl Merged<'_> {
 
     /// The next key.
     fn step<T>(
+        &mut self,
+        take: impl FnOnce(Piece<'_>, Index, Piece<'_>) -> T,
+    ) -> Result<Step<T>, StoreError> {
+        on_pages(|| self.step_on_pages(take))
+    }
+
+    fn step_on_pages<T>(
         &mut self,
         take: impl FnOnce(Piece<'_>, Index, Piece<'_>) -> T,
     ) -> Result<Step<T>, StoreError> {

@@ -3,19 +3,24 @@
 //! The caller decides the content of a record, and `strongroom-audit` its form. A device that cannot be opened stays in
 //! the set and refuses every record: an enabled device must not be skipped.
 
+mod declared;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use strongroom_audit::{Broker, EnabledDevice, Formatter, Salt, check_new_device, open_device};
+use strongroom_audit::{Broker, EnabledDevice, Formatter, OpenedDevice, Salt, open_device, open_new_device};
 use strongroom_barrier::{
     Barrier, BarrierError, CoreSpace, Derived, KeyPlace, NamespaceId, Reads, Stored, Table, TableId, Txn,
     View, tables,
 };
 use strongroom_engine_api::{EngineError, Environment, bad_request};
 use strongroom_stdx::Secret;
-use strongroom_storage::Index;
+use strongroom_storage::{Index, Leadership};
+
+use declared::Declared;
+pub use declared::DeclaredDevice;
 
 tables! {
     /// Audit devices by namespace and path.
@@ -39,6 +44,9 @@ pub struct AuditEntry {
     pub salt: Secret<Vec<u8>>,
     /// Told apart from an earlier device at the same path.
     pub uuid: String,
+    /// Declared in the server's configuration, not enabled over the API.
+    #[serde(default)]
+    pub declared: bool,
 }
 
 impl Stored for AuditEntry {}
@@ -82,6 +90,8 @@ pub struct DeviceRules {
     pub allow_creation: bool,
     /// Files and folders of the server that a new device must not write to.
     pub guarded: Vec<PathBuf>,
+    /// The devices that the configuration declares, in its order.
+    pub declared: Vec<DeclaredDevice>,
 }
 
 /// The audit devices of a server.
@@ -89,6 +99,8 @@ pub struct AuditDevices {
     barrier: Arc<Barrier>,
     environment: Environment,
     rules: DeviceRules,
+    leadership: Leadership,
+    declared: Declared,
     built: Derived<Auditing>,
     /// Opened devices by their entry's UUID: they outlive rebuilding the broker.
     open: Mutex<HashMap<String, Arc<EnabledDevice>>>,
@@ -98,11 +110,19 @@ pub struct AuditDevices {
 
 impl AuditDevices {
     /// Those in storage behind `barrier`.
-    pub fn new(barrier: Arc<Barrier>, environment: Environment, rules: DeviceRules) -> Self {
+    pub fn new(
+        barrier: Arc<Barrier>,
+        environment: Environment,
+        mut rules: DeviceRules,
+        leadership: Leadership,
+    ) -> Self {
+        let declared = Declared::new(std::mem::take(&mut rules.declared));
         Self {
             barrier,
             environment,
             rules,
+            leadership,
+            declared,
             built: Derived::new(),
             open: Mutex::default(),
             known: Mutex::default(),
@@ -123,6 +143,7 @@ impl AuditDevices {
 
     /// Drops what is in memory: sealing.
     pub fn clear(&self) {
+        self.stepped_down();
         self.built.clear();
         *self.known() = None;
     }
@@ -149,20 +170,31 @@ impl AuditDevices {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The audit devices and settings as of the newest change.
+    /// The audit devices and settings as of the newest change. On a node that has just become active, the declared
+    /// devices are made first: its first request is recorded by them.
     pub async fn auditing(&self) -> Result<Arc<Auditing>, BarrierError> {
+        if self.declared_are_pending()
+            && let Err(error) = Box::pin(self.settle_declared()).await
+        {
+            match error {
+                EngineError::Barrier(error) => return Err(error),
+                error => tracing::error!(%error, "declared audit devices are not as configured"),
+            }
+        }
         self.built.get(|| self.build_auditing()).await
     }
 
-    /// Reopens what the devices write to, as on `SIGHUP`, and tries those again that could not be opened.
+    /// Reopens what the devices write to, as on `SIGHUP`, and tries those again that could not be opened. The active node
+    /// makes and removes declared devices first.
     ///
     /// # Errors
     ///
-    /// The first device's that could not be; all are tried.
+    /// The first failure; all devices are tried.
     pub async fn reload(&self) -> Result<(), EngineError> {
         self.built.clear();
+        let settled = self.settle_declared().await;
         let reloaded = self.auditing().await?.broker.reload().await;
-        reloaded.map_err(|error| EngineError::Internal(error.to_string()))
+        settled.and(reloaded.map_err(|error| EngineError::Internal(error.to_string())))
     }
 
     async fn build_auditing(&self) -> Result<(u64, Auditing), BarrierError> {
@@ -184,6 +216,7 @@ impl AuditDevices {
                 }
             }
         }
+        devices.extend(self.declared.stand_ins());
         *self.open() = in_use;
         self.tell(known);
         let headers = AUDITED_HEADERS.scan(&view, "", None, usize::MAX).await?;
@@ -216,33 +249,58 @@ impl AuditDevices {
         if !self.rules.allow_creation {
             return Err(bad_request("audit devices cannot be enabled over the API of this server"));
         }
-        let NewDevice { kind, description, options, local } = device;
         if AUDIT_DEVICES.get(txn, &(NamespaceId::ROOT, path)).await?.is_some() {
             return Err(bad_request("path already in use"));
         }
-        check_new_device(&kind, &options, &self.rules.guarded)
-            .map_err(|error| bad_request(error.to_string()))?;
-        let salt = Secret::new(self.environment.entropy.bytes::<32>()?.to_vec());
-        let entry =
-            AuditEntry { kind, description, options, local, salt, uuid: self.environment.entropy.uuid()? };
-        let opened = open_device(&entry.kind, &entry.options, self.rules.allow_prefix)
-            .map_err(|error| bad_request(error.to_string()))?;
-        let formatter = Formatter::new(opened.format, Salt::new(&entry.salt));
-        let device = Arc::new(EnabledDevice::new(path, formatter, opened.device));
-        if !opened.skip_test {
-            let test = device.test(self.environment.clock.now(), request_id).await;
-            test.map_err(|error| bad_request(format!("audit device failed test message: {error}")))?;
-        }
+        let entry = self.entry(device)?;
+        let opened =
+            open_new_device(&entry.kind, &entry.options, self.rules.allow_prefix, &self.rules.guarded);
+        let device = self.try_out(path, &entry, opened, request_id).await.map_err(bad_request)?;
         self.open().insert(entry.uuid.clone(), device);
         AUDIT_DEVICES.put(txn, &(NamespaceId::ROOT, path), entry)?;
         Ok(())
     }
 
-    /// Disables a device; answers whether there was one.
-    pub async fn disable_audit(&self, txn: &Txn, path: &str) -> Result<bool, BarrierError> {
-        let found = AUDIT_DEVICES.get(txn, &(NamespaceId::ROOT, path)).await?.is_some();
+    /// A new entry for a device, with a key of its own.
+    fn entry(&self, device: NewDevice) -> Result<AuditEntry, EngineError> {
+        let NewDevice { kind, description, options, local } = device;
+        let uuid = self.environment.entropy.uuid()?;
+        let salt = Secret::new(self.environment.entropy.bytes::<32>()?.to_vec());
+        Ok(AuditEntry { kind, description, options, local, salt, uuid, declared: false })
+    }
+
+    /// Sends a device that is about to be enabled a test record, unless its options say not to.
+    async fn try_out(
+        &self,
+        path: &str,
+        entry: &AuditEntry,
+        opened: Result<OpenedDevice, strongroom_audit::AuditError>,
+        request_id: &str,
+    ) -> Result<Arc<EnabledDevice>, String> {
+        let opened = opened.map_err(|error| error.to_string())?;
+        let formatter = Formatter::new(opened.format, Salt::new(&entry.salt));
+        let device = Arc::new(EnabledDevice::new(path, formatter, opened.device));
+        if !opened.skip_test {
+            let test = device.test(self.environment.clock.now(), request_id).await;
+            test.map_err(|error| format!("audit device failed test message: {error}"))?;
+        }
+        Ok(device)
+    }
+
+    /// Disables a device that was enabled over the API; answers whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// A declared device is refused: the configuration would still ask for it.
+    pub async fn disable_audit(&self, txn: &Txn, path: &str) -> Result<bool, EngineError> {
+        let found = AUDIT_DEVICES.get(txn, &(NamespaceId::ROOT, path)).await?;
+        if found.as_ref().is_some_and(|entry| entry.declared) {
+            return Err(bad_request(
+                "the audit device is declared in the server's configuration, and is disabled by removing its stanza there",
+            ));
+        }
         AUDIT_DEVICES.delete(txn, &(NamespaceId::ROOT, path));
-        Ok(found)
+        Ok(found.is_some())
     }
 
     /// The devices as kept, by path.

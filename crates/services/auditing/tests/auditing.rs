@@ -4,13 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use strongroom_audit::{Auth, Request, RequestRecord};
-use strongroom_auditing::{AuditDevices, AuditedHeader, Auditing, DeviceRules, NewDevice};
+use strongroom_auditing::{AuditDevices, AuditedHeader, Auditing, DeclaredDevice, DeviceRules, NewDevice};
 use strongroom_barrier::{Barrier, CoreSpace, KeyPlace, Keyring, Table, Txn, tables};
 use strongroom_engine_api::{Clock, EngineError, Entropy, Environment, Moment};
-use strongroom_storage::{InMemory, Index, Observer, Store};
+use strongroom_storage::{
+    Active, Coordinator, InMemory, Index, Leadership, Observer, Role, SteppedDown, Store,
+};
 
 const NOW: Moment = Moment::from_secs(1_700_000_000);
 
@@ -41,12 +44,21 @@ impl Observer for Told {
 }
 
 fn devices(store: &Arc<InMemory>, keyring: Keyring, allow_prefix: bool) -> (Arc<Barrier>, Arc<AuditDevices>) {
+    devices_of(store, keyring, allow_prefix, Leadership::default())
+}
+
+fn devices_of(
+    store: &Arc<InMemory>,
+    keyring: Keyring,
+    allow_prefix: bool,
+    leadership: Leadership,
+) -> (Arc<Barrier>, Arc<AuditDevices>) {
     let entropy = Entropy::system();
     let barrier = Barrier::new(store.clone(), entropy.clone(), 1 << 20);
     barrier.unseal(keyring);
     let environment = Environment { clock: Clock::stepped(NOW), entropy };
-    let rules = DeviceRules { allow_prefix, allow_creation: true, guarded: Vec::new() };
-    let devices = Arc::new(AuditDevices::new(barrier.clone(), environment, rules));
+    let rules = DeviceRules { allow_prefix, allow_creation: true, guarded: Vec::new(), declared: Vec::new() };
+    let devices = Arc::new(AuditDevices::new(barrier.clone(), environment, rules, leadership));
     store.observe(Arc::new(Told(devices.clone())));
     (barrier, devices)
 }
@@ -228,4 +240,154 @@ async fn nothing_is_known_while_sealed() {
     assert!(rig.devices.auditing().await.is_err(), "no broker is better than one without devices");
     rig.barrier.unseal(keyring());
     assert!(rig.log("secret/a").await);
+}
+
+fn declared(path: &str, file: &str) -> DeclaredDevice {
+    let options = BTreeMap::from([("file_path".to_owned(), file.to_owned())]);
+    let device = NewDevice { kind: "file".to_owned(), options, ..NewDevice::default() };
+    DeclaredDevice { path: path.to_owned(), device }
+}
+
+impl Rig {
+    /// The paths of the entries, and which of them are declared.
+    async fn entries(&self) -> Vec<(String, bool)> {
+        let view = self.barrier.pinned_view().await.unwrap();
+        let entries = self.devices.audit_entries(&view).await.unwrap();
+        entries.into_iter().map(|(path, entry)| (path, entry.declared)).collect()
+    }
+}
+
+#[tokio::test]
+async fn declared_devices_come_and_go_with_the_configuration() {
+    let rig = Rig::new();
+    rig.enable_file("api/", "api").await;
+    rig.devices.declare(vec![declared("one/", &rig.file("one")), declared("two/", &rig.file("two"))]);
+    assert!(rig.log("secret/a").await, "made before the first record");
+    assert_eq!(rig.logged("one")[1..], ["secret/a"]);
+    assert_eq!(rig.logged("two")[1..], ["secret/a"]);
+    let entries = [("api/".to_owned(), false), ("one/".to_owned(), true), ("two/".to_owned(), true)];
+    assert_eq!(rig.entries().await, entries);
+    let hash = rig.auditing().await.broker.get("one/").unwrap().hash("x");
+
+    let txn = rig.txn().await;
+    let refused = rig.devices.disable_audit(&txn, "one/").await.unwrap_err();
+    assert!(refused.to_string().contains("declared in the server's configuration"), "{refused}");
+    assert_eq!(rig.enable("one/", &[("file_path", "discard")]).await.unwrap_err(), "path already in use");
+
+    rig.devices.declare(vec![declared("one/", &rig.file("one"))]);
+    rig.devices.reload().await.unwrap();
+    assert_eq!(rig.entries().await, entries[..2]);
+    assert!(rig.log("secret/b").await);
+    assert_eq!(rig.logged("two").len(), 2, "nothing more");
+    assert_eq!(rig.auditing().await.broker.get("one/").unwrap().hash("x"), hash, "the other one stays");
+
+    rig.devices.declare(Vec::new());
+    rig.devices.settle_declared().await.unwrap();
+    assert_eq!(rig.entries().await, entries[..1], "what the API enabled is not touched");
+}
+
+#[tokio::test]
+async fn a_declaration_does_not_change_what_is_there() {
+    let rig = Rig::new();
+    rig.enable_file("api/", "api").await;
+    rig.devices.declare(vec![declared("one/", &rig.file("one"))]);
+    rig.devices.settle_declared().await.unwrap();
+    let other = rig.file("other");
+    rig.devices.declare(vec![
+        declared("one/", &other),
+        declared("api/", &other),
+        declared("api/below/", &other),
+        declared("new/", &rig.file("new")),
+    ]);
+    let told = rig.devices.reload().await.unwrap_err().to_string();
+    for part in
+        ["one/: a declared audit device cannot be modified", "api/: the path is taken", "api/below/: "]
+    {
+        assert!(told.contains(part), "{told}");
+    }
+    assert!(rig.log("secret/a").await);
+    assert!(!std::fs::exists(&other).unwrap());
+    for name in ["api", "one", "new"] {
+        assert_eq!(rig.logged(name).last().unwrap(), "secret/a", "{name}");
+    }
+    rig.devices.settle_declared().await.unwrap_err();
+    let txn = rig.txn().await;
+    rig.devices.disable_audit(&txn, "api/").await.unwrap();
+    txn.commit().await.unwrap();
+    rig.devices.declare(vec![declared("one/", &rig.file("one")), declared("api/", &other)]);
+    rig.devices.settle_declared().await.unwrap();
+    let all = ["api/", "new/", "one/"].map(|path| (path.to_owned(), path != "new/"));
+    assert_eq!(rig.entries().await, [all[0].clone(), all[2].clone()]);
+}
+
+/// The operator wants requests recorded there: none goes on unrecorded because the device is not there yet.
+#[tokio::test]
+async fn a_declared_device_that_cannot_be_made_refuses_records_until_it_can() {
+    let rig = Rig::new();
+    std::fs::create_dir(rig.file("log")).unwrap();
+    rig.devices.declare(vec![declared("one/", &rig.file("log"))]);
+    assert!(!rig.log("secret/a").await);
+    let told = rig.devices.settle_declared().await.unwrap_err().to_string();
+    assert!(told.contains("one/: "), "{told}");
+    assert_eq!(rig.entries().await, []);
+    rig.enable_file("api/", "api").await;
+    assert!(rig.log("secret/b").await, "another takes the record");
+    std::fs::remove_dir(rig.file("log")).unwrap();
+    rig.devices.settle_declared().await.unwrap();
+    assert!(rig.log("secret/c").await);
+    assert_eq!(rig.logged("log")[1..], ["secret/c"]);
+    // Sealed and unsealed, it is found again.
+    rig.barrier.seal();
+    rig.devices.clear();
+    rig.barrier.unseal(keyring());
+    assert!(rig.log("secret/d").await);
+    assert_eq!(rig.logged("log")[1..], ["secret/c", "secret/d"]);
+}
+
+/// Settles that the node leads, or does not.
+struct Leads(AtomicBool);
+
+#[async_trait::async_trait]
+impl Coordinator for Leads {
+    fn role(&self) -> Role {
+        if self.leading().is_some() { Role::Leads } else { Role::Follows }
+    }
+
+    fn leading(&self) -> Option<u64> {
+        self.0.load(Ordering::SeqCst).then_some(1)
+    }
+
+    fn set_eligible(&self, _eligible: bool) {}
+
+    fn active(&self) -> Option<Active> {
+        None
+    }
+
+    fn number(&self) -> u64 {
+        2
+    }
+
+    fn cluster_id(&self) -> Arc<str> {
+        "cluster".into()
+    }
+
+    async fn step_down(&self) -> SteppedDown {
+        SteppedDown::Nothing
+    }
+}
+
+#[tokio::test]
+async fn a_standby_leaves_declared_devices_to_the_active_node() {
+    let leads = Arc::new(Leads(AtomicBool::new(false)));
+    let leadership = Leadership::default();
+    leadership.settle_by(leads.clone());
+    let (barrier, devices) = devices_of(&Arc::new(InMemory::new()), keyring(), false, leadership);
+    let rig = Rig { barrier, devices, folder: tempfile::tempdir().unwrap() };
+    rig.devices.declare(vec![declared("one/", &rig.file("one"))]);
+    rig.devices.reload().await.unwrap();
+    assert!(rig.log("secret/a").await);
+    assert_eq!(rig.entries().await, []);
+    leads.0.store(true, Ordering::SeqCst);
+    assert!(rig.log("secret/b").await);
+    assert_eq!(rig.logged("one")[1..], ["secret/b"], "the first request of its term");
 }
