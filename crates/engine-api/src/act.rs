@@ -285,7 +285,7 @@ impl Settling {
     {
         let act = run_act(act, |done| Ok(Carried::new(done)));
         let plan = first_step(plan, |payload| Planned::of(Plan::new(payload)));
-        Self { kind, plan, act, conclude: conclusion(conclude) }
+        Self { kind, plan, act, conclude: conclusion(conclude, O::into_reply) }
     }
 
     /// The kind of its intents.

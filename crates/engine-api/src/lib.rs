@@ -56,7 +56,10 @@ pub use reply::{
 };
 pub use route::{Access, Endpoint, HandlerRun, Route, Work};
 pub use route_table::{Found, RouteError, RouteTable};
-pub use steps::{Asking, Background, Carried, Hook, Once, OnceStep, Outgoing, ReadOnly, ReadStep, WriteStep};
+pub use steps::{
+    Asking, Background, Carried, Hook, Once, OnceStep, Outgoing, Prepared, Question, ReadOnly, ReadStep,
+    WriteStep,
+};
 pub use system::{Cluster, Entity, NoIdentityTokens, NoSystem, System, SystemPort};
 pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};
 pub use upgrade::{Upgradable, Upgrade, UpgradeOffer, Upgraded};

@@ -67,6 +67,8 @@ pub enum Message {
     Login(String),
     /// Take a one-time code.
     Code(String),
+    /// Say what an account may.
+    Account(String),
 }
 
 /// Its answer.
@@ -74,6 +76,13 @@ pub enum Message {
 pub enum Told {
     /// It did it; the number of a user where there is one.
     Done(u64),
+    /// The group that an account is in, and for how many minutes a login of it is good; zero: it does not say.
+    Allowed {
+        /// The group.
+        group: Option<String>,
+        /// The minutes.
+        minutes: u64,
+    },
     /// It says no.
     Refused,
 }
@@ -105,6 +114,9 @@ struct State {
     unanswered: Vec<oneshot::Sender<Told>>,
     created: BTreeMap<String, usize>,
     taken: usize,
+    /// What it says of accounts that are not as all others; `None`: one is blocked.
+    accounts: BTreeMap<String, Option<(String, u64)>>,
+    accounts_asked: usize,
 }
 
 /// The system. Clones are one system.
@@ -175,6 +187,17 @@ impl System {
     /// How often codes were asked for.
     pub fn codes_asked(&self) -> usize {
         self.state().taken
+    }
+
+    /// Says of an account from now on that it is in a group, and for how many minutes a login is good; `None`: it is blocked.
+    pub fn set_account(&self, name: &str, allowed: Option<(&str, u64)>) {
+        let allowed = allowed.map(|(group, minutes)| (group.to_owned(), minutes));
+        self.state().accounts.insert(name.to_owned(), allowed);
+    }
+
+    /// How often accounts were asked about.
+    pub fn accounts_asked(&self) -> usize {
+        self.state().accounts_asked
     }
 
     /// Leaves some of them out of the count.
@@ -267,6 +290,17 @@ impl State {
             Message::Code(code) => {
                 self.taken += 1;
                 if self.codes.remove(code) { Told::Done(0) } else { Told::Refused }
+            }
+            Message::Account(name) => {
+                self.accounts_asked += 1;
+                match self.accounts.get(name) {
+                    None => Told::Allowed { group: None, minutes: 0 },
+                    Some(None) => Told::Refused,
+                    Some(Some((group, minutes))) => Told::Allowed {
+                        group: Some(group.clone()).filter(|group| !group.is_empty()),
+                        minutes: *minutes,
+                    },
+                }
             }
             Message::Password(..) | Message::Login(_) => Told::Refused,
         }

@@ -47,6 +47,7 @@ impl Schedule<'_> {
                     self.summary.logins += 1;
                     self.tokens.push(response.text("/auth/client_token"));
                 }
+                Meaning::Renewal => self.summary.renewed += 1,
                 Meaning::Note(value) => self.notes.push(value),
                 Meaning::Token => self.tokens.push(response.text("/auth/client_token")),
                 Meaning::Raise => self.setting = self.setting.max(number_in(&response, "/data/number")),
@@ -98,6 +99,7 @@ impl Schedule<'_> {
     pub(super) async fn check(&mut self) {
         assert_eq!(self.cluster.system.made_twice(), Vec::<String>::new());
         assert!(self.cluster.system.codes_asked() <= self.logins_sent, "a login asked twice");
+        assert!(self.cluster.system.accounts_asked() <= self.renewals_sent, "a renewal asked twice");
         let twice: Vec<_> = self.told.iter().filter(|(_, times)| **times > 1).collect();
         assert!(twice.is_empty(), "told more than once: {twice:?}");
         let before = self.outside();

@@ -162,10 +162,21 @@ impl Schedule<'_> {
     }
 
     fn renew(&mut self) {
+        if self.random.chance(40) {
+            return self.renew_token();
+        }
         let Some(id) = self.random.pick(&self.known).cloned() else { return };
         let path = within(&id, "sys/leases/renew");
         let (root, input) = (self.cluster.root.clone(), json!({ "lease_id": id, "increment": 600 }));
         self.send_as(&root, Meaning::Nothing, Verb::Write, path, input);
+    }
+
+    /// Renews a token: the system is asked about those that were granted for a login.
+    fn renew_token(&mut self) {
+        let Some(token) = self.random.pick(&self.tokens).cloned() else { return };
+        self.renewals_sent += 1;
+        let path = "auth/token/renew-self".to_owned();
+        self.send_as(&token, Meaning::Renewal, Verb::Write, path, json!({}));
     }
 
     fn disable_or_enable(&mut self) {

@@ -12,7 +12,7 @@ use strongroom_mounts::{DISABLED_MOUNTS, DisabledMount, MountEntry, MountTuning}
 use strongroom_storage::{Index, Observer};
 use strongroom_testkit::Server;
 use strongroom_testkit::lending::{self, LendingServer, Mood};
-use strongroom_tokens::{NewToken, TokenEntry};
+use strongroom_tokens::{NewToken, RenewalAnswer, TokenEntry};
 
 const ROOT: NamespaceId = NamespaceId::ROOT;
 const HOUR: Duration = Duration::from_hours(1);
@@ -185,7 +185,7 @@ async fn what_is_due_ends_and_what_was_renewed_does_not() {
     let lease = server.lease(renewed, "loans/creds/x").await;
     server.clock.advance(HOUR / 2);
     let txn = server.txn().await;
-    server.services().tokens.renew_token(&txn, &renewed, None).await.unwrap();
+    server.services().tokens.renew_token(&txn, &renewed, None, &RenewalAnswer::default()).await.unwrap();
     let view = server.renew(&txn, &lease, Some(HOUR)).await.unwrap();
     assert_eq!(view.0.ttl, HOUR);
     txn.commit().await.unwrap();
