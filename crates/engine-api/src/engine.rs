@@ -10,7 +10,7 @@ use strongroom_barrier::TableId;
 
 use crate::route::Run;
 use crate::{
-    Alias, Asking, AuthGrant, Backend, Call, Class, EngineError, Extensions, Facts, Handler, Hook, Job,
+    Acts, Alias, Asking, AuthGrant, Backend, Call, Class, EngineError, Extensions, Facts, Handler, Hook, Job,
     LeaseKind, MountOption, Name, OnceStep, Question, ReadStep, RevokeError, Route, RouteTable, Schedule,
     View, WriteStep,
 };
@@ -162,7 +162,7 @@ impl Engine {
         Q: Send + Sync + 'static,
         R: Send + Sync + 'static,
     {
-        self.ask_on_renew = Some(Asking::new((prepare, Question::Ask), ask, (conclude, Ok)));
+        self.ask_on_renew = Some(Asking::new(prepare, Question::Ask, ask, conclude, Ok));
         self
     }
 
@@ -175,6 +175,14 @@ impl Engine {
         handler: impl Hook<A, bool, EngineError>,
     ) -> Self {
         self.jobs.push(Job::new(name, schedule, handler));
+        self
+    }
+
+    /// Adds work in the background that changes something outside, each change behind an intent:
+    /// `.acting_job("rotate", Schedule::Due(ROTATIONS.id()), Acts::settled_by("account", due, plan, change, note))`.
+    #[must_use]
+    pub fn acting_job(mut self, name: impl Into<Name>, schedule: Schedule, acts: Acts) -> Self {
+        self.jobs.push(Job::acting(name, schedule, acts));
         self
     }
 

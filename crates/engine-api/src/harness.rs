@@ -196,10 +196,24 @@ impl Harness {
 
     /// Runs the engine's jobs until there is nothing more to do.
     pub async fn run_jobs(&self) {
+        let begin = || self.prepare(Operation::Update, "", &Value::Null, Captures::default(), None);
         for job in self.engine.jobs() {
+            if let Some(acts) = job.acts() {
+                for subject in acts.due(&begin().1).await.expect("the job says what is due") {
+                    let (txn, call) = begin();
+                    let planned = acts.plan(subject, &call).await.expect("the job plans");
+                    txn.commit().await.expect("commits");
+                    let Some(planned) = planned else { continue };
+                    let done = acts.act(planned.carried, self.intent(), &begin().1).await;
+                    let done = done.map_err(ActError::into_inner).expect("the job acts");
+                    let (txn, call) = begin();
+                    acts.conclude(&done, &call).await.expect("the job concludes");
+                    txn.commit().await.expect("commits");
+                }
+                continue;
+            }
             loop {
-                let (txn, call) =
-                    self.prepare(Operation::Update, "", &Value::Null, Captures::default(), None);
+                let (txn, call) = begin();
                 let more = job.run(&call, self.deadline()).await.expect("the job succeeds");
                 txn.commit().await.expect("commits");
                 if !more {

@@ -46,7 +46,7 @@ pub use extract::{Body, Extension, Extract, Input, Paging};
 pub use facilities::Facilities;
 pub use facts::{Alias, Class, Facts, MountOption, Name};
 pub use handler::Handler;
-pub use job::{Job, Schedule};
+pub use job::{Acts, Job, Schedule};
 pub use lease::{LeaseInHand, LeaseKind, LeaseTerms, Leased, Payload, RevokeError};
 pub use outbound::Outbound;
 pub use pattern::{Characters, Pattern, Segment};

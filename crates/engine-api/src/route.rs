@@ -398,7 +398,7 @@ impl Route {
     {
         let parts = [P::document, H::document, K::document, O::document];
         let doc = OperationDoc::of_steps(summary, Mode::Ask, &parts);
-        let steps = Asking::new((prepare, Question::Ask), ask, (conclude, O::into_reply));
+        let steps = Asking::new(prepare, Question::Ask, ask, conclude, O::into_reply);
         self.insert(operation, doc, Work::Ask(steps));
         self
     }
@@ -422,7 +422,7 @@ impl Route {
     {
         let parts = [P::document, H::document, K::document, O::document];
         let doc = OperationDoc::of_steps(summary, Mode::Ask, &parts);
-        let steps = Asking::new((prepare, std::convert::identity), ask, (conclude, O::into_reply));
+        let steps = Asking::new(prepare, std::convert::identity, ask, conclude, O::into_reply);
         self.insert(Operation::Update, doc, Work::Ask(steps));
         self
     }

@@ -269,9 +269,11 @@ impl<O> Clone for Asking<O> {
 impl<O: Send + 'static> Asking<O> {
     /// Steps, the first of which answers what `prepared` takes for a question; `finish` makes an `O` of what the last answers.
     pub(crate) fn new<A, B, C, S, Q, R, D, P, H, K>(
-        (prepare, prepared): (P, fn(S) -> Question<Q, R>),
+        prepare: P,
+        prepared: fn(S) -> Question<Q, R>,
         ask: H,
-        (conclude, finish): (K, fn(D) -> Result<O, EngineError>),
+        conclude: K,
+        finish: fn(D) -> Result<O, EngineError>,
     ) -> Self
     where
         P: ReadStep<View, A, S, EngineError>,

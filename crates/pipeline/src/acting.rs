@@ -124,11 +124,7 @@ impl Pipeline {
         let done = match self.run_act(authorized, acting, &intended, planned).await {
             Ok(outcome) => self.conclude_act(authorized, acting, &intended, &call, outcome).await,
             Err(error) => {
-                let undo = match &error {
-                    ActError::NotSent(_) => Undo::Nothing,
-                    ActError::Refused(_) => Undo::Once,
-                    ActError::Unanswered(_) => Undo::Again,
-                };
+                let undo = Undo::of(&error);
                 self.services.leases.undo_intended(&intended, None, undo).await;
                 Err(refused_by(authorized, acting.at.0, error.into_inner()))
             }

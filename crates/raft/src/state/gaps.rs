@@ -34,10 +34,19 @@ struct Looking {
     written: Option<Vec<u8>>,
 }
 
+/// The rest of a gap, which is kept under its beginning.
+#[derive(Clone)]
+struct Gap {
+    /// The first key behind it.
+    to: Vec<u8>,
+    /// The first index of which it is known.
+    since: Index,
+}
+
 #[derive(Default)]
 struct Known {
     /// By their beginnings; no two overlap or touch.
-    gaps: BTreeMap<Vec<u8>, (Vec<u8>, Index)>,
+    gaps: BTreeMap<Vec<u8>, Gap>,
     looking: Vec<Looking>,
     next: usize,
 }
@@ -101,8 +110,8 @@ impl Gaps {
             return None;
         }
         let known = self.known.lock();
-        let (_, (to, since)) = known.around(key)?;
-        (*since <= index).then(|| to.clone())
+        let (_, gap) = known.around(key)?;
+        (gap.since <= index).then(|| gap.to.clone())
     }
 
     /// Announces a scan that looks at keys from `from` on, of a view of this memory; `None`: it is to leave no note.
@@ -124,10 +133,14 @@ impl Known {
         !self.gaps.is_empty() || !self.looking.is_empty()
     }
 
+    /// The last gap that begins at a key or before it.
+    fn before(&self, key: &[u8]) -> Option<(&Vec<u8>, &Gap)> {
+        self.gaps.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()
+    }
+
     /// The gap in which a key lies.
-    fn around(&self, key: &[u8]) -> Option<(&Vec<u8>, &(Vec<u8>, Index))> {
-        let before = self.gaps.range::<[u8], _>((Bound::Unbounded, Bound::Included(key)));
-        before.rev().next().filter(|(_, (to, _))| key < to.as_slice())
+    fn around(&self, key: &[u8]) -> Option<(&Vec<u8>, &Gap)> {
+        self.before(key).filter(|(_, gap)| key < gap.to.as_slice())
     }
 
     /// Takes a key out of the gap that it lies in.
@@ -137,16 +150,16 @@ impl Known {
                 looking.written = Some(key.to_vec());
             }
         }
-        let Some((from, (to, index))) = self.around(key) else { return };
-        let (from, to, index) = (from.clone(), to.clone(), *index);
+        let Some((from, gap)) = self.around(key) else { return };
+        let (from, Gap { to, since }) = (from.clone(), gap.clone());
         self.gaps.remove(&from);
         let mut behind = key.to_vec();
         behind.push(0);
         if from.as_slice() < key {
-            self.gaps.insert(from, (key.to_vec(), index));
+            self.gaps.insert(from, Gap { to: key.to_vec(), since });
         }
         if behind < to {
-            self.gaps.insert(behind, (to, index));
+            self.gaps.insert(behind, Gap { to, since });
         }
         self.bound();
     }
@@ -158,26 +171,21 @@ impl Known {
     }
 
     /// Adds a gap, as one with those that it touches.
-    fn add(&mut self, mut from: Vec<u8>, mut to: Vec<u8>, mut index: Index) {
-        let before = self.gaps.range::<[u8], _>((Bound::Unbounded, Bound::Included(from.as_slice())));
-        if let Some((before, (end, since))) = before.rev().next()
-            && *end >= from
-        {
-            index = index.max(*since);
-            to = to.max(end.clone());
+    fn add(&mut self, mut from: Vec<u8>, mut to: Vec<u8>, mut since: Index) {
+        if let Some((before, gap)) = self.before(&from).filter(|(_, gap)| gap.to >= from) {
             from.clone_from(before);
+            to = to.max(gap.to.clone());
+            since = since.max(gap.since);
         }
-        while let Some((next, (end, since))) = self
-            .gaps
-            .range::<[u8], _>((Bound::Included(from.as_slice()), Bound::Included(to.as_slice())))
-            .next()
-        {
-            index = index.max(*since);
-            to = to.max(end.clone());
+        loop {
+            let within = (Bound::Included(from.as_slice()), Bound::Included(to.as_slice()));
+            let Some((next, gap)) = self.gaps.range::<[u8], _>(within).next() else { break };
             let next = next.clone();
+            to = to.max(gap.to.clone());
+            since = since.max(gap.since);
             self.gaps.remove(&next);
         }
-        self.gaps.insert(from, (to, index));
+        self.gaps.insert(from, Gap { to, since });
         self.bound();
     }
 }

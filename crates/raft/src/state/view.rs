@@ -306,18 +306,14 @@ impl<'v> Merged<'v> {
         if self.waiting.as_ref().is_some_and(|(key, _)| key.value() == lowest.as_ref()) {
             self.waiting = None;
         }
-        match self.pop_all(&lowest) {
-            Some(Version { modified, value: Some(value) }) => {
-                if self.deleted > 0 {
-                    self.end_row(Some(&lowest));
-                }
-                Ok(Step::Entry(take(Piece::Shared(lowest), modified, Piece::Shared(value))))
-            }
-            _ => {
-                self.passed(&lowest)?;
-                Ok(Step::Deleted)
-            }
+        let Some(Version { modified, value: Some(value) }) = self.pop_all(&lowest) else {
+            self.passed(&lowest)?;
+            return Ok(Step::Deleted);
+        };
+        if self.deleted > 0 {
+            self.end_row(Some(&lowest));
         }
+        Ok(Step::Entry(take(Piece::Shared(lowest), modified, Piece::Shared(value))))
     }
 
     /// An entry of the table.

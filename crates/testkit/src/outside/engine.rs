@@ -12,6 +12,7 @@ use strongroom_engine_api::{
 };
 use strongroom_outbound::Outbound;
 
+use super::accounts::{self, Account};
 use super::pool::{Pool, Setting, read_setting, write_setting};
 use super::reach::{Connection, Way};
 use super::system::{Failure, Message, System, Told};
@@ -26,6 +27,8 @@ tables! {
     pub(super) RUNS: Table<str, Runs> = 3;
     /// What pools are made from.
     pub(super) SETTINGS: Table<str, Setting> = 4;
+    /// Accounts whose passwords a job rotates.
+    pub(super) ACCOUNTS: Table<str, Account> = 5;
 }
 
 /// The setting from which the pool of a mount is made.
@@ -82,7 +85,7 @@ pub fn engine_over(outbound: &Outbound) -> Engine {
 }
 
 fn through(way: Way) -> Engine {
-    Engine::new("outside", "Users of a system outside.")
+    let engine = Engine::new("outside", "Users of a system outside.")
         .extension(Arc::new(way))
         .tables(TABLES)
         .lease("user", |lease| lease.revoke(drop_user).renew(extend_user))
@@ -101,10 +104,11 @@ fn through(way: Way) -> Engine {
         })
         .route("notes/{name}", |r| r.read("Read a note.", read_note).update("Write a note.", write_note))
         .route("echo", |r| r.owns(&["Retry-After"]).update("Answer bytes.", echo))
-        .route("peer", |r| r.read("Say who is connected.", peer_of))
+        .route("peer", |r| r.read("Say who is connected.", peer_of));
+    accounts::routes(engine)
 }
 
-async fn connect(pool: &Pool) -> Result<Connection, ActError> {
+pub(super) async fn connect(pool: &Pool) -> Result<Connection, ActError> {
     pool.connect().await.map_err(|_failure| ActError::NotSent(unreachable()))
 }
 
@@ -112,13 +116,12 @@ pub(super) fn unreachable() -> EngineError {
     EngineError::Status(502, "the system cannot be reached".to_owned())
 }
 
-fn acted(told: &Result<Told, Failure>) -> Result<u64, ActError> {
+pub(super) fn acted(told: &Result<Told, Failure>) -> Result<u64, ActError> {
     match told {
         Ok(Told::Done(number)) => Ok(*number),
-        Ok(Told::Allowed { .. }) => Err(ActError::Unanswered(unreachable())),
         Ok(Told::Refused) => Err(ActError::Refused(bad_request("the system refuses"))),
         Err(Failure::NotSent) => Err(ActError::NotSent(unreachable())),
-        Err(Failure::NoAnswer) => Err(ActError::Unanswered(unreachable())),
+        Ok(Told::Allowed { .. }) | Err(Failure::NoAnswer) => Err(ActError::Unanswered(unreachable())),
     }
 }
 

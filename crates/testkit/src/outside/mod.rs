@@ -1,5 +1,6 @@
 //! A system outside that is like none one would wish for, and the engine for it.
 
+mod accounts;
 mod auth;
 mod engine;
 mod pool;

@@ -65,6 +65,10 @@ pub enum Message {
     Password(String, String),
     /// Log in with its password.
     Login(String),
+    /// Change the password of an account of a mount from one to another.
+    Rotate(String, String, String),
+    /// Log in to an account of a mount.
+    Enter(String, String),
     /// Take a one-time code.
     Code(String),
     /// Say what an account may.
@@ -117,6 +121,10 @@ struct State {
     /// What it says of accounts that are not as all others; `None`: one is blocked.
     accounts: BTreeMap<String, Option<(String, u64)>>,
     accounts_asked: usize,
+    /// The passwords of accounts of mounts; of one that is not named it is `first`.
+    passwords: BTreeMap<String, String>,
+    /// How often it was asked for a change to each password, of its own or of an account.
+    changes: BTreeMap<String, usize>,
 }
 
 /// The system. Clones are one system.
@@ -205,10 +213,21 @@ impl System {
         self.state().taken -= some;
     }
 
-    /// Marks under which a user was asked for more than once: there are none.
+    /// The password of an account of a mount.
+    pub fn password_of(&self, account: &str) -> String {
+        self.state().password_of(account)
+    }
+
+    /// How many changes of passwords were ever asked for.
+    pub fn changes(&self) -> usize {
+        self.state().changes.len()
+    }
+
+    /// Marks under which a user, and passwords to which a change, was asked for more than once: there are none.
     pub fn made_twice(&self) -> Vec<String> {
         let state = self.state();
-        state.created.iter().filter(|(_, count)| **count > 1).map(|(mark, _)| mark.clone()).collect()
+        let counts = state.created.iter().chain(&state.changes);
+        counts.filter(|(_, count)| **count > 1).map(|(mark, _)| mark.clone()).collect()
     }
 
     /// How many users were ever asked for.
@@ -264,6 +283,21 @@ impl System {
 }
 
 impl State {
+    fn password_of(&self, account: &str) -> String {
+        self.passwords.get(account).cloned().unwrap_or_else(|| "first".to_owned())
+    }
+
+    /// Counts what must not be asked for twice.
+    fn count(&mut self, message: &Message) {
+        match message {
+            Message::Create(mark, _) => *self.created.entry(mark.clone()).or_default() += 1,
+            Message::Password(_, to) | Message::Rotate(_, _, to) => {
+                *self.changes.entry(to.clone()).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+
     fn apply(&mut self, message: &Message) -> Told {
         match message {
             Message::Create(mark, until) => {
@@ -302,7 +336,14 @@ impl State {
                     },
                 }
             }
-            Message::Password(..) | Message::Login(_) => Told::Refused,
+            Message::Rotate(account, from, to) if *from == self.password_of(account) => {
+                self.passwords.insert(account.clone(), to.clone());
+                Told::Done(0)
+            }
+            Message::Enter(account, password) if *password == self.password_of(account) => Told::Done(0),
+            Message::Password(..) | Message::Login(_) | Message::Rotate(..) | Message::Enter(..) => {
+                Told::Refused
+            }
         }
     }
 }
@@ -318,9 +359,7 @@ impl Connection {
         }
         let answer = {
             let mut state = self.system.state();
-            if let Message::Create(mark, _) = &message {
-                *state.created.entry(mark.clone()).or_default() += 1;
-            }
+            state.count(&message);
             match state.mood {
                 Mood::Down => return Err(Failure::NotSent),
                 Mood::Refusing => return Ok(Told::Refused),

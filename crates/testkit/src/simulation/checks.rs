@@ -7,10 +7,13 @@ use strongroom_barrier::NamespaceId;
 use strongroom_expiry::LeaseState;
 use strongroom_pipeline::Verb;
 
-use super::events::within;
+use super::events::{ACCOUNT, within};
 use super::{Asking, Meaning, QUIET_AFTER, ROLES, SECOND, Schedule};
 use crate::outside::{Mood, NOTE_WRITTEN};
 use crate::{Request, Response};
+
+/// Where the intents of the job are that rotates the account.
+const ROTATIONS: &str = "db/rotate-accounts/app/";
 
 fn number_in(response: &Response, pointer: &str) -> u64 {
     response.body.pointer(pointer).and_then(Value::as_u64).expect("a number")
@@ -122,7 +125,7 @@ impl Schedule<'_> {
             self.cluster.pass(SECOND * 15).await;
             self.hear().await;
             self.check().await;
-            let settling = self.cluster.leases(NamespaceId::ROOT, "db/rotate/").await;
+            let settling = self.settling().await;
             let Some(recorded) = self.recorded().await else { continue };
             let is_quiet = recorded.values().all(LeaseState::is_active)
                 && settling.is_empty()
@@ -134,8 +137,37 @@ impl Schedule<'_> {
             self.revoke_irrevocable(recorded.into_iter().chain(settling)).await;
         }
         let left = self.recorded().await;
-        let settling = self.cluster.leases(NamespaceId::ROOT, "db/rotate/").await;
-        panic!("not quiet: {left:#?} {settling:#?} {} requests under way", self.asking.len());
+        let settling = self.settling().await;
+        let leader = self.cluster.leader();
+        let jobs = leader.and_then(|node| self.cluster.node(node)).map(|core| core.background.job_status());
+        let asking = self.asking.len();
+        panic!("not quiet: {left:#?} {settling:#?} {asking} requests under way, {leader:?} leads: {jobs:#?}");
+    }
+
+    /// Changes of passwords of which it is not known yet how they stand.
+    async fn settling(&self) -> Vec<(String, LeaseState)> {
+        let mut settling = self.cluster.leases(NamespaceId::ROOT, "db/rotate/").await;
+        settling.extend(self.cluster.leases(NamespaceId::ROOT, ROTATIONS).await);
+        settling
+    }
+
+    /// The password of the account is the one that is known, unless it is being rotated.
+    async fn check_account(&mut self) {
+        let known = Request::new(&self.cluster.root, Verb::Read, ACCOUNT, json!({}));
+        for _ in 0..100 {
+            let known = self.cluster.ask(&known).await;
+            if known.status == 404 {
+                return;
+            }
+            let (account, password) = (known.text("/data/outside"), known.text("/data/password"));
+            self.summary.rotated += usize::from(password != "first");
+            if password == self.cluster.system.password_of(&account) {
+                return;
+            }
+            assert!(!self.settling().await.is_empty(), "a password that nobody knows, and nobody looks for");
+            self.cluster.run().await;
+        }
+        panic!("an account is not settled");
     }
 
     /// An operator has what the outside refused tried again.
@@ -157,6 +189,7 @@ impl Schedule<'_> {
         self.summary.made += self.cluster.system.asked_for();
         let known = self.cluster.done(Verb::Read, "db/rotate", json!({})).await;
         assert_eq!(known.data()["password"], self.cluster.system.password());
+        self.check_account().await;
         for value in &self.notes {
             let note = self.cluster.done(Verb::Read, &format!("db/notes/{value}"), json!({})).await;
             assert_eq!(note.data()["value"], *value, "an acknowledged write is lost");

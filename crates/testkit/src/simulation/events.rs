@@ -9,6 +9,8 @@ use strongroom_pipeline::Verb;
 use super::{Asking, MOODS, MOUNTS, Meaning, ROLES, SECOND, Schedule};
 use crate::Request;
 
+/// An account whose password a job rotates.
+pub(super) const ACCOUNT: &str = "db/accounts/app";
 const SETTING: &str = "db/settings/pool";
 
 /// A path in the namespace that a lease id names.
@@ -118,6 +120,11 @@ impl Schedule<'_> {
     }
 
     fn write_note(&mut self) {
+        if self.random.chance(25) {
+            // From then on a job rotates its password.
+            let (root, path) = (self.cluster.root.clone(), ACCOUNT.to_owned());
+            return self.send_as(&root, Meaning::Nothing, Verb::Write, path, json!({}));
+        }
         self.notes_sent += 1;
         let (value, root) = (self.notes_sent, self.cluster.root.clone());
         let input = json!({ "value": value });

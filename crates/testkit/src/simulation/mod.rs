@@ -69,6 +69,8 @@ pub struct Summary {
     pub made: usize,
     /// Passwords that were changed.
     pub changed: usize,
+    /// Accounts whose password a job has changed.
+    pub rotated: usize,
     /// Logins.
     pub logins: usize,
     /// Tokens that were renewed.
@@ -94,6 +96,7 @@ impl Summary {
         self.issued += other.issued;
         self.made += other.made;
         self.changed += other.changed;
+        self.rotated += other.rotated;
         self.logins += other.logins;
         self.renewed += other.renewed;
         self.crashes += other.crashes;

@@ -95,9 +95,16 @@ async fn write_one(server: &Server) {
 #[tokio::test]
 async fn others_commit_between_the_small_steps_of_a_large_revocation() {
     const TOKENS_MADE: usize = 200;
-    for way in ["prefix", "expiry"] {
+    for way in ["prefix", "expiry", "expiry of leases"] {
         let server = Server::new().await;
+        // One that outlives all that it is lent.
+        let owner = NewToken { ttl: HOUR * 4, ..NewToken::default() };
+        let (_, owner) = server.make_token(owner).await;
         for _ in 0..TOKENS_MADE {
+            if way == "expiry of leases" {
+                server.lease(owner, "auth/gone/login").await;
+                continue;
+            }
             let entry = TokenEntry { path: "auth/gone/login".to_owned(), ..TokenEntry::default() };
             server.make_token(NewToken { entry, ..NewToken::default() }).await;
         }
