@@ -144,6 +144,19 @@ impl Schedule<'_> {
         panic!("not quiet: {left:#?} {settling:#?} {asking} requests under way, {leader:?} leads: {jobs:#?}");
     }
 
+    /// What a node answers. One that takes a snapshot of its leader has no keys for a moment.
+    async fn read_of(&self, node: usize, path: &str) -> Response {
+        let request = Request::new(&self.cluster.root, Verb::Read, path, json!({}));
+        for _ in 0..100 {
+            let answer = self.cluster.send(node, &request, None).await.expect("no panic").expect("an answer");
+            if answer.status != 503 {
+                return answer;
+            }
+            self.cluster.pass(SECOND).await;
+        }
+        panic!("node {node} stays sealed");
+    }
+
     /// Changes of passwords of which it is not known yet how they stand.
     async fn settling(&self) -> Vec<(String, LeaseState)> {
         let mut settling = self.cluster.leases(NamespaceId::ROOT, "db/rotate/").await;
@@ -200,8 +213,7 @@ impl Schedule<'_> {
             assert_eq!(note.data()["value"], *value, "what was told is not there");
         }
         for node in 0..self.cluster.size() {
-            let read = Request::new(&self.cluster.root, Verb::Read, "db/settings/pool", json!({}));
-            let read = self.cluster.send(node, &read, None).await.expect("no panic").expect("an answer");
+            let read = self.read_of(node, "db/settings/pool").await;
             assert_eq!(read.data()["derived"], read.data()["stored"]);
         }
         let known = self.cluster.done(Verb::Read, "db/settings/pool", json!({})).await;
