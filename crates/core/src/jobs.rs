@@ -236,6 +236,9 @@ impl Background {
         mounted: &MountHandle,
         job: &engine::Job,
     ) -> Result<bool, EngineError> {
+        if let Some(acts) = job.acts() {
+            return self.run_acts(mounted, job, acts).await;
+        }
         let txn = self.services.barrier.transaction(self.services.barrier.pinned_view().await?);
         let call = mounted.internal_call_with(
             &txn,

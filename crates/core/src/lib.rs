@@ -4,6 +4,7 @@
 //! request asks for is done in the [`Background`]. State in memory follows from storage and is rebuilt when a commit touches
 //! what it follows from, on whatever node.
 
+mod acting_jobs;
 mod background;
 mod jobs;
 mod observing;

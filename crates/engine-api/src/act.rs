@@ -172,7 +172,7 @@ pub struct Planned {
 }
 
 impl Planned {
-    fn of<T: Stored + Send + Sync + 'static>(plan: Plan<T>) -> Result<Self, EngineError> {
+    pub(crate) fn of<T: Stored + Send + Sync + 'static>(plan: Plan<T>) -> Result<Self, EngineError> {
         Ok(Self {
             payload: Payload::of(&plan.payload)?,
             ttl: plan.ttl,
@@ -194,7 +194,7 @@ pub struct ActOutcome {
 }
 
 /// An act with its types erased.
-type RunAct<O> = Arc<
+pub(crate) type RunAct<O> = Arc<
     dyn Fn(Carried, IntentFacts, &Arc<Call>) -> futures::future::BoxFuture<'static, Result<O, ActError>>
         + Send
         + Sync,
@@ -202,7 +202,7 @@ type RunAct<O> = Arc<
 
 /// An act without its types: it takes the payload of the plan, and `finish` makes its outcome of what it answers. A payload of
 /// another plan is one for which nothing is sent.
-fn run_act<T, B, R, H, O>(act: H, finish: fn(R) -> Result<O, ActError>) -> RunAct<O>
+pub(crate) fn run_act<T, B, R, H, O>(act: H, finish: fn(R) -> Result<O, ActError>) -> RunAct<O>
 where
     H: OnceStep<Intent<T>, B, R, ActError>,
     T: Send + Sync + 'static,
@@ -285,7 +285,7 @@ impl Settling {
     {
         let act = run_act(act, |done| Ok(Carried::new(done)));
         let plan = first_step(plan, |payload| Planned::of(Plan::new(payload)));
-        Self { kind, plan, act, conclude: conclusion(conclude) }
+        Self { kind, plan, act, conclude: conclusion(conclude, O::into_reply) }
     }
 
     /// The kind of its intents.

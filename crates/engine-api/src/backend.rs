@@ -17,7 +17,7 @@ use strongroom_barrier::TableId;
 use strongroom_wire::Operation;
 
 use crate::{
-    AuthGrant, Call, Class, EngineError, Extensions, Facts, Found, Job, LeaseKind, Route, RouteError,
+    Asking, AuthGrant, Call, Class, EngineError, Extensions, Facts, Found, Job, LeaseKind, Route, RouteError,
     RouteTable, Segment,
 };
 
@@ -79,6 +79,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// An auth method's say in the renewal of what it granted; `None` where it leaves renewals to the server.
     fn renewal(&self, _call: &Arc<Call>) -> Option<BoxFuture<'static, Result<AuthGrant, EngineError>>> {
+        None
+    }
+
+    /// The same of an auth method that asks outside for it.
+    fn asks_at_renewal(&self) -> Option<&Asking<AuthGrant>> {
         None
     }
 

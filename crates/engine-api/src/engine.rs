@@ -10,8 +10,9 @@ use strongroom_barrier::TableId;
 
 use crate::route::Run;
 use crate::{
-    Alias, AuthGrant, Backend, Call, Class, EngineError, Extensions, Facts, Handler, Hook, Job, LeaseKind,
-    MountOption, Name, RevokeError, Route, RouteTable, Schedule,
+    Acts, Alias, Asking, AuthGrant, Backend, Call, Class, EngineError, Extensions, Facts, Handler, Hook, Job,
+    LeaseKind, MountOption, Name, OnceStep, Question, ReadStep, RevokeError, Route, RouteTable, Schedule,
+    View, WriteStep,
 };
 
 type Options = BTreeMap<String, String>;
@@ -29,6 +30,7 @@ pub struct Engine {
     routes: RouteTable,
     extensions: Extensions,
     renew: Option<Run<AuthGrant>>,
+    ask_on_renew: Option<Asking<AuthGrant>>,
     jobs: Vec<Job>,
     leases: BTreeMap<Name, LeaseKind>,
     check_options: Option<CheckOptions>,
@@ -59,6 +61,7 @@ impl Engine {
             routes: RouteTable::default(),
             extensions: Extensions::default(),
             renew: None,
+            ask_on_renew: None,
             jobs: Vec::new(),
             leases: BTreeMap::new(),
             check_options: None,
@@ -138,10 +141,28 @@ impl Engine {
         self
     }
 
-    /// An auth method's say in a renewal: answers the grant as it would be made today, or refuses.
+    /// An auth method's say in a renewal: answers the grant as it would be made today, or refuses. It decides by what is
+    /// stored; one that has to ask outside is [`Engine::ask_on_renew`].
     #[must_use]
     pub fn on_renew<A>(mut self, handler: impl Handler<A, AuthGrant>) -> Self {
         self.renew = Some(Arc::new(move |call: &Arc<Call>| handler.call(call)));
+        self
+    }
+
+    /// As [`Engine::on_renew`], of a method that asks outside who the token's owner is today: the groups of a directory, whether
+    /// an account is still there. `prepare` draws the [`Renewal`](crate::Renewal) and reads what the question needs, `ask` runs
+    /// once, in no transaction and with a limited time, `conclude` answers the grant by what was found out, with what is stored when
+    /// the renewal is committed. A client that goes away in between changes nothing, and a standby asks nobody.
+    #[must_use]
+    pub fn ask_on_renew<A, B, C, Q, R, P, H, K>(mut self, prepare: P, ask: H, conclude: K) -> Self
+    where
+        P: ReadStep<View, A, Q, EngineError>,
+        H: OnceStep<Q, B, R, EngineError>,
+        K: WriteStep<Arc<R>, C, AuthGrant, EngineError>,
+        Q: Send + Sync + 'static,
+        R: Send + Sync + 'static,
+    {
+        self.ask_on_renew = Some(Asking::new(prepare, Question::Ask, ask, conclude, Ok));
         self
     }
 
@@ -154,6 +175,14 @@ impl Engine {
         handler: impl Hook<A, bool, EngineError>,
     ) -> Self {
         self.jobs.push(Job::new(name, schedule, handler));
+        self
+    }
+
+    /// Adds work in the background that changes something outside, each change behind an intent:
+    /// `.acting_job("rotate", Schedule::Due(ROTATIONS.id()), Acts::settled_by("account", due, plan, change, note))`.
+    #[must_use]
+    pub fn acting_job(mut self, name: impl Into<Name>, schedule: Schedule, acts: Acts) -> Self {
+        self.jobs.push(Job::acting(name, schedule, acts));
         self
     }
 
@@ -252,6 +281,10 @@ impl Backend for Engine {
 
     fn renewal(&self, call: &Arc<Call>) -> Option<BoxFuture<'static, Result<AuthGrant, EngineError>>> {
         self.renew.as_ref().map(|renew| renew(call))
+    }
+
+    fn asks_at_renewal(&self) -> Option<&Asking<AuthGrant>> {
+        self.ask_on_renew.as_ref()
     }
 }
 

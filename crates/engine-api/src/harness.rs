@@ -17,10 +17,10 @@ use strongroom_storage::InMemory;
 use strongroom_wire::Operation;
 
 use crate::{
-    ActError, AuthGrant, Backend as _, BarrierError, Call, Caller, Captures, CertificateChain, Engine,
-    EngineError, Environment, Facilities, InForce, IntentFacts, LeaseGrant, Lifetimes, Mount, NoSystem, Peer,
-    RawTail, Redactions, Renewal, Reply, Request, RequestBody, RouteError, ServerTxn, SystemPort, TokenKind,
-    Work,
+    ActError, Asking, AuthGrant, Backend as _, BarrierError, Call, Caller, Captures, Carried,
+    CertificateChain, Engine, EngineError, Environment, Facilities, InForce, IntentFacts, LeaseGrant,
+    Lifetimes, Mount, NoSystem, Peer, Prepared, RawTail, Redactions, Renewal, Reply, Request, RequestBody,
+    RouteError, ServerTxn, SystemPort, TokenKind, Work,
 };
 
 /// An engine, its mount, and a clock to step.
@@ -104,8 +104,7 @@ impl Harness {
                     committed(&txn, outcome).await
                 }
                 Work::Ask(asking) => {
-                    let question = asking.prepare(&call).await?;
-                    let answer = asking.ask(question, &call, self.deadline()).await?;
+                    let answer = self.answered(asking, &call).await?;
                     let conclude = || self.prepare(operation, path, &input, found.params.clone(), None);
                     let answer = &answer;
                     let run = |call: Arc<Call>| -> BoxFuture<'_, _> {
@@ -164,10 +163,32 @@ impl Harness {
         reply.answered().map_or(Value::Null, strongroom_wire::Json::to_value)
     }
 
+    /// Prepares a question, and asks it where that is needed.
+    async fn answered<O: Send + 'static>(
+        &self,
+        asking: &Asking<O>,
+        call: &Arc<Call>,
+    ) -> Result<Carried, EngineError> {
+        match asking.prepare(call).await? {
+            Prepared::Ask(question) => asking.ask(question, call, self.deadline()).await,
+            Prepared::Known(answer) => Ok(answer),
+        }
+    }
+
     /// Asks the auth method about a renewal.
     pub async fn renew(&self, renewal: Renewal) -> Result<AuthGrant, EngineError> {
-        let (txn, call) =
-            self.prepare(Operation::Update, "", &Value::Null, Captures::default(), Some(renewal));
+        let begin = || {
+            let renewal = Some(renewal.clone());
+            self.prepare(Operation::Update, "", &Value::Null, Captures::default(), renewal)
+        };
+        let (txn, call) = begin();
+        if let Some(asking) = self.engine.asks_at_renewal() {
+            let answer = self.answered(asking, &call).await?;
+            let (txn, call) = begin();
+            let grant = asking.conclude(&answer, &call).await?;
+            txn.commit().await?;
+            return Ok(grant);
+        }
         let grant = self.engine.renewal(&call).expect("the method has a say in renewals").await?;
         txn.commit().await?;
         Ok(grant)
@@ -175,10 +196,24 @@ impl Harness {
 
     /// Runs the engine's jobs until there is nothing more to do.
     pub async fn run_jobs(&self) {
+        let begin = || self.prepare(Operation::Update, "", &Value::Null, Captures::default(), None);
         for job in self.engine.jobs() {
+            if let Some(acts) = job.acts() {
+                for subject in acts.due(&begin().1).await.expect("the job says what is due") {
+                    let (txn, call) = begin();
+                    let planned = acts.plan(subject, &call).await.expect("the job plans");
+                    txn.commit().await.expect("commits");
+                    let Some(planned) = planned else { continue };
+                    let done = acts.act(planned.carried, self.intent(), &begin().1).await;
+                    let done = done.map_err(ActError::into_inner).expect("the job acts");
+                    let (txn, call) = begin();
+                    acts.conclude(&done, &call).await.expect("the job concludes");
+                    txn.commit().await.expect("commits");
+                }
+                continue;
+            }
             loop {
-                let (txn, call) =
-                    self.prepare(Operation::Update, "", &Value::Null, Captures::default(), None);
+                let (txn, call) = begin();
                 let more = job.run(&call, self.deadline()).await.expect("the job succeeds");
                 txn.commit().await.expect("commits");
                 if !more {

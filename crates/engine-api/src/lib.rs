@@ -46,7 +46,7 @@ pub use extract::{Body, Extension, Extract, Input, Paging};
 pub use facilities::Facilities;
 pub use facts::{Alias, Class, Facts, MountOption, Name};
 pub use handler::Handler;
-pub use job::{Job, Schedule};
+pub use job::{Acts, Job, Schedule};
 pub use lease::{LeaseInHand, LeaseKind, LeaseTerms, Leased, Payload, RevokeError};
 pub use outbound::Outbound;
 pub use pattern::{Characters, Pattern, Segment};
@@ -56,7 +56,10 @@ pub use reply::{
 };
 pub use route::{Access, Endpoint, HandlerRun, Route, Work};
 pub use route_table::{Found, RouteError, RouteTable};
-pub use steps::{Asking, Background, Carried, Hook, Once, OnceStep, Outgoing, ReadOnly, ReadStep, WriteStep};
+pub use steps::{
+    Asking, Background, Carried, Hook, Once, OnceStep, Outgoing, Prepared, Question, ReadOnly, ReadStep,
+    WriteStep,
+};
 pub use system::{Cluster, Entity, NoIdentityTokens, NoSystem, System, SystemPort};
 pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};
 pub use upgrade::{Upgradable, Upgrade, UpgradeOffer, Upgraded};

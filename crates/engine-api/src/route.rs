@@ -16,7 +16,7 @@ use strongroom_wire::Operation;
 
 use crate::{
     ActError, Asking, Call, Captures, EngineError, Handler, Intent, IntoReply, Issued, Issuing, Meaning,
-    Mode, Name, OnceStep, OperationDoc, Pattern, Plan, ReadStep, Reply, Settling, View, WriteStep,
+    Mode, Name, OnceStep, OperationDoc, Pattern, Plan, Question, ReadStep, Reply, Settling, View, WriteStep,
 };
 
 #[cfg(doc)]
@@ -421,7 +421,32 @@ impl Route {
     {
         let parts = [P::document, H::document, K::document, O::document];
         let doc = OperationDoc::of_steps(summary, Mode::Ask, &parts);
-        self.insert(operation, doc, Work::Ask(Asking::new(prepare, ask, conclude)));
+        let steps = Asking::new(prepare, Question::Ask, ask, conclude, O::into_reply);
+        self.insert(operation, doc, Work::Ask(steps));
+        self
+    }
+
+    /// As [`Route::ask`], where `prepare` may find that nobody needs to be asked: then `conclude` follows at once.
+    #[must_use]
+    pub fn ask_if_needed<A, B, C, Q, R, O, P, H, K>(
+        mut self,
+        summary: &'static str,
+        prepare: P,
+        ask: H,
+        conclude: K,
+    ) -> Self
+    where
+        P: ReadStep<View, A, Question<Q, R>, EngineError>,
+        H: OnceStep<Q, B, R, EngineError>,
+        K: WriteStep<Arc<R>, C, O, EngineError>,
+        Q: Send + Sync + 'static,
+        R: Send + Sync + 'static,
+        O: IntoReply + Send + 'static,
+    {
+        let parts = [P::document, H::document, K::document, O::document];
+        let doc = OperationDoc::of_steps(summary, Mode::Ask, &parts);
+        let steps = Asking::new(prepare, std::convert::identity, ask, conclude, O::into_reply);
+        self.insert(Operation::Update, doc, Work::Ask(steps));
         self
     }
 

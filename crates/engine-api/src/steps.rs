@@ -21,7 +21,7 @@ use strongroom_stdx::Moment;
 
 use crate::handler::drawn;
 use crate::route::Run;
-use crate::{Call, EngineError, Extract, Handler, IntoReply, OperationDoc, Reply, View};
+use crate::{Call, EngineError, Extract, Handler, OperationDoc, Reply, View};
 
 /// An argument that changes nothing, and so may be drawn by a step that runs outside of any transaction.
 #[diagnostic::on_unimplemented(
@@ -233,31 +233,66 @@ impl Carried {
 pub(crate) type RunStep<O, E> =
     Arc<dyn Fn(Carried, &Arc<Call>, &Once) -> BoxFuture<'static, Result<O, E>> + Send + Sync>;
 /// The last step, which may run again.
-pub(crate) type RunConclusion =
-    Arc<dyn Fn(&Carried, &Arc<Call>) -> BoxFuture<'static, Result<Reply, EngineError>> + Send + Sync>;
+pub(crate) type RunConclusion<O = Reply> =
+    Arc<dyn Fn(&Carried, &Arc<Call>) -> BoxFuture<'static, Result<O, EngineError>> + Send + Sync>;
 
-/// The steps of an operation that asks outside.
-#[derive(Clone)]
-pub struct Asking {
-    prepare: Run<Carried>,
-    ask: RunStep<Carried, EngineError>,
-    conclude: RunConclusion,
+/// A question for the outside, or the answer where it is known without asking.
+pub enum Question<Q, R> {
+    /// It is to be asked.
+    Ask(Q),
+    /// Nobody needs to be asked.
+    Known(R),
 }
 
-impl Asking {
-    pub(crate) fn new<A, B, C, Q, R, O, P, H, K>(prepare: P, ask: H, conclude: K) -> Self
+/// A [`Question`] without its types.
+pub enum Prepared {
+    /// It is to be asked.
+    Ask(Carried),
+    /// Nobody needs to be asked.
+    Known(Carried),
+}
+
+/// The steps of an operation that asks outside; the last one makes an `O`.
+pub struct Asking<O = Reply> {
+    prepare: Run<Prepared>,
+    ask: RunStep<Carried, EngineError>,
+    conclude: RunConclusion<O>,
+}
+
+// Derived, it would want what the steps make to be cloned.
+impl<O> Clone for Asking<O> {
+    fn clone(&self) -> Self {
+        Self { prepare: self.prepare.clone(), ask: self.ask.clone(), conclude: self.conclude.clone() }
+    }
+}
+
+impl<O: Send + 'static> Asking<O> {
+    /// Steps, the first of which answers what `prepared` takes for a question; `finish` makes an `O` of what the last answers.
+    pub(crate) fn new<A, B, C, S, Q, R, D, P, H, K>(
+        prepare: P,
+        prepared: fn(S) -> Question<Q, R>,
+        ask: H,
+        conclude: K,
+        finish: fn(D) -> Result<O, EngineError>,
+    ) -> Self
     where
-        P: ReadStep<View, A, Q, EngineError>,
+        P: ReadStep<View, A, S, EngineError>,
         H: OnceStep<Q, B, R, EngineError>,
-        K: WriteStep<Arc<R>, C, O, EngineError>,
+        K: WriteStep<Arc<R>, C, D, EngineError>,
+        S: Send + 'static,
         Q: Send + Sync + 'static,
         R: Send + Sync + 'static,
-        O: IntoReply + Send + 'static,
+        D: Send + 'static,
     {
         Self {
             prepare: Arc::new(move |call: &Arc<Call>| {
                 let question = prepare.run(call.txn.peek(), call);
-                Box::pin(async move { question.await.map(Carried::new) })
+                Box::pin(async move {
+                    Ok(match prepared(question.await?) {
+                        Question::Ask(question) => Prepared::Ask(Carried::new(question)),
+                        Question::Known(answer) => Prepared::Known(Carried::new(answer)),
+                    })
+                })
             }),
             ask: Arc::new(move |question, call, once| {
                 let question = match question.take() {
@@ -267,12 +302,12 @@ impl Asking {
                 let answer = ask.run(question, call, once);
                 Box::pin(async move { answer.await.map(Carried::new) })
             }),
-            conclude: conclusion(conclude),
+            conclude: conclusion(conclude, finish),
         }
     }
 
     /// Prepares the question from what is stored; may run again.
-    pub async fn prepare(&self, call: &Arc<Call>) -> Result<Carried, EngineError> {
+    pub async fn prepare(&self, call: &Arc<Call>) -> Result<Prepared, EngineError> {
         (self.prepare)(call).await
     }
 
@@ -286,22 +321,26 @@ impl Asking {
         (self.ask)(question, call, &Once::before(until)).await
     }
 
-    /// Answers the request by what was found out, and writes; may run again.
-    pub async fn conclude(&self, answer: &Carried, call: &Arc<Call>) -> Result<Reply, EngineError> {
+    /// Answers by what was found out, and writes; may run again.
+    pub async fn conclude(&self, answer: &Carried, call: &Arc<Call>) -> Result<O, EngineError> {
         (self.conclude)(answer, call).await
     }
 }
 
-pub(crate) fn conclusion<C, R, O, K>(conclude: K) -> RunConclusion
+pub(crate) fn conclusion<C, R, D, O, K>(
+    conclude: K,
+    finish: fn(D) -> Result<O, EngineError>,
+) -> RunConclusion<O>
 where
-    K: WriteStep<Arc<R>, C, O, EngineError>,
+    K: WriteStep<Arc<R>, C, D, EngineError>,
     R: Send + Sync + 'static,
-    O: IntoReply + Send + 'static,
+    D: Send + 'static,
+    O: Send + 'static,
 {
     Arc::new(move |answer: &Carried, call: &Arc<Call>| match answer.read() {
         Ok(answer) => {
-            let reply = conclude.run(answer, call);
-            Box::pin(async move { reply.await?.into_reply() })
+            let done = conclude.run(answer, call);
+            Box::pin(async move { finish(done.await?) })
         }
         Err(error) => Box::pin(std::future::ready(Err(error))),
     })

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 use strongroom_barrier::{BarrierError, Txn};
 use strongroom_engine_api::{
     ActError, ActOutcome, Asking, Call, Carried, Endpoint, EngineError, Found, Issuing, Json, Payload,
-    Planned, Reply, Settling, Work, format_duration,
+    Planned, Prepared, Reply, Settling, Work, format_duration,
 };
 use strongroom_expiry::ACT_TIMEOUT;
 use strongroom_leases::{Intended, Undo};
@@ -92,7 +92,10 @@ impl Pipeline {
         if let Some(answer) = answer {
             return asking.conclude(answer, call).await.map(Some);
         }
-        let question = asking.prepare(call).await?;
+        let question = match asking.prepare(call).await? {
+            Prepared::Ask(question) => question,
+            Prepared::Known(known) => return asking.conclude(&known, call).await.map(Some),
+        };
         let until = self.services.environment.clock.now().after(ACT_TIMEOUT);
         *answer = Some(tokio::select! {
             asked = caught(asking.ask(question, call, until)) => asked??,
@@ -121,11 +124,7 @@ impl Pipeline {
         let done = match self.run_act(authorized, acting, &intended, planned).await {
             Ok(outcome) => self.conclude_act(authorized, acting, &intended, &call, outcome).await,
             Err(error) => {
-                let undo = match &error {
-                    ActError::NotSent(_) => Undo::Nothing,
-                    ActError::Refused(_) => Undo::Once,
-                    ActError::Unanswered(_) => Undo::Again,
-                };
+                let undo = Undo::of(&error);
                 self.services.leases.undo_intended(&intended, None, undo).await;
                 Err(refused_by(authorized, acting.at.0, error.into_inner()))
             }

@@ -9,6 +9,8 @@
     reason = "tests fail loudly"
 )]
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -418,6 +420,26 @@ async fn a_change_outside_is_known_whatever_becomes_of_it() {
             running.abort();
         }
     }
+}
+
+#[tokio::test]
+async fn a_look_at_the_queues_that_is_cut_off_is_taken_again() {
+    let cluster = cluster(1).await;
+    let id = cluster.done(Verb::Read, WEB, Value::Null).await.text("/lease_id");
+    cluster.system.set(Mood::Down);
+    cluster.done(Verb::Write, "sys/leases/revoke", json!({ "lease_id": id })).await;
+    cluster.pass(SECOND).await;
+    // From here on nobody goes on by himself. The queues are due to be read again, and the node stands still meanwhile.
+    cluster.clock.advance(SECOND * 61);
+    cluster.gate(0).unwrap().pause();
+    let revocation = cluster.node(0).unwrap().services.revocation.clone();
+    {
+        let mut looking = pin!(revocation.next_revocation());
+        let looked = looking.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(looked, Poll::Pending), "its term ends while it looks");
+    }
+    cluster.gate(0).unwrap().resume();
+    assert!(revocation.next_revocation().await.unwrap().is_some(), "the lease is still to be revoked");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ fn what_exists_outside_is_known_whatever_happens() {
         // A simulation in which nothing happens proves nothing.
         assert!(summary.issued > 0 && summary.made > summary.issued && summary.changed > 0, "{summary:?}");
         assert!(summary.logins > 0 && summary.crashes > 0 && summary.left > 0, "{summary:?}");
+        assert!(summary.renewed > 0 && summary.rotated > 0, "{summary:?}");
         assert!(summary.derived > 0 && summary.told > 0 && summary.looks > 0, "{summary:?}");
     }
 }

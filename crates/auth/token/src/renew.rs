@@ -1,24 +1,41 @@
-//! `renew`, `renew-self`, `renew-accessor`.
+//! `renew`, `renew-self`, `renew-accessor`: where the auth method that granted the token asks outside, in steps.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use strongroom_barrier::Txn;
+use strongroom_barrier::{Txn, View};
 use strongroom_engine_api::lenient::{Text, Ttl};
 use strongroom_engine_api::{
-    Caller, Clock, Engine, EngineError, Extension, Input, Mount, Secret, TokenKind, bad_request,
+    Caller, Clock, Engine, EngineError, Extension, Input, Mount, Question, Secret, TokenKind,
+    View as MountView, bad_request,
 };
 use strongroom_pipeline::{RequestError, ServerPart, ServerReply};
-use strongroom_tokens::{TokenId, TokenStore};
+use strongroom_tokens::{RenewalAnswer, RenewalQuestion, TokenId, TokenStore};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
-        .route("renew", |r| r.update("Renew a token.", renew))
-        .route("renew-self", |r| r.update("Renew the calling token.", renew_self))
-        .route("renew-accessor", |r| r.update("Renew a token by its accessor.", renew_accessor))
+        .route("renew", |r| r.ask_if_needed("Renew a token.", of_token, ask, extend))
+        .route("renew-self", |r| r.ask_if_needed("Renew the calling token.", of_caller, ask, extend))
+        .route("renew-accessor", |r| {
+            r.ask_if_needed("Renew a token by its accessor.", of_accessor, ask, extend)
+        })
 }
+
+/// A token that is to be renewed.
+struct Renewed {
+    id: TokenId,
+    /// Its text, where the client knows it.
+    token: Secret<String>,
+    increment: Option<Duration>,
+}
+
+/// A token, and what its auth method has to ask outside before it is renewed.
+struct Asks(Renewed, RenewalQuestion);
+
+/// A token, and the answer.
+struct Answered(Renewed, RenewalAnswer);
 
 #[derive(Deserialize, JsonSchema)]
 struct RenewInput {
@@ -45,57 +62,79 @@ struct RenewAccessorInput {
     increment: Option<Ttl>,
 }
 
-async fn renew(
+async fn of_token(
+    _own: MountView,
     Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     Input(input): Input<RenewInput>,
-    txn: Txn,
+    view: View,
     clock: Clock,
-) -> Result<ServerReply, EngineError> {
+) -> Result<Question<Asks, Answered>, EngineError> {
     let token = input.token.map(|token| token.0).filter(|token| !token.is_empty());
     let token = Secret::new(token.ok_or_else(|| bad_request("missing token ID"))?);
-    let found = tokens.principal_in(txn.peek(), mount.namespace, token.expose(), clock.now()).await?;
+    let found = tokens.principal_in(&view, mount.namespace, token.expose(), clock.now()).await?;
     let found = found.ok_or_else(|| bad_request("token not found"))?;
-    extend(&tokens, &txn, &found.id, found.entry.kind, token, input.increment).await
+    question(&tokens, &view, found.id, found.entry.kind, token, input.increment).await
 }
 
-async fn renew_self(
+async fn of_caller(
+    _own: MountView,
     Extension(tokens): Extension<TokenStore>,
     Input(input): Input<RenewSelfInput>,
     caller: Caller,
-    txn: Txn,
-) -> Result<ServerReply, EngineError> {
+    view: View,
+) -> Result<Question<Asks, Answered>, EngineError> {
     let token = (*caller.token).clone();
-    extend(&tokens, &txn, &TokenId::from(&caller), caller.kind, token, input.increment).await
+    question(&tokens, &view, TokenId::from(&caller), caller.kind, token, input.increment).await
 }
 
-async fn renew_accessor(
+async fn of_accessor(
+    _own: MountView,
     Extension(tokens): Extension<TokenStore>,
     mount: Arc<Mount>,
     Input(input): Input<RenewAccessorInput>,
-    txn: Txn,
-) -> Result<ServerReply, EngineError> {
+    view: View,
+) -> Result<Question<Asks, Answered>, EngineError> {
     let accessor = input.accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| bad_request(RequestError::list(&["missing accessor"])))?;
-    let key = tokens.token_of_accessor(&txn, mount.namespace, &accessor).await?;
-    let key = key.ok_or_else(|| bad_request(RequestError::list(&["invalid accessor"])))?;
-    extend(&tokens, &txn, &key, TokenKind::Service, Secret::default(), input.increment).await
+    let id = tokens.token_of_accessor(&view, mount.namespace, &accessor).await?;
+    let id = id.ok_or_else(|| bad_request(RequestError::list(&["invalid accessor"])))?;
+    question(&tokens, &view, id, TokenKind::Service, Secret::default(), input.increment).await
 }
 
-async fn extend(
-    tokens: &Arc<TokenStore>,
-    txn: &Txn,
-    key: &TokenId,
+async fn question(
+    tokens: &TokenStore,
+    view: &View,
+    id: TokenId,
     kind: TokenKind,
     token: Secret<String>,
     increment: Option<Ttl>,
-) -> Result<ServerReply, EngineError> {
+) -> Result<Question<Asks, Answered>, EngineError> {
     if kind == TokenKind::Batch {
         return Err(bad_request("batch tokens cannot be renewed"));
     }
-    let increment: Option<Duration> = increment.map(|increment| increment.0);
-    let mut renewed = tokens.renew_token(txn, key, increment).await?;
-    renewed.token = token;
+    let renewed = Renewed { id, token, increment: increment.map(|increment| increment.0) };
+    Ok(match tokens.renewal_question(view, &id, renewed.increment).await? {
+        Question::Ask(asked) => Question::Ask(Asks(renewed, asked)),
+        Question::Known(answer) => Question::Known(Answered(renewed, answer)),
+    })
+}
+
+async fn ask(
+    Asks(renewed, asked): Asks,
+    Extension(tokens): Extension<TokenStore>,
+) -> Result<Answered, EngineError> {
+    tokens.ask_for_renewal(asked).await.map(|answer| Answered(renewed, answer))
+}
+
+async fn extend(
+    answered: Arc<Answered>,
+    Extension(tokens): Extension<TokenStore>,
+    txn: Txn,
+) -> Result<ServerReply, EngineError> {
+    let Answered(Renewed { id, token, increment }, answer) = &*answered;
+    let mut renewed = tokens.renew_token(&txn, id, *increment, answer).await?;
+    renewed.token = token.clone();
     let part = ServerPart { auth: Some(renewed.auth_member()?), ..ServerPart::default() };
     Ok(ServerReply::of(part).warned(renewed.warnings.clone()))
 }

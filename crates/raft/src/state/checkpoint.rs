@@ -67,6 +67,9 @@ impl State {
         let mut current = self.current();
         // After packing, what has been frozen meanwhile is still to be merged.
         let merged = current.frozen.take_if(|frozen| frozen.facts.applied <= base.facts.applied);
+        if merged.is_some() {
+            current.gaps.forget();
+        }
         let before = std::mem::replace(&mut current.base, base.clone());
         let shown = self.show(&current);
         drop(current);

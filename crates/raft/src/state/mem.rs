@@ -38,6 +38,8 @@ pub(crate) struct Fetched {
     pub(crate) entries: VecDeque<(Bytes, Version)>,
     /// The last key that was looked at; `None`: no others are left.
     pub(crate) last: Option<Bytes>,
+    /// The first of those keys that was written after the index.
+    pub(crate) newer: Option<Bytes>,
 }
 
 /// The versions of a key. Most keys have one.
@@ -117,6 +119,9 @@ impl Mem {
         for (key, versions) in within.by_ref().take(MAX_EXAMINED) {
             if let Some(version) = versions.at(at) {
                 fetched.entries.push_back((key.bytes().clone(), version.clone()));
+            }
+            if versions.newest.modified > at && fetched.newer.is_none() {
+                fetched.newer = Some(key.bytes().clone());
             }
             fetched.last = Some(key.bytes().clone());
             if fetched.entries.len() >= limit {

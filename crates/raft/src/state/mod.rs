@@ -7,6 +7,7 @@
 mod backend;
 mod base;
 mod checkpoint;
+mod gaps;
 mod key;
 mod machine;
 mod mem;
@@ -29,6 +30,7 @@ use tokio::sync::{Notify, watch};
 use self::backend::Patience;
 pub(crate) use self::base::BaseView;
 use self::base::{Base, Facts};
+use self::gaps::Gaps;
 pub(crate) use self::machine::Machine;
 use self::mem::Mem;
 pub(crate) use self::replace::staged_range;
@@ -69,6 +71,7 @@ pub(crate) struct State {
 /// The state that is being changed.
 struct Current {
     active: Arc<Mem>,
+    gaps: Arc<Gaps>,
     frozen: Option<Frozen>,
     base: BaseView,
     applied: Option<LogId>,
@@ -113,6 +116,7 @@ impl State {
             .map_err(|error| OpenError::corrupt(path, 0, error.to_string()))?;
         let current = Current {
             active: Arc::new(Mem::new(reclaimer.clone())),
+            gaps: Arc::default(),
             frozen: None,
             applied: base.facts.applied,
             membership: base.facts.membership.clone(),
@@ -239,6 +243,7 @@ impl State {
                     let valid = still_valid(commit, &latest)?;
                     if valid {
                         current.active.write(index, &commit.writes);
+                        current.gaps.written(&commit.writes);
                     }
                     outcomes.push(valid);
                 }
@@ -377,6 +382,8 @@ impl Current {
             active: self.active.clone(),
             frozen: self.frozen.as_ref().map(|frozen| frozen.mem.clone()),
             base: self.base.clone(),
+            gaps: self.gaps.clone(),
+            memory: self.gaps.memory(),
         }
     }
 
@@ -388,6 +395,7 @@ impl Current {
         }
         let next = Arc::new(self.active.successor());
         let mem = std::mem::replace(&mut self.active, next);
+        self.gaps.another_memory(true);
         let facts = Facts { applied: self.applied, membership: self.membership.clone(), ..Facts::default() };
         self.frozen = Some(Frozen { mem, facts });
         true

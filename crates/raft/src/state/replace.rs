@@ -123,6 +123,7 @@ impl State {
             let membership = std::mem::replace(&mut current.membership, base.facts.membership.clone());
             let active = std::mem::replace(&mut current.active, next);
             let base = std::mem::replace(&mut current.base, base);
+            current.gaps.another_memory(false);
             (membership, active, base, self.show(&current))
         };
         // Not under the lock, which every apply needs.

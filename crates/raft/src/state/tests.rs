@@ -1,5 +1,6 @@
 //! The state machine by itself, and with the log under the consensus library's own suite.
 
+mod gaps;
 mod under_lock;
 
 use std::io::{self, Read};

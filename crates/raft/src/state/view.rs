@@ -10,6 +10,7 @@ use redb::Range;
 use strongroom_storage::{Index, KeyRange, Lookup, Snapshot, StoreError, Versioned};
 
 use super::base::{BaseView, failed, on_pages, split_entry};
+use super::gaps::{Gaps, Look, RUN};
 use super::mem::{Fetched, Mem, Version};
 
 /// Keys fetched from memory at a time while scanning, so that writers are never held up for long.
@@ -26,6 +27,9 @@ pub(crate) struct View {
     /// The writes that are being merged into the table.
     pub(crate) frozen: Option<Arc<Mem>>,
     pub(crate) base: BaseView,
+    pub(super) gaps: Arc<Gaps>,
+    /// The number of the active memory.
+    pub(super) memory: usize,
 }
 
 impl View {
@@ -55,12 +59,18 @@ impl View {
 
     /// The entries of a range in key order.
     pub(super) fn merged(&self, range: &KeyRange) -> Result<Merged<'_>, StoreError> {
-        let newest = Some(Layer::new(&self.active, range, self.index));
-        let older = self.frozen.as_ref().map(|frozen| Layer::new(frozen, range, self.index));
-        let layers = if range.is_empty() { Vec::new() } else { newest.into_iter().chain(older).collect() };
-        let base =
-            if range.is_empty() { None } else { Some(self.base.range(&range.start, range.end.as_deref())?) };
-        Ok(Merged { layers, base, waiting: None })
+        let mut merged = Merged {
+            view: self,
+            range: range.clone(),
+            layers: Vec::new(),
+            base: None,
+            waiting: None,
+            deleted: 0,
+            look: None,
+            newer: None,
+        };
+        merged.begin()?;
+        Ok(merged)
     }
 }
 
@@ -140,11 +150,21 @@ struct Layer<'v> {
     fetched: VecDeque<(Bytes, Version)>,
     /// Nothing is left beyond what was fetched.
     exhausted: bool,
+    /// The first key that was written after the index.
+    newer: Option<Bytes>,
 }
 
 impl<'v> Layer<'v> {
     fn new(mem: &'v Mem, range: &KeyRange, at: Index) -> Self {
-        Self { mem, at, after: None, range: range.clone(), fetched: VecDeque::new(), exhausted: false }
+        Self {
+            mem,
+            at,
+            after: None,
+            range: range.clone(),
+            fetched: VecDeque::new(),
+            exhausted: false,
+            newer: None,
+        }
     }
 
     fn peek(&mut self) -> Option<&Bytes> {
@@ -153,7 +173,9 @@ impl<'v> Layer<'v> {
                 Some(after) => Bound::Excluded(after.as_ref()),
                 None => Bound::Included(self.range.start.as_slice()),
             };
-            let Fetched { entries, last } = self.mem.range(start, self.range.end.as_deref(), self.at, FETCH);
+            let Fetched { entries, last, newer } =
+                self.mem.range(start, self.range.end.as_deref(), self.at, FETCH);
+            self.newer = self.newer.take().or(newer);
             self.fetched = entries;
             self.exhausted = last.is_none();
             self.after = last;
@@ -166,11 +188,20 @@ type Stored = redb::AccessGuard<'static, &'static [u8]>;
 
 /// All layers as one, in key order: a newer layer's key hides an older one's.
 pub(super) struct Merged<'v> {
+    view: &'v View,
+    /// The keys that are left.
+    range: KeyRange,
     /// The newest first.
     layers: Vec<Layer<'v>>,
     base: Option<Range<'static, &'static [u8], &'static [u8]>>,
     /// The table's next entry.
     waiting: Option<(Stored, Stored)>,
+    /// Deletions in a row, up to the last key.
+    deleted: usize,
+    /// Set while they are looked at for a note of where they end.
+    look: Option<Look>,
+    /// The first key looked at since that was written after the view's index.
+    newer: Option<Bytes>,
 }
 
 /// One key's worth of a merged range.
@@ -183,7 +214,60 @@ enum Step<T> {
     End,
 }
 
-impl Merged<'_> {
+impl<'v> Merged<'v> {
+    /// Begins to read at the first key of the range.
+    fn begin(&mut self) -> Result<(), StoreError> {
+        self.waiting = None;
+        if self.range.is_empty() {
+            (self.layers, self.base) = (Vec::new(), None);
+            return Ok(());
+        }
+        let view: &'v View = self.view;
+        let layer = |mem: &'v Arc<Mem>| Layer::new(mem, &self.range, view.index);
+        self.layers = std::iter::once(&view.active).chain(&view.frozen).map(layer).collect();
+        self.base = Some(view.base.range(&self.range.start, self.range.end.as_deref())?);
+        Ok(())
+    }
+
+    /// Takes note of a deletion. After many in a row it goes on behind the gap that they are in, or has itself looked at for one.
+    fn passed(&mut self, key: &Bytes) -> Result<(), StoreError> {
+        #[cfg(test)]
+        self.view.gaps.visited.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.deleted = self.deleted.saturating_add(1);
+        if !self.deleted.is_multiple_of(RUN) {
+            return Ok(());
+        }
+        let next = self.range.after(key).start;
+        let end = self.view.gaps.end_of(&next, self.view.index);
+        if end.is_none() && self.look.is_some() {
+            return Ok(());
+        }
+        self.range.start = end.unwrap_or(next);
+        if self.look.is_some() {
+            self.newer = self.first_newer();
+        } else {
+            // What was read ahead counts as not looked at: the scan announces itself only now.
+            self.newer = None;
+            self.look = self.view.gaps.look(self.range.start.clone(), self.view.memory, self.view.index);
+        }
+        self.begin()
+    }
+
+    /// The first key looked at that was written after the view's index.
+    fn first_newer(&self) -> Option<Bytes> {
+        self.layers.iter().filter_map(|layer| layer.newer.as_ref()).chain(&self.newer).min().cloned()
+    }
+
+    /// Ends a row of deletions at the first key behind them; `None`: at the end of the range.
+    fn end_row(&mut self, key: Option<&[u8]>) {
+        self.deleted = 0;
+        let Some(look) = self.look.take() else { return };
+        let newer = self.first_newer();
+        if let Some(end) = key.or(self.range.end.as_deref()) {
+            look.found(newer.as_deref().map_or(end, |newer| newer.min(end)));
+        }
+    }
+
     /// The next entry, as `take` makes it of its key, index and value.
     pub(super) fn next<T>(
         &mut self,
@@ -217,27 +301,41 @@ impl Merged<'_> {
         }
         let lowest = self.layers.iter_mut().filter_map(|layer| layer.peek().cloned()).min();
         let Some(lowest) = lowest else {
-            let Some((key, stored)) = self.waiting.take() else { return Ok(Step::End) };
-            let (modified, value) = split_entry(stored.value())?;
-            return Ok(Step::Entry(take(Piece::Borrowed(key.value()), modified, Piece::Borrowed(value))));
+            let Some((key, stored)) = self.waiting.take() else {
+                self.end_row(None);
+                return Ok(Step::End);
+            };
+            return self.stored(&key, &stored, take);
         };
-        if let Some((key, stored)) = &self.waiting
-            && key.value() < lowest.as_ref()
-        {
-            let (modified, value) = split_entry(stored.value())?;
-            let taken = take(Piece::Borrowed(key.value()), modified, Piece::Borrowed(value));
-            self.waiting = None;
-            return Ok(Step::Entry(taken));
+        if let Some((key, stored)) = self.waiting.take_if(|(key, _)| key.value() < lowest.as_ref()) {
+            return self.stored(&key, &stored, take);
         }
         if self.waiting.as_ref().is_some_and(|(key, _)| key.value() == lowest.as_ref()) {
             self.waiting = None;
         }
-        Ok(match self.pop_all(&lowest) {
-            Some(Version { modified, value: Some(value) }) => {
-                Step::Entry(take(Piece::Shared(lowest), modified, Piece::Shared(value)))
-            }
-            _ => Step::Deleted,
-        })
+        let Some(Version { modified, value: Some(value) }) = self.pop_all(&lowest) else {
+            self.passed(&lowest)?;
+            return Ok(Step::Deleted);
+        };
+        if self.deleted > 0 {
+            self.end_row(Some(&lowest));
+        }
+        Ok(Step::Entry(take(Piece::Shared(lowest), modified, Piece::Shared(value))))
+    }
+
+    /// An entry of the table.
+    fn stored<T>(
+        &mut self,
+        key: &Stored,
+        stored: &Stored,
+        take: impl FnOnce(Piece<'_>, Index, Piece<'_>) -> T,
+    ) -> Result<Step<T>, StoreError> {
+        let key = key.value();
+        if self.deleted > 0 {
+            self.end_row(Some(key));
+        }
+        let (modified, value) = split_entry(stored.value())?;
+        Ok(Step::Entry(take(Piece::Borrowed(key), modified, Piece::Borrowed(value))))
     }
 
     /// Takes a key from all layers that have it; the newest layer's version counts.

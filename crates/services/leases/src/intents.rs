@@ -14,8 +14,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{Granted, Leases, NewLease};
-use strongroom_barrier::{BarrierError, MountId, NamespaceId, Txn};
-use strongroom_engine_api::{EngineError, InForce, IntentFacts, Moment, Payload, Planned};
+use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Txn};
+use strongroom_engine_api::{ActError, EngineError, InForce, IntentFacts, Moment, Payload, Planned};
 use strongroom_expiry::{
     ACT_TIMEOUT, INTENTS, LEASES, Lease, LeaseOwner, LeaseState, OWNED_LEASES, QueuedLease, change_lease,
     due_key, end_intended, forget_lease, latest_arrival,
@@ -102,7 +102,28 @@ pub enum Undo {
     Again,
 }
 
+impl Undo {
+    /// The handling that an act's error calls for.
+    pub const fn of(error: &ActError) -> Self {
+        match error {
+            ActError::NotSent(_) => Self::Nothing,
+            ActError::Refused(_) => Self::Once,
+            ActError::Unanswered(_) => Self::Again,
+        }
+    }
+}
+
 impl Leases {
+    /// True if there is any lease or intent whose id begins with `folder`. What comes there before `reads` is committed is a conflict.
+    pub async fn has_any(
+        &self,
+        reads: &impl Reads,
+        namespace: NamespaceId,
+        folder: &str,
+    ) -> Result<bool, BarrierError> {
+        Ok(!LEASES.keys(reads, &(namespace, folder), None, 1).await?.is_empty())
+    }
+
     /// Writes an intent within `txn`. The mount, and the token that holds the lease, must still be there when it commits.
     /// Without an owner it is a settlement's, which no token ends.
     pub async fn intend(

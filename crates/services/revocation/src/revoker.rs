@@ -95,6 +95,22 @@ impl Queues {
     }
 }
 
+/// A look at the queues. One that fails, or is cut off with the term of leadership, has them all read anew: nobody else
+/// would know what it has not come to.
+struct Reading<'r>(&'r Revoker);
+
+impl Reading<'_> {
+    fn complete(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.known().queues = None;
+    }
+}
+
 /// The head of a mount's queue.
 #[derive(Clone, Copy)]
 struct Head {
@@ -300,10 +316,7 @@ impl Revocation {
 
     /// The mounts with leases to be revoked, and the second of the first of each; notes those with irrevocable ones.
     async fn queued_mounts(&self) -> Result<Vec<(MountId, u64)>, BarrierError> {
-        if let Err(error) = self.read_queues().await {
-            self.revoker.known().queues = None;
-            return Err(error);
-        }
+        self.read_queues().await?;
         let mut known = self.revoker.known();
         let Known { pauses, queues, .. } = &mut *known;
         // Dropped meanwhile: whoever did has it looked at again.
@@ -338,19 +351,21 @@ impl Revocation {
         if changed.as_ref().is_some_and(BTreeSet::is_empty) {
             return Ok(());
         }
+        let reading = Reading(&self.revoker);
         let view = self.barrier.pinned_view().await?;
-        let Some(changed) = changed else {
+        if let Some(changed) = changed {
+            for mount in changed {
+                self.read_queue(&view, mount).await?;
+            }
+        } else {
             let mut found = REVOCATIONS.keys(&view, &(), None, 1).await?;
             while let Some((mount, _)) = found.first().copied() {
                 self.read_queue(&view, mount).await?;
                 let last = (mount, &(NEVER, &[u8::MAX; 16]));
                 found = REVOCATIONS.keys_after(&view, &(), &last, 1).await?;
             }
-            return Ok(());
-        };
-        for mount in changed {
-            self.read_queue(&view, mount).await?;
         }
+        reading.complete();
         Ok(())
     }
 

@@ -30,6 +30,7 @@ use strongroom_storage::Leadership;
 pub use create::{IssuedToken, NewToken, with_default};
 pub use entry::TokenEntry;
 pub use lookup::Principal;
+pub use renew::{RenewalAnswer, RenewalQuestion};
 pub use revoke::{BACKGROUND_STEP, STEP};
 pub use roles::{OlderNames, RoleTokenType, TokenRole};
 pub use strongroom_expiry::{AccessorKey, TokenId, TokenKey};

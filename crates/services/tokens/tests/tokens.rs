@@ -16,7 +16,7 @@ use strongroom_testkit::cluster::{Cluster, Faults, Image};
 use strongroom_testkit::server::LIFETIMES;
 use strongroom_testkit::{Server, Verb};
 use strongroom_tokens::testing::lose_entry;
-use strongroom_tokens::{NewToken, Tidy, TokenEntry, TokenRole, Wrapped};
+use strongroom_tokens::{NewToken, RenewalAnswer, Tidy, TokenEntry, TokenRole, Wrapped};
 
 const ROOT: NamespaceId = NamespaceId::ROOT;
 const HOUR: Duration = Duration::from_hours(1);
@@ -154,11 +154,26 @@ async fn a_renewal_follows_the_role() {
     let entry = TokenEntry { role: "web".to_owned(), ..TokenEntry::default() };
     let (_, key) = server.token(entry).await;
     let txn = server.txn().await;
-    let error = server.services().tokens.renew_token(&txn, &key, None).await.err().unwrap();
+    let error = server
+        .services()
+        .tokens
+        .renew_token(&txn, &key, None, &RenewalAnswer::default())
+        .await
+        .err()
+        .unwrap();
     assert_eq!(error.to_string(), "original token role \"web\" could not be found, not renewing");
     let role = TokenRole { period: HOUR * 3, ..TokenRole::default() };
     server.services().tokens.put_token_role(&txn, ROOT, "web", role).unwrap();
-    assert_eq!(server.services().tokens.renew_token(&txn, &key, Some(HOUR)).await.unwrap().ttl, HOUR * 3);
+    assert_eq!(
+        server
+            .services()
+            .tokens
+            .renew_token(&txn, &key, Some(HOUR), &RenewalAnswer::default())
+            .await
+            .unwrap()
+            .ttl,
+        HOUR * 3
+    );
 }
 
 #[tokio::test]

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
-    ActError, AuthGrant, Binary, Cached, Clock, Data, Engine, EngineError, Entropy, Event, Extension, Input,
-    Intent, Issued, LeaseTerms, Leased, Mount, Path, Peer, Plan, Reply, RevokeError, Schedule, Stored, Table,
-    Txn, View, bad_request, tables,
+    ActError, Binary, Cached, Clock, Data, Engine, EngineError, Entropy, Event, Input, Intent, Issued,
+    LeaseTerms, Leased, Mount, Path, Peer, Plan, Reply, RevokeError, Schedule, Stored, Table, Txn, View,
+    bad_request, tables,
 };
 use strongroom_outbound::Outbound;
 
+use super::accounts::{self, Account};
 use super::pool::{Pool, Setting, read_setting, write_setting};
 use super::reach::{Connection, Way};
 use super::system::{Failure, Message, System, Told};
@@ -23,10 +23,12 @@ tables! {
     PASSWORD: Table<str, Password> = 1;
     /// What clients write, and read again.
     NOTES: Table<str, Note> = 2;
-    /// Runs of the job.
-    RUNS: Table<str, Runs> = 3;
+    /// Runs of the job, logins, and renewals.
+    pub(super) RUNS: Table<str, Runs> = 3;
     /// What pools are made from.
     pub(super) SETTINGS: Table<str, Setting> = 4;
+    /// Accounts whose passwords a job rotates.
+    pub(super) ACCOUNTS: Table<str, Account> = 5;
 }
 
 /// The setting from which the pool of a mount is made.
@@ -49,7 +51,7 @@ struct Note {
 impl Stored for Note {}
 
 #[derive(Clone, Default, Serialize, Deserialize)]
-struct Runs(u64);
+pub(super) struct Runs(pub(super) u64);
 
 impl Stored for Runs {}
 
@@ -83,7 +85,7 @@ pub fn engine_over(outbound: &Outbound) -> Engine {
 }
 
 fn through(way: Way) -> Engine {
-    Engine::new("outside", "Users of a system outside.")
+    let engine = Engine::new("outside", "Users of a system outside.")
         .extension(Arc::new(way))
         .tables(TABLES)
         .lease("user", |lease| lease.revoke(drop_user).renew(extend_user))
@@ -102,39 +104,24 @@ fn through(way: Way) -> Engine {
         })
         .route("notes/{name}", |r| r.read("Read a note.", read_note).update("Write a note.", write_note))
         .route("echo", |r| r.owns(&["Retry-After"]).update("Answer bytes.", echo))
-        .route("peer", |r| r.read("Say who is connected.", peer_of))
+        .route("peer", |r| r.read("Say who is connected.", peer_of));
+    accounts::routes(engine)
 }
 
-/// The auth method by one-time codes, of a node behind `gate`.
-pub fn auth(system: &System, gate: &Gate) -> Engine {
-    let way = Arc::new(Way::Simulated(system.clone(), gate.clone()));
-    Engine::auth("outside-code", "Logins by one-time codes of a system outside.")
-        .extension(way)
-        .tables(TABLES)
-        .route("login/{name}", |r| {
-            r.login(|call| call.params.first().cloned()).ask(
-                "Log in with a one-time code.",
-                prepare_login,
-                ask_code,
-                conclude_login,
-            )
-        })
-}
-
-async fn connect(pool: &Pool) -> Result<Connection, ActError> {
+pub(super) async fn connect(pool: &Pool) -> Result<Connection, ActError> {
     pool.connect().await.map_err(|_failure| ActError::NotSent(unreachable()))
 }
 
-fn unreachable() -> EngineError {
+pub(super) fn unreachable() -> EngineError {
     EngineError::Status(502, "the system cannot be reached".to_owned())
 }
 
-fn acted(told: &Result<Told, Failure>) -> Result<u64, ActError> {
+pub(super) fn acted(told: &Result<Told, Failure>) -> Result<u64, ActError> {
     match told {
         Ok(Told::Done(number)) => Ok(*number),
         Ok(Told::Refused) => Err(ActError::Refused(bad_request("the system refuses"))),
         Err(Failure::NotSent) => Err(ActError::NotSent(unreachable())),
-        Err(Failure::NoAnswer) => Err(ActError::Unanswered(unreachable())),
+        Ok(Told::Allowed { .. }) | Err(Failure::NoAnswer) => Err(ActError::Unanswered(unreachable())),
     }
 }
 
@@ -177,7 +164,7 @@ async fn drop_user(user: Leased<NewUser>, pools: Cached<Pool>) -> Result<(), Rev
     match connection.send(Message::Drop(user.id)).await {
         Ok(Told::Done(_)) => Ok(()),
         Ok(Told::Refused) => Err(RevokeError::Refused("the system refuses".to_owned())),
-        Err(_) => Err(down()),
+        Ok(Told::Allowed { .. }) | Err(_) => Err(down()),
     }
 }
 
@@ -186,7 +173,7 @@ async fn extend_user(user: Leased<NewUser>, pools: Cached<Pool>) -> Result<Lease
     match connection.send(Message::Extend(user.id, user.until)).await {
         Ok(Told::Done(_)) => Ok(LeaseTerms::default()),
         Ok(Told::Refused) => Err(bad_request("the system refuses")),
-        Err(_) => Err(unreachable()),
+        Ok(Told::Allowed { .. }) | Err(_) => Err(unreachable()),
     }
 }
 
@@ -236,7 +223,7 @@ async fn settle_password(change: Leased<Change>, pools: Cached<Pool>, txn: Txn) 
                 return Ok(());
             }
             Ok(Told::Refused) => {}
-            Err(_) => return Err(down()),
+            Ok(Told::Allowed { .. }) | Err(_) => return Err(down()),
         }
     }
     if known != change.payload.to && known != change.payload.from {
@@ -254,51 +241,6 @@ struct PasswordView {
 
 async fn read_password(view: View) -> Result<Data<PasswordView>, EngineError> {
     Ok(Data(PasswordView { password: current_password(&view).await? }))
-}
-
-#[derive(Deserialize, JsonSchema)]
-struct LoginInput {
-    /// The one-time code.
-    code: Text,
-}
-
-/// The question of a login.
-struct Question {
-    code: String,
-    runs: u64,
-}
-
-/// A login that the system has confirmed.
-struct Confirmed {
-    runs: u64,
-}
-
-async fn prepare_login(view: View, Input(input): Input<LoginInput>) -> Result<Question, EngineError> {
-    let runs = RUNS.get(&view, "logins").await?.map_or(0, |runs| runs.0);
-    Ok(Question { code: input.code.0, runs })
-}
-
-async fn ask_code(question: Question, Extension(way): Extension<Way>) -> Result<Confirmed, EngineError> {
-    let connection = way.connect("").await.map_err(|_failure| unreachable())?;
-    match connection.send(Message::Code(question.code)).await {
-        Ok(Told::Done(_)) => Ok(Confirmed { runs: question.runs }),
-        Ok(Told::Refused) => Err(EngineError::Credentials("the code is not good".to_owned())),
-        Err(_) => Err(unreachable()),
-    }
-}
-
-async fn conclude_login(
-    confirmed: Arc<Confirmed>,
-    Path(name): Path<String>,
-    txn: Txn,
-) -> Result<AuthGrant, EngineError> {
-    let runs = RUNS.get(&txn, "logins").await?.map_or(0, |runs| runs.0);
-    // What was read for the question may be older than what is there now, never newer.
-    if runs < confirmed.runs {
-        return Err(EngineError::Internal("logins went backwards".to_owned()));
-    }
-    RUNS.put(&txn, "logins", Runs(runs + 1))?;
-    Ok(AuthGrant { display_name: name, renewable: true, ..AuthGrant::default() })
 }
 
 async fn read_note(Path(name): Path<String>, view: View) -> Result<Option<Data<Note>>, EngineError> {

@@ -82,6 +82,11 @@ fn written(message: &Message) -> (&'static str, Value) {
         Message::Extend(mark, until) => ("extend", json!({ "mark": mark, "until": seconds(until) })),
         Message::Password(from, to) => ("password", json!({ "from": from, "to": to })),
         Message::Login(password) => ("login", json!({ "password": password })),
+        Message::Rotate(account, from, to) => {
+            ("rotate", json!({ "account": account, "from": from, "to": to }))
+        }
+        Message::Enter(account, password) => ("enter", json!({ "account": account, "password": password })),
+        Message::Account(name) => ("account", json!({ "name": name })),
         Message::Code(code) => ("code", json!({ "code": code })),
     }
 }

@@ -65,8 +65,14 @@ pub enum Message {
     Password(String, String),
     /// Log in with its password.
     Login(String),
+    /// Change the password of an account of a mount from one to another.
+    Rotate(String, String, String),
+    /// Log in to an account of a mount.
+    Enter(String, String),
     /// Take a one-time code.
     Code(String),
+    /// Say what an account may.
+    Account(String),
 }
 
 /// Its answer.
@@ -74,6 +80,13 @@ pub enum Message {
 pub enum Told {
     /// It did it; the number of a user where there is one.
     Done(u64),
+    /// The group that an account is in, and for how many minutes a login of it is good; zero: it does not say.
+    Allowed {
+        /// The group.
+        group: Option<String>,
+        /// The minutes.
+        minutes: u64,
+    },
     /// It says no.
     Refused,
 }
@@ -105,6 +118,13 @@ struct State {
     unanswered: Vec<oneshot::Sender<Told>>,
     created: BTreeMap<String, usize>,
     taken: usize,
+    /// What it says of accounts that are not as all others; `None`: one is blocked.
+    accounts: BTreeMap<String, Option<(String, u64)>>,
+    accounts_asked: usize,
+    /// The passwords of accounts of mounts; of one that is not named it is `first`.
+    passwords: BTreeMap<String, String>,
+    /// How often it was asked for a change to each password, of its own or of an account.
+    changes: BTreeMap<String, usize>,
 }
 
 /// The system. Clones are one system.
@@ -177,15 +197,37 @@ impl System {
         self.state().taken
     }
 
+    /// Says of an account from now on that it is in a group, and for how many minutes a login is good; `None`: it is blocked.
+    pub fn set_account(&self, name: &str, allowed: Option<(&str, u64)>) {
+        let allowed = allowed.map(|(group, minutes)| (group.to_owned(), minutes));
+        self.state().accounts.insert(name.to_owned(), allowed);
+    }
+
+    /// How often accounts were asked about.
+    pub fn accounts_asked(&self) -> usize {
+        self.state().accounts_asked
+    }
+
     /// Leaves some of them out of the count.
     pub fn forget_codes_asked(&self, some: usize) {
         self.state().taken -= some;
     }
 
-    /// Marks under which a user was asked for more than once: there are none.
+    /// The password of an account of a mount.
+    pub fn password_of(&self, account: &str) -> String {
+        self.state().password_of(account)
+    }
+
+    /// How many changes of passwords were ever asked for.
+    pub fn changes(&self) -> usize {
+        self.state().changes.len()
+    }
+
+    /// Marks under which a user, and passwords to which a change, was asked for more than once: there are none.
     pub fn made_twice(&self) -> Vec<String> {
         let state = self.state();
-        state.created.iter().filter(|(_, count)| **count > 1).map(|(mark, _)| mark.clone()).collect()
+        let counts = state.created.iter().chain(&state.changes);
+        counts.filter(|(_, count)| **count > 1).map(|(mark, _)| mark.clone()).collect()
     }
 
     /// How many users were ever asked for.
@@ -241,6 +283,21 @@ impl System {
 }
 
 impl State {
+    fn password_of(&self, account: &str) -> String {
+        self.passwords.get(account).cloned().unwrap_or_else(|| "first".to_owned())
+    }
+
+    /// Counts what must not be asked for twice.
+    fn count(&mut self, message: &Message) {
+        match message {
+            Message::Create(mark, _) => *self.created.entry(mark.clone()).or_default() += 1,
+            Message::Password(_, to) | Message::Rotate(_, _, to) => {
+                *self.changes.entry(to.clone()).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+
     fn apply(&mut self, message: &Message) -> Told {
         match message {
             Message::Create(mark, until) => {
@@ -268,7 +325,25 @@ impl State {
                 self.taken += 1;
                 if self.codes.remove(code) { Told::Done(0) } else { Told::Refused }
             }
-            Message::Password(..) | Message::Login(_) => Told::Refused,
+            Message::Account(name) => {
+                self.accounts_asked += 1;
+                match self.accounts.get(name) {
+                    None => Told::Allowed { group: None, minutes: 0 },
+                    Some(None) => Told::Refused,
+                    Some(Some((group, minutes))) => Told::Allowed {
+                        group: Some(group.clone()).filter(|group| !group.is_empty()),
+                        minutes: *minutes,
+                    },
+                }
+            }
+            Message::Rotate(account, from, to) if *from == self.password_of(account) => {
+                self.passwords.insert(account.clone(), to.clone());
+                Told::Done(0)
+            }
+            Message::Enter(account, password) if *password == self.password_of(account) => Told::Done(0),
+            Message::Password(..) | Message::Login(_) | Message::Rotate(..) | Message::Enter(..) => {
+                Told::Refused
+            }
         }
     }
 }
@@ -284,9 +359,7 @@ impl Connection {
         }
         let answer = {
             let mut state = self.system.state();
-            if let Message::Create(mark, _) = &message {
-                *state.created.entry(mark.clone()).or_default() += 1;
-            }
+            state.count(&message);
             match state.mood {
                 Mood::Down => return Err(Failure::NotSent),
                 Mood::Refusing => return Ok(Told::Refused),

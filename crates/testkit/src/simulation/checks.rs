@@ -7,10 +7,13 @@ use strongroom_barrier::NamespaceId;
 use strongroom_expiry::LeaseState;
 use strongroom_pipeline::Verb;
 
-use super::events::within;
+use super::events::{ACCOUNT, within};
 use super::{Asking, Meaning, QUIET_AFTER, ROLES, SECOND, Schedule};
 use crate::outside::{Mood, NOTE_WRITTEN};
 use crate::{Request, Response};
+
+/// Where the intents of the job are that rotates the account.
+const ROTATIONS: &str = "db/rotate-accounts/app/";
 
 fn number_in(response: &Response, pointer: &str) -> u64 {
     response.body.pointer(pointer).and_then(Value::as_u64).expect("a number")
@@ -47,6 +50,7 @@ impl Schedule<'_> {
                     self.summary.logins += 1;
                     self.tokens.push(response.text("/auth/client_token"));
                 }
+                Meaning::Renewal => self.summary.renewed += 1,
                 Meaning::Note(value) => self.notes.push(value),
                 Meaning::Token => self.tokens.push(response.text("/auth/client_token")),
                 Meaning::Raise => self.setting = self.setting.max(number_in(&response, "/data/number")),
@@ -98,6 +102,7 @@ impl Schedule<'_> {
     pub(super) async fn check(&mut self) {
         assert_eq!(self.cluster.system.made_twice(), Vec::<String>::new());
         assert!(self.cluster.system.codes_asked() <= self.logins_sent, "a login asked twice");
+        assert!(self.cluster.system.accounts_asked() <= self.renewals_sent, "a renewal asked twice");
         let twice: Vec<_> = self.told.iter().filter(|(_, times)| **times > 1).collect();
         assert!(twice.is_empty(), "told more than once: {twice:?}");
         let before = self.outside();
@@ -120,7 +125,7 @@ impl Schedule<'_> {
             self.cluster.pass(SECOND * 15).await;
             self.hear().await;
             self.check().await;
-            let settling = self.cluster.leases(NamespaceId::ROOT, "db/rotate/").await;
+            let settling = self.settling().await;
             let Some(recorded) = self.recorded().await else { continue };
             let is_quiet = recorded.values().all(LeaseState::is_active)
                 && settling.is_empty()
@@ -132,8 +137,50 @@ impl Schedule<'_> {
             self.revoke_irrevocable(recorded.into_iter().chain(settling)).await;
         }
         let left = self.recorded().await;
-        let settling = self.cluster.leases(NamespaceId::ROOT, "db/rotate/").await;
-        panic!("not quiet: {left:#?} {settling:#?} {} requests under way", self.asking.len());
+        let settling = self.settling().await;
+        let leader = self.cluster.leader();
+        let jobs = leader.and_then(|node| self.cluster.node(node)).map(|core| core.background.job_status());
+        let asking = self.asking.len();
+        panic!("not quiet: {left:#?} {settling:#?} {asking} requests under way, {leader:?} leads: {jobs:#?}");
+    }
+
+    /// What a node answers. One that takes a snapshot of its leader has no keys for a moment.
+    async fn read_of(&self, node: usize, path: &str) -> Response {
+        let request = Request::new(&self.cluster.root, Verb::Read, path, json!({}));
+        for _ in 0..100 {
+            let answer = self.cluster.send(node, &request, None).await.expect("no panic").expect("an answer");
+            if answer.status != 503 {
+                return answer;
+            }
+            self.cluster.pass(SECOND).await;
+        }
+        panic!("node {node} stays sealed");
+    }
+
+    /// Changes of passwords of which it is not known yet how they stand.
+    async fn settling(&self) -> Vec<(String, LeaseState)> {
+        let mut settling = self.cluster.leases(NamespaceId::ROOT, "db/rotate/").await;
+        settling.extend(self.cluster.leases(NamespaceId::ROOT, ROTATIONS).await);
+        settling
+    }
+
+    /// The password of the account is the one that is known, unless it is being rotated.
+    async fn check_account(&mut self) {
+        let known = Request::new(&self.cluster.root, Verb::Read, ACCOUNT, json!({}));
+        for _ in 0..100 {
+            let known = self.cluster.ask(&known).await;
+            if known.status == 404 {
+                return;
+            }
+            let (account, password) = (known.text("/data/outside"), known.text("/data/password"));
+            self.summary.rotated += usize::from(password != "first");
+            if password == self.cluster.system.password_of(&account) {
+                return;
+            }
+            assert!(!self.settling().await.is_empty(), "a password that nobody knows, and nobody looks for");
+            self.cluster.run().await;
+        }
+        panic!("an account is not settled");
     }
 
     /// An operator has what the outside refused tried again.
@@ -155,6 +202,7 @@ impl Schedule<'_> {
         self.summary.made += self.cluster.system.asked_for();
         let known = self.cluster.done(Verb::Read, "db/rotate", json!({})).await;
         assert_eq!(known.data()["password"], self.cluster.system.password());
+        self.check_account().await;
         for value in &self.notes {
             let note = self.cluster.done(Verb::Read, &format!("db/notes/{value}"), json!({})).await;
             assert_eq!(note.data()["value"], *value, "an acknowledged write is lost");
@@ -165,8 +213,7 @@ impl Schedule<'_> {
             assert_eq!(note.data()["value"], *value, "what was told is not there");
         }
         for node in 0..self.cluster.size() {
-            let read = Request::new(&self.cluster.root, Verb::Read, "db/settings/pool", json!({}));
-            let read = self.cluster.send(node, &read, None).await.expect("no panic").expect("an answer");
+            let read = self.read_of(node, "db/settings/pool").await;
             assert_eq!(read.data()["derived"], read.data()["stored"]);
         }
         let known = self.cluster.done(Verb::Read, "db/settings/pool", json!({})).await;

@@ -9,6 +9,8 @@ use strongroom_pipeline::Verb;
 use super::{Asking, MOODS, MOUNTS, Meaning, ROLES, SECOND, Schedule};
 use crate::Request;
 
+/// An account whose password a job rotates.
+pub(super) const ACCOUNT: &str = "db/accounts/app";
 const SETTING: &str = "db/settings/pool";
 
 /// A path in the namespace that a lease id names.
@@ -118,6 +120,11 @@ impl Schedule<'_> {
     }
 
     fn write_note(&mut self) {
+        if self.random.chance(25) {
+            // From then on a job rotates its password.
+            let (root, path) = (self.cluster.root.clone(), ACCOUNT.to_owned());
+            return self.send_as(&root, Meaning::Nothing, Verb::Write, path, json!({}));
+        }
         self.notes_sent += 1;
         let (value, root) = (self.notes_sent, self.cluster.root.clone());
         let input = json!({ "value": value });
@@ -162,10 +169,21 @@ impl Schedule<'_> {
     }
 
     fn renew(&mut self) {
+        if self.random.chance(40) {
+            return self.renew_token();
+        }
         let Some(id) = self.random.pick(&self.known).cloned() else { return };
         let path = within(&id, "sys/leases/renew");
         let (root, input) = (self.cluster.root.clone(), json!({ "lease_id": id, "increment": 600 }));
         self.send_as(&root, Meaning::Nothing, Verb::Write, path, input);
+    }
+
+    /// Renews a token: the system is asked about those that were granted for a login.
+    fn renew_token(&mut self) {
+        let Some(token) = self.random.pick(&self.tokens).cloned() else { return };
+        self.renewals_sent += 1;
+        let path = "auth/token/renew-self".to_owned();
+        self.send_as(&token, Meaning::Renewal, Verb::Write, path, json!({}));
     }
 
     fn disable_or_enable(&mut self) {

@@ -69,8 +69,12 @@ pub struct Summary {
     pub made: usize,
     /// Passwords that were changed.
     pub changed: usize,
+    /// Accounts whose password a job has changed.
+    pub rotated: usize,
     /// Logins.
     pub logins: usize,
+    /// Tokens that were renewed.
+    pub renewed: usize,
     /// Nodes that were killed.
     pub crashes: usize,
     /// Clients that went away.
@@ -92,7 +96,9 @@ impl Summary {
         self.issued += other.issued;
         self.made += other.made;
         self.changed += other.changed;
+        self.rotated += other.rotated;
         self.logins += other.logins;
+        self.renewed += other.renewed;
         self.crashes += other.crashes;
         self.left += other.left;
         self.derived += other.derived;
@@ -186,6 +192,7 @@ enum Meaning {
     Login,
     Note(u64),
     Token,
+    Renewal,
     Raise,
     /// What the setting was at least, where the answer is not that of a node that may be behind.
     Setting(u64),
@@ -202,6 +209,7 @@ struct Schedule<'a> {
     tokens: Vec<String>,
     codes: usize,
     logins_sent: usize,
+    renewals_sent: usize,
     notes_sent: u64,
     /// Writes that were acknowledged.
     notes: Vec<u64>,
@@ -230,6 +238,7 @@ async fn simulate(storage: Storage, image: &Image, seed: u64) -> Summary {
         tokens: Vec::new(),
         codes: 0,
         logins_sent: 0,
+        renewals_sent: 0,
         notes_sent: 0,
         notes: Vec::new(),
         told: BTreeMap::new(),

@@ -12,7 +12,7 @@ use strongroom_mounts::{DISABLED_MOUNTS, DisabledMount, MountEntry, MountTuning}
 use strongroom_storage::{Index, Observer};
 use strongroom_testkit::Server;
 use strongroom_testkit::lending::{self, LendingServer, Mood};
-use strongroom_tokens::{NewToken, TokenEntry};
+use strongroom_tokens::{NewToken, RenewalAnswer, TokenEntry};
 
 const ROOT: NamespaceId = NamespaceId::ROOT;
 const HOUR: Duration = Duration::from_hours(1);
@@ -95,9 +95,16 @@ async fn write_one(server: &Server) {
 #[tokio::test]
 async fn others_commit_between_the_small_steps_of_a_large_revocation() {
     const TOKENS_MADE: usize = 200;
-    for way in ["prefix", "expiry"] {
+    for way in ["prefix", "expiry", "expiry of leases"] {
         let server = Server::new().await;
+        // One that outlives all that it is lent.
+        let owner = NewToken { ttl: HOUR * 4, ..NewToken::default() };
+        let (_, owner) = server.make_token(owner).await;
         for _ in 0..TOKENS_MADE {
+            if way == "expiry of leases" {
+                server.lease(owner, "auth/gone/login").await;
+                continue;
+            }
             let entry = TokenEntry { path: "auth/gone/login".to_owned(), ..TokenEntry::default() };
             server.make_token(NewToken { entry, ..NewToken::default() }).await;
         }
@@ -185,7 +192,7 @@ async fn what_is_due_ends_and_what_was_renewed_does_not() {
     let lease = server.lease(renewed, "loans/creds/x").await;
     server.clock.advance(HOUR / 2);
     let txn = server.txn().await;
-    server.services().tokens.renew_token(&txn, &renewed, None).await.unwrap();
+    server.services().tokens.renew_token(&txn, &renewed, None, &RenewalAnswer::default()).await.unwrap();
     let view = server.renew(&txn, &lease, Some(HOUR)).await.unwrap();
     assert_eq!(view.0.ttl, HOUR);
     txn.commit().await.unwrap();
