@@ -38,6 +38,15 @@ pub enum Access {
     Sudo,
     /// Anyone: the handler decides by what it is given.
     Open,
+    /// The same, and a request with a token takes a use off it, also one that the handler denies.
+    OpenCounting,
+}
+
+impl Access {
+    /// True if no token is needed.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::OpenCounting)
+    }
 }
 
 /// One operation at one route.
@@ -215,6 +224,13 @@ impl Route {
     #[must_use]
     pub fn open(mut self) -> Self {
         self.access = Access::Open;
+        self
+    }
+
+    /// From here on, operations of this route need no token, and take a use off the one that they are given.
+    #[must_use]
+    pub fn open_counting(mut self) -> Self {
+        self.access = Access::OpenCounting;
         self
     }
 

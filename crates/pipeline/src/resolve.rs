@@ -199,7 +199,7 @@ impl AtMount {
 
     /// True if no token is needed.
     pub(crate) fn is_open(&self) -> bool {
-        self.access == Access::Open
+        self.access.is_open()
     }
 
     /// The known parameters of its operation.

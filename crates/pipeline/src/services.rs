@@ -9,7 +9,7 @@ use strongroom_auditing::AuditDevices;
 use strongroom_backup::Backup;
 use strongroom_barrier::Barrier;
 use strongroom_cached::Kept;
-use strongroom_engine_api::{Environment, Extensions, Facilities, Lifetimes};
+use strongroom_engine_api::{Environment, Extensions, Facilities, HeldResponses, Lifetimes};
 use strongroom_events::Bus;
 use strongroom_initialization::Initialization;
 use strongroom_jobs::Jobs;
@@ -26,7 +26,7 @@ use strongroom_storage::Leadership;
 use strongroom_tokens::TokenStore;
 use strongroom_wrapping::Wrapping;
 
-use crate::system::ServerAsSeen;
+use crate::system::{ServerAsSeen, WrappedAsSeen};
 use crate::{Settings, Started};
 
 /// Bytes of values derived from tables of mounts that are kept, by what they weigh.
@@ -279,5 +279,9 @@ impl Services {
             .with(self.leases.clone())
             .with(self.revocation.clone())
             .with(self.wrapping.clone())
+            .with(Arc::new(HeldResponses(Arc::new(WrappedAsSeen {
+                barrier: self.barrier.clone(),
+                wrapping: self.wrapping.clone(),
+            }))))
     }
 }
