@@ -146,7 +146,7 @@ class DeadServers(unittest.TestCase):
         self.assertGreater(time.monotonic() - begun, SHORTEST_DEATH_S)
         told = state(leader)
         self.assertEqual((len(told["voters"]), told["healthy"], told["failure_tolerance"]), (3, True, 1))
-        self.assertIn("autopilot removes a node", leader.log.read_text())
+        self.assertIn("removing dead node", leader.log.read_text())
 
 
 class Removed(unittest.TestCase):

@@ -104,7 +104,7 @@ class FullData(Full):
         self.assertEqual(self.client.list("auth/token/accessors").data["keys"], accessors)
         self.assertEqual(self.client.get("sys/mounts").data.keys(), mounts)
         self.assertEqual(self.client.get("sys/policies/acl/new").status, 404)
-        reasons = [line for line in server.last_log(10_000).splitlines() if "writes are refused" in line]
+        reasons = [line for line in server.last_log(10_000).splitlines() if "out of space: writes fail" in line]
         self.assertEqual(len(reasons), 1, "that there is no space is in the log, once")
 
         disk.make_room()

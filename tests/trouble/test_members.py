@@ -132,6 +132,26 @@ class AnotherAddress(unittest.TestCase):
                 # A standby answers 404 until it has applied the write.
                 wait_for("the policy", lambda: self.policy_at(node) == rules["policy"])  # noqa: B023
 
+    def test_the_active_node_has_moved_and_leads_again(self):
+        """Requests that another node takes are forwarded to the new address."""
+        moved = self.cluster.leader()
+        self.move(moved)
+        self.cluster.unseal(moved)
+        wait_for("its new address", lambda: self.is_known(moved))
+        wait_for("a standby", lambda: status(moved, "sys/health") == 429)
+
+        def leads():
+            leader = self.cluster.leader()
+            if leader is not moved:
+                leader.http().put("sys/step-down")
+            return leader is moved
+
+        wait_for("the moved node leads", leads)
+        for node in self.cluster.nodes:
+            rules = {"policy": f'path "{node.node_id}" {{ capabilities = ["read"] }}'}
+            node.http().expect(204, "POST", "sys/policies/acl/moved", rules)
+            wait_for("the policy", lambda: self.policy_at(node) == rules["policy"])  # noqa: B023
+
     def test_all_have_moved(self):
         """Nobody finds anybody: the reason is said, once."""
         for node in self.cluster.nodes:
@@ -139,9 +159,9 @@ class AnotherAddress(unittest.TestCase):
         for node in self.cluster.nodes:
             self.cluster.unseal(node)
         node = self.cluster.nodes[0]
-        wait_for("the reason", lambda: "the others know this node by another address" in node.log.read_text())
+        wait_for("the reason", lambda: "no other node accepted this node's new address" in node.log.read_text())
         wait_for("another try", lambda: status(node, "sys/health") == 474)
-        self.assertEqual(node.log.read_text().count("the others know this node by another address"), 1)
+        self.assertEqual(node.log.read_text().count("no other node accepted this node's new address"), 1)
 
 
 class AnotherKey(unittest.TestCase):

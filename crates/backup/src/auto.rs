@@ -244,7 +244,7 @@ impl Backup {
         }
         let status = before.with(start, self.environment.clock.now(), outcome);
         if let Err(error) = self.keep_status(name, status).await {
-            tracing::error!(configuration = name, %error, "what became of a snapshot could not be written down");
+            tracing::error!(configuration = name, %error, "could not record snapshot result");
         }
     }
 

@@ -116,7 +116,7 @@ impl Backup {
             let index = saved.facts().index;
             match archive(&saved, &keyring, &entropy, writer) {
                 Ok(()) => tracing::info!(index, "snapshot saved"),
-                Err(error) => tracing::warn!(%error, index, "a snapshot was not saved to its end"),
+                Err(error) => tracing::warn!(%error, index, "snapshot was not saved completely"),
             }
         });
         Ok((reader, size))
@@ -166,7 +166,7 @@ impl Backup {
         }
         let settled = self.node.put_authority_back(authority).await;
         if let Err(error) = settled.and(self.node.settle_authority().await) {
-            tracing::error!(%error, "this node cannot show its peers who it is");
+            tracing::error!(%error, "this node has no valid certificate for the cluster port");
         }
         Ok(())
     }

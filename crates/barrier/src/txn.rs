@@ -32,7 +32,11 @@ struct Pending {
     ranges: Vec<RangeRead>,
     bootstrap: Vec<(Vec<u8>, Vec<u8>)>,
     events: Vec<Emitted>,
+    on_commit: Vec<OnCommit>,
 }
+
+/// Run once a transaction is committed.
+type OnCommit = Box<dyn FnOnce() + Send>;
 
 impl Pending {
     /// The writes in a range, found at the cost of those alone: a transaction that ends many leases reads many ranges.
@@ -107,6 +111,13 @@ impl Txn {
         pending.writes.clear();
         pending.bootstrap.clear();
         pending.events.clear();
+        pending.on_commit.clear();
+    }
+
+    /// Runs `act` once this is committed, on the node that commits: for a line in the log, which must not tell of what is
+    /// then discarded or conflicts. It must be quick, and is not run if the process ends in between.
+    pub fn on_commit(&self, act: impl FnOnce() + Send + 'static) {
+        self.pending().on_commit.push(Box::new(act));
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -231,7 +242,7 @@ impl Txn {
     /// Seals and commits everything written. Returns the commit's index; with nothing written, the view's.
     pub async fn commit(self) -> Result<Index, BarrierError> {
         let barrier = self.view.barrier().clone();
-        let (writes, points, ranges, bootstrap, events) = {
+        let (writes, points, ranges, bootstrap, events, on_commit) = {
             let mut pending = self.pending();
             let pending = &mut *pending;
             (
@@ -240,6 +251,7 @@ impl Txn {
                 std::mem::take(&mut pending.ranges),
                 std::mem::take(&mut pending.bootstrap),
                 std::mem::take(&mut pending.events),
+                std::mem::take(&mut pending.on_commit),
             )
         };
         if writes.is_empty() && bootstrap.is_empty() {
@@ -273,6 +285,9 @@ impl Txn {
         let index = barrier.store().commit(commit).await?;
         if let Some(sink) = barrier.events().filter(|_| !events.is_empty()) {
             sink.publish(index, events);
+        }
+        for act in on_commit {
+            act();
         }
         Ok(index)
     }

@@ -35,15 +35,14 @@ pub(crate) const HTTP: [Flag; 18] = [
     Flag::text("tls-server-name", "Name to ask the server for and to verify it by.").env("TLS_SERVER_NAME"),
     Flag::switch(
         "tls-skip-verify",
-        "Do not verify the server's certificate. Whoever is on the way can then read and change everything.",
+        "Do not verify the server's certificate. Connections can then be intercepted and modified.",
     )
     .default("false")
     .env("SKIP_VERIFY"),
     Flag::text("unlock-key", "Key that unlocks the API of a namespace."),
     Flag::span(
         "wrap-ttl",
-        "Wrap the answer in a single-use token that lives this long, to be opened with the unwrap command. A number \
-         with a unit, as in \"30s\" or \"5m\".",
+        "Wrap the response in a single-use token with this TTL, such as \"30s\" or \"5m\". The unwrap command unwraps it.",
     )
     .env("WRAP_TTL"),
 ];
@@ -51,7 +50,7 @@ pub(crate) const HTTP: [Flag; 18] = [
 /// `-format`.
 pub(crate) const FORMAT: Flag = Flag::text(
     "format",
-    "Print the output in the given format: \"table\", \"json\" or \"yaml\"; \"raw\" too for reads.",
+    "Print the output in the given format: \"table\", \"json\" or \"yaml\"; also \"raw\" for reads.",
 )
 .default("table")
 .env("FORMAT")
@@ -60,12 +59,12 @@ pub(crate) const FORMAT: Flag = Flag::text(
 /// `-field`.
 pub(crate) const FIELD: Flag = Flag::text(
     "field",
-    "Print only this field, as it is and without a newline behind it. Takes precedence over other formatting.",
+    "Print only this field, without a trailing newline. Takes precedence over other formatting.",
 );
 
 /// `-detailed`.
 pub(crate) const DETAILED: Flag =
-    Flag::switch("detailed", "Show what the server knows about each entry.").default("false").env("DETAILED");
+    Flag::switch("detailed", "Show detailed information about each entry.").default("false").env("DETAILED");
 
 /// `-mount` of the `kv` commands.
 pub(crate) const MOUNT: Flag = Flag::text(

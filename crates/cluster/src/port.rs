@@ -172,7 +172,7 @@ impl Port {
                     if nodes.make_room(raft_id, is_heard) {
                         nodes.add(raft_id, is_heard, self.clone().connection(stream, caller));
                     } else {
-                        tracing::warn!(from = %caller.from, "nodes have too many connections: another is refused");
+                        tracing::warn!(from = %caller.from, "too many connections on the cluster port: rejected another");
                     }
                 }
                 Some(_ended) = nodes.tasks.join_next() => {}
@@ -287,7 +287,7 @@ impl Port {
             },
             reason = self.until_gone(&caller) => {
                 let node = format_args!("{:016x}", caller.sender.raft_id);
-                tracing::info!(%from, %node, reason, "a node's connection was cut");
+                tracing::info!(%from, %node, reason, "closed a node's connection");
             }
         }
     }

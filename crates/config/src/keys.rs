@@ -123,7 +123,7 @@ pub static OUTERMOST: Block = Block::new(
             NoEffect("secrets engines and auth methods are built in, no plugin is loaded"),
             &["plugin_directory", "plugin_file_uid", "plugin_file_permissions", "plugin_tmpdir"],
         ),
-        (NoEffect("no licence is needed"), &["license_path", "license"]),
+        (NoEffect("no license is needed"), &["license_path", "license"]),
         (
             NoEffect("this server does not register itself; let the service directory ask sys/health"),
             &["service_registration"],

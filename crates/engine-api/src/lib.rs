@@ -19,6 +19,7 @@ mod facts;
 mod handler;
 #[cfg(feature = "harness")]
 pub mod harness;
+mod held_response;
 mod job;
 mod lease;
 mod outbound;
@@ -46,6 +47,7 @@ pub use extract::{Body, Extension, Extract, Input, Paging};
 pub use facilities::Facilities;
 pub use facts::{Alias, Class, Facts, MountOption, Name};
 pub use handler::Handler;
+pub use held_response::{HeldResponse, HeldResponses, WrappedResponses};
 pub use job::{Acts, Job, Schedule};
 pub use lease::{LeaseInHand, LeaseKind, LeaseTerms, Leased, Payload, RevokeError};
 pub use outbound::Outbound;

@@ -38,8 +38,17 @@ pub enum Access {
     Sudo,
     /// Anyone: the handler decides by what it is given.
     Open,
-    /// Anyone, where the configuration lists this name in `enable_unauthenticated_access`; else as [`Access::Granted`].
+    /// The same, and a request with a token takes a use off it, also one that the handler denies.
+    OpenCounting,
+    /// That, where the configuration lists this name in `enable_unauthenticated_access`; else as [`Access::Granted`].
     OpenWhere(&'static str),
+}
+
+impl Access {
+    /// True if no token is needed.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::OpenCounting)
+    }
 }
 
 /// One operation at one route.
@@ -225,10 +234,17 @@ impl Route {
     }
 
     /// From here on, operations of this route need no token where the configuration lists `name` in
-    /// `enable_unauthenticated_access`.
+    /// `enable_unauthenticated_access`, and take a use off the one that they are given.
     #[must_use]
     pub fn open_where(mut self, name: &'static str) -> Self {
         self.access = Access::OpenWhere(name);
+        self
+    }
+
+    /// From here on, operations of this route need no token, and take a use off the one that they are given.
+    #[must_use]
+    pub fn open_counting(mut self) -> Self {
+        self.access = Access::OpenCounting;
         self
     }
 

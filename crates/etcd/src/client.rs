@@ -155,7 +155,7 @@ impl Client {
             if fits && !known {
                 match Member::new(endpoint, self.outbound.clone(), self.tls.as_ref()) {
                     Ok(member) => members.push(Arc::new(member)),
-                    Err(error) => tracing::warn!(error, "a member of etcd cannot be used"),
+                    Err(error) => tracing::warn!(error, "cannot use etcd member"),
                 }
             }
         }

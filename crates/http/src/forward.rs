@@ -127,7 +127,7 @@ pub(crate) fn not_active() -> Answer {
 }
 
 fn uncertain(error: &str) -> EdgeError {
-    tracing::warn!(error, "a forwarded request was not answered");
+    tracing::warn!(error, "forwarded request got no response");
     EdgeError(
         502,
         "the active node was lost while it worked on the request; it may have taken effect".to_owned(),

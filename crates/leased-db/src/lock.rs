@@ -191,7 +191,7 @@ impl Lock {
         if state.held.is_some_and(|held| held.fence == fence) {
             state.held = None;
             state.deposed = self.by_force;
-            tracing::warn!("another node has taken the lock of the storage");
+            tracing::warn!("lost the storage lock to another node");
         }
         drop(state);
         self.changed.notify_one();
@@ -255,7 +255,7 @@ impl Lock {
                     state.held = Some(Held { fence, renewed: asked });
                     state.other = None;
                     drop(state);
-                    tracing::info!(term = fence, "this node owns the lock of the storage");
+                    tracing::info!(term = fence, "acquired the storage lock");
                 }
             }
             Claim::Held(holder) => {
@@ -281,7 +281,7 @@ impl Lock {
     async fn release(&self, fence: Fence) -> Result<(), StoreError> {
         self.state().held = None;
         self.in_time(self.database.release(fence)).await?;
-        tracing::info!("this node has given up the lock of the storage");
+        tracing::info!("released the storage lock");
         Ok(())
     }
 
@@ -319,7 +319,7 @@ impl Lock {
         }
         self.state().not_before = None;
         self.changed.notify_one();
-        tracing::warn!("not stepped down: no other node wants the lock of the storage");
+        tracing::warn!("not stepped down: no other node is waiting for the storage lock");
         SteppedDown::NobodyReady
     }
 
@@ -330,7 +330,7 @@ impl Lock {
         let mut state = self.state();
         state.reached = Instant::now();
         if std::mem::take(&mut state.complained) {
-            tracing::info!("the database is reached again");
+            tracing::info!("connection to the database restored");
         }
         Ok(answer)
     }

@@ -98,7 +98,7 @@ impl Writer {
             Err(ApplyError::Refused(error)) => return Err(StoreError::Failed(error).into()),
             Err(ApplyError::NoSpace(error)) => {
                 if !std::mem::replace(&mut self.full, true) {
-                    tracing::error!(error, "the database is full: writes are refused until there is room");
+                    tracing::error!(error, "the database is out of space: writes fail");
                 }
                 return Err(CommitError::NoSpace);
             }
@@ -113,7 +113,7 @@ impl Writer {
         }
         self.position = Some((fence, batch.to));
         if std::mem::take(&mut self.full) {
-            tracing::info!("there is room in the database again");
+            tracing::info!("the database has space again");
         }
         for (commit, outcome) in commits.iter().zip(&outcomes) {
             if let Ok(index) = outcome {
@@ -149,7 +149,7 @@ impl Writer {
     /// Finds out if a change was made whose answer did not arrive. An empty change in its place settles it: either that
     /// is made, and the other never can be, or the head shows what has happened.
     async fn find_out(&mut self, batch: &Batch, error: &str) -> Result<bool, CommitError> {
-        tracing::warn!(error, "the answer to a change of the database did not arrive");
+        tracing::warn!(error, "no response to a database write");
         self.position = None;
         let instead = Batch {
             fence: batch.fence,

@@ -54,6 +54,15 @@ pub(super) struct Joining {
     non_voter: bool,
 }
 
+/// Attempts at joining in the background, asked for over the API.
+///
+/// Anyone may ask a node that belongs to no cluster to join one. So the first who asked keeps the node until it is a
+/// member or restarted: a stranger cannot lead it elsewhere.
+pub(super) struct BackgroundJoin {
+    whom: JoinTarget,
+    task: AbortHandle,
+}
+
 /// The challenge for a node that wants to join.
 pub struct Challenge {
     /// A number sealed with the root key.
@@ -225,7 +234,7 @@ impl Node {
             non_voter: answered.non_voter,
         };
         let seen = node.store.admit(&member).await.map_err(BarrierError::from)?;
-        tracing::info!(node = member.node_id, address = member.cluster_address, "a node was admitted");
+        tracing::info!(node = member.node_id, address = member.cluster_address, "node joined the cluster");
         // Signed under the membership that it belongs to from now on.
         let (public, sender) =
             (PublicKey(answered.public_key.clone()), Sender { raft_id: member.raft_id, seen });
@@ -247,7 +256,7 @@ pub(super) fn not_raft() -> EngineError {
 /// The failure of an attempt. Anyone may ask a node that belongs to no cluster to join one at any address; so what came of it is
 /// for the log, and who asks does not learn what answers there.
 fn unreachable(leader: &LeaderAddress, error: &str) -> EngineError {
-    tracing::warn!(leader = leader.api_addr, error, "a cluster could not be joined");
+    tracing::warn!(leader = leader.api_addr, error, "failed to join cluster");
     let text = "no node of a cluster let this one in; its log tells more";
     EngineError::Status(500, format!("failed to join raft cluster: {}: {text}", leader.api_addr))
 }
@@ -273,6 +282,20 @@ fn decoded(text: &str) -> Result<Vec<u8>, String> {
     STANDARD.decode(text).map_err(|error| error.to_string())
 }
 
+impl super::State {
+    /// Refuses to join others than those that the node is joining already, in the background.
+    fn check_join(&self, whom: &JoinTarget) -> Result<(), EngineError> {
+        let Some(before) = &self.background_join else { return Ok(()) };
+        // It may also have come so far that only the seal is to be opened.
+        let is_over = before.task.is_finished() && self.joining.is_none();
+        if is_over || before.whom.is_same(whom) {
+            return Ok(());
+        }
+        let text = "this node is joining a cluster in the background already; restart it to join another";
+        Err(EngineError::Status(409, text.to_owned()))
+    }
+}
+
 /// The new node's side.
 impl Node {
     /// Asks a cluster's nodes to be let in, one after the other until one answers; being unsealed with a seal of that
@@ -283,6 +306,7 @@ impl Node {
     /// [`EngineError`] on a node that belongs to a cluster, and where none is found or answers: the last one's.
     pub async fn join(&self, whom: &JoinTarget, non_voter: bool) -> Result<(), EngineError> {
         let node = self.cluster().ok_or_else(not_raft)?;
+        node.state().check_join(whom)?;
         let Ok(_attempt) = node.attempts.try_acquire() else {
             return Err(EngineError::Status(429, "attempts at joining are under way; try again".to_owned()));
         };
@@ -298,7 +322,7 @@ impl Node {
             outcome = self.ask(leader, non_voter).await;
             match &outcome {
                 Ok(()) => break,
-                Err(error) => tracing::info!(%error, "a node did not let this one in"),
+                Err(error) => tracing::info!(%error, "failed to join via this node"),
             }
         }
         outcome
@@ -313,22 +337,25 @@ impl Node {
         Ok(())
     }
 
-    /// As [`Node::join_with_patience`], for one who asks over the API: instead of whatever was asked for so before.
+    /// As [`Node::join_with_patience`], for one who asks over the API. Asked again for the same nodes, begins anew.
     ///
     /// # Errors
     ///
-    /// [`EngineError`] on a node that belongs to a cluster.
+    /// [`EngineError`] on a node that belongs to a cluster, and on one that was asked to join another.
     pub async fn join_in_background(
         self: &Arc<Self>,
         whom: JoinTarget,
         non_voter: bool,
     ) -> Result<(), EngineError> {
         let node = self.cluster().ok_or_else(not_raft)?;
-        let task = self.join_with_patience(vec![whom], non_voter).await?;
-        let before = node.state().background_join.replace(task);
-        if let Some(before) = before {
-            before.abort();
+        self.check_unjoined().await?;
+        let mut state = node.state();
+        state.check_join(&whom)?;
+        if let Some(before) = state.background_join.take() {
+            before.task.abort();
         }
+        let task = self.keep_joining(vec![whom.clone()], non_voter);
+        state.background_join = Some(BackgroundJoin { whom, task });
         Ok(())
     }
 
@@ -341,8 +368,13 @@ impl Node {
         self: &Arc<Self>,
         wanted: Vec<JoinTarget>,
         non_voter: bool,
-    ) -> Result<AbortHandle, EngineError> {
+    ) -> Result<(), EngineError> {
         self.check_unjoined().await?;
+        self.keep_joining(wanted, non_voter);
+        Ok(())
+    }
+
+    fn keep_joining(self: &Arc<Self>, wanted: Vec<JoinTarget>, non_voter: bool) -> AbortHandle {
         let node = Arc::downgrade(self);
         let clock = self.environment.clock.clone();
         let task = tokio::spawn(async move {
@@ -354,13 +386,13 @@ impl Node {
                     }
                     match node.join_now(whom, non_voter).await {
                         Ok(()) => return,
-                        Err(error) => tracing::info!(%error, "joining is tried again"),
+                        Err(error) => tracing::info!(%error, "retrying join"),
                     }
                 }
                 clock.sleep(RETRY).await;
             }
         });
-        Ok(task.abort_handle())
+        task.abort_handle()
     }
 
     async fn check_unjoined(&self) -> Result<(), EngineError> {

@@ -25,7 +25,6 @@ use strongroom_seal::RootKey;
 use strongroom_seal_state::{SealListener, SealState};
 use strongroom_storage::{ELECTION, Leadership};
 use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
 
 pub use autopilot::{AutopilotConfig, AutopilotServer, AutopilotState};
 pub use coordination::Coordination;
@@ -58,6 +57,9 @@ pub struct LeaderAddress {
 /// Finds nodes of the cluster that is to be joined.
 #[async_trait]
 pub trait Discovery: Send + Sync + 'static {
+    /// The expression by which they are found: two of the same are the same.
+    fn expression(&self) -> Secret<String>;
+
     /// The URLs of their APIs, as they are known now.
     ///
     /// # Errors
@@ -76,6 +78,19 @@ pub enum JoinTarget {
 }
 
 impl JoinTarget {
+    /// True if this asks the same nodes as another.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Known(one), Self::Known(other)) => {
+                one.api_addr.trim_end_matches('/') == other.api_addr.trim_end_matches('/')
+            }
+            (Self::Found(one, _), Self::Found(other, _)) => {
+                one.expression().expose() == other.expression().expose()
+            }
+            _ => false,
+        }
+    }
+
     async fn addresses(&self) -> Result<Vec<LeaderAddress>, String> {
         match self {
             Self::Known(leader) => Ok(vec![leader.clone()]),
@@ -155,8 +170,8 @@ struct State {
     joining: Option<joining::Joining>,
     /// The challenges of the last minute that were answered rightly.
     answered: HashSet<joining::Nonce>,
-    /// The attempts in the background that were asked for last.
-    background_join: Option<AbortHandle>,
+    /// The attempts in the background that were asked for over the API.
+    background_join: Option<joining::BackgroundJoin>,
     /// The time at which this node's certificate was last renewed.
     certified: Option<Moment>,
     /// True if it has been said that there is no quorum.
@@ -248,10 +263,10 @@ impl Node {
                 let stale = !node.standby_policy.stale_reads_for.is_zero();
                 tracing::error!(
                     answers_stale_reads = stale,
-                    "no quorum: this node neither leads nor hears a leader"
+                    "no quorum: no contact with a leader or a majority"
                 );
             }
-            None if told => tracing::info!("there is a quorum again"),
+            None if told => tracing::info!("quorum restored"),
             _ => {}
         }
     }
@@ -265,7 +280,7 @@ impl SealListener for Node {
 
     async fn unsealed(&self) {
         if let Err(error) = self.enter_cluster().await {
-            tracing::error!(%error, "this node cannot show its peers who it is");
+            tracing::error!(%error, "this node has no valid certificate for the cluster port");
         }
     }
 

@@ -49,7 +49,7 @@ impl Node {
         let made = made.map_err(|error| unsigned(&error))?;
         AUTHORITY.put(&txn, "", KeptAuthority(made.clone()))?;
         txn.commit().await?;
-        tracing::info!("the authority of the cluster's certificates was made anew");
+        tracing::info!("cluster CA rotated");
         Ok(Some(made))
     }
 

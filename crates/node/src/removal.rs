@@ -27,7 +27,7 @@ impl Node {
         };
         let before = self.is_removed();
         if let Err(error) = node.store.keep_removed(removed) {
-            tracing::error!(%error, "it could not be noted whether this node was removed");
+            tracing::error!(%error, "could not record whether this node was removed");
         }
         if removed && !before {
             tracing::error!(

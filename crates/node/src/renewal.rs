@@ -55,7 +55,7 @@ impl Node {
         if moved != known {
             seen = node.store.admit(&moved).await.map_err(strongroom_barrier::BarrierError::from)?;
             let (node, address) = (&moved.node_id, &moved.cluster_address);
-            tracing::info!(node, address, api_address = moved.api_address, "a member has another address");
+            tracing::info!(node, address, api_address = moved.api_address, "node changed its address");
         }
         let cluster_id = node.store.cluster_id();
         let authority =
@@ -100,14 +100,17 @@ impl Node {
         );
         match told {
             Ok(()) if has_moved => {
-                tracing::info!(address = here.cluster_address, "the cluster knows this node's new address");
+                tracing::info!(
+                    address = here.cluster_address,
+                    "the cluster accepted this node's new address"
+                );
             }
             Ok(()) => node.state().certified = Some(now),
             Err(error) if before.is_none() && has_moved => tracing::error!(
                 address = here.cluster_address,
                 known = known.cluster_address,
                 error,
-                "the others know this node by another address, and none of them took its new one; it is tried again"
+                "no other node accepted this node's new address; retrying"
             ),
             Err(error) if before.is_none() && has_ended => tracing::warn!(
                 error,

@@ -305,7 +305,7 @@ const UNKNOWN: &str =
 fn unknown(error: BarrierError, text: &str) -> RequestError {
     match error {
         BarrierError::Commit(CommitError::Uncertain(why)) => {
-            tracing::warn!(error = why, "the outcome of a commit for an act outside is not known");
+            tracing::warn!(error = why, "outcome of a commit for an external operation is unknown");
             RequestError::status(503, text)
         }
         other => other.into(),

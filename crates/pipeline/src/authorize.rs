@@ -121,7 +121,8 @@ fn check_policies(
     caller: Option<Authenticated>,
 ) -> Result<Option<Authenticated>, RefusedCaller> {
     if at.is_open() {
-        return Ok(caller.map(|caller| Authenticated { counted: false, ..caller }));
+        let counted = at.access == Access::OpenCounting;
+        return Ok(caller.map(|caller| Authenticated { counted, ..caller }));
     }
     let Some(mut caller) = caller else { return Err(no_token()) };
     if operation == Operation::Help && !may_see(at, resolved, &caller) {

@@ -201,7 +201,7 @@ impl AtMount {
         let endpoint = found.as_ref().ok().and_then(|found| found.endpoint_of(asked.operations()));
         // A path that leads nowhere is not open.
         let access = match endpoint.map_or(Access::Granted, |endpoint| endpoint.access) {
-            Access::OpenWhere(name) if opened.contains(name) => Access::Open,
+            Access::OpenWhere(name) if opened.contains(name) => Access::OpenCounting,
             Access::OpenWhere(_) => Access::Granted,
             access => access,
         };
@@ -215,7 +215,7 @@ impl AtMount {
 
     /// True if no token is needed.
     pub(crate) fn is_open(&self) -> bool {
-        self.access == Access::Open
+        self.access.is_open()
     }
 
     /// The known parameters of its operation.

@@ -10,7 +10,7 @@ use strongroom_backup::Backup;
 use strongroom_barrier::Barrier;
 use strongroom_cached::Kept;
 use strongroom_ceremonies::Ceremonies;
-use strongroom_engine_api::{Environment, Extensions, Facilities, Lifetimes};
+use strongroom_engine_api::{Environment, Extensions, Facilities, HeldResponses, Lifetimes};
 use strongroom_events::Bus;
 use strongroom_initialization::Initialization;
 use strongroom_jobs::Jobs;
@@ -27,7 +27,7 @@ use strongroom_storage::Leadership;
 use strongroom_tokens::TokenStore;
 use strongroom_wrapping::Wrapping;
 
-use crate::system::ServerAsSeen;
+use crate::system::{ServerAsSeen, WrappedAsSeen};
 use crate::{Settings, Started};
 
 /// Bytes of values derived from tables of mounts that are kept, by what they weigh.
@@ -299,5 +299,9 @@ impl Services {
             .with(self.revocation.clone())
             .with(self.wrapping.clone())
             .with(self.ceremonies.clone())
+            .with(Arc::new(HeldResponses(Arc::new(WrappedAsSeen {
+                barrier: self.barrier.clone(),
+                wrapping: self.wrapping.clone(),
+            }))))
     }
 }

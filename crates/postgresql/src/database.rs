@@ -78,7 +78,7 @@ async fn connect(connector: &Connector, retries: Option<u32>) -> Result<Connecti
         match connector.connect(Purpose::Writing).await {
             Ok(connection) => return Ok(connection),
             Err(failure) if retries.is_some_and(|retries| tried >= retries) => return Err(failure.into()),
-            Err(failure) => tracing::warn!(error = failure.text(), "the database is not reached yet"),
+            Err(failure) => tracing::warn!(error = failure.text(), "the database is not reachable yet"),
         }
         tokio::time::sleep(pause).await;
         pause = pause.saturating_mul(2).min(longest);

@@ -50,7 +50,7 @@ pub(crate) async fn watch(store: Weak<RaftStore>, clock: Clock) {
         clock.sleep(POLL_INTERVAL).await;
         let Some(store) = store.upgrade().filter(|store| !store.is_closed()) else { return };
         if let Err(error) = store.check_running() {
-            tracing::error!(%error, "the consensus core has stopped: this node takes no part any more");
+            tracing::error!(%error, "raft has stopped: this node no longer participates in the cluster");
             return;
         }
         if store.role() == Role::Leads {
@@ -60,8 +60,8 @@ pub(crate) async fn watch(store: Weak<RaftStore>, clock: Clock) {
         let term = store.is_leader().then(|| store.status().term);
         for change in peer_health.look(term, &store.members(), POLL_INTERVAL) {
             match change {
-                Change::Lost(node) => tracing::warn!(node, "a node of the cluster is not heard any more"),
-                Change::Back(node) => tracing::warn!(node, "a node of the cluster is heard again"),
+                Change::Lost(node) => tracing::warn!(node, "lost contact with node"),
+                Change::Back(node) => tracing::warn!(node, "regained contact with node"),
             }
         }
         pause = pause.saturating_sub(POLL_INTERVAL);
@@ -69,7 +69,7 @@ pub(crate) async fn watch(store: Weak<RaftStore>, clock: Clock) {
         told &= without > 0;
         if without >= MAX_POLLS && pause.is_zero() && store.role() == Role::Leads {
             if !give_way(&store).await && !std::mem::replace(&mut told, true) {
-                tracing::warn!("no space left, and no other voter that has some: this node goes on leading");
+                tracing::warn!("out of space, and so are all other voters: this node stays active");
             }
             pause = OFFER_PAUSE;
         }
@@ -80,10 +80,10 @@ pub(crate) async fn watch(store: Weak<RaftStore>, clock: Clock) {
 async fn give_way(store: &RaftStore) -> bool {
     let Some(successor) = store.successors().await.into_iter().next() else { return false };
     match store.hand_over(&successor).await {
-        Ok(true) => tracing::warn!(successor, "no space left: leadership is handed over"),
+        Ok(true) => tracing::warn!(successor, "out of space: transferring leadership"),
         Ok(false) => {}
         Err(error) => {
-            tracing::warn!(successor, %error, "no space left, and leadership could not be handed over");
+            tracing::warn!(successor, %error, "out of space, and leadership could not be transferred");
         }
     }
     true

@@ -99,7 +99,7 @@ impl Maintenance {
     async fn make_room(&mut self) {
         let applied = self.state.applied();
         if self.thrifty.replace(applied) != Some(applied) {
-            tracing::info!("no space left: the log is given up as far as the table has it");
+            tracing::info!("out of space: discarding log entries that are already in the table");
             self.compact(0).await;
         }
         self.log.drop_spare().await;

@@ -182,7 +182,7 @@ async fn close(log: Log, state: Arc<State>) {
         log.close();
     });
     if let Err(error) = closing.await {
-        tracing::error!(%error, "storage did not close in order");
+        tracing::error!(%error, "storage was not closed cleanly");
     }
 }
 

@@ -243,7 +243,7 @@ impl Coordinator for RaftStore {
                 tokio::time::sleep(TRANSFER_POLL_INTERVAL).await;
             }
         }
-        tracing::warn!("not stepped down: no other node is unsealed, reached and able to write");
+        tracing::warn!("not stepped down: no other node is unsealed, reachable and able to write");
         SteppedDown::NobodyReady
     }
 }

@@ -129,7 +129,7 @@ impl RaftStore {
         if done.is_err()
             && let Err(error) = self.clear_staged().await
         {
-            tracing::warn!(%error, "what was staged of a snapshot stays until the next one is restored");
+            tracing::warn!(%error, "staged data of a snapshot remains until the next restore");
         }
         done
     }

@@ -78,10 +78,10 @@ impl Space {
         if before.unwrap_or(true) && !there {
             tracing::error!(
                 reserve = self.reserve,
-                "no space left for storage: writes are refused, and leading is left to a node that has some"
+                "out of space: writes fail, and another node takes over leadership"
             );
         } else if before == Some(false) && there {
-            tracing::info!("there is space for storage again: writes are accepted");
+            tracing::info!("space available again: writes are accepted");
         }
         there
     }

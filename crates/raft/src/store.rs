@@ -486,7 +486,7 @@ impl Inner {
         if let Some(proposer) = proposer
             && tokio::time::timeout(CLOSE_TIMEOUT, proposer).await.is_err()
         {
-            tracing::warn!("closing with writes whose outcome is not known");
+            tracing::warn!("closing with writes of unknown outcome");
         }
         self.stop.send_replace(true);
         // The consensus ends when the log and the state have answered it, which may be waiting for room.
@@ -499,7 +499,7 @@ impl Inner {
             log.close();
         });
         if let Err(error) = closed.await {
-            tracing::error!(%error, "storage did not close in order");
+            tracing::error!(%error, "storage was not closed cleanly");
         }
         drop(self.directory.lock().unwrap_or_else(PoisonError::into_inner).take());
     }

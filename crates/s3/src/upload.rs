@@ -142,7 +142,7 @@ impl Session<'_> {
     async fn abort(&self, key: &str, id: &str) {
         let query = [("uploadId", id)];
         if let Err(failure) = self.send(&Request::bare(Method::DELETE, key, &query)).await {
-            tracing::warn!(%failure, "the parts of an upload that broke off stay in the bucket");
+            tracing::warn!(%failure, "parts of an aborted upload remain in the bucket");
         }
     }
 }

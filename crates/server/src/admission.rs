@@ -25,7 +25,7 @@ pub(crate) fn raise_descriptor_limit() {
     if limit.current != limit.maximum
         && let Err(error) = setrlimit(Resource::Nofile, raised)
     {
-        tracing::warn!(%error, "the limit of file descriptors was not raised");
+        tracing::warn!(%error, "could not raise the file descriptor limit");
     }
 }
 
@@ -65,7 +65,7 @@ impl Admission {
             return place;
         }
         if !self.told.swap(true, Ordering::Relaxed) {
-            tracing::warn!("as many connections are open as file descriptors allow: others wait");
+            tracing::warn!("connection limit reached: new connections wait");
         }
         loop {
             if let Ok(place) = self.room.clone().acquire_owned().await {

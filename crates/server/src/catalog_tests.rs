@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use strongroom_barrier::Barrier;
 use strongroom_core::Assembly;
-use strongroom_engine_api::{Access, Backend, Class, Endpoint, Environment, Operation, Peer, Route, Secret};
+use strongroom_engine_api::{Backend, Class, Endpoint, Environment, Operation, Peer, Route, Secret};
 use strongroom_mounts::NewMount;
 use strongroom_pipeline::{Answer, Inbound, Settings, Verb};
 use strongroom_seal_state::InitRequest;
@@ -157,7 +157,7 @@ fn name(case: &Case) -> String {
 async fn without_a_token_nothing_but_the_open_answers() {
     let rig = Rig::new().await;
     for case in
-        rig.cases().iter().filter(|case| case.endpoint.access != Access::Open && !case.endpoint.while_sealed)
+        rig.cases().iter().filter(|case| !case.endpoint.access.is_open() && !case.endpoint.while_sealed)
     {
         for token in [None, Some("hvs.notatokenatallnotatoken"), Some("hvb.AAAA")] {
             let before = rig.applied();
@@ -185,7 +185,7 @@ async fn a_token_without_a_policy_gets_nothing() {
     let made: Value = serde_json::from_slice(made.body.at_hand()).unwrap();
     let token = made["auth"]["client_token"].as_str().unwrap().to_owned();
     for case in
-        rig.cases().iter().filter(|case| case.endpoint.access != Access::Open && !case.endpoint.while_sealed)
+        rig.cases().iter().filter(|case| !case.endpoint.access.is_open() && !case.endpoint.while_sealed)
     {
         let before = rig.applied();
         let answer = rig.ask(case, Some(&token), json!({})).await;
@@ -317,7 +317,7 @@ async fn no_operation_answers_to_two_policy_paths() {
     let mut passed = Vec::new();
     for case in rig.cases() {
         let is_refused_by_itself = matches!(case.asked, Verb::Write | Verb::List | Verb::Scan);
-        if is_refused_by_itself || case.endpoint.access == Access::Open || case.endpoint.while_sealed {
+        if is_refused_by_itself || case.endpoint.access.is_open() || case.endpoint.while_sealed {
             continue;
         }
         let path = case.path.trim_end_matches('/');

@@ -27,6 +27,10 @@ pub(crate) struct Lookup(pub(crate) AutoJoin);
 
 #[async_trait]
 impl Discovery for Lookup {
+    fn expression(&self) -> Secret<String> {
+        Secret::new(format!("{:?}", self.0))
+    }
+
     async fn addresses(&self) -> Result<Vec<String>, String> {
         let Self(auto_join) = self;
         let name = match &auto_join.provider {

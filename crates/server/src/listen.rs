@@ -173,7 +173,7 @@ impl Listeners {
         self.draining.send_replace(true);
         let finished = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(patience, finished).await.is_err() {
-            tracing::warn!("requests under way were given up");
+            tracing::warn!("aborted in-flight requests at shutdown");
         }
         for socket in &self.sockets {
             if let Err(error) = fs::remove_file(socket) {

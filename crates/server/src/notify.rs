@@ -27,7 +27,7 @@ impl Manager {
         let socket = match connect(&name) {
             Ok(socket) => Some(Arc::new(socket)),
             Err(error) => {
-                tracing::warn!(%error, name, "the service manager cannot be told");
+                tracing::warn!(%error, name, "cannot notify the service manager");
                 None
             }
         };
@@ -70,7 +70,7 @@ impl Manager {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(state.as_bytes())
         {
-            tracing::warn!(%error, state, "the service manager was not told");
+            tracing::warn!(%error, state, "failed to notify the service manager");
         }
     }
 }

@@ -96,10 +96,10 @@ Usage: strongroom server [options]
 Command options:
 
   -config=<path>               File or directory of configuration; repeatable.
-  -test-verify-only            Checks all that a start needs, starts nothing, and ends.
+  -test-verify-only            Validates everything needed to start, then exits.
   -log-level=<level>           trace, debug, info, warn or error.
   -log-format=<format>         standard or json.
-  -log-file=<path>             Writes the log to a file, too.
+  -log-file=<path>             Also writes the log to a file.
   -log-rotate-bytes=<int>      Starts a new log file at this size.
   -log-rotate-duration=<dur>   Starts a new log file after this time.
   -log-rotate-max-files=<int>  Keeps this many old log files.
@@ -107,12 +107,12 @@ Command options:
 Dev options:
 
   -dev                         Starts a development server. Not for production.
-  -dev-three-node              Starts a cluster of three development nodes in one process, at this port and the next
-                               but one and two, with data in a temporary directory that is removed at the end.
+  -dev-three-node              Starts a cluster of three development nodes in one process, at this port, the next
+                               but one and but two, with data in a temporary directory that is removed at the end.
   -dev-root-token-id=<string>  The initial root token (VAULT_DEV_ROOT_TOKEN_ID).
-  -dev-listen-address=<addr>   Where to listen (VAULT_DEV_LISTEN_ADDRESS); default 127.0.0.1:8200.
-  -dev-tls                     Serves HTTPS with a certificate made for the occasion.
-  -dev-tls-cert-dir=<dir>      Where to put it; default a temporary directory.
+  -dev-listen-address=<addr>   Address to listen on (VAULT_DEV_LISTEN_ADDRESS); default 127.0.0.1:8200.
+  -dev-tls                     Enables TLS with a generated certificate.
+  -dev-tls-cert-dir=<dir>      Directory for the certificate; default a temporary directory.
   -dev-tls-san=<name>          Another name for the certificate; repeatable.
   -dev-no-store-token          Does not write the root token to the token helper.
   -dev-no-kv                   Does not mount a KV engine at secret/.

@@ -2,11 +2,12 @@
 //!
 //! A configuration that is the same on all nodes names the address of each by a template. [`expand`] evaluates the part of
 //! that language that its documentation describes for addresses: a pipeline of sources, filters, sorting and attributes
-//! between double braces. Variables, `range` and conditions of Go's templates are not served. What cannot be evaluated, or
+//! between double braces, and variables for them. `range`, `with` and conditions of Go's templates are not served. What cannot be evaluated, or
 //! finds no address, is an error that says so.
 
 mod address;
 mod interfaces;
+mod math;
 mod template;
 
 pub use interfaces::Interface;

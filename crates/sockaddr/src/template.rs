@@ -1,97 +1,186 @@
 //! Reads and evaluates a template.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use regex::Regex;
 
 use crate::Interface;
 use crate::address::{Network, attribute, has_flag, is_of_rfc};
+use crate::math::math;
 
 /// A value between two parts of a pipeline.
+#[derive(Clone)]
 enum Value {
     Interfaces(Vec<Interface>),
     Text(String),
 }
 
+/// The variables of a template: those of a text are shared by all its pairs of braces.
+type Variables = BTreeMap<String, Value>;
+
 /// Replaces each `{{ … }}` of a text by what it evaluates to.
 pub(crate) fn expand(text: &str, all: &[Interface]) -> Result<String, String> {
     let (mut out, mut rest) = (String::new(), text);
+    let mut variables = Variables::new();
     while let Some((before, behind)) = rest.split_once("{{") {
         let (inner, after) =
             behind.split_once("}}").ok_or_else(|| format!("template {text:?} lacks \"}}}}\""))?;
-        out.push_str(before);
         // Dashes are Go's marks for trimming the space around.
-        let inner = inner.strip_prefix('-').unwrap_or(inner);
-        let inner = inner.strip_suffix('-').unwrap_or(inner).trim();
-        let value = evaluate(inner, all).map_err(|reason| format!("template {inner:?}: {reason}"))?;
-        if value.trim().is_empty() {
-            return Err(format!("template {inner:?} finds no address on this machine"));
+        let (inner, trims_before) = inner.strip_prefix('-').map_or((inner, false), |inner| (inner, true));
+        let (inner, trims_after) = inner.strip_suffix('-').map_or((inner, false), |inner| (inner, true));
+        let inner = inner.trim();
+        out.push_str(before);
+        if trims_before {
+            out.truncate(out.trim_end().len());
         }
-        out.push_str(value.trim());
-        rest = after;
+        let value = evaluate(inner, all, &mut variables);
+        if let Some(value) = value.map_err(|reason| format!("template {inner:?}: {reason}"))? {
+            if value.trim().is_empty() {
+                return Err(format!("template {inner:?} finds no address on this machine"));
+            }
+            out.push_str(value.trim());
+        }
+        rest = if trims_after { after.trim_start() } else { after };
     }
     out.push_str(rest);
     Ok(out)
 }
 
-fn evaluate(inner: &str, all: &[Interface]) -> Result<String, String> {
+/// What stands between braces; `None` for what sets a variable.
+fn evaluate(inner: &str, all: &[Interface], variables: &mut Variables) -> Result<Option<String>, String> {
+    let (name, pipeline) = assignment(inner, variables)?;
     let mut value = None;
-    for words in commands(inner)? {
-        let (name, args) = words.split_first().ok_or("an empty part of a pipeline")?;
+    for words in commands(pipeline)? {
+        let (first, args) = words.split_first().ok_or("an empty part of a pipeline")?;
+        let args = args.iter().map(|word| word.argument(variables)).collect::<Result<Vec<_>, _>>()?;
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        value = Some(match value.take() {
-            None => source(name, &args, all)?,
-            Some(Value::Interfaces(found)) => step(name, &args, found)?,
-            Some(Value::Text(_)) => {
-                return Err(format!("{name} takes interfaces, and there is a text before it"));
+        value = Some(match (value.take(), first) {
+            (None, first) if first.is_operand() => first.operand(&args, all, variables)?,
+            (None, Word { text, .. }) => source(text, &args, all)?,
+            (Some(Value::Interfaces(found)), Word { text, .. }) => step(text, &args, found)?,
+            (Some(Value::Text(_)), Word { text, .. }) => {
+                return Err(format!("{text} takes interfaces, and there is a text before it"));
             }
         });
     }
+    let value = value.ok_or("is empty")?;
+    if let Some(name) = name {
+        variables.insert(name.to_owned(), value);
+        return Ok(None);
+    }
     match value {
-        Some(Value::Text(text)) => Ok(text),
-        Some(Value::Interfaces(_)) => Err("ends with interfaces; end it with attr \"address\"".to_owned()),
-        None => Err("is empty".to_owned()),
+        Value::Text(text) => Ok(Some(text)),
+        Value::Interfaces(_) => Err("ends with interfaces; end it with attr \"address\"".to_owned()),
+    }
+}
+
+/// The variable that is set, `$name := …` or `$name = …`, and the pipeline.
+fn assignment<'t>(inner: &'t str, variables: &Variables) -> Result<(Option<&'t str>, &'t str), String> {
+    let action = inner.split_whitespace().next().unwrap_or_default();
+    if matches!(action, "with" | "range" | "if" | "else" | "end" | "template" | "block" | "define") {
+        return Err(format!(
+            "{action:?} is not supported; of Go's templates there are pipelines and variables"
+        ));
+    }
+    let Some((name, pipeline)) = inner.split_once('=').filter(|_| inner.starts_with('$')) else {
+        return Ok((None, inner));
+    };
+    let (name, is_new) = name.strip_suffix(':').map_or((name, false), |name| (name, true));
+    let name = name.trim();
+    // An equals sign may also stand in a string further on.
+    if name.contains(|letter: char| letter.is_whitespace() || matches!(letter, '|' | '"' | '`')) {
+        return Ok((None, inner));
+    }
+    if !is_new && !variables.contains_key(name) {
+        return Err(format!("the variable {name} is not set; set it with :="));
+    }
+    Ok((Some(name), pipeline))
+}
+
+/// A word of a command.
+struct Word {
+    text: String,
+    /// It is a string.
+    quoted: bool,
+}
+
+impl Word {
+    fn is_variable(&self) -> bool {
+        !self.quoted && self.text.starts_with('$')
+    }
+
+    /// True if it is a value by itself: a string, a variable, or the dot, which is all interfaces.
+    fn is_operand(&self) -> bool {
+        self.quoted || self.is_variable() || self.text == "."
+    }
+
+    fn operand(&self, args: &[&str], all: &[Interface], variables: &Variables) -> Result<Value, String> {
+        if !args.is_empty() {
+            return Err(format!("{} takes no argument", self.text));
+        }
+        match (self.quoted, self.text.as_str()) {
+            (true, text) => Ok(Value::Text(text.to_owned())),
+            (false, ".") => Ok(Value::Interfaces(all.to_vec())),
+            (false, name) => {
+                variables.get(name).cloned().ok_or_else(|| format!("the variable {name} is not set"))
+            }
+        }
+    }
+
+    /// The text that it is as an argument.
+    fn argument(&self, variables: &Variables) -> Result<String, String> {
+        if !self.is_variable() {
+            return Ok(self.text.clone());
+        }
+        match variables.get(&self.text) {
+            Some(Value::Text(text)) => Ok(text.clone()),
+            Some(Value::Interfaces(_)) => Err(format!("the variable {} is no text", self.text)),
+            None => Err(format!("the variable {} is not set", self.text)),
+        }
     }
 }
 
 /// The words of each command of a pipeline, quotes removed.
-fn commands(inner: &str) -> Result<Vec<Vec<String>>, String> {
+fn commands(inner: &str) -> Result<Vec<Vec<Word>>, String> {
     let mut commands = vec![Vec::new()];
     let mut letters = inner.chars().peekable();
     while let Some(letter) = letters.next() {
         match letter {
             '|' => commands.push(Vec::new()),
             quote @ ('"' | '`') => {
-                let mut word = String::new();
+                let mut text = String::new();
                 loop {
                     match letters.next().ok_or("a string is not closed")? {
                         end if end == quote => break,
-                        '\\' if quote == '"' => word.push(letters.next().ok_or("a string is not closed")?),
-                        other => word.push(other),
+                        '\\' if quote == '"' => text.push(letters.next().ok_or("a string is not closed")?),
+                        other => text.push(other),
                     }
                 }
-                push(&mut commands, word);
+                push(&mut commands, Word { text, quoted: true });
             }
             space if space.is_whitespace() => {}
-            '(' | ')' | '$' | ':' | '=' | ',' => {
-                return Err(format!("{letter:?}: variables and nested expressions are not supported"));
+            '(' | ')' | ':' | '=' | ',' => {
+                return Err(format!(
+                    "{letter:?}: nested expressions and lists of variables are not supported"
+                ));
             }
             other => {
-                let mut word = other.to_string();
+                let mut text = other.to_string();
                 while let Some(next) = letters
                     .next_if(|next| !next.is_whitespace() && !matches!(next, '|' | '"' | '`' | '(' | ')'))
                 {
-                    word.push(next);
+                    text.push(next);
                 }
-                push(&mut commands, word);
+                push(&mut commands, Word { text, quoted: false });
             }
         }
     }
     Ok(commands)
 }
 
-fn push(commands: &mut [Vec<String>], word: String) {
+fn push(commands: &mut [Vec<Word>], word: Word) {
     if let Some(last) = commands.last_mut() {
         last.push(word);
     }
@@ -219,7 +308,11 @@ fn step(name: &str, args: &[&str], mut found: Vec<Interface>) -> Result<Value, S
             let texts = found.iter().map(|one| attribute(one, by)).collect::<Result<Vec<_>, _>>()?;
             Ok(Value::Text(texts.join(between)))
         }
-        "math" => Err("math is not supported".to_owned()),
+        "math" => {
+            let (operation, value) = two(name, args)?;
+            let changed = found.into_iter().map(|one| math(one, operation, value));
+            Ok(Value::Interfaces(changed.collect::<Result<_, _>>()?))
+        }
         _ => Err(format!("unknown function {name:?}")),
     }
 }

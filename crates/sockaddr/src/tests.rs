@@ -65,6 +65,78 @@ fn documented_templates() {
 }
 
 #[test]
+fn math_changes_addresses() {
+    let eth = |ip: &str, prefix: u8, math: &str| {
+        let machine = [one("eth0", ip, prefix, true)];
+        let template = format!("{{{{ GetAllInterfaces | math {math} | join \"address\" \" \" }}}}");
+        expand_with(&template, &machine)
+    };
+    for (ip, prefix, math, wanted) in [
+        // The examples of go-sockaddr's documentation.
+        ("127.255.255.255", 8, r#""address" "+1""#, "128.0.0.0"),
+        ("127.0.0.1", 8, r#""network" "-1""#, "127.255.255.255"),
+        ("192.168.10.20", 24, r#""mask" "16""#, "192.168.0.0"),
+        ("192.168.10.20", 24, r#""mask" "28""#, "192.168.10.16"),
+        ("10.1.2.3", 16, r#""address" "+256""#, "10.1.3.3"),
+        ("10.1.2.3", 16, r#""address" "-256""#, "10.1.1.3"),
+        ("10.1.2.3", 16, r#""network" "+2""#, "10.1.0.2"),
+        ("10.1.2.3", 16, r#""network" "+65538""#, "10.1.0.2"),
+        ("10.1.2.3", 24, r#""network" "-2""#, "10.1.2.254"),
+        ("255.255.255.255", 32, r#""address" "+2""#, "0.0.0.1"),
+        ("0.0.0.0", 32, r#""address" "-1""#, "255.255.255.255"),
+        ("10.0.0.9", 32, r#""network" "+1""#, "10.0.0.9"),
+        ("fd00::5", 64, r#""network" "+2""#, "fd00::2"),
+        ("fd00::5", 64, r#""address" "-6""#, "fcff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ("fd00::5", 0, r#""network" "+5""#, "::5"),
+        ("fd00::5", 64, r#""mask" "16""#, "fd00::"),
+    ] {
+        assert_eq!(eth(ip, prefix, math).as_deref(), Ok(wanted), "{ip}/{prefix} {math}");
+    }
+    for (math, reason) in [
+        (r#""address" "1""#, "with its sign"),
+        (r#""network" "two""#, "with its sign"),
+        (r#""mask" "33""#, "not the size of a network"),
+        (r#""colour" "+1""#, "unknown math operation"),
+        (r#""mask""#, "takes two arguments"),
+    ] {
+        let error = eth("10.1.2.3", 16, math).unwrap_err();
+        assert!(error.contains(reason), "{math}: {error}");
+    }
+    let size = "{{ GetAllInterfaces | include \"name\" \"eth1\" | math \"mask\" \"16\" | attr \"network\" }}";
+    assert_eq!(expanded(size).unwrap(), "8.8.0.0/16");
+}
+
+#[test]
+fn variables_hold_interfaces_and_texts() {
+    for (template, wanted) in [
+        ("{{ $ip := GetPrivateIP }}https://{{ $ip }}:8200", "https://10.9.2.3:8200"),
+        (
+            "{{ $eth := GetAllInterfaces | include \"name\" \"eth1\" }}{{ $eth | attr \"address\" }}/{{ $eth | attr \"name\" }}",
+            "8.8.4.4/eth1",
+        ),
+        ("{{ $name := \"docker0\" }}{{ GetInterfaceIP $name }}", "172.17.0.1"),
+        ("{{ $a := \"x\" -}} {{ $a = \"y=z\" -}} {{ $a }}", "y=z"),
+        ("{{ . | include \"name\" \"eth1\" | attr \"address\" }}", "8.8.4.4"),
+        ("a {{- $b := GetPublicIP -}} {{ $b }}", "a8.8.4.4"),
+    ] {
+        assert_eq!(expanded(template).as_deref(), Ok(wanted), "{template}");
+    }
+    for (template, reason) in [
+        ("{{ $x }}", "the variable $x is not set"),
+        ("{{ $x = GetPrivateIP }}", "set it with :="),
+        ("{{ $x := }}", "empty"),
+        ("{{ $x := GetAllInterfaces }}{{ $x }}", "end it with attr"),
+        ("{{ $x := GetAllInterfaces }}{{ GetInterfaceIP $x }}", "is no text"),
+        ("{{ $x := \"\" }}{{ $x }}", "finds no address"),
+        ("{{ range GetAllInterfaces }}{{ end }}", "\"range\" is not supported"),
+        ("{{ (GetPrivateIP) }}", "nested expressions"),
+    ] {
+        let error = expanded(template).unwrap_err();
+        assert!(error.contains(reason), "{template}: {error}");
+    }
+}
+
+#[test]
 fn mistakes_are_named() {
     for (template, reason) in [
         ("{{ GetPrivateIP", "lacks"),

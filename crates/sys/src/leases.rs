@@ -28,6 +28,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         .route("leases", |r| r.sudo().read("List leases that could not be revoked.", irrevocable))
         .route("leases/count", |r| r.read("Count leases that could not be revoked, by mount.", count))
         .route("leases/lookup", |r| r.update("Look up a lease.", lookup))
+        .route("leases/tidy", |r| r.update("Look for leases whose token is gone, and remove them.", tidy))
         .route("leases/lookup/{prefix..}", |r| r.sudo().list("List lease ids under a prefix.", list));
     // The older paths have the newer ones' routes.
     ["leases/", ""].into_iter().fold(engine, |engine, at| {
@@ -48,10 +49,6 @@ pub(crate) fn routes(engine: Engine) -> Engine {
                 )
             })
     })
-}
-
-pub(crate) fn server_routes(engine: Engine) -> Engine {
-    engine.route("leases/tidy", |r| r.update("Look for leases whose token is gone, and remove them.", tidy))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -322,8 +319,12 @@ async fn revoke_force(
     revocation.revoke_prefix_now(mount.namespace, &prefix, true).await
 }
 
-async fn tidy(Extension(tokens): Extension<TokenStore>, txn: Txn) -> Result<Reply, EngineError> {
-    let started = tokens.start_tidying(&txn, Tidy::Leases).await?;
+async fn tidy(
+    Extension(tokens): Extension<TokenStore>,
+    mount: Arc<Mount>,
+    txn: Txn,
+) -> Result<Reply, EngineError> {
+    let started = tokens.start_tidying_in(&txn, mount.namespace, Tidy::Leases).await?;
     Ok(Reply::status(202).warned(if started {
         "Tidy operation successfully started. Any information from the operation will be printed to the server logs."
     } else {
@@ -653,5 +654,9 @@ mod tests {
         assert!(told.warnings()[0].starts_with("Tidy operation successfully started."));
         let told = server.write("sys/leases/tidy", json!({})).await;
         assert_eq!(told.warnings(), ["Tidy operation already in progress."]);
+        // Each namespace has its own.
+        server.write("sys/namespaces/a", json!({})).await;
+        let told = server.write_in("a", "sys/leases/tidy", json!({})).await;
+        assert!(told.warnings()[0].starts_with("Tidy operation successfully started."), "{}", told.body);
     }
 }

@@ -65,7 +65,6 @@ pub fn engine_with(types: fn(&str) -> Reading) -> Engine {
         init::routes,
         internal::server_routes,
         jobs::routes,
-        leases::server_routes,
         raft::routes,
         raw::routes,
         rekey::routes,

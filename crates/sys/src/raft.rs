@@ -321,13 +321,17 @@ async fn answer(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::fs;
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
+    use strongroom_engine_api::Secret;
+    use strongroom_node::{Discovery, JoinClient, LeaderAddress};
     use strongroom_pipeline::Verb;
 
-    use crate::autopilot::tests::on_raft;
+    use crate::autopilot::tests::{on_raft, unjoined};
 
     const CHALLENGE: &str = "sys/storage/raft/bootstrap/challenge";
     const ANSWER: &str = "sys/storage/raft/bootstrap/answer";
@@ -352,6 +356,72 @@ mod tests {
             let told = ask(ANSWER, input).await;
             assert_eq!(told.error(), (403, "invalid answer to the challenge"));
         }
+    }
+
+    /// Counts the questions at each address, and answers none.
+    #[derive(Default)]
+    struct Silent(Mutex<BTreeMap<String, u32>>);
+
+    impl Silent {
+        fn asked(&self, address: &str) -> u32 {
+            self.0.lock().unwrap().get(address).copied().unwrap_or(0)
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl JoinClient for Silent {
+        async fn write(&self, leader: &LeaderAddress, _: &str, _: Value) -> Result<Value, String> {
+            let mut asked = self.0.lock().unwrap();
+            let count = asked.entry(leader.api_addr.clone()).or_default();
+            *count = count.saturating_add(1);
+            drop(asked);
+            Err("nobody is there".to_owned())
+        }
+
+        fn discovery(
+            &self,
+            _: &Secret<String>,
+            _: Option<&str>,
+            _: Option<u16>,
+        ) -> Result<Arc<dyn Discovery>, String> {
+            Err("is not known".to_owned())
+        }
+    }
+
+    #[tokio::test]
+    async fn strangers_do_not_lead_a_node_elsewhere_that_is_joining_already() {
+        const JOIN: &str = "sys/storage/raft/join";
+        const OURS: &str = "https://10.0.0.1:8200";
+        const THEIRS: &str = "https://10.6.6.6:8200";
+        let client = Arc::new(Silent::default());
+        let (server, _store, _directory) = unjoined(client.clone()).await;
+        let join = async |address: &str, retry: bool| {
+            let input = json!({ "leader_api_addr": address, "retry": retry });
+            server.ask_as("", Verb::Write, JOIN, input).await
+        };
+        let asked_again = async |address: &str| {
+            let before = client.asked(address);
+            for _ in 0..1000 {
+                server.clock.advance(Duration::from_secs(2));
+                tokio::task::yield_now().await;
+                if client.asked(address) > before {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            false
+        };
+        assert_eq!(join(OURS, true).await.status, 200);
+        assert!(asked_again(OURS).await);
+        for retry in [true, false] {
+            let told = join(THEIRS, retry).await;
+            let text = "this node is joining a cluster in the background already; restart it to join another";
+            assert_eq!(told.error(), (409, text));
+        }
+        assert_eq!(client.asked(THEIRS), 0);
+        assert!(asked_again(OURS).await, "it goes on");
+        assert_eq!(join("https://10.0.0.1:8200/", true).await.status, 200, "the same may be asked again");
+        assert!(asked_again("https://10.0.0.1:8200/").await);
     }
 
     #[tokio::test]

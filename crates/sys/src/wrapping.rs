@@ -9,7 +9,7 @@ use strongroom_barrier::{NamespaceId, Txn, View};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{
     Body, Caller, Class, Data, Engine, EngineError, Extension, Input, Members, Mount, Reply, Request,
-    TokenKind, bad_request,
+    bad_request,
 };
 use strongroom_mounts::Mounts;
 use strongroom_pipeline::{Envelope, ParametersOf, ServerPart, ServerReply};
@@ -22,7 +22,9 @@ pub(crate) fn routes(engine: Engine) -> Engine {
     engine
         .route("wrapping/wrap", |r| r.update("Wrap what is given under a token that can be used once.", wrap))
         // Open to any holder of a wrapping token, so that one that was used before gets an error that says so.
-        .route("wrapping/unwrap", |r| r.open().update("Hand out what a wrapping token holds.", unwrap))
+        .route("wrapping/unwrap", |r| {
+            r.open_counting().update("Hand out what a wrapping token holds.", unwrap)
+        })
         .route("wrapping/lookup", |r| {
             r.open()
                 .read("Look up the properties of a wrapping token.", lookup)
@@ -104,7 +106,6 @@ async fn unwrap(
     check_namespace(&tokens, &mount, request.caller().as_ref(), &token)?;
     let wrapped = wrapping.unwrap(&txn, &token).await?;
     check_policies(&mounts, &policies, mount.namespace, &request, &txn, &token).await?;
-    count_use(&tokens, request.caller().as_ref(), &txn, &token).await?;
     restored(&wrapped)
 }
 
@@ -117,23 +118,6 @@ fn check_namespace(
 ) -> Result<(), EngineError> {
     let asks = caller.is_some_and(|caller| caller.token.expose() == token);
     if asks || tokens.token_id(token)?.namespace == mount.namespace { Ok(()) } else { Err(not_wrapping()) }
-}
-
-/// Takes a use off the client token where that is another than the wrapping token. The pipeline counts none, since the route
-/// is open.
-async fn count_use(
-    tokens: &TokenStore,
-    caller: Option<&Caller>,
-    txn: &Txn,
-    wrapping: &str,
-) -> Result<(), EngineError> {
-    if let Some(caller) = caller
-        && caller.kind == TokenKind::Service
-        && caller.token.expose() != wrapping
-    {
-        tokens.use_token(txn, &tokens.token_id(caller.token.expose())?).await?;
-    }
-    Ok(())
 }
 
 /// Checks that the caller may unwrap: the wrapping token itself may, any other token where its policies grant it.
@@ -266,6 +250,22 @@ mod tests {
         let told = post(&server, &limited, UNWRAP, json!({"token": token})).await;
         assert_eq!(told.error(), (403, "permission denied"), "its uses are over");
         assert_eq!(server.write(UNWRAP, json!({"token": token})).await.status, 200, "and nothing was taken");
+    }
+
+    #[tokio::test]
+    async fn a_denied_unwrapping_takes_a_use_as_well() {
+        let server = Server::new().await;
+        let entry = TokenEntry { policies: vec!["none".to_owned()], num_uses: 2, ..TokenEntry::default() };
+        let limited = server.token_of(entry).await;
+        let token = wrap(&server).await;
+        let told = post(&server, &limited, UNWRAP, json!({"token": token})).await;
+        assert_eq!(told.error(), (403, "permission denied"));
+        assert_eq!(server.principal(&limited).await.entry.num_uses, 1);
+        let told = post(&server, &limited, UNWRAP, json!({"token": "hvs.none"})).await;
+        assert_eq!(told.error(), UNKNOWN);
+        let told = post(&server, &limited, UNWRAP, json!({"token": token})).await;
+        assert_eq!(told.error(), (403, "permission denied"), "its uses are over");
+        assert_eq!(server.write(UNWRAP, json!({"token": token})).await.status, 200, "nothing was taken");
     }
 
     #[tokio::test]

@@ -25,6 +25,7 @@
 
 pub mod cluster;
 pub mod lending;
+mod log_lines;
 pub mod outside;
 mod records;
 mod request;
@@ -33,6 +34,7 @@ mod seeded;
 pub mod server;
 pub mod simulation;
 
+pub use log_lines::LogLines;
 pub use records::Records;
 pub use request::{Request, Response};
 pub use seeded::Seeded;

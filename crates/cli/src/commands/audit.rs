@@ -16,7 +16,7 @@ pub(crate) static AUDIT: Command = Command::group(
     "audit",
     "Interact with audit devices",
     r"
-Enables, lists and disables audit devices. With an audit device enabled, requests that no device can record are refused,
+Enables, lists and disables audit devices. When audit devices are enabled, requests that none of them can record are rejected,
 so that more than one device is a good idea.
 
     $ {p} audit enable file file_path=/var/log/vault_audit.log
@@ -37,9 +37,9 @@ Enables an audit device of TYPE. Its options follow as key=value pairs.
     |call| Box::pin(enable(call)),
 )
 .flags(&[
-    Flag::text("description", "What the device is for."),
+    Flag::text("description", "Description of the device."),
     Flag::switch("local", "Keep the device out of replication.").default("false"),
-    Flag::text("path", "Where the device is enabled. The default is its type."),
+    Flag::text("path", "Path to enable the device at. Defaults to its type."),
 ])
 .args(1, usize::MAX)
 .offers(&[Offer::Words(&["file"]), Offer::Nothing]);
@@ -49,7 +49,7 @@ static DISABLE: Command = Command::remote(
     "Disables an audit device",
     "[options] PATH",
     r"
-Disables the audit device at PATH. What it has recorded stays.
+Disables the audit device at PATH. Existing audit logs are kept.
 
     $ {p} audit disable file/
 ",
@@ -68,7 +68,7 @@ Lists the audit devices.
     |call| Box::pin(list(call)),
 )
 .format()
-.flags(&[Flag::switch("detailed", "Show options and replication too.").default("false")])
+.flags(&[Flag::switch("detailed", "Also show options and replication.").default("false")])
 .takes(0);
 
 async fn enable(call: &mut Call<'_>) -> Outcome {

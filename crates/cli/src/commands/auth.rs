@@ -65,7 +65,7 @@ Lists the auth methods. A TTL of "system" is the server's default.
     |call| Box::pin(list(call)),
 )
 .format()
-.flags(&[Flag::switch("detailed", "Show TTLs, token types, options and replication too.").default("false")])
+.flags(&[Flag::switch("detailed", "Also show TTLs, token types, options and replication.").default("false")])
 .takes(0);
 
 static TUNE: Command = Command::remote(
@@ -73,7 +73,7 @@ static TUNE: Command = Command::remote(
     "Tunes an auth method's configuration",
     "[options] PATH",
     r"
-Changes the configuration of the auth method at PATH (not its type). What no flag names stays.
+Changes the configuration of the auth method at PATH (not its type). Settings without a flag are unchanged.
 
     $ {p} auth tune -default-lease-ttl=72h userpass/
 ",
@@ -89,7 +89,7 @@ static MOVE: Command = Command::remote(
     "Move an auth method to a new path",
     "[options] SOURCE DESTINATION",
     r"
-Moves an auth method, within a namespace or to another one. Its leases are revoked, its data moves along. The command
+Moves an auth method, within a namespace or to another one. Its leases are revoked; its data is kept. The command
 waits until the move is done.
 
     $ {p} auth move auth/approle/ auth/machines/

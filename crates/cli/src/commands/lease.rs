@@ -25,7 +25,7 @@ static LOOKUP: Command = Command::remote(
     "Look up the lease of a secret",
     "[options] ID",
     r"
-Shows when a lease was given, when it ends, and whether it can be renewed.
+Shows when a lease was issued, when it expires, and whether it is renewable.
 ",
     |call| Box::pin(lookup(call)),
 )
@@ -37,13 +37,13 @@ static RENEW: Command = Command::remote(
     "Renews the lease of a secret",
     "[options] ID",
     r"
-Extends the time that a secret can be used for. Fails if the secret cannot be renewed, has been revoked, or is at its
+Extends the lease of a secret. Fails if the secret cannot be renewed, has been revoked, or is at its
 maximum already.
 ",
     |call| Box::pin(renew(call)),
 )
 .format()
-.flags(&[Flag::span("increment", "Ask for this much more time. The server need not grant it.").or("i")])
+.flags(&[Flag::span("increment", "Requested extension. The server is not required to honor it.").or("i")])
 .takes(1);
 
 static REVOKE: Command = Command::remote(
@@ -68,7 +68,7 @@ until it succeeds, unless -sync or -force is given.
     )
     .or("f")
     .default("false"),
-    Flag::switch("prefix", "Take ID as the start of lease ids.").default("false"),
+    Flag::switch("prefix", "Treat ID as a prefix of lease ids.").default("false"),
     Flag::switch("sync", "Wait for the revocation, and fail if it fails.").default("false"),
 ])
 .takes(1);

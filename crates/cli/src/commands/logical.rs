@@ -16,7 +16,7 @@ pub(crate) static READ: Command = Command::remote(
     "Read data and retrieve secrets",
     "[options] PATH [DATA K=V...]",
     r"
-Reads what is at PATH: a secret, fresh credentials, a configuration. Pairs behind the path become query parameters.
+Reads data at PATH: a secret, new credentials, a configuration. Pairs after the path become query parameters.
 
     $ {p} read secret/data/my-secret
     $ {p} read secret/data/my-secret version=3
@@ -36,7 +36,7 @@ pub(crate) static WRITE: Command = Command::remote(
     "Write data, configuration, and secrets",
     "[options] PATH [DATA K=V...]",
     r#"
-Writes data to PATH. What that means is up to the engine mounted there.
+Writes data to PATH. The behavior depends on the engine mounted there.
 
 Data is given as key=value pairs. A value that starts with "@" is read from the file of that name, the value "-" from
 standard input. "@file.json" and "-" alone stand for a whole JSON object.
@@ -58,7 +58,7 @@ pub(crate) static PATCH: Command = Command::remote(
     "Patch data, configuration, and secrets",
     "[options] PATH [DATA K=V...]",
     r"
-Changes single fields of what is at PATH and leaves the others as they are. Data is given as for the write command.
+Updates the given fields of the data at PATH and leaves the others unchanged. Data is given as for the write command.
 
     $ {p} patch pki/roles/example allow_localhost=false
 ",
@@ -74,7 +74,7 @@ pub(crate) static DELETE: Command = Command::remote(
     "Delete secrets and configuration",
     "[options] PATH [DATA K=V...]",
     r"
-Deletes what is at PATH. What that means is up to the engine mounted there. Pairs behind the path become query
+Deletes data at PATH. The behavior depends on the engine mounted there. Pairs after the path become query
 parameters.
 
     $ {p} delete cubbyhole/git-credentials
@@ -86,8 +86,8 @@ parameters.
 .offers(&[Offer::Paths, Offer::Nothing]);
 
 const PAGING: [Flag; 2] = [
-    Flag::text("after", "Start behind this name, where the path supports pages."),
-    Flag::int("limit", "List this many names at most, where the path supports pages.").default("-1"),
+    Flag::text("after", "List names after this one, on paths that support paging."),
+    Flag::int("limit", "Maximum number of names, on paths that support paging.").default("-1"),
 ];
 
 pub(crate) static LIST: Command = Command::remote(
@@ -95,7 +95,7 @@ pub(crate) static LIST: Command = Command::remote(
     "List data or secrets",
     "[options] PATH",
     r"
-Lists the names below PATH. Names that end in a slash are folders.
+Lists the names below PATH. Names that end in a slash are prefixes of further names.
 
     $ {p} list secret/metadata/my-app/
 ",
@@ -112,7 +112,7 @@ pub(crate) static SCAN: Command = Command::remote(
     "Scan (recursively list) data or secrets",
     "[options] PATH",
     r"
-Lists all names below PATH, those in folders too.
+Lists all names below PATH, recursively.
 
     $ {p} scan secret/metadata/my-app/
 ",
@@ -129,7 +129,7 @@ pub(crate) static UNWRAP: Command = Command::remote(
     "Unwrap a wrapped secret",
     "[options] [TOKEN]",
     r"
-Opens a wrapping token and shows what is inside, as reading it would have. Works once per token. Without TOKEN the token
+Unwraps a wrapping token and shows the response that it holds. Works once per token. Without TOKEN the token
 in use is opened.
 
     $ {p} unwrap hvs.CAESI...

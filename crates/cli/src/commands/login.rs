@@ -23,7 +23,7 @@ pub(crate) static LOGIN: Command = Command::remote(
     "Authenticate locally",
     "[options] [AUTH K=V...]",
     r#"
-Logs in and keeps the token for later commands, by default in ~/.vault-token.
+Logs in and stores the token for later commands, by default in ~/.vault-token.
 
 The method is "token" unless -method says otherwise: the argument is then the token, "-" reads it from standard input,
 and without an argument the terminal is asked. Other methods take key=value pairs; "{p} auth help TYPE" names them.
@@ -32,19 +32,19 @@ and without an argument the terminal is asked. Other methods take key=value pair
     $ {p} login -method=userpass username=my-username
     $ {p} login -method=ldap -path=ldap-prod username=my-username
 
-With -wrap-ttl, the answer is unwrapped again, unless -no-store or -token-only ask for the wrapping token.
+With -wrap-ttl, the response is unwrapped, unless -no-store or -token-only asks for the wrapping token.
 "#,
     |call| Box::pin(login(call)),
 )
 .field()
 .flags(&[
-    Flag::text("method", "Type of the auth method, such as \"userpass\". Where it is enabled is up to -path.")
+    Flag::text("method", "Type of the auth method, such as \"userpass\". Its path is given with -path.")
         .default("token")
         .offers(Offer::Known(Known::AuthMethods)),
     Flag::switch("no-print", "Do not show the token.").default("false"),
-    Flag::switch("no-store", "Do not keep the token; only show it.").default("false"),
-    Flag::text("path", "Where the auth method is enabled. The default is its type."),
-    Flag::switch("token-only", "Print nothing but the token, and do not keep it.").default("false"),
+    Flag::switch("no-store", "Do not store the token; only show it.").default("false"),
+    Flag::text("path", "Path of the auth method. Defaults to its type."),
+    Flag::switch("token-only", "Print only the token, and do not store it.").default("false"),
 ]);
 
 /// A method's login over the API.

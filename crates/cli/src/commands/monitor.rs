@@ -13,7 +13,7 @@ pub(crate) static MONITOR: Command = Command::remote(
     "Stream log messages from a server",
     "[options]",
     r"
-Shows the server's log while it is written, at a level of its own, until it is interrupted.
+Streams the server's log at the given level until interrupted.
 
     $ {p} monitor -log-level=debug
 ",
@@ -21,7 +21,7 @@ Shows the server's log while it is written, at a level of its own, until it is i
 )
 .flags(&[
     Flag::text("log-format", "Format of the messages: \"standard\" or \"json\".").default("standard"),
-    Flag::text("log-level", "Least level to show: \"trace\", \"debug\", \"info\", \"warn\" or \"error\".")
+    Flag::text("log-level", "Lowest level to show: \"trace\", \"debug\", \"info\", \"warn\" or \"error\".")
         .default("info"),
 ])
 .takes(0)

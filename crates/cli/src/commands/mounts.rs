@@ -27,15 +27,18 @@ pub(crate) const TUNING: [Flag; 16] = [
         "audit-non-hmac-response-keys",
         "Key of the response's data that audit devices record in the clear. Can be given several times.",
     ),
-    Flag::span("default-lease-ttl", "Default lease of the mount. Without it, the server's default holds."),
+    Flag::span("default-lease-ttl", "Default lease TTL of the mount. Defaults to that of the server."),
     Flag::list(
         "delegated-auth-accessors",
         "Auth mount that the mount may delegate to. Can be given several times.",
     ),
-    Flag::text("description", "What the mount is for."),
+    Flag::text("description", "Description of the mount."),
     Flag::text("identity-token-key", "Key that signs the mount's plugin identity tokens."),
-    Flag::text("listing-visibility", "Whether the mount is listed for everybody: \"unauth\" or \"hidden\"."),
-    Flag::span("max-lease-ttl", "Longest lease of the mount. Without it, the server's maximum holds."),
+    Flag::text(
+        "listing-visibility",
+        "Visibility of the mount in unauthenticated listings: \"unauth\" or \"hidden\".",
+    ),
+    Flag::span("max-lease-ttl", "Maximum lease TTL of the mount. Defaults to that of the server."),
     Flag::map("options", "A key=value option of the mount. Can be given several times."),
     Flag::list(
         "passthrough-request-headers",
@@ -44,7 +47,7 @@ pub(crate) const TUNING: [Flag; 16] = [
     Flag::text("plugin-version", "Version of the plugin to run."),
     Flag::text("token-type", "Type of the tokens that the mount issues."),
     Flag::switch("trim-request-trailing-slashes", "Drop trailing slashes of paths sent to the mount."),
-    Flag::int("version", "Version of the engine to run, where it has several."),
+    Flag::int("version", "Version of the engine, for engines with several."),
 ];
 
 /// Flags of a mount that are set when it is enabled, and then for good.
@@ -53,17 +56,20 @@ pub(crate) const ENABLING: [Flag; 6] = [
         .default("false"),
     Flag::switch("force-no-cache", "Do not cache the mount's storage.").default("false"),
     Flag::switch("local", "Keep the mount out of replication.").default("false"),
-    Flag::text("path", "Where the mount is enabled. The default is its type."),
-    Flag::text("plugin-name", "Name of the plugin to run, where TYPE is \"plugin\"."),
-    Flag::switch("seal-wrap", "Wrap the mount's critical values with the seal too.").default("false"),
+    Flag::text("path", "Path to enable the mount at. Defaults to its type."),
+    Flag::text("plugin-name", "Name of the plugin to run, if TYPE is \"plugin\"."),
+    Flag::switch("seal-wrap", "Also wrap the mount's critical values with the seal.").default("false"),
 ];
 
 /// Flags that lock users out, for auth methods.
 pub(crate) const LOCKOUT: [Flag; 4] = [
-    Flag::span("user-lockout-counter-reset-duration", "After how long failed logins are forgotten."),
+    Flag::span(
+        "user-lockout-counter-reset-duration",
+        "Time after which the count of failed logins is reset.",
+    ),
     Flag::switch("user-lockout-disable", "Do not lock users out."),
-    Flag::span("user-lockout-duration", "For how long a user is locked out."),
-    Flag::int("user-lockout-threshold", "After how many failed logins a user is locked out."),
+    Flag::span("user-lockout-duration", "Duration of a lockout."),
+    Flag::int("user-lockout-threshold", "Number of failed logins that lock a user out."),
 ];
 
 /// Reads a table of mounts: `sys/mounts`, `sys/auth` or `sys/audit`.

@@ -65,7 +65,7 @@ static DELETE: Command = Command::remote(
     "Delete an existing namespace",
     "[options] PATH",
     r"
-Deletes the namespace PATH with all that is in it.
+Deletes the namespace PATH and everything in it.
 
     $ {p} namespace delete team-a
 ",

@@ -15,7 +15,7 @@ pub(crate) static PATH_HELP: Command = Command::remote(
     "Retrieve API help for paths",
     "[options] PATH",
     r"
-Shows what the API path PATH is for and which parameters it takes. With -format=json, the answer is an OpenAPI document.
+Shows the purpose and the parameters of the API path PATH. With -format=json, the output is an OpenAPI document.
 
     $ {p} path-help database/roles/
 ",

@@ -26,11 +26,11 @@ static LIST: Command = Command::remote(
     "list",
     "Lists available plugins",
     "[options] [TYPE]",
-    "Lists the plugins in the catalogue, whether in use or not.",
+    "Lists the plugins in the catalog, whether in use or not.",
     |call| Box::pin(list(call)),
 )
 .format()
-.flags(&[Flag::switch("detailed", "Show the deprecation status too.").default("false")])
+.flags(&[Flag::switch("detailed", "Also show the deprecation status.").default("false")])
 .args(0, 1)
 .foreign();
 
@@ -38,7 +38,7 @@ static INFO: Command = Command::remote(
     "info",
     "Read information about a plugin in the catalog",
     "[options] TYPE NAME",
-    "Shows a plugin of the catalogue.",
+    "Shows a plugin in the catalog.",
     |call| Box::pin(info(call)),
 )
 .field()
@@ -73,7 +73,7 @@ static DEREGISTER: Command = Command::remote(
     "deregister",
     "Deregister an existing plugin in the catalog",
     "[options] TYPE NAME",
-    "Takes a plugin out of the catalogue.",
+    "Removes a plugin from the catalog.",
     |call| Box::pin(deregister(call)),
 )
 .flags(&[Flag::text("version", "Version of the plugin.")])
@@ -95,7 +95,7 @@ Reloads a plugin: all its mounts with -plugin, or the mounts that -mounts names.
     Flag::list("mounts", "Path of a mount to reload. Several are separated by commas."),
     Flag::text("plugin", "Name of the plugin to reload."),
     Flag::text("scope", "\"global\" to reload on all nodes."),
-    Flag::text("type", "Type of the plugin, to reload it through the catalogue."),
+    Flag::text("type", "Type of the plugin, to reload it by its catalog entry."),
 ])
 .takes(0)
 .foreign();
@@ -104,7 +104,7 @@ static RELOAD_STATUS: Command = Command::remote(
     "reload-status",
     "Get the status of an active or recently completed global plugin reload",
     "[options] RELOAD_ID",
-    "Shows how far a reload on all nodes is.",
+    "Shows the status of a reload on all nodes.",
     |call| Box::pin(reload_status(call)),
 )
 .field()

@@ -31,7 +31,7 @@ static READ: Command = Command::remote(
     "Prints the contents of a policy",
     "[options] NAME",
     r"
-Prints the rules of the policy NAME.
+Prints the policy NAME.
 ",
     |call| Box::pin(read(call)),
 )
@@ -44,7 +44,7 @@ static WRITE: Command = Command::remote(
     "Uploads a named policy from a file",
     "[options] NAME PATH",
     r#"
-Creates or replaces the policy NAME with the rules in the file PATH; "-" reads them from standard input.
+Creates or replaces the policy NAME with the contents of the file PATH; "-" reads standard input.
 
     $ {p} policy write my-policy ./my-policy.hcl
 "#,
@@ -70,7 +70,7 @@ static DELETE: Command = Command::remote(
     "Deletes a policy by name",
     "[options] NAME",
     r#"
-Deletes the policy NAME, which its tokens feel at once. The policies "default" and "root" cannot be deleted.
+Deletes the policy NAME. Takes effect immediately. The policies "default" and "root" cannot be deleted.
 "#,
     |call| Box::pin(delete(call)),
 )

@@ -10,7 +10,7 @@ pub(crate) static PRINT: Command = Command::group(
     "print",
     "Prints runtime configurations",
     r"
-Prints values that other commands run with.
+Prints the configuration that other commands use.
 ",
     &[&TOKEN],
 );
@@ -20,7 +20,7 @@ static TOKEN: Command = Command::remote(
     "Prints the token currently in use",
     "[options]",
     r"
-Prints the token that commands use: that of the environment, or that of the token helper.
+Prints the token that commands use, from the environment or the token helper.
 
     $ {p} print token
 ",

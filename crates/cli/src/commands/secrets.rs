@@ -63,7 +63,7 @@ Lists the secrets engines. A TTL of "system" is the server's default.
     |call| Box::pin(list(call)),
 )
 .format()
-.flags(&[Flag::switch("detailed", "Show TTLs, options, versions and replication too.").default("false")])
+.flags(&[Flag::switch("detailed", "Also show TTLs, options, versions and replication.").default("false")])
 .takes(0);
 
 static TUNE: Command = Command::remote(
@@ -71,7 +71,7 @@ static TUNE: Command = Command::remote(
     "Tune a secrets engine's configuration",
     "[options] PATH",
     r"
-Changes the configuration of the secrets engine at PATH (not its type). What no flag names stays.
+Changes the configuration of the secrets engine at PATH (not its type). Settings without a flag are unchanged.
 
     $ {p} secrets tune -default-lease-ttl=72h pki/
 ",
@@ -86,7 +86,7 @@ static MOVE: Command = Command::remote(
     "Move a secrets engine to a new path",
     "[options] SOURCE DESTINATION",
     r"
-Moves a secrets engine, within a namespace or to another one. Its leases are revoked, its data moves along. The command
+Moves a secrets engine, within a namespace or to another one. Its leases are revoked; its data is kept. The command
 waits until the move is done.
 
     $ {p} secrets move secret/ generic/

@@ -14,7 +14,7 @@ pub(crate) static STATUS: Command = Command::remote(
     "Print seal and HA status",
     "[options]",
     r"
-Prints the state of the server: whether it is sealed, and its role in the cluster. Works with a sealed server too.
+Prints the state of the server: whether it is sealed, and its role in the cluster. Also works with a sealed server.
 
 The exit code tells the seal's state:
 

@@ -39,20 +39,20 @@ Creates a token as a child of the token in use. It has the same policies, unless
 )
 .field()
 .flags(&[
-    Flag::text("display-name", "Name that audit logs and lease ids show. Not a secret."),
+    Flag::text("display-name", "Name shown in audit logs and lease ids. Not a secret."),
     Flag::text("entity-alias", "Entity alias to log the token in as. Needs a -role that allows it."),
     Flag::span("explicit-max-ttl", "Hard limit of the token's lifetime, as in \"30s\" or \"5m\"."),
-    Flag::text("id", "The token itself, instead of a random one. Needs sudo."),
+    Flag::text("id", "The token itself, instead of a random one. Requires sudo."),
     Flag::map("metadata", "A key=value pair of metadata, which audit logs show. Can be given several times."),
-    Flag::switch("no-default-policy", "Leave the policy \"default\" out.").default("false"),
+    Flag::switch("no-default-policy", "Do not attach the policy \"default\".").default("false"),
     Flag::switch("orphan", "Create the token without a parent, so that it outlives the token in use.").default("false"),
-    Flag::span("period", "Renew for this long each time, without end. Needs sudo."),
+    Flag::span("period", "Period of each renewal; the token has no maximum TTL. Requires sudo."),
     Flag::list("policy", "Policy of the token. Can be given several times.").offers(Offer::Policies),
-    Flag::switch("renewable", "Let the token be renewed up to its maximum.").default("true"),
+    Flag::switch("renewable", "Allow the token to be renewed up to its maximum TTL.").default("true"),
     Flag::text("role", "Token role to create the token with. It may override other flags."),
     Flag::span("ttl", "Lifetime until the first renewal, as in \"30s\" or \"5m\"."),
     Flag::text("type", "Type of the token: \"service\" or \"batch\".").default("service"),
-    Flag::int("use-limit", "How many requests the token is good for. The default is no limit."),
+    Flag::int("use-limit", "Number of uses of the token. Defaults to unlimited."),
 ])
 .takes(0);
 
@@ -63,7 +63,7 @@ static LOOKUP: Command = Command::remote(
     "Display information about a token",
     "[options] [TOKEN | ACCESSOR]",
     r"
-Shows what is known about a token; about the token in use without an argument.
+Shows information about a token. Without an argument, about the token in use.
 
     $ {p} token lookup
     $ {p} token lookup -accessor 9793c9b3-e04a-46f3-e7b8-748d7da248da
@@ -79,7 +79,7 @@ static RENEW: Command = Command::remote(
     "Renew a token lease",
     "[options] [TOKEN]",
     r"
-Extends the lifetime of a token; of the token in use without an argument. Fails if the token cannot be renewed, has been
+Extends the TTL of a token. Without an argument, of the token in use. Fails if the token cannot be renewed, has been
 revoked, or is at its maximum already.
 
     $ {p} token renew
@@ -88,7 +88,7 @@ revoked, or is at its maximum already.
     |call| Box::pin(renew(call)),
 )
 .format()
-.flags(&[ACCESSOR, Flag::span("increment", "Ask for this much time. The server need not grant it.").or("i")])
+.flags(&[ACCESSOR, Flag::span("increment", "Requested TTL. The server is not required to honor it.").or("i")])
 .args(0, 1);
 
 static REVOKE: Command = Command::remote(

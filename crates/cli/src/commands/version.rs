@@ -15,7 +15,7 @@ pub(crate) static VERSION: Command = Command::local(
     "Prints the version of this program",
     "",
     r"
-Prints the version of this program, which need not be that of the server it talks to.
+Prints the version of this program, which can differ from that of the server.
 ",
     |call| Box::pin(ready(version(call))),
 );
@@ -25,7 +25,7 @@ pub(crate) static HISTORY: Command = Command::remote(
     "Prints the version history of the target server",
     "[options]",
     r"
-Prints which versions the server has run, and since when.
+Prints the versions that the server has run, and since when.
 ",
     |call| Box::pin(history(call)),
 )

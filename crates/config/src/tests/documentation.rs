@@ -1,7 +1,7 @@
 //! `docs/configuration.md` lists every key with its status.
 //!
 //! Each section of the page that is about a block has tables whose header says the status of their keys: `means` for
-//! those that are served, `no effect, because` and `refused` with the very words of the program. Keys of a block that
+//! those that are served, `no effect, because` and `not supported` with the very words of the program. Keys of a block that
 //! has no effect as a whole are in the text of the section.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ const PAGE: &str = include_str!("../../../../docs/configuration.md");
 /// The section in which a block's keys are listed.
 const SECTIONS: [(&str, &Block); 11] = [
     ("`audit \"file\"`", &AUDIT),
-    ("Outermost keys", &OUTERMOST),
+    ("Top-level parameters", &OUTERMOST),
     ("`user_lockout`", &USER_LOCKOUT),
     ("`storage \"raft\"`", &STORAGE_RAFT),
     ("`storage \"etcd\"`", &STORAGE_ETCD),
@@ -74,7 +74,7 @@ fn it_lists_every_key_with_its_status() {
                     assert_eq!((&*header, &*text), ("no effect, because", reason), "{key}");
                 }
                 Status::Refused(advice) => {
-                    assert_eq!((&*header, &*text), ("refused: instead", advice), "{key}");
+                    assert_eq!((&*header, &*text), ("not supported: instead", advice), "{key}");
                 }
                 Status::Part => panic!("{key}"),
             }

@@ -58,7 +58,7 @@ fn keys_without_effect() {
     }
     assert_eq!(
         warned[1],
-        "server.hcl:2:1: \"license_path\" is accepted and has no effect: no licence is needed"
+        "server.hcl:2:1: \"license_path\" is accepted and has no effect: no license is needed"
     );
 }
 

@@ -6,10 +6,12 @@
 
 mod list;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use strongroom_engine_api::{
-    Body, Caller, Engine, EngineError, Json, LocalTable, Path, Reply, Secret, Stored, TokenKind, Txn, View,
-    bad_request, tables,
+    Body, Caller, Engine, EngineError, HeldResponse, Json, LocalTable, Path, Reply, Secret, Stored,
+    TokenKind, Txn, View, bad_request, tables,
 };
 
 /// A secret in a cubbyhole: its members as JSON text.
@@ -60,7 +62,20 @@ async fn exists(Path(path): Path<String>, caller: Caller, txn: Txn) -> Result<bo
     Ok(ENTRIES.get(&txn, &(own(&caller)?, path.as_str())).await?.is_some())
 }
 
-async fn read(Path(path): Path<String>, caller: Caller, view: View) -> Result<Reply, EngineError> {
+/// The name under which a wrapping token reads the response that it holds.
+const RESPONSE: &str = "response";
+
+async fn read(
+    Path(path): Path<String>,
+    caller: Caller,
+    held: HeldResponse,
+    view: View,
+) -> Result<Reply, EngineError> {
+    if path == RESPONSE
+        && let Some(response) = held.get().await?
+    {
+        return Reply::data(&BTreeMap::from([(RESPONSE, response.expose())]));
+    }
     let entry = ENTRIES.get(&view, &(own(&caller)?, path.as_str())).await?.ok_or(EngineError::NotFound)?;
     Ok(Reply::json(Json::checked(entry.data.expose().clone())?))
 }

@@ -135,15 +135,12 @@ impl ClusterNode {
     async fn act(&self, decision: Decision) {
         let (what, member, outcome) = match decision {
             Decision::Remove(member) => {
-                tracing::warn!(
-                    node = member.node_id,
-                    "autopilot removes a node that has not been heard for long"
-                );
+                tracing::warn!(node = member.node_id, "removing dead node");
                 let outcome = self.store.remove_number(member.raft_id).await;
                 ("removing a dead node", member, outcome)
             }
             Decision::Promote(member) => {
-                tracing::info!(node = member.node_id, "the node is healthy and steady and is given its vote");
+                tracing::info!(node = member.node_id, "promoting node to voter");
                 let outcome = self.store.promote_number(member.raft_id).await.map(|_is_member| ());
                 ("giving a node its vote", member, outcome)
             }

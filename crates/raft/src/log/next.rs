@@ -169,7 +169,7 @@ impl Shared {
             let made = self.make(number);
             match &made {
                 Err(error) if is_short(error) && !told => {
-                    tracing::error!(%error, "the next log file cannot be made yet: writes wait, or are refused");
+                    tracing::error!(%error, "the next log file cannot be created: out of space; writes wait or fail");
                     told = true;
                 }
                 Ok(_) => told = false,

@@ -89,7 +89,7 @@ pub(super) fn keep_unused(directory: &Path) {
     if next.exists()
         && let Err(error) = files::rename(&next, &directory.join(SPARE))
     {
-        tracing::warn!(path = %next.display(), %error, "an unused log file stays where it is");
+        tracing::warn!(path = %next.display(), %error, "an unused log file could not be kept as spare");
     }
 }
 

@@ -57,7 +57,7 @@ impl Patience {
             match write() {
                 Err(error) if is_short(&error) && is_wanted() => {
                     if !told {
-                        tracing::error!(%error, "writes cannot be merged into the table yet: waiting for room");
+                        tracing::error!(%error, "out of space: the table cannot be written yet");
                         told = true;
                     }
                     std::thread::sleep(RETRY_AFTER);

@@ -36,7 +36,7 @@ impl State {
                 Work::Pack => {
                     drop(current);
                     let rewritten = self.rewrite(&base).unwrap_or_else(|error| {
-                        tracing::warn!(%error, "the table could not be packed");
+                        tracing::warn!(%error, "compaction of the table failed");
                         None
                     });
                     rewritten.map(|rewritten| self.open_rewritten(rewritten)).transpose()

@@ -178,7 +178,7 @@ impl AuditDevices {
         let mut kept = BTreeMap::new();
         for ((_, path), entry) in found {
             if entry.declared && !declared.iter().any(|device| device.path == path) {
-                AUDIT_DEVICES.delete(txn, &(NamespaceId::ROOT, path.as_str()));
+                Self::forget(txn, &path);
                 compared.changed = true;
             } else {
                 kept.insert(path, entry);
@@ -218,7 +218,7 @@ impl AuditDevices {
             }
             Ok(opened) => {
                 compared.opened.push((entry.uuid.clone(), opened));
-                AUDIT_DEVICES.put(txn, &(NamespaceId::ROOT, path), entry)?;
+                Self::keep(txn, path, entry)?;
                 compared.changed = true;
             }
         }

@@ -104,8 +104,6 @@ pub struct AuditDevices {
     built: Derived<Auditing>,
     /// Opened devices by their entry's UUID: they outlive rebuilding the broker.
     open: Mutex<HashMap<String, Arc<EnabledDevice>>>,
-    /// The path and type of each device by its entry's UUID, as of the last time; `None` before the first.
-    known: Mutex<Option<HashMap<String, (String, String)>>>,
 }
 
 impl AuditDevices {
@@ -125,7 +123,6 @@ impl AuditDevices {
             declared,
             built: Derived::new(),
             open: Mutex::default(),
-            known: Mutex::default(),
         }
     }
 
@@ -145,25 +142,6 @@ impl AuditDevices {
     pub fn clear(&self) {
         self.stepped_down();
         self.built.clear();
-        *self.known() = None;
-    }
-
-    fn known(&self) -> MutexGuard<'_, Option<HashMap<String, (String, String)>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Logs which devices have come and gone since the last time; those found at unsealing are no news.
-    fn tell(&self, now: HashMap<String, (String, String)>) {
-        let mut known = self.known();
-        if let Some(before) = &*known {
-            for (_, (path, kind)) in now.iter().filter(|(uuid, _)| !before.contains_key(*uuid)) {
-                tracing::info!(path, r#type = kind, "enabled audit backend");
-            }
-            for (_, (path, _)) in before.iter().filter(|(uuid, _)| !now.contains_key(*uuid)) {
-                tracing::info!(path, "disabled audit backend");
-            }
-        }
-        *known = Some(now);
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<String, Arc<EnabledDevice>>> {
@@ -200,9 +178,8 @@ impl AuditDevices {
     async fn build_auditing(&self) -> Result<(u64, Auditing), BarrierError> {
         let view = self.barrier.pinned_view().await?;
         let mut devices = Vec::new();
-        let (mut in_use, mut known) = (HashMap::new(), HashMap::new());
+        let mut in_use = HashMap::new();
         for ((_, path), entry) in AUDIT_DEVICES.scan(&view, &NamespaceId::ROOT, None, usize::MAX).await? {
-            known.insert(entry.uuid.clone(), (path.clone(), entry.kind.clone()));
             match self.opened(&path, &entry) {
                 Ok(device) => {
                     in_use.insert(entry.uuid.clone(), device.clone());
@@ -218,7 +195,6 @@ impl AuditDevices {
         }
         devices.extend(self.declared.stand_ins());
         *self.open() = in_use;
-        self.tell(known);
         let headers = AUDITED_HEADERS.scan(&view, "", None, usize::MAX).await?;
         let headers = headers.into_iter().map(|(name, header)| (name, header.hmac)).collect();
         Ok((view.index(), Auditing { broker: Broker::new(devices), headers }))
@@ -257,8 +233,21 @@ impl AuditDevices {
             open_new_device(&entry.kind, &entry.options, self.rules.allow_prefix, &self.rules.guarded);
         let device = self.try_out(path, &entry, opened, request_id).await.map_err(bad_request)?;
         self.open().insert(entry.uuid.clone(), device);
-        AUDIT_DEVICES.put(txn, &(NamespaceId::ROOT, path), entry)?;
-        Ok(())
+        Self::keep(txn, path, entry)
+    }
+
+    /// Writes the entry of a device, and says so in the log once that is committed.
+    fn keep(txn: &Txn, path: &str, entry: AuditEntry) -> Result<(), EngineError> {
+        let (told, kind) = (path.to_owned(), entry.kind.clone());
+        txn.on_commit(move || tracing::info!(path = told, r#type = kind, "enabled audit backend"));
+        Ok(AUDIT_DEVICES.put(txn, &(NamespaceId::ROOT, path), entry)?)
+    }
+
+    /// Deletes the entry of a device in the same way.
+    fn forget(txn: &Txn, path: &str) {
+        let told = path.to_owned();
+        txn.on_commit(move || tracing::info!(path = told, "disabled audit backend"));
+        AUDIT_DEVICES.delete(txn, &(NamespaceId::ROOT, path));
     }
 
     /// A new entry for a device, with a key of its own.
@@ -299,7 +288,9 @@ impl AuditDevices {
                 "the audit device is declared in the server's configuration, and is disabled by removing its stanza there",
             ));
         }
-        AUDIT_DEVICES.delete(txn, &(NamespaceId::ROOT, path));
+        if found.is_some() {
+            Self::forget(txn, path);
+        }
         Ok(found.is_some())
     }
 

@@ -317,7 +317,7 @@ impl Entry {
         match outcome {
             Ok(step) => {
                 if std::mem::take(&mut self.status.failures) > 0 {
-                    tracing::info!(job = %self.status.name, "background job succeeds again");
+                    tracing::info!(job = %self.status.name, "background job recovered");
                 }
                 self.status.last_error = None;
                 self.status.last_success = Some(now);

@@ -1,28 +1,33 @@
-//! What the log tells of mounts that come and go: after the commit, on every node, once. It says nothing of the mounts that are
-//! found at unsealing, and nothing is lost if a line is.
+//! Mounts that come and go, for the log: in Vault's words, once the change is committed, by the node that committed it.
 
-use crate::MountHandle;
+use strongroom_barrier::Txn;
 
-/// Logs that a mount has come or gone, in Vault's words. One that was tuned is the same as before.
-pub(crate) fn tell(before: Option<&MountHandle>, now: Option<&MountHandle>) {
-    if before.map(|mounted| mounted.mount.id) == now.map(|mounted| mounted.mount.id) {
-        return;
-    }
-    if let Some(mounted) = before {
-        let (namespace, path) = (mounted.namespace.path.as_str(), mounted.path.as_str());
-        if let Some(path) = path.strip_prefix("auth/") {
-            tracing::info!(namespace, path, "disabled credential backend");
-        } else {
-            tracing::info!(namespace, path, "successfully unmounted");
-        }
-    }
-    if let Some(mounted) = now {
-        let (namespace, path) = (mounted.namespace.path.as_str(), mounted.path.as_str());
-        let kind = mounted.entry.kind.as_str();
+/// Logs that a mount was enabled, once `txn` is committed. `path` begins with `auth/` for an auth method.
+pub(crate) fn enabled(txn: &Txn, namespace: String, path: &str, kind: &str) {
+    let (path, kind) = (path.to_owned(), kind.to_owned());
+    txn.on_commit(move || {
         if let Some(path) = path.strip_prefix("auth/") {
             tracing::info!(namespace, path, r#type = kind, "enabled credential backend");
         } else {
             tracing::info!(namespace, path, r#type = kind, "successful mount");
         }
-    }
+    });
+}
+
+/// Logs that a mount was disabled, once `txn` is committed.
+pub(crate) fn disabled(txn: &Txn, namespace: String, path: &str) {
+    let path = path.to_owned();
+    txn.on_commit(move || {
+        if let Some(path) = path.strip_prefix("auth/") {
+            tracing::info!(namespace, path, "disabled credential backend");
+        } else {
+            tracing::info!(namespace, path, "successfully unmounted");
+        }
+    });
+}
+
+/// Logs that a mount was moved, once `txn` is committed.
+pub(crate) fn moved(txn: &Txn, namespace: String, from: &str, to: &str) {
+    let (from, to) = (from.to_owned(), to.to_owned());
+    txn.on_commit(move || tracing::info!(namespace, from, to, "mount moved"));
 }

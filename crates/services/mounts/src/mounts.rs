@@ -13,6 +13,7 @@ use strongroom_engine_api::{
     Backend, Class, EngineError, Facilities, Lifetimes, Mount, TokenKind, bad_request,
 };
 
+use crate::changes;
 use crate::disabled_mounts::DisabledMount;
 use crate::namespaces::Namespace;
 use crate::router::MAX_MOUNT_PATH;
@@ -238,8 +239,14 @@ impl Mounts {
             seal_wrap: entry.seal_wrap,
             external_entropy_access: entry.external_entropy_access,
         };
+        changes::enabled(txn, self.name_of(namespace), path, &kept.kind);
         MOUNTS.put(txn, &(namespace, path), kept.clone())?;
         Ok(kept)
+    }
+
+    /// The path of a namespace in the log; empty for the root, and for one that is gone.
+    fn name_of(&self, namespace: NamespaceId) -> String {
+        self.namespace(namespace).map(|namespace| namespace.path.clone()).unwrap_or_default()
     }
 
     async fn next_mount_id(&self, txn: &Txn) -> Result<MountId, EngineError> {
@@ -295,6 +302,7 @@ impl Mounts {
         if let Some(other) = self.taken_by(txn, namespace, to).await? {
             return Err(bad_request(format!("path already in use at {other:?}")));
         }
+        changes::moved(txn, self.name_of(namespace), from, to);
         MOUNTS.delete(txn, &(namespace, from));
         MOUNTS.put(txn, &(namespace, to), (*entry).clone())?;
         Ok(entry.id)
@@ -376,6 +384,7 @@ impl Mounts {
         path: &str,
     ) -> Result<Option<Arc<MountEntry>>, EngineError> {
         let Some(entry) = MOUNTS.get(txn, &(namespace, path)).await? else { return Ok(None) };
+        changes::disabled(txn, self.name_of(namespace), path);
         MOUNTS.delete(txn, &(namespace, path));
         let disabled = DisabledMount::new(namespace, path, (*entry).clone());
         DISABLED_MOUNTS.put(txn, &entry.id, disabled)?;

@@ -280,7 +280,8 @@ impl Mounts {
         NAMESPACES.delete(txn, &(namespace.parent.0, namespace.parent.1.as_str()));
         let deleted = DeletedNamespace { path: namespace.path.clone() };
         DELETED_NAMESPACES.put(txn, &u64::from(namespace.id.get()), deleted)?;
-        tracing::info!(namespace = namespace.path, "namespace deleted");
+        let path = namespace.path.clone();
+        txn.on_commit(move || tracing::info!(namespace = path, "namespace deleted"));
         Ok(true)
     }
 

@@ -17,7 +17,6 @@ use strongroom_barrier::{BarrierError, MountId, NamespaceId, TableId, View};
 use strongroom_engine_api::{Class, Facilities, Lifetimes, Mount};
 use strongroom_storage::Index;
 
-use crate::changes::tell;
 use crate::mounts::{BUILT_IN, BuiltIn, MountEntry, MountHandle};
 use crate::namespaces::{Namespace, NamespaceEntry};
 use crate::{Catalog, MOUNTS, Mounts, NAMESPACES};
@@ -396,7 +395,7 @@ impl Router {
     ) -> Option<Arc<MountHandle>> {
         let class = if path.starts_with("auth/") { Class::Auth } else { Class::Secrets };
         let Some(engine) = self.catalog.engine(class, &entry.kind, &entry.options) else {
-            tracing::error!(path, kind = entry.kind, "a mount's engine is not part of this program");
+            tracing::error!(path, kind = entry.kind, "unknown engine type for mount");
             return None;
         };
         Some(Arc::new(MountHandle {
@@ -432,7 +431,7 @@ impl Router {
         let mut state = self.write();
         let mut jobs = self.jobs();
         let is_anew = anew.is_some();
-        let mut told = Vec::new();
+        let mut replaced = Vec::new();
         if let Some(anew) = anew {
             *state = anew;
         }
@@ -442,18 +441,14 @@ impl Router {
         for ((namespace, path), entry) in changes.mounts {
             let Some(branch) = state.branches.get(&namespace) else { continue };
             let mounted = entry.and_then(|entry| self.mounted(&branch.namespace, &path, &entry));
-            let before = state.set_mount(namespace, &path, mounted.clone(), &mut jobs);
-            if !is_anew {
-                told.push((before, mounted));
-            }
+            // What was there is dropped behind the lock.
+            replaced.extend(state.set_mount(namespace, &path, mounted, &mut jobs));
         }
         if is_anew || jobs.gone.len().saturating_add(jobs.new.len()) > MAX_NOTED {
             *jobs = JobChanges { all: true, ..JobChanges::default() };
         }
         drop((state, jobs));
-        for (before, now) in told {
-            tell(before.as_deref(), now.as_deref());
-        }
+        drop(replaced);
     }
 }
 

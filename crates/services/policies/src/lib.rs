@@ -129,7 +129,7 @@ impl Policies {
                 match Policy::parse(name, &within, &entry.text) {
                     Ok(policy) => policies.push(Arc::new(policy)),
                     // It was parsed when it was written: fails closed, granting nothing.
-                    Err(error) => tracing::error!(policy = name, %error, "a stored policy cannot be read"),
+                    Err(error) => tracing::error!(policy = name, %error, "stored policy is invalid"),
                 }
             }
         }
@@ -192,7 +192,7 @@ impl Policies {
         Policy::parse(&name, "", text)
             .map_err(|error| bad_request(format!("failed to parse policy: {error}")))?;
         POLICIES.put(txn, &(namespace, &name), PolicyEntry { text: text.to_owned() })?;
-        tracing::info!(policy = name, "writing policy");
+        txn.on_commit(move || tracing::info!(policy = name, "writing policy"));
         Ok(())
     }
 
@@ -206,7 +206,7 @@ impl Policies {
             return Err(bad_request("cannot delete default policy"));
         }
         POLICIES.delete(txn, &(namespace, &name));
-        tracing::info!(policy = name, "deleting policy");
+        txn.on_commit(move || tracing::info!(policy = name, "deleting policy"));
         Ok(())
     }
 }

@@ -58,10 +58,7 @@ impl Revocation {
         };
         let forced = lease.state.revoking().is_some_and(|revoking| revoking.forced);
         if forced && self.revoker.paused_for(mount, self.environment.clock.now()).is_some() {
-            tracing::warn!(
-                lease_id = id,
-                "lease dropped by force while its mount's outside cannot be reached"
-            );
+            tracing::warn!(lease_id = id, "lease force-revoked while its external system is unreachable");
             self.forget(namespace, id).await?;
             return Ok(Attempted::NotAsked);
         }
@@ -170,7 +167,7 @@ impl Revocation {
     ) -> Result<(), EngineError> {
         let before = tried.state.revoking().cloned().unwrap_or_default();
         if before.forced {
-            tracing::warn!(lease_id = id, error, "lease dropped by force after a revocation that failed");
+            tracing::warn!(lease_id = id, error, "lease force-revoked after a failed revocation");
             return self.forget(namespace, id).await;
         }
         let attempts = before.attempts.saturating_add(1);
@@ -181,12 +178,7 @@ impl Revocation {
         let after =
             Revoking { attempts, refusals, next, error: error_text, forced: false, again: before.again };
         let state = if refused && refusals >= MAX_REFUSALS {
-            tracing::error!(
-                lease_id = id,
-                attempts,
-                error,
-                "lease could not be revoked and is left to an operator"
-            );
+            tracing::error!(lease_id = id, attempts, error, "lease could not be revoked and is irrevocable");
             LeaseState::Irrevocable(after)
         } else {
             tracing::warn!(lease_id = id, attempts, error, "lease revocation failed; it is tried again");

@@ -10,7 +10,7 @@ impl Revocation {
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
         let Some((id, path)) = self.mounts.first_deleted(&txn).await? else { return Ok(false) };
         if !self.tokens.revoke_some_of(&txn, id).await? && !self.mounts.clear_namespace(&txn, id).await? {
-            tracing::info!(namespace = path, "what a deleted namespace held is gone");
+            tracing::info!(namespace = path, "data of a deleted namespace removed");
         }
         txn.commit().await?;
         Ok(true)

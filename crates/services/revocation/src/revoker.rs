@@ -480,17 +480,13 @@ impl Revocation {
     fn pause(&self, mount: MountId, error: &str) {
         let now = self.environment.clock.now();
         if self.revoker.pause(mount, &self.environment.entropy, now, error) == 1 {
-            tracing::error!(
-                mount = mount.get(),
-                error,
-                "leases of a mount cannot be revoked; they are tried again"
-            );
+            tracing::error!(mount = mount.get(), error, "leases of a mount cannot be revoked; retrying");
         }
     }
 
     fn reached(&self, mount: MountId) {
         if self.revoker.known().pauses.remove(&mount).is_some() {
-            tracing::info!(mount = mount.get(), "leases of a mount are revoked again");
+            tracing::info!(mount = mount.get(), "revocation of a mount's leases works again");
         }
     }
 

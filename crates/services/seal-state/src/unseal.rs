@@ -161,7 +161,7 @@ impl SealState {
             match seal.unwrap(&source.wrapped()).await {
                 Ok(root_key) => return Ok(Some(root_key)),
                 Err(error) => {
-                    tracing::warn!(%error, seal = source.id, "a seal did not unwrap the root key");
+                    tracing::warn!(%error, seal = source.id, "seal failed to unwrap the root key");
                     outcome = Err(error.into());
                 }
             }

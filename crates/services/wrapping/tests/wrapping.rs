@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_barrier::NamespaceId;
-use strongroom_engine_api::Secret;
-use strongroom_testkit::Server;
+use strongroom_engine_api::{Secret, TokenKind};
+use strongroom_testkit::{Request, Server, Verb};
 use strongroom_tokens::TokenEntry;
 use strongroom_wrapping::WrapGrant;
 
@@ -160,4 +160,27 @@ async fn a_wrapping_token_belongs_to_the_namespace_of_its_answer() {
     txn.commit().await.unwrap();
     assert_eq!(server.token_id(&again.token).namespace, team.id, "and stays there");
     unwrap(&server, &again.token).await.unwrap();
+}
+
+/// As clients did before `sys/wrapping/unwrap`.
+#[tokio::test]
+async fn a_wrapping_token_reads_what_it_holds_from_its_cubbyhole() {
+    const RESPONSE: &str = "cubbyhole/response";
+    let server = Server::new().await;
+    let asked = Request::new(&server.root, Verb::Write, "sys/wrapping/wrap", json!({"a": 1})).wrapped(HOUR);
+    let token = server.ask(asked).await.text("/wrap_info/token");
+    let told = server.get(&token, RESPONSE).await;
+    assert_eq!(told.status, 200, "{}", told.body);
+    let whole: Value = serde_json::from_str(&told.text("/data/response")).unwrap();
+    assert_eq!(whole.get("data"), Some(&json!({"a": 1})));
+    for (name, value) in [("wrap_info", json!(null)), ("auth", json!(null)), ("lease_id", json!(""))] {
+        assert_eq!(whole.get(name), Some(&value), "{name}");
+    }
+    assert_eq!(server.get(&token, RESPONSE).await.status, 403, "once");
+    unwrap(&server, &token).await.unwrap_err();
+    // For any other token it is a name like another.
+    let own = server.root_token(None, TokenKind::Service).await;
+    assert_eq!(server.get(&own, RESPONSE).await.status, 404);
+    assert_eq!(server.post(&own, RESPONSE, json!({"a": "b"})).await.status, 204);
+    assert_eq!(server.get(&own, RESPONSE).await.data(), &json!({"a": "b"}));
 }

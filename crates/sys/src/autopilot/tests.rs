@@ -36,22 +36,36 @@ impl JoinClient for Nobody {
 }
 
 pub(crate) async fn on_raft() -> (Server, Arc<RaftStore>, TempDir) {
+    let (mut server, store, directory) = node_on_raft(Arc::new(Nobody), true).await;
+    server.initialize(1, 1).await;
+    server.core.services.seal_state.offer_key_part(server.key_parts[0].clone()).await.unwrap();
+    (server, store, directory)
+}
+
+/// A node that belongs to no cluster.
+pub(crate) async fn unjoined(join_client: Arc<dyn JoinClient>) -> (Server, Arc<RaftStore>, TempDir) {
+    node_on_raft(join_client, false).await
+}
+
+async fn node_on_raft(
+    join_client: Arc<dyn JoinClient>,
+    bootstrap: bool,
+) -> (Server, Arc<RaftStore>, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let mut options = Options::new(directory.path());
     options.node_id = Some("n1".to_owned());
+    options.bootstrap = bootstrap;
     options.cluster_address = "https://127.0.0.1:8201".to_owned();
     let store = RaftStore::open(options).await.unwrap();
-    let mut server = Server::over(store.clone(), Settings::default());
+    let server = Server::over(store.clone(), Settings::default());
     server.core.services.node.set_cluster(ClusterNode::new(
         store.clone(),
         Arc::new(Network::default()),
         Identity::of(directory.path(), server.clock.clone()),
-        Arc::new(Nobody),
+        join_client,
         String::new(),
         String::new(),
     ));
-    server.initialize(1, 1).await;
-    server.core.services.seal_state.offer_key_part(server.key_parts[0].clone()).await.unwrap();
     (server, store, directory)
 }
 

@@ -98,7 +98,9 @@ impl Document {
         operation.insert("operationId".to_owned(), json!(id));
         operation.insert("tags".to_owned(), json!([place.tag]));
         match endpoint.access {
-            Access::Open => operation.insert("x-vault-unauthenticated".to_owned(), json!(true)),
+            Access::Open | Access::OpenCounting => {
+                operation.insert("x-vault-unauthenticated".to_owned(), json!(true))
+            }
             Access::Sudo => operation.insert("x-vault-sudo".to_owned(), json!(true)),
             Access::Granted | Access::OpenWhere(_) => None,
         };
@@ -185,10 +187,10 @@ fn path_item(place: &Place, route: &Route) -> Map<String, Value> {
     if !parameters.is_empty() {
         item.insert("parameters".to_owned(), json!(parameters));
     }
-    let all = |access: Access| route.operations().all(|(_, endpoint)| endpoint.access == access);
+    let all = |is: fn(Access) -> bool| route.operations().all(|(_, endpoint)| is(endpoint.access));
     for (name, holds) in [
-        ("x-vault-unauthenticated", all(Access::Open)),
-        ("x-vault-sudo", all(Access::Sudo)),
+        ("x-vault-unauthenticated", all(Access::is_open)),
+        ("x-vault-sudo", all(|access| access == Access::Sudo)),
         ("x-vault-createSupported", route.tells_create_from_update()),
     ] {
         if holds {

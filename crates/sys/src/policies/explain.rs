@@ -122,7 +122,7 @@ async fn explain(
             Explanation::of(&question, false, "the token is unknown, has expired or was revoked".to_owned())
         }
     };
-    if led.access == Some(Access::Open) {
+    if led.access.is_some_and(Access::is_open) {
         explanation = Explanation::of(&question, true, "the path is open: no token is needed".to_owned());
     }
     explanation.mount = led.mount;

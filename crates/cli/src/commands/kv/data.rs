@@ -36,7 +36,7 @@ pub(crate) static PUT: Command = Command::remote(
     "Sets or updates data in the KV store",
     "[options] KEY [DATA K=V...]",
     r"
-Writes a new version of the secret KEY with just the given data, given as for the write command.
+Writes a new version of the secret KEY from the given data, in the form that the write command takes.
 
     $ {p} kv put -mount=secret foo bar=baz
     $ {p} kv put -mount=secret foo @data.json
@@ -61,7 +61,7 @@ pub(crate) static PATCH: Command = Command::remote(
     "Sets or updates data in the KV store without overwriting",
     "[options] KEY [DATA K=V...]",
     r"
-Writes a new version of the secret KEY with the given fields changed and the others as they were. Only on mounts that
+Writes a new version of the secret KEY that updates the given fields and keeps the others. Only on mounts that
 keep versions.
 
 Where a token may not patch, the secret is read, changed here and written back, guarded by check and set. -method picks
@@ -75,7 +75,7 @@ one of the two ways.
 .field()
 .flags(&[
     Flag::int("cas", "Check and set: write only if the newest version is this one.").default("0"),
-    Flag::text("method", "How to patch: \"patch\" leaves it to the server, \"rw\" reads and writes."),
+    Flag::text("method", "Patch method: \"patch\" patches on the server, \"rw\" reads and writes."),
     MOUNT,
     Flag::list("remove-data", "Field to remove. Can be given several times."),
 ])
@@ -88,7 +88,7 @@ pub(crate) static DELETE: Command = Command::remote(
     "[options] KEY",
     r#"
 Deletes the newest version of the secret KEY, or those of -versions. On mounts that keep versions they can be undeleted;
-"{p} kv metadata delete" removes a secret for good.
+"{p} kv metadata delete" permanently removes a secret.
 
     $ {p} kv delete -mount=secret foo
     $ {p} kv delete -mount=secret -versions=3 foo
@@ -105,7 +105,7 @@ pub(crate) static LIST: Command = Command::remote(
     "List data or secrets",
     "[options] PATH",
     r"
-Lists the secrets and folders below PATH.
+Lists the secrets and paths below PATH.
 
     $ {p} kv list -mount=secret my-app/
 ",
@@ -122,7 +122,7 @@ pub(crate) static SCAN: Command = Command::remote(
     "Scan (recursively list) data or secrets",
     "[options] PATH",
     r"
-Lists all secrets below PATH, those in folders too.
+Lists all secrets below PATH, recursively.
 
     $ {p} kv scan -mount=secret my-app/
 ",

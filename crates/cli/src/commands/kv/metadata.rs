@@ -21,7 +21,7 @@ pub(crate) static METADATA: Command = Command::group(
     "metadata",
     "Interact with the metadata of secrets in the KV store",
     r"
-Reads and changes what is known about a secret beside its data, on mounts that keep versions.
+Reads and changes the metadata of secrets, on mounts that keep versions.
 
     $ {p} kv metadata put -mount=secret -max-versions=5 -delete-version-after=3h25m19s foo
     $ {p} kv metadata get -mount=secret foo
@@ -49,14 +49,14 @@ Shows the settings of the secret KEY and its versions.
 const SETTINGS: [Flag; 5] = [
     Flag::switch(
         "cas-required",
-        "Whether every write needs check and set. Without the flag, the mount decides.",
+        "Require check and set for every write. Defaults to the setting of the mount.",
     ),
     Flag::map("custom-metadata", "A key=value pair that describes the secret. Can be given several times."),
     Flag::span(
         "delete-version-after",
-        "After how long a version is deleted, as in \"30s\" or \"3h25m19s\". Without the flag, the mount decides.",
+        "Time after which a version is deleted, such as \"30s\" or \"3h25m19s\". Defaults to the setting of the mount.",
     ),
-    Flag::int("max-versions", "How many versions to keep. Without the flag, the mount decides."),
+    Flag::int("max-versions", "Number of versions to keep. Defaults to the setting of the mount."),
     MOUNT,
 ];
 
@@ -82,7 +82,7 @@ static PATCH: Command = Command::remote(
     "Patches key settings in the KV store",
     "[options] KEY",
     r"
-Changes single settings of the secret KEY and leaves the others as they are.
+Updates the given settings of the secret KEY and leaves the others unchanged.
 
     $ {p} kv metadata patch -mount=secret -custom-metadata=owner=ops foo
     $ {p} kv metadata patch -mount=secret -remove-custom-metadata=owner foo
@@ -103,7 +103,7 @@ static DELETE: Command = Command::remote(
     "Deletes all versions and metadata for a key in the KV store",
     "[options] KEY",
     r"
-Deletes the secret KEY with all its versions, for good.
+Permanently deletes the secret KEY with all its versions.
 
     $ {p} kv metadata delete -mount=secret foo
 ",

@@ -18,7 +18,7 @@ pub(crate) static UNDELETE: Command = Command::remote(
     "Undeletes versions in the KV store",
     "[options] KEY",
     r"
-Brings deleted versions of the secret KEY back.
+Restores deleted versions of the secret KEY.
 
     $ {p} kv undelete -mount=secret -versions=3 foo
 ",
@@ -34,7 +34,7 @@ pub(crate) static DESTROY: Command = Command::remote(
     "Permanently removes one or more versions in the KV store",
     "[options] KEY",
     r"
-Removes the data of versions of the secret KEY for good.
+Permanently removes the data of versions of the secret KEY.
 
     $ {p} kv destroy -mount=secret -versions=3 foo
 ",

@@ -29,7 +29,7 @@ pub(crate) static KEY_STATUS: Command = Command::remote(
     "Provides information about the active encryption key",
     "[options]",
     r"
-Shows the term of the key that data is encrypted with, since when it is in use, and how often it was.
+Shows the term of the active encryption key, its installation time, and the number of encryptions.
 ",
     |call| Box::pin(key_status(call)),
 )
@@ -41,7 +41,7 @@ pub(crate) static MEMBERS: Command = Command::remote(
     "Returns the list of nodes in the cluster",
     "[options]",
     r"
-Lists the nodes of the cluster that the active node has heard of.
+Lists the nodes of the cluster that the active node knows.
 ",
     |call| Box::pin(members(call)),
 )
@@ -53,7 +53,7 @@ pub(crate) static STEP_DOWN: Command = Command::remote(
     "Forces the active node to resign active duty",
     "[options]",
     r"
-Makes the node give up being the active one. It waits a while before it competes again, but may win again.
+Makes the active node step down. It waits before it stands for election again, but may become active again.
 ",
     |call| Box::pin(step_down(call)),
 )
@@ -111,7 +111,7 @@ async fn members(call: &mut Call<'_>) -> Outcome {
     let nodes =
         answer.get("nodes").or_else(|| answer.get("Nodes")).or_else(|| answer.get("data")?.get("nodes"));
     let Some(nodes) = nodes.and_then(Value::as_array) else {
-        return Err(Failure::remote(format!("{what}: no nodes in the answer")));
+        return Err(Failure::remote(format!("{what}: no nodes in the response")));
     };
     if call.format != Format::Table {
         return call.show_value(&json!({ "Nodes": nodes }));

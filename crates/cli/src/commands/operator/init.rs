@@ -18,25 +18,25 @@ pub(crate) static INIT: Command = Command::remote(
 Initializes the server: makes its root key, splits the key that guards it into shares, and shows these and the first root
 token, once. Every unseal after that takes as many shares as the threshold says.
 
-With a seal that unseals by itself, recovery keys take the place of unseal keys.
+With an auto-unseal seal, recovery keys are created instead of unseal keys.
 
     $ {p} operator init
     $ {p} operator init -key-shares=1 -key-threshold=1
 
-With -status, the exit code tells the state: 0 initialized, 1 error, 2 not initialized.
+With -status, the exit code indicates the state: 0 initialized, 1 error, 2 not initialized.
 ",
     |call| Box::pin(init(call)),
 )
 .format()
 .flags(&[
-    Flag::int("key-shares", "How many unseal keys to split the key into.").or("n").default("5"),
-    Flag::int("key-threshold", "How many unseal keys it takes to unseal.").or("t").default("3"),
+    Flag::int("key-shares", "Number of key shares to split the unseal key into.").or("n").default("5"),
+    Flag::int("key-threshold", "Number of key shares required to unseal.").or("t").default("3"),
     Flag::text("pgp-keys", "Files of PGP public keys to encrypt the unseal keys to, one each, separated by commas."),
     Flag::text("recovery-pgp-keys", "As -pgp-keys, for the recovery keys."),
-    Flag::int("recovery-shares", "How many recovery keys to make, with a seal that unseals by itself.").default("5"),
-    Flag::int("recovery-threshold", "How many recovery keys it takes to recover.").default("3"),
+    Flag::int("recovery-shares", "Number of recovery keys to create, with an auto-unseal seal.").default("5"),
+    Flag::int("recovery-threshold", "Number of key shares required for recovery.").default("3"),
     Flag::text("root-token-pgp-key", "File of the PGP public key to encrypt the root token to."),
-    Flag::switch("status", "Only tell whether the server is initialized.").default("false"),
+    Flag::switch("status", "Only report whether the server is initialized.").default("false"),
 ])
 .takes(0);
 

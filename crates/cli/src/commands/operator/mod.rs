@@ -14,7 +14,7 @@ pub(crate) static OPERATOR: Command = Command::group(
     "operator",
     "Perform operator-specific tasks",
     r"
-Initializes, unseals and seals the server, rotates its keys and looks after its cluster.
+Initializes, unseals and seals the server, rotates its keys and manages its cluster.
 
     $ {p} operator init
     $ {p} operator unseal

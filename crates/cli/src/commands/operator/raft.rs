@@ -17,7 +17,7 @@ pub(crate) static RAFT: Command = Command::group(
     "raft",
     "Interact with Vault's raft storage backend",
     r"
-Looks after the nodes of integrated storage, and saves and restores its snapshots.
+Manages the nodes of integrated storage, and saves and restores snapshots.
 
     $ {p} operator raft list-peers
     $ {p} operator raft snapshot save backup.snap
@@ -56,26 +56,23 @@ A flag's value that starts with "@" is read from the file of that name.
 .flags(&[
     Flag::int("auto-join-port", "Port of the addresses that discovery finds.").default("8200"),
     Flag::text("auto-join-scheme", "Scheme of the addresses that discovery finds.").default("https"),
-    Flag::text("leader-ca-cert", "Certificate of the authority to verify the leader by."),
+    Flag::text("leader-ca-cert", "CA certificate to verify the leader with."),
     Flag::text("leader-client-cert", "Certificate to present to the leader."),
     Flag::text("leader-client-key", "Private key of -leader-client-cert."),
     Flag::switch("non-voter", "Join without a vote.").default("false"),
-    Flag::switch("retry", "Try again until it works.").default("false"),
+    Flag::switch("retry", "Retry until the node has joined.").default("false"),
 ])
 .args(0, 1);
 
-static RECOVER: Command = Command::outside(
-    "recover",
-    "Makes a cluster again of what is left of one that lost its quorum",
-    Outside::Recover,
-);
+static RECOVER: Command =
+    Command::outside("recover", "Recovers a cluster that has lost quorum", Outside::Recover);
 
 static REMOVE_PEER: Command = Command::remote(
     "remove-peer",
     "Removes a node from the Raft cluster",
     "[options] SERVER-ID",
     r"
-Removes a node from the Raft cluster, for good.
+Permanently removes a node from the Raft cluster.
 ",
     |call| Box::pin(remove_peer(call)),
 )
@@ -86,7 +83,7 @@ static PROMOTE: Command = Command::remote(
     "promote",
     "Promotes a permanent non-voter to a voter",
     "[options] SERVER-ID",
-    "Gives a node a vote.",
+    "Promotes a non-voter to a voter.",
     |call| Box::pin(promote(call)),
 )
 .takes(1);
@@ -95,16 +92,16 @@ static DEMOTE: Command = Command::remote(
     "demote",
     "Demotes a voter to a permanent non-voter",
     "[options] SERVER-ID",
-    "Takes a node's vote.",
+    "Demotes a voter to a non-voter.",
     |call| Box::pin(demote(call)),
 )
 .takes(1);
 
 static AUTOPILOT: Command = Command::group(
     "autopilot",
-    "Looks after the health of the Raft cluster",
+    "Interact with the autopilot of the Raft cluster",
     r"
-Shows and configures how the cluster watches its nodes.
+Shows the health of the nodes, and shows or changes the configuration of autopilot.
 ",
     &[&GET_CONFIG, &SET_CONFIG, &STATE],
 );
@@ -123,7 +120,7 @@ static GET_CONFIG: Command = Command::remote(
     "get-config",
     "Returns the configuration of autopilot",
     "[options]",
-    "Shows how autopilot is configured.",
+    "Shows the configuration of autopilot.",
     |call| Box::pin(get_config(call)),
 )
 .format()
@@ -133,17 +130,23 @@ static SET_CONFIG: Command = Command::remote(
     "set-config",
     "Modifies the configuration of autopilot",
     "[options]",
-    "Changes how autopilot is configured. What no flag names stays.",
+    "Changes the configuration of autopilot. Settings without a flag are unchanged.",
     |call| Box::pin(set_config(call)),
 )
 .flags(&[
     Flag::switch("cleanup-dead-servers", "Remove dead nodes from the cluster."),
-    Flag::span("dead-server-last-contact-threshold", "After how long without contact a node is dead."),
+    Flag::span(
+        "dead-server-last-contact-threshold",
+        "Time without contact after which a node counts as dead.",
+    ),
     Flag::switch("disable-upgrade-migration", "Do not move to newer nodes automatically."),
-    Flag::span("last-contact-threshold", "After how long without contact a node is unhealthy."),
-    Flag::int("max-trailing-logs", "How many log entries a healthy node may be behind."),
-    Flag::int("min-quorum", "How many nodes must stay when dead ones are removed."),
-    Flag::span("server-stabilization-time", "How long a node must be healthy before it gets a vote."),
+    Flag::span("last-contact-threshold", "Time without contact after which a node is unhealthy."),
+    Flag::int("max-trailing-logs", "Maximum number of log entries that a healthy node may be behind."),
+    Flag::int("min-quorum", "Minimum number of nodes to keep when dead nodes are removed."),
+    Flag::span(
+        "server-stabilization-time",
+        "Time that a node must be healthy before it is promoted to a voter.",
+    ),
 ])
 .takes(0);
 

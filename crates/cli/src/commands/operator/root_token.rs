@@ -34,14 +34,14 @@ the token itself.
 )
 .format()
 .flags(&[
-    Flag::switch("cancel", "Give the attempt up and forget the keys given so far.").default("false"),
+    Flag::switch("cancel", "Cancel the attempt and discard the keys provided so far.").default("false"),
     Flag::text("decode", "Encoded token to decode with -otp; \"-\" reads it from standard input."),
     Flag::switch("generate-otp", "Print a one-time password that fits -init.").default("false"),
     Flag::switch("init", "Start an attempt.").default("false"),
-    Flag::text("nonce", "Nonce of the attempt, to be sure which one a key is given to."),
+    Flag::text("nonce", "Nonce of the attempt that the key is for."),
     Flag::text("otp", "One-time password for -init or -decode."),
     Flag::text("pgp-key", "File of the PGP public key to encrypt the token to."),
-    Flag::switch("status", "Only show how far the attempt is.").default("false"),
+    Flag::switch("status", "Only show the progress of the attempt.").default("false"),
 ])
 .args(0, 1);
 

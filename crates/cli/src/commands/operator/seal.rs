@@ -15,7 +15,7 @@ pub(crate) static UNSEAL: Command = Command::remote(
     "Unseals the server",
     "[options] [KEY]",
     r"
-Gives the server one of the unseal keys. With as many as the threshold says, it unseals.
+Provides one of the unseal keys. The server unseals when the threshold is reached.
 
 Without KEY, the terminal asks for it, so that it does not stay in the shell's history.
 
@@ -26,8 +26,8 @@ Without KEY, the terminal asks for it, so that it does not stay in the shell's h
 )
 .format()
 .flags(&[
-    Flag::switch("migrate", "Give the key to a seal migration.").default("false"),
-    Flag::switch("reset", "Forget the keys given so far.").default("false"),
+    Flag::switch("migrate", "Provide the key for a seal migration.").default("false"),
+    Flag::switch("reset", "Discard the keys provided so far.").default("false"),
 ])
 .args(0, 1);
 
@@ -36,7 +36,7 @@ pub(crate) static SEAL: Command = Command::remote(
     "Seals the server",
     "[options]",
     r"
-Seals the server: it forgets its keys and answers nothing but its state until it is unsealed again.
+Seals the server: it discards its keys and serves only its status until it is unsealed.
 ",
     |call| Box::pin(seal(call)),
 )

@@ -38,7 +38,7 @@ static SAVE: Command = Command::remote(
     "Saves a snapshot of the current state of the Raft cluster into a file",
     "[options] FILE",
     r"
-Saves a snapshot to FILE. The data in it stays encrypted.
+Saves a snapshot to FILE. The data remains encrypted.
 ",
     |call| Box::pin(save(call)),
 )
@@ -66,7 +66,7 @@ static INSPECT: Command = Command::local(
     "Inspects a raft snapshot",
     "[options] FILE",
     r"
-Says what the snapshot in FILE is of, and checks that it is whole. Needs no server, and none of the keys.
+Describes the snapshot in FILE and verifies it. Requires neither a server nor keys.
 ",
     |call| Box::pin(ready(inspect(call))),
 )
