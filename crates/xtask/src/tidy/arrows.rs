@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, the workspace's crates that it may name; for tests also what these may name. From the bottom up, as
 /// the map in ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 54] = [
+const ARROWS: [(&str, &[&str]); 55] = [
     ("zeroizing-alloc", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -43,6 +43,7 @@ const ARROWS: [(&str, &[&str]); 54] = [
     ("mounts", &["barrier", "engine-api", "seal-state", "stdx", "storage"]),
     ("passwords", &["barrier", "engine-api", "hcl", "stdx"]),
     ("policies", &["barrier", "engine-api", "mounts", "policy", "storage"]),
+    ("identity", &["barrier", "engine-api", "mounts", "policy", "stdx", "storage"]),
     ("lockout", &["barrier", "engine-api", "mounts", "stdx"]),
     ("auditing", &["audit", "barrier", "engine-api", "stdx", "storage"]),
     ("expiry", &["barrier", "engine-api"]),
@@ -68,6 +69,7 @@ const ARROWS: [(&str, &[&str]); 54] = [
             "engine-api",
             "events",
             "expiry",
+            "identity",
             "initialization",
             "jobs",
             "leases",
@@ -96,6 +98,7 @@ const ARROWS: [(&str, &[&str]); 54] = [
             "barrier",
             "engine-api",
             "expiry",
+            "identity",
             "initialization",
             "jobs",
             "leases",
@@ -124,6 +127,7 @@ const ARROWS: [(&str, &[&str]); 54] = [
             "barrier",
             "engine-api",
             "expiry",
+            "identity",
             "initialization",
             "jobs",
             "leases",
