@@ -284,6 +284,12 @@ impl Identity {
         found.ok_or_else(|| bad_request(format!("invalid mount accessor {accessor:?}")))
     }
 
+    /// The id of a namespace, as answers have it.
+    pub async fn short_id(&self, namespace: NamespaceId) -> Result<String, BarrierError> {
+        let found = self.mounts.router().await?.namespace(namespace);
+        Ok(found.map(|found| found.short_id.clone()).unwrap_or_default())
+    }
+
     /// The auth mount of an alias, as it is now; `None` where it is disabled.
     pub async fn mount_of(
         &self,

@@ -42,33 +42,36 @@ impl Stored for DeletedEntity {}
 impl Stored for DisabledMountAliases {}
 
 impl Identity {
-    /// Deletes an entity: its tokens are refused from here on. Answers the ids under which tokens and leases may be listed: its
-    /// own, and those of entities merged into it.
-    pub async fn delete_entity(
+    /// Deletes entities: their tokens are refused from here on. Answers the ids under which tokens and leases may be listed:
+    /// their own, and those of entities merged into them.
+    pub async fn delete_entities(
         &self,
         txn: &Txn,
         namespace: NamespaceId,
-        id: IdentityId,
+        ids: &[IdentityId],
     ) -> Result<Vec<IdentityId>, EngineError> {
-        let Some(entity) = self.entity(txn, namespace, id).await? else { return Ok(Vec::new()) };
-        ENTITY_NAMES.delete(txn, &(namespace, fold(&entity.name).as_str()));
-        ENTITIES.delete(txn, &id.at(namespace));
-        let mut ids = vec![id];
-        ids.extend(&entity.merged);
-        self.begin_clearing(txn, namespace, id, entity.merged.clone()).await?;
-        Ok(ids)
+        let (mut gone, mut budget) = (Vec::new(), STEP);
+        for id in ids {
+            let Some(entity) = self.entity(txn, namespace, *id).await? else { continue };
+            ENTITY_NAMES.delete(txn, &(namespace, fold(&entity.name).as_str()));
+            ENTITIES.delete(txn, &id.at(namespace));
+            gone.push(*id);
+            gone.extend(&entity.merged);
+            let rest = self.clear_rows(txn, (namespace, *id), entity.merged.clone(), &mut budget).await?;
+            note(txn, namespace, *id, rest)?;
+        }
+        Ok(gone)
     }
 
-    /// Removes rows of what is gone, and notes it where that was not all.
+    /// Removes the rows of a group that is gone, and notes it where that was not all.
     pub(crate) async fn begin_clearing(
         &self,
         txn: &Txn,
         namespace: NamespaceId,
-        id: IdentityId,
-        merged: Vec<IdentityId>,
+        group: IdentityId,
     ) -> Result<(), EngineError> {
-        let rest = self.clear_rows(txn, (namespace, id), merged, STEP).await?;
-        note(txn, namespace, id, rest)
+        let rest = self.clear_rows(txn, (namespace, group), Vec::new(), &mut STEP.clone()).await?;
+        note(txn, namespace, group, rest)
     }
 
     /// Removes up to `budget` rows of what is gone; answers what is left to be noted, `None` where nothing is.
@@ -77,22 +80,21 @@ impl Identity {
         txn: &Txn,
         (namespace, id): Placed,
         mut merged: Vec<IdentityId>,
-        budget: usize,
+        budget: &mut usize,
     ) -> Result<Option<DeletedEntity>, EngineError> {
-        let mut left = budget;
-        while left > 0
+        while *budget > 0
             && let Some(former) = merged.pop()
         {
             MERGED.delete(txn, &former.at(namespace));
-            left = left.saturating_sub(1);
+            *budget = budget.saturating_sub(1);
         }
-        left = left.saturating_sub(clear_aliases(txn, (namespace, id), left).await?);
-        left = left.saturating_sub(clear_memberships(txn, (namespace, id), left).await?);
+        *budget = budget.saturating_sub(clear_aliases(txn, (namespace, id), *budget).await?);
+        *budget = budget.saturating_sub(clear_memberships(txn, (namespace, id), *budget).await?);
         if let Some(alias) = self.alias_of_group(txn, namespace, id).await? {
             remove_group_alias(txn, namespace, id, &alias);
         }
         // Anything that is left over has used the budget up.
-        Ok((left == 0).then_some(DeletedEntity { merged }))
+        Ok((*budget == 0).then_some(DeletedEntity { merged }))
     }
 
     /// The mount with this accessor is being disabled: its aliases go with it.
@@ -153,7 +155,7 @@ impl Identity {
             let merged = noted.map(|noted| noted.merged.clone()).unwrap_or_default();
             DELETED_ENTITIES.delete(&txn, &(number, &bytes));
             let placed = (namespace_of(number), IdentityId::of_bytes(bytes));
-            let rest = self.clear_rows(&txn, placed, merged, BACKGROUND_STEP).await?;
+            let rest = self.clear_rows(&txn, placed, merged, &mut BACKGROUND_STEP.clone()).await?;
             note(&txn, placed.0, placed.1, rest)?;
         } else if let Some((number, accessor)) =
             DISABLED_MOUNT_ALIASES.keys(&txn, &(), None, 1).await?.into_iter().next()

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use strongroom_barrier::{BarrierError, KeyPlace, NamespaceId, Reads, TableId};
-use strongroom_engine_api::Moment;
+use strongroom_engine_api::{EngineError, Moment, PolicySets};
 use strongroom_policy::{ROOT_POLICY_NAME, TemplateReference, TemplateValues};
 use strongroom_storage::Index;
 
@@ -34,9 +34,6 @@ const MARKS: usize = 1 << 14;
 const MAX_WEIGHT: u64 = 64 << 20;
 /// Entities that are kept, as a first guess of the cache's.
 const ENTITIES_EXPECTED: usize = 10_000;
-
-/// Policies by the namespace that they are of.
-pub type PolicySets = Arc<[(NamespaceId, Vec<String>)]>;
 
 /// An entity with everything that its tokens' rights follow from.
 #[derive(Debug, Default)]
@@ -67,14 +64,6 @@ impl Effective {
     pub fn policies_of(&self, namespace: NamespaceId) -> &[String] {
         let found = self.policies.iter().find(|(of, _)| *of == namespace);
         found.map_or(&[], |(_, names)| names.as_slice())
-    }
-
-    /// The policies of all namespaces but one.
-    pub fn policies_elsewhere(
-        &self,
-        namespace: NamespaceId,
-    ) -> impl Iterator<Item = &(NamespaceId, Vec<String>)> {
-        self.policies.iter().filter(move |(of, _)| *of != namespace)
     }
 
     fn weight(&self) -> u64 {
@@ -269,6 +258,38 @@ impl Identity {
             return Err(BarrierError::Sealed);
         }
         Ok(effective)
+    }
+
+    /// Refuses what is asked for by or for an entity that is disabled, or gone.
+    ///
+    /// # Errors
+    ///
+    /// 403.
+    pub async fn require_enabled(&self, namespace: NamespaceId, id: IdentityId) -> Result<(), EngineError> {
+        let found = self.effective(namespace, id).await?;
+        if found.is_some_and(|found| !found.entity.disabled) {
+            return Ok(());
+        }
+        Err(EngineError::Denied("permission denied".to_owned()))
+    }
+
+    /// An entity's policies of all namespaces but one, by the short ids of those.
+    pub async fn policies_elsewhere(
+        &self,
+        effective: &Effective,
+        namespace: NamespaceId,
+    ) -> Result<BTreeMap<String, Vec<String>>, BarrierError> {
+        let mut elsewhere = BTreeMap::new();
+        if effective.policies.iter().all(|(of, _)| *of == namespace) {
+            return Ok(elsewhere);
+        }
+        let router = self.mounts.router().await?;
+        for (of, names) in effective.policies.iter().filter(|(of, _)| *of != namespace) {
+            if let Some(found) = router.namespace(*of) {
+                elsewhere.insert(found.short_id.clone(), names.clone());
+            }
+        }
+        Ok(elsewhere)
     }
 
     /// The rights of an entity as `reads` shows them.

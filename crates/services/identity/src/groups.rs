@@ -246,7 +246,7 @@ impl Identity {
         let Some(group) = self.group(txn, namespace, id).await? else { return Ok(()) };
         GROUP_NAMES.delete(txn, &(namespace, fold(&group.name).as_str()));
         GROUPS.delete(txn, &id.at(namespace));
-        self.begin_clearing(txn, namespace, id, Vec::new()).await
+        self.begin_clearing(txn, namespace, id).await
     }
 }
 

@@ -33,7 +33,8 @@ impl IdentityId {
         self.0
     }
 
-    pub(crate) const fn of_bytes(bytes: IdBytes) -> Self {
+    /// The id with these bytes.
+    pub const fn of_bytes(bytes: IdBytes) -> Self {
         Self(bytes)
     }
 

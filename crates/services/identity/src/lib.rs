@@ -29,7 +29,7 @@ use strongroom_engine_api::Environment;
 use strongroom_mounts::Mounts;
 
 pub use aliases::{Alias, AliasChange, AliasPlace, FoundAlias, GroupAlias};
-pub use effective::{Effective, PolicySets};
+pub use effective::Effective;
 pub use entities::{Entity, EntityChange};
 pub use group_aliases::FoundGroupAlias;
 pub use groups::{Group, GroupChange, GroupKind};

@@ -4,23 +4,23 @@
 //! first logins at once one is decided again and finds the entity of the other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use strongroom_barrier::{NamespaceId, Txn};
-use strongroom_engine_api::{EngineError, bad_request};
-use strongroom_mounts::MountHandle;
+use strongroom_barrier::{MountId, NamespaceId, Txn};
+use strongroom_engine_api::{EngineError, Mount, bad_request};
 
-use crate::Identity;
 use crate::aliases::{Alias, AliasPlace, put_alias};
 use crate::groups::GroupKind;
 use crate::id::IdentityId;
 use crate::members::{Placed, link_member, unlink_member};
 use crate::names::{checked_name, fold};
 use crate::tables::{ALIAS_NAMES, ALIASES, MEMBERSHIPS};
+use crate::{Effective, Identity};
 
 /// A login, as an auth method describes it.
 pub struct Login<'a> {
     /// The mount.
-    pub mounted: &'a MountHandle,
+    pub mount: &'a Mount,
     /// The name that the mount knows the caller by.
     pub name: &'a str,
     /// Metadata of the alias.
@@ -47,7 +47,7 @@ impl Identity {
     ///
     /// 403 where the entity is disabled; 400 where the name cannot be one.
     pub async fn log_in(&self, txn: &Txn, login: &Login<'_>) -> Result<LoggedIn, EngineError> {
-        let (namespace, accessor) = (login.mounted.mount.namespace, login.mounted.mount.accessor.as_str());
+        let (namespace, accessor) = (login.mount.namespace, login.mount.accessor.as_str());
         let name = checked_name("alias name", login.name)?;
         if name.is_empty() {
             return Err(bad_request("missing name in alias"));
@@ -73,7 +73,7 @@ impl Identity {
                     id: IdentityId::draw(&self.environment.entropy)?,
                     name,
                     metadata: login.metadata.clone(),
-                    local: login.mounted.mount.local,
+                    local: login.mount.local,
                     created: now,
                     updated: now,
                     ..Alias::default()
@@ -98,7 +98,7 @@ impl Identity {
         entity: IdentityId,
         login: &Login<'_>,
     ) -> Result<bool, EngineError> {
-        let key = (namespace, entity.bytes(), login.mounted.mount.accessor.as_str());
+        let key = (namespace, entity.bytes(), login.mount.accessor.as_str());
         let Some(alias) = ALIASES.get(txn, &key).await? else { return Ok(false) };
         if alias.metadata == *login.metadata {
             return Ok(false);
@@ -146,10 +146,38 @@ impl Identity {
     pub async fn entity_for_alias(
         &self,
         txn: &Txn,
-        mounted: &MountHandle,
+        mount: &Mount,
         name: &str,
     ) -> Result<LoggedIn, EngineError> {
         let metadata = BTreeMap::new();
-        self.log_in(txn, &Login { mounted, name, metadata: &metadata, groups: None }).await
+        self.log_in(txn, &Login { mount, name, metadata: &metadata, groups: None }).await
+    }
+
+    /// The rights of an entity that has logged in: with what the login has written, where it has written anything.
+    pub async fn rights_of(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        login: LoggedIn,
+    ) -> Result<Arc<Effective>, EngineError> {
+        let found = if login.changed {
+            self.effective_in(txn, namespace, login.entity).await?.map(Arc::new)
+        } else {
+            self.effective(namespace, login.entity).await?
+        };
+        found.ok_or_else(|| EngineError::Denied("permission denied".to_owned()))
+    }
+
+    /// Has the groups of a token's entity follow what the auth mount that granted the token says at its renewal.
+    pub async fn renew_groups(
+        &self,
+        txn: &Txn,
+        (namespace, entity): Placed,
+        mount: MountId,
+        names: &[String],
+    ) -> Result<bool, EngineError> {
+        let Some(mounted) = self.mounts.router().await?.by_id(namespace, mount) else { return Ok(false) };
+        let Some((entity, _)) = self.resolve(txn, namespace, entity).await? else { return Ok(false) };
+        self.follow_groups(txn, (namespace, entity), &mounted.mount.accessor, names).await
     }
 }

@@ -46,7 +46,7 @@ const ARROWS: [(&str, &[&str]); 55] = [
     ("identity", &["barrier", "engine-api", "mounts", "policy", "stdx", "storage"]),
     ("lockout", &["barrier", "engine-api", "mounts", "stdx"]),
     ("auditing", &["audit", "barrier", "engine-api", "stdx", "storage"]),
-    ("expiry", &["barrier", "engine-api"]),
+    ("expiry", &["barrier", "engine-api", "stdx"]),
     ("tokens", &["barrier", "engine-api", "expiry", "mounts", "policy", "seal-state", "stdx", "storage"]),
     ("leases", &["barrier", "engine-api", "expiry", "mounts", "storage", "tokens"]),
     ("revocation", &["barrier", "engine-api", "expiry", "mounts", "stdx", "storage", "tokens"]),
@@ -89,7 +89,7 @@ const ARROWS: [(&str, &[&str]); 55] = [
             "wrapping",
         ],
     ),
-    ("token", &["barrier", "engine-api", "mounts", "pipeline", "policies", "policy", "tokens"]),
+    ("token", &["barrier", "engine-api", "identity", "pipeline", "policies", "policy", "tokens"]),
     (
         "sys",
         &[

@@ -13,7 +13,8 @@ async fn a_deleted_entity_leaves_no_row() {
     }
     rig.alias(bob, "auth/door/", "bob").await;
     assert!(rig.effective(bob).await.is_some());
-    let ids = rig.commit(async |identity, txn| identity.delete_entity(txn, ROOT, bob).await).await.unwrap();
+    let ids =
+        rig.commit(async |identity, txn| identity.delete_entities(txn, ROOT, &[bob]).await).await.unwrap();
     assert_eq!(ids, [bob]);
     assert!(rig.effective(bob).await.is_none());
     for group in groups {
@@ -37,7 +38,7 @@ async fn an_entity_in_a_thousand_groups_goes_in_steps() {
     }
     rig.alias(bob, "auth/door/", "bob").await;
     assert_eq!(rig.policies(bob).await.len(), 8);
-    rig.commit(async |identity, txn| identity.delete_entity(txn, ROOT, bob).await).await.unwrap();
+    rig.commit(async |identity, txn| identity.delete_entities(txn, ROOT, &[bob]).await).await.unwrap();
     assert!(rig.effective(bob).await.is_none(), "gone at once");
     let again = rig.log_in("auth/door/", "bob", None).await.unwrap();
     assert!(again.is_new, "and its alias is free, though its rows are not all gone");
@@ -51,7 +52,7 @@ async fn an_entity_in_a_thousand_groups_goes_in_steps() {
         rig.commit(async |identity, txn| identity.delete_group(txn, ROOT, group).await).await.unwrap();
     }
     let second = again.entity;
-    rig.commit(async |identity, txn| identity.delete_entity(txn, ROOT, second).await).await.unwrap();
+    rig.commit(async |identity, txn| identity.delete_entities(txn, ROOT, &[second]).await).await.unwrap();
     assert_eq!(rig.rows().await, before);
 }
 

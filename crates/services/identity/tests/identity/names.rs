@@ -76,8 +76,8 @@ async fn an_entity_has_one_alias_a_mount() {
     let refused = rig.commit(async |identity, txn| identity.write_alias(txn, ROOT, None, second).await).await;
     let text = "Alias already exists for requested entity and mount accessor";
     assert_eq!(refused.unwrap_err().to_string(), text);
-    let moves = change("bob", Some(ann));
-    let moved = rig.commit(async |identity, txn| identity.write_alias(txn, ROOT, None, moves).await).await;
+    let to_ann = change("bob", Some(ann));
+    let moved = rig.commit(async |identity, txn| identity.write_alias(txn, ROOT, None, to_ann).await).await;
     assert_eq!(moved.unwrap(), (alias, ann));
     let view = rig.server.view().await;
     assert!(rig.identity().aliases_of(&view, ROOT, bob).await.unwrap().is_empty());

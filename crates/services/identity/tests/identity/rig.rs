@@ -141,7 +141,7 @@ impl Rig {
         let (mounted, metadata) = (self.mount(mount).await, BTreeMap::new());
         let groups = groups.map(texts);
         loop {
-            let login = Login { mounted: &mounted, name, metadata: &metadata, groups: groups.as_deref() };
+            let login = Login { mount: &mounted.mount, name, metadata: &metadata, groups: groups.as_deref() };
             let done = self.commit(async |identity, txn| identity.log_in(txn, &login).await).await;
             match done {
                 Err(EngineError::Barrier(BarrierError::Conflict)) => tokio::task::yield_now().await,
