@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, the workspace's crates that it may name; for tests also what these may name. From the bottom up, as
 /// the map in ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 55] = [
+const ARROWS: [(&str, &[&str]); 56] = [
     ("zeroizing-alloc", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -90,6 +90,7 @@ const ARROWS: [(&str, &[&str]); 55] = [
         ],
     ),
     ("token", &["barrier", "engine-api", "identity", "pipeline", "policies", "policy", "tokens"]),
+    ("identity-engine", &["barrier", "engine-api", "identity", "policies", "policy", "revocation"]),
     (
         "sys",
         &[
