@@ -232,9 +232,9 @@ async fn templated_rules_are_each_entitys_own() {
     );
     server.policy("own", &rules).await;
     let (bob, ann) = (entity(&server, "bob").await, entity(&server, "ann").await);
-    for id in [&bob, &ann] {
-        let metadata = json!({"policies": ["own"], "metadata": {"team": "a/b"}});
-        server.write(&format!("identity/entity/id/{id}"), metadata).await;
+    for (name, id) in [("bob", &bob), ("ann", &ann)] {
+        let input = json!({"name": name, "policies": ["own"], "metadata": {"team": "a/b"}});
+        assert_eq!(server.write(&format!("identity/entity/id/{id}"), input).await.status, 204);
     }
     let token = token(&server, "bob").await;
     let status = async |path: &str| server.get(&token, path).await.status;
