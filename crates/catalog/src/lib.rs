@@ -21,6 +21,7 @@ fn engines(catalog: Catalog) -> Catalog {
     catalog
         .with(strongroom_token::engine())
         .with(strongroom_cubbyhole::engine())
+        .with(strongroom_identity_engine::engine())
         .with(strongroom_kv::v1())
         .with(strongroom_kv::v2())
         .with(strongroom_approle::engine())

@@ -63,7 +63,7 @@ impl Wakes {
 }
 
 /// The server's own jobs: name, schedule, step.
-fn own_jobs() -> [(&'static str, Schedule, OwnStep); 9] {
+fn own_jobs() -> [(&'static str, Schedule, OwnStep); 10] {
     let every = |secs| Schedule::Every(Duration::from_secs(secs));
     [
         ("expiration", every(1), |background| {
@@ -78,8 +78,11 @@ fn own_jobs() -> [(&'static str, Schedule, OwnStep); 9] {
         ("disabled-mounts", every(1), |background| {
             Box::pin(async move { background.services.revocation.clear_disabled_mounts().await })
         }),
+        ("identity", Schedule::OnWake, |background| {
+            Box::pin(async move { background.services.identity.continue_clearing().await })
+        }),
         ("deleted-namespaces", Schedule::OnWake, |background| {
-            Box::pin(async move { background.services.revocation.clear_deleted_namespaces().await })
+            Box::pin(async move { background.clear_deleted_namespaces().await })
         }),
         ("key-rotation", every(10), |background| {
             Box::pin(async move { done(background.services.seal_state.rotate_if_due().await) })
@@ -161,6 +164,9 @@ impl Background {
         for table in strongroom_tokens::WORK.into_iter().chain(strongroom_revocation::WORK) {
             wakes.add(None, table, &revocations, false);
         }
+        for table in strongroom_identity::WORK {
+            wakes.add(None, table, &JobName::new("", "identity"), false);
+        }
         wakes.add(None, DISABLED_MOUNTS.id(), &JobName::new("", "disabled-mounts"), false);
         wakes.add(None, DELETED_NAMESPACES.id(), &JobName::new("", "deleted-namespaces"), false);
         let mut jobs: Vec<Job> =
@@ -222,6 +228,19 @@ impl Background {
     /// Has the queues of leases to be revoked looked at.
     pub(crate) fn wake_revoker(&self) {
         self.services.jobs.wake(&JobName::new("", REVOKER));
+    }
+
+    /// Removes one step's worth of what deleted namespaces held and have left in others; answers whether there is more.
+    async fn clear_deleted_namespaces(&self) -> Result<bool, EngineError> {
+        let services = &self.services;
+        let txn = services.barrier.transaction(services.barrier.pinned_view().await?);
+        if let Some((id, _)) = services.mounts.first_deleted(&txn).await?
+            && services.identity.clear_namespace(&txn, id).await?
+        {
+            txn.commit().await?;
+            return Ok(true);
+        }
+        services.revocation.clear_deleted_namespaces().await
     }
 
     async fn clear_broken_restore(&self) -> Result<bool, EngineError> {

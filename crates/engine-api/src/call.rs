@@ -44,6 +44,9 @@ impl TokenKind {
     }
 }
 
+/// Policies by the namespace that they are of.
+pub type PolicySets = Arc<[(NamespaceId, Vec<String>)]>;
+
 /// The caller: the token's facts that handlers may need.
 #[derive(Clone)]
 pub struct Caller {
@@ -61,8 +64,12 @@ pub struct Caller {
     pub display_name: String,
     /// The identity entity, where there is one.
     pub entity_id: String,
-    /// The policies in force.
+    /// The namespace of that entity.
+    pub entity_namespace: NamespaceId,
+    /// The token's own policies.
     pub policies: Arc<[String]>,
+    /// The policies of its entity, and of the groups that the entity is in.
+    pub identity_policies: PolicySets,
     /// Metadata of the token.
     pub metadata: BTreeMap<String, String>,
     /// True if the request's path was granted with `sudo`.

@@ -240,6 +240,8 @@ impl Harness {
             accessor: "test-token-accessor".to_owned(),
             display_name: "test".to_owned(),
             entity_id: String::new(),
+            entity_namespace: NamespaceId::ROOT,
+            identity_policies: Arc::default(),
             policies: Arc::from(["root".to_owned()]),
             metadata: BTreeMap::new(),
             sudo: true,

@@ -37,7 +37,9 @@ pub use act::{ActError, ActOutcome, InForce, Intent, IntentFacts, Issued, Issuin
 pub use backend::Backend;
 pub use body::{Binary, BodyMode, RequestBody, Upload};
 pub use cached::{Cached, Derived, Source};
-pub use call::{Asker, Call, Caller, Environment, Lifetimes, Mount, Renewal, Request, ServerTxn, TokenKind};
+pub use call::{
+    Asker, Call, Caller, Environment, Lifetimes, Mount, PolicySets, Renewal, Request, ServerTxn, TokenKind,
+};
 pub use captures::{Captures, Named, Path, RawTail};
 pub use doc::{Field, Meaning, Mode, OperationDoc, fields_of};
 pub use engine::Engine;

@@ -108,8 +108,13 @@ pub struct AuthGrant {
     pub metadata: BTreeMap<String, String>,
     /// The token's name in lookups, after the mount's own name.
     pub display_name: String,
-    /// The name that an identity alias on this mount would have.
+    /// The name by which the mount knows the caller: that of its identity alias there. Empty: the token has no entity.
     pub alias: String,
+    /// Metadata of that alias, as the method has it now.
+    pub alias_metadata: BTreeMap<String, String>,
+    /// The caller's groups in the method's own directory, as it has them now: the external groups that it is put into, and
+    /// taken out of. `None`: the method knows of no groups.
+    pub groups: Option<Vec<String>>,
     /// The TTL until renewed; zero: the mount's default.
     pub ttl: Duration,
     /// The most it can live; zero: the mount's.

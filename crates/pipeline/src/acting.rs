@@ -156,6 +156,9 @@ impl Pipeline {
         let planned = acting.steps.plan(call).await;
         let planned = planned.map_err(|error| refused_by(authorized, acting.at.0, error))?;
         let (mounted, kind) = (&authorized.at.mounted, acting.steps.kind());
+        if let Some(caller) = &authorized.caller {
+            self.hold_entity(txn, caller).await?;
+        }
         let intended = self
             .services
             .leases

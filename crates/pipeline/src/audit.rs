@@ -7,6 +7,7 @@ use strongroom_audit as audit;
 use strongroom_auditing::Auditing;
 use strongroom_engine_api::{EngineError, Operation};
 use strongroom_mounts::MountHandle;
+use strongroom_tokens::{IssuedIdentity, IssuedToken};
 
 use super::authenticate::Authenticated;
 use super::authorize::Authorized;
@@ -70,7 +71,11 @@ impl Pipeline {
         let auditing = self.services.audit_devices.auditing().await?;
         let mut request = audit::AuditedRequest::default();
         if auditing.broker.is_enabled() {
-            let facts = Facts::new(resolved, caller, operation, &auditing);
+            let identity = match caller {
+                Some(caller) => self.identity_facts(caller).await?,
+                None => None,
+            };
+            let facts = Facts::new(resolved, (caller, identity), operation, &auditing);
             let granting = facts.granting();
             let headers = facts.headers();
             let record = audit::RequestRecord {
@@ -85,6 +90,22 @@ impl Pipeline {
             logged.map_err(|error| unrecorded(&resolved.inbound, &error))?;
         }
         Ok(Audited { request })
+    }
+
+    /// The facts of a caller's entity for the record; none where its token has none.
+    async fn identity_facts(
+        &self,
+        caller: &Authenticated,
+    ) -> Result<Option<(IssuedIdentity, Vec<String>)>, RequestError> {
+        let Some(found) = &caller.identity else { return Ok(None) };
+        let namespace = caller.id().namespace;
+        let identity = IssuedIdentity {
+            policies: found.policies_of(namespace).to_vec(),
+            elsewhere: self.services.identity.policies_elsewhere(found, namespace).await?,
+            is_new: false,
+        };
+        let joined = identity.joined(&caller.principal.entry.policies);
+        Ok(Some((identity, joined)))
     }
 
     /// Puts a refused request and its refusal on record.
@@ -193,7 +214,9 @@ impl Pipeline {
             (None, Some(auth)) => token_of(auth),
             _ => (String::new(), String::new()),
         };
-        let login = done.and_then(|done| done.made.as_deref()).map(issued);
+        let made = done.and_then(|done| done.made.as_deref());
+        let joined = made.map(|made| made.identity.joined(&made.entry.policies)).unwrap_or_default();
+        let login = made.map(|made| issued(made, &joined));
         let made_elsewhere = (!token.is_empty()).then(|| audit::Auth {
             client_token: &token,
             accessor: &accessor,
@@ -234,8 +257,27 @@ impl Pipeline {
 }
 
 /// The token that a login made, as its record shows it.
-fn issued(made: &strongroom_tokens::IssuedToken) -> audit::Auth<'_> {
-    audit::Auth { num_uses: u64::from(made.entry.num_uses), ..auth_of(&made.entry, made.token.expose()) }
+fn issued<'a>(made: &'a IssuedToken, joined: &'a [String]) -> audit::Auth<'a> {
+    let auth = auth_of(&made.entry, made.token.expose());
+    audit::Auth {
+        num_uses: u64::from(made.entry.num_uses),
+        entity_created: made.identity.is_new,
+        ..with_identity(auth, &made.identity, joined)
+    }
+}
+
+/// The same with what follows from the token's entity.
+fn with_identity<'a>(
+    auth: audit::Auth<'a>,
+    identity: &'a IssuedIdentity,
+    joined: &'a [String],
+) -> audit::Auth<'a> {
+    audit::Auth {
+        policies: joined,
+        identity_policies: &identity.policies,
+        external_namespace_policies: (!identity.elsewhere.is_empty()).then_some(&identity.elsewhere),
+        ..auth
+    }
 }
 
 fn auth_of<'a>(entry: &'a strongroom_tokens::TokenEntry, token: &'a str) -> audit::Auth<'a> {
@@ -266,6 +308,8 @@ struct Facts<'a> {
     to: &'a Destination,
     mounted: Option<&'a MountHandle>,
     caller: Option<&'a Authenticated>,
+    /// The rights of the caller's entity, and all of the caller's policies.
+    identity: Option<(IssuedIdentity, Vec<String>)>,
     operation: &'static str,
     remote_address: String,
     certificate_serial: String,
@@ -275,7 +319,7 @@ struct Facts<'a> {
 impl<'a> Facts<'a> {
     fn new(
         resolved: &'a Resolved,
-        caller: Option<&'a Authenticated>,
+        (caller, identity): (Option<&'a Authenticated>, Option<(IssuedIdentity, Vec<String>)>),
         operation: Option<Operation>,
         auditing: &'a Auditing,
     ) -> Self {
@@ -285,6 +329,7 @@ impl<'a> Facts<'a> {
             to,
             mounted: to.mount().map(|at| &*at.mounted),
             caller,
+            identity,
             operation: operation.unwrap_or(inbound.asked.nominal()).name(),
             remote_address: inbound.peer.ip().map_or_else(String::new, |ip| ip.to_string()),
             certificate_serial: inbound.peer.certificates.serial().unwrap_or_default(),
@@ -317,11 +362,12 @@ impl<'a> Facts<'a> {
         let results =
             audit::PolicyResults { allowed, granting_policies: if allowed { granting } else { &[] } };
         let entry = &caller.principal.entry;
-        audit::Auth {
-            policy_results: Some(results),
-            remaining_uses: u64::from(entry.num_uses),
-            ..auth_of(entry, token)
-        }
+        let auth = auth_of(entry, token);
+        let auth = match &self.identity {
+            Some((identity, joined)) => with_identity(auth, identity, joined),
+            None => auth,
+        };
+        audit::Auth { policy_results: Some(results), remaining_uses: u64::from(entry.num_uses), ..auth }
     }
 
     fn request<'b>(&'b self, headers: &'b [audit::Header<'b>]) -> audit::Request<'b> {

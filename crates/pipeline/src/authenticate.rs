@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use strongroom_barrier::Txn;
+use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_engine_api::{Asker, Caller, Secret, TokenKind};
-use strongroom_expiry::TokenId;
+use strongroom_expiry::{EntityKey, TokenId};
+use strongroom_identity::{Effective, IdentityId};
 use strongroom_mounts::Namespace;
 use strongroom_policy::CompiledAcl;
-use strongroom_tokens::Principal;
+use strongroom_tokens::{Principal, TokenEntry};
 
 use super::admit::Admitted;
 use super::resolve::AtMount;
@@ -21,6 +22,8 @@ pub(crate) struct Authenticated {
     /// The namespace that its token belongs to.
     pub(crate) home: Arc<Namespace>,
     pub(crate) acl: Arc<CompiledAcl>,
+    /// The entity of its token, and what follows from it.
+    pub(crate) identity: Option<Arc<Effective>>,
     /// True if this request takes a use off a limited token: a request to an open route does not.
     pub(crate) counted: bool,
     /// True if policies grant `sudo` on this path.
@@ -58,7 +61,9 @@ impl Asker for Authenticated {
             accessor: entry.accessor.clone(),
             display_name: entry.display_name.clone(),
             entity_id: entry.entity_id.clone(),
+            entity_namespace: entry.entity_home(),
             policies: Arc::from(entry.policies.as_slice()),
+            identity_policies: self.identity.as_ref().map(|found| found.policies.clone()).unwrap_or_default(),
             metadata: entry.metadata.clone(),
             sudo: self.sudo,
         }
@@ -122,10 +127,54 @@ impl Pipeline {
                 "the address is outside the token's bound CIDRs".to_owned(),
             ));
         }
-        let acl =
-            self.services.policies.acl(txn.peek(), principal.id.namespace, &principal.entry.policies).await?;
-        let token = token.clone();
-        Ok(Authenticated { token, principal, home, acl, counted: true, sudo: false, granting: Vec::new() })
+        let (namespace, own) = (principal.id.namespace, &principal.entry.policies);
+        let identity = match principal.entry.entity() {
+            Some((home, id)) => Some(self.identify_entity(&principal.entry, home, id).await?),
+            None => None,
+        };
+        let policies = &self.services.policies;
+        let acl = match &identity {
+            Some(identity) => {
+                let acl = policies.acl_with(txn.peek(), namespace, own, &identity.policies).await?;
+                policies.for_path(acl, identity, resolved.to.policy_path().as_request().text())
+            }
+            None => policies.acl(txn.peek(), namespace, own).await?,
+        };
+        let (token, granting) = (token.clone(), Vec::new());
+        Ok(Authenticated { token, principal, home, acl, identity, counted: true, sudo: false, granting })
+    }
+
+    /// The entity of a token. A token whose entity is gone, disabled, or was revoked since is refused: the first are deleted
+    /// before long, the second are good again when the entity is enabled.
+    async fn identify_entity(
+        &self,
+        entry: &TokenEntry,
+        home: NamespaceId,
+        id: EntityKey,
+    ) -> Result<Arc<Effective>, RequestError> {
+        let found = self.services.identity.effective(home, IdentityId::of_bytes(id)).await?;
+        let refused = |text: &str| Err(RequestError::Denied(text.to_owned()));
+        match found {
+            None => refused("the token's entity is gone"),
+            Some(found) if found.entity.disabled => refused("the token's entity is disabled"),
+            Some(found) if found.refuses(entry.created) => refused("the token's entity has been revoked"),
+            Some(found) => Ok(found),
+        }
+    }
+
+    /// Rests what `txn` will commit on the caller's entity being as it is: nothing is granted behind the walk that ends what
+    /// the entity holds. A service token's own records do as much.
+    pub(super) async fn hold_entity(&self, txn: &Txn, caller: &Authenticated) -> Result<(), RequestError> {
+        let entry = &caller.principal.entry;
+        let Some((home, id)) = entry.entity().filter(|_| entry.kind == TokenKind::Batch) else {
+            return Ok(());
+        };
+        match self.services.identity.resolve(txn, home, IdentityId::of_bytes(id)).await? {
+            Some((_, entity)) if !entity.disabled && entity.revoked.is_none_or(|at| entry.created > at) => {
+                Ok(())
+            }
+            _ => Err(RequestError::Denied("the token's entity is gone or revoked".to_owned())),
+        }
     }
 
     /// Takes one use off a limited token and commits that alone: a request that fails counts, too.

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-use strongroom_barrier::Txn;
+use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_engine_api::{
     Asker, AuthGrant, Call, Carried, Class, Content, Endpoint, EngineError, Found, Grant, Json, LeaseGrant,
     Members, Operation, OperationDoc, RawBody, RawTail, Reply, Request, Secret, Upgrade, Work,
 };
+use strongroom_identity::{IdentityId, Login};
 use strongroom_lockout::{Attempt, NotJudged};
-use strongroom_tokens::IssuedToken;
+use strongroom_mounts::MountHandle;
+use strongroom_tokens::{IssuedIdentity, IssuedToken};
 
 use super::acting::acting;
 use super::audit::Recorded;
@@ -318,20 +320,47 @@ impl Pipeline {
         grant: AuthGrant,
         envelope: &mut Envelope,
     ) -> Result<IssuedToken, RequestError> {
-        let mut made = self
-            .services
-            .tokens
-            .grant(
-                txn,
-                &authorized.at.mounted,
-                &authorized.resolved.to.path,
-                authorized.resolved.to.place.id,
-                grant,
-            )
-            .await?;
+        let (mounted, to) = (&authorized.at.mounted, &authorized.resolved.to);
+        let rights = self.log_in(txn, mounted, to.place.id, &grant).await?;
+        let entity_id = rights.as_ref().map_or_else(String::new, |(id, _)| id.to_string());
+        let mut made =
+            self.services.tokens.grant(txn, mounted, (to.place.id, &to.path), grant, entity_id).await?;
+        made.identity = rights.map(|(_, identity)| identity).unwrap_or_default();
         envelope.warnings.append(&mut made.warnings);
         envelope.auth = Some(made.auth_member()?);
         Ok(made)
+    }
+
+    /// The entity that a login is of, made where there is none, and the rights that follow from it.
+    async fn log_in(
+        &self,
+        txn: &Txn,
+        mounted: &MountHandle,
+        namespace: NamespaceId,
+        grant: &AuthGrant,
+    ) -> Result<Option<(IdentityId, IssuedIdentity)>, RequestError> {
+        if grant.alias.is_empty() {
+            return Ok(None);
+        }
+        let identity = &self.services.identity;
+        let login = Login {
+            mount: &mounted.mount,
+            name: &grant.alias,
+            metadata: &grant.alias_metadata,
+            groups: grant.groups.as_deref(),
+        };
+        let login = identity.log_in(txn, &login).await?;
+        if login.changed {
+            // Aliases go with their mount: none is added behind the walk that removes them.
+            self.services.mounts.require_mount(txn, mounted).await?;
+        }
+        let rights = identity.rights_of(txn, mounted.mount.namespace, login).await?;
+        let issued = IssuedIdentity {
+            policies: rights.policies_of(namespace).to_vec(),
+            elsewhere: identity.policies_elsewhere(&rights, namespace).await?,
+            is_new: login.is_new,
+        };
+        Ok(Some((login.entity, issued)))
     }
 
     async fn issue_lease(
@@ -348,6 +377,7 @@ impl Pipeline {
             // The token ends with this request, and the lease with the token.
             return Err(RequestError::status(400, LAST_USE));
         }
+        self.hold_entity(txn, caller).await?;
         let (held, warnings) = self
             .services
             .leases

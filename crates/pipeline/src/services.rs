@@ -12,6 +12,7 @@ use strongroom_cached::Kept;
 use strongroom_ceremonies::Ceremonies;
 use strongroom_engine_api::{Environment, Extensions, Facilities, HeldResponses, Lifetimes};
 use strongroom_events::Bus;
+use strongroom_identity::Identity;
 use strongroom_initialization::Initialization;
 use strongroom_jobs::Jobs;
 use strongroom_leases::Leases;
@@ -62,6 +63,8 @@ pub struct Services {
     pub passwords: Arc<Passwords>,
     /// The policies.
     pub policies: Arc<Policies>,
+    /// The entities, their aliases and groups.
+    pub identity: Arc<Identity>,
     /// The audit devices.
     pub audit_devices: Arc<AuditDevices>,
     /// The users that are locked out.
@@ -88,6 +91,7 @@ pub struct Services {
 struct InMemory {
     mounts: Arc<Mounts>,
     policies: Arc<Policies>,
+    identity: Arc<Identity>,
     audit_devices: Arc<AuditDevices>,
     lockouts: Arc<Lockouts>,
     kept: Arc<Kept>,
@@ -98,6 +102,7 @@ impl SealListener for InMemory {
     fn sealed(&self) {
         self.mounts.clear();
         self.policies.clear();
+        self.identity.clear();
         self.audit_devices.clear();
         self.lockouts.clear();
         self.kept.sealed();
@@ -238,12 +243,14 @@ impl Services {
         let Ground { barrier, environment, settings, leadership, seal_state, mounts, kept, .. } = ground;
         let clock = &environment.clock;
         let policies = Arc::new(Policies::new(barrier.clone(), mounts.clone(), settings.deny_mode));
+        let identity = Arc::new(Identity::new(barrier.clone(), environment.clone(), mounts.clone()));
         let devices = (barrier.clone(), environment.clone(), settings.audit.clone());
         let audit_devices = Arc::new(AuditDevices::new(devices.0, devices.1, devices.2, leadership));
         let lockouts = Arc::new(Lockouts::new(settings.lockout.clone(), clock.clone(), mounts.clone()));
         let in_memory: Arc<dyn SealListener> = Arc::new(InMemory {
             mounts: mounts.clone(),
             policies: policies.clone(),
+            identity: identity.clone(),
             audit_devices: audit_devices.clone(),
             lockouts: lockouts.clone(),
             kept: kept.clone(),
@@ -267,6 +274,7 @@ impl Services {
             mounts,
             passwords: ground.passwords,
             policies,
+            identity,
             audit_devices,
             lockouts,
             node,
@@ -290,6 +298,7 @@ impl Services {
             .with(self.mounts.clone())
             .with(self.passwords.clone())
             .with(self.policies.clone())
+            .with(self.identity.clone())
             .with(self.audit_devices.clone())
             .with(self.lockouts.clone())
             .with(self.node.clone())

@@ -12,6 +12,7 @@ use crate::parameters::Parameters;
 use crate::path::RequestPath;
 use crate::pattern::Pattern;
 use crate::policy::{Policy, RulePath};
+use crate::template::{SlashesInValues, TemplateValues};
 use crate::tree::Tree;
 
 /// The rules that a `deny` overrules.
@@ -34,6 +35,10 @@ pub struct CompiledAcl {
     /// In ascending priority: of two rules that match, the later decides.
     rules: Vec<CompiledRule>,
     tree: Tree,
+    /// All policies that it was made from, where one of them has templated paths.
+    templated: Box<[Arc<Policy>]>,
+    /// The literal beginnings of those paths.
+    openings: Box<[Box<str>]>,
 }
 
 /// The combined rule of all policies of a token for one path pattern. Prints as the path and the names of the policies.
@@ -67,7 +72,7 @@ impl CompiledAcl {
     /// Merges policies. Rules for the same path become one that grants what
     /// either grants, or denies if either denies.
     ///
-    /// Templated rules have no effect unless [resolved](Policy::resolve).
+    /// Templated rules have no effect unless [filled](CompiledAcl::filled).
     pub fn compile(policies: &[Arc<Policy>], mode: DenyMode) -> CompiledAcl {
         let mut rules: Vec<CompiledRule> = policies.iter().flat_map(|policy| plain_rules(policy)).collect();
         rules.sort_by(|a, b| {
@@ -84,12 +89,49 @@ impl CompiledAcl {
         for (number, rule) in (0_u32..).zip(&rules) {
             tree.insert(&rule.pattern, number);
         }
-        CompiledAcl { root: false, mode, rules, tree }
+        let is_templated = policies.iter().any(|policy| policy.is_templated());
+        let templated = if is_templated { policies.into() } else { Box::default() };
+        let mut openings: Vec<Box<str>> =
+            policies.iter().flat_map(|policy| policy.openings()).map(Into::into).collect();
+        openings.sort_unstable();
+        openings.dedup();
+        CompiledAcl { root: false, mode, rules, tree, templated, openings: openings.into() }
+    }
+
+    /// True if a templated rule could match `path`, whatever values its gaps are filled with. Where it is not, these rights
+    /// decide as they are, for everybody who has them.
+    pub fn has_template_for(&self, path: &str) -> bool {
+        let begins = |opening: &str| {
+            path.as_bytes()
+                .get(..opening.len())
+                .is_some_and(|head| head.eq_ignore_ascii_case(opening.as_bytes()))
+        };
+        self.openings.iter().any(|opening| begins(opening))
+    }
+
+    /// True if some rules are templated.
+    pub fn is_templated(&self) -> bool {
+        !self.templated.is_empty()
+    }
+
+    /// The same rights for one identity, whose values fill the gaps of templated paths.
+    #[must_use]
+    pub fn filled(&self, values: &dyn TemplateValues, slashes: SlashesInValues) -> CompiledAcl {
+        let policies: Vec<Arc<Policy>> =
+            self.templated.iter().map(|policy| Arc::new(policy.resolve(values, slashes))).collect();
+        Self::compile(&policies, self.mode)
     }
 
     /// The rights of a root token: everything.
     pub fn root() -> CompiledAcl {
-        CompiledAcl { root: true, mode: DenyMode::default(), rules: Vec::new(), tree: Tree::default() }
+        CompiledAcl {
+            root: true,
+            mode: DenyMode::default(),
+            rules: Vec::new(),
+            tree: Tree::default(),
+            templated: Box::default(),
+            openings: Box::default(),
+        }
     }
 
     /// True if these are the rights of a root token.

@@ -92,6 +92,14 @@ impl Policy {
         Policy { name: Arc::clone(&self.name), namespace: Arc::clone(&self.namespace), rules }
     }
 
+    /// The literal beginnings of its templated paths.
+    pub(crate) fn openings(&self) -> impl Iterator<Item = String> {
+        self.rules.iter().filter_map(|rule| match &rule.path {
+            RulePath::Plain(_) => None,
+            RulePath::Templated(template) => Some(template.opening(&self.namespace)),
+        })
+    }
+
     /// The name, to share.
     pub(crate) fn shared_name(&self) -> &Arc<str> {
         &self.name

@@ -131,6 +131,18 @@ impl Template {
         Ok(Some(Template { parts }))
     }
 
+    /// The text with which all paths that it can match begin: up to its first gap, wildcard, or character that has another
+    /// form in another case than ASCII knows of.
+    pub(crate) fn opening(&self, namespace: &str) -> String {
+        let written = match self.parts.first() {
+            Some(Part::Written(text)) => text.as_str(),
+            _ => "",
+        };
+        let whole = format!("{namespace}{written}");
+        let end = whole.find(|c: char| matches!(c, '+' | '*') || !c.is_ascii()).unwrap_or(whole.len());
+        whole.get(..end).unwrap_or_default().to_owned()
+    }
+
     /// Fills the gaps; `None` if a value is missing.
     pub(crate) fn render(
         &self,

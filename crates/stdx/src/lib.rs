@@ -10,6 +10,7 @@ mod entropy;
 mod hex;
 mod pipe;
 mod secret;
+mod uuid;
 
 pub use caught::{Panicked, caught, expecting, hide_expected_panics};
 pub use clock::{Clock, Moment};
@@ -18,3 +19,4 @@ pub use entropy::{Entropy, EntropyError};
 pub use hex::to_hex;
 pub use pipe::{Piece, PipeReader, PipeWriter, pipe};
 pub use secret::{Secret, same_bytes};
+pub use uuid::{uuid_bytes, uuid_text};

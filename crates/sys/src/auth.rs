@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use strongroom_barrier::Txn;
 use strongroom_engine_api::{Call, Class, Engine, EngineError, Extension, Input, Mount, Path, bad_request};
+use strongroom_identity::Identity;
 use strongroom_mounts::Mounts;
 use strongroom_pipeline::{ServerReply, Settings};
 
@@ -67,6 +68,7 @@ async fn enable(
 
 async fn disable(
     Extension(mounts): Extension<Mounts>,
+    Extension(identity): Extension<Identity>,
     txn: Txn,
     mount: Arc<Mount>,
     Path(path): Path<String>,
@@ -75,7 +77,9 @@ async fn disable(
     if path == TOKEN {
         return Err(bad_request("token credential backend cannot be disabled"));
     }
-    mounts.remove_mount(&txn, mount.namespace, &path).await?;
+    if let Some(entry) = mounts.remove_mount(&txn, mount.namespace, &path).await? {
+        identity.forget_mount(&txn, mount.namespace, &entry.accessor).await?;
+    }
     Ok(())
 }
 

@@ -8,10 +8,12 @@ use serde_json::{Map, json};
 use strongroom_barrier::{NamespaceId, View};
 use strongroom_engine_api::lenient::{List, Text};
 use strongroom_engine_api::{Caller, Clock, Engine, EngineError, Extension, Input, Mount, bad_request};
+use strongroom_identity::{Effective, Identity, IdentityId};
 use strongroom_mounts::Mounts;
 use strongroom_pipeline::{RequestError, ServerReply};
 use strongroom_policies::Policies;
-use strongroom_tokens::TokenStore;
+use strongroom_policy::CompiledAcl;
+use strongroom_tokens::{TokenEntry, TokenStore};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -59,7 +61,7 @@ struct AccessorInput {
 async fn of_token(
     Extension(mounts): Extension<Mounts>,
     Extension(policies): Extension<Policies>,
-    Extension(tokens): Extension<TokenStore>,
+    (Extension(tokens), Extension(identity)): (Extension<TokenStore>, Extension<Identity>),
     mount: Arc<Mount>,
     Input(input): Input<TokenInput>,
     view: View,
@@ -74,7 +76,7 @@ async fn of_token(
         &policies,
         &mount,
         &view,
-        (found.id.namespace, &found.entry.policies),
+        (found.id.namespace, &found.entry.policies, &rights_of(&identity, &found.entry).await?),
         input.paths,
         input.path,
     )
@@ -83,20 +85,24 @@ async fn of_token(
 
 async fn of_self(
     Extension(mounts): Extension<Mounts>,
-    Extension(policies): Extension<Policies>,
+    (Extension(policies), Extension(identity)): (Extension<Policies>, Extension<Identity>),
     mount: Arc<Mount>,
     Input(input): Input<SelfInput>,
     caller: Caller,
     view: View,
 ) -> Result<ServerReply, EngineError> {
-    told(&mounts, &policies, &mount, &view, (caller.namespace, &caller.policies), input.paths, input.path)
-        .await
+    let found = match IdentityId::parse(&caller.entity_id) {
+        Some(id) => identity.effective(caller.entity_namespace, id).await?,
+        None => None,
+    };
+    let rights = (caller.namespace, &*caller.policies, &found);
+    told(&mounts, &policies, &mount, &view, rights, input.paths, input.path).await
 }
 
 async fn of_accessor(
     Extension(mounts): Extension<Mounts>,
     Extension(policies): Extension<Policies>,
-    Extension(tokens): Extension<TokenStore>,
+    (Extension(tokens), Extension(identity)): (Extension<TokenStore>, Extension<Identity>),
     mount: Arc<Mount>,
     Input(input): Input<AccessorInput>,
     view: View,
@@ -106,7 +112,35 @@ async fn of_accessor(
     let unknown = || bad_request(RequestError::list(&["invalid accessor"]));
     let id = tokens.token_of_accessor(&view, mount.namespace, &accessor).await?.ok_or_else(unknown)?;
     let entry = tokens.token_at(&view, &id).await?.ok_or_else(unknown)?;
-    told(&mounts, &policies, &mount, &view, (id.namespace, &entry.policies), input.paths, input.path).await
+    let rights = (id.namespace, entry.policies.as_slice(), &rights_of(&identity, &entry).await?);
+    told(&mounts, &policies, &mount, &view, rights, input.paths, input.path).await
+}
+
+/// The rights that a token has by its entity.
+pub(crate) type Rights = Option<Arc<Effective>>;
+
+/// The rights that a token has by its entity. Where that is gone, or disabled, the token is refused.
+pub(crate) async fn rights_of(identity: &Identity, entry: &TokenEntry) -> Result<Rights, EngineError> {
+    let Some((home, id)) = entry.entity() else { return Ok(None) };
+    let found = identity.effective(home, IdentityId::of_bytes(id)).await?;
+    let found = found.filter(|found| !found.refuses(entry.created));
+    found.map(Some).ok_or_else(|| EngineError::Denied("permission denied".to_owned()))
+}
+
+/// The compiled rights of a token, for any path.
+pub(crate) async fn acl_of_token(
+    policies: &Policies,
+    view: &View,
+    (home, names): (NamespaceId, &[String]),
+    rights: &Rights,
+) -> Result<Arc<CompiledAcl>, EngineError> {
+    match rights {
+        None => Ok(policies.acl(view, home, names).await?),
+        Some(found) => {
+            let acl = policies.acl_with(view, home, names, &found.policies).await?;
+            Ok(policies.for_identity(acl, found))
+        }
+    }
 }
 
 /// Every path with what these policies grant there; of a single path also as `capabilities`, as older clients read it.
@@ -115,13 +149,13 @@ async fn told(
     policy_store: &Policies,
     mount: &Mount,
     view: &View,
-    (home, policies): (NamespaceId, &[String]),
+    (home, policies, identity): (NamespaceId, &[String], &Rights),
     paths: Option<List>,
     older: Option<List>,
 ) -> Result<ServerReply, EngineError> {
     let given = |paths: Option<List>| paths.map(|paths| paths.0).filter(|paths| !paths.is_empty());
     let paths = given(paths).or_else(|| given(older)).ok_or_else(|| bad_request("paths must be supplied"))?;
-    let acl = policy_store.acl(view, home, policies).await?;
+    let acl = acl_of_token(policy_store, view, (home, policies), identity).await?;
     let namespace = mounts.namespace(mount.namespace).ok_or(EngineError::NotFound)?;
     let mut members = Map::new();
     for path in &paths {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use strongroom_barrier::{NamespaceId, View};
 use strongroom_engine_api::{Call, Caller, Data, Engine, EngineError, Extension, Path, Reply, bad_request};
+use strongroom_identity::{Identity, IdentityId};
 use strongroom_mounts::{ListingVisibility, MountHandle, Mounts};
 use strongroom_pipeline::Settings;
 use strongroom_policies::Policies;
@@ -49,7 +50,7 @@ pub(crate) async fn acl_of(
     view: &View,
 ) -> Result<Option<Arc<CompiledAcl>>, EngineError> {
     let Some(caller) = call.request.caller() else { return Ok(None) };
-    Ok(Some(policies.acl(view, caller.namespace, &caller.policies).await?))
+    Ok(Some(policies.acl_of(view, &caller).await?))
 }
 
 /// The mounts that the caller may use, or without a token those that are shown to everyone.
@@ -128,11 +129,17 @@ async fn mount(
 }
 
 async fn resultant_acl(
-    Extension(policies): Extension<Policies>,
+    (Extension(policies), Extension(identity)): (Extension<Policies>, Extension<Identity>),
     view: View,
     caller: Caller,
 ) -> Result<Reply, EngineError> {
-    Reply::data(&policies.acl(&view, caller.namespace, &caller.policies).await?.resultant())
+    let acl = policies.acl_of(&view, &caller).await?;
+    let found = match IdentityId::parse(&caller.entity_id) {
+        Some(id) => identity.effective(caller.entity_namespace, id).await?,
+        None => None,
+    };
+    let acl = found.map_or(acl.clone(), |found| policies.for_identity(acl, &found));
+    Reply::data(&acl.resultant())
 }
 
 /// The namespaces directly in that of the request, of those that the token's policies say something about. As in Vault,
@@ -144,7 +151,7 @@ async fn namespaces(
     view: View,
     caller: Caller,
 ) -> Result<Reply, EngineError> {
-    let acl = policies.acl(&view, caller.namespace, &caller.policies).await?;
+    let acl = policies.acl_of(&view, &caller).await?;
     let children = mounts.router().await?.children(call.mount.namespace);
     let here = mounts.full_path(call.mount.namespace, "").unwrap_or_default();
     let seen = children.iter().filter(|child| acl.has_any_access_under(&child.path));

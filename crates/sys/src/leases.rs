@@ -14,6 +14,7 @@ use strongroom_engine_api::{
     View as MountView, bad_request,
 };
 use strongroom_expiry::LeaseState;
+use strongroom_identity::{Identity, IdentityId};
 use strongroom_leases::{IrrevocableLease, Leases, Renewing};
 use strongroom_mounts::Mounts;
 use strongroom_pipeline::{ServerPart, ServerReply};
@@ -237,7 +238,11 @@ async fn renewed_at(
 async fn ask_engine(
     renewing: Renewing,
     Extension(leases): Extension<Leases>,
+    Extension(identity): Extension<Identity>,
 ) -> Result<Renewing, EngineError> {
+    if let Some((home, id)) = renewing.entity() {
+        identity.require_enabled(home, IdentityId::of_bytes(id)).await?;
+    }
     leases.ask_engine(renewing).await
 }
 

@@ -281,7 +281,7 @@ async fn check_by_alias(
     let aliases: Vec<&Alias> = engine.facts().aliases.iter().filter(is_meant).collect();
     let denied = || EngineError::Denied("permission denied".to_owned());
     let Some(caller) = call.request.caller().filter(|_| !aliases.is_empty()) else { return Ok(()) };
-    let acl = policies.acl(txn.peek(), caller.namespace, &caller.policies).await?;
+    let acl = policies.acl_of(txn.peek(), &caller).await?;
     if acl.is_root() {
         return Ok(());
     }

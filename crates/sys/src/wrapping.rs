@@ -134,7 +134,7 @@ async fn check_policies(
     if caller.token.expose() == token {
         return Ok(());
     }
-    let acl = policies.acl(txn.peek(), caller.namespace, &caller.policies).await?;
+    let acl = policies.acl_of(txn.peek(), &caller).await?;
     let path = mounts.full_path(namespace, "sys/wrapping/unwrap").ok_or_else(denied)?;
     let system = mounts.catalog().engine(Class::System, "system", &BTreeMap::new());
     let found = system.as_ref().and_then(|engine| engine.find("wrapping/unwrap", &[request.operation]).ok());

@@ -51,6 +51,7 @@ impl Default for Setup {
                 .with(strongroom_sys::engine())
                 .with(strongroom_token::engine())
                 .with(strongroom_cubbyhole::engine())
+                .with(strongroom_identity_engine::engine())
         })
     }
 }

@@ -11,11 +11,13 @@ use strongroom_engine_api::{
     Call, Caller, Engine, EngineError, Extension, Input, Meaning, Path, Route, TokenKind, bad_request,
     parse_duration,
 };
+use strongroom_identity::{Identity, IdentityId, Placed};
 use strongroom_pipeline::{ServerPart, ServerReply};
 use strongroom_policies::Policies;
 use strongroom_policy::ROOT_POLICY_NAME;
 use strongroom_tokens::{NewToken, TokenEntry, TokenId, TokenRole, TokenStore};
 
+use crate::issued_identity;
 use crate::policies::{Wish, glob};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -70,44 +72,41 @@ struct CreateInput {
 }
 
 async fn create(
-    Extension(policies): Extension<Policies>,
-    Extension(tokens): Extension<TokenStore>,
+    services: CreatingServices,
     Input(input): Input<CreateInput>,
     caller: Caller,
     call: Arc<Call>,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
-    make((&policies, &tokens), &call, &txn, &caller, input, None, false).await
+    make(&services, &call, &txn, &caller, input, None, false).await
 }
 
 async fn create_orphan(
-    Extension(policies): Extension<Policies>,
-    Extension(tokens): Extension<TokenStore>,
+    services: CreatingServices,
     Input(input): Input<CreateInput>,
     caller: Caller,
     call: Arc<Call>,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
-    make((&policies, &tokens), &call, &txn, &caller, input, None, true).await
+    make(&services, &call, &txn, &caller, input, None, true).await
 }
 
 async fn create_with_role(
-    Extension(policies): Extension<Policies>,
-    Extension(tokens): Extension<TokenStore>,
+    services: CreatingServices,
     Path(role_name): Path<String>,
     Input(input): Input<CreateInput>,
     caller: Caller,
     call: Arc<Call>,
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
-    let role = tokens.token_role(&txn, call.mount.namespace, &role_name).await?;
+    let role = services.tokens().token_role(&txn, call.mount.namespace, &role_name).await?;
     let role = role.ok_or_else(|| bad_request(format!("unknown role {role_name}")))?;
-    make((&policies, &tokens), &call, &txn, &caller, input, Some((&role_name, &role)), false).await
+    make(&services, &call, &txn, &caller, input, Some((&role_name, &role)), false).await
 }
 
 /// Makes the token, as far as the caller may have it made.
 async fn make(
-    (policy_store, tokens): (&Policies, &TokenStore),
+    services: &CreatingServices,
     call: &Arc<Call>,
     txn: &Txn,
     caller: &Caller,
@@ -115,6 +114,7 @@ async fn make(
     role: Option<(&str, &TokenRole)>,
     without_parent: bool,
 ) -> Result<ServerReply, EngineError> {
+    let (policy_store, tokens, identity) = (services.policies(), services.tokens(), services.identity());
     let parent = parent(tokens, txn, caller).await?;
     let sudo = caller.sudo || parent.is_root();
     let asked = Asked::read(input)?;
@@ -150,6 +150,7 @@ async fn make(
         ..TokenEntry::default()
     };
     asked.limit(&mut entry, role, call);
+    let entity = asked.entity(identity, txn, call, &parent, &mut entry).await?;
     let without_end = ends_never(&entry, asked.ttl, &parent)?;
     if entry.is_root() && !entry.namespace.is_root() {
         return Err(bad_request("root tokens may not be created from a non-root namespace"));
@@ -163,9 +164,36 @@ async fn make(
         }
     }
     let new = NewToken { entry, ttl: asked.ttl, id: asked.id, without_end };
-    let made = tokens.make_token(txn, call.mount.lifetimes, new).await?;
+    let mut made = tokens.make_token(txn, call.mount.lifetimes, new).await?;
+    if let Some(entity) = entity {
+        made.identity = issued_identity(identity, txn, entity, call.mount.namespace).await?;
+    }
     let part = ServerPart { auth: Some(made.auth_member()?), is_new_token: true, ..ServerPart::default() };
     Ok(ServerReply::of(part).warned(made.warnings.clone()))
+}
+
+/// The services that making a token takes.
+type CreatingServices = ((Extension<Policies>, Extension<TokenStore>), Extension<Identity>);
+
+/// The services by name.
+trait Creating {
+    fn policies(&self) -> &Policies;
+    fn tokens(&self) -> &TokenStore;
+    fn identity(&self) -> &Identity;
+}
+
+impl Creating for CreatingServices {
+    fn policies(&self) -> &Policies {
+        &self.0.0.0
+    }
+
+    fn tokens(&self) -> &TokenStore {
+        &self.0.1.0
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.1.0
+    }
 }
 
 /// The calling token, if it may make others.
@@ -294,7 +322,28 @@ impl Asked {
         if !role.allowed_entity_aliases.iter().any(|pattern| glob(pattern, &alias)) {
             return Err(bad_request("invalid 'entity_alias' value"));
         }
-        Err(bad_request("'entity_alias' cannot be used: this server has no identity store"))
+        Ok(())
+    }
+
+    /// Sets the token's entity: that of the alias asked for, else its parent's. An orphan has none of its maker's. Answers it,
+    /// and whether the alias has changed or made it.
+    async fn entity(
+        &self,
+        identity: &Identity,
+        txn: &Txn,
+        call: &Call,
+        parent: &TokenEntry,
+        entry: &mut TokenEntry,
+    ) -> Result<Option<(Placed, bool, bool)>, EngineError> {
+        if !self.entity_alias.is_empty() {
+            let found = identity.entity_for_alias(txn, &call.mount, &self.entity_alias).await?;
+            entry.entity_id = found.entity.to_string();
+            return Ok(Some(((call.mount.namespace, found.entity), found.changed, found.is_new)));
+        }
+        let Some((home, id)) = parent.entity().filter(|_| entry.parent.is_some()) else { return Ok(None) };
+        entry.entity_id.clone_from(&parent.entity_id);
+        entry.entity_namespace = Some(home).filter(|home| *home != entry.namespace);
+        Ok(Some(((home, IdentityId::of_bytes(id)), false, false)))
     }
 
     fn kind(&self, role: Option<&TokenRole>) -> TokenKind {

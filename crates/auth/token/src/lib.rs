@@ -10,9 +10,10 @@ mod roles;
 
 use std::sync::Arc;
 
-use strongroom_barrier::{Txn, View};
+use strongroom_barrier::{NamespaceId, Txn, View};
 use strongroom_engine_api::{Call, Engine, EngineError, Extension, Mount, Paging, Reply};
-use strongroom_tokens::{Tidy, TokenStore};
+use strongroom_identity::{Identity, LoggedIn, Placed};
+use strongroom_tokens::{IssuedIdentity, Tidy, TokenStore};
 
 /// The engine that every server mounts at `auth/token/`.
 pub fn engine() -> Engine {
@@ -54,6 +55,21 @@ async fn tidy(
     } else {
         "Tidy operation already in progress."
     }))
+}
+
+/// The rights that a token made or renewed has by its entity, as the transaction has them where it has `changed` them.
+async fn issued_identity(
+    identity: &Identity,
+    txn: &Txn,
+    ((home, entity), changed, is_new): (Placed, bool, bool),
+    namespace: NamespaceId,
+) -> Result<IssuedIdentity, EngineError> {
+    let rights = identity.rights_of(txn, home, LoggedIn { entity, is_new, changed }).await?;
+    Ok(IssuedIdentity {
+        policies: rights.policies_of(namespace).to_vec(),
+        elsewhere: identity.policies_elsewhere(&rights, namespace).await?,
+        is_new,
+    })
 }
 
 /// The lease path of what is made at `path` below the mount.

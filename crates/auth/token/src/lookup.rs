@@ -1,5 +1,6 @@
 //! `lookup`, `lookup-self`, `lookup-accessor`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -10,7 +11,7 @@ use strongroom_engine_api::{
     Caller, Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, TokenKind, TokenSettings,
     bad_request,
 };
-use strongroom_mounts::Mounts;
+use strongroom_identity::{Effective, Identity, IdentityId};
 use strongroom_pipeline::RequestError;
 use strongroom_tokens::{TokenEntry, TokenId, TokenStore};
 
@@ -52,12 +53,18 @@ struct TokenView {
     display_name: String,
     /// The identity entity.
     entity_id: String,
+    /// Policies of the entity and its groups in other namespaces, by the ids of those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_namespace_policies: Option<BTreeMap<String, Vec<String>>>,
     /// The time at which it expires (RFC 3339); null: never.
     expire_time: Option<String>,
     /// A hard end after its creation, in seconds; zero: none.
     explicit_max_ttl: u64,
     /// The token; empty where it was looked up by its accessor.
     id: String,
+    /// Policies of the entity and its groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity_policies: Option<Vec<String>>,
     /// The time of its creation (RFC 3339).
     issue_time: String,
     /// The time of its last renewal (RFC 3339).
@@ -99,8 +106,35 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+/// The services that a lookup asks.
+struct Asked<'a> {
+    tokens: &'a TokenStore,
+    identity: &'a Identity,
+}
+
+impl Asked<'_> {
+    /// A token as shown, with what follows from its entity.
+    async fn show(&self, entry: &TokenEntry, id: &str, now: Moment) -> Result<TokenView, EngineError> {
+        let mut view = TokenView::new(self.tokens.namespace_path(entry), entry, id, now);
+        let Some(effective) = self.effective(entry).await? else { return Ok(view) };
+        if !effective.policies.is_empty() {
+            view.identity_policies = Some(effective.policies_of(entry.namespace).to_vec());
+            let elsewhere = self.identity.policies_elsewhere(&effective, entry.namespace).await?;
+            view.external_namespace_policies = Some(elsewhere);
+        }
+        Ok(view)
+    }
+
+    async fn effective(&self, entry: &TokenEntry) -> Result<Option<Arc<Effective>>, EngineError> {
+        match entry.entity() {
+            Some((home, id)) => Ok(self.identity.effective(home, IdentityId::of_bytes(id)).await?),
+            None => Ok(None),
+        }
+    }
+}
+
 impl TokenView {
-    fn new(mounts: &Mounts, entry: &TokenEntry, id: &str, now: Moment) -> Self {
+    fn new(namespace_path: String, entry: &TokenEntry, id: &str, now: Moment) -> Self {
         let blocks = TokenSettings { bound_cidrs: entry.bound_cidrs.clone(), ..TokenSettings::default() };
         Self {
             accessor: entry.accessor.clone(),
@@ -109,14 +143,16 @@ impl TokenView {
             creation_ttl: entry.creation_ttl.as_secs(),
             display_name: entry.display_name.clone(),
             entity_id: entry.entity_id.clone(),
+            external_namespace_policies: None,
             expire_time: entry.expires.map(Moment::rfc3339),
             explicit_max_ttl: entry.explicit_max_ttl.as_secs(),
             id: id.to_owned(),
+            identity_policies: None,
             issue_time: entry.created.rfc3339(),
             last_renewal: entry.renewed.map(Moment::rfc3339),
             last_renewal_time: entry.renewed.map(Moment::as_secs),
             meta: (!entry.metadata.is_empty()).then(|| entry.metadata.clone()),
-            namespace_path: mounts.full_path(entry.namespace, "").unwrap_or_default(),
+            namespace_path,
             num_uses: entry.num_uses,
             orphan: entry.is_orphan(),
             path: entry.path.clone(),
@@ -131,8 +167,8 @@ impl TokenView {
 }
 
 async fn lookup(
-    Extension(mounts): Extension<Mounts>,
     Extension(tokens): Extension<TokenStore>,
+    Extension(identity): Extension<Identity>,
     Input(input): Input<TokenInput>,
     mount: Arc<Mount>,
     caller: Caller,
@@ -141,14 +177,17 @@ async fn lookup(
 ) -> Result<Data<TokenView>, EngineError> {
     match input.token.map(|token| token.0).filter(|token| !token.is_empty() && token != caller.token.expose())
     {
-        Some(token) => told(&mounts, &tokens, &view, mount.namespace, &clock, &token).await,
-        None => lookup_self(Extension(mounts), Extension(tokens), caller, view, clock).await,
+        Some(token) => {
+            let asked = Asked { tokens: &tokens, identity: &identity };
+            told(&asked, &view, mount.namespace, &clock, &token).await
+        }
+        None => lookup_self(Extension(tokens), Extension(identity), caller, view, clock).await,
     }
 }
 
 async fn lookup_self(
-    Extension(mounts): Extension<Mounts>,
     Extension(tokens): Extension<TokenStore>,
+    Extension(identity): Extension<Identity>,
     caller: Caller,
     view: View,
     clock: Clock,
@@ -159,29 +198,29 @@ async fn lookup_self(
         TokenKind::Batch => tokens.principal(&view, token, now).await?.map(|found| found.entry),
     };
     let entry = found.ok_or_else(|| EngineError::Denied("bad token".to_owned()))?;
-    let mut told = TokenView::new(&mounts, &entry, token, now);
+    let asked = Asked { tokens: &tokens, identity: &identity };
+    let mut told = asked.show(&entry, token, now).await?;
     // This very request takes a use.
     told.num_uses = told.num_uses.saturating_sub(1);
     Ok(Data(told))
 }
 
 async fn told(
-    mounts: &Mounts,
-    tokens: &TokenStore,
+    asked: &Asked<'_>,
     view: &View,
     namespace: NamespaceId,
     clock: &Clock,
     token: &str,
 ) -> Result<Data<TokenView>, EngineError> {
     let now = clock.now();
-    let found = tokens.principal_in(view, namespace, token, now).await?;
+    let found = asked.tokens.principal_in(view, namespace, token, now).await?;
     let found = found.ok_or_else(|| EngineError::Denied("bad token".to_owned()))?;
-    Ok(Data(TokenView::new(mounts, &found.entry, token, now)))
+    Ok(Data(asked.show(&found.entry, token, now).await?))
 }
 
 async fn lookup_accessor(
-    Extension(mounts): Extension<Mounts>,
     Extension(tokens): Extension<TokenStore>,
+    Extension(identity): Extension<Identity>,
     mount: Arc<Mount>,
     Input(input): Input<AccessorInput>,
     view: View,
@@ -196,5 +235,6 @@ async fn lookup_accessor(
         .token_at(&view, &key)
         .await?
         .ok_or_else(|| bad_request(RequestError::list(&["invalid accessor"])))?;
-    Ok(Data(TokenView::new(&mounts, &entry, "", clock.now())))
+    let asked = Asked { tokens: &tokens, identity: &identity };
+    Ok(Data(asked.show(&entry, "", clock.now()).await?))
 }

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use strongroom_barrier::{Txn, View};
+use strongroom_barrier::{NamespaceId, Reads, Txn, View};
 use strongroom_engine_api::lenient::{Text, Ttl};
 use strongroom_engine_api::{
     Caller, Clock, Engine, EngineError, Extension, Input, Mount, Question, Secret, TokenKind,
     View as MountView, bad_request,
 };
+use strongroom_identity::{Identity, IdentityId};
 use strongroom_pipeline::{RequestError, ServerPart, ServerReply};
 use strongroom_tokens::{RenewalAnswer, RenewalQuestion, TokenId, TokenStore};
+
+use crate::issued_identity;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
@@ -65,6 +68,7 @@ struct RenewAccessorInput {
 async fn of_token(
     _own: MountView,
     Extension(tokens): Extension<TokenStore>,
+    Extension(identity): Extension<Identity>,
     mount: Arc<Mount>,
     Input(input): Input<RenewInput>,
     view: View,
@@ -74,23 +78,25 @@ async fn of_token(
     let token = Secret::new(token.ok_or_else(|| bad_request("missing token ID"))?);
     let found = tokens.principal_in(&view, mount.namespace, token.expose(), clock.now()).await?;
     let found = found.ok_or_else(|| bad_request("token not found"))?;
-    question(&tokens, &view, found.id, found.entry.kind, token, input.increment).await
+    question((&tokens, &identity), &view, found.id, found.entry.kind, token, input.increment).await
 }
 
 async fn of_caller(
     _own: MountView,
     Extension(tokens): Extension<TokenStore>,
+    Extension(identity): Extension<Identity>,
     Input(input): Input<RenewSelfInput>,
     caller: Caller,
     view: View,
 ) -> Result<Question<Asks, Answered>, EngineError> {
     let token = (*caller.token).clone();
-    question(&tokens, &view, TokenId::from(&caller), caller.kind, token, input.increment).await
+    question((&tokens, &identity), &view, TokenId::from(&caller), caller.kind, token, input.increment).await
 }
 
 async fn of_accessor(
     _own: MountView,
     Extension(tokens): Extension<TokenStore>,
+    Extension(identity): Extension<Identity>,
     mount: Arc<Mount>,
     Input(input): Input<RenewAccessorInput>,
     view: View,
@@ -99,11 +105,11 @@ async fn of_accessor(
     let accessor = accessor.ok_or_else(|| bad_request(RequestError::list(&["missing accessor"])))?;
     let id = tokens.token_of_accessor(&view, mount.namespace, &accessor).await?;
     let id = id.ok_or_else(|| bad_request(RequestError::list(&["invalid accessor"])))?;
-    question(&tokens, &view, id, TokenKind::Service, Secret::default(), input.increment).await
+    question((&tokens, &identity), &view, id, TokenKind::Service, Secret::default(), input.increment).await
 }
 
 async fn question(
-    tokens: &TokenStore,
+    (tokens, identity): (&TokenStore, &Identity),
     view: &View,
     id: TokenId,
     kind: TokenKind,
@@ -114,10 +120,24 @@ async fn question(
         return Err(bad_request("batch tokens cannot be renewed"));
     }
     let renewed = Renewed { id, token, increment: increment.map(|increment| increment.0) };
-    Ok(match tokens.renewal_question(view, &id, renewed.increment).await? {
+    let entity = entity_of(tokens, view, &renewed.id).await?;
+    if let Some((home, id)) = entity {
+        identity.require_enabled(home, id).await?;
+    }
+    Ok(match tokens.renewal_question(view, &renewed.id, renewed.increment).await? {
         Question::Ask(asked) => Question::Ask(Asks(renewed, asked)),
         Question::Known(answer) => Question::Known(Answered(renewed, answer)),
     })
+}
+
+/// The entity of a token, and its namespace.
+async fn entity_of(
+    tokens: &TokenStore,
+    reads: &impl Reads,
+    id: &TokenId,
+) -> Result<Option<(NamespaceId, IdentityId)>, EngineError> {
+    let kept = tokens.entry(reads, id).await?;
+    Ok(kept.and_then(|entry| entry.entity()).map(|(home, id)| (home, IdentityId::of_bytes(id))))
 }
 
 async fn ask(
@@ -129,12 +149,24 @@ async fn ask(
 
 async fn extend(
     answered: Arc<Answered>,
-    Extension(tokens): Extension<TokenStore>,
+    (Extension(tokens), Extension(identity)): (Extension<TokenStore>, Extension<Identity>),
     txn: Txn,
 ) -> Result<ServerReply, EngineError> {
     let Answered(Renewed { id, token, increment }, answer) = &*answered;
+    let entity = entity_of(&tokens, &txn, id).await?;
+    if let Some((home, id)) = entity {
+        identity.require_enabled(home, id).await?;
+    }
     let mut renewed = tokens.renew_token(&txn, id, *increment, answer).await?;
     renewed.token = token.clone();
+    if let Some(entity) = entity {
+        let changed = match renewed.groups.take() {
+            Some(groups) => identity.renew_groups(&txn, entity, renewed.entry.mount, &groups).await?,
+            None => false,
+        };
+        renewed.identity =
+            issued_identity(&identity, &txn, (entity, changed, false), renewed.entry.namespace).await?;
+    }
     let part = ServerPart { auth: Some(renewed.auth_member()?), ..ServerPart::default() };
     Ok(ServerReply::of(part).warned(renewed.warnings.clone()))
 }

@@ -118,6 +118,8 @@ fn caller(token_key: [u8; 16], kind: TokenKind) -> Caller {
         accessor: String::new(),
         display_name: "test".to_owned(),
         entity_id: String::new(),
+        entity_namespace: NamespaceId::ROOT,
+        identity_policies: Arc::default(),
         policies: Arc::from(["default".to_owned()]),
         metadata: BTreeMap::new(),
         sudo: false,

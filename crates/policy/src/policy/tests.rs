@@ -137,3 +137,40 @@ fn the_response_wrapping_policy_opens_one_box() {
     );
     assert_eq!(acl.rules().len(), 2);
 }
+
+#[test]
+fn rights_are_filled_for_an_identity_where_a_template_may_match() {
+    let text = r#"
+        path "secret/{{identity.entity.name}}/*" { capabilities = ["read"] }
+        path "secret/shared/*" { capabilities = ["list"] }
+        path "secret/bob/x" { capabilities = ["delete"] }
+        path "+/teams/{{identity.entity.id}}" { capabilities = ["update"] }
+    "#;
+    let policy = Arc::new(Policy::parse("p", "ns/", text).unwrap());
+    let acl = CompiledAcl::compile(&[policy], DenyMode::DenyWins);
+    assert!(acl.is_templated());
+    for (path, expected) in [
+        ("ns/secret/bob/y", true),
+        ("NS/Secret/BOB/y", true),
+        ("ns/a/teams/e-1", true),
+        ("other/secret/bob", false),
+        ("ns", false),
+    ] {
+        assert_eq!(acl.has_template_for(path), expected, "{path}");
+    }
+    let identity = Identity([("id", "e-1"), ("name", "bob")].into());
+    let filled = acl.filled(&identity, SlashesInValues::Deny);
+    assert!(!filled.is_templated());
+    for (path, expected) in [
+        ("ns/secret/bob/y", vec!["read"]),
+        ("ns/secret/ann/y", vec!["deny"]),
+        ("ns/secret/shared/y", vec!["list"]),
+        ("ns/secret/bob/x", vec!["delete"]),
+        ("ns/a/teams/e-1", vec!["update"]),
+    ] {
+        assert_eq!(filled.capabilities(path), expected, "{path}");
+    }
+    let wide = Identity([("id", "e-2"), ("name", "a/b")].into());
+    assert_eq!(acl.filled(&wide, SlashesInValues::Deny).capabilities("ns/secret/a/b/c"), ["deny"]);
+    assert!(!CompiledAcl::root().has_template_for("secret/bob"));
+}

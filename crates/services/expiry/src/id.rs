@@ -12,6 +12,9 @@ pub type TokenKey = [u8; 16];
 /// The part of an accessor's HMAC by which it is found.
 pub type AccessorKey = [u8; 16];
 
+/// The bytes of an entity's id.
+pub type EntityKey = [u8; 16];
+
 /// A token in storage: its namespace and its key there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{MountId, NamespaceId, Stored};
 use strongroom_engine_api::{Moment, Payload};
+use strongroom_stdx::uuid_bytes;
 
-use crate::{TokenId, TokenKey};
+use crate::{EntityKey, TokenId, TokenKey};
 
 /// A lease as an answer names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub struct Lease {
     /// The entity of that token.
     #[serde(rename = "y", default, skip_serializing_if = "String::is_empty")]
     pub entity_id: String,
+    /// The namespace of that entity where it is another than the lease's.
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    pub entity_home: Option<NamespaceId>,
     /// The number of the mount that granted it.
     #[serde(rename = "m", default)]
     pub mount: MountId,
@@ -202,6 +206,16 @@ impl Stored for QueuedLease {}
 impl Stored for Lease {}
 
 impl Lease {
+    /// The entity under which a lease of `namespace` is listed: that of a batch token, which no token in storage leads to.
+    pub fn listed_entity(&self, namespace: NamespaceId) -> Option<(NamespaceId, EntityKey)> {
+        self.entity(namespace).filter(|_| matches!(self.owner, Some(LeaseOwner::Batch { .. })))
+    }
+
+    /// The entity of the token that holds it, where `namespace` is the lease's.
+    pub fn entity(&self, namespace: NamespaceId) -> Option<(NamespaceId, EntityKey)> {
+        Some((self.entity_home.unwrap_or(namespace), uuid_bytes(&self.entity_id)?))
+    }
+
     /// The listing of a token among the leases: the token has all the facts.
     pub fn of_token(id: TokenId, mount: MountId) -> Self {
         Self { token: Some(id), mount, ..Self::default() }

@@ -13,7 +13,7 @@ mod ttl;
 
 use strongroom_barrier::{CoreLocal, MountId, NamespaceId, Table, TableId, tables};
 
-pub use id::{AccessorKey, TokenId, TokenKey};
+pub use id::{AccessorKey, EntityKey, TokenId, TokenKey};
 pub use lease::{
     ExpiryEntry, HeldLease, Lease, LeaseOwner, LeaseState, NEVER, OwnedLease, QueuedLease, Revoking, URGENT,
     due_key,
@@ -26,6 +26,8 @@ pub use ttl::{Granted as GrantedTtl, capped, lease_ttl, nonzero_min};
 tables! {
     /// The leases that a token owns.
     pub OWNED_LEASES: Table<CoreLocal, (NamespaceId, TokenKey, &str), OwnedLease> = 19;
+    /// The leases of batch tokens of an entity: nothing else tells of them when the entity is deleted.
+    pub ENTITY_LEASES: Table<CoreLocal, (NamespaceId, EntityKey, &str), OwnedLease> = 39;
     /// Leases by namespace and lease id; a token's lease refers to the token.
     pub LEASES: Table<CoreLocal, (NamespaceId, &str), Lease> = 32;
     /// The index of tokens and leases by the second of their end.

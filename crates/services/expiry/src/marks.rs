@@ -10,8 +10,8 @@ use strongroom_barrier::{Barrier, BarrierError, NamespaceId, Txn};
 use strongroom_engine_api::{EngineError, Moment};
 
 use crate::{
-    EXPIRY, INTENTS, IRREVOCABLE, LEASES, Lease, LeaseOwner, LeaseState, NEVER, OWNED_LEASES, QueuedLease,
-    REVOCATIONS, Revoking, due_key,
+    ENTITY_LEASES, EXPIRY, INTENTS, IRREVOCABLE, LEASES, Lease, LeaseOwner, LeaseState, NEVER, OWNED_LEASES,
+    QueuedLease, REVOCATIONS, Revoking, due_key,
 };
 
 /// The longest life of an act; then its outcome is unknown.
@@ -117,6 +117,9 @@ fn unlist(txn: &Txn, namespace: NamespaceId, id: &str, lease: &Lease) {
             }
             if let Some(holder) = lease.owner.and_then(LeaseOwner::holder) {
                 OWNED_LEASES.delete(txn, &(holder.namespace, holder.key, id));
+            }
+            if let Some((home, entity)) = lease.listed_entity(namespace) {
+                ENTITY_LEASES.delete(txn, &(home, entity, id));
             }
         }
         Some(second) => {

@@ -94,7 +94,7 @@ async fn a_new_cluster_begins_with_a_root_token_and_the_built_in_policies() {
     let mounts = server.read("sys/mounts").await;
     let mut mounts: Vec<&String> = mounts.data().as_object().unwrap().keys().collect();
     mounts.sort();
-    assert_eq!(mounts, ["cubbyhole/", "sys/"], "nothing else is mounted");
+    assert_eq!(mounts, ["cubbyhole/", "identity/", "sys/"], "nothing else is mounted");
 }
 
 #[tokio::test]

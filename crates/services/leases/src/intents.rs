@@ -17,8 +17,8 @@ use crate::{Granted, Leases, NewLease};
 use strongroom_barrier::{BarrierError, MountId, NamespaceId, Reads, Txn};
 use strongroom_engine_api::{ActError, EngineError, InForce, IntentFacts, Moment, Payload, Planned};
 use strongroom_expiry::{
-    ACT_TIMEOUT, INTENTS, LEASES, Lease, LeaseOwner, LeaseState, OWNED_LEASES, QueuedLease, change_lease,
-    due_key, end_intended, forget_lease, latest_arrival,
+    ACT_TIMEOUT, ENTITY_LEASES, INTENTS, LEASES, Lease, LeaseOwner, LeaseState, OWNED_LEASES, QueuedLease,
+    change_lease, due_key, end_intended, forget_lease, latest_arrival,
 };
 use strongroom_mounts::MountHandle;
 use strongroom_tokens::Principal;
@@ -159,6 +159,9 @@ impl Leases {
         INTENTS.put(txn, &(mounted.mount.id, &due_key(&id)), queued)?;
         if let Some(token) = lease.owner.and_then(LeaseOwner::holder) {
             OWNED_LEASES.put(txn, &(token.namespace, token.key, &*id), namespace.into())?;
+        }
+        if let Some((home, entity)) = lease.listed_entity(namespace) {
+            ENTITY_LEASES.put(txn, &(home, entity, &*id), namespace.into())?;
         }
         LEASES.put(txn, &(namespace, &*id), lease.clone())?;
         Ok(Intended { namespace, id, lease, deadline, term: self.leadership.term(), _running: running })

@@ -15,8 +15,8 @@ use std::time::Duration;
 use strongroom_barrier::{Barrier, BarrierError, NamespaceId, Reads, Txn};
 use strongroom_engine_api::{EngineError, Environment, LeaseGrant, Moment, TokenKind};
 use strongroom_expiry::{
-    EXPIRY, ExpiryEntry, HeldLease, INTENTS, LEASES, Lease, LeaseOwner, LeaseState, OWNED_LEASES, due_key,
-    lease_ttl, nonzero_min,
+    ENTITY_LEASES, EXPIRY, ExpiryEntry, HeldLease, INTENTS, LEASES, Lease, LeaseOwner, LeaseState,
+    OWNED_LEASES, due_key, lease_ttl, nonzero_min,
 };
 use strongroom_mounts::{MountHandle, Mounts, suffix};
 use strongroom_storage::Leadership;
@@ -111,6 +111,9 @@ impl Leases {
         if let Some(token) = holder.holder() {
             OWNED_LEASES.put(txn, &(token.namespace, token.key, &id), namespace.into())?;
         }
+        if let Some((home, entity)) = lease.listed_entity(namespace) {
+            ENTITY_LEASES.put(txn, &(home, entity, &id), namespace.into())?;
+        }
         LEASES.put(txn, &(namespace, &id), lease)?;
         Ok((HeldLease { id, ttl, renewable: grant.renewable }, granted.warning))
     }
@@ -138,6 +141,10 @@ impl Leases {
         let lease = Lease {
             owner: holder,
             entity_id: owner.map_or_else(String::new, |owner| owner.entry.entity_id.clone()),
+            entity_home: owner
+                .filter(|owner| !owner.entry.entity_id.is_empty())
+                .map(|owner| owner.entry.entity_home())
+                .filter(|home| *home != mounted.mount.namespace),
             mount: mounted.mount.id,
             kind: (*kind).to_owned(),
             issued: self.environment.clock.now(),

@@ -10,7 +10,8 @@ use std::time::Duration;
 use strongroom_barrier::{NamespaceId, Reads, Txn};
 use strongroom_engine_api::{EngineError, LeaseInHand, LeaseTerms, Lifetimes, Moment, bad_request};
 use strongroom_expiry::{
-    ACT_TIMEOUT, EXPIRY, ExpiryEntry, GrantedTtl, HeldLease, LEASES, Lease, due_key, lease_ttl, nonzero_min,
+    ACT_TIMEOUT, EXPIRY, EntityKey, ExpiryEntry, GrantedTtl, HeldLease, LEASES, Lease, due_key, lease_ttl,
+    nonzero_min,
 };
 use strongroom_mounts::{Errand, MountHandle};
 
@@ -26,6 +27,13 @@ pub struct Renewing {
     lease: Arc<Lease>,
     /// The terms of the engine's answer.
     terms: Option<LeaseTerms>,
+}
+
+impl Renewing {
+    /// The entity of the token that holds the lease.
+    pub fn entity(&self) -> Option<(NamespaceId, EntityKey)> {
+        self.lease.entity(self.namespace)
+    }
 }
 
 impl Leases {

@@ -1,6 +1,6 @@
 //! The mount table in storage. [`Router`](crate::Router) is what requests look mounts up in.
 //!
-//! Three mounts are in every namespace and have no entry, so that ten thousand namespaces cost no thirty thousand entries:
+//! Four mounts are in every namespace and have no entry, so that ten thousand namespaces cost no forty thousand entries:
 //! their numbers are the same everywhere, and their accessors follow from the namespace's. One that is tuned has an entry.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub(crate) struct BuiltIn {
 }
 
 /// The mounts that are in every namespace. Their numbers are in storage keys, and so never change.
-pub(crate) static BUILT_IN: [BuiltIn; 3] = [
+pub(crate) static BUILT_IN: [BuiltIn; 4] = [
     BuiltIn {
         id: MountId::new(1),
         path: "sys/",
@@ -50,6 +50,7 @@ pub(crate) static BUILT_IN: [BuiltIn; 3] = [
         kind: "token",
         description: "token based credentials",
     },
+    BuiltIn { id: MountId::new(4), path: "identity/", kind: "identity", description: "identity store" },
 ];
 
 impl BuiltIn {

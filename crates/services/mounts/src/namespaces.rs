@@ -143,6 +143,11 @@ impl Namespace {
         &self.entry
     }
 
+    /// The number of the namespace it is in; the root namespace is in itself.
+    pub const fn parent_id(&self) -> NamespaceId {
+        self.parent.0
+    }
+
     /// A path of this namespace as seen from the root namespace: as policies have it.
     pub fn full(&self, path: &str) -> String {
         format!("{}{path}", self.path)

@@ -191,7 +191,7 @@ async fn built_in_mounts_are_each_namespaces_own() {
     server.write("sys/namespaces/team", json!({})).await.data();
     let router = server.services().mounts.router().await.unwrap();
     let team = router.child(ROOT, "team").unwrap().id;
-    for path in ["sys/", "cubbyhole/", "auth/token/"] {
+    for path in ["sys/", "cubbyhole/", "auth/token/", "identity/"] {
         let (own, theirs) = (router.at(ROOT, path).unwrap(), router.at(team, path).unwrap());
         assert_eq!(own.mount.id, theirs.mount.id, "the number is the same everywhere");
         assert_ne!(own.entry.accessor, theirs.entry.accessor);
@@ -210,7 +210,7 @@ async fn built_in_mounts_are_each_namespaces_own() {
     assert!(router.by_id(team, id).is_none());
     assert_eq!(router.by_id(ROOT, id).unwrap().path, "a/");
     let paths: Vec<String> = router.in_namespace(ROOT).iter().map(|found| found.path.clone()).collect();
-    assert_eq!(paths, ["a/", "auth/token/", "cubbyhole/", "sys/"]);
+    assert_eq!(paths, ["a/", "auth/token/", "cubbyhole/", "identity/", "sys/"]);
 }
 
 #[tokio::test]

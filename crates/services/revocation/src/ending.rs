@@ -170,6 +170,7 @@ impl Revocation {
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
         let found = self.tokens.continue_revocations(&txn).await?
             || self.continue_prefixes(&txn).await?
+            || self.continue_entities(&txn).await?
             || self.tokens.continue_tidying(&txn).await?;
         if found {
             txn.commit().await?;

@@ -11,6 +11,7 @@ mod deleted_namespaces;
 mod disabled_mounts;
 mod draining;
 mod ending;
+mod entities;
 mod outcome;
 mod revoker;
 #[cfg(test)]
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use strongroom_barrier::{Barrier, CoreLocal, KeyPlace, Table, TableId, tables};
 use strongroom_engine_api::Environment;
-use strongroom_expiry::TokenKey;
+use strongroom_expiry::{EntityKey, TokenKey};
 use strongroom_mounts::{DISABLED_MOUNTS, Mounts};
 use strongroom_storage::Leadership;
 use strongroom_tokens::TokenStore;
@@ -29,12 +30,15 @@ use strongroom_tokens::TokenStore;
 use disabled_mounts::Clearing;
 pub use draining::{DrainingMount, Stage};
 use ending::PrefixRevocation;
+pub use entities::HeldByEntity;
 use revoker::Revoker;
 use walk::Walk;
 
 tables! {
     /// Revocations under a prefix of lease ids that are under way, by the number of the namespace and the prefix.
     pub(crate) PREFIX_REVOCATIONS: Table<CoreLocal, (u64, &str), PrefixRevocation> = 35;
+    /// Entities whose tokens and leases are being ended, by the number of their namespace.
+    pub(crate) ENTITY_REVOCATIONS: Table<CoreLocal, (u64, &EntityKey), ()> = 25;
 }
 
 /// Revokes tokens and leases.
@@ -87,7 +91,7 @@ impl Revocation {
 }
 
 /// The tables in which it is noted what is still to be done.
-pub const WORK: [TableId; 1] = [PREFIX_REVOCATIONS.id()];
+pub const WORK: [TableId; 2] = [PREFIX_REVOCATIONS.id(), ENTITY_REVOCATIONS.id()];
 
 /// The tables that are kept here, for the registry of formats.
 pub const fn table_ids() -> &'static [TableId] {

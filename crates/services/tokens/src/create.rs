@@ -13,7 +13,7 @@ use strongroom_mounts::{MountHandle, suffix};
 use strongroom_policy::{DEFAULT_POLICY_NAME, ROOT_POLICY_NAME};
 
 use crate::lookup::AccessorEntry;
-use crate::tables::{ACCESSORS, CHILDREN, TOKENS};
+use crate::tables::{ACCESSORS, CHILDREN, ENTITY_TOKENS, TOKENS};
 use crate::ttl::granted_ttl;
 use crate::{TokenEntry, TokenId, TokenStore};
 
@@ -44,6 +44,31 @@ pub struct IssuedToken {
     pub ttl: Duration,
     /// Warnings for the client (a capped TTL).
     pub warnings: Vec<String>,
+    /// The rights that follow from its entity.
+    pub identity: IssuedIdentity,
+    /// The owner's groups in the auth method's directory, as of this renewal.
+    pub groups: Option<Vec<String>>,
+}
+
+/// The rights that a token just made or renewed has by its entity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IssuedIdentity {
+    /// Policies of the entity and of its groups in the token's namespace.
+    pub policies: Vec<String>,
+    /// The same of other namespaces, by their short ids.
+    pub elsewhere: BTreeMap<String, Vec<String>>,
+    /// True if this request made the entity.
+    pub is_new: bool,
+}
+
+impl IssuedIdentity {
+    /// All policies in force: the token's own and these, sorted.
+    pub fn joined(&self, own: &[String]) -> Vec<String> {
+        let mut all = [own, &self.policies].concat();
+        all.sort();
+        all.dedup();
+        all
+    }
 }
 
 impl TokenStore {
@@ -78,7 +103,7 @@ impl TokenStore {
         if entry.kind == TokenKind::Batch {
             entry.renewable = false;
             let token = self.seal_batch_token(&entry)?;
-            return Ok(IssuedToken { token: Secret::new(token), entry, ttl, warnings });
+            return Ok(IssuedToken::new(Secret::new(token), entry, ttl, warnings));
         }
         let ending = suffix(entry.namespace);
         entry.accessor = format!("{}{ending}", self.environment.entropy.base62(ACCESSOR_LEN)?);
@@ -96,7 +121,7 @@ impl TokenStore {
             return Err(bad_request("cannot create a token with a duplicate ID"));
         }
         self.write_token(txn, id, &entry).await?;
-        Ok(IssuedToken { token: Secret::new(token), entry, ttl, warnings })
+        Ok(IssuedToken::new(Secret::new(token), entry, ttl, warnings))
     }
 
     /// Writes the records of a new token. A parent must still be there when the transaction commits.
@@ -113,18 +138,21 @@ impl TokenStore {
             EXPIRY.put(txn, &(end.as_secs(), &id.key), ExpiryEntry::of_token(id, entry.mount))?;
             LEASES.put(txn, &(id.namespace, &lease_id(entry, &id)), Lease::of_token(id, entry.mount))?;
         }
+        if let Some((home, entity)) = entry.entity() {
+            ENTITY_TOKENS.put(txn, &(home, entity, &id), ())?;
+        }
         TOKENS.put(txn, &id.at(), entry.clone())?;
         Ok(())
     }
 
-    /// Turns an auth method's grant into a token, and answers the `auth` member.
+    /// Turns an auth method's grant into a token of `entity_id`, an entity of the mount's namespace; empty: of none.
     pub async fn grant(
         &self,
         txn: &Txn,
         mounted: &MountHandle,
-        path: &str,
-        namespace: NamespaceId,
+        (namespace, path): (NamespaceId, &str),
         grant: AuthGrant,
+        entity_id: String,
     ) -> Result<IssuedToken, EngineError> {
         if grant.policies.iter().any(|policy| policy.eq_ignore_ascii_case(ROOT_POLICY_NAME)) {
             return Err(bad_request("auth methods cannot create root tokens"));
@@ -150,6 +178,9 @@ impl TokenStore {
             bound_cidrs: grant.bound_cidrs,
             no_default_policy: grant.no_default_policy,
             kind,
+            entity_namespace: (!entity_id.is_empty() && mounted.mount.namespace != namespace)
+                .then_some(mounted.mount.namespace),
+            entity_id,
             namespace,
             mount: mounted.mount.id,
             internal: grant.internal,
@@ -176,14 +207,27 @@ pub(crate) fn lease_id(entry: &TokenEntry, id: &TokenId) -> String {
 }
 
 impl IssuedToken {
+    pub(crate) fn new(
+        token: Secret<String>,
+        entry: TokenEntry,
+        ttl: Duration,
+        warnings: Vec<String>,
+    ) -> Self {
+        Self { token, entry, ttl, warnings, identity: IssuedIdentity::default(), groups: None }
+    }
+
     /// The `auth` member of an answer that hands the token out.
     pub fn auth_member(&self) -> Result<Json, EngineError> {
-        let entry = &self.entry;
+        let (entry, identity) = (&self.entry, &self.identity);
+        // Most tokens have none but their own.
+        let joined = (!identity.policies.is_empty()).then(|| identity.joined(&entry.policies));
         Ok(Json::of(&AuthMember {
             client_token: self.token.expose(),
             accessor: &entry.accessor,
-            policies: &entry.policies,
+            policies: joined.as_deref().unwrap_or(&entry.policies),
             token_policies: &entry.policies,
+            identity_policies: &identity.policies,
+            external_namespace_policies: &identity.elsewhere,
             metadata: (!entry.metadata.is_empty()).then_some(&entry.metadata),
             lease_duration: self.ttl.as_secs(),
             renewable: entry.renewable,
@@ -203,6 +247,10 @@ struct AuthMember<'a> {
     accessor: &'a str,
     policies: &'a [String],
     token_policies: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    identity_policies: &'a [String],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    external_namespace_policies: &'a BTreeMap<String, Vec<String>>,
     metadata: Option<&'a BTreeMap<String, String>>,
     lease_duration: u64,
     renewable: bool,

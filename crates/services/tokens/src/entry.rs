@@ -8,6 +8,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::{MountId, NamespaceId, Stored};
 use strongroom_engine_api::{Moment, TokenKind, TokenSettings};
+use strongroom_expiry::EntityKey;
+use strongroom_stdx::uuid_bytes;
 
 /// One token. Members are left out where they are at their default, because there may be millions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +77,9 @@ pub struct TokenEntry {
     /// The identity entity.
     #[serde(rename = "i", default, skip_serializing_if = "String::is_empty")]
     pub entity_id: String,
+    /// The namespace of that entity where it is another than the token's.
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    pub entity_namespace: Option<NamespaceId>,
     /// The namespace it belongs to.
     #[serde(rename = "s", default, skip_serializing_if = "NamespaceId::is_root")]
     pub namespace: NamespaceId,
@@ -107,6 +112,19 @@ impl TokenEntry {
     /// True if it holds the `root` policy.
     pub fn is_root(&self) -> bool {
         self.policies.iter().any(|policy| policy == strongroom_policy::ROOT_POLICY_NAME)
+    }
+
+    /// The namespace of its entity.
+    pub fn entity_home(&self) -> NamespaceId {
+        self.entity_namespace.unwrap_or(self.namespace)
+    }
+
+    /// Its entity, where it has one. An id that none can have is none's: nothing is found under it.
+    pub fn entity(&self) -> Option<(NamespaceId, EntityKey)> {
+        if self.entity_id.is_empty() {
+            return None;
+        }
+        Some((self.entity_home(), uuid_bytes(&self.entity_id).unwrap_or_default()))
     }
 
     /// True if it has no parent.

@@ -27,13 +27,13 @@ use strongroom_mounts::Mounts;
 use strongroom_seal_state::SealState;
 use strongroom_storage::Leadership;
 
-pub use create::{IssuedToken, NewToken, with_default};
+pub use create::{IssuedIdentity, IssuedToken, NewToken, with_default};
 pub use entry::TokenEntry;
 pub use lookup::Principal;
 pub use renew::{RenewalAnswer, RenewalQuestion};
 pub use revoke::{BACKGROUND_STEP, STEP};
 pub use roles::{OlderNames, RoleTokenType, TokenRole};
-pub use strongroom_expiry::{AccessorKey, TokenId, TokenKey};
+pub use strongroom_expiry::{AccessorKey, EntityKey, TokenId, TokenKey};
 pub use tidy::Tidy;
 pub use wrapped::Wrapped;
 

@@ -98,6 +98,11 @@ impl TokenStore {
         Ok(false)
     }
 
+    /// The path of the namespace that a token belongs to; empty for the root namespace, and where it is gone.
+    pub fn namespace_path(&self, entry: &TokenEntry) -> String {
+        self.mounts.full_path(entry.namespace, "").unwrap_or_default()
+    }
+
     /// The entry of the service token with this name, though its time be up.
     pub async fn entry(
         &self,

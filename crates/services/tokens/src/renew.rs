@@ -88,7 +88,7 @@ impl TokenStore {
         let now = self.environment.clock.now();
         let (entry, old_end) = self.renewable(txn, id, now).await?;
         let mut renewed = (*entry).clone();
-        let lifetimes = self.renewal_terms(txn, &mut renewed, increment, answered).await?;
+        let (lifetimes, groups) = self.renewal_terms(txn, &mut renewed, increment, answered).await?;
         let granted = granted_ttl(&renewed, increment.unwrap_or_default(), lifetimes, now);
         if granted.ttl.is_zero() {
             return Err(bad_request("past the max TTL, cannot renew"));
@@ -100,18 +100,19 @@ impl TokenStore {
         EXPIRY.put(txn, &(end.as_secs(), &id.key), ExpiryEntry::of_token(*id, renewed.mount))?;
         TOKENS.put(txn, &id.at(), renewed.clone())?;
         let warnings = granted.warning.into_iter().collect();
-        Ok(IssuedToken { token: Secret::default(), entry: renewed, ttl: granted.ttl, warnings })
+        let issued = IssuedToken::new(Secret::default(), renewed, granted.ttl, warnings);
+        Ok(IssuedToken { groups, ..issued })
     }
 
     /// The current limits of a token's renewal; takes a changed maximum and period into the entry. Where no TTL is
-    /// requested, a token that no auth method granted gets its creation TTL.
+    /// requested, a token that no auth method granted gets its creation TTL. Answers the method's groups with them.
     async fn renewal_terms(
         &self,
         txn: &Txn,
         entry: &mut TokenEntry,
         increment: Option<Duration>,
         answered: &RenewalAnswer,
-    ) -> Result<Lifetimes, EngineError> {
+    ) -> Result<(Lifetimes, Option<Vec<String>>), EngineError> {
         let mut lifetimes = self.mounts.lifetimes_of(entry.namespace, &entry.path).await?;
         if let Some(granted) = self.ask_method(txn, entry, increment, answered).await? {
             entry.max_ttl = granted.max_ttl;
@@ -123,7 +124,7 @@ impl TokenStore {
             if !granted.ttl.is_zero() {
                 lifetimes.default = granted.ttl.min(lifetimes.max);
             }
-            return Ok(lifetimes);
+            return Ok((lifetimes, granted.groups));
         }
         if !entry.creation_ttl.is_zero() {
             lifetimes.default = entry.creation_ttl.min(lifetimes.max);
@@ -135,7 +136,7 @@ impl TokenStore {
             };
             entry.period = nonzero_min(entry.asked_period, role.period);
         }
-        Ok(lifetimes)
+        Ok((lifetimes, None))
     }
 
     /// The auth method that granted a token; `None` where none did.

@@ -4,19 +4,19 @@
 //! with it as far as one transaction's [`STEP`] reaches; the rest is noted, and housekeeping removes it. A note is
 //! always for a token that is gone already, so nothing can be added to what is still to be removed.
 
-use strongroom_barrier::{NamespaceId, Txn};
+use strongroom_barrier::{BarrierError, NamespaceId, Reads, Txn};
 use strongroom_engine_api::EngineError;
-use strongroom_expiry::{EXPIRY, End, LEASES, OWNED_LEASES, end_lease};
+use strongroom_expiry::{EXPIRY, End, EntityKey, LEASES, OWNED_LEASES, end_lease};
 
 use crate::create::lease_id;
-use crate::tables::{ACCESSORS, CHILDREN, ORPHANING, REVOKING, TOKENS, WRAPPED};
+use crate::tables::{ACCESSORS, CHILDREN, ENTITY_TOKENS, ORPHANING, REVOKING, TOKENS, WRAPPED};
 use crate::{TokenId, TokenStore};
 
 /// The number of dependents of tokens that a request removes in one transaction: children, leases, cubbyhole entries.
 pub const STEP: usize = 256;
 /// The same for housekeeping, which has the time that requests have not: everybody else's commits wait while one is applied.
 pub const BACKGROUND_STEP: usize = 64;
-/// Tokens of a deleted namespace that are revoked in one transaction.
+/// Tokens of a deleted namespace or entity that are revoked in one transaction.
 const TOKENS_AT_ONCE: usize = 16;
 
 impl TokenStore {
@@ -32,6 +32,38 @@ impl TokenStore {
         let mut budget = BACKGROUND_STEP;
         for (namespace, key) in &tokens {
             self.revoke_tree(txn, &TokenId { namespace: *namespace, key: *key }, &mut budget).await?;
+        }
+        Ok(!tokens.is_empty())
+    }
+
+    /// The tokens of an entity in storage, after `after`.
+    pub async fn tokens_of_entity(
+        &self,
+        reads: &impl Reads,
+        (home, entity): (NamespaceId, EntityKey),
+        after: Option<&TokenId>,
+        limit: usize,
+    ) -> Result<Vec<TokenId>, BarrierError> {
+        let prefix = (home, &entity);
+        let keys = match after {
+            Some(after) => ENTITY_TOKENS.keys_after(reads, &prefix, &(home, entity, after), limit).await?,
+            None => ENTITY_TOKENS.keys(reads, &prefix, None, limit).await?,
+        };
+        Ok(keys.into_iter().map(|(_, _, id)| id).collect())
+    }
+
+    /// Revokes one step's worth of an entity's tokens; answers whether there was any. One whose own records are gone leaves no
+    /// more than its place here.
+    pub async fn revoke_some_of_entity(
+        &self,
+        txn: &Txn,
+        (home, entity): (NamespaceId, EntityKey),
+    ) -> Result<bool, EngineError> {
+        let tokens = self.tokens_of_entity(txn, (home, entity), None, TOKENS_AT_ONCE).await?;
+        let mut budget = BACKGROUND_STEP;
+        for id in &tokens {
+            ENTITY_TOKENS.delete(txn, &(home, entity, id));
+            self.revoke_tree(txn, id, &mut budget).await?;
         }
         Ok(!tokens.is_empty())
     }
@@ -85,6 +117,9 @@ impl TokenStore {
         if let Some(end) = entry.expires {
             EXPIRY.delete(txn, &(end.as_secs(), &id.key));
             LEASES.delete(txn, &(id.namespace, &lease_id(&entry, id)));
+        }
+        if let Some((home, entity)) = entry.entity() {
+            ENTITY_TOKENS.delete(txn, &(home, entity, id));
         }
         WRAPPED.delete(txn, &id.at());
         Ok(())

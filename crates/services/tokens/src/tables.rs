@@ -5,6 +5,8 @@ use strongroom_barrier::{CoreLocal, CoreSpace, NamespaceId, Table, tables};
 use crate::lookup::AccessorEntry;
 use crate::tidy::TidyProgress;
 use crate::wrapped::Wrapped;
+use strongroom_expiry::EntityKey;
+
 use crate::{AccessorKey, TokenEntry, TokenId, TokenKey, TokenRole};
 
 tables! {
@@ -20,6 +22,8 @@ tables! {
     pub(crate) REVOKING: Table<CoreLocal, TokenId, ()> = 21;
     /// Tokens that are gone and whose children are still to be made orphans.
     pub(crate) ORPHANING: Table<CoreLocal, TokenId, ()> = 22;
+    /// The tokens of an entity, by the entity's namespace.
+    pub(crate) ENTITY_TOKENS: Table<CoreLocal, (NamespaceId, EntityKey, &TokenId), ()> = 24;
     /// Walks of `tidy` under way.
     pub(crate) TIDYING: Table<CoreLocal, u64, TidyProgress> = 23;
     /// Wrapped responses by the wrapping token.

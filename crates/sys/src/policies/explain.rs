@@ -14,11 +14,14 @@ use strongroom_engine_api::{
     Access, Caller, Clock, Data, Endpoint, Engine, EngineError, Extension, Input, Moment, Mount, Operation,
     bad_request,
 };
+use strongroom_identity::Identity;
 use strongroom_mounts::Mounts;
 use strongroom_pipeline::{ParametersOf, PolicyPath};
 use strongroom_policies::Policies;
 use strongroom_policy::{CompiledAcl, CompiledRule, Denial, Operation as Asked, Parameters};
 use strongroom_tokens::{TokenEntry, TokenStore};
+
+use crate::capabilities::{acl_of_token, rights_of};
 
 pub(super) fn routes(engine: Engine) -> Engine {
     engine.route("policies/explain", |r| {
@@ -103,7 +106,7 @@ struct Question {
 
 async fn explain(
     (Extension(mounts), Extension(policies)): (Extension<Mounts>, Extension<Policies>),
-    Extension(tokens): Extension<TokenStore>,
+    (Extension(tokens), Extension(identity)): (Extension<TokenStore>, Extension<Identity>),
     mount: Arc<Mount>,
     Input(mut input): Input<ExplainInput>,
     caller: Caller,
@@ -115,9 +118,18 @@ async fn explain(
     let led = leads_to(&mounts, &mount, &question).await?;
     let full = mounts.full_path(mount.namespace, &question.path).ok_or(EngineError::NotFound)?;
     let mut explanation = match &entry {
-        Some(entry) => {
-            decided(&*policies.acl(&view, entry.namespace, &entry.policies).await?, &question, &full, &led)
-        }
+        Some(entry) => match rights_of(&identity, entry).await {
+            Ok(rights) => {
+                let own = (entry.namespace, entry.policies.as_slice());
+                let acl = acl_of_token(&policies, &view, own, &rights).await?;
+                decided(&acl, &question, &full, &led)
+            }
+            Err(EngineError::Denied(_)) => {
+                let text = "the token's entity is disabled, revoked or gone";
+                Explanation::of(&question, false, text.to_owned())
+            }
+            Err(error) => return Err(error),
+        },
         None => {
             Explanation::of(&question, false, "the token is unknown, has expired or was revoked".to_owned())
         }

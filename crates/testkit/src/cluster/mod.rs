@@ -199,6 +199,7 @@ impl Cluster {
             .with(strongroom_sys::engine())
             .with(strongroom_token::engine())
             .with(strongroom_cubbyhole::engine())
+            .with(strongroom_identity_engine::engine())
             .with(outside::engine(&self.system, gate))
             .with(outside::auth(&self.system, gate));
         let environment = Environment { clock: self.clock.clone(), entropy };

@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, the workspace's crates that it may name; for tests also what these may name. From the bottom up, as
 /// the map in ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 55] = [
+const ARROWS: [(&str, &[&str]); 57] = [
     ("zeroizing-alloc", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -43,9 +43,10 @@ const ARROWS: [(&str, &[&str]); 55] = [
     ("mounts", &["barrier", "engine-api", "seal-state", "stdx", "storage"]),
     ("passwords", &["barrier", "engine-api", "hcl", "stdx"]),
     ("policies", &["barrier", "engine-api", "mounts", "policy", "storage"]),
+    ("identity", &["barrier", "engine-api", "mounts", "policy", "stdx", "storage"]),
     ("lockout", &["barrier", "engine-api", "mounts", "stdx"]),
     ("auditing", &["audit", "barrier", "engine-api", "stdx", "storage"]),
-    ("expiry", &["barrier", "engine-api"]),
+    ("expiry", &["barrier", "engine-api", "stdx"]),
     ("tokens", &["barrier", "engine-api", "expiry", "mounts", "policy", "seal-state", "stdx", "storage"]),
     ("leases", &["barrier", "engine-api", "expiry", "mounts", "storage", "tokens"]),
     ("revocation", &["barrier", "engine-api", "expiry", "mounts", "stdx", "storage", "tokens"]),
@@ -70,6 +71,7 @@ const ARROWS: [(&str, &[&str]); 55] = [
             "engine-api",
             "events",
             "expiry",
+            "identity",
             "initialization",
             "jobs",
             "leases",
@@ -89,7 +91,8 @@ const ARROWS: [(&str, &[&str]); 55] = [
             "wrapping",
         ],
     ),
-    ("token", &["barrier", "engine-api", "mounts", "pipeline", "policies", "policy", "tokens"]),
+    ("token", &["barrier", "engine-api", "identity", "pipeline", "policies", "policy", "tokens"]),
+    ("identity-engine", &["barrier", "engine-api", "identity", "policies", "policy", "revocation"]),
     (
         "sys",
         &[
@@ -99,6 +102,7 @@ const ARROWS: [(&str, &[&str]); 55] = [
             "ceremonies",
             "engine-api",
             "expiry",
+            "identity",
             "initialization",
             "jobs",
             "leases",
@@ -127,6 +131,7 @@ const ARROWS: [(&str, &[&str]); 55] = [
             "barrier",
             "engine-api",
             "expiry",
+            "identity",
             "initialization",
             "jobs",
             "leases",

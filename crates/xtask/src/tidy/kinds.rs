@@ -26,10 +26,14 @@ const EXEMPT: [(&str, &str); 4] = [
 ];
 
 /// Types that have another meaning, or that are parts of the server, and why they may be named anywhere.
-const ANYWHERE: [(&str, &str); 4] = [
+const ANYWHERE: [(&str, &str); 5] = [
     ("token", "the method is built in, and the word is a member's name all over the API"),
     ("system", "the system engine is built in, at the same place in every namespace"),
     ("cubbyhole", "the cubbyhole is built in, at the same place in every namespace"),
+    (
+        "identity",
+        "identity is built in, at the same place in every namespace, and the word has other meanings",
+    ),
     ("generic", "an alias of an engine, and an English word"),
 ];
 

@@ -1,0 +1,61 @@
+//! The identity secrets engine, `identity/` in every namespace: entities, aliases and groups over the API. Source: Vault's API
+//! pages "Identity: entity", "entity alias", "group", "group alias" and "lookup".
+//!
+//! It reads inputs and shapes answers; what identity is and keeps is in the service `strongroom-identity`, which logins and
+//! requests ask too. OIDC and MFA, which Vault has under the same mount, are not here.
+
+mod aliases;
+mod entities;
+mod group_aliases;
+mod groups;
+mod held;
+mod lookup;
+mod merge;
+mod views;
+
+use std::collections::BTreeSet;
+
+use strongroom_engine_api::{Engine, EngineError, bad_request};
+use strongroom_identity::IdentityId;
+
+/// The engine that every server mounts at `identity/`.
+pub fn engine() -> Engine {
+    let engine = Engine::system("identity", "Keeps entities, their aliases, and groups of them.")
+        .docs_page("identity.md");
+    let areas = [
+        entities::routes,
+        held::routes,
+        merge::routes,
+        aliases::routes,
+        groups::routes,
+        group_aliases::routes,
+    ];
+    areas
+        .into_iter()
+        .chain([lookup::routes as fn(Engine) -> Engine])
+        .fold(engine, |engine, area| area(engine))
+}
+
+/// The id with this text; `None` where it is empty.
+fn optional_id(text: Option<&str>, invalid: &str) -> Result<Option<IdentityId>, EngineError> {
+    match text.filter(|text| !text.is_empty()) {
+        Some(text) => Ok(Some(IdentityId::parse(text).ok_or_else(|| bad_request(invalid))?)),
+        None => Ok(None),
+    }
+}
+
+/// The ids with these texts, each once.
+fn ids(texts: &[String], invalid: &str) -> Result<BTreeSet<IdentityId>, EngineError> {
+    let parse =
+        |text: &String| IdentityId::parse(text).ok_or_else(|| bad_request(format!("{invalid} {text:?}")));
+    texts.iter().map(parse).collect()
+}
+
+/// A name in a path, which policies have seen as it is: with spaces around it, it would be another name to them and the same
+/// name here.
+fn path_name(name: &str) -> Result<&str, EngineError> {
+    if name.trim() != name {
+        return Err(bad_request("the name has spaces at its beginning or end"));
+    }
+    Ok(name)
+}

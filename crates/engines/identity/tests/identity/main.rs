@@ -1,0 +1,12 @@
+//! The engine in a whole server: what clients see, and what follows from it for their tokens.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail loudly")]
+
+mod api;
+mod audited;
+mod clusters;
+mod logins;
+mod merging;
+mod namespaces;
+mod revoking;
+mod rig;
