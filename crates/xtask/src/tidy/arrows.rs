@@ -298,8 +298,12 @@ fn reaches(names: &[&str], other: &str) -> bool {
 fn is_whole(name: &str, other: &str) -> bool {
     let above = name == "core" || reaches(&[name], "core") || reaches(&[name], "pipeline");
     let below = reaches(&["core"], name) && reaches(&[name], "engine-api");
+    // An engine of the server's own, which sees services and is none.
+    let beside = reaches(&[name], "mounts") && !reaches(&["core"], name);
     let is_seal = other.starts_with("seal-") && other != "seal-state";
-    (above && other == "core") || ((above || below) && (other == "testkit" || is_seal))
+    (above && other == "core")
+        || (beside && other == "pipeline")
+        || ((above || below || beside) && (other == "testkit" || is_seal))
 }
 
 /// Whoever asks the way out something is tested with its double, or over it.
