@@ -5,7 +5,7 @@
 //! it ([`Route::described`]). A route decides nothing about who may use it: it says what is needed, and the server asks
 //! the policies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -48,6 +48,16 @@ impl Access {
     /// True if no token is needed.
     pub const fn is_open(self) -> bool {
         matches!(self, Self::Open | Self::OpenCounting)
+    }
+
+    /// The callers that are admitted where the configuration opens the operations of these names.
+    #[must_use]
+    pub fn opened_by(self, names: &BTreeSet<String>) -> Self {
+        match self {
+            Self::OpenWhere(name) if names.contains(name) => Self::OpenCounting,
+            Self::OpenWhere(_) => Self::Granted,
+            other => other,
+        }
     }
 }
 

@@ -200,11 +200,7 @@ impl AtMount {
         let caseless = part.map(|part| part.start.saturating_add(before)..part.end.saturating_add(before));
         let endpoint = found.as_ref().ok().and_then(|found| found.endpoint_of(asked.operations()));
         // A path that leads nowhere is not open.
-        let access = match endpoint.map_or(Access::Granted, |endpoint| endpoint.access) {
-            Access::OpenWhere(name) if opened.contains(name) => Access::OpenCounting,
-            Access::OpenWhere(_) => Access::Granted,
-            access => access,
-        };
+        let access = endpoint.map_or(Access::Granted, |endpoint| endpoint.access.opened_by(opened));
         let mode = endpoint.map_or(Mode::Read, |endpoint| endpoint.doc.mode);
         Self { mounted, rest: rest.into(), found, caseless, access, mode }
     }

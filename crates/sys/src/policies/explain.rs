@@ -16,7 +16,7 @@ use strongroom_engine_api::{
 };
 use strongroom_identity::Identity;
 use strongroom_mounts::Mounts;
-use strongroom_pipeline::{ParametersOf, PolicyPath};
+use strongroom_pipeline::{ParametersOf, PolicyPath, Settings};
 use strongroom_policies::Policies;
 use strongroom_policy::{CompiledAcl, CompiledRule, Denial, Operation as Asked, Parameters};
 use strongroom_tokens::{TokenEntry, TokenStore};
@@ -105,7 +105,10 @@ struct Question {
 }
 
 async fn explain(
-    (Extension(mounts), Extension(policies)): (Extension<Mounts>, Extension<Policies>),
+    ((Extension(mounts), Extension(policies)), Extension(settings)): (
+        (Extension<Mounts>, Extension<Policies>),
+        Extension<Settings>,
+    ),
     (Extension(tokens), Extension(identity)): (Extension<TokenStore>, Extension<Identity>),
     mount: Arc<Mount>,
     Input(mut input): Input<ExplainInput>,
@@ -115,7 +118,8 @@ async fn explain(
 ) -> Result<Data<Explanation>, EngineError> {
     let question = question(&mut input)?;
     let entry = entry(&tokens, &mount, &view, clock.now(), &input, &caller).await?;
-    let led = leads_to(&mounts, &mount, &question).await?;
+    let mut led = leads_to(&mounts, &mount, &question).await?;
+    led.access = led.access.map(|access| access.opened_by(&settings.unauthenticated));
     let full = mounts.full_path(mount.namespace, &question.path).ok_or(EngineError::NotFound)?;
     let mut explanation = match &entry {
         Some(entry) => match rights_of(&identity, entry).await {
