@@ -327,6 +327,8 @@ mod tests {
         fs::create_dir(at("data")).unwrap();
         fs::create_dir(at("good")).unwrap();
         let (good, bad) = (at("good"), at("data"));
+        // There from the beginning: a folder that is missing would be made.
+        symlink(&good, at("way")).unwrap();
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
