@@ -266,8 +266,8 @@ class FullClusterNode(unittest.TestCase):
         for node in self.cluster.nodes:
             wait_for(f"a write through {node.node_id}", lambda: self.write(node))  # noqa: B023
         self.assertEqual(full.http(token="").get("sys/health").status, 429, "it stands by")
-        self.assertEqual(len(self.said(full, "no space left for storage")), 1)
-        self.assertTrue(self.said(full, "leadership is handed over"))
+        self.assertEqual(len(self.said(full, "out of space: writes fail")), 1)
+        self.assertTrue(self.said(full, "transferring leadership"))
         full.disk.make_room()
         self.assertEqual(self.cluster.leader(), new, "it does not come back by itself")
         for node in self.cluster.nodes:
@@ -276,7 +276,7 @@ class FullClusterNode(unittest.TestCase):
     def test_a_follower(self):
         leader, full = self.cluster.leader(), self.cluster.standbys()[0]
         full.disk.leave(0)
-        wait_for("a line of it", lambda: self.said(full, "no space left for storage"))
+        wait_for("a line of it", lambda: self.said(full, "out of space: writes fail"))
         for _ in range(20):
             self.assertTrue(self.write(leader), "two of three are enough")
         self.assertTrue(self.write(full), "it hands writes on")

@@ -203,8 +203,8 @@ struct UnlockInput {
     unlock_key: Option<Text>,
 }
 
-async fn lock_it(mounts: &Mounts, txn: &Txn, namespace: &Namespace) -> Result<Data<Locked>, EngineError> {
-    let key = mounts.lock_namespace(txn, namespace).await?;
+fn lock_it(mounts: &Mounts, txn: &Txn, namespace: &Namespace) -> Result<Data<Locked>, EngineError> {
+    let key = mounts.lock_namespace(txn, namespace)?;
     Ok(Data(Locked { unlock_key: key.expose().clone() }))
 }
 
@@ -214,7 +214,7 @@ async fn lock(
     txn: Txn,
 ) -> Result<Data<Locked>, EngineError> {
     let here = here(&mounts, &mount)?;
-    lock_it(&mounts, &txn, &here_in(&mounts, &txn, &here).await?).await
+    lock_it(&mounts, &txn, &here_in(&mounts, &txn, &here).await?)
 }
 
 async fn lock_below(
@@ -224,7 +224,7 @@ async fn lock_below(
     txn: Txn,
 ) -> Result<Data<Locked>, EngineError> {
     let found = mounts.find_namespace(&txn, &*here(&mounts, &mount)?, &path).await?;
-    lock_it(&mounts, &txn, &found.ok_or_else(|| unknown(&path))?).await
+    lock_it(&mounts, &txn, &found.ok_or_else(|| unknown(&path))?)
 }
 
 /// The namespace of the request as the transaction sees it.
@@ -240,7 +240,7 @@ fn unknown(path: &str) -> EngineError {
     bad_request(format!("requested namespace {path:?} does not exist"))
 }
 
-async fn unlock_it(
+fn unlock_it(
     mounts: &Mounts,
     txn: &Txn,
     namespace: &Namespace,
@@ -254,7 +254,7 @@ async fn unlock_it(
         "" => return Err(bad_request("unlock_key is required")),
         key => Unlocking::With(key),
     };
-    mounts.unlock_namespace(txn, namespace, by).await
+    mounts.unlock_namespace(txn, namespace, by)
 }
 
 async fn unlock(
@@ -266,7 +266,7 @@ async fn unlock(
 ) -> Result<(), EngineError> {
     let here = here(&mounts, &mount)?;
     let here = here_in(&mounts, &txn, &here).await?;
-    unlock_it(&mounts, &txn, &here, &request, input).await
+    unlock_it(&mounts, &txn, &here, &request, input)
 }
 
 async fn unlock_below(
@@ -278,7 +278,7 @@ async fn unlock_below(
     txn: Txn,
 ) -> Result<(), EngineError> {
     let found = mounts.find_namespace(&txn, &*here(&mounts, &mount)?, &path).await?;
-    unlock_it(&mounts, &txn, &found.ok_or_else(|| unknown(&path))?, &request, input).await
+    unlock_it(&mounts, &txn, &found.ok_or_else(|| unknown(&path))?, &request, input)
 }
 
 #[cfg(test)]

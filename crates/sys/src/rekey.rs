@@ -18,7 +18,6 @@ use strongroom_stdx::to_hex;
 use zeroize::Zeroize as _;
 
 use crate::envelopes::{AfterIt, NoEnvelope};
-use crate::root_token::nonce_to_cancel;
 use crate::seal::key_part;
 
 /// The name with which the configuration opens these operations to anyone.
@@ -314,7 +313,11 @@ async fn cancel<const RECOVERY: bool>(
     request: Arc<Request>,
     Input(input): Input<CancelInput>,
 ) -> Result<AfterIt<()>, EngineError> {
-    let nonce = nonce_to_cancel(&request, input.nonce)?;
+    let nonce = input.nonce.map(|nonce| nonce.0).filter(|nonce| !nonce.is_empty());
+    // A stranger has to know what is to be given up.
+    if nonce.is_none() && request.asker.is_none() {
+        return Err(bad_request("nonce is required"));
+    }
     Ok(AfterIt::of(ceremonies.cancel_rekey(target(RECOVERY), nonce.as_deref()).await?))
 }
 

@@ -1,14 +1,12 @@
 //! `sys/generate-root`, its other name `sys/generate-root-token`, and `sys/decode-token`. Source: Vault's API page
 //! `sys/generate-root`, OpenBao's `sys/generate-root-token`.
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::Txn;
 use strongroom_ceremonies::{Ceremonies, OTP_LENGTH, RootTokenStatus, decoded};
 use strongroom_engine_api::lenient::Text;
-use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Request, Route, bad_request};
+use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Route, bad_request};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::envelopes::{AfterIt, NoEnvelope};
@@ -104,7 +102,7 @@ struct BeginInput {
 /// The input of giving up.
 #[derive(Deserialize, JsonSchema)]
 struct CancelInput {
-    /// The name of the attempt. Required without a token.
+    /// The name of the attempt.
     nonce: Option<Text>,
 }
 
@@ -149,20 +147,10 @@ async fn begin_enveloped(
 
 async fn cancel(
     Extension(ceremonies): Extension<Ceremonies>,
-    request: Arc<Request>,
     Input(input): Input<CancelInput>,
 ) -> Result<AfterIt<()>, EngineError> {
-    let nonce = nonce_to_cancel(&request, input.nonce)?;
+    let nonce = input.nonce.map(|nonce| nonce.0).filter(|nonce| !nonce.is_empty());
     Ok(AfterIt::of(ceremonies.cancel_root_token(nonce.as_deref()).await?))
-}
-
-/// The name of what is to be given up. A stranger has to know it.
-pub(crate) fn nonce_to_cancel(request: &Request, nonce: Option<Text>) -> Result<Option<String>, EngineError> {
-    let nonce = nonce.map(|nonce| nonce.0).filter(|nonce| !nonce.is_empty());
-    if nonce.is_none() && request.asker.is_none() {
-        return Err(bad_request("nonce is required"));
-    }
-    Ok(nonce)
 }
 
 async fn updated(
@@ -330,9 +318,8 @@ mod tests {
         let server = Server::with(Settings { unauthenticated, ..Settings::default() }).await;
         let begun = ask(&server, Verb::Write, json!({})).await;
         assert_eq!(begun.status, 200);
-        assert_eq!(ask(&server, Verb::Delete, json!({})).await.error(), (400, "nonce is required"));
-        let nonce = &begun.body["nonce"];
-        assert_eq!(ask(&server, Verb::Delete, json!({ "nonce": nonce })).await.status, 204);
+        assert_eq!(ask(&server, Verb::Delete, json!({ "nonce": "other" })).await.status, 400);
+        assert_eq!(ask(&server, Verb::Delete, json!({})).await.status, 204);
         assert_eq!(ask(&server, Verb::Read, json!({})).await.body["started"], false);
         assert_eq!(server.ask_as("", Verb::Read, "sys/rekey/init", json!({})).await.status, 403);
         let wrong = ask(&server, Verb::Write, json!({ "otp": "short" })).await;

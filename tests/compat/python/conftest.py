@@ -48,6 +48,14 @@ def fresh():
         yield made.start()
 
 
+@pytest.fixture
+def fresh_and_open():
+    """The same, with what needs no token in earlier versions of Vault open to anyone."""
+    opened = 'enable_unauthenticated_access = ["generate-root", "rekey"]'
+    with harness.Server.temporary(tls=TLS, extra_config=opened) as made:
+        yield made.start()
+
+
 @pytest.fixture(scope="session")
 def vault():
     """The unsealed server that most tests share, with a file audit device on; each test uses its own paths."""

@@ -159,7 +159,8 @@ def test_rekey(fresh):
     assert client.auth.token.lookup_self()["data"]["policies"] == ["root"]
 
 
-def test_new_root_token(fresh):
+def test_new_root_token(fresh_and_open):
+    fresh = fresh_and_open
     fresh.init(3, 2).unseal()
     needs(fresh, "sys/generate-root/attempt")
     anyone = hvac_client(fresh, "")

@@ -17,6 +17,7 @@ AWAY = ("restart_database", "pause_database", "cut_database_off", "lose_database
 #: Lines at level ERROR that faults explain.
 EXPLAINED = {
     "no space left": ("full_disk", "full_disk_and_kill"),
+    "out of space": ("full_disk", "full_disk_and_kill"),
     "No space left on device": ("full_disk", "full_disk_and_kill"),
     "background job failed": None,
     "this node is not the leader": None,

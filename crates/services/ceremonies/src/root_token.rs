@@ -75,7 +75,9 @@ pub fn decoded(encoded: &str, otp: &str) -> Result<Secret<String>, EngineError> 
         return Err(bad_request(format!("length mismatch: the token has {has} bytes, the otp {needs}")));
     }
     let token = combined(&bytes, otp.as_bytes()).to_vec();
-    String::from_utf8(token).map(Secret::new).map_err(|_| bad_request("the otp does not fit the token"))
+    String::from_utf8(token)
+        .map(Secret::new)
+        .map_err(|_garbage| bad_request("the otp does not fit the token"))
 }
 
 impl Ceremonies {

@@ -15,6 +15,7 @@ use crate::{Mounts, NAMESPACES};
 const KEY_LEN: usize = 24;
 
 /// The proof that somebody may unlock a namespace.
+#[derive(Clone, Copy)]
 pub enum Unlocking<'a> {
     /// The key that locking it answered.
     With(&'a str),
@@ -34,11 +35,7 @@ impl Mounts {
     /// # Errors
     ///
     /// 400 for the root namespace, and for one that is locked.
-    pub async fn lock_namespace(
-        &self,
-        txn: &Txn,
-        namespace: &Namespace,
-    ) -> Result<Secret<String>, EngineError> {
+    pub fn lock_namespace(&self, txn: &Txn, namespace: &Namespace) -> Result<Secret<String>, EngineError> {
         if namespace.is_root() {
             return Err(bad_request("the root namespace cannot be locked"));
         }
@@ -47,7 +44,7 @@ impl Mounts {
         }
         let key = Secret::new(self.entropy.base62(KEY_LEN)?);
         let lock = Some(UnlockKey(self.digest(namespace, key.expose())?));
-        self.put_lock(txn, namespace, lock)?;
+        put_lock(txn, namespace, lock)?;
         Ok(key)
     }
 
@@ -56,7 +53,7 @@ impl Mounts {
     /// # Errors
     ///
     /// 400 for one that is not locked, where one around it is, and for another key.
-    pub async fn unlock_namespace(
+    pub fn unlock_namespace(
         &self,
         txn: &Txn,
         namespace: &Namespace,
@@ -74,18 +71,21 @@ impl Mounts {
         {
             return Err(bad_request("incorrect unlock_key"));
         }
-        self.put_lock(txn, namespace, None)
+        put_lock(txn, namespace, None)
     }
 
     fn digest(&self, namespace: &Namespace, key: &str) -> Result<[u8; 16], EngineError> {
         Ok(self.seal_state.token_hmac(&["unlock-key ", namespace.uuid(), " ", key])?)
     }
+}
 
-    fn put_lock(&self, txn: &Txn, namespace: &Namespace, lock: Option<UnlockKey>) -> Result<(), EngineError> {
-        let (parent, name) = namespace.parent();
-        let locked = lock.is_some();
-        tracing::info!(namespace = namespace.path, locked, "the API of a namespace is locked or unlocked");
-        let entry = NamespaceEntry { lock, ..namespace.entry().clone() };
-        Ok(NAMESPACES.put(txn, &(*parent, name.as_str()), entry)?)
-    }
+fn put_lock(txn: &Txn, namespace: &Namespace, lock: Option<UnlockKey>) -> Result<(), EngineError> {
+    let (parent, name) = namespace.parent();
+    let entry = NamespaceEntry { lock, ..namespace.entry().clone() };
+    NAMESPACES.put(txn, &(*parent, name.as_str()), entry)?;
+    let (path, locked) = (namespace.path.clone(), lock.is_some());
+    txn.on_commit(move || {
+        tracing::info!(namespace = path, locked, "the API of a namespace was locked or unlocked");
+    });
+    Ok(())
 }
