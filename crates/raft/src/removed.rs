@@ -64,10 +64,13 @@ impl RaftStore {
     /// [`io::Error`] where that cannot be written; until the next start it is known all the same.
     pub fn keep_removed(&self, removed: bool) -> io::Result<()> {
         let removal = &self.inner.removal;
-        if removal.removed.swap(removed, Ordering::AcqRel) == removed {
+        if self.was_removed() == removed {
             return Ok(());
         }
-        if removed { replace_file(&removal.marker, b"") } else { remove_file(&removal.marker) }
+        // On disk before anybody is told: a node that has said it, and is killed, says it again.
+        let kept = if removed { replace_file(&removal.marker, b"") } else { remove_file(&removal.marker) };
+        removal.removed.store(removed, Ordering::Release);
+        kept
     }
 
     /// True if the node that asks was removed, as far as is certain here. A node may ask about itself only.
