@@ -13,6 +13,7 @@ use strongroom_mounts::MountHandle;
 
 use crate::Identity;
 use crate::id::IdentityId;
+use crate::listing;
 use crate::names::{check_custom_metadata, checked_name, fold};
 use crate::tables::{ALIAS_IDS, ALIAS_NAMES, ALIASES};
 
@@ -120,11 +121,7 @@ impl Identity {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<IdentityId>, BarrierError> {
-        let keys = match after.map(|after| IdentityId::parse(after).unwrap_or_default()) {
-            Some(after) => ALIAS_IDS.keys_after(reads, &namespace, &after.at(namespace), limit).await?,
-            None => ALIAS_IDS.keys(reads, &namespace, None, limit).await?,
-        };
-        Ok(keys.into_iter().map(|(_, id)| IdentityId::of_bytes(id)).collect())
+        listing::ids(&ALIAS_IDS, reads, namespace, after, limit).await
     }
 
     /// The aliases of an entity, each with the accessor of its mount.

@@ -9,6 +9,7 @@ use strongroom_engine_api::{EngineError, Moment, bad_request};
 
 use crate::Identity;
 use crate::id::IdentityId;
+use crate::listing;
 use crate::names::{check_metadata, checked_name, checked_policies, fold};
 use crate::tables::{ENTITIES, ENTITY_NAMES, MERGED};
 
@@ -100,11 +101,7 @@ impl Identity {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<IdentityId>, BarrierError> {
-        let keys = match after.map(|after| IdentityId::parse(after).unwrap_or_default()) {
-            Some(after) => ENTITIES.keys_after(reads, &namespace, &after.at(namespace), limit).await?,
-            None => ENTITIES.keys(reads, &namespace, None, limit).await?,
-        };
-        Ok(keys.into_iter().map(|(_, id)| IdentityId::of_bytes(id)).collect())
+        listing::ids(&ENTITIES, reads, namespace, after, limit).await
     }
 
     /// Ids of entities in order of their folded names, after the name `after`.
@@ -115,10 +112,7 @@ impl Identity {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<IdentityId>, BarrierError> {
-        let after = after.map(fold);
-        let after = after.as_deref().map(|after| (namespace, after));
-        let found = ENTITY_NAMES.scan_after(reads, &namespace, after.as_ref(), limit).await?;
-        Ok(found.into_iter().map(|(_, id)| *id).collect())
+        listing::ids_by_name(&ENTITY_NAMES, reads, namespace, after, limit).await
     }
 
     /// Writes an entity: the one with this id, else the one of the name in `change`, else a new one. Answers its id, and

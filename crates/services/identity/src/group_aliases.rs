@@ -9,6 +9,7 @@ use crate::Identity;
 use crate::aliases::{AliasChange, GroupAlias};
 use crate::groups::GroupKind;
 use crate::id::IdentityId;
+use crate::listing;
 use crate::names::{checked_name, fold};
 use crate::tables::{GROUP_ALIAS_IDS, GROUP_ALIAS_NAMES, GROUP_ALIASES};
 
@@ -46,11 +47,7 @@ impl Identity {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<IdentityId>, BarrierError> {
-        let keys = match after.map(|after| IdentityId::parse(after).unwrap_or_default()) {
-            Some(after) => GROUP_ALIAS_IDS.keys_after(reads, &namespace, &after.at(namespace), limit).await?,
-            None => GROUP_ALIAS_IDS.keys(reads, &namespace, None, limit).await?,
-        };
-        Ok(keys.into_iter().map(|(_, id)| IdentityId::of_bytes(id)).collect())
+        listing::ids(&GROUP_ALIAS_IDS, reads, namespace, after, limit).await
     }
 
     /// The group that a mount knows by a name.

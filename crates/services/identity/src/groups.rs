@@ -13,6 +13,7 @@ use strongroom_engine_api::{EngineError, Moment, bad_request};
 
 use crate::Identity;
 use crate::id::IdentityId;
+use crate::listing;
 use crate::names::{check_metadata, checked_name, checked_policies, fold};
 use crate::tables::{GROUP_NAMES, GROUPS};
 
@@ -154,11 +155,7 @@ impl Identity {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<IdentityId>, BarrierError> {
-        let keys = match after.map(|after| IdentityId::parse(after).unwrap_or_default()) {
-            Some(after) => GROUPS.keys_after(reads, &namespace, &after.at(namespace), limit).await?,
-            None => GROUPS.keys(reads, &namespace, None, limit).await?,
-        };
-        Ok(keys.into_iter().map(|(_, id)| IdentityId::of_bytes(id)).collect())
+        listing::ids(&GROUPS, reads, namespace, after, limit).await
     }
 
     /// Ids of groups in order of their folded names, after the name `after`.
@@ -169,10 +166,7 @@ impl Identity {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<IdentityId>, BarrierError> {
-        let after = after.map(fold);
-        let after = after.as_deref().map(|after| (namespace, after));
-        let found = GROUP_NAMES.scan_after(reads, &namespace, after.as_ref(), limit).await?;
-        Ok(found.into_iter().map(|(_, id)| *id).collect())
+        listing::ids_by_name(&GROUP_NAMES, reads, namespace, after, limit).await
     }
 
     /// Writes a group: the one with this id, else the one of the name in `change`, else a new one. Answers its id.

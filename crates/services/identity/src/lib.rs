@@ -16,6 +16,7 @@ mod entities;
 mod group_aliases;
 mod groups;
 mod id;
+mod listing;
 mod login;
 mod members;
 mod merge;
