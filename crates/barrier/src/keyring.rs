@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use async_trait::async_trait;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
 use strongroom_stdx::{Entropy, EntropyError, Moment, Secret};
 use zeroize::Zeroizing;
+
+use crate::BarrierError;
 
 /// The number of a key: 1 is the first.
 pub type Term = u32;
@@ -27,15 +30,25 @@ pub enum KeyringError {
     /// The random source failed.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
-    /// A sealed text does not open: altered, for another place, or of an unknown key.
+    /// A sealed text does not open: altered, or for another place.
     #[error("sealed data does not open")]
     Unopenable,
+    /// A text was sealed with a key that this ring does not have.
+    #[error("sealed data does not open: there is no key of term {0}")]
+    UnknownTerm(Term),
     /// The library refused a key or an operation.
     #[error("cryptographic operation failed")]
     Crypto,
     /// There are no more term numbers.
     #[error("the keyring is full")]
     Full,
+}
+
+/// The keys of storage, which another node may have made newer than those in memory.
+#[async_trait]
+pub trait KeySource: Send + Sync {
+    /// Puts the keyring of storage in place ([`Barrier::replace_keys`](crate::Barrier::replace_keys)), if it is newer.
+    async fn look_for_newer(&self) -> Result<(), BarrierError>;
 }
 
 /// The age of a term's key, and the number of entries it has sealed.
@@ -157,8 +170,11 @@ impl Keyring {
         let (form, rest) = sealed.split_first().ok_or(KeyringError::Unopenable)?;
         let (term, rest) = rest.split_first_chunk::<4>().ok_or(KeyringError::Unopenable)?;
         let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>().ok_or(KeyringError::Unopenable)?;
-        let key = self.keys.get(&Term::from_be_bytes(*term)).filter(|_| *form == FORM);
-        let key = key.ok_or(KeyringError::Unopenable)?;
+        if *form != FORM {
+            return Err(KeyringError::Unopenable);
+        }
+        let term = Term::from_be_bytes(*term);
+        let key = self.keys.get(&term).ok_or(KeyringError::UnknownTerm(term))?;
         let mut plain = Zeroizing::new(body.to_vec());
         let len = key
             .cipher
@@ -205,7 +221,10 @@ pub fn unwrap_key(
     purpose: &[u8],
     wrapped: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
-    one_key_ring(key)?.open(purpose, wrapped)
+    one_key_ring(key)?.open(purpose, wrapped).map_err(|error| match error {
+        KeyringError::UnknownTerm(_) => KeyringError::Unopenable,
+        other => other,
+    })
 }
 
 fn one_key_ring(key: &[u8; 32]) -> Result<Keyring, KeyringError> {

@@ -22,7 +22,7 @@ mod txn;
 mod view;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwapOption;
 use strongroom_stdx::Entropy;
@@ -33,7 +33,7 @@ pub use derived::Derived;
 pub use events::{Emitted, Event, EventSink};
 pub use id::{MountId, NamespaceId};
 pub use key::{BOOTSTRAP_RECORD, ByNamespace, Plain, TableKey};
-pub use keyring::{Keyring, KeyringError, MAX_ENCRYPTIONS, Term, TermInfo, unwrap_key, wrap_key};
+pub use keyring::{KeySource, Keyring, KeyringError, MAX_ENCRYPTIONS, Term, TermInfo, unwrap_key, wrap_key};
 pub use space::{
     Admits, BOOTSTRAP, CoreLocal, CoreSpace, KeyPlace, MountLocal, MountPlace, MountSpace, OfMount, Owner,
     Server, Space,
@@ -88,6 +88,7 @@ impl From<CommitError> for BarrierError {
 pub struct Barrier {
     store: Arc<dyn Store>,
     keyring: ArcSwapOption<Keyring>,
+    key_source: OnceLock<Weak<dyn KeySource>>,
     cache: Cache,
     marks: TableMarks,
     /// The newest commit that the cache has been told of.
@@ -102,6 +103,7 @@ impl Barrier {
         let barrier = Arc::new(Self {
             observed: AtomicU64::new(store.applied()),
             keyring: ArcSwapOption::empty(),
+            key_source: OnceLock::new(),
             cache: Cache::new(cache_bytes),
             marks: TableMarks::new(),
             store,
@@ -133,6 +135,26 @@ impl Barrier {
     /// The keys, while unsealed.
     pub fn keyring(&self) -> Result<Arc<Keyring>, BarrierError> {
         self.keyring.load_full().ok_or(BarrierError::Sealed)
+    }
+
+    /// Puts newer keys in the place of `held`; false where others are in place by now, or none.
+    pub fn replace_keys(&self, held: &Arc<Keyring>, newer: Arc<Keyring>) -> bool {
+        let found = self.keyring.compare_and_swap(held, Some(newer));
+        found.as_ref().is_some_and(|found| Arc::ptr_eq(found, held))
+    }
+
+    /// Asks `source` for newer keys from now on, where an entry was sealed with a key that is not in memory. Once.
+    pub fn look_for_keys_in(&self, source: Weak<dyn KeySource>) {
+        drop(self.key_source.set(source));
+    }
+
+    /// The keys of storage, which another node may have made since those in memory were read.
+    #[cold]
+    async fn newer_keys(&self) -> Result<Arc<Keyring>, BarrierError> {
+        if let Some(source) = self.key_source.get().and_then(Weak::upgrade) {
+            source.look_for_newer().await?;
+        }
+        self.keyring()
     }
 
     /// Has the events of commits told to `sink`. Once.
@@ -189,7 +211,7 @@ impl Barrier {
 }
 
 /// Keeps the cache true to the store.
-struct Invalidator(std::sync::Weak<Barrier>);
+struct Invalidator(Weak<Barrier>);
 
 impl Observer for Invalidator {
     fn applied(&self, index: Index, keys: &[&[u8]]) {

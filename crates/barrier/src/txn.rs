@@ -187,6 +187,22 @@ impl Txn {
         Ok(keys.len())
     }
 
+    /// An entry that the seal needs before there are keys, as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`BarrierError`] where it cannot be read.
+    pub async fn bootstrap(&self, name: &str) -> Result<Option<Vec<u8>>, BarrierError> {
+        let key = bootstrap_key(name);
+        if let Some((_, own)) = self.pending().bootstrap.iter().rfind(|(written, _)| *written == key) {
+            return Ok(Some(own.clone()));
+        }
+        let found = self.view.snapshot().await?.get(&key).await?;
+        let modified = found.as_ref().map_or(0, |found| found.modified);
+        self.pending().points.entry(key).or_insert(modified);
+        Ok(found.map(|found| found.value.to_vec()))
+    }
+
     /// Writes an entry that the seal needs before there are keys: as it is, not sealed by the barrier.
     pub fn put_bootstrap(&self, name: &str, value: Vec<u8>) {
         self.pending().bootstrap.push((bootstrap_key(name), value));

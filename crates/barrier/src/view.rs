@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use crate::cache::{Entry, Opened};
 use crate::codec::{self, Stored};
 use crate::space::{MountPlace, OfMount, Owner, Server};
-use crate::{Barrier, BarrierError, MountId, TableId};
+use crate::{Barrier, BarrierError, KeyringError, MountId, TableId};
 
 /// An entry found by a scan.
 pub type Found<V> = (Bytes, Arc<V>);
@@ -196,7 +196,7 @@ impl View {
         let found = snapshot.get(key).await?;
         let weight = found.as_ref().map_or(0, |found| found.value.len());
         let (value, modified) = match found {
-            Some(found) => (Some(Arc::new(self.open::<V>(key, &found)?)), found.modified),
+            Some(found) => (Some(Arc::new(self.open::<V>(key, &found).await?)), found.modified),
             None => (None, 0),
         };
         let opened: Opened = value.clone().map(|value| value as Arc<dyn std::any::Any + Send + Sync>);
@@ -213,11 +213,13 @@ impl View {
         Ok((value, modified))
     }
 
-    pub(crate) fn open<V: Stored>(&self, key: &[u8], found: &Versioned) -> Result<V, BarrierError> {
-        let keyring = self.shared.barrier.keyring()?;
-        let plain = keyring
-            .open(key, &found.value)
-            .map_err(|_unopenable| BarrierError::Tampered(crate::key::describe(key)))?;
+    async fn open<V: Stored>(&self, key: &[u8], found: &Versioned) -> Result<V, BarrierError> {
+        let barrier = &self.shared.barrier;
+        let mut opened = barrier.keyring()?.open(key, &found.value);
+        if let Err(KeyringError::UnknownTerm(_)) = opened {
+            opened = barrier.newer_keys().await?.open(key, &found.value);
+        }
+        let plain = opened.map_err(|_unopenable| BarrierError::Tampered(crate::key::describe(key)))?;
         codec::decode(key, &plain)
     }
 }
@@ -269,7 +271,7 @@ impl Reads<Server> for View {
         let found = self.snapshot().await?.scan(&range.0, limit).await?;
         let mut entries = Vec::with_capacity(found.len());
         for (key, entry) in found {
-            let value = Arc::new(self.open(&key, &entry)?);
+            let value = Arc::new(self.open(&key, &entry).await?);
             entries.push((key, value));
         }
         Ok(entries)

@@ -132,7 +132,7 @@ impl Ground {
         catalog: Catalog,
         seals: Seals,
     ) -> Self {
-        let seal_state = Arc::new(SealState::new(barrier.clone(), environment.clone(), seals));
+        let seal_state = SealState::new(barrier.clone(), environment.clone(), seals);
         let (kept, events) = (Arc::new(Kept::new(MAX_KEPT)), Bus::new());
         barrier.publish_to(events.clone());
         let passwords = Arc::new(Passwords::new(barrier.clone(), environment.entropy.clone()));

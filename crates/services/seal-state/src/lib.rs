@@ -94,8 +94,8 @@ fn of_record(error: &RecordError) -> BarrierError {
 
 impl SealState {
     /// The state of a server that is sealed.
-    pub fn new(barrier: Arc<Barrier>, environment: Environment, seals: Seals) -> Self {
-        Self {
+    pub fn new(barrier: Arc<Barrier>, environment: Environment, seals: Seals) -> Arc<Self> {
+        let state = Arc::new(Self {
             barrier,
             environment,
             seals,
@@ -107,7 +107,10 @@ impl SealState {
             token_salt: ArcSwapOption::empty(),
             by_itself: Mutex::default(),
             listeners: Mutex::default(),
-        }
+        });
+        let source: Weak<Self> = Arc::downgrade(&state);
+        state.barrier.look_for_keys_in(source);
+        state
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use strongroom_barrier::{BOOTSTRAP_RECORD, BarrierError, Keyring, KeyringError, Txn, unwrap_key, wrap_key};
 use strongroom_engine_api::Moment;
 use strongroom_seal::{
-    KeyPart, KeyPartsWanted, RecoveryEntry, RootKey, RootKeyEntry, SealEntry, Seals, Unsealing, Wrapped,
+    BootstrapRecord, KeyPart, KeyPartsWanted, RecoveryEntry, RootKey, RootKeyEntry, SealEntry, Seals,
+    Unsealing, Wrapped,
 };
 
 use crate::init::InitError;
@@ -154,8 +155,9 @@ impl SealState {
         txn: &Txn,
         new: &NewWrapping,
     ) -> Result<(), BarrierError> {
-        let mut record = self.record().await?.ok_or_else(|| absent(BOOTSTRAP_RECORD))?;
-        let held = self.current_root_key().await?;
+        let bytes = txn.bootstrap(BOOTSTRAP_RECORD).await?.ok_or_else(|| absent(BOOTSTRAP_RECORD))?;
+        let mut record = BootstrapRecord::decode(&bytes).map_err(|error| of_record(&error))?;
+        let (held, keyring) = self.keys_to_change(txn, &self.barrier.keyring()?).await?;
         record.generation = record.generation.saturating_add(1);
         match new.target {
             RekeyTarget::Recovery if held != new.root_key => return Err(BarrierError::Conflict),
@@ -166,10 +168,9 @@ impl SealState {
                 record.token_salt = wrap_key(entropy, new.root_key.expose(), TOKEN_SALT, &salt)?;
                 record.seals.clone_from(&new.wrapped.seals);
                 record.root_key.clone_from(&new.wrapped.root_key);
-                let keyring = self.barrier.keyring()?.wrap(entropy, new.root_key.expose())?;
-                txn.put_bootstrap(KEYRING, keyring);
+                txn.put_bootstrap(KEYRING, keyring.wrap(entropy, new.root_key.expose())?);
                 let now = self.environment.clock.now();
-                let mut all = successors(self.barrier.bootstrap(SUCCESSORS).await?)?;
+                let mut all = successors(txn.bootstrap(SUCCESSORS).await?)?;
                 all.retain(|successor| !successor.is_over(now));
                 let blob = wrap_key(entropy, held.expose(), SUCCESSION, new.root_key.expose())?;
                 all.push(Successor { since: now.as_secs(), blob });
@@ -216,11 +217,11 @@ impl SealState {
     /// Has storage forget successors whose time is over.
     pub(crate) async fn forget_successors(&self, _turn: &Turn) -> Result<(), BarrierError> {
         let now = self.environment.clock.now();
-        let mut all = successors(self.barrier.bootstrap(SUCCESSORS).await?)?;
+        let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
+        let mut all = successors(txn.bootstrap(SUCCESSORS).await?)?;
         let before = all.len();
         all.retain(|successor| !successor.is_over(now));
         if all.len() < before {
-            let txn = self.barrier.transaction(self.barrier.view());
             txn.put_bootstrap(SUCCESSORS, encoded(&all)?);
             txn.commit().await?;
         }

@@ -1,13 +1,19 @@
 //! Rotation of the keys that new entries are encrypted with, on request and automatic.
 
+use std::cmp::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, Keyring, MAX_ENCRYPTIONS, Reads, Stored, TermInfo, Txn};
-use strongroom_engine_api::{EngineError, bad_request};
+use strongroom_barrier::{
+    BarrierError, KeySource, Keyring, KeyringError, MAX_ENCRYPTIONS, Reads, Stored, Term, TermInfo, Txn,
+};
+use strongroom_engine_api::{EngineError, Environment, bad_request};
+use strongroom_seal::RootKey;
 
-use crate::ROTATION;
-use crate::{KEYRING, Keys, SealState, Turn};
+use crate::unseal::absent;
+use crate::{KEYRING, Keys, ROTATION, SealState, Turn};
 
 /// The name of the only entry of its table.
 const CONFIG: &str = "config";
@@ -50,24 +56,50 @@ impl SealState {
     /// [`EngineError`] while sealed and where storage does not take it; the old key stays in use then.
     pub async fn rotate(&self) -> Result<(), EngineError> {
         let turn = self.turn().await;
-        let now = self.environment.clock.now();
-        let next = self.barrier.keyring()?.rotated(&self.environment.entropy, now);
-        let next = next.map_err(BarrierError::from)?;
-        self.store_keyring(&turn, &next).await?;
-        self.keys().counted = 0;
-        tracing::info!(term = next.active().term, "barrier key rotated");
-        self.barrier.unseal(next);
+        let Environment { clock, entropy } = &self.environment;
+        let next = |newest: &Arc<Keyring>| Ok(Arc::new(newest.rotated(entropy, clock.now())?));
+        let term = self.store_keyring(&turn, next).await?;
+        tracing::info!(term, "barrier key rotated");
         Ok(())
     }
 
-    async fn store_keyring(&self, _turn: &Turn, keyring: &Keyring) -> Result<(), EngineError> {
-        let txn = self.barrier.transaction(self.barrier.view());
-        // Another node may have changed it before this one came to lead.
-        let root_key = self.current_root_key().await?;
-        let wrapped = keyring.wrap(&self.environment.entropy, root_key.expose());
-        txn.put_bootstrap(KEYRING, wrapped.map_err(BarrierError::from)?);
+    /// Stores what `change` makes of the keyring, and goes on with it. Answers the active term.
+    async fn store_keyring(
+        &self,
+        _turn: &Turn,
+        change: impl FnOnce(&Arc<Keyring>) -> Result<Arc<Keyring>, KeyringError>,
+    ) -> Result<Term, BarrierError> {
+        let held = self.barrier.keyring()?;
+        let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
+        let (root_key, newest) = self.keys_to_change(&txn, &held).await?;
+        let changed = change(&newest)?;
+        txn.put_bootstrap(KEYRING, changed.wrap(&self.environment.entropy, root_key.expose())?);
         txn.commit().await?;
-        Ok(())
+        let active = changed.active();
+        // Not where another state has taken the place of this one meanwhile.
+        if self.barrier.replace_keys(&held, changed) {
+            *self.keys() = Keys { counted: active.encryptions, root_key: Some(root_key) };
+        }
+        Ok(active.term)
+    }
+
+    /// The root key and the keyring of storage, as `txn` reads it: another node may have changed either before this one
+    /// came to lead, and what is written in their place has to hold every key that they hold.
+    pub(crate) async fn keys_to_change(
+        &self,
+        txn: &Txn,
+        held: &Arc<Keyring>,
+    ) -> Result<(RootKey, Arc<Keyring>), BarrierError> {
+        let wrapped = txn.bootstrap(KEYRING).await?.ok_or_else(|| absent(KEYRING))?;
+        let found = self.root_key_of(&self.root_key()?, &wrapped).await?;
+        // Another cluster's state is looked at by `renew_keyring`.
+        let (root_key, stored) = found.ok_or(BarrierError::Conflict)?;
+        match stored.active().term.cmp(&held.active().term) {
+            Ordering::Greater => Ok((root_key, Arc::new(stored))),
+            // The same keys, and counted on in memory.
+            Ordering::Equal => Ok((root_key, held.clone())),
+            Ordering::Less => Err(BarrierError::Conflict),
+        }
     }
 
     /// The configuration of automatic rotation. `reads` must be of the core's scope.
@@ -112,8 +144,7 @@ impl SealState {
         let turn = self.turn().await;
         self.current_root_key().await?;
         if active.encryptions.saturating_sub(self.keys().counted) >= COUNT_STEP {
-            self.store_keyring(&turn, &*self.barrier.keyring()?).await?;
-            self.keys().counted = active.encryptions;
+            self.store_keyring(&turn, |newest| Ok(newest.clone())).await?;
         }
         Ok(self.forget_successors(&turn).await?)
     }
@@ -139,5 +170,19 @@ impl SealState {
         *self.keys() = Keys { counted: keyring.active().encryptions, root_key: Some(root_key) };
         self.barrier.unseal(keyring);
         Ok(true)
+    }
+}
+
+#[async_trait]
+impl KeySource for SealState {
+    /// Does not wait for its turn: who has it may be the one that reads.
+    async fn look_for_newer(&self) -> Result<(), BarrierError> {
+        let held = self.barrier.keyring()?;
+        let Some(wrapped) = self.barrier.bootstrap(KEYRING).await? else { return Ok(()) };
+        let found = self.root_key_of(&self.root_key()?, &wrapped).await?;
+        if let Some((_, stored)) = found.filter(|(_, stored)| stored.active().term > held.active().term) {
+            self.barrier.replace_keys(&held, Arc::new(stored));
+        }
+        Ok(())
     }
 }

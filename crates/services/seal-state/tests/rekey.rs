@@ -25,7 +25,7 @@ tables! {
 struct Node {
     clock: Clock,
     barrier: Arc<Barrier>,
-    state: SealState,
+    state: Arc<SealState>,
 }
 
 /// The nodes of a cluster: one storage, one clock.
@@ -189,6 +189,19 @@ async fn a_node_that_comes_to_lead_before_it_looked_wraps_with_the_new_key() {
     first.state.renew_keyring().await.unwrap();
     assert!(!first.barrier.is_sealed());
     assert!(cluster.unsealed(&newer).await.has_note("under the second key").await);
+}
+
+#[tokio::test]
+async fn a_node_that_rekeys_before_it_looked_loses_no_key() {
+    let cluster = Cluster::new(shamir());
+    let parts = cluster.initialized(1, 1).await;
+    let (first, second) = (cluster.unsealed(&parts).await, cluster.unsealed(&parts).await);
+    first.state.rotate().await.unwrap();
+    first.note("under the second key").await;
+    let new = second.rekey(RekeyTarget::Barrier, 1, 1).await;
+    for node in [&first, &second, &cluster.unsealed(&new).await] {
+        assert!(node.has_note("under the second key").await);
+    }
 }
 
 #[tokio::test]

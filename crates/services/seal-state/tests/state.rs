@@ -38,7 +38,7 @@ impl Rig {
         let barrier = Barrier::new(store.clone(), entropy.clone(), 1 << 20);
         let environment = Environment { clock: clock.clone(), entropy };
         let state = SealState::new(barrier.clone(), environment, Seals::one(Arc::new(ShamirSeal)));
-        Self { store, clock, barrier, state: Arc::new(state), parts }
+        Self { store, clock, barrier, state, parts }
     }
 
     fn blank() -> Self {
@@ -270,6 +270,45 @@ async fn a_keyring_of_another_node_is_taken_over() {
     assert!(active.barrier.is_sealed() && active.state.root_key().is_err());
     active.state.offer_key_part(foreign.parts[0].clone()).await.unwrap();
     assert!(!active.barrier.is_sealed(), "that cluster's key parts open it");
+}
+
+/// Two nodes lead one after the other, and the second has not looked for the keys of the first.
+#[tokio::test]
+async fn a_node_that_comes_to_lead_before_it_looked_loses_no_key() {
+    let first = Rig::unsealed().await;
+    let second = first.another().await;
+    first.state.rotate().await.unwrap();
+    first.note("under the second key").await;
+    assert!(second.noted("under the second key").await.unwrap(), "read before it looked");
+    first.state.rotate().await.unwrap();
+    first.note("under the third key").await;
+    second.state.rotate().await.unwrap();
+    second.note("under the fourth key").await;
+    first.note("by one that led before").await;
+    assert_eq!(second.state.key_status().unwrap().term, 4);
+    for node in [&first, &second, &first.another().await] {
+        for name in
+            ["under the second key", "under the third key", "under the fourth key", "by one that led before"]
+        {
+            assert!(node.noted(name).await.unwrap(), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn counting_the_use_of_a_key_loses_no_other() {
+    let first = Rig::unsealed().await;
+    let second = first.another().await;
+    let txn = second.barrier.transaction(second.barrier.pinned_view().await.unwrap());
+    for number in 0..100_000u32 {
+        NOTES.put(&txn, &number.to_string(), String::new()).unwrap();
+    }
+    txn.commit().await.unwrap();
+    first.state.rotate().await.unwrap();
+    first.note("under the second key").await;
+    second.state.rotate_if_due().await.unwrap();
+    assert!(first.another().await.noted("under the second key").await.unwrap());
+    assert_eq!(second.state.key_status().unwrap().term, 2);
 }
 
 /// Notes what it is told, and refuses unsealing where that is wanted.
