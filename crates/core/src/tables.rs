@@ -18,6 +18,7 @@ pub(crate) const TABLES: &[&[TableId]] = &[
     strongroom_node::table_ids(),
     strongroom_backup::table_ids(),
     strongroom_seal_state::table_ids(),
+    strongroom_ceremonies::table_ids(),
     strongroom_expiry::table_ids(),
     strongroom_tokens::table_ids(),
     strongroom_revocation::table_ids(),

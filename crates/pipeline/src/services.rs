@@ -189,7 +189,14 @@ impl Ground {
     fn initialization(&self, tokens: &Arc<TokenStore>) -> Initialization {
         let (cluster_name, lifetimes) = (self.settings.cluster_name.clone(), self.mounts.lifetimes());
         let seal_state = self.seal_state.clone();
-        Initialization::new(self.barrier.clone(), seal_state, tokens.clone(), cluster_name, lifetimes)
+        Initialization::new(
+            self.barrier.clone(),
+            seal_state,
+            tokens.clone(),
+            cluster_name,
+            lifetimes,
+            self.environment.entropy.clone(),
+        )
     }
 
     fn ceremonies(&self, tokens: &Arc<TokenStore>) -> Ceremonies {

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 use strongroom_barrier::Barrier;
 use strongroom_core::Assembly;
 use strongroom_engine_api::{Backend, Class, Endpoint, Environment, Operation, Peer, Route, Secret};
+use strongroom_initialization::InitRequest;
 use strongroom_mounts::NewMount;
 use strongroom_pipeline::{Answer, Inbound, Settings, Verb};
-use strongroom_seal_state::InitRequest;
 use strongroom_stdx::{Clock, Entropy, Moment};
 use strongroom_storage::InMemory;
 

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use strongroom_cli::Io;
 use strongroom_config::{Address, Config};
+use strongroom_initialization::{InitRequest, Initialized};
 use strongroom_node::{JoinTarget, LeaderAddress};
-use strongroom_seal_state::{InitRequest, Initialized};
 use tempfile::TempDir;
 
 use crate::node::Node;

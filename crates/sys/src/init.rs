@@ -5,11 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_engine_api::lenient::{Int, List, Text};
-use strongroom_engine_api::{Engine, EngineError, Extension, Input, bad_request};
+use strongroom_engine_api::{Clock, Engine, EngineError, Extension, Input, Moment, bad_request};
 
 use crate::envelopes::NoEnvelope;
-use strongroom_initialization::Initialization;
-use strongroom_seal_state::{InitError, InitRequest, Initialized, KeyPartsWanted, SealError, SealState};
+use strongroom_initialization::{InitRequest, Initialization, Initialized};
+use strongroom_pgp::{PgpError, PgpKey, Recipients};
+use strongroom_seal_state::{InitError, KeyPartsWanted, SealError, SealState};
 use strongroom_stdx::to_hex;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -36,9 +37,9 @@ struct InitInput {
     secret_shares: Option<Int>,
     /// The number of parts required to unseal; at most `secret_shares`.
     secret_threshold: Option<Int>,
-    /// PGP public keys to encrypt the parts with. Not offered.
+    /// PGP public keys to encrypt the parts to, one each, in base64.
     pgp_keys: Option<List>,
-    /// A PGP public key to encrypt the root token with. Not offered.
+    /// A PGP public key to encrypt the root token to, in base64.
     root_token_pgp_key: Option<Text>,
     /// The number of parts that an automatic seal is to keep: none, or `secret_shares`.
     stored_shares: Option<Int>,
@@ -46,7 +47,7 @@ struct InitInput {
     recovery_shares: Option<Int>,
     /// The number of parts required to reconstruct the recovery key of an automatic seal.
     recovery_threshold: Option<Int>,
-    /// PGP public keys to encrypt the parts of the recovery key with.
+    /// PGP public keys to encrypt the parts of the recovery key to, one each, in base64.
     recovery_pgp_keys: Option<List>,
 }
 
@@ -63,7 +64,7 @@ struct Made {
     /// The parts of the recovery key of an automatic seal, base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     recovery_keys_base64: Option<Vec<String>>,
-    /// The root token.
+    /// The root token; its message in base64 where it is encrypted.
     root_token: String,
 }
 
@@ -87,15 +88,15 @@ async fn is_initialized(
 async fn initialize(
     Extension(initialization): Extension<Initialization>,
     Extension(seal_state): Extension<SealState>,
+    clock: Clock,
     Input(input): Input<InitInput>,
 ) -> Result<NoEnvelope<Made>, EngineError> {
     if seal_state.is_initialized().await? {
         return Err(bad_request(InitError::AlreadyInitialized.to_string()));
     }
     let state = seal_state;
-    let key_parts = check(&input, state.kind(), state.unseals_by_itself()).map_err(bad_request)?;
-    let made =
-        initialization.initialize(InitRequest { key_parts, root_token: None }).await.map_err(refused)?;
+    let request = check(&input, state.kind(), state.unseals_by_itself(), clock.now()).map_err(bad_request)?;
+    let made = initialization.initialize(request).await.map_err(refused)?;
     Ok(NoEnvelope(200, shown(&made)))
 }
 
@@ -125,7 +126,7 @@ fn refused(error: InitError) -> EngineError {
 
 /// The key parts that are asked for: of the unseal key, or for recovery, where the seal unseals automatically. The seal
 /// itself says whether the numbers go together.
-fn check(input: &InitInput, kind: &str, unseals_by_itself: bool) -> Result<KeyPartsWanted, String> {
+fn check(input: &InitInput, kind: &str, unseals_by_itself: bool, now: Moment) -> Result<InitRequest, String> {
     let number = |given: &Option<Int>| given.as_ref().map_or(0, |given| given.0);
     let given = |list: &Option<List>| list.as_ref().is_some_and(|list| !list.is_empty());
     let inapplicable: Vec<&str> = if unseals_by_itself {
@@ -147,22 +148,20 @@ fn check(input: &InitInput, kind: &str, unseals_by_itself: bool) -> Result<KeyPa
     if !inapplicable.is_empty() {
         return Err(format!("parameters {} not applicable to seal type {kind}", inapplicable.join(",")));
     }
-    for (name, list) in [("pgp_keys", &input.pgp_keys), ("recovery_pgp_keys", &input.recovery_pgp_keys)] {
-        if given(list) {
-            return Err(format!(
-                "invalid seal configuration: '{name}' is not supported: this version has no PGP"
-            ));
-        }
-    }
-    if input.root_token_pgp_key.as_ref().is_some_and(|key| !key.is_empty()) {
-        return Err("'root_token_pgp_key' is not supported: this version has no PGP".to_owned());
-    }
-    let (total, required, stored) = if unseals_by_itself {
-        (&input.recovery_shares, &input.recovery_threshold, &None)
+    let (total, required, stored, keys) = if unseals_by_itself {
+        (&input.recovery_shares, &input.recovery_threshold, &None, &input.recovery_pgp_keys)
     } else {
-        (&input.secret_shares, &input.secret_threshold, &input.stored_shares)
+        (&input.secret_shares, &input.secret_threshold, &input.stored_shares, &input.pgp_keys)
     };
-    Ok(KeyPartsWanted { total: number(total), required: number(required), stored: number(stored) })
+    let key_parts =
+        KeyPartsWanted { total: number(total), required: number(required), stored: number(stored) };
+    let keys = keys.iter().flat_map(|keys| keys.iter().map(String::as_str));
+    let invalid = |error: PgpError| format!("invalid seal configuration: {error}");
+    let recipients = Recipients::parse(keys, key_parts.total, now).map_err(invalid)?;
+    let root_token_key = input.root_token_pgp_key.as_ref().filter(|key| !key.is_empty());
+    let root_token_key = root_token_key.map(|key| PgpKey::parse(key, now)).transpose();
+    let root_token_key = root_token_key.map_err(|error| format!("root_token_pgp_key: {error}"))?;
+    Ok(InitRequest { key_parts, recipients, root_token: None, root_token_key })
 }
 
 #[cfg(test)]
@@ -202,7 +201,7 @@ mod tests {
     fn a_seal_that_needs_nobody_makes_keys_for_recovery() {
         let read = |input: serde_json::Value| {
             let input = serde_json::from_value(input).unwrap();
-            super::check(&input, "awskms", true)
+            super::check(&input, "awskms", true, strongroom_engine_api::Moment::default()).map(|request| request.key_parts)
         };
         let wanted =
             read(json!({ "recovery_shares": 5, "recovery_threshold": 3, "stored_shares": 1 })).unwrap();
@@ -210,7 +209,7 @@ mod tests {
         let told = read(json!({ "secret_shares": 5, "secret_threshold": 3 })).unwrap_err();
         assert_eq!(told, "parameters secret_shares,secret_threshold not applicable to seal type awskms");
         let made = |for_recovery| {
-            super::shown(&strongroom_seal_state::Initialized {
+            super::shown(&strongroom_initialization::Initialized {
                 key_parts: vec![vec![1, 2].into()],
                 for_recovery,
                 root_token: "hvs.r".to_owned().into(),
@@ -249,8 +248,12 @@ mod tests {
                 "stored_shares must be the same as secret_shares",
             ),
             (
-                json!({ "secret_shares": 1, "secret_threshold": 1, "pgp_keys": ["a"] }),
-                "'pgp_keys' is not supported: this version has no PGP",
+                json!({ "secret_shares": 2, "secret_threshold": 2, "pgp_keys": ["AAAA"] }),
+                "count mismatch between number of provided PGP keys and number of shares",
+            ),
+            (
+                json!({ "secret_shares": 1, "secret_threshold": 1, "pgp_keys": ["!"] }),
+                "error decoding given PGP key: Invalid symbol 33, offset 0.",
             ),
         ] {
             let told = server.ask_as("", Verb::Write, "sys/init", input).await;

@@ -1,18 +1,22 @@
 //! `sys/rekey`, `sys/rekey-recovery-key`, and OpenBao's other names of them, `sys/rotate/root` and `sys/rotate/recovery`,
 //! which answer in the envelope. Source: Vault's and OpenBao's API pages of these names.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::Txn;
-use strongroom_ceremonies::{Ceremonies, NewParts, RekeyAnswer, RekeyPlan, RekeyStatus, VerifyStatus};
+use strongroom_barrier::{Txn, View};
+use strongroom_ceremonies::{
+    Ceremonies, KeyBackup, NewParts, RekeyAnswer, RekeyPlan, RekeyStatus, VerifyStatus,
+};
 use strongroom_engine_api::lenient::{Flag, Int, List, Text};
 use strongroom_engine_api::{
-    Data, Engine, EngineError, Extension, Input, IntoReply, Request, Route, bad_request,
+    Clock, Data, Engine, EngineError, Extension, Input, IntoReply, Request, Route, bad_request,
 };
+use strongroom_pgp::{PgpError, Recipients};
 use strongroom_seal_state::{KeyPartsWanted, RekeyTarget};
 use strongroom_stdx::to_hex;
 use zeroize::Zeroize as _;
@@ -31,14 +35,18 @@ pub(crate) fn routes(engine: Engine) -> Engine {
     let engine = ceremony::<RECOVERY, Plain>(engine, "rekey-recovery-key", |route| route.open_where(NAME));
     let engine = ceremony::<UNSEAL, Enveloped>(engine, "rotate/root", |route| route);
     let engine = ceremony::<RECOVERY, Enveloped>(engine, "rotate/recovery", |route| route);
-    ["rekey/backup", "rekey/recovery-key-backup", "rotate/root/backup", "rotate/recovery/backup"]
-        .into_iter()
-        .fold(engine, |engine, path| {
-            engine.route(path, |r| {
-                r.read("Return the backup copy of PGP-encrypted key parts.", backup)
-                    .delete("Delete the backup copy of PGP-encrypted key parts.", no_backup)
-            })
+    let engine = backups::<UNSEAL>(engine, ["rekey/backup", "rotate/root/backup"]);
+    backups::<RECOVERY>(engine, ["rekey/recovery-key-backup", "rotate/recovery/backup"])
+}
+
+/// The operations on the copy of encrypted parts, under both of its names.
+fn backups<const RECOVERY: bool>(engine: Engine, paths: [&str; 2]) -> Engine {
+    paths.into_iter().fold(engine, |engine, path| {
+        engine.route(path, |r| {
+            r.read("Return the backup copy of PGP-encrypted key parts.", backup::<RECOVERY>)
+                .delete("Delete the backup copy of PGP-encrypted key parts.", delete_backup::<RECOVERY>)
         })
+    })
 }
 
 /// The operations below `path`.
@@ -126,6 +134,11 @@ struct Status {
     verification_nonce: String,
 }
 
+/// `None` for no fingerprints.
+fn some(fingerprints: Vec<String>) -> Option<Vec<String>> {
+    Some(fingerprints).filter(|fingerprints| !fingerprints.is_empty())
+}
+
 impl From<RekeyStatus> for Status {
     fn from(status: RekeyStatus) -> Self {
         Self {
@@ -135,8 +148,8 @@ impl From<RekeyStatus> for Status {
             n: status.shares,
             progress: status.progress,
             required: status.required,
-            pgp_fingerprints: None,
-            backup: false,
+            pgp_fingerprints: some(status.fingerprints),
+            backup: status.backup,
             verification_required: status.verification_required,
             verification_nonce: status.verification_nonce,
         }
@@ -189,8 +202,8 @@ impl From<NewParts> for Made {
             complete: true,
             keys: made.parts.iter().map(|part| to_hex(part.expose())).collect(),
             keys_base64: made.parts.iter().map(|part| STANDARD.encode(part.expose())).collect(),
-            pgp_fingerprints: None,
-            backup: false,
+            pgp_fingerprints: some(made.fingerprints),
+            backup: made.backup,
             verification_required: made.verification_required,
             verification_nonce: made.verification_nonce,
         }
@@ -253,9 +266,9 @@ struct BeginInput {
     secret_threshold: Option<Int>,
     /// Key parts that the server is to keep: none, or `secret_shares`.
     stored_shares: Option<Int>,
-    /// PGP public keys to encrypt the new parts to. Not offered.
+    /// PGP public keys to encrypt the new parts to, one each, in base64.
     pgp_keys: Option<List>,
-    /// Has the server keep a copy of the encrypted parts. Not offered.
+    /// Has the server keep a copy of the encrypted parts.
     backup: Option<Flag>,
     /// Has the new parts be in force only once they were given back.
     require_verification: Option<Flag>,
@@ -285,17 +298,15 @@ async fn read<const RECOVERY: bool, F: Form>(
 
 async fn begin<const RECOVERY: bool, F: Form>(
     Extension(ceremonies): Extension<Ceremonies>,
+    clock: Clock,
     Input(input): Input<BeginInput>,
 ) -> Result<AfterIt<F::Of<Status>>, EngineError> {
     let on = |flag: Option<Flag>| flag.is_some_and(|flag| flag.0);
     let number = |given: Option<Int>| given.map_or(0, |given| given.0);
-    let has_keys = input.pgp_keys.is_some_and(|keys| !keys.is_empty());
-    if on(input.backup) && !has_keys {
+    let backup = on(input.backup);
+    let keys = input.pgp_keys.unwrap_or_default();
+    if backup && keys.is_empty() {
         let text = "cannot request a backup of the new keys without providing PGP keys for encryption";
-        return Err(bad_request(text));
-    }
-    if has_keys {
-        let text = "invalid rekey seal configuration: 'pgp_keys' is not supported: this version has no PGP";
         return Err(bad_request(text));
     }
     let wanted = KeyPartsWanted {
@@ -303,7 +314,11 @@ async fn begin<const RECOVERY: bool, F: Form>(
         required: number(input.secret_threshold),
         stored: number(input.stored_shares),
     };
-    let plan = RekeyPlan { wanted, verified: on(input.require_verification) };
+    let invalid = |error: PgpError| bad_request(format!("invalid rekey seal configuration: {error}"));
+    let keys = keys.iter().map(String::as_str);
+    let recipients = Recipients::parse(keys, wanted.total, clock.now()).map_err(invalid)?;
+    let verified = on(input.require_verification);
+    let plan = RekeyPlan { wanted, verified, recipients: Arc::new(recipients), backup };
     let step = ceremonies.begin_rekey(target(RECOVERY), plan).await?;
     Ok(AfterIt::of(step).map(|status: Status| F::of(status)))
 }
@@ -361,13 +376,46 @@ async fn restart<const RECOVERY: bool, F: Form>(
     Ok(AfterIt::of(step).map(|status: Verification| F::of(status)))
 }
 
-/// The server keeps copies of encrypted parts only, and encrypts none.
-async fn backup() -> Result<(), EngineError> {
-    Err(bad_request("no backed-up keys found"))
+/// The copy of encrypted parts, by the fingerprints of the keys that they are encrypted to.
+#[derive(Serialize, JsonSchema)]
+struct BackedUp {
+    /// The name of the rekey.
+    nonce: String,
+    /// The encrypted parts, hexadecimal.
+    keys: BTreeMap<String, Vec<String>>,
+    /// The encrypted parts, base64.
+    keys_base64: BTreeMap<String, Vec<String>>,
 }
 
-async fn no_backup() -> Result<(), EngineError> {
-    Ok(())
+impl From<KeyBackup> for BackedUp {
+    fn from(backup: KeyBackup) -> Self {
+        let told = |form: fn(&Vec<u8>) -> String| {
+            let one = |(fingerprint, messages): (&String, &Vec<Vec<u8>>)| {
+                (fingerprint.clone(), messages.iter().map(form).collect())
+            };
+            backup.messages.iter().map(one).collect()
+        };
+        Self {
+            keys: told(|message| to_hex(message)),
+            keys_base64: told(|message| STANDARD.encode(message)),
+            nonce: backup.nonce.clone(),
+        }
+    }
+}
+
+async fn backup<const RECOVERY: bool>(
+    Extension(ceremonies): Extension<Ceremonies>,
+    view: View,
+) -> Result<Data<BackedUp>, EngineError> {
+    let kept = ceremonies.key_backup(&view, target(RECOVERY)).await?;
+    Ok(Data(kept.ok_or_else(|| bad_request("no backed-up keys found"))?.into()))
+}
+
+async fn delete_backup<const RECOVERY: bool>(
+    Extension(ceremonies): Extension<Ceremonies>,
+    txn: Txn,
+) -> Result<(), EngineError> {
+    ceremonies.delete_key_backup(&txn, target(RECOVERY))
 }
 
 #[cfg(test)]
@@ -514,8 +562,8 @@ mod tests {
                 format!("{prefix}threshold cannot be larger than shares"),
             ),
             (
-                json!({ "secret_shares": 1, "secret_threshold": 1, "pgp_keys": ["a"] }),
-                format!("{prefix}'pgp_keys' is not supported: this version has no PGP"),
+                json!({ "secret_shares": 2, "secret_threshold": 2, "pgp_keys": ["AAAA"] }),
+                format!("{prefix}count mismatch between number of provided PGP keys and number of shares"),
             ),
             (
                 json!({ "secret_shares": 1, "secret_threshold": 1, "backup": true }),

@@ -4,9 +4,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strongroom_barrier::Txn;
-use strongroom_ceremonies::{Ceremonies, OTP_LENGTH, RootTokenStatus, decoded};
+use strongroom_ceremonies::{Ceremonies, OTP_LENGTH, RootTokenStatus, TokenSecrecy, decoded};
 use strongroom_engine_api::lenient::Text;
-use strongroom_engine_api::{Data, Engine, EngineError, Extension, Input, Route, bad_request};
+use strongroom_engine_api::{Clock, Data, Engine, EngineError, Extension, Input, Route, bad_request};
+use strongroom_pgp::PgpKey;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::envelopes::{AfterIt, NoEnvelope};
@@ -51,7 +52,7 @@ struct Status {
     progress: usize,
     /// Key parts needed.
     required: u8,
-    /// The token, combined with the one-time password by exclusive or, in base64.
+    /// The token, combined with the one-time password by exclusive or, or encrypted to the PGP key, in base64.
     encoded_token: String,
     /// The same.
     encoded_root_token: String,
@@ -82,7 +83,7 @@ impl From<RootTokenStatus> for Status {
             required: status.required,
             encoded_root_token: status.encoded_token.clone(),
             encoded_token: status.encoded_token,
-            pgp_fingerprint: String::new(),
+            pgp_fingerprint: status.fingerprint,
             otp: status.otp.map(|otp| otp.expose().clone()).unwrap_or_default(),
             otp_length: OTP_LENGTH,
             complete: status.complete,
@@ -95,7 +96,7 @@ impl From<RootTokenStatus> for Status {
 struct BeginInput {
     /// A one-time password to combine the token with; made up where there is none.
     otp: Option<Text>,
-    /// A PGP public key to encrypt the token to. Not offered.
+    /// A PGP public key to encrypt the token to, in base64.
     pgp_key: Option<Text>,
 }
 
@@ -123,26 +124,38 @@ async fn read_enveloped(Extension(ceremonies): Extension<Ceremonies>) -> Result<
     Ok(Data(ceremonies.root_token_status().await?.into()))
 }
 
-async fn begun(ceremonies: &Ceremonies, input: BeginInput) -> Result<AfterIt<Status>, EngineError> {
-    if input.pgp_key.is_some_and(|key| !key.is_empty()) {
-        return Err(bad_request("'pgp_key' is not supported: this version has no PGP"));
-    }
-    let otp = input.otp.map(|otp| otp.0).filter(|otp| !otp.is_empty());
-    Ok(AfterIt::of(ceremonies.begin_root_token(otp).await?))
+async fn begun(
+    ceremonies: &Ceremonies,
+    clock: &Clock,
+    input: BeginInput,
+) -> Result<AfterIt<Status>, EngineError> {
+    let given = |text: Option<Text>| text.map(|text| text.0).filter(|text| !text.is_empty());
+    let secrecy = match (given(input.otp), given(input.pgp_key)) {
+        (Some(_), Some(_)) => return Err(bad_request("only one of otp and pgp_key can be given")),
+        (Some(otp), None) => TokenSecrecy::Otp(otp),
+        (None, Some(key)) => {
+            let key = PgpKey::parse(&key, clock.now());
+            TokenSecrecy::Pgp(Box::new(key.map_err(|error| bad_request(error.to_string()))?))
+        }
+        (None, None) => TokenSecrecy::MadeUpOtp,
+    };
+    Ok(AfterIt::of(ceremonies.begin_root_token(secrecy).await?))
 }
 
 async fn begin(
     Extension(ceremonies): Extension<Ceremonies>,
+    clock: Clock,
     Input(input): Input<BeginInput>,
 ) -> Result<AfterIt<NoEnvelope<Status>>, EngineError> {
-    Ok(begun(&ceremonies, input).await?.map(|status| NoEnvelope(200, status)))
+    Ok(begun(&ceremonies, &clock, input).await?.map(|status| NoEnvelope(200, status)))
 }
 
 async fn begin_enveloped(
     Extension(ceremonies): Extension<Ceremonies>,
+    clock: Clock,
     Input(input): Input<BeginInput>,
 ) -> Result<AfterIt<Data<Status>>, EngineError> {
-    Ok(begun(&ceremonies, input).await?.map(Data))
+    Ok(begun(&ceremonies, &clock, input).await?.map(Data))
 }
 
 async fn cancel(
@@ -324,7 +337,12 @@ mod tests {
         assert_eq!(server.ask_as("", Verb::Read, "sys/rekey/init", json!({})).await.status, 403);
         let wrong = ask(&server, Verb::Write, json!({ "otp": "short" })).await;
         assert_eq!(wrong.error(), (400, "OTP string is wrong length"));
-        let pgp = ask(&server, Verb::Write, json!({ "pgp_key": "mDM" })).await;
-        assert_eq!(pgp.error(), (400, "'pgp_key' is not supported: this version has no PGP"));
+        for (input, text) in [
+            (json!({ "pgp_key": "!" }), "error decoding given PGP key: Invalid symbol 33, offset 0."),
+            (json!({ "pgp_key": "mDM=", "otp": "o" }), "only one of otp and pgp_key can be given"),
+        ] {
+            let refused = ask(&server, Verb::Write, input).await;
+            assert_eq!(refused.error(), (400, text));
+        }
     }
 }

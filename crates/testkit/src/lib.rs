@@ -39,4 +39,5 @@ pub use records::Records;
 pub use request::{Request, Response};
 pub use seeded::Seeded;
 pub use server::{Server, Setup};
+pub use strongroom_initialization::InitRequest;
 pub use strongroom_pipeline::{Settings, Verb};

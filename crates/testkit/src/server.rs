@@ -15,12 +15,12 @@ use strongroom_core::Assembly;
 use strongroom_engine_api::{
     Backend, Clock, EngineError, Entropy, Environment, LeaseGrant, Lifetimes, Moment, TokenKind,
 };
+use strongroom_initialization::InitRequest;
 use strongroom_leases::Granted;
 use strongroom_mounts::{Catalog, DISABLED_MOUNTS, MountHandle, NewMount};
 use strongroom_pipeline::{DEFAULT_LEASE_TTL, Services, Settings, Verb};
 use strongroom_seal::{ConfiguredSeal, Seals};
 use strongroom_seal_shamir::ShamirSeal;
-use strongroom_seal_state::InitRequest;
 use strongroom_storage::{InMemory, KeyRange, Store};
 use strongroom_tokens::{NewToken, Principal, TokenEntry, TokenId};
 

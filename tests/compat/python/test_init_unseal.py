@@ -1,6 +1,7 @@
 """Initialisation, unsealing, sealing and what a server answers in each state."""
 
 import base64
+import subprocess
 
 import pytest
 from conftest import eventually, hvac_client, needs, refused
@@ -36,6 +37,45 @@ def test_impossible_shares_are_refused(fresh, shares, threshold):
     assert answer.status == 400, answer.text
     assert answer.errors and answer.errors[0]
     assert hvac_client(fresh, "").sys.is_initialized() is False
+
+
+@pytest.fixture
+def gpg(tmp_path):
+    """Runs GnuPG with a key ring of its own."""
+    home = tmp_path / "gnupg"
+    home.mkdir(mode=0o700)
+
+    def run(*args, stdin=b""):
+        command = ["gpg", "--homedir", home, "--batch", "--quiet", "--passphrase", "", "--pinentry-mode", "loopback", *args]
+        return subprocess.run(command, input=stdin, check=True, capture_output=True).stdout
+
+    yield run
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=True)
+
+
+def test_keys_and_root_token_go_to_pgp_holders(fresh, gpg):
+    client = hvac_client(fresh, "")
+    holders = {"rsa@example.com": "rsa2048", "curve@example.com": "future-default"}
+    for name, kind in holders.items():
+        gpg("--quick-generate-key", name, kind, "default" if kind == "future-default" else "encr,sign", "never")
+    keys = [base64.b64encode(gpg("--export", name)).decode() for name in holders]
+
+    def reads(text):
+        return gpg("--decrypt", stdin=base64.b64decode(text)).decode()
+
+    answer = fresh.http(token="").put("sys/init", {"secret_shares": 3, "secret_threshold": 2, "pgp_keys": keys})
+    assert answer.status == 400 and "count mismatch between number of provided PGP keys" in answer.text
+    assert client.sys.is_initialized() is False
+
+    made = client.sys.initialize(2, 2, pgp_keys=keys, root_token_pgp_key=keys[1])
+    assert [base64.b64decode(k).hex() for k in made["keys_base64"]] == made["keys"]
+    shares = [reads(text) for text in made["keys_base64"]]
+    assert {len(share) for share in shares} == {66}
+    for share in shares:
+        status = client.sys.submit_unseal_key(share)
+    assert status["sealed"] is False
+    token = reads(made["root_token"])
+    assert hvac_client(fresh, token).lookup_token()["data"]["policies"] == ["root"]
 
 
 def test_init_five_shares_three_needed(fresh):

@@ -7,6 +7,7 @@
 //! A request changes the progress only once it is committed ([`Step`]): one whose transaction has to be decided again finds
 //! the ceremony as it was. Key parts that open nothing end what was collected, not the ceremony.
 
+mod backups;
 mod rekey;
 mod root_token;
 mod slot;
@@ -14,18 +15,25 @@ mod slot;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use strongroom_barrier::BarrierError;
+use strongroom_barrier::{BarrierError, CoreLocal, Table, TableId, tables};
 use strongroom_engine_api::{EngineError, Environment, Lifetimes, bad_request};
+use strongroom_pgp::PgpError;
 use strongroom_seal_state::{InitError, RekeyTarget, SealError, SealState, UnsealError};
 use strongroom_storage::Leadership;
 use strongroom_tokens::TokenStore;
 
+pub use backups::KeyBackup;
 pub use rekey::{NewParts, RekeyAnswer, RekeyPlan, RekeyStatus, VerifyStatus};
-pub use root_token::{OTP_LENGTH, RootTokenStatus, decoded};
+pub use root_token::{OTP_LENGTH, RootTokenStatus, TokenSecrecy, decoded};
 
 use rekey::Rekey;
 use root_token::RootToken;
 use slot::{Slot, Term};
+
+tables! {
+    /// Copies of encrypted key parts, by what they are parts of.
+    pub KEY_BACKUPS: Table<CoreLocal, str, KeyBackup> = 60;
+}
 
 /// An answer, and what is to be done once the request is committed.
 pub struct Step<A> {
@@ -126,6 +134,14 @@ fn not_wrapped(error: InitError) -> EngineError {
     }
 }
 
+/// The error of encrypting to a holder's key as clients see it.
+fn not_encrypted(error: PgpError) -> EngineError {
+    match error {
+        PgpError::Failed(_) => EngineError::Internal(error.to_string()),
+        other => bad_request(other.to_string()),
+    }
+}
+
 /// A conflict that asks the client to begin again, since another ceremony has changed the key meanwhile.
 fn overtaken(error: BarrierError) -> EngineError {
     match error {
@@ -134,4 +150,9 @@ fn overtaken(error: BarrierError) -> EngineError {
         }
         other => other.into(),
     }
+}
+
+/// The tables that are kept here, for the registry of formats.
+pub const fn table_ids() -> &'static [TableId] {
+    TABLES
 }

@@ -1,17 +1,20 @@
 //! Replacing key parts: those that unseal, with a new root key, or those for recovery.
 //!
 //! Where it is asked for, the new parts are in force only once enough of them were brought back (`require_verification`):
-//! whoever lost one between its making and a safe place has lost nothing then.
+//! whoever lost one between its making and a safe place has lost nothing then. Where PGP keys are given, each part is encrypted to
+//! its holder's, and what is brought back is the part, decrypted.
 
 use std::sync::Arc;
 
 use strongroom_barrier::Txn;
 use strongroom_engine_api::{EngineError, bad_request};
+use strongroom_pgp::Recipients;
 use strongroom_seal::KeyPart;
 use strongroom_seal_state::{KeyPartsWanted, NewWrapping, Proof, RekeyTarget};
 
+use crate::backups::{KeyBackup, name};
 use crate::slot::{Held, Running, Words, judged, with_one_more};
-use crate::{Ceremonies, Step, not_wrapped, overtaken, refused};
+use crate::{Ceremonies, KEY_BACKUPS, Step, not_encrypted, not_wrapped, overtaken, refused};
 
 const WORDS: Words = Words { none: "no rekey in progress", name: "rekey", failed: "rekey failed" };
 
@@ -19,12 +22,16 @@ const VERIFYING: Words =
     Words { none: "no rekey in progress", name: "verify", failed: "rekey verification failed" };
 
 /// The key parts to be.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RekeyPlan {
     /// Their number.
     pub wanted: KeyPartsWanted,
     /// True if they are to be brought back before they are in force.
     pub verified: bool,
+    /// The holders that they are encrypted to.
+    pub recipients: Arc<Recipients>,
+    /// True if a copy of the encrypted parts is kept.
+    pub backup: bool,
 }
 
 /// A rekey under way.
@@ -61,6 +68,10 @@ pub struct RekeyStatus {
     pub verification_required: bool,
     /// The name of the verification under way.
     pub verification_nonce: String,
+    /// The fingerprints of the keys that the new parts are encrypted to.
+    pub fingerprints: Vec<String>,
+    /// True if a copy of the encrypted parts is kept.
+    pub backup: bool,
 }
 
 /// New key parts, told once.
@@ -73,6 +84,10 @@ pub struct NewParts {
     pub verification_required: bool,
     /// The name of the verification.
     pub verification_nonce: String,
+    /// The fingerprints of the keys that the parts are encrypted to.
+    pub fingerprints: Vec<String>,
+    /// True if a copy of the encrypted parts is kept.
+    pub backup: bool,
 }
 
 /// The answer to a key part.
@@ -102,7 +117,7 @@ pub struct VerifyStatus {
 
 fn status_of(running: Option<&Running<Rekey>>, required: u8) -> RekeyStatus {
     let Some(running) = running else { return RekeyStatus { required, ..RekeyStatus::default() } };
-    let RekeyPlan { wanted, verified } = running.plan.plan;
+    let RekeyPlan { wanted, verified, recipients, backup } = &running.plan.plan;
     RekeyStatus {
         started: true,
         nonce: running.nonce.clone(),
@@ -110,7 +125,9 @@ fn status_of(running: Option<&Running<Rekey>>, required: u8) -> RekeyStatus {
         shares: wanted.total,
         progress: running.parts.len(),
         required,
-        verification_required: verified,
+        verification_required: *verified,
+        fingerprints: recipients.fingerprints(),
+        backup: *backup,
         verification_nonce: running.plan.made.as_ref().map(|made| made.nonce.clone()).unwrap_or_default(),
     }
 }
@@ -181,7 +198,7 @@ impl Ceremonies {
         let running = Running::new(self.nonce()?, term, Rekey { plan, made: None });
         let answer = status_of(Some(&running), required);
         let change = Box::new(move || {
-            let RekeyPlan { wanted, verified } = plan;
+            let RekeyPlan { wanted, verified, .. } = &running.plan.plan;
             tracing::info!(
                 nonce = running.nonce,
                 shares = wanted.total,
@@ -247,13 +264,19 @@ impl Ceremonies {
             });
             return Ok(Step { answer: RekeyAnswer::Progress(status), change });
         }
-        let RekeyPlan { wanted, verified } = running.plan.plan;
+        let RekeyPlan { wanted, verified, recipients, backup } = running.plan.plan.clone();
         let (new, new_parts) = self.seal_state.new_wrapping(target, wanted).await.map_err(not_wrapped)?;
+        let new_parts = recipients.hand_out(&self.environment.entropy, new_parts).map_err(not_encrypted)?;
+        if backup {
+            KEY_BACKUPS.put(txn, name(target), KeyBackup::new(&running.nonce, &recipients, &new_parts))?;
+        }
         let mut told = NewParts {
             nonce: running.nonce.clone(),
             parts: new_parts,
             verification_required: verified,
             verification_nonce: String::new(),
+            fingerprints: recipients.fingerprints(),
+            backup,
         };
         if verified {
             told.verification_nonce = self.nonce()?;

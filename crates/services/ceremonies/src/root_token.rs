@@ -1,17 +1,18 @@
 //! Generating a root token, which only the one who began it can read: it is combined with a one-time password that the
-//! server told that one alone.
+//! server told that one alone, or encrypted to a PGP key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use strongroom_barrier::{NamespaceId, Txn};
 use strongroom_engine_api::{EngineError, Secret, bad_request};
+use strongroom_pgp::PgpKey;
 use strongroom_policy::ROOT_POLICY_NAME;
 use strongroom_seal::KeyPart;
 use strongroom_tokens::{NewToken, TokenEntry};
 use zeroize::Zeroizing;
 
 use crate::slot::{Running, Words, judged, with_one_more};
-use crate::{Ceremonies, Step};
+use crate::{Ceremonies, Step, not_encrypted};
 
 /// The length of a password, which is that of a token.
 pub const OTP_LENGTH: usize = 28;
@@ -22,9 +23,20 @@ const WORDS: Words = Words {
     failed: "root generation aborted",
 };
 
+/// The way in which a root token is kept from all but the one who began.
+pub enum TokenSecrecy {
+    /// It is combined with a password that is made up.
+    MadeUpOtp,
+    /// It is combined with this password.
+    Otp(String),
+    /// It is encrypted to this key.
+    Pgp(Box<PgpKey>),
+}
+
 /// A root token to be.
-pub(crate) struct RootToken {
-    otp: Secret<String>,
+pub(crate) enum RootToken {
+    Otp(Secret<String>),
+    Pgp(Box<PgpKey>),
 }
 
 /// The state of the generation of a root token.
@@ -40,19 +52,26 @@ pub struct RootTokenStatus {
     pub required: u8,
     /// True if the token was made.
     pub complete: bool,
-    /// The token, combined with the password.
+    /// The token, combined with the password or encrypted, in base64.
     pub encoded_token: String,
+    /// The fingerprint of the key that the token is encrypted to.
+    pub fingerprint: String,
     /// The password, for the one who begins: told once.
     pub otp: Option<Secret<String>>,
 }
 
 fn status_of(running: Option<&Running<RootToken>>, required: u8) -> RootTokenStatus {
     let Some(running) = running else { return RootTokenStatus { required, ..RootTokenStatus::default() } };
+    let fingerprint = match &running.plan {
+        RootToken::Otp(_) => String::new(),
+        RootToken::Pgp(key) => key.fingerprint(),
+    };
     RootTokenStatus {
         started: true,
         nonce: running.nonce.clone(),
         progress: running.parts.len(),
         required,
+        fingerprint,
         ..RootTokenStatus::default()
     }
 }
@@ -91,29 +110,36 @@ impl Ceremonies {
         Ok(status_of(self.root_token.hold(self.term()?).await.as_ref(), required))
     }
 
-    /// Begins to generate a root token, with this password or one that is made up.
+    /// Begins to generate a root token.
     ///
     /// # Errors
     ///
     /// 400 where one is under way, and for a password of another length.
-    pub async fn begin_root_token(&self, otp: Option<String>) -> Result<Step<RootTokenStatus>, EngineError> {
+    pub async fn begin_root_token(
+        &self,
+        secrecy: TokenSecrecy,
+    ) -> Result<Step<RootTokenStatus>, EngineError> {
         let required = self.required().await?;
         let term = self.term()?;
         let mut held = self.root_token.hold(term).await;
         if held.is_some() {
             return Err(bad_request("root generation already in progress"));
         }
-        let given = otp.map(Zeroizing::new);
-        if given.as_ref().is_some_and(|otp| otp.len() != OTP_LENGTH) {
-            return Err(bad_request("OTP string is wrong length"));
-        }
-        let told = match given {
-            Some(_) => None,
-            None => Some(self.environment.entropy.base62(OTP_LENGTH).map(Secret::new)?),
+        let (plan, told) = match secrecy {
+            TokenSecrecy::MadeUpOtp => {
+                let otp = Secret::new(self.environment.entropy.base62(OTP_LENGTH)?);
+                (RootToken::Otp(otp.clone()), Some(otp))
+            }
+            TokenSecrecy::Otp(otp) => {
+                let otp = Secret::new(otp);
+                if otp.expose().len() != OTP_LENGTH {
+                    return Err(bad_request("OTP string is wrong length"));
+                }
+                (RootToken::Otp(otp), None)
+            }
+            TokenSecrecy::Pgp(key) => (RootToken::Pgp(key), None),
         };
-        let otp = told.clone().or_else(|| given.map(|otp| Secret::new(String::clone(&otp))));
-        let otp = otp.unwrap_or_else(|| Secret::new(String::new()));
-        let running = Running::new(self.nonce()?, term, RootToken { otp });
+        let running = Running::new(self.nonce()?, term, plan);
         let answer = RootTokenStatus { otp: told, ..status_of(Some(&running), required) };
         let change = Box::new(move || {
             tracing::info!(nonce = running.nonce, "root generation initialized");
@@ -162,11 +188,7 @@ impl Ceremonies {
             return Ok(Step { answer, change });
         }
         let token = self.make_root_token(txn).await?;
-        if token.expose().len() != OTP_LENGTH {
-            return Err(EngineError::Internal("a root token of another length than its password".to_owned()));
-        }
-        let encoded = combined(token.expose().as_bytes(), running.plan.otp.expose().as_bytes());
-        answer.encoded_token = STANDARD_NO_PAD.encode(&*encoded);
+        answer.encoded_token = self.encoded(&running.plan, token.expose())?;
         answer.complete = true;
         let change = Box::new(move || {
             if let Some(ended) = held.take() {
@@ -174,6 +196,22 @@ impl Ceremonies {
             }
         });
         Ok(Step { answer, change })
+    }
+
+    /// The token as it is told.
+    fn encoded(&self, secrecy: &RootToken, token: &str) -> Result<String, EngineError> {
+        match secrecy {
+            RootToken::Otp(otp) if otp.expose().len() == token.len() => {
+                Ok(STANDARD_NO_PAD.encode(&*combined(token.as_bytes(), otp.expose().as_bytes())))
+            }
+            RootToken::Otp(_) => {
+                Err(EngineError::Internal("a root token of another length than its password".to_owned()))
+            }
+            RootToken::Pgp(key) => {
+                let message = key.encrypt(&self.environment.entropy, token.as_bytes());
+                Ok(STANDARD.encode(message.map_err(not_encrypted)?))
+            }
+        }
     }
 
     async fn make_root_token(&self, txn: &Txn) -> Result<Secret<String>, EngineError> {

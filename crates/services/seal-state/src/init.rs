@@ -1,7 +1,7 @@
 //! Initializing: the keys of a new cluster, and all that it begins with.
 
 use strongroom_barrier::{BOOTSTRAP_RECORD, BarrierError, Keyring, KeyringError, Txn, wrap_key};
-use strongroom_engine_api::{EngineError, Secret};
+use strongroom_engine_api::EngineError;
 use strongroom_seal::{
     BootstrapRecord, ConfiguredSeal, KeyPart, KeyPartsWanted, RecoveryEntry, RootKey, RootKeyEntry,
     SealEntry, SealError, Unsealing,
@@ -11,32 +11,6 @@ use zeroize::Zeroizing;
 
 use crate::rekey::Wrappings;
 use crate::{KEYRING, SealState, TOKEN_SALT, Turn, of_record};
-
-/// The wishes for a new cluster.
-#[derive(Default)]
-pub struct InitRequest {
-    /// The key parts to make: of the unseal key, or for recovery where the seals need no key parts.
-    pub key_parts: KeyPartsWanted,
-    /// The root token; made up where there is none.
-    pub root_token: Option<String>,
-}
-
-impl InitRequest {
-    /// A cluster with `total` key parts of which `required` unseal it.
-    pub fn key_parts(total: u8, required: u8) -> Self {
-        Self { key_parts: KeyPartsWanted::new(total, required), root_token: None }
-    }
-}
-
-/// The secrets that initializing made; shown once.
-pub struct Initialized {
-    /// The key parts.
-    pub key_parts: Vec<KeyPart>,
-    /// True where the key parts are for recovery, beside seals that unseal by themselves.
-    pub for_recovery: bool,
-    /// The root token.
-    pub root_token: Secret<String>,
-}
 
 /// The reasons why initializing was refused.
 #[derive(Debug, thiserror::Error)]

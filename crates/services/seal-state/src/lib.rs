@@ -26,7 +26,7 @@ use strongroom_seal::{BootstrapRecord, EARLIER_ENTRY, RecordError, RootKey, Seal
 
 use unseal::{Attempt, ByItself};
 
-pub use init::{InitError, InitRequest, Initialized, NewKeys};
+pub use init::{InitError, NewKeys};
 pub use lifecycle::SealListener;
 pub use quorum::{KeyHolders, Proof};
 pub use rekey::{HANDOVER, NewWrapping, RekeyTarget};

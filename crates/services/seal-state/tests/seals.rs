@@ -8,11 +8,11 @@ use std::time::Duration;
 use strongroom_barrier::BOOTSTRAP_RECORD;
 use strongroom_seal::{BootstrapRecord, ConfiguredSeal, SealError, Seals};
 use strongroom_seal_shamir::ShamirSeal;
-use strongroom_seal_state::{InitRequest, SealStatus, UnsealError};
+use strongroom_seal_state::{SealStatus, UnsealError};
 use strongroom_storage::{Commit, Write};
 use strongroom_testkit::seals::{FakeSeal, Service, fake};
 use strongroom_testkit::server::{shares, with_recovery};
-use strongroom_testkit::{Server, Setup};
+use strongroom_testkit::{InitRequest, Server, Setup};
 
 async fn status_of(server: &Server) -> SealStatus {
     server.services().seal_state.status().await.unwrap()

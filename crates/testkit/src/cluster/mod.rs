@@ -15,13 +15,13 @@ use strongroom_core::Assembly;
 use strongroom_engine_api::{Clock, Environment, Moment};
 use strongroom_events::Subscription;
 use strongroom_expiry::LeaseState;
+use strongroom_initialization::InitRequest;
 use strongroom_mounts::Catalog;
 use strongroom_node::Coordination;
 use strongroom_pipeline::{Settings, Verb};
 use strongroom_raft::testing::DiskState;
 use strongroom_seal::Seals;
 use strongroom_seal_shamir::ShamirSeal;
-use strongroom_seal_state::InitRequest;
 use strongroom_storage::{Coordinator, InMemory, Store};
 use tokio::task::JoinHandle;
 

@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, the workspace's crates that it may name; for tests also what these may name. From the bottom up, as
 /// the map in ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 57] = [
+const ARROWS: [(&str, &[&str]); 58] = [
     ("zeroizing-alloc", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 57] = [
     ("outbound-api", &["stdx"]),
     ("outbound", &["outbound-api", "stdx"]),
     ("output-file", &["stdx"]),
+    ("pgp", &["stdx"]),
     ("sockaddr", &[]),
     ("storage", &[]),
     // `wipe` for its tests, which count what is freed.
@@ -57,8 +58,14 @@ const ARROWS: [(&str, &[&str]); 57] = [
         &["barrier", "engine-api", "node", "raft", "seal", "seal-state", "snapshot", "stdx", "storage"],
     ),
     ("s3", &["backup", "outbound", "stdx"]),
-    ("initialization", &["barrier", "engine-api", "policies", "policy", "seal-state", "tokens"]),
-    ("ceremonies", &["barrier", "engine-api", "policy", "seal", "seal-state", "stdx", "storage", "tokens"]),
+    (
+        "initialization",
+        &["barrier", "engine-api", "pgp", "policies", "policy", "seal-state", "stdx", "tokens"],
+    ),
+    (
+        "ceremonies",
+        &["barrier", "engine-api", "pgp", "policy", "seal", "seal-state", "stdx", "storage", "tokens"],
+    ),
     (
         "pipeline",
         &[
@@ -110,6 +117,7 @@ const ARROWS: [(&str, &[&str]); 57] = [
             "mounts",
             "node",
             "passwords",
+            "pgp",
             "pipeline",
             "policies",
             "policy",
@@ -129,6 +137,7 @@ const ARROWS: [(&str, &[&str]); 57] = [
             "auditing",
             "backup",
             "barrier",
+            "ceremonies",
             "engine-api",
             "expiry",
             "identity",
@@ -150,7 +159,10 @@ const ARROWS: [(&str, &[&str]); 57] = [
         ],
     ),
     // The parts of the server for its tests, which put it before a whole one.
-    ("http", &["cluster", "core", "engine-api", "pipeline", "raft", "stdx", "sys", "token"]),
+    (
+        "http",
+        &["cluster", "core", "engine-api", "initialization", "pipeline", "raft", "stdx", "sys", "token"],
+    ),
     ("client", &["outbound", "stdx"]),
     ("cli", &["client", "hcl", "output-file", "snapshot", "stdx"]),
     ("xtask", &[]),
