@@ -193,6 +193,7 @@ class AnotherKey(unittest.TestCase):
             root = cluster.leader(rest).http()
             root.expect(204, "POST", "sys/rotate")
             root.expect(204, "POST", "kv/after", {"v": lap})
+            root.expect(204, "POST", f"kv/after-{lap}", {"v": lap})
             killed.start()
             told = killed.http(token="").put("sys/unseal", {"key": old[0]})
             self.assertEqual(told.status, 400, "a share of another length")
@@ -208,7 +209,10 @@ class AnotherKey(unittest.TestCase):
         for node in cluster.nodes:
             node.start()
             cluster.unseal(node)
-        self.assertEqual(cluster.leader().http().get("kv/after").data, {"v": 2})
+        root = cluster.leader().http()
+        self.assertEqual(root.get("kv/after").data, {"v": 2})
+        for lap in range(3):
+            self.assertEqual(root.get(f"kv/after-{lap}").data, {"v": lap}, "no key of a rotation is lost")
         # A node that joins proves itself with the new key.
         cluster.join(cluster._add().start())
         cluster.wait_voters(4)
