@@ -46,7 +46,8 @@ pub(crate) async fn conclude(call: &mut Call<'_>, path: &str, reply: Reply) -> R
     let failed = "Error validating MFA";
     let passcode = if method.uses_passcode {
         let prompt = format!("Enter the passphrase for methodID {:?} of type {:?}: ", method.id, method.kind);
-        call.ask_hidden(&prompt).because(failed)?.to_string()
+        let asked = call.ask_hidden(&prompt);
+        asked.map_err(|error| Failure::remote(format!("{failed}: {error}")))?.to_string()
     } else {
         call.warn(
             "Asking Vault to perform MFA validation with upstream service. You should receive a push notification in your \

@@ -303,7 +303,10 @@ impl Mfa {
                 "One of auth_method_accessors, auth_method_types, identity_group_ids, identity_entity_ids must be specified",
             ));
         }
-        Ok(ENFORCEMENTS.put(txn, &(namespace, name), rule)?)
+        ENFORCEMENTS.put(txn, &(namespace, name), rule)?;
+        let name = name.to_owned();
+        txn.on_commit(move || tracing::info!(name, "writing login enforcement"));
+        Ok(())
     }
 
     /// Types of auth methods: one that no mount ever has would enforce nothing, and nobody would notice.
@@ -408,6 +411,8 @@ impl Mfa {
     /// Deletes an enforcement; nothing happens where there is none.
     pub fn delete_enforcement(&self, txn: &Txn, namespace: NamespaceId, name: &str) {
         ENFORCEMENTS.delete(txn, &(namespace, name));
+        let name = name.to_owned();
+        txn.on_commit(move || tracing::info!(name, "deleting login enforcement"));
     }
 }
 

@@ -178,6 +178,7 @@ impl Mfa {
             None => former,
         };
         METHODS.put(txn, &(namespace, &id.bytes()), Method { name, kind })?;
+        txn.on_commit(move || tracing::info!(method_id = %id, "writing MFA method"));
         Ok(id)
     }
 
@@ -251,6 +252,7 @@ impl Mfa {
             METHOD_NAMES.delete(txn, &(namespace, fold(&method.name).as_str()));
         }
         METHODS.delete(txn, &(namespace, &id.bytes()));
+        txn.on_commit(move || tracing::info!(method_id = %id, "deleting MFA method"));
         Ok(())
     }
 }

@@ -86,17 +86,19 @@ impl Known {
         Some(entry)
     }
 
-    /// Drops what has expired, and of the order also what is gone.
-    fn expire(&mut self, now: Moment) {
+    /// Takes out what has expired, and of the order also what is gone.
+    fn expire(&mut self, now: Moment) -> Vec<Entry> {
+        let mut gone = Vec::new();
         while let Some(first) = self.order.front() {
             match self.by_id.get(first) {
-                Some(entry) if entry.expires > now => return,
+                Some(entry) if entry.expires > now => break,
                 _ => {}
             }
             if let Some(id) = self.order.pop_front() {
-                self.remove(&id);
+                gone.extend(self.remove(&id));
             }
         }
+        gone
     }
 }
 
@@ -114,8 +116,11 @@ impl PendingLogins {
     /// True if there is room for another.
     pub(crate) fn has_room(&self, now: Moment) -> bool {
         let mut known = self.known();
-        known.expire(now);
-        known.by_id.len() < MAX_PENDING
+        let gone = known.expire(now);
+        let has_room = known.by_id.len() < MAX_PENDING;
+        drop(known);
+        drop(gone);
+        has_room
     }
 
     /// Adds one.

@@ -108,6 +108,7 @@ impl Mfa {
         let (secret, made) = self.draw_key(entity.1, settings)?;
         TOTP_SECRETS.put(txn, &row.at(), secret)?;
         USED_STEPS.delete(txn, &row.at());
+        told(txn, entity.1, found.id, "made a TOTP key");
         Ok(Some(made))
     }
 
@@ -160,7 +161,6 @@ impl Mfa {
         }
         let (secret, made) = self.draw_key(entity, found.totp()?)?;
         claimed.enroll(id, secret);
-        tracing::info!(entity_id = %entity, method_id = %id, "entity enrolls a key for login MFA");
         Ok(Some(made))
     }
 
@@ -169,6 +169,7 @@ impl Mfa {
         let row = Row::new(entity, method);
         TOTP_SECRETS.delete(txn, &row.at());
         USED_STEPS.delete(txn, &row.at());
+        told(txn, entity.1, method, "deleted a TOTP key");
     }
 
     /// Deletes all keys of entities that are gone.
@@ -267,9 +268,15 @@ impl Mfa {
         USED_STEPS.put(txn, &row.at(), UsedStep { step })?;
         if let Some(secret) = enrolling {
             TOTP_SECRETS.put(txn, &row.at(), secret.clone())?;
+            told(txn, entity.1, found.id, "entity has enrolled a TOTP key");
         }
         Ok(Judgment::Good(attempt))
     }
+}
+
+/// Tells the log of a change of a key, once it is committed.
+fn told(txn: &Txn, entity: IdentityId, method: IdentityId, change: &'static str) {
+    txn.on_commit(move || tracing::info!(entity_id = %entity, method_id = %method, "{change}"));
 }
 
 fn no_secret(entity: IdentityId, found: &FoundMethod) -> String {

@@ -137,7 +137,9 @@ async fn admin_destroy(
     let found = method(&mfa, &txn, &mount, input.method_id).await?;
     found.totp()?;
     let entity = entity(&mfa, &txn, &mount, input.entity_id).await?;
-    mfa.delete_key(&txn, entity, found.id);
+    if mfa.has_key(&txn, entity, found.id).await? {
+        mfa.delete_key(&txn, entity, found.id);
+    }
     Ok(())
 }
 

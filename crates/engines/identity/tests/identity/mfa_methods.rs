@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 use strongroom_pipeline::Verb;
-use strongroom_testkit::Request;
+use strongroom_testkit::{LogLines, Request};
 
-use crate::mfa::{Authenticator, at_once, enforce, guarded, method};
+use crate::mfa::{Authenticator, at_once, begin, enforce, guarded, method, validate};
 use crate::rig::{accessor, entity, login, server};
 
 #[tokio::test]
@@ -147,4 +147,51 @@ async fn validation_says_what_is_missing() {
     assert_eq!(ask(json!({"mfa_request_id": "a", "mfa_payload": "x"})).await.status, 400);
     let unknown = ask(json!({"mfa_request_id": "a", "mfa_payload": {"a": []}})).await;
     assert_eq!(unknown.refusal(), (403, "invalid request ID"));
+}
+
+#[tokio::test]
+async fn the_log_tells_of_changes_and_of_no_secret() {
+    let log = LogLines::capture();
+    let (server, method, bob, _) = guarded(json!({})).await;
+    let lines = log.take();
+    for expected in [
+        format!("INFO writing MFA method method_id={method}"),
+        "INFO writing login enforcement name=door".to_owned(),
+        format!("INFO made a TOTP key entity_id={bob} method_id={method}"),
+    ] {
+        assert_eq!(lines.iter().filter(|line| **line == expected).count(), 1, "{expected}: {lines:?}");
+    }
+    let asks = json!({"method_id": method, "entity_id": bob});
+    for told in [1, 0] {
+        let gone = server.write("identity/mfa/method/totp/admin-destroy", asks.clone()).await;
+        assert_eq!((gone.status, log.take().len()), (204, told));
+    }
+}
+
+#[tokio::test]
+async fn records_of_logins_show_no_passcode() {
+    let (server, method, bob, authenticator) = guarded(json!({})).await;
+    let path = std::env::temp_dir().join(format!("strongroom-mfa-{}.log", std::process::id()));
+    let options = json!({"type": "file", "options": {"file_path": path}});
+    assert_eq!(server.write("sys/audit/file", options).await.status, 204);
+    let id = begin(&server, "bob").await;
+    let code = authenticator.code(server.clock.now(), 0);
+    assert_eq!(validate(&server, &id, &method, "000000").await.status, 403);
+    assert_eq!(validate(&server, &id, &method, &code).await.status, 200);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(!text.contains(&code) && !text.contains("000000"));
+    let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |kind: &str, path: &str| -> Vec<&Value> {
+        let is = |record: &&Value| record["type"] == kind && record["request"]["path"] == path;
+        records.iter().filter(is).collect()
+    };
+    let waiting = of("response", "auth/door/login");
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(waiting[0]["response"].get("auth"), None, "there is no token yet");
+    assert_eq!(of("request", "sys/mfa/validate").len(), 2);
+    let validated = of("response", "sys/mfa/validate");
+    assert!(validated[0]["error"].as_str().unwrap().contains("failed to validate TOTP passcode"));
+    assert_eq!(validated[1]["auth"]["entity_id"], bob.as_str());
+    assert_eq!(validated[1]["auth"]["display_name"], "door");
 }
