@@ -17,6 +17,7 @@ mod flags;
 mod help;
 mod io;
 mod output;
+mod second_factor;
 #[cfg(test)]
 mod testing;
 mod token_helper;

@@ -360,6 +360,32 @@ async fn a_login_keeps_its_token() {
 }
 
 #[tokio::test]
+async fn a_login_that_waits_is_shown_where_nobody_can_be_asked() {
+    let home = tempfile::tempdir().unwrap();
+    let waits = r#"{"auth":{"client_token":"","mfa_requirement":{"mfa_request_id":"d0","mfa_constraints":
+        {"enf1":{"any":[{"type":"totp","id":"82","uses_passcode":true,"self_enrollment_enabled":true}]}}}}}"#;
+    for words in [
+        &["login", "-method=userpass", "username=bob", "password=pw"][..],
+        &["write", "auth/userpass/login/bob", "password=pw"],
+    ] {
+        let done = answered(&[(200, waits)]).env("HOME", home.path().to_str().unwrap()).run(words).await;
+        assert_eq!((done.code, done.asked.len()), (0, 1), "{}", done.err);
+        assert!(done.err.contains("sending another request to"), "{}", done.err);
+        assert!(
+            done.out.contains("mfa_request_id                                       d0\n"),
+            "{}",
+            done.out
+        );
+        assert!(
+            done.out.contains("mfa_constraint_enf1_totp_self_enrollment_enabled    true\n"),
+            "{}",
+            done.out
+        );
+    }
+    assert!(!home.path().join(".vault-token").exists());
+}
+
+#[tokio::test]
 async fn a_wrong_token_is_not_kept() {
     let home = tempfile::tempdir().unwrap();
     let done =

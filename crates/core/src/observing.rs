@@ -49,6 +49,7 @@ impl Observer for CommitObserver {
             background.services.mounts.observe(place, key, index);
             background.services.policies.observe(place, index);
             background.services.identity.observe(place, key, index);
+            background.services.mfa.observe(place, index);
             background.services.audit_devices.observe(place, index);
         }
     }
@@ -67,6 +68,7 @@ impl Observer for CommitObserver {
         background.services.mounts.outdate(index);
         background.services.policies.outdate(index);
         background.services.identity.outdate(index);
+        background.services.mfa.outdate(index);
         background.services.audit_devices.outdate(index);
         // On another node, the next term takes all jobs up.
         if background.services.node.is_active() {

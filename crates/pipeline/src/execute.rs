@@ -5,20 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-use strongroom_barrier::{NamespaceId, Txn};
+use strongroom_barrier::Txn;
 use strongroom_engine_api::{
-    Asker, AuthGrant, Call, Carried, Class, Content, Endpoint, EngineError, Found, Grant, Json, LeaseGrant,
-    Members, Operation, OperationDoc, RawBody, RawTail, Reply, Request, Secret, Upgrade, Work,
+    Asker, Call, Carried, Class, Content, Endpoint, EngineError, Found, Grant, Json, LeaseGrant, Members,
+    Operation, OperationDoc, RawBody, RawTail, Reply, Request, Secret, Upgrade, Work,
 };
-use strongroom_identity::{IdentityId, Login};
 use strongroom_lockout::{Attempt, NotJudged};
-use strongroom_mounts::MountHandle;
-use strongroom_tokens::{IssuedIdentity, IssuedToken};
+use strongroom_tokens::IssuedToken;
 
 use super::acting::acting;
 use super::audit::Recorded;
 use super::authenticate::Authenticated;
 use super::authorize::Authorized;
+use super::login::Entered;
 use super::resolve::AtMount;
 use super::{Inbound, Pipeline, Place, RequestError, Resolved, Verb};
 use crate::envelope::Envelope;
@@ -282,85 +281,39 @@ impl Pipeline {
             envelope.name_lease(held);
         }
         let mut lent = None;
-        let made = match members.grant {
-            Some(Grant::Login(grant)) => {
-                let login = Box::pin(self.login(txn, authorized, *grant, &mut envelope)).await?;
-                Some(Box::new(login))
+        let mut entered = match (members.grant, server.second_factor) {
+            (Some(Grant::Login(grant)), _) => {
+                Box::pin(self.log_in(txn, authorized, *grant, &mut envelope)).await?
             }
-            Some(Grant::Lease(grant)) => {
+            (Some(Grant::Lease(grant)), _) => {
                 Box::pin(self.issue_lease(txn, authorized, *grant, &mut envelope)).await?;
                 lent = envelope.held_lease().map(|lease| lease.id);
-                None
+                Entered::default()
             }
-            None => None,
+            (None, Some(second)) => {
+                Box::pin(self.conclude_login(txn, authorized, &second, &mut envelope)).await?
+            }
+            (None, None) => Entered { after_commit: server.after_commit, ..Entered::default() },
         };
         let mut done = Done {
             envelope,
             instead,
             status: reply.status,
             headers: reply.headers,
-            made,
+            made: entered.made.take(),
             is_new_token: server.is_new_token,
             lent,
             hidden: None,
-            after_commit: server.after_commit,
+            after_commit: std::mem::take(&mut entered.after_commit),
         };
         // Answers to callers without a token are not wrapped: each would be stored, for anyone and any number of times.
         let may_wrap = authorized.caller.is_some() || done.made.is_some();
-        if let Some(ttl) = wrapping(authorized.inbound(), &done).filter(|_| may_wrap) {
+        let may_wrap = may_wrap && !entered.waits;
+        let asked = authorized.inbound().wrap_ttl.or(entered.wrap_ttl);
+        if let Some(ttl) = wrapping(asked, &done).filter(|_| may_wrap) {
             Box::pin(self.wrap_answer(txn, authorized.resolved, &mut done, ttl)).await?;
         }
         Ok(done)
-    }
-
-    async fn login(
-        &self,
-        txn: &Txn,
-        authorized: &Authorized<'_>,
-        grant: AuthGrant,
-        envelope: &mut Envelope,
-    ) -> Result<IssuedToken, RequestError> {
-        let (mounted, to) = (&authorized.at.mounted, &authorized.resolved.to);
-        let rights = self.log_in(txn, mounted, to.place.id, &grant).await?;
-        let entity_id = rights.as_ref().map_or_else(String::new, |(id, _)| id.to_string());
-        let mut made =
-            self.services.tokens.grant(txn, mounted, (to.place.id, &to.path), grant, entity_id).await?;
-        made.identity = rights.map(|(_, identity)| identity).unwrap_or_default();
-        envelope.warnings.append(&mut made.warnings);
-        envelope.auth = Some(made.auth_member()?);
-        Ok(made)
-    }
-
-    /// The entity that a login is of, made where there is none, and the rights that follow from it.
-    async fn log_in(
-        &self,
-        txn: &Txn,
-        mounted: &MountHandle,
-        namespace: NamespaceId,
-        grant: &AuthGrant,
-    ) -> Result<Option<(IdentityId, IssuedIdentity)>, RequestError> {
-        if grant.alias.is_empty() {
-            return Ok(None);
-        }
-        let identity = &self.services.identity;
-        let login = Login {
-            mount: &mounted.mount,
-            name: &grant.alias,
-            metadata: &grant.alias_metadata,
-            groups: grant.groups.as_deref(),
-        };
-        let login = identity.log_in(txn, &login).await?;
-        if login.changed {
-            // Aliases go with their mount: none is added behind the walk that removes them.
-            self.services.mounts.require_mount(txn, mounted).await?;
-        }
-        let rights = identity.rights_of(txn, mounted.mount.namespace, login).await?;
-        let issued = IssuedIdentity {
-            policies: rights.policies_of(namespace).to_vec(),
-            elsewhere: identity.policies_elsewhere(&rights, namespace).await?,
-            is_new: login.is_new,
-        };
-        Ok(Some((login.entity, issued)))
     }
 
     async fn issue_lease(
@@ -459,11 +412,9 @@ pub(super) const LAST_USE: &str =
     "Secret cannot be returned; token had one use left, so leased credentials were immediately revoked.";
 
 /// The wrapping asked for, where the answer is one that can be wrapped.
-fn wrapping(inbound: &Inbound, done: &Done) -> Option<Duration> {
+fn wrapping(asked: Option<Duration>, done: &Done) -> Option<Duration> {
     let wrappable = done.envelope.data.is_some() || done.envelope.auth.is_some();
-    inbound
-        .wrap_ttl
-        .filter(|ttl| !ttl.is_zero() && wrappable && done.envelope.wrap.is_none() && done.instead.is_none())
+    asked.filter(|ttl| !ttl.is_zero() && wrappable && done.envelope.wrap.is_none() && done.instead.is_none())
 }
 
 /// Vault's warning for members that mean nothing to the endpoint.

@@ -25,6 +25,7 @@ mod execute;
 mod freshness;
 mod help;
 mod inbound;
+mod login;
 mod parameters;
 mod refused;
 mod resolve;
@@ -46,7 +47,7 @@ pub use inbound::{Inbound, Verb};
 pub use parameters::ParametersOf;
 pub use refused::RequestError;
 pub use resolve::{Destination, PolicyPath};
-pub use server_reply::{AfterCommit, ServerPart, ServerReply};
+pub use server_reply::{AfterCommit, SecondFactor, ServerPart, ServerReply};
 pub use services::Services;
 pub use settings::{DEFAULT_LEASE_TTL, Settings, Started};
 

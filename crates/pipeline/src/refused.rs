@@ -24,6 +24,8 @@ pub enum RequestError {
     Denied(String),
     /// The handler, or storage below it, said no.
     Engine(EngineError),
+    /// A second factor was not good. Whoever gave it has shown a first one, so the client may know that its namespace is there.
+    SecondFactor(EngineError),
     /// The request is about to write and runs where its client can cut it off: it goes on in a task of its own.
     NeedsTask,
     /// The outside has answered: the rest of the request is decided on what is there now.
@@ -60,7 +62,7 @@ impl RequestError {
     /// The same refusal as that of a path that leads nowhere, to a caller without a valid token; the server's own failures
     /// stay what they are.
     pub(crate) fn hiding_namespace(self, inbound: &Inbound) -> Self {
-        if self.for_client().0 >= 500 {
+        if matches!(self, Self::SecondFactor(_)) || self.for_client().0 >= 500 {
             return self;
         }
         match inbound.token {
@@ -98,7 +100,7 @@ impl RequestError {
             // Never sent: the pipeline answers what the task answers.
             Self::NeedsTask | Self::Asked => (500, vec!["internal error".to_owned()]),
             Self::Denied(_) => (403, vec![Self::list(&[DENIED])]),
-            Self::Engine(error) => match error {
+            Self::Engine(error) | Self::SecondFactor(error) => match error {
                 EngineError::Invalid(text) | EngineError::Credentials(text) => (400, vec![text.clone()]),
                 EngineError::Denied(text) => (403, vec![text.clone()]),
                 EngineError::NotFound | EngineError::NotFoundWith(_) => (404, Vec::new()),
@@ -132,6 +134,9 @@ impl RequestError {
                 if !self.is_sealed() =>
             {
                 tracing::error!(request_id = &*inbound.id, path = inbound.path, %error, "request failed");
+            }
+            Self::SecondFactor(error) => {
+                tracing::debug!(request_id = &*inbound.id, %error, "second factor refused");
             }
             _ => {}
         }

@@ -7,6 +7,7 @@
 use serde::Serialize;
 use strongroom_engine_api::{EngineError, IntoReply, Json, Reply};
 use strongroom_expiry::HeldLease;
+use strongroom_mfa::Credentials;
 use strongroom_wrapping::WrapGrant;
 
 /// A reply of a part of the server.
@@ -32,8 +33,18 @@ pub struct ServerPart {
     /// Members stand beside `data` at the top of the envelope too, as older `sys` endpoints answer
     /// (`sys/mounts`: every mount both under `data` and at the top).
     pub also_at_top: bool,
+    /// The second factor of a login that waits: the request concludes it.
+    pub second_factor: Option<Box<SecondFactor>>,
     /// The way the request ends.
     pub after_commit: AfterCommit,
+}
+
+/// What is given as the second factor of a login that waits.
+pub struct SecondFactor {
+    /// The id that the login was answered with.
+    pub request_id: String,
+    /// The credentials.
+    pub given: Credentials,
 }
 
 impl ServerReply {

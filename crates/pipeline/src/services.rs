@@ -17,6 +17,7 @@ use strongroom_initialization::Initialization;
 use strongroom_jobs::Jobs;
 use strongroom_leases::Leases;
 use strongroom_lockout::Lockouts;
+use strongroom_mfa::Mfa;
 use strongroom_mounts::{Catalog, Mounts};
 use strongroom_node::Node;
 use strongroom_passwords::Passwords;
@@ -65,6 +66,8 @@ pub struct Services {
     pub policies: Arc<Policies>,
     /// The entities, their aliases and groups.
     pub identity: Arc<Identity>,
+    /// The second factors of logins.
+    pub mfa: Arc<Mfa>,
     /// The audit devices.
     pub audit_devices: Arc<AuditDevices>,
     /// The users that are locked out.
@@ -92,6 +95,7 @@ struct InMemory {
     mounts: Arc<Mounts>,
     policies: Arc<Policies>,
     identity: Arc<Identity>,
+    mfa: Arc<Mfa>,
     audit_devices: Arc<AuditDevices>,
     lockouts: Arc<Lockouts>,
     kept: Arc<Kept>,
@@ -103,6 +107,7 @@ impl SealListener for InMemory {
         self.mounts.clear();
         self.policies.clear();
         self.identity.clear();
+        self.mfa.clear();
         self.audit_devices.clear();
         self.lockouts.clear();
         self.kept.sealed();
@@ -251,6 +256,13 @@ impl Services {
         let clock = &environment.clock;
         let policies = Arc::new(Policies::new(barrier.clone(), mounts.clone(), settings.deny_mode));
         let identity = Arc::new(Identity::new(barrier.clone(), environment.clone(), mounts.clone()));
+        let mfa = Arc::new(Mfa::new(
+            barrier.clone(),
+            environment.clone(),
+            mounts.clone(),
+            identity.clone(),
+            leadership.clone(),
+        ));
         let devices = (barrier.clone(), environment.clone(), settings.audit.clone());
         let audit_devices = Arc::new(AuditDevices::new(devices.0, devices.1, devices.2, leadership));
         let lockouts = Arc::new(Lockouts::new(settings.lockout.clone(), clock.clone(), mounts.clone()));
@@ -258,6 +270,7 @@ impl Services {
             mounts: mounts.clone(),
             policies: policies.clone(),
             identity: identity.clone(),
+            mfa: mfa.clone(),
             audit_devices: audit_devices.clone(),
             lockouts: lockouts.clone(),
             kept: kept.clone(),
@@ -282,6 +295,7 @@ impl Services {
             passwords: ground.passwords,
             policies,
             identity,
+            mfa,
             audit_devices,
             lockouts,
             node,
@@ -306,6 +320,7 @@ impl Services {
             .with(self.passwords.clone())
             .with(self.policies.clone())
             .with(self.identity.clone())
+            .with(self.mfa.clone())
             .with(self.audit_devices.clone())
             .with(self.lockouts.clone())
             .with(self.node.clone())

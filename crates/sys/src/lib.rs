@@ -15,6 +15,7 @@ mod internal;
 mod jobs;
 mod leases;
 mod locked_users;
+mod mfa;
 mod mounts;
 mod namespaces;
 mod openapi;
@@ -80,6 +81,7 @@ pub fn engine_with(types: fn(&str) -> Reading) -> Engine {
         internal::routes,
         leases::routes,
         locked_users::routes,
+        mfa::routes,
         namespaces::routes,
         openapi::routes,
         policies::routes,

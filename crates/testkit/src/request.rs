@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 use strongroom_engine_api::{CertificateChain, Peer, RequestBody, Secret};
 use strongroom_pipeline::{Answer, Inbound, Verb};
@@ -30,6 +31,8 @@ pub struct Request {
     pub bytes: Option<(&'static str, Bytes)>,
     /// The address it comes from.
     pub from: SocketAddr,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Request {
@@ -46,6 +49,7 @@ impl Request {
             certificates: CertificateChain::default(),
             bytes: None,
             from: ([127, 0, 0, 1], 1).into(),
+            headers: Vec::new(),
         }
     }
 
@@ -79,6 +83,13 @@ impl Request {
         Self { from: (address, 1).into(), ..self }
     }
 
+    /// The same with one more header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
     /// The request as the pipeline takes it.
     pub fn inbound(&self) -> Inbound {
         let body = match &self.bytes {
@@ -86,7 +97,12 @@ impl Request {
             None => RequestBody::Parsed,
         };
         let token = (!self.token.is_empty()).then(|| Arc::new(Secret::new(self.token.clone())));
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            headers.append(*name, HeaderValue::from_str(value).expect("a header's value"));
+        }
         Inbound {
+            headers,
             input: Arc::new(self.input.as_object().cloned().unwrap_or_default()),
             token,
             namespace: self.namespace.clone(),

@@ -12,6 +12,8 @@ use strongroom_engine_api::{
     parse_duration,
 };
 use strongroom_identity::{Identity, IdentityId, Placed};
+use strongroom_mfa::Mfa;
+use strongroom_mounts::Mounts;
 use strongroom_pipeline::{ServerPart, ServerReply};
 use strongroom_policies::Policies;
 use strongroom_policy::ROOT_POLICY_NAME;
@@ -151,6 +153,9 @@ async fn make(
     };
     asked.limit(&mut entry, role, call);
     let entity = asked.entity(identity, txn, call, &parent, &mut entry).await?;
+    if !asked.entity_alias.is_empty() {
+        refuse_second_factor(services, txn, call, entity).await?;
+    }
     let without_end = ends_never(&entry, asked.ttl, &parent)?;
     if entry.is_root() && !entry.namespace.is_root() {
         return Err(bad_request("root tokens may not be created from a non-root namespace"));
@@ -172,14 +177,38 @@ async fn make(
     Ok(ServerReply::of(part).warned(made.warnings.clone()))
 }
 
+/// Refuses a token of a chosen entity whose logins need a second factor: nobody is there to give one.
+async fn refuse_second_factor(
+    services: &CreatingServices,
+    txn: &Txn,
+    call: &Call,
+    entity: Option<(Placed, bool, bool)>,
+) -> Result<(), EngineError> {
+    let ((mfa, mounts), Some(((namespace, entity), _, _))) = (services.second_factors(), entity) else {
+        return Ok(());
+    };
+    let router = mounts.router().await?;
+    let mounted = router.by_id(call.mount.namespace, call.mount.id).ok_or(EngineError::NotFound)?;
+    let rights = services.identity().effective_in(txn, namespace, entity).await?;
+    if mfa.required(txn, &mounted, rights.as_ref()).await?.is_empty() {
+        return Ok(());
+    }
+    let text = "a login of this entity needs a second factor, so no token can be created for its alias";
+    Err(EngineError::Denied(text.to_owned()))
+}
+
 /// The services that making a token takes.
-type CreatingServices = ((Extension<Policies>, Extension<TokenStore>), Extension<Identity>);
+type CreatingServices = (
+    (Extension<Policies>, Extension<TokenStore>),
+    (Extension<Identity>, (Extension<Mfa>, Extension<Mounts>)),
+);
 
 /// The services by name.
 trait Creating {
     fn policies(&self) -> &Policies;
     fn tokens(&self) -> &TokenStore;
     fn identity(&self) -> &Identity;
+    fn second_factors(&self) -> (&Mfa, &Mounts);
 }
 
 impl Creating for CreatingServices {
@@ -192,7 +221,11 @@ impl Creating for CreatingServices {
     }
 
     fn identity(&self) -> &Identity {
-        &self.1.0
+        &self.1.0.0
+    }
+
+    fn second_factors(&self) -> (&Mfa, &Mounts) {
+        (&self.1.1.0.0, &self.1.1.1.0)
     }
 }
 

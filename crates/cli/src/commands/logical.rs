@@ -9,6 +9,7 @@ use crate::complete::Offer;
 use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 use crate::output::Format;
+use crate::second_factor;
 use crate::values;
 
 pub(crate) static READ: Command = Command::remote(
@@ -165,6 +166,11 @@ async fn write(call: &mut Call<'_>) -> Outcome {
     let data = data(call)?;
     let request = Request::write(&path).json(&data).because("Error encoding data")?;
     let reply = call.reply(request).await.because(format!("Error writing data to {path}"))?;
+    // A write can be a login.
+    let reply = match reply {
+        Some(reply) => Some(second_factor::conclude(call, &path, reply).await?),
+        None => None,
+    };
     written(call, &path, reply.as_ref())
 }
 

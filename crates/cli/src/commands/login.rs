@@ -15,6 +15,7 @@ use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 use crate::output::Format;
 use crate::output::text::{WIDTH, wrap};
+use crate::second_factor;
 use crate::token_helper::TokenHelper;
 use crate::values;
 
@@ -312,11 +313,11 @@ async fn with_method(call: &mut Call<'_>, name: &str) -> Result<Reply, Failure> 
         };
         body.insert(key.to_owned(), Value::String(value));
     }
-    let request = Request::write(path).json(&body).because("Error authenticating")?.without_token();
+    let request = Request::write(&path).json(&body).because("Error authenticating")?.without_token();
     // A wrapped login is for the caller to open.
     let what = "Error authenticating";
     let reply = call.send(request).await.because(what)?.reply().await.because(what)?;
-    reply.ok_or_else(|| authenticating("empty response"))
+    second_factor::conclude(call, &path, reply.ok_or_else(|| authenticating("empty response"))?).await
 }
 
 #[cfg(test)]

@@ -77,6 +77,9 @@ impl Rows {
                 let prefix = format!("mfa_constraint_{name}_{}", text(method.get("type")));
                 self.add(format!("{prefix}_id"), text(method.get("id")));
                 self.add(format!("{prefix}_uses_passcode"), text(method.get("uses_passcode")));
+                if method.get("self_enrollment_enabled") == Some(&json!(true)) {
+                    self.add(format!("{prefix}_self_enrollment_enabled"), "true");
+                }
                 if let Some(method_name) = method.get("name").filter(|name| **name != json!("")) {
                     self.add(format!("{prefix}_name"), text(Some(method_name)));
                 }

@@ -11,6 +11,7 @@ use strongroom_engine_api::{
     Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, bad_request,
 };
 use strongroom_identity::{EntityChange, Identity, IdentityId};
+use strongroom_mfa::Mfa;
 use strongroom_revocation::Revocation;
 
 use crate::views::{self, EntityView};
@@ -232,44 +233,47 @@ async fn listed(
 }
 
 async fn delete(
-    (Extension(identity), Extension(revocation)): (Extension<Identity>, Extension<Revocation>),
+    (Extension(identity), Extension(mfa)): (Extension<Identity>, Extension<Mfa>),
+    Extension(revocation): Extension<Revocation>,
     mount: Arc<Mount>,
     Path(id): Path<String>,
     txn: Txn,
 ) -> Result<(), EngineError> {
     match IdentityId::parse(&id) {
-        Some(id) => remove(&identity, &revocation, &txn, &mount, id).await,
+        Some(id) => remove((&identity, &mfa, &revocation), &txn, &mount, id).await,
         None => Ok(()),
     }
 }
 
 async fn delete_named(
-    (Extension(identity), Extension(revocation)): (Extension<Identity>, Extension<Revocation>),
+    (Extension(identity), Extension(mfa)): (Extension<Identity>, Extension<Mfa>),
+    Extension(revocation): Extension<Revocation>,
     mount: Arc<Mount>,
     Path(name): Path<String>,
     txn: Txn,
 ) -> Result<(), EngineError> {
     match identity.entity_named(&txn, mount.namespace, path_name(&name)?).await? {
-        Some(id) => remove(&identity, &revocation, &txn, &mount, id).await,
+        Some(id) => remove((&identity, &mfa, &revocation), &txn, &mount, id).await,
         None => Ok(()),
     }
 }
 
 /// Deletes an entity, with what it holds.
 async fn remove(
-    identity: &Identity,
-    revocation: &Revocation,
+    (identity, mfa, revocation): (&Identity, &Mfa, &Revocation),
     txn: &Txn,
     mount: &Mount,
     id: IdentityId,
 ) -> Result<(), EngineError> {
     let ids = identity.delete_entities(txn, mount.namespace, &[id]).await?;
+    mfa.forget_entities(txn, mount.namespace, &ids).await?;
     let ids: Vec<_> = ids.into_iter().map(IdentityId::bytes).collect();
     revocation.revoke_entity(txn, mount.namespace, &ids).await
 }
 
 async fn batch_delete(
-    (Extension(identity), Extension(revocation)): (Extension<Identity>, Extension<Revocation>),
+    (Extension(identity), Extension(mfa)): (Extension<Identity>, Extension<Mfa>),
+    Extension(revocation): Extension<Revocation>,
     mount: Arc<Mount>,
     Input(input): Input<BatchDeleteInput>,
     txn: Txn,
@@ -283,6 +287,7 @@ async fn batch_delete(
     }
     let ids: Vec<_> = given.iter().filter_map(|id| IdentityId::parse(id)).collect();
     let gone = identity.delete_entities(&txn, mount.namespace, &ids).await?;
+    mfa.forget_entities(&txn, mount.namespace, &gone).await?;
     let gone: Vec<_> = gone.into_iter().map(IdentityId::bytes).collect();
     revocation.note_entities(&txn, mount.namespace, &gone)
 }

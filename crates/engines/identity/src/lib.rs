@@ -1,8 +1,8 @@
 //! The identity secrets engine, `identity/` in every namespace: entities, aliases and groups over the API. Source: Vault's API
-//! pages "Identity: entity", "entity alias", "group", "group alias" and "lookup".
+//! pages "Identity: entity", "entity alias", "group", "group alias", "lookup" and "MFA".
 //!
 //! It reads inputs and shapes answers; what identity is and keeps is in the service `strongroom-identity`, which logins and
-//! requests ask too. OIDC and MFA, which Vault has under the same mount, are not here.
+//! requests ask too, and second factors are in `strongroom-mfa`. OIDC, which Vault has under the same mount, is not here.
 
 mod aliases;
 mod entities;
@@ -11,6 +11,7 @@ mod groups;
 mod held;
 mod lookup;
 mod merge;
+mod mfa;
 mod views;
 
 use std::collections::BTreeSet;
@@ -22,18 +23,17 @@ use strongroom_identity::IdentityId;
 pub fn engine() -> Engine {
     let engine = Engine::system("identity", "Keeps entities, their aliases, and groups of them.")
         .docs_page("identity.md");
-    let areas = [
+    let areas: [fn(Engine) -> Engine; 8] = [
         entities::routes,
         held::routes,
         merge::routes,
         aliases::routes,
         groups::routes,
         group_aliases::routes,
+        lookup::routes,
+        mfa::routes,
     ];
-    areas
-        .into_iter()
-        .chain([lookup::routes as fn(Engine) -> Engine])
-        .fold(engine, |engine, area| area(engine))
+    areas.into_iter().fold(engine, |engine, area| area(engine))
 }
 
 /// The id with this text; `None` where it is empty.

@@ -9,6 +9,7 @@ use strongroom_barrier::Txn;
 use strongroom_engine_api::lenient::{Flag, List, Text};
 use strongroom_engine_api::{Caller, Engine, EngineError, Extension, Input, Mount, bad_request};
 use strongroom_identity::{Identity, IdentityId, Merge};
+use strongroom_mfa::Mfa;
 use strongroom_policies::Policies;
 use strongroom_policy::{Operation, Parameters};
 
@@ -22,8 +23,9 @@ pub(crate) fn routes(engine: Engine) -> Engine {
 struct MergeInput {
     /// Alias IDs to keep in case of conflicting aliases. Ignored if no conflicting aliases found.
     conflicting_alias_ids_to_keep: Option<List>,
-    /// Setting this will follow the 'mine' strategy for merging MFA secrets; there are none to conflict.
-    #[allow(dead_code, reason = "documented by the API; entities have no MFA secrets")]
+    /// Setting this will follow the 'mine' strategy for merging MFA secrets. If there are secrets of the same type both in entities
+    /// that are merged from and in entity into which all others are getting merged, secrets in the destination will be unaltered.
+    /// If not set, this API will throw an error containing all the conflicts.
     force: Option<Flag>,
     /// Entity IDs which need to get merged.
     from_entity_ids: Option<List>,
@@ -32,7 +34,8 @@ struct MergeInput {
 }
 
 async fn merge(
-    (Extension(identity), Extension(policies)): (Extension<Identity>, Extension<Policies>),
+    (Extension(identity), Extension(mfa)): (Extension<Identity>, Extension<Mfa>),
+    Extension(policies): Extension<Policies>,
     mount: Arc<Mount>,
     Input(input): Input<MergeInput>,
     caller: Caller,
@@ -61,5 +64,10 @@ async fn merge(
             return Err(EngineError::Denied("permission denied".to_owned()));
         }
     }
-    identity.merge(&txn, mount.namespace, &merge).await
+    let force = input.force.is_some_and(|force| force.0);
+    identity.merge(&txn, mount.namespace, &merge).await?;
+    for from in &merge.from {
+        mfa.merge_keys(&txn, mount.namespace, (*from, merge.to), force).await?;
+    }
+    Ok(())
 }

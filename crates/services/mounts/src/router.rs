@@ -224,6 +224,18 @@ impl Router {
         self.built_in(&state, branch).find(|mounted| mounted.entry.accessor == accessor).cloned()
     }
 
+    /// True if there is a mount with this accessor: one that was enabled, in whatever namespace, or a built-in one of `home`.
+    pub fn has_accessor(&self, home: NamespaceId, accessor: &str) -> bool {
+        let state = self.read();
+        let of_home = || {
+            let branch = state.branches.get(&home);
+            branch.is_some_and(|branch| {
+                self.built_in(&state, branch).any(|found| found.entry.accessor == accessor)
+            })
+        };
+        state.by_accessor.contains_key(accessor) || of_home()
+    }
+
     /// The mount of a namespace with this number.
     pub fn by_id(&self, namespace: NamespaceId, id: MountId) -> Option<Arc<MountHandle>> {
         let state = self.read();

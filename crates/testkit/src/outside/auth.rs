@@ -40,6 +40,8 @@ pub fn auth(system: &System, gate: &Gate) -> Engine {
 struct LoginInput {
     /// The one-time code.
     code: Text,
+    /// The name of the token's entity; without it there is none.
+    alias: Option<Text>,
 }
 
 /// The question of a login.
@@ -70,11 +72,13 @@ async fn ask_code(question: Question, Extension(way): Extension<Way>) -> Result<
 async fn conclude_login(
     confirmed: Arc<Confirmed>,
     Path(name): Path<String>,
+    Input(input): Input<LoginInput>,
     txn: Txn,
 ) -> Result<AuthGrant, EngineError> {
     count(&txn, "logins", confirmed.runs).await?;
     let internal = BTreeMap::from([(NAME.to_owned(), name.clone())]);
-    Ok(AuthGrant { display_name: name, renewable: true, internal, ..AuthGrant::default() })
+    let alias = input.alias.map(|alias| alias.0).unwrap_or_default();
+    Ok(AuthGrant { display_name: name, alias, renewable: true, internal, ..AuthGrant::default() })
 }
 
 /// What was read for a question may be older than what is there now, never newer.

@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, the workspace's crates that it may name; for tests also what these may name. From the bottom up, as
 /// the map in ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 58] = [
+const ARROWS: [(&str, &[&str]); 59] = [
     ("zeroizing-alloc", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -45,6 +45,7 @@ const ARROWS: [(&str, &[&str]); 58] = [
     ("passwords", &["barrier", "engine-api", "hcl", "stdx"]),
     ("policies", &["barrier", "engine-api", "mounts", "policy", "storage"]),
     ("identity", &["barrier", "engine-api", "mounts", "policy", "stdx", "storage"]),
+    ("mfa", &["barrier", "engine-api", "identity", "mounts", "stdx", "storage"]),
     ("lockout", &["barrier", "engine-api", "mounts", "stdx"]),
     ("auditing", &["audit", "barrier", "engine-api", "stdx", "storage"]),
     ("expiry", &["barrier", "engine-api", "stdx"]),
@@ -83,6 +84,7 @@ const ARROWS: [(&str, &[&str]); 58] = [
             "jobs",
             "leases",
             "lockout",
+            "mfa",
             "mounts",
             "node",
             "passwords",
@@ -98,8 +100,11 @@ const ARROWS: [(&str, &[&str]); 58] = [
             "wrapping",
         ],
     ),
-    ("token", &["barrier", "engine-api", "identity", "pipeline", "policies", "policy", "tokens"]),
-    ("identity-engine", &["barrier", "engine-api", "identity", "policies", "policy", "revocation"]),
+    (
+        "token",
+        &["barrier", "engine-api", "identity", "mfa", "mounts", "pipeline", "policies", "policy", "tokens"],
+    ),
+    ("identity-engine", &["barrier", "engine-api", "identity", "mfa", "policies", "policy", "revocation"]),
     (
         "sys",
         &[
@@ -114,6 +119,7 @@ const ARROWS: [(&str, &[&str]); 58] = [
             "jobs",
             "leases",
             "lockout",
+            "mfa",
             "mounts",
             "node",
             "passwords",
@@ -145,6 +151,7 @@ const ARROWS: [(&str, &[&str]); 58] = [
             "jobs",
             "leases",
             "lockout",
+            "mfa",
             "mounts",
             "node",
             "passwords",

@@ -1,0 +1,26 @@
+//! `mfa/*`: methods, login enforcements, and the keys of entities. Source: Vault's API pages `identity/mfa`.
+//!
+//! It reads inputs and shapes answers; what second factors are and how they are judged is in the service `strongroom-mfa`.
+
+mod enforcements;
+mod keys;
+mod methods;
+
+use strongroom_engine_api::{Engine, EngineError, Mount};
+use strongroom_identity::Identity;
+
+/// A namespace, as answers name it.
+struct Place {
+    id: String,
+    path: String,
+}
+
+impl Place {
+    async fn of(identity: &Identity, mount: &Mount) -> Result<Self, EngineError> {
+        Ok(Self { id: identity.short_id(mount.namespace).await?, path: mount.namespace_path.clone() })
+    }
+}
+
+pub(crate) fn routes(engine: Engine) -> Engine {
+    enforcements::routes(keys::routes(methods::routes(engine)))
+}
