@@ -19,6 +19,7 @@ use strongroom_leases::Leases;
 use strongroom_lockout::Lockouts;
 use strongroom_mounts::{Catalog, Mounts};
 use strongroom_node::Node;
+use strongroom_oidc::Oidc;
 use strongroom_passwords::Passwords;
 use strongroom_policies::Policies;
 use strongroom_revocation::Revocation;
@@ -65,6 +66,8 @@ pub struct Services {
     pub policies: Arc<Policies>,
     /// The entities, their aliases and groups.
     pub identity: Arc<Identity>,
+    /// The identity provider: the keys that sign identity tokens.
+    pub oidc: Arc<Oidc>,
     /// The audit devices.
     pub audit_devices: Arc<AuditDevices>,
     /// The users that are locked out.
@@ -92,6 +95,7 @@ struct InMemory {
     mounts: Arc<Mounts>,
     policies: Arc<Policies>,
     identity: Arc<Identity>,
+    oidc: Arc<Oidc>,
     audit_devices: Arc<AuditDevices>,
     lockouts: Arc<Lockouts>,
     kept: Arc<Kept>,
@@ -103,6 +107,7 @@ impl SealListener for InMemory {
         self.mounts.clear();
         self.policies.clear();
         self.identity.clear();
+        self.oidc.clear();
         self.audit_devices.clear();
         self.lockouts.clear();
         self.kept.sealed();
@@ -213,6 +218,11 @@ impl Ground {
         )
     }
 
+    fn oidc(&self, node: &Arc<Node>) -> Oidc {
+        let (barrier, environment) = (self.barrier.clone(), self.environment.clone());
+        Oidc::new(barrier, environment, node.clone(), self.settings.api_addr.clone())
+    }
+
     fn backup(&self, node: &Arc<Node>) -> Backup {
         let (barrier, environment) = (self.barrier.clone(), self.environment.clone());
         Backup::new(barrier, environment, self.seal_state.clone(), node.clone())
@@ -235,6 +245,7 @@ impl Services {
     fn over(ground: Ground) -> Self {
         let node = Arc::new(ground.node());
         let backup = Arc::new(ground.backup(&node));
+        let oidc = Arc::new(ground.oidc(&node));
         let tokens = Arc::new(ground.tokens());
         let leases = Arc::new(ground.leases(&tokens));
         let revocation = Arc::new(ground.revocation(&tokens));
@@ -251,6 +262,7 @@ impl Services {
             mounts: mounts.clone(),
             policies: policies.clone(),
             identity: identity.clone(),
+            oidc: oidc.clone(),
             audit_devices: audit_devices.clone(),
             lockouts: lockouts.clone(),
             kept: kept.clone(),
@@ -275,6 +287,7 @@ impl Services {
             passwords: ground.passwords,
             policies,
             identity,
+            oidc,
             audit_devices,
             lockouts,
             node,
@@ -299,6 +312,7 @@ impl Services {
             .with(self.passwords.clone())
             .with(self.policies.clone())
             .with(self.identity.clone())
+            .with(self.oidc.clone())
             .with(self.audit_devices.clone())
             .with(self.lockouts.clone())
             .with(self.node.clone())

@@ -2,7 +2,8 @@
 //! pages "Identity: entity", "entity alias", "group", "group alias" and "lookup".
 //!
 //! It reads inputs and shapes answers; what identity is and keeps is in the service `strongroom-identity`, which logins and
-//! requests ask too. OIDC and MFA, which Vault has under the same mount, are not here.
+//! requests ask too. What signs identity tokens is in the service
+//! `strongroom-oidc`. MFA, which Vault has under the same mount, is not here.
 
 mod aliases;
 mod entities;
@@ -11,6 +12,7 @@ mod groups;
 mod held;
 mod lookup;
 mod merge;
+mod oidc;
 mod views;
 
 use std::collections::BTreeSet;
@@ -29,6 +31,7 @@ pub fn engine() -> Engine {
         aliases::routes,
         groups::routes,
         group_aliases::routes,
+        oidc::routes,
     ];
     areas
         .into_iter()

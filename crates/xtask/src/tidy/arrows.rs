@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, the workspace's crates that it may name; for tests also what these may name. From the bottom up, as
 /// the map in ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 57] = [
+const ARROWS: [(&str, &[&str]); 58] = [
     ("zeroizing-alloc", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -52,6 +52,7 @@ const ARROWS: [(&str, &[&str]); 57] = [
     ("revocation", &["barrier", "engine-api", "expiry", "mounts", "stdx", "storage", "tokens"]),
     ("wrapping", &["barrier", "engine-api", "policy", "stdx", "tokens"]),
     ("node", &["barrier", "cluster", "engine-api", "raft", "seal", "seal-state", "storage"]),
+    ("oidc", &["barrier", "engine-api", "identity", "node", "policy", "stdx"]),
     (
         "backup",
         &["barrier", "engine-api", "node", "raft", "seal", "seal-state", "snapshot", "stdx", "storage"],
@@ -78,6 +79,7 @@ const ARROWS: [(&str, &[&str]); 57] = [
             "lockout",
             "mounts",
             "node",
+            "oidc",
             "passwords",
             "policies",
             "policy",
@@ -92,7 +94,10 @@ const ARROWS: [(&str, &[&str]); 57] = [
         ],
     ),
     ("token", &["barrier", "engine-api", "identity", "pipeline", "policies", "policy", "tokens"]),
-    ("identity-engine", &["barrier", "engine-api", "identity", "policies", "policy", "revocation"]),
+    (
+        "identity-engine",
+        &["barrier", "engine-api", "identity", "oidc", "policies", "policy", "revocation", "tokens"],
+    ),
     (
         "sys",
         &[
@@ -109,6 +114,7 @@ const ARROWS: [(&str, &[&str]); 57] = [
             "lockout",
             "mounts",
             "node",
+            "oidc",
             "passwords",
             "pipeline",
             "policies",
@@ -138,6 +144,7 @@ const ARROWS: [(&str, &[&str]); 57] = [
             "lockout",
             "mounts",
             "node",
+            "oidc",
             "passwords",
             "pipeline",
             "policies",
@@ -165,7 +172,7 @@ const ARROWS: [(&str, &[&str]); 57] = [
 ];
 
 /// Those that see more services than [`MAX_SERVICES`]: the way of a request, the endpoints over them, and the whole.
-const SEE_MANY: [&str; 3] = ["core", "pipeline", "sys"];
+const SEE_MANY: [&str; 4] = ["core", "identity-engine", "pipeline", "sys"];
 
 /// The number of services that any other crate may see.
 const MAX_SERVICES: usize = 3;

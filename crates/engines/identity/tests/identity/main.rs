@@ -8,5 +8,7 @@ mod clusters;
 mod logins;
 mod merging;
 mod namespaces;
+mod oidc;
+mod oidc_provider;
 mod revoking;
 mod rig;
