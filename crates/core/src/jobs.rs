@@ -63,7 +63,7 @@ impl Wakes {
 }
 
 /// The server's own jobs: name, schedule, step.
-fn own_jobs() -> [(&'static str, Schedule, OwnStep); 10] {
+fn own_jobs() -> [(&'static str, Schedule, OwnStep); 11] {
     let every = |secs| Schedule::Every(Duration::from_secs(secs));
     [
         ("expiration", every(1), |background| {
@@ -81,6 +81,7 @@ fn own_jobs() -> [(&'static str, Schedule, OwnStep); 10] {
         ("identity", Schedule::OnWake, |background| {
             Box::pin(async move { background.services.identity.continue_clearing().await })
         }),
+        ("oidc", every(5), |background| Box::pin(async move { background.services.oidc.rotate_due().await })),
         ("deleted-namespaces", Schedule::OnWake, |background| {
             Box::pin(async move { background.clear_deleted_namespaces().await })
         }),

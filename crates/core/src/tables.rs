@@ -14,6 +14,7 @@ pub(crate) const TABLES: &[&[TableId]] = &[
     strongroom_policies::table_ids(),
     strongroom_identity::table_ids(),
     strongroom_mfa::table_ids(),
+    strongroom_oidc::table_ids(),
     strongroom_passwords::table_ids(),
     strongroom_auditing::table_ids(),
     strongroom_node::table_ids(),

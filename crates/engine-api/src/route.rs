@@ -118,6 +118,8 @@ pub struct Route {
     names: Arc<[String]>,
     /// Headers of its answers that pass whatever the mount's tuning says.
     owned_headers: Arc<[Name]>,
+    /// Headers of its requests that its handlers see whatever the mount's tuning says.
+    read_headers: Arc<[Name]>,
     help: Name,
     operations: BTreeMap<Operation, Endpoint>,
     exists: Option<Run<bool>>,
@@ -136,6 +138,7 @@ impl Route {
             names: Captures::names_of(&pattern),
             pattern,
             owned_headers: Arc::default(),
+            read_headers: Arc::default(),
             help: Name::default(),
             operations: BTreeMap::new(),
             exists: None,
@@ -216,6 +219,19 @@ impl Route {
     /// The headers that pass without the mount's tuning.
     pub fn owned_headers(&self) -> &[Name] {
         &self.owned_headers
+    }
+
+    /// Headers by which a protocol has clients say who they are, such as `Authorization`: handlers see them in
+    /// [`Request::headers`](crate::Request) without the mount's tuning.
+    #[must_use]
+    pub fn reads_headers<N: Clone + Into<Name>>(mut self, headers: &[N]) -> Self {
+        self.read_headers = headers.iter().cloned().map(Into::into).collect();
+        self
+    }
+
+    /// The headers of requests that handlers see without the mount's tuning.
+    pub fn read_headers(&self) -> &[Name] {
+        &self.read_headers
     }
 
     /// Says what the operations added so far make of a field's text, where texts that differ can mean the same: policies

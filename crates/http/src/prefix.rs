@@ -44,25 +44,51 @@ impl Prefix {
     }
 }
 
-/// A page for a person whose browser has come to the server's address. Programs, which do not ask for a page, get a 404.
+/// A page for a person whose browser has come to the server's address, and what belongs to it. Programs, which do not ask for a
+/// page, get a 404.
 pub(crate) fn page(parts: &Parts) -> Option<Answer> {
-    let status = match Prefix::of(parts.uri.path()).0 {
-        Prefix::Home => 200,
-        Prefix::Ui => 404,
-        Prefix::Api | Prefix::Nothing => return None,
-    };
-    if !matches!(parts.method, Method::GET | Method::HEAD) || !wants_a_page(&parts.headers) {
+    let (prefix, rest) = Prefix::of(parts.uri.path());
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
         return None;
     }
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+    let asset = match (prefix, rest) {
+        (Prefix::Ui, "assets/authorize.js") => Some(("text/javascript; charset=utf-8", AUTHORIZE_JS)),
+        (Prefix::Ui, "assets/authorize.css") => Some(("text/css; charset=utf-8", AUTHORIZE_CSS)),
+        _ => None,
+    };
+    if let Some((content_type, body)) = asset {
+        return Some(answer(200, content_type, body, WITHOUT_SCRIPTS));
+    }
+    if !wants_a_page(&parts.headers) {
+        return None;
+    }
+    let html = "text/html; charset=utf-8";
+    match prefix {
+        Prefix::Home => Some(answer(200, html, PAGE, WITHOUT_SCRIPTS)),
+        // Where a provider of identities sends people to log in: the path of its endpoint, which only the page's script reads.
+        Prefix::Ui if rest.starts_with("vault/") && rest.ends_with("/authorize") => {
+            Some(answer(200, html, AUTHORIZE, WITH_OWN_SCRIPTS))
+        }
+        Prefix::Ui => Some(answer(404, html, PAGE, WITHOUT_SCRIPTS)),
+        Prefix::Api | Prefix::Nothing => None,
+    }
+}
+
+fn answer(status: u16, content_type: &'static str, body: &'static str, policy: &str) -> Answer {
     let fixed = [
         ("Content-Security-Policy", policy),
         ("X-Content-Type-Options", "nosniff"),
         ("Referrer-Policy", "no-referrer"),
     ];
     let headers = fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    Some(Answer { status, content_type: "text/html; charset=utf-8".into(), body: PAGE.into(), headers })
+    Answer { status, content_type: content_type.into(), body: body.into(), headers }
 }
+
+/// The policy of a page that does nothing by itself.
+const WITHOUT_SCRIPTS: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+/// The policy of a page whose script is the server's and talks to the server alone.
+const WITH_OWN_SCRIPTS: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                                form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 
 fn wants_a_page(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -70,6 +96,9 @@ fn wants_a_page(headers: &HeaderMap) -> bool {
 }
 
 const PAGE: &str = include_str!("page.html");
+const AUTHORIZE: &str = include_str!("ui/authorize.html");
+const AUTHORIZE_JS: &str = include_str!("ui/authorize.js");
+const AUTHORIZE_CSS: &str = include_str!("ui/authorize.css");
 
 #[cfg(test)]
 mod tests {
@@ -104,5 +133,20 @@ mod tests {
         assert_eq!(asked("GET", "/", "*/*"), None);
         assert_eq!(asked("POST", "/", browser), None);
         assert_eq!(asked("GET", "/v1/sys/health", browser), None);
+        assert_eq!(asked("GET", "/ui/vault/identity/oidc/provider/p/authorize", browser), Some(200));
+        assert_eq!(asked("GET", "/ui/vault/team/identity/oidc/provider/p/authorize", browser), Some(200));
+        assert_eq!(asked("POST", "/ui/vault/identity/oidc/provider/p/authorize", browser), None);
+        assert_eq!(asked("GET", "/ui/vault/identity/oidc/provider/p/authorize", "*/*"), None);
+        assert_eq!(asked("GET", "/ui/vault/secrets", browser), Some(404));
+        assert_eq!(asked("GET", "/ui/assets/authorize.js", "*/*"), Some(200));
+        assert_eq!(asked("GET", "/ui/assets/authorize.css", "*/*"), Some(200));
+        assert_eq!(asked("GET", "/ui/assets/../page.html", "*/*"), None);
+    }
+
+    #[test]
+    fn the_page_to_log_in_has_no_script_of_its_own() {
+        let inline = ["<script>", "<style", " style=", " onclick=", " onsubmit=", "javascript:"];
+        assert!(inline.iter().all(|text| !AUTHORIZE.contains(text)));
+        assert!(!AUTHORIZE_JS.contains("innerHTML") && !AUTHORIZE_JS.contains("localStorage"));
     }
 }

@@ -28,7 +28,8 @@ impl Pipeline {
         let txn = self.services.barrier.transaction(self.services.barrier.view());
         let mount = Arc::new(self.standing_in());
         let operation = inbound.asked.nominal();
-        let request = inbound.for_engine(rest.into(), RawTail::default(), operation, None, &[]);
+        let request =
+            inbound.for_engine(rest.into(), RawTail::default(), operation, None, std::iter::empty());
         let call = Arc::new(Call {
             request: Arc::new(request),
             params: found.params.clone(),

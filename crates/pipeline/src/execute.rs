@@ -25,10 +25,13 @@ use crate::extensions_for;
 use crate::server_reply::{AfterCommit, ServerPart};
 
 /// True if a refusal would tell a caller without a valid token that the namespace is there: the server's own open routes are in
-/// every namespace, and so tell no more than that.
-fn hides_namespace(authorized: &Authorized<'_>) -> bool {
+/// every namespace, and so tell no more than that. One in another form than Vault's is of a protocol whose clients have to
+/// understand it; whoever may speak that protocol with a namespace knows of it.
+fn hides_namespace(authorized: &Authorized<'_>, refused: &RequestError) -> bool {
     let mounted = &authorized.at.mounted;
+    let is_of_protocol = matches!(refused, RequestError::Engine(EngineError::Raw(_)));
     authorized.caller.is_none()
+        && !is_of_protocol
         && authorized.at.is_open()
         && !mounted.namespace.is_root()
         && mounted.engine.class() == Class::System
@@ -63,13 +66,13 @@ pub(crate) enum Instead {
 
 impl Inbound {
     /// The request as an engine sees it.
-    pub(crate) fn for_engine(
+    pub(crate) fn for_engine<'a>(
         &self,
         rest: Arc<str>,
         raw_tail: RawTail,
         operation: Operation,
         asker: Option<Arc<dyn Asker>>,
-        passed_headers: &[String],
+        passed_headers: impl Iterator<Item = &'a str>,
     ) -> Request {
         Request {
             id: self.id.clone(),
@@ -88,15 +91,15 @@ impl Inbound {
     }
 }
 
-fn passed(headers: &HeaderMap, names: &[String]) -> BTreeMap<String, Vec<String>> {
-    let values = |name: &String| {
-        let values = headers.get_all(name.as_str()).iter();
+fn passed<'a>(headers: &HeaderMap, names: impl Iterator<Item = &'a str>) -> BTreeMap<String, Vec<String>> {
+    let values = |name: &str| {
+        let values = headers.get_all(name).iter();
         // One that is no text is not as good as none.
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let values: Vec<String> = values.map(text).collect();
         (!values.is_empty()).then(|| (name.to_lowercase(), values))
     };
-    names.iter().filter_map(values).collect()
+    names.filter_map(values).collect()
 }
 
 impl Pipeline {
@@ -112,7 +115,8 @@ impl Pipeline {
     ) -> Arc<Call> {
         let mounted = &at.mounted;
         let asker = caller.map(|caller| Arc::new(caller.clone()) as Arc<dyn Asker>);
-        let passed_headers = &mounted.entry.tuning.passthrough_request_headers;
+        let tuned = mounted.entry.tuning.passthrough_request_headers.iter().map(String::as_str);
+        let passed_headers = tuned.chain(found.route.read_headers().iter().map(AsRef::as_ref));
         let tail = resolved.raw_tail();
         let request = resolved.inbound.for_engine(at.rest.clone(), tail, operation, asker, passed_headers);
         Arc::new(Call {
@@ -158,7 +162,7 @@ impl Pipeline {
             Err(refused) if refused.is_not_final() => Err(refused),
             Err(refused) => {
                 self.count_use(txn, authorized.caller.as_ref()).await?;
-                Err(if hides_namespace(authorized) {
+                Err(if hides_namespace(authorized, &refused) {
                     refused.hiding_namespace(authorized.inbound())
                 } else {
                     refused

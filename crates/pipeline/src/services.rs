@@ -20,6 +20,7 @@ use strongroom_lockout::Lockouts;
 use strongroom_mfa::Mfa;
 use strongroom_mounts::{Catalog, Mounts};
 use strongroom_node::Node;
+use strongroom_oidc::Oidc;
 use strongroom_passwords::Passwords;
 use strongroom_policies::Policies;
 use strongroom_revocation::Revocation;
@@ -68,6 +69,8 @@ pub struct Services {
     pub identity: Arc<Identity>,
     /// The second factors of logins.
     pub mfa: Arc<Mfa>,
+    /// The identity provider: the keys that sign identity tokens.
+    pub oidc: Arc<Oidc>,
     /// The audit devices.
     pub audit_devices: Arc<AuditDevices>,
     /// The users that are locked out.
@@ -96,6 +99,7 @@ struct InMemory {
     policies: Arc<Policies>,
     identity: Arc<Identity>,
     mfa: Arc<Mfa>,
+    oidc: Arc<Oidc>,
     audit_devices: Arc<AuditDevices>,
     lockouts: Arc<Lockouts>,
     kept: Arc<Kept>,
@@ -108,6 +112,7 @@ impl SealListener for InMemory {
         self.policies.clear();
         self.identity.clear();
         self.mfa.clear();
+        self.oidc.clear();
         self.audit_devices.clear();
         self.lockouts.clear();
         self.kept.sealed();
@@ -225,6 +230,11 @@ impl Ground {
         )
     }
 
+    fn oidc(&self, node: &Arc<Node>) -> Oidc {
+        let (barrier, environment) = (self.barrier.clone(), self.environment.clone());
+        Oidc::new(barrier, environment, node.clone(), self.settings.api_addr.clone())
+    }
+
     fn backup(&self, node: &Arc<Node>) -> Backup {
         let (barrier, environment) = (self.barrier.clone(), self.environment.clone());
         Backup::new(barrier, environment, self.seal_state.clone(), node.clone())
@@ -247,6 +257,7 @@ impl Services {
     fn over(ground: Ground) -> Self {
         let node = Arc::new(ground.node());
         let backup = Arc::new(ground.backup(&node));
+        let oidc = Arc::new(ground.oidc(&node));
         let tokens = Arc::new(ground.tokens());
         let leases = Arc::new(ground.leases(&tokens));
         let revocation = Arc::new(ground.revocation(&tokens));
@@ -271,6 +282,7 @@ impl Services {
             policies: policies.clone(),
             identity: identity.clone(),
             mfa: mfa.clone(),
+            oidc: oidc.clone(),
             audit_devices: audit_devices.clone(),
             lockouts: lockouts.clone(),
             kept: kept.clone(),
@@ -296,6 +308,7 @@ impl Services {
             policies,
             identity,
             mfa,
+            oidc,
             audit_devices,
             lockouts,
             node,
@@ -321,6 +334,7 @@ impl Services {
             .with(self.policies.clone())
             .with(self.identity.clone())
             .with(self.mfa.clone())
+            .with(self.oidc.clone())
             .with(self.audit_devices.clone())
             .with(self.lockouts.clone())
             .with(self.node.clone())

@@ -201,7 +201,8 @@ mod tests {
     fn a_seal_that_needs_nobody_makes_keys_for_recovery() {
         let read = |input: serde_json::Value| {
             let input = serde_json::from_value(input).unwrap();
-            super::check(&input, "awskms", true, strongroom_engine_api::Moment::default()).map(|request| request.key_parts)
+            super::check(&input, "awskms", true, strongroom_engine_api::Moment::default())
+                .map(|request| request.key_parts)
         };
         let wanted =
             read(json!({ "recovery_shares": 5, "recovery_threshold": 3, "stored_shares": 1 })).unwrap();

@@ -2,7 +2,7 @@
 //! pages "Identity: entity", "entity alias", "group", "group alias", "lookup" and "MFA".
 //!
 //! It reads inputs and shapes answers; what identity is and keeps is in the service `strongroom-identity`, which logins and
-//! requests ask too, and second factors are in `strongroom-mfa`. OIDC, which Vault has under the same mount, is not here.
+//! requests ask too. Second factors are in `strongroom-mfa`, and what signs identity tokens in `strongroom-oidc`.
 
 mod aliases;
 mod entities;
@@ -12,6 +12,7 @@ mod held;
 mod lookup;
 mod merge;
 mod mfa;
+mod oidc;
 mod views;
 
 use std::collections::BTreeSet;
@@ -32,6 +33,7 @@ pub fn engine() -> Engine {
         group_aliases::routes,
         lookup::routes,
         mfa::routes,
+        oidc::routes,
     ];
     areas.into_iter().fold(engine, |engine, area| area(engine))
 }

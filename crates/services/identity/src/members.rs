@@ -116,10 +116,7 @@ impl Identity {
     }
 
     /// A namespace and those around it, from the inside out.
-    pub(crate) async fn namespaces_around(
-        &self,
-        namespace: NamespaceId,
-    ) -> Result<Vec<NamespaceId>, BarrierError> {
+    pub async fn namespaces_around(&self, namespace: NamespaceId) -> Result<Vec<NamespaceId>, BarrierError> {
         let router = self.mounts.router().await?;
         let mut around = vec![namespace];
         let mut inner = router.namespace(namespace);

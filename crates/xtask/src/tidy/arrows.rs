@@ -7,7 +7,7 @@ use super::workspace::{Package, Workspace, short};
 
 /// For each crate, the workspace's crates that it may name; for tests also what these may name. From the bottom up, as
 /// the map in ARCHITECTURE.md from the top down: nothing named here stands further below.
-const ARROWS: [(&str, &[&str]); 59] = [
+const ARROWS: [(&str, &[&str]); 60] = [
     ("zeroizing-alloc", &[]),
     ("stdx", &[]),
     ("hcl", &[]),
@@ -54,6 +54,7 @@ const ARROWS: [(&str, &[&str]); 59] = [
     ("revocation", &["barrier", "engine-api", "expiry", "mounts", "stdx", "storage", "tokens"]),
     ("wrapping", &["barrier", "engine-api", "policy", "stdx", "tokens"]),
     ("node", &["barrier", "cluster", "engine-api", "raft", "seal", "seal-state", "storage"]),
+    ("oidc", &["barrier", "engine-api", "identity", "node", "policy", "stdx"]),
     (
         "backup",
         &["barrier", "engine-api", "node", "raft", "seal", "seal-state", "snapshot", "stdx", "storage"],
@@ -87,6 +88,7 @@ const ARROWS: [(&str, &[&str]); 59] = [
             "mfa",
             "mounts",
             "node",
+            "oidc",
             "passwords",
             "policies",
             "policy",
@@ -104,7 +106,10 @@ const ARROWS: [(&str, &[&str]); 59] = [
         "token",
         &["barrier", "engine-api", "identity", "mfa", "mounts", "pipeline", "policies", "policy", "tokens"],
     ),
-    ("identity-engine", &["barrier", "engine-api", "identity", "mfa", "policies", "policy", "revocation"]),
+    (
+        "identity-engine",
+        &["barrier", "engine-api", "identity", "mfa", "oidc", "policies", "policy", "revocation", "tokens"],
+    ),
     (
         "sys",
         &[
@@ -122,6 +127,7 @@ const ARROWS: [(&str, &[&str]); 59] = [
             "mfa",
             "mounts",
             "node",
+            "oidc",
             "passwords",
             "pgp",
             "pipeline",
@@ -154,6 +160,7 @@ const ARROWS: [(&str, &[&str]); 59] = [
             "mfa",
             "mounts",
             "node",
+            "oidc",
             "passwords",
             "pipeline",
             "policies",
@@ -184,7 +191,7 @@ const ARROWS: [(&str, &[&str]); 59] = [
 ];
 
 /// Those that see more services than [`MAX_SERVICES`]: the way of a request, the endpoints over them, and the whole.
-const SEE_MANY: [&str; 3] = ["core", "pipeline", "sys"];
+const SEE_MANY: [&str; 4] = ["core", "identity-engine", "pipeline", "sys"];
 
 /// The number of services that any other crate may see.
 const MAX_SERVICES: usize = 3;

@@ -13,5 +13,7 @@ mod mfa_nodes;
 mod mfa_trouble;
 mod mfa_ways;
 mod namespaces;
+mod oidc;
+mod oidc_provider;
 mod revoking;
 mod rig;
