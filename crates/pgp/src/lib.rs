@@ -1,5 +1,5 @@
-//! Encryption to the OpenPGP keys of people: key parts and root tokens reach their holders without anyone on the way reading
-//! them. Source: RFC 9580, RFC 4880; Vault's documentation, "Using PGP, GnuPG, and Keybase".
+//! Encryption to the PGP keys of people: key parts and root tokens reach their holders without anyone on the way reading
+//! them. Source: RFC 9580, RFC 4880; Vault's documentation, "Using PGP, `GnuPG`, and Keybase".
 //!
 //! The packets and the cryptography are the library's (`pgp`). It leaves open which of a key's subkeys is to be encrypted to,
 //! which [`PgpKey::parse`] decides: one that its owner has bound to the key for encryption, and that has neither ended nor been
@@ -71,9 +71,10 @@ impl PgpKey {
             return Err(PgpError::Malformed(format!("it is larger than {MAX_KEY_BYTES} bytes")));
         }
         let bytes = STANDARD.decode(text.trim())?;
-        let mut keys = SignedPublicKey::from_bytes_many(Cursor::new(bytes)).map_err(malformed)?;
+        let mut keys =
+            SignedPublicKey::from_bytes_many(Cursor::new(bytes)).map_err(|error| malformed(&error))?;
         let key = keys.next().ok_or_else(|| PgpError::Malformed("there is none".to_owned()))?;
-        let key = key.map_err(malformed)?;
+        let key = key.map_err(|error| malformed(&error))?;
         let subkey = for_encryption(&key, now)
             .map_err(|reason| PgpError::Unusable { fingerprint: fingerprint(&key), reason })?;
         Ok(Self { key, subkey })
@@ -99,7 +100,7 @@ impl PgpKey {
     }
 }
 
-fn malformed(error: pgp::errors::Error) -> PgpError {
+fn malformed(error: &pgp::errors::Error) -> PgpError {
     PgpError::Malformed(error.to_string())
 }
 

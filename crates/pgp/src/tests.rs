@@ -1,4 +1,4 @@
-//! Keys in `testdata` are GnuPG's, of 2020-01-01.
+//! Keys in `testdata` are of `GnuPG`, made on 2020-01-01.
 
 use pgp::composed::{
     EncryptionCaps, KeyType, Message, SecretKeyParamsBuilder, SignedSecretKey, SubkeyParamsBuilder,

@@ -24,7 +24,7 @@ use strongroom_identity::IdentityId;
 pub fn engine() -> Engine {
     let engine = Engine::system("identity", "Keeps entities, their aliases, and groups of them.")
         .docs_page("identity.md");
-    let areas: [fn(Engine) -> Engine; 8] = [
+    let areas: [fn(Engine) -> Engine; 9] = [
         entities::routes,
         held::routes,
         merge::routes,

@@ -4,8 +4,9 @@
 
 use serde_json::{Value, json};
 use strongroom_barrier::BOOTSTRAP_RECORD;
+use strongroom_initialization::InitRequest;
 use strongroom_seal::{EARLIER_ENTRY, SealError};
-use strongroom_seal_state::{InitError, InitRequest, SealStatus};
+use strongroom_seal_state::{InitError, SealStatus};
 use strongroom_storage::{Commit, Write};
 use strongroom_testkit::seals::{Service, fake};
 use strongroom_testkit::server::{shares, with_recovery};
