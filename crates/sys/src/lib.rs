@@ -12,6 +12,7 @@ mod health;
 mod history;
 mod init;
 mod internal;
+mod irrevocable;
 mod jobs;
 mod leases;
 mod locked_users;
@@ -78,6 +79,7 @@ pub fn engine_with(types: fn(&str) -> Reading) -> Engine {
         auth::routes,
         capabilities::routes,
         internal::routes,
+        irrevocable::routes,
         leases::routes,
         locked_users::routes,
         namespaces::routes,
