@@ -147,7 +147,10 @@ impl Pipeline {
             }
         }
         let inbound = authorized.inbound();
-        let done = outcome?;
+        let mut done = outcome?;
+        if let Some(made) = done.made.take() {
+            inbound.inline.hand_over(*made);
+        }
         let mut answer = match done.instead {
             Some(Instead::Raw(raw)) => Answer::raw(raw, done.status),
             Some(Instead::Upgrade(upgrade)) => Answer::upgrade(upgrade),

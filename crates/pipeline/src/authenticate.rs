@@ -26,6 +26,8 @@ pub(crate) struct Authenticated {
     pub(crate) identity: Option<Arc<Effective>>,
     /// True if this request takes a use off a limited token: a request to an open route does not.
     pub(crate) counted: bool,
+    /// True if the token is not stored and ends with this request.
+    pub(crate) ephemeral: bool,
     /// True if policies grant `sudo` on this path.
     pub(crate) sudo: bool,
     /// The policies that allowed the request, for its audit record.
@@ -65,6 +67,7 @@ impl Asker for Authenticated {
             policies: Arc::from(entry.policies.as_slice()),
             identity_policies: self.identity.as_ref().map(|found| found.policies.clone()).unwrap_or_default(),
             metadata: entry.metadata.clone(),
+            ephemeral: self.ephemeral,
             sudo: self.sudo,
         }
     }
@@ -109,8 +112,11 @@ impl Pipeline {
             return Err(RequestError::Unauthenticated("missing client token".to_owned()));
         };
         let now = self.services.environment.clock.now();
+        let found = match inbound.inline.principal() {
+            Some(principal) => Some(principal.clone()).filter(|made| !made.entry.has_expired(now)),
+            None => self.services.tokens.principal(txn.peek(), token.expose(), now).await?,
+        };
         // A token acts in its namespace and in those inside; elsewhere it is as unknown as one that was never made.
-        let found = self.services.tokens.principal(txn.peek(), token.expose(), now).await?;
         let found = found.and_then(|found| {
             let home = self.services.mounts.namespace(found.id.namespace)?;
             resolved.to.place.is_within(&home).then_some((found, home))
@@ -141,7 +147,9 @@ impl Pipeline {
             None => policies.acl(txn.peek(), namespace, own).await?,
         };
         let (token, granting) = (token.clone(), Vec::new());
-        Ok(Authenticated { token, principal, home, acl, identity, counted: true, sudo: false, granting })
+        let ephemeral = inbound.inline.principal().is_some();
+        let (counted, sudo) = (!ephemeral, false);
+        Ok(Authenticated { token, principal, home, acl, identity, counted, ephemeral, sudo, granting })
     }
 
     /// The entity of a token. A token whose entity is gone, disabled, or was revoked since is refused: the first are deleted

@@ -19,6 +19,7 @@ use super::acting::acting;
 use super::audit::Recorded;
 use super::authenticate::Authenticated;
 use super::authorize::Authorized;
+use super::inline::NO_LEASES;
 use super::resolve::AtMount;
 use super::{Inbound, Pipeline, Place, RequestError, Resolved, Verb};
 use crate::envelope::Envelope;
@@ -323,8 +324,12 @@ impl Pipeline {
         let (mounted, to) = (&authorized.at.mounted, &authorized.resolved.to);
         let rights = self.log_in(txn, mounted, to.place.id, &grant).await?;
         let entity_id = rights.as_ref().map_or_else(String::new, |(id, _)| id.to_string());
-        let mut made =
-            self.services.tokens.grant(txn, mounted, (to.place.id, &to.path), grant, entity_id).await?;
+        let (tokens, from) = (&self.services.tokens, (to.place.id, to.path.as_str()));
+        let mut made = if authorized.inbound().inline.logs_in() {
+            tokens.grant_unstored(txn, mounted, from, grant, entity_id).await?
+        } else {
+            tokens.grant(txn, mounted, from, grant, entity_id).await?
+        };
         made.identity = rights.map(|(_, identity)| identity).unwrap_or_default();
         envelope.warnings.append(&mut made.warnings);
         envelope.auth = Some(made.auth_member()?);
@@ -373,6 +378,9 @@ impl Pipeline {
         let Some(caller) = authorized.caller.as_ref() else {
             return Err(EngineError::Internal("a lease without a token to own it".to_owned()).into());
         };
+        if caller.ephemeral && !grant.hint_only {
+            return Err(RequestError::status(400, NO_LEASES));
+        }
         if caller.is_at_last_use() && !grant.hint_only {
             // The token ends with this request, and the lease with the token.
             return Err(RequestError::status(400, LAST_USE));

@@ -198,6 +198,9 @@ impl Creating for CreatingServices {
 
 /// The calling token, if it may make others.
 async fn parent(tokens: &TokenStore, txn: &Txn, caller: &Caller) -> Result<Arc<TokenEntry>, EngineError> {
+    if caller.ephemeral {
+        return Err(bad_request("requests with inline authentication cannot create tokens"));
+    }
     if caller.kind == TokenKind::Batch {
         return Err(bad_request("batch tokens cannot create more tokens"));
     }
