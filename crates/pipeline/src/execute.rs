@@ -47,6 +47,8 @@ pub(crate) struct Done {
     pub(crate) made: Option<Box<IssuedToken>>,
     /// True if the `auth` member is of a token that this request made otherwise.
     pub(crate) is_new_token: bool,
+    /// True if this request made a root token.
+    pub(crate) made_root: bool,
     /// The lease that this request made.
     pub(crate) lent: Option<String>,
     /// The content of a wrapping: audit records show it (hashed), the client does not see it.
@@ -302,6 +304,7 @@ impl Pipeline {
             headers: reply.headers,
             made,
             is_new_token: server.is_new_token,
+            made_root: server.made_root,
             lent,
             hidden: None,
             after_commit: server.after_commit,
@@ -536,6 +539,7 @@ fn help(at: &AtMount) -> Result<Done, RequestError> {
         headers: Vec::new(),
         made: None,
         is_new_token: false,
+        made_root: false,
         lent: None,
         hidden: None,
         after_commit: AfterCommit::Commit,

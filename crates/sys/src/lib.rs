@@ -27,6 +27,7 @@ mod raw;
 mod rekey;
 mod remount;
 mod root_token;
+mod root_use;
 mod rotate;
 mod seal;
 mod snapshots;
@@ -70,6 +71,7 @@ pub fn engine_with(types: fn(&str) -> Reading) -> Engine {
         raw::routes,
         rekey::routes,
         root_token::routes,
+        root_use::routes,
         rotate::routes,
         seal::routes,
         snapshots::routes,

@@ -168,7 +168,13 @@ async fn make(
     if let Some(entity) = entity {
         made.identity = issued_identity(identity, txn, entity, call.mount.namespace).await?;
     }
-    let part = ServerPart { auth: Some(made.auth_member()?), is_new_token: true, ..ServerPart::default() };
+    let made_root = made.entry.is_root();
+    let part = ServerPart {
+        auth: Some(made.auth_member()?),
+        is_new_token: true,
+        made_root,
+        ..ServerPart::default()
+    };
     Ok(ServerReply::of(part).warned(made.warnings.clone()))
 }
 

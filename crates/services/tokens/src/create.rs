@@ -102,6 +102,9 @@ impl TokenStore {
             return Err(bad_request("cannot create a token with a duplicate ID"));
         }
         self.write_token(txn, id, &entry).await?;
+        if entry.is_root() {
+            self.note_new_root(txn, id, &entry);
+        }
         Ok(IssuedToken::new(Secret::new(token), entry, ttl, warnings))
     }
 
