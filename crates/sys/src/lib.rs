@@ -8,6 +8,7 @@ mod capabilities;
 #[cfg(test)]
 mod derived_tests;
 mod envelopes;
+mod group_policies;
 mod health;
 mod history;
 mod init;
@@ -62,6 +63,7 @@ pub fn engine_with(types: fn(&str) -> Reading) -> Engine {
         audit::routes,
         auto_snapshots::routes,
         autopilot::routes,
+        group_policies::routes,
         health::routes,
         history::routes,
         init::routes,
