@@ -141,6 +141,7 @@ impl<'f, 'a> Render<'f, 'a> {
             });
         }
         line.flag("no_default_policy", auth.no_default_policy);
+        line.flag("is_root", auth.is_root);
         if let Some(results) = &auth.policy_results {
             line.object("policy_results", |line| policy_results(line, results));
         }

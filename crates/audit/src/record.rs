@@ -58,6 +58,8 @@ pub struct Auth<'a> {
     pub external_namespace_policies: Option<&'a BTreeMap<String, Vec<String>>>,
     /// The token goes without the policy `default`.
     pub no_default_policy: bool,
+    /// The token is a root token: no policy restricts it.
+    pub is_root: bool,
     /// The outcome of the policy check; `None` where none took place.
     pub policy_results: Option<PolicyResults<'a>>,
     /// The token's metadata.

@@ -72,6 +72,8 @@ pub struct Caller {
     pub identity_policies: PolicySets,
     /// Metadata of the token.
     pub metadata: BTreeMap<String, String>,
+    /// True if the token is not stored and ends with this request: nothing can be made from it or kept for it.
+    pub ephemeral: bool,
     /// True if the request's path was granted with `sudo`.
     pub sudo: bool,
 }

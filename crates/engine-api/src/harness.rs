@@ -244,6 +244,7 @@ impl Harness {
             identity_policies: Arc::default(),
             policies: Arc::from(["root".to_owned()]),
             metadata: BTreeMap::new(),
+            ephemeral: false,
             sudo: true,
         };
         let request = Request {

@@ -16,6 +16,9 @@ pub(crate) struct Context {
     pub(crate) peer: Peer,
     /// The namespace, below that of the listener.
     pub(crate) namespace: String,
+    /// The listener's own namespace, for others that the request names; empty for a request of another node's listener,
+    /// which names them from the root on.
+    pub(crate) chroot: String,
     pub(crate) rules: Rules,
 }
 
@@ -55,7 +58,7 @@ impl Context {
         let Words { namespace, rules } = serde_json::from_str(&origin.context)
             .map_err(|error| EdgeError(400, format!("origin of a forwarded request: {error}")))?;
         let peer = Peer { address: origin.peer, certificates: origin.certificates.into_iter().collect() };
-        Ok(Self { peer, namespace, rules })
+        Ok(Self { peer, namespace, chroot: String::new(), rules })
     }
 }
 
@@ -73,10 +76,8 @@ mod tests {
             redactions: Redactions { version: true, ..Redactions::default() },
         };
         let chain = [b"one", b"two"].map(|der| bytes::Bytes::from_static(der)).into_iter().collect();
-        let context =
-            Context {
-                peer: Peer::at(([10, 0, 0, 1], 7)).with(chain), namespace: "tëam/a".to_owned(), rules
-            };
+        let peer = Peer::at(([10, 0, 0, 1], 7)).with(chain);
+        let context = Context { peer, namespace: "tëam/a".to_owned(), chroot: String::new(), rules };
         let arrived = Context::from_origin(context.to_origin().unwrap()).unwrap();
         assert_eq!(format!("{arrived:?}"), format!("{context:?}"));
         assert!(Context::from_origin(Origin::default()).is_err(), "nothing is made up");

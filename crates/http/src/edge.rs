@@ -311,6 +311,7 @@ impl Edge {
                 Ok(Context {
                     peer: peer.map_err(|text| EdgeError(400, text))?,
                     namespace: header::namespace(&parts.headers, &self.settings.chroot_namespace)?,
+                    chroot: self.settings.chroot_namespace.clone(),
                     rules: self.settings.rules(),
                 })
             }

@@ -18,6 +18,7 @@ use strongroom_stdx::pipe;
 use crate::body::EdgeError;
 use crate::context::Context;
 use crate::edge::{Edge, Source};
+use crate::inline_auth;
 use crate::request::{self, Received};
 use crate::upgrade::Handover;
 
@@ -37,10 +38,12 @@ impl Edge {
     /// again.
     pub(crate) async fn forward(
         &self,
-        parts: Parts,
+        mut parts: Parts,
         payload: Payload,
-        context: Context,
+        mut context: Context,
     ) -> Result<Answer, EdgeError> {
+        inline_auth::forwarded(&mut parts.headers, &context.chroot)?;
+        context.chroot.clear();
         let origin = context.to_origin()?;
         let core = self.core();
         let clock = &core.services.environment.clock;

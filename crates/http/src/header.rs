@@ -23,10 +23,13 @@ pub(crate) enum Field {
     Inconsistent,
     Index,
     ForwardedFor,
+    InlinePath,
+    InlineOperation,
+    InlineNamespace,
 }
 
 impl Field {
-    const COUNT: usize = 11;
+    const COUNT: usize = 14;
 
     /// The field of this name, which is in lower case.
     fn of(name: &HeaderName) -> Option<Self> {
@@ -42,11 +45,14 @@ impl Field {
             "x-vault-inconsistent" => Self::Inconsistent,
             "x-vault-index" => Self::Index,
             "x-forwarded-for" => Self::ForwardedFor,
+            "x-vault-inline-auth-path" => Self::InlinePath,
+            "x-vault-inline-auth-operation" => Self::InlineOperation,
+            "x-vault-inline-auth-namespace" => Self::InlineNamespace,
             _ => return None,
         })
     }
 
-    const fn shown(self) -> &'static str {
+    pub(crate) const fn shown(self) -> &'static str {
         match self {
             Self::ContentType => "Content-Type",
             Self::Authorization => "Authorization",
@@ -59,6 +65,9 @@ impl Field {
             Self::Inconsistent => "X-Vault-Inconsistent",
             Self::Index => "X-Vault-Index",
             Self::ForwardedFor => "X-Forwarded-For",
+            Self::InlinePath => "X-Vault-Inline-Auth-Path",
+            Self::InlineOperation => "X-Vault-Inline-Auth-Operation",
+            Self::InlineNamespace => "X-Vault-Inline-Auth-Namespace",
         }
     }
 }
@@ -105,6 +114,16 @@ impl<'a> Fields<'a> {
             return Err(EdgeError(400, format!("header {} is given more than once", field.shown())));
         }
         given.first.to_str().map(Some).map_err(|_error| not_ascii(field))
+    }
+
+    /// The value of a field that may be given once, in UTF-8.
+    pub(crate) fn text(&self, field: Field) -> Result<Option<&'a str>, EdgeError> {
+        let Some(given) = self.given(field) else { return Ok(None) };
+        if given.again {
+            return Err(EdgeError(400, format!("header {} is given more than once", field.shown())));
+        }
+        let text = std::str::from_utf8(given.first.as_bytes());
+        text.map(Some).map_err(|_error| EdgeError(400, format!("header {} is not UTF-8", field.shown())))
     }
 
     /// `X-Vault-Token`, or a bearer token, of `max` bytes at most.
@@ -161,14 +180,18 @@ fn not_ascii(field: Field) -> EdgeError {
 /// Within a listener's namespace nothing leads out of it: `root` and the slash are the listener's namespace, and a path
 /// that goes up is one of which no part is a namespace.
 pub(crate) fn namespace(headers: &HeaderMap, chroot: &str) -> Result<String, EdgeError> {
-    let given = Fields::of(headers).single(Field::Namespace)?.unwrap_or_default().trim_matches('/');
-    if chroot.is_empty() {
-        return Ok(given.to_owned());
-    }
-    Ok(match given {
+    let given = Fields::of(headers).single(Field::Namespace)?.unwrap_or_default();
+    Ok(within(given, chroot))
+}
+
+/// A namespace that a header names, below the listener's own.
+pub(crate) fn within(given: &str, chroot: &str) -> String {
+    let given = given.trim_matches('/');
+    match given {
+        given if chroot.is_empty() => given.to_owned(),
         "" | "root" => chroot.to_owned(),
         given => format!("{chroot}/{given}"),
-    })
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod edge;
 mod forward;
 mod forwarded;
 mod header;
+mod inline_auth;
 mod intake;
 mod json;
 mod prefix;

@@ -9,11 +9,12 @@ use http::{Method, Version};
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
 use strongroom_engine_api::{RequestBody, UpgradeOffer, Upload};
-use strongroom_pipeline::{Destination, Inbound, Verb};
+use strongroom_pipeline::{Destination, Inbound, Inline, Verb};
 
 use crate::body::{self, EdgeError};
 use crate::context::Context;
 use crate::header::{Field, Fields};
+use crate::inline_auth;
 use crate::prefix::Prefix;
 
 /// Bytes of a path at most, as it is sent. Work on a path grows with it, before anyone knows who asks.
@@ -133,7 +134,7 @@ pub(crate) fn inbound(
     context: &Context,
     upgrade: Option<Arc<UpgradeOffer>>,
 ) -> Result<Inbound, EdgeError> {
-    let headers = parts.headers;
+    let mut headers = parts.headers;
     let rules = &context.rules;
     let fields = Fields::of(&headers);
     let content_type = fields.single(Field::ContentType)?.unwrap_or_default();
@@ -155,6 +156,10 @@ pub(crate) fn inbound(
     let token = fields.token(rules.max_token_size)?.map(Arc::new);
     let wrap_ttl = fields.wrap_ttl()?;
     let policy_override = fields.single(Field::PolicyOverride)? == Some("true");
+    let inline = inline_auth::read(&fields, &headers, context)?.map(Inline::carrying).unwrap_or_default();
+    if inline.is_carried() {
+        inline_auth::strip(&mut headers);
+    }
     Ok(Inbound {
         input: Arc::new(input),
         token,
@@ -168,6 +173,7 @@ pub(crate) fn inbound(
         target: parts.uri,
         redactions: rules.redactions,
         upgrade,
+        inline,
         ..Inbound::new(id, line.asked, line.path)
     })
 }

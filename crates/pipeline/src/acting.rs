@@ -21,6 +21,7 @@ use strongroom_storage::CommitError;
 
 use super::authorize::Authorized;
 use super::execute::{Done, LAST_USE, passing, refused_by};
+use super::inline::NO_LEASES;
 use super::{Pipeline, RequestError};
 use crate::server_reply::ServerPart;
 
@@ -147,6 +148,9 @@ impl Pipeline {
             (Steps::Settle(_), _) => None,
             (Steps::Issue(_), None) => {
                 return Err(EngineError::Internal("a lease without a token to own it".to_owned()).into());
+            }
+            (Steps::Issue(_), Some(caller)) if caller.ephemeral => {
+                return Err(RequestError::status(400, NO_LEASES));
             }
             (Steps::Issue(_), Some(caller)) if caller.is_at_last_use() => {
                 return Err(RequestError::status(400, LAST_USE));

@@ -7,7 +7,7 @@ use strongroom_audit as audit;
 use strongroom_auditing::Auditing;
 use strongroom_engine_api::{EngineError, Operation};
 use strongroom_mounts::MountHandle;
-use strongroom_tokens::{IssuedIdentity, IssuedToken};
+use strongroom_tokens::{IssuedIdentity, IssuedToken, RootUse};
 
 use super::authenticate::Authenticated;
 use super::authorize::Authorized;
@@ -68,6 +68,9 @@ impl Pipeline {
         operation: Option<Operation>,
         error: &str,
     ) -> Result<Audited, RequestError> {
+        if let Some(caller) = caller.filter(|caller| caller.acl.is_root()) {
+            self.note_root_use(resolved, caller);
+        }
         let auditing = self.services.audit_devices.auditing().await?;
         let mut request = audit::AuditedRequest::default();
         if auditing.broker.is_enabled() {
@@ -90,6 +93,14 @@ impl Pipeline {
             logged.map_err(|error| unrecorded(&resolved.inbound, &error))?;
         }
         Ok(Audited { request })
+    }
+
+    /// Has a request with a root token be counted and told of.
+    fn note_root_use(&self, resolved: &Resolved, caller: &Authenticated) {
+        let inbound = &resolved.inbound;
+        let address = inbound.peer.ip().map(|ip| ip.to_string()).unwrap_or_default();
+        let used = RootUse { request_id: &inbound.id, path: &inbound.path, address: &address };
+        self.services.tokens.note_root_use(&caller.principal, used);
     }
 
     /// The facts of a caller's entity for the record; none where its token has none.
@@ -147,7 +158,10 @@ impl Pipeline {
             }
         }
         let inbound = authorized.inbound();
-        let done = outcome?;
+        let mut done = outcome?;
+        if let Some(made) = done.made.take() {
+            inbound.inline.hand_over(*made);
+        }
         let mut answer = match done.instead {
             Some(Instead::Raw(raw)) => Answer::raw(raw, done.status),
             Some(Instead::Upgrade(upgrade)) => Answer::upgrade(upgrade),
@@ -217,9 +231,11 @@ impl Pipeline {
         let made = done.and_then(|done| done.made.as_deref());
         let joined = made.map(|made| made.identity.joined(&made.entry.policies)).unwrap_or_default();
         let login = made.map(|made| issued(made, &joined));
-        let made_elsewhere = (!token.is_empty()).then(|| audit::Auth {
+        let is_root = done.is_some_and(|done| done.made_root);
+        let made_elsewhere = (is_root || !token.is_empty()).then(|| audit::Auth {
             client_token: &token,
             accessor: &accessor,
+            is_root,
             ..audit::Auth::default()
         });
         let wrap = done.and_then(|done| done.envelope.wrap.as_ref());
@@ -367,7 +383,12 @@ impl<'a> Facts<'a> {
             Some((identity, joined)) => with_identity(auth, identity, joined),
             None => auth,
         };
-        audit::Auth { policy_results: Some(results), remaining_uses: u64::from(entry.num_uses), ..auth }
+        audit::Auth {
+            is_root: caller.acl.is_root(),
+            policy_results: Some(results),
+            remaining_uses: u64::from(entry.num_uses),
+            ..auth
+        }
     }
 
     fn request<'b>(&'b self, headers: &'b [audit::Header<'b>]) -> audit::Request<'b> {

@@ -26,6 +26,8 @@ pub(crate) struct Authenticated {
     pub(crate) identity: Option<Arc<Effective>>,
     /// True if this request takes a use off a limited token: a request to an open route does not.
     pub(crate) counted: bool,
+    /// True if the token is not stored and ends with this request.
+    pub(crate) ephemeral: bool,
     /// True if policies grant `sudo` on this path.
     pub(crate) sudo: bool,
     /// The policies that allowed the request, for its audit record.
@@ -65,6 +67,7 @@ impl Asker for Authenticated {
             policies: Arc::from(entry.policies.as_slice()),
             identity_policies: self.identity.as_ref().map(|found| found.policies.clone()).unwrap_or_default(),
             metadata: entry.metadata.clone(),
+            ephemeral: self.ephemeral,
             sudo: self.sudo,
         }
     }
@@ -109,12 +112,15 @@ impl Pipeline {
             return Err(RequestError::Unauthenticated("missing client token".to_owned()));
         };
         let now = self.services.environment.clock.now();
+        let found = match inbound.inline.principal() {
+            Some(principal) => Some(principal.clone()).filter(|made| !made.entry.has_expired(now)),
+            None => self.services.tokens.principal(txn.peek(), token.expose(), now).await?,
+        };
         // A token acts in its namespace and in those inside; elsewhere it is as unknown as one that was never made.
-        let found = self.services.tokens.principal(txn.peek(), token.expose(), now).await?;
-        let found = found.and_then(|found| {
-            let home = self.services.mounts.namespace(found.id.namespace)?;
-            resolved.to.place.is_within(&home).then_some((found, home))
-        });
+        let found = match found {
+            Some(found) => self.acting_in(&resolved.to.place, found).await?,
+            None => None,
+        };
         let Some((principal, home)) = found else {
             if self.services.node.is_standby() && self.services.node.without_quorum().is_none() {
                 // It may have been made a moment ago: the active node knows.
@@ -141,7 +147,28 @@ impl Pipeline {
             None => policies.acl(txn.peek(), namespace, own).await?,
         };
         let (token, granting) = (token.clone(), Vec::new());
-        Ok(Authenticated { token, principal, home, acl, identity, counted: true, sudo: false, granting })
+        let ephemeral = inbound.inline.principal().is_some();
+        let (counted, sudo) = (!ephemeral, false);
+        Ok(Authenticated { token, principal, home, acl, identity, counted, ephemeral, sudo, granting })
+    }
+
+    /// A token and its namespace, where it acts in `place`: a group of another namespace may reach there.
+    async fn acting_in(
+        &self,
+        place: &Namespace,
+        found: Principal,
+    ) -> Result<Option<(Principal, Arc<Namespace>)>, RequestError> {
+        let Some(home) = self.services.mounts.namespace(found.id.namespace) else { return Ok(None) };
+        if place.is_within(&home) {
+            return Ok(Some((found, home)));
+        }
+        let Some((of, id)) = found.entry.entity() else { return Ok(None) };
+        let effective = self.services.identity.effective(of, IdentityId::of_bytes(id)).await?;
+        let reaches = effective.filter(|effective| effective.everywhere).is_some_and(|effective| {
+            let mut namespaces = effective.policies.iter().map(|(of, _)| self.services.mounts.namespace(*of));
+            namespaces.any(|of| of.is_some_and(|of| place.is_within(&of)))
+        });
+        Ok(reaches.then_some((found, home)))
     }
 
     /// The entity of a token. A token whose entity is gone, disabled, or was revoked since is refused: the first are deleted

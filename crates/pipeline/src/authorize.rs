@@ -7,6 +7,7 @@ use strongroom_engine_api::{Access, Operation};
 use strongroom_policy::{Operation as PolicyOperation, Parameters};
 
 use super::authenticate::{Authenticated, Identified};
+use super::inline::NOTHING_KEPT;
 use super::resolve::AtMount;
 use super::{Inbound, Pipeline, RequestError, Resolved, Verb};
 
@@ -122,14 +123,18 @@ fn check_policies(
 ) -> Result<Option<Authenticated>, RefusedCaller> {
     if at.is_open() {
         let counted = at.access == Access::OpenCounting;
-        return Ok(caller.map(|caller| Authenticated { counted, ..caller }));
+        return Ok(caller.map(|caller| Authenticated { counted: counted && !caller.ephemeral, ..caller }));
     }
     let Some(mut caller) = caller else { return Err(no_token()) };
     if operation == Operation::Help && !may_see(at, resolved, &caller) {
         let text = "no policy grants anything on this mount".to_owned();
         return Err(Box::new((RequestError::Denied(text), Some(caller))));
     }
-    if at.mounted.engine.table_by_token().is_some() && at.mounted.namespace.id != caller.home.id {
+    let is_by_token = at.mounted.engine.table_by_token().is_some();
+    if is_by_token && caller.ephemeral {
+        return Err(Box::new((RequestError::status(400, NOTHING_KEPT), Some(caller))));
+    }
+    if is_by_token && at.mounted.namespace.id != caller.home.id {
         // It ends with the token, and is looked for in the token's namespace.
         let text = "what is kept by token is in the token's own namespace".to_owned();
         return Err(Box::new((RequestError::Denied(text), Some(caller))));

@@ -17,6 +17,7 @@ use super::acting::acting;
 use super::audit::Recorded;
 use super::authenticate::Authenticated;
 use super::authorize::Authorized;
+use super::inline::NO_LEASES;
 use super::login::Entered;
 use super::resolve::AtMount;
 use super::{Inbound, Pipeline, Place, RequestError, Resolved, Verb};
@@ -48,6 +49,8 @@ pub(crate) struct Done {
     pub(crate) made: Option<Box<IssuedToken>>,
     /// True if the `auth` member is of a token that this request made otherwise.
     pub(crate) is_new_token: bool,
+    /// True if this request made a root token.
+    pub(crate) made_root: bool,
     /// The lease that this request made.
     pub(crate) lent: Option<String>,
     /// The content of a wrapping: audit records show it (hashed), the client does not see it.
@@ -306,6 +309,7 @@ impl Pipeline {
             headers: reply.headers,
             made: entered.made.take(),
             is_new_token: server.is_new_token,
+            made_root: server.made_root,
             lent,
             hidden: None,
             after_commit: std::mem::take(&mut entered.after_commit),
@@ -330,6 +334,9 @@ impl Pipeline {
         let Some(caller) = authorized.caller.as_ref() else {
             return Err(EngineError::Internal("a lease without a token to own it".to_owned()).into());
         };
+        if caller.ephemeral && !grant.hint_only {
+            return Err(RequestError::status(400, NO_LEASES));
+        }
         if caller.is_at_last_use() && !grant.hint_only {
             // The token ends with this request, and the lease with the token.
             return Err(RequestError::status(400, LAST_USE));
@@ -483,6 +490,7 @@ fn help(at: &AtMount) -> Result<Done, RequestError> {
         headers: Vec::new(),
         made: None,
         is_new_token: false,
+        made_root: false,
         lent: None,
         hidden: None,
         after_commit: AfterCommit::Commit,

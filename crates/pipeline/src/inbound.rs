@@ -8,7 +8,7 @@ use http::{HeaderMap, Uri};
 use serde_json::{Map, Value};
 use strongroom_engine_api::{Operation, Peer, Redactions, RequestBody, Secret, UpgradeOffer};
 
-use super::{Destination, RequestError};
+use super::{Destination, Inline, RequestError};
 
 /// The kind of request, by the HTTP method and query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub struct Inbound {
     pub redactions: Redactions,
     /// The other protocol that the client would go on with.
     pub upgrade: Option<Arc<UpgradeOffer>>,
+    /// The part that it has in an inline authentication.
+    pub inline: Inline,
     /// The memory that its body takes, given back once the request is done, also where its client has gone before.
     pub memory: Option<Share>,
 }
@@ -112,6 +114,7 @@ impl Inbound {
             target: Uri::default(),
             redactions: Redactions::default(),
             upgrade: None,
+            inline: Inline::default(),
             memory: None,
         }
     }

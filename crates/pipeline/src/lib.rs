@@ -25,6 +25,7 @@ mod execute;
 mod freshness;
 mod help;
 mod inbound;
+mod inline;
 mod login;
 mod parameters;
 mod refused;
@@ -44,6 +45,7 @@ pub use answer::{Answer, AnswerContent};
 pub use budget::{Budget, Share};
 pub use envelope::Envelope;
 pub use inbound::{Inbound, Verb};
+pub use inline::{Inline, InlineLogin};
 pub use parameters::ParametersOf;
 pub use refused::RequestError;
 pub use resolve::{Destination, PolicyPath};
@@ -100,6 +102,14 @@ impl Pipeline {
 
     /// Answers a request. What writes runs in a task of its own; dropping the future leaves that task alone.
     pub async fn handle(self: &Arc<Self>, inbound: Inbound) -> Answer {
+        if inbound.inline.is_carried() {
+            return Box::pin(self.handle_with_login(inbound)).await;
+        }
+        self.handle_known(inbound).await
+    }
+
+    /// Answers a request that has its token, or none.
+    async fn handle_known(self: &Arc<Self>, inbound: Inbound) -> Answer {
         let resolved = match self.resolve_inbound(inbound).await {
             Ok(resolved) => Arc::new(resolved),
             Err((inbound, refused)) => return answered(&inbound, Err(refused)),

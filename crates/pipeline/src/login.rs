@@ -38,6 +38,18 @@ pub(super) struct Entered {
     pub(super) wrap_ttl: Option<Duration>,
 }
 
+/// The refusal of a login that would wait, and that another request waits for.
+const INLINE: &str =
+    "login MFA is required: requests with inline authentication give it in X-Vault-MFA headers";
+
+/// A login that has all it needs.
+struct Granted {
+    grant: AuthGrant,
+    known: Option<Known>,
+    /// False for a token that ends with its request.
+    is_stored: bool,
+}
+
 /// The entity of a login, and its rights with what the login has written.
 type Known = (LoggedIn, Arc<Effective>);
 
@@ -80,6 +92,9 @@ impl Pipeline {
             }
             let entity = (mounted.mount.namespace, rights.id);
             let Some(given) = Credentials::of_headers(&authorized.inbound().headers)? else {
+                if authorized.inbound().inline.logs_in() {
+                    return Err(EngineError::Denied(INLINE.to_owned()).into());
+                }
                 let first = FirstFactor {
                     namespace: to.place.id,
                     path: &to.path,
@@ -98,7 +113,9 @@ impl Pipeline {
             let satisfied = mfa.validate(txn, entity, &required, None, &given).await?;
             entered.after_commit = AfterCommit::Then(Box::new(move || satisfied.end()));
         }
-        let made = self.make_token(txn, mounted, (to.place.id, &to.path), grant, known, envelope).await?;
+        let is_stored = !authorized.inbound().inline.logs_in();
+        let login = Granted { grant, known, is_stored };
+        let made = self.make_token(txn, mounted, (to.place.id, &to.path), login, envelope).await?;
         entered.made = Some(Box::new(made));
         Ok(entered)
     }
@@ -127,8 +144,8 @@ impl Pipeline {
                 other => other.into(),
             })?;
             let place = (login.namespace, &*login.path);
-            let made =
-                self.make_token(txn, &mounted, place, login.grant.clone(), Some(known), envelope).await?;
+            let granted = Granted { grant: login.grant.clone(), known: Some(known), is_stored: true };
+            let made = self.make_token(txn, &mounted, place, granted, envelope).await?;
             envelope.mount_type = Some(mounted.kind.clone());
             (made, satisfied, login.wrap_ttl)
         };
@@ -145,10 +162,10 @@ impl Pipeline {
         txn: &Txn,
         mounted: &MountHandle,
         (namespace, path): (NamespaceId, &str),
-        grant: AuthGrant,
-        known: Option<Known>,
+        login: Granted,
         envelope: &mut Envelope,
     ) -> Result<IssuedToken, RequestError> {
+        let Granted { grant, known, is_stored } = login;
         let identity = match &known {
             Some((login, rights)) => IssuedIdentity {
                 policies: rights.policies_of(namespace).to_vec(),
@@ -158,7 +175,12 @@ impl Pipeline {
             None => IssuedIdentity::default(),
         };
         let entity_id = known.map_or_else(String::new, |(login, _)| login.entity.to_string());
-        let mut made = self.services.tokens.grant(txn, mounted, (namespace, path), grant, entity_id).await?;
+        let (tokens, from) = (&self.services.tokens, (namespace, path));
+        let mut made = if is_stored {
+            tokens.grant(txn, mounted, from, grant, entity_id).await?
+        } else {
+            tokens.grant_unstored(txn, mounted, from, grant, entity_id).await?
+        };
         made.identity = identity;
         envelope.warnings.append(&mut made.warnings);
         envelope.auth = Some(made.auth_member()?);

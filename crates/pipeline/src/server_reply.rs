@@ -26,6 +26,8 @@ pub struct ServerPart {
     pub auth: Option<Json>,
     /// True if that token was made by this request, and ends where the response cannot be recorded.
     pub is_new_token: bool,
+    /// True if this request made a root token, which its record is marked with.
+    pub made_root: bool,
     /// A lease that was made before and that the answer names (a renewal, an unwrapped secret).
     pub lease: Option<HeldLease>,
     /// The `wrap_info` member of an answer that is itself wrapped (`sys/wrapping/wrap`, `rewrap`).

@@ -10,7 +10,7 @@ use strongroom_engine_api::EngineError;
 use strongroom_storage::CommitError;
 
 use super::freshness::Freshness;
-use super::{Answer, Inbound, Pipeline, Place, Progress, RequestError, Resolved, Verb};
+use super::{Answer, Destination, Inbound, Pipeline, Place, Progress, RequestError, Resolved, Verb};
 
 /// A client's way of asking for the active node.
 const FORWARD: &str = "x-vault-forward";
@@ -22,6 +22,11 @@ impl Pipeline {
     /// runs here; one that turns out to write (a token with limited uses, a wrapped response, a lease) has changed nothing
     /// and begins anew on the active node.
     pub async fn handle_as_standby(self: &Arc<Self>, inbound: Inbound) -> Option<Answer> {
+        let is_always_answered = inbound.destination.as_ref().is_some_and(Destination::is_always_answered);
+        if inbound.inline.is_carried() && !is_always_answered {
+            // The login may write.
+            return None;
+        }
         let resolved = match self.resolve_inbound(inbound).await {
             Ok(resolved) => Arc::new(resolved),
             Err((_, refused)) if refused.needs_active() => return None,

@@ -38,17 +38,23 @@ impl<T: Serialize + JsonSchema> IntoReply for MergedData<T> {
 pub(crate) struct AfterIt<R> {
     answer: R,
     change: Box<dyn FnOnce() + Send + Sync>,
+    made_root: bool,
 }
 
 impl<R> AfterIt<R> {
     /// A step of a ceremony.
     pub(crate) fn of<A: Into<R>>(step: Step<A>) -> Self {
-        Self { answer: step.answer.into(), change: step.change }
+        Self { answer: step.answer.into(), change: step.change, made_root: false }
     }
 
     /// Another form of the same answer.
     pub(crate) fn map<T>(self, form: impl FnOnce(R) -> T) -> AfterIt<T> {
-        AfterIt { answer: form(self.answer), change: self.change }
+        AfterIt { answer: form(self.answer), change: self.change, made_root: self.made_root }
+    }
+
+    /// The same, of a step that made a root token where `made` says so.
+    pub(crate) fn making_root(self, made: impl FnOnce(&R) -> bool) -> Self {
+        Self { made_root: made(&self.answer), ..self }
     }
 }
 
@@ -58,7 +64,8 @@ impl<R: IntoReply> IntoReply for AfterIt<R> {
     }
 
     fn into_reply(self) -> Result<Reply, EngineError> {
-        let part = ServerPart { after_commit: AfterCommit::Then(self.change), ..ServerPart::default() };
+        let (after_commit, made_root) = (AfterCommit::Then(self.change), self.made_root);
+        let part = ServerPart { after_commit, made_root, ..ServerPart::default() };
         Ok(self.answer.into_reply()?.by_server(part))
     }
 }

@@ -1,13 +1,11 @@
 //! `sys/leases/*`, and the older paths `sys/renew`, `sys/revoke`, `sys/revoke-prefix`, `sys/revoke-force`. Source:
 //! Vault's API page `sys/leases`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use strongroom_barrier::{MountId, NamespaceId, Txn, View};
+use strongroom_barrier::{Txn, View};
 use strongroom_engine_api::lenient::{Flag, Text, Ttl};
 use strongroom_engine_api::{
     Clock, Data, Engine, EngineError, Extension, Input, Moment, Mount, Paging, Path, Reply,
@@ -15,19 +13,13 @@ use strongroom_engine_api::{
 };
 use strongroom_expiry::LeaseState;
 use strongroom_identity::{Identity, IdentityId};
-use strongroom_leases::{IrrevocableLease, Leases, Renewing};
-use strongroom_mounts::Mounts;
+use strongroom_leases::{Leases, Renewing};
 use strongroom_pipeline::{ServerPart, ServerReply};
 use strongroom_revocation::Revocation;
 use strongroom_tokens::{Tidy, TokenStore};
 
-/// Irrevocable leases that are listed where nothing else is asked for.
-const LISTED: usize = 10_000;
-
 pub(crate) fn routes(engine: Engine) -> Engine {
     let engine = engine
-        .route("leases", |r| r.sudo().read("List leases that could not be revoked.", irrevocable))
-        .route("leases/count", |r| r.read("Count leases that could not be revoked, by mount.", count))
         .route("leases/lookup", |r| r.update("Look up a lease.", lookup))
         .route("leases/tidy", |r| r.update("Look for leases whose token is gone, and remove them.", tidy))
         .route("leases/lookup/{prefix..}", |r| r.sudo().list("List lease ids under a prefix.", list));
@@ -82,18 +74,6 @@ struct PrefixInput {
     sync: Option<Flag>,
 }
 
-#[derive(Deserialize, JsonSchema)]
-struct IrrevocableInput {
-    /// Accepted; leases of the request's namespace alone are listed.
-    #[allow(dead_code, reason = "documented by the API, and without effect")]
-    include_child_namespaces: Option<Flag>,
-    /// The number of leases to list at most; 'none' for all.
-    limit: Option<Text>,
-    /// The type of leases: irrevocable.
-    #[serde(rename = "type")]
-    kind: Option<Text>,
-}
-
 /// The facts shown of a lease.
 #[derive(Serialize, JsonSchema)]
 struct LeaseFactsView {
@@ -122,43 +102,6 @@ struct LeaseFactsView {
     state: &'static str,
     /// The TTL that is left, in seconds.
     ttl: u64,
-}
-
-/// The numbers of leases that could not be revoked.
-#[derive(Serialize, JsonSchema)]
-struct Counts {
-    /// By the accessor of the mount that granted them.
-    counts: BTreeMap<String, usize>,
-    /// All of them.
-    lease_count: usize,
-}
-
-/// Leases that could not be revoked.
-#[derive(Serialize, JsonSchema)]
-struct Irrevocables {
-    /// All of them.
-    lease_count: usize,
-    /// Those listed.
-    leases: Vec<IrrevocableView>,
-}
-
-/// A lease that could not be revoked.
-#[derive(Serialize, JsonSchema)]
-struct IrrevocableView {
-    /// Attempts at revoking it that failed.
-    attempts: u32,
-    /// The error of the last attempt.
-    error: String,
-    /// Its id.
-    lease_id: String,
-    /// The path of the mount that granted it.
-    mount_path: String,
-    /// The accessor of that mount.
-    mount_accessor: String,
-    /// The path that it was granted at.
-    path: String,
-    /// Its state: irrevocable.
-    state: &'static str,
 }
 
 fn required(lease_id: Option<Text>) -> Result<String, EngineError> {
@@ -195,7 +138,7 @@ async fn lookup(
 }
 
 /// The path that a lease was granted at: its id without what tells it from others of that path.
-fn granted_at(id: &str) -> String {
+pub(crate) fn granted_at(id: &str) -> String {
     id.rsplit_once('/').map_or(id, |(path, _)| path).to_owned()
 }
 
@@ -335,77 +278,6 @@ async fn tidy(
     } else {
         "Tidy operation already in progress."
     }))
-}
-
-/// The only type of leases that is counted and listed.
-fn check_type(kind: Option<&Text>) -> Result<(), EngineError> {
-    if kind.is_some_and(|kind| kind.0 == "irrevocable") { Ok(()) } else { Err(EngineError::NotFound) }
-}
-
-async fn count(
-    Extension(mounts): Extension<Mounts>,
-    Extension(leases): Extension<Leases>,
-    mount: Arc<Mount>,
-    Input(input): Input<IrrevocableInput>,
-    view: View,
-) -> Result<Data<Counts>, EngineError> {
-    check_type(input.kind.as_ref())?;
-    let found = leases.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for found in &found {
-        let (_, accessor) = mount_of(&mounts, &view, mount.namespace, found.lease.mount).await?;
-        let count = counts.entry(accessor).or_default();
-        *count = count.saturating_add(1);
-    }
-    Ok(Data(Counts { counts, lease_count: found.len() }))
-}
-
-async fn irrevocable(
-    Extension(mounts): Extension<Mounts>,
-    Extension(held_leases): Extension<Leases>,
-    mount: Arc<Mount>,
-    Input(input): Input<IrrevocableInput>,
-    view: View,
-) -> Result<Reply, EngineError> {
-    check_type(input.kind.as_ref())?;
-    let limit = match input.limit.as_deref().map(String::as_str) {
-        None | Some("") => LISTED,
-        Some("none") => usize::MAX,
-        Some(text) => {
-            text.parse().map_err(|_no_number| bad_request(format!("invalid 'limit' provided: {text:?}")))?
-        }
-    };
-    let found = held_leases.irrevocable_leases(&view, mount.namespace, usize::MAX).await?;
-    let mut listed = Irrevocables { lease_count: found.len(), leases: Vec::new() };
-    let cut = found.len() > limit;
-    for IrrevocableLease { id, lease } in found.into_iter().take(limit) {
-        let (mount_path, mount_accessor) = mount_of(&mounts, &view, mount.namespace, lease.mount).await?;
-        let Some(revoking) = lease.state.revoking() else { continue };
-        listed.leases.push(IrrevocableView {
-            attempts: revoking.attempts,
-            error: revoking.error.clone(),
-            path: granted_at(&id),
-            lease_id: id,
-            mount_path,
-            mount_accessor,
-            state: lease.state.name(),
-        });
-    }
-    let mut reply = Reply::data(&json!(listed))?;
-    if cut {
-        reply = reply.warned(format!("More than {limit} leases found; only {limit} are listed"));
-    }
-    Ok(reply)
-}
-
-/// The path and accessor of the mount with this number; empty where it is gone.
-async fn mount_of(
-    mounts: &Mounts,
-    view: &View,
-    namespace: NamespaceId,
-    mount: MountId,
-) -> Result<(String, String), EngineError> {
-    Ok(mounts.origin_of_lease(view, namespace, mount).await?.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@ mod capabilities;
 #[cfg(test)]
 mod derived_tests;
 mod envelopes;
+mod group_policies;
 mod health;
 mod history;
 mod init;
 mod internal;
+mod irrevocable;
 mod jobs;
 mod leases;
 mod locked_users;
@@ -27,6 +29,7 @@ mod raw;
 mod rekey;
 mod remount;
 mod root_token;
+mod root_use;
 mod rotate;
 mod seal;
 mod snapshots;
@@ -61,6 +64,7 @@ pub fn engine_with(types: fn(&str) -> Reading) -> Engine {
         audit::routes,
         auto_snapshots::routes,
         autopilot::routes,
+        group_policies::routes,
         health::routes,
         history::routes,
         init::routes,
@@ -70,6 +74,7 @@ pub fn engine_with(types: fn(&str) -> Reading) -> Engine {
         raw::routes,
         rekey::routes,
         root_token::routes,
+        root_use::routes,
         rotate::routes,
         seal::routes,
         snapshots::routes,
@@ -79,6 +84,7 @@ pub fn engine_with(types: fn(&str) -> Reading) -> Engine {
         auth::routes,
         capabilities::routes,
         internal::routes,
+        irrevocable::routes,
         leases::routes,
         locked_users::routes,
         mfa::routes,

@@ -173,7 +173,8 @@ async fn updated(
 ) -> Result<AfterIt<Status>, EngineError> {
     let part = key_part(input.key)?;
     let nonce = input.nonce.map(|nonce| nonce.0).unwrap_or_default();
-    Ok(AfterIt::of(ceremonies.offer_for_root_token(txn, &nonce, part).await?))
+    let step = AfterIt::of(ceremonies.offer_for_root_token(txn, &nonce, part).await?);
+    Ok(step.making_root(|status: &Status| status.complete))
 }
 
 async fn update(

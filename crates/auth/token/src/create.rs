@@ -173,7 +173,13 @@ async fn make(
     if let Some(entity) = entity {
         made.identity = issued_identity(identity, txn, entity, call.mount.namespace).await?;
     }
-    let part = ServerPart { auth: Some(made.auth_member()?), is_new_token: true, ..ServerPart::default() };
+    let made_root = made.entry.is_root();
+    let part = ServerPart {
+        auth: Some(made.auth_member()?),
+        is_new_token: true,
+        made_root,
+        ..ServerPart::default()
+    };
     Ok(ServerReply::of(part).warned(made.warnings.clone()))
 }
 
@@ -231,6 +237,9 @@ impl Creating for CreatingServices {
 
 /// The calling token, if it may make others.
 async fn parent(tokens: &TokenStore, txn: &Txn, caller: &Caller) -> Result<Arc<TokenEntry>, EngineError> {
+    if caller.ephemeral {
+        return Err(bad_request("requests with inline authentication cannot create tokens"));
+    }
     if caller.kind == TokenKind::Batch {
         return Err(bad_request("batch tokens cannot create more tokens"));
     }

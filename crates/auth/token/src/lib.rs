@@ -1,6 +1,7 @@
 //! The token auth method, `auth/token`: tokens made from tokens, looked up, renewed and revoked. Source: Vault's API
 //! page "Token auth method" and its documentation page "Tokens".
 
+mod accessors;
 mod create;
 mod lookup;
 mod policies;
@@ -10,8 +11,8 @@ mod roles;
 
 use std::sync::Arc;
 
-use strongroom_barrier::{NamespaceId, Txn, View};
-use strongroom_engine_api::{Call, Engine, EngineError, Extension, Mount, Paging, Reply};
+use strongroom_barrier::{NamespaceId, Txn};
+use strongroom_engine_api::{Call, Engine, EngineError, Extension, Mount, Reply};
 use strongroom_identity::{Identity, LoggedIn, Placed};
 use strongroom_tokens::{IssuedIdentity, Tidy, TokenStore};
 
@@ -19,29 +20,13 @@ use strongroom_tokens::{IssuedIdentity, Tidy, TokenStore};
 pub fn engine() -> Engine {
     let engine = Engine::system("token", "Makes tokens from tokens, looks them up, renews and revokes them.")
         .docs_page("tokens.md");
-    [create::routes, lookup::routes, renew::routes, revoke::routes, roles::routes, routes]
+    [accessors::routes, create::routes, lookup::routes, renew::routes, revoke::routes, roles::routes, routes]
         .into_iter()
         .fold(engine, |engine, part| part(engine))
 }
 
 fn routes(engine: Engine) -> Engine {
-    engine
-        .route("accessors", |r| {
-            r.sudo().list(
-                "List token accessors, which can then be used to look up, renew or revoke the tokens they belong to.",
-                accessors,
-            )
-        })
-        .route("tidy", |r| r.update("Look for token records that lead nowhere, and remove them.", tidy))
-}
-
-async fn accessors(
-    Extension(tokens): Extension<TokenStore>,
-    mount: Arc<Mount>,
-    paging: Paging,
-    view: View,
-) -> Result<Reply, EngineError> {
-    Reply::keys(&tokens.accessors(&view, mount.namespace, paging.after.as_deref(), paging.limit).await?)
+    engine.route("tidy", |r| r.update("Look for token records that lead nowhere, and remove them.", tidy))
 }
 
 async fn tidy(

@@ -283,21 +283,27 @@ fn token_type_in_one_form(text: &str) -> Option<String> {
     RoleTokenType::from_name(text).map(|kind| kind.name().to_owned())
 }
 
-/// True if the settings go together.
+/// Refuses settings that do not go together: what a batch token cannot have.
 fn check(role: &TokenRole) -> Result<(), EngineError> {
-    if role.token_type != RoleTokenType::Batch {
-        return Ok(());
-    }
-    let given = [
-        ("non-orphan tokens", !role.orphan),
-        ("periodic tokens", !role.period.is_zero()),
-        ("renewable tokens", role.renewable),
-        ("tokens with an explicit max TTL", !role.explicit_max_ttl.is_zero()),
-    ];
-    match given.into_iter().find(|(_, given)| *given) {
-        Some((what, _)) => {
-            Err(bad_request(format!("'token_type' cannot be 'batch' when role is set to generate {what}")))
+    let makes_batch = matches!(role.token_type, RoleTokenType::Batch | RoleTokenType::DefaultBatch);
+    if role.token_type == RoleTokenType::Batch {
+        let given = [
+            ("non-orphan tokens", !role.orphan),
+            ("periodic tokens", !role.period.is_zero()),
+            ("renewable tokens", role.renewable),
+            ("tokens with an explicit max TTL", !role.explicit_max_ttl.is_zero()),
+        ];
+        if let Some((what, _)) = given.into_iter().find(|(_, given)| *given) {
+            let text = format!("'token_type' cannot be 'batch' when role is set to generate {what}");
+            return Err(bad_request(text));
         }
+    }
+    let given =
+        [("periodic tokens", !role.period.is_zero()), ("tokens with limited use count", role.num_uses > 0)];
+    match given.into_iter().find(|(_, given)| makes_batch && *given) {
+        Some((what, _)) => Err(bad_request(format!(
+            "'token_type' cannot be 'batch' or 'default_batch' when set to generate {what}"
+        ))),
         None => Ok(()),
     }
 }

@@ -329,6 +329,8 @@ async fn roles_are_kept() {
     assert_eq!(server.read(&role("full")).await.status, 404);
     let suffix = "given role path suffix contains invalid characters; must match \\w[\\w-.]+\\w";
     let batch = |what| format!("'token_type' cannot be 'batch' when role is set to generate {what}");
+    let either =
+        |what| format!("'token_type' cannot be 'batch' or 'default_batch' when set to generate {what}");
     for (input, text) in [
         (json!({"path_suffix": "a b"}), suffix.to_owned()),
         (json!({"path_suffix": "../x"}), suffix.to_owned()),
@@ -342,6 +344,15 @@ async fn roles_are_kept() {
             json!({"token_type": "batch", "orphan": true, "renewable": false, "explicit_max_ttl": "1h"}),
             batch("tokens with an explicit max TTL"),
         ),
+        (
+            json!({"token_type": "batch", "orphan": true, "renewable": false, "token_num_uses": 3}),
+            either("tokens with limited use count"),
+        ),
+        (
+            json!({"token_type": "default-batch", "token_num_uses": 3}),
+            either("tokens with limited use count"),
+        ),
+        (json!({"token_type": "default-batch", "period": "1h"}), either("periodic tokens")),
     ] {
         assert_eq!(server.write(&role("bad"), input).await.refusal(), (400, text.as_str()));
     }

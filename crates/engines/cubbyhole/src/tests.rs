@@ -122,6 +122,7 @@ fn caller(token_key: [u8; 16], kind: TokenKind) -> Caller {
         identity_policies: Arc::default(),
         policies: Arc::from(["default".to_owned()]),
         metadata: BTreeMap::new(),
+        ephemeral: false,
         sudo: false,
     }
 }

@@ -21,12 +21,13 @@ use strongroom_policy::{ROOT_POLICY_NAME, TemplateReference, TemplateValues};
 use strongroom_storage::Index;
 
 use crate::Identity;
+use crate::across::GroupPolicyMode;
 use crate::aliases::Alias;
 use crate::entities::Entity;
 use crate::groups::Group;
 use crate::id::{IdBytes, IdentityId};
 use crate::members::Placed;
-use crate::tables::{ALIASES, ENTITIES, GROUPS, MEMBERSHIPS, MERGED, PARENTS};
+use crate::tables::{ALIASES, ENTITIES, GROUP_POLICY_MODE, GROUPS, MEMBERSHIPS, MERGED, PARENTS};
 
 /// Marks, a power of two.
 const MARKS: usize = 1 << 14;
@@ -52,6 +53,8 @@ pub struct Effective {
     pub direct: BTreeSet<IdentityId>,
     /// Its policies and those of its groups, sorted, without `root`.
     pub policies: PolicySets,
+    /// True if its tokens act in every namespace of which it has policies.
+    pub everywhere: bool,
 }
 
 impl Effective {
@@ -130,6 +133,10 @@ impl Marks {
 
     /// Commit `index` touched an entry of the server's own.
     fn observe(&self, place: KeyPlace, key: &[u8], index: Index) {
+        if place.is_of(GROUP_POLICY_MODE.id()) {
+            self.all.fetch_max(index, Ordering::SeqCst);
+            return;
+        }
         let of_group = OF_GROUPS.iter().any(|table| place.is_of(*table));
         if !of_group && !OF_ENTITIES.iter().any(|table| place.is_of(*table)) {
             return;
@@ -302,7 +309,8 @@ impl Identity {
         let Some((id, entity)) = self.resolve(reads, namespace, id).await? else { return Ok(None) };
         let aliases = self.aliases_of(reads, namespace, id).await?.into_iter().collect();
         let direct: Vec<Placed> = self.groups_of(reads, (namespace, id)).await?;
-        let groups = self.groups_above(reads, &direct).await?;
+        let mode = self.group_policy_mode(reads).await?;
+        let groups = self.groups_above(reads, (mode, namespace), &direct).await?;
         let mut policies: BTreeMap<NamespaceId, BTreeSet<&String>> = BTreeMap::new();
         policies.entry(namespace).or_default().extend(&entity.policies);
         for (of, group) in groups.values() {
@@ -315,7 +323,8 @@ impl Identity {
         let policies = policies.into_iter().map(|(of, names)| (of, granted(names)));
         let policies: PolicySets = policies.filter(|(_, names)| !names.is_empty()).collect();
         let direct = direct.into_iter().map(|(_, id)| id).filter(|id| groups.contains_key(id)).collect();
-        Ok(Some(Effective { id, namespace, entity, aliases, groups, direct, policies }))
+        let everywhere = mode == GroupPolicyMode::Any;
+        Ok(Some(Effective { id, namespace, entity, aliases, groups, direct, policies, everywhere }))
     }
 
     /// The entity with this id, or the one that it was merged into.
@@ -343,16 +352,18 @@ impl Identity {
         Ok(placed.collect())
     }
 
-    /// These groups and all that they are in, each once. One that is gone leads no further.
+    /// These groups and all that they are in, each once. One that is gone, or does not count for entities of `home`, leads no
+    /// further.
     async fn groups_above(
         &self,
         reads: &impl Reads,
+        (mode, home): (GroupPolicyMode, NamespaceId),
         direct: &[Placed],
     ) -> Result<BTreeMap<IdentityId, (NamespaceId, Arc<Group>)>, BarrierError> {
         let mut groups = BTreeMap::new();
         let mut waiting: Vec<Placed> = direct.to_vec();
         while let Some((namespace, id)) = waiting.pop() {
-            if groups.contains_key(&id) {
+            if groups.contains_key(&id) || !self.counts_for(mode, home, namespace).await? {
                 continue;
             }
             let Some(group) = self.group(reads, namespace, id).await? else { continue };

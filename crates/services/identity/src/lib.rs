@@ -9,6 +9,7 @@
 //! decide who may do what: the pipeline asks policies, with the names that come from here. When storage fails, a lookup fails,
 //! and the request with it: a token is never taken for one without an entity.
 
+mod across;
 mod aliases;
 mod clearing;
 mod effective;
@@ -29,6 +30,7 @@ use strongroom_barrier::{Barrier, TableId};
 use strongroom_engine_api::Environment;
 use strongroom_mounts::Mounts;
 
+pub use across::GroupPolicyMode;
 pub use aliases::{Alias, AliasChange, AliasPlace, FoundAlias, GroupAlias};
 pub use effective::Effective;
 pub use entities::{Entity, EntityChange};

@@ -10,6 +10,7 @@ use strongroom_barrier::{BarrierError, NamespaceId, Reads, Txn};
 use strongroom_engine_api::{EngineError, bad_request};
 
 use crate::Identity;
+use crate::across::{MemberKind, Search};
 use crate::groups::{Elsewhere, GroupKind, Member, Membership};
 use crate::id::IdentityId;
 use crate::tables::{ELSEWHERE, MEMBERS, MEMBERSHIPS, PARENTS, SUBGROUPS};
@@ -77,7 +78,8 @@ impl Identity {
     /// Adds an entity to an internal group: two rows, however many there are.
     pub async fn add_member(&self, txn: &Txn, group: Placed, entity: IdentityId) -> Result<(), EngineError> {
         self.require_internal(txn, group).await?;
-        self.join(txn, group, entity).await
+        let mut search = self.search(txn, group.0).await?;
+        self.join(txn, &mut search, group, entity).await
     }
 
     /// Removes an entity from an internal group.
@@ -105,14 +107,18 @@ impl Identity {
         Ok(())
     }
 
-    /// Adds an entity of the group's namespace, or of one around it.
-    async fn join(&self, txn: &Txn, group: Placed, entity: IdentityId) -> Result<(), EngineError> {
-        for namespace in self.namespaces_around(group.0).await? {
-            if self.entity(txn, namespace, entity).await?.is_some() {
-                return Ok(link_member(txn, group, (namespace, entity), "")?);
-            }
+    /// Adds an entity of a namespace that the group may have members of.
+    async fn join(
+        &self,
+        txn: &Txn,
+        search: &mut Search,
+        group: Placed,
+        entity: IdentityId,
+    ) -> Result<(), EngineError> {
+        match self.place_of(txn, search, MemberKind::Entity, entity).await? {
+            Some(namespace) => Ok(link_member(txn, group, (namespace, entity), "")?),
+            None => Err(bad_request(format!("invalid entity ID \"{entity}\""))),
         }
-        Err(bad_request(format!("invalid entity ID \"{entity}\"")))
     }
 
     /// A namespace and those around it, from the inside out.
@@ -143,8 +149,12 @@ impl Identity {
         for member in gone {
             unlink_member(txn, (namespace, group), member);
         }
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut search = self.search(txn, namespace).await?;
         for entity in new {
-            self.join(txn, (namespace, group), entity).await?;
+            self.join(txn, &mut search, (namespace, group), entity).await?;
         }
         Ok(())
     }
@@ -169,31 +179,18 @@ impl Identity {
             return Ok(());
         }
         let above = self.above(txn, (namespace, group)).await?;
+        let mut search = self.search(txn, namespace).await?;
         for inner in new {
             if above.contains(&inner) {
                 return Err(bad_request(format!(
                     "cyclic relationship detected for member group ID \"{inner}\""
                 )));
             }
-            let placed = self.place_of_group(txn, namespace, inner).await?;
-            link_group(txn, (namespace, group), placed)?;
+            let found = self.place_of(txn, &mut search, MemberKind::Group, inner).await?;
+            let of = found.ok_or_else(|| bad_request(format!("invalid group ID \"{inner}\"")))?;
+            link_group(txn, (namespace, group), (of, inner))?;
         }
         Ok(())
-    }
-
-    /// The place of a group of a namespace, or of one around it.
-    async fn place_of_group(
-        &self,
-        txn: &Txn,
-        namespace: NamespaceId,
-        id: IdentityId,
-    ) -> Result<Placed, EngineError> {
-        for namespace in self.namespaces_around(namespace).await? {
-            if self.group(txn, namespace, id).await?.is_some() {
-                return Ok((namespace, id));
-            }
-        }
-        Err(bad_request(format!("invalid group ID \"{id}\"")))
     }
 
     /// A group and all that it is in, directly or not.

@@ -6,6 +6,7 @@
 
 use strongroom_barrier::{CoreLocal, CoreSpace, NamespaceId, Table, tables};
 
+use crate::across::KeptMode;
 use crate::aliases::{Alias, AliasPlace, GroupAlias};
 use crate::clearing::{DeletedEntity, DisabledMountAliases};
 use crate::entities::Entity;
@@ -45,6 +46,8 @@ tables! {
     pub(crate) GROUP_ALIAS_NAMES: Table<CoreSpace, (NamespaceId, &(&str, &str)), IdentityId> = 56;
     /// Members of groups that are in other namespaces than the group, so that they are found when the group's is deleted.
     pub(crate) ELSEWHERE: Table<CoreSpace, (NamespaceId, IdBytes, &IdBytes), Elsewhere> = 59;
+    /// The namespaces in which policies of groups count: one entry.
+    pub(crate) GROUP_POLICY_MODE: Table<CoreSpace, str, KeptMode> = 78;
     /// Deleted entities whose rows are still to be removed, by the number of their namespace.
     pub(crate) DELETED_ENTITIES: Table<CoreLocal, (u64, &IdBytes), DeletedEntity> = 57;
     /// Disabled mounts whose aliases are still to be removed, by the number of their namespace and by accessor.

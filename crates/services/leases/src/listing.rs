@@ -59,15 +59,20 @@ impl Leases {
         }))
     }
 
-    /// Leases that the outside refused to revoke, by id.
+    /// Leases that the outside refused to revoke, by id, after the id `after`.
     pub async fn irrevocable_leases(
         &self,
         reads: &impl Reads,
         namespace: NamespaceId,
+        after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<IrrevocableLease>, BarrierError> {
+        let ids = match after {
+            Some(after) => IRREVOCABLE.keys_after(reads, &namespace, &(namespace, after), limit).await?,
+            None => IRREVOCABLE.keys(reads, &namespace, None, limit).await?,
+        };
         let mut leases = Vec::new();
-        for (_, id) in IRREVOCABLE.keys(reads, &namespace, None, limit).await? {
+        for (_, id) in ids {
             if let Some(lease) = LEASES.get(reads, &(namespace, &id)).await? {
                 leases.push(IrrevocableLease { id, lease });
             }

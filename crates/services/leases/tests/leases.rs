@@ -290,7 +290,7 @@ async fn irrevocable_leases_are_listed_by_id_and_not_all_at_once() {
     ids.sort();
     let listed = async |limit: usize| {
         let leases = &server.services().leases;
-        let found = leases.irrevocable_leases(&server.view().await, ROOT, limit).await.unwrap();
+        let found = leases.irrevocable_leases(&server.view().await, ROOT, None, limit).await.unwrap();
         found.into_iter().map(|found| found.id).collect::<Vec<_>>()
     };
     assert_eq!(listed(2).await, ids[..2]);

@@ -221,6 +221,17 @@ impl Mounts {
         Some(self.namespace(id)?.full(path))
     }
 
+    /// A namespace and all that are inside it, each before those in it; none where it is gone.
+    pub async fn namespaces_within(&self, id: NamespaceId) -> Result<Vec<Arc<Namespace>>, BarrierError> {
+        let router = self.router().await?;
+        let (mut found, mut waiting) = (Vec::new(), Vec::from_iter(router.namespace(id)));
+        while let Some(next) = waiting.pop() {
+            waiting.extend(router.children(next.id).into_iter().rev());
+            found.push(next);
+        }
+        Ok(found)
+    }
+
     /// Makes `path` below `parent`, whose last segment is the name; its parent must exist. Answers the new namespace,
     /// and whether it is new: the caller then creates the initial contents of a namespace. One that is there already
     /// gets the metadata.

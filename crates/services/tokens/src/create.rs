@@ -79,27 +79,8 @@ impl TokenStore {
         lifetimes: Lifetimes,
         new: NewToken,
     ) -> Result<IssuedToken, EngineError> {
-        let NewToken { mut entry, ttl, id: chosen, without_end } = new;
-        let now = self.environment.clock.now();
-        let mut warnings = Vec::new();
-        entry.created = now;
-        let ttl =
-            if without_end && ttl.is_zero() && entry.period.is_zero() && entry.explicit_max_ttl.is_zero() {
-                Duration::ZERO
-            } else {
-                let granted = granted_ttl(&entry, ttl, lifetimes, now);
-                warnings.extend(granted.warning);
-                if granted.ttl.is_zero() {
-                    // A zero would mean no expiry.
-                    return Err(bad_request("the token would end as soon as it is made"));
-                }
-                granted.ttl
-            };
-        entry.creation_ttl = ttl;
-        entry.expires = (!ttl.is_zero()).then(|| now.after(ttl));
-        if ttl.is_zero() {
-            entry.renewable = false;
-        }
+        let NewToken { entry, ttl, id: chosen, without_end } = new;
+        let (mut entry, ttl, warnings) = self.timed(entry, ttl, without_end, lifetimes)?;
         if entry.kind == TokenKind::Batch {
             entry.renewable = false;
             let token = self.seal_batch_token(&entry)?;
@@ -121,7 +102,41 @@ impl TokenStore {
             return Err(bad_request("cannot create a token with a duplicate ID"));
         }
         self.write_token(txn, id, &entry).await?;
+        if entry.is_root() {
+            self.note_new_root(txn, id, &entry);
+        }
         Ok(IssuedToken::new(Secret::new(token), entry, ttl, warnings))
+    }
+
+    /// The entry of a new token with its times, its TTL, and warnings for the client.
+    fn timed(
+        &self,
+        mut entry: TokenEntry,
+        asked: Duration,
+        without_end: bool,
+        lifetimes: Lifetimes,
+    ) -> Result<(TokenEntry, Duration, Vec<String>), EngineError> {
+        let (now, mut warnings) = (self.environment.clock.now(), Vec::new());
+        entry.created = now;
+        let never =
+            without_end && asked.is_zero() && entry.period.is_zero() && entry.explicit_max_ttl.is_zero();
+        let ttl = if never {
+            Duration::ZERO
+        } else {
+            let granted = granted_ttl(&entry, asked, lifetimes, now);
+            warnings.extend(granted.warning);
+            if granted.ttl.is_zero() {
+                // A zero would mean no expiry.
+                return Err(bad_request("the token would end as soon as it is made"));
+            }
+            granted.ttl
+        };
+        entry.creation_ttl = ttl;
+        entry.expires = (!ttl.is_zero()).then(|| now.after(ttl));
+        if ttl.is_zero() {
+            entry.renewable = false;
+        }
+        Ok((entry, ttl, warnings))
     }
 
     /// Writes the records of a new token. A parent must still be there when the transaction commits.
@@ -150,10 +165,44 @@ impl TokenStore {
         &self,
         txn: &Txn,
         mounted: &MountHandle,
-        (namespace, path): (NamespaceId, &str),
+        from: (NamespaceId, &str),
         grant: AuthGrant,
         entity_id: String,
     ) -> Result<IssuedToken, EngineError> {
+        let new = self.granted(txn, mounted, from, grant, entity_id).await?;
+        self.make_token(txn, mounted.mount.lifetimes, new).await
+    }
+
+    /// As [`TokenStore::grant`], for one request: nothing of the token is stored, so that nobody who learns of its text can use
+    /// it.
+    pub async fn grant_unstored(
+        &self,
+        txn: &Txn,
+        mounted: &MountHandle,
+        from: (NamespaceId, &str),
+        grant: AuthGrant,
+        entity_id: String,
+    ) -> Result<IssuedToken, EngineError> {
+        let NewToken { entry, ttl, .. } = self.granted(txn, mounted, from, grant, entity_id).await?;
+        let (mut entry, ttl, warnings) = self.timed(entry, ttl, false, mounted.mount.lifetimes)?;
+        let (ending, entropy) = (suffix(entry.namespace), &self.environment.entropy);
+        entry.renewable = false;
+        if entry.kind == TokenKind::Service {
+            entry.accessor = format!("{}{ending}", entropy.base62(ACCESSOR_LEN)?);
+        }
+        let token = format!("{PREFIX}{}{ending}", entropy.base62(TOKEN_LEN)?);
+        Ok(IssuedToken::new(Secret::new(token), entry, ttl, warnings))
+    }
+
+    /// The parameters of the token that an auth method's grant comes to.
+    async fn granted(
+        &self,
+        txn: &Txn,
+        mounted: &MountHandle,
+        (namespace, path): (NamespaceId, &str),
+        grant: AuthGrant,
+        entity_id: String,
+    ) -> Result<NewToken, EngineError> {
         if grant.policies.iter().any(|policy| policy.eq_ignore_ascii_case(ROOT_POLICY_NAME)) {
             return Err(bad_request("auth methods cannot create root tokens"));
         }
@@ -186,8 +235,7 @@ impl TokenStore {
             internal: grant.internal,
             ..TokenEntry::default()
         };
-        let new = NewToken { entry, ttl: grant.ttl, ..NewToken::default() };
-        self.make_token(txn, mounted.mount.lifetimes, new).await
+        Ok(NewToken { entry, ttl: grant.ttl, ..NewToken::default() })
     }
 }
 

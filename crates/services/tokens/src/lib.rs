@@ -12,6 +12,7 @@ mod lookup;
 mod renew;
 mod revoke;
 mod roles;
+mod root_use;
 mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -33,6 +34,7 @@ pub use lookup::Principal;
 pub use renew::{RenewalAnswer, RenewalQuestion};
 pub use revoke::{BACKGROUND_STEP, STEP};
 pub use roles::{OlderNames, RoleTokenType, TokenRole};
+pub use root_use::{RootTokenCounts, RootUse};
 pub use strongroom_expiry::{AccessorKey, EntityKey, TokenId, TokenKey};
 pub use tidy::Tidy;
 pub use wrapped::Wrapped;
@@ -44,6 +46,7 @@ pub struct TokenStore {
     seal_state: Arc<SealState>,
     mounts: Arc<Mounts>,
     leadership: Leadership,
+    root_tokens: Arc<root_use::RootTokens>,
 }
 
 impl TokenStore {
@@ -55,7 +58,7 @@ impl TokenStore {
         mounts: Arc<Mounts>,
         leadership: Leadership,
     ) -> Self {
-        Self { barrier, environment, seal_state, mounts, leadership }
+        Self { barrier, environment, seal_state, mounts, leadership, root_tokens: Arc::default() }
     }
 }
 

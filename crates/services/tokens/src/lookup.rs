@@ -142,10 +142,22 @@ impl TokenStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, BarrierError> {
+        let found = self.by_accessor(reads, namespace, after, limit).await?;
+        Ok(found.into_iter().map(|(accessor, _)| accessor).collect())
+    }
+
+    /// As [`TokenStore::accessors`], each with its token.
+    pub async fn by_accessor(
+        &self,
+        reads: &impl Reads,
+        namespace: NamespaceId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, TokenId)>, BarrierError> {
         let after = after.map(|after| self.accessor_key(after)).transpose()?;
         let after = after.as_ref().map(|after| (namespace, after));
         let found = ACCESSORS.scan_after(reads, &namespace, after.as_ref(), limit).await?;
-        Ok(found.into_iter().map(|(_, entry)| entry.accessor.clone()).collect())
+        Ok(found.into_iter().map(|(_, entry)| (entry.accessor.clone(), entry.token)).collect())
     }
 
     /// Takes one use off a token within `txn`; the last one revokes it. Answers whether any limit applied. The token

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use strongroom_pipeline::Verb;
-use strongroom_testkit::Request;
+use strongroom_pipeline::{Inbound, Inline, InlineLogin, Verb};
+use strongroom_testkit::{Request, Response};
 
 use crate::mfa::{Authenticator, at_once, begin, enforce, guarded, method, scan, validate, validation};
 use crate::rig::{accessor, entity, group, login, server};
@@ -192,4 +192,30 @@ async fn somebody_without_a_key_enrolls_as_they_log_in() {
     let given = scan(&server, &totp, &ann).await;
     assert_eq!(validate(&server, &id, &totp, &code(&enrolling)).await.status, 403);
     assert_eq!(validate(&server, &id, &totp, &given.code(now, 0)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_login_that_a_request_carries_gives_its_second_factor_with_it() {
+    let (server, method, _, authenticator) = guarded(json!({})).await;
+    let ask = async |credential: Option<String>| -> Response {
+        let request = Request::new("", Verb::Write, "sys/capabilities-self", json!({"paths": ["a"]}));
+        let request = match credential {
+            Some(credential) => request.header("x-vault-mfa", credential),
+            None => request,
+        };
+        let login = InlineLogin {
+            asked: Verb::Write,
+            namespace: String::new(),
+            path: "auth/door/login".to_owned(),
+            input: json!({"name": "bob"}).as_object().unwrap().clone(),
+        };
+        let inbound = Inbound { inline: Inline::carrying(login), ..request.inbound() };
+        server.core.pipeline.handle(inbound).await.into()
+    };
+    let text = "login MFA is required: requests with inline authentication give it in X-Vault-MFA headers";
+    assert_eq!(ask(None).await.refusal(), (403, text));
+    assert_eq!(ask(Some(format!("{method}:000000"))).await.status, 403);
+    let code = authenticator.code(server.clock.now(), 0);
+    assert_eq!(ask(Some(format!("{method}:{code}"))).await.status, 200);
+    assert_eq!(ask(Some(format!("{method}:{code}"))).await.status, 403, "a passcode is good once");
 }

@@ -150,7 +150,7 @@ async fn a_refusal_is_tried_six_times_and_then_left_to_an_operator() {
     server.pass(5 * HOUR, HOUR).await;
     assert_eq!(server.outside.calls("db/"), 6, "nobody tries again by itself");
     let view = server.view().await;
-    let listed = server.services().leases.irrevocable_leases(&view, ROOT, 10).await.unwrap();
+    let listed = server.services().leases.irrevocable_leases(&view, ROOT, None, 10).await.unwrap();
     assert_eq!(listed.iter().map(|found| found.id.as_str()).collect::<Vec<_>>(), [id.as_str()]);
     // By an operator, and refused again; then by a change of the mount's configuration.
     server.revoke(&id).await;
