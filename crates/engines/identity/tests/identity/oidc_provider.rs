@@ -587,13 +587,16 @@ async fn a_namespace_has_a_provider_of_its_own() {
     let rig = Rig::new().await;
     rig.server.write("sys/namespaces/team", json!({})).await;
     let within = async |token: &str, asked: Verb, path: &str, input: Value| {
-        rig.server.ask(Request::new(token, asked, format!("identity/oidc/{path}"), input).within("team")).await
+        rig.server
+            .ask(Request::new(token, asked, format!("identity/oidc/{path}"), input).within("team"))
+            .await
     };
     let root = rig.server.root.clone();
     let client = json!({ "assignments": "allow_all", "redirect_uris": CALLBACK });
     assert_eq!(within(&root, Verb::Write, "client/app", client).await.status, 204);
     let client = within(&root, Verb::Read, "client/app", json!({})).await.data().clone();
-    let policy = json!({ "policy": r#"path "team/identity/oidc/provider/+/authorize" { capabilities = ["read"] }"# });
+    let policy =
+        json!({ "policy": r#"path "team/identity/oidc/provider/+/authorize" { capabilities = ["read"] }"# });
     rig.server.write("sys/policies/acl/below", policy).await;
     let ann = login(&rig.server, json!({ "name": "ann", "policies": ["below"] })).await.token();
     let asked = with(rig.asked(), json!({ "client_id": client["client_id"], "scope": "openid" }));
