@@ -46,7 +46,8 @@ pub(crate) fn prepare(dev: &Dev, given: &Config) -> Result<(Development, Vec<Con
         (0..NODES).map(node).collect::<Result<Vec<String>>>()?
     } else {
         let listener = listener(&format!("address = \"{}\"", dev.address()?), certificates.as_ref());
-        vec![format!("{listener}\nstorage \"inmem\" {{}}\n")]
+        let reached = own_address(dev, given, certificates.is_some())?;
+        vec![format!("{listener}\nstorage \"inmem\" {{}}\n{reached}")]
     };
     let mut nodes = Vec::new();
     for text in texts {
@@ -60,6 +61,23 @@ pub(crate) fn prepare(dev: &Dev, given: &Config) -> Result<(Development, Vec<Con
         nodes.push(node);
     }
     Ok((Development { certificates, home }, nodes))
+}
+
+/// The setting of the address at which clients reach a single node, where the configuration has none and the port is known.
+fn own_address(dev: &Dev, given: &Config, tls: bool) -> Result<String> {
+    let address = dev.address()?;
+    if given.api_addr.is_some() || address.port == 0 {
+        return Ok(String::new());
+    }
+    let scheme = if tls { "https" } else { "http" };
+    let host = reached(&address);
+    Ok(format!("api_addr = \"{scheme}://{}\"\n", Address { host, port: address.port }))
+}
+
+/// The host by which a node is reached that listens at an address.
+fn reached(address: &Address) -> String {
+    let everywhere = matches!(address.host.as_str(), "" | "0.0.0.0" | "::");
+    if everywhere { "127.0.0.1".to_owned() } else { address.host.clone() }
 }
 
 fn certificates(dev: &Dev, home: Option<&Path>) -> Result<Option<DevCertificates>> {
@@ -105,8 +123,7 @@ fn of_three(dev: &Dev, certificates: Option<&DevCertificates>, home: &Path, numb
         let port = port.context("-dev-listen-address has a port with too few above it")?;
         anyhow::Ok(Address { host: host.to_owned(), port })
     };
-    let everywhere = matches!(first.host.as_str(), "" | "0.0.0.0" | "::");
-    let reached = if everywhere { "127.0.0.1" } else { &first.host };
+    let reached = reached(&first);
     let scheme = if certificates.is_some() { "https" } else { "http" };
     let addresses =
         format!("address = \"{}\"\n  cluster_address = \"{}\"", at(&first.host, 0)?, at(&first.host, 1)?);
@@ -116,8 +133,8 @@ fn of_three(dev: &Dev, certificates: Option<&DevCertificates>, home: &Path, numb
         listener = listener(&addresses, certificates),
         path = quoted(&home.join(name_of(number))),
         name = name_of(number),
-        api = at(reached, 0)?,
-        peers = at(reached, 1)?,
+        api = at(&reached, 0)?,
+        peers = at(&reached, 1)?,
     ))
 }
 
@@ -296,5 +313,16 @@ mod tests {
         assert!(!development.leaves_traces());
         assert_eq!((nodes.len(), port(&nodes[0])), (1, (8200, 8201)));
         assert_eq!(nodes[0].storage.as_ref().unwrap().kind(), "raft");
+    }
+
+    #[test]
+    fn one_node_knows_its_address() {
+        let told = |flags: &[&str], config| prepared(flags, config).unwrap().1[0].api_addr.clone();
+        let local = Some("http://127.0.0.1:8200".to_owned());
+        assert_eq!(told(&["-dev"], ""), local);
+        assert_eq!(told(&["-dev", "-dev-listen-address=0.0.0.0:8200"], ""), local);
+        assert_eq!(told(&["-dev", "-dev-listen-address=:0"], ""), None);
+        let given = Some("https://vault.example".to_owned());
+        assert_eq!(told(&["-dev"], "api_addr = \"https://vault.example\""), given);
     }
 }

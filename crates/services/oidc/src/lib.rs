@@ -52,7 +52,7 @@ pub struct Oidc {
 }
 
 impl Oidc {
-    /// That of what is in storage behind `barrier`.
+    /// The provider with what is in storage behind `barrier`.
     pub fn new(barrier: Arc<Barrier>, environment: Environment, node: Arc<Node>, api_addr: String) -> Self {
         let (generator, signers) = (generating::Generator::new(), Cache::new(SIGNERS));
         Self { barrier, environment, node, api_addr, generator, signers }

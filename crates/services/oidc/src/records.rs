@@ -88,7 +88,7 @@ pub enum Challenge {
     S256(String),
 }
 
-/// What an entity has granted to a client: first an authorization code, then the tokens that were given for it.
+/// A grant of an entity to a client: first an authorization code, then the tokens that were given for it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Grant {
     /// The provider.

@@ -132,7 +132,7 @@ struct Asked {
     client_id: String,
     challenge: String,
     challenge_method: String,
-    /// `None` where none is given; the text is not a span.
+    /// `None` where none is given, or one that is no span.
     max_age: Option<Duration>,
     max_age_is_wrong: bool,
     nonce: String,

@@ -18,7 +18,7 @@ pub(super) struct Base<'a> {
 }
 
 impl Base<'_> {
-    /// These, and those of templates, which never stand in their place.
+    /// Adds claims of templates, which never stand in the place of these.
     pub(super) fn with(self, templated: Map<String, Value>) -> Map<String, Value> {
         let mut claims = templated;
         let issued = self.issued.as_secs();

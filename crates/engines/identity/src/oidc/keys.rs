@@ -49,7 +49,7 @@ struct KeyInput {
     /// Comma separated string or array of role client ids allowed to use this key for signing. If empty no roles are allowed. If
     /// "*" all roles are allowed.
     allowed_client_ids: Option<List>,
-    /// How often to generate a new keypair.
+    /// Interval at which a new key pair is generated.
     rotation_period: Option<Ttl>,
     /// Controls how long the public portion of a key will be available for verification after being rotated.
     verification_ttl: Option<Ttl>,
@@ -114,7 +114,7 @@ async fn list(mount: Arc<Mount>, paging: Paging, view: View) -> Result<Reply, En
     Reply::keys(&page(names, &paging))
 }
 
-/// What is to be made: so many private keys of an algorithm.
+/// The private keys to be made: their algorithm and number.
 pub(super) type Missing = (Algorithm, usize);
 
 async fn missing(
