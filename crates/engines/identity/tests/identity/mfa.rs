@@ -1,5 +1,6 @@
 //! Logins in two requests and in one, with a TOTP passcode as their second factor.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ impl Authenticator {
         let mut bits = String::new();
         for c in value("secret").chars() {
             let digit = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find(c).unwrap();
-            bits.push_str(&format!("{digit:05b}"));
+            write!(bits, "{digit:05b}").unwrap();
         }
         let bytes = bits.as_bytes().chunks_exact(8).map(|byte| std::str::from_utf8(byte).unwrap());
         Self {
