@@ -372,7 +372,7 @@ async fn a_login_that_waits_is_shown_where_nobody_can_be_asked() {
         assert_eq!((done.code, done.asked.len()), (0, 1), "{}", done.err);
         assert!(done.err.contains("sending another request to"), "{}", done.err);
         assert!(
-            done.out.contains("mfa_request_id                                       d0\n"),
+            done.out.contains("mfa_request_id                                      d0\n"),
             "{}",
             done.out
         );

@@ -59,6 +59,32 @@ async fn mounts_and_auth_methods() {
 }
 
 #[tokio::test]
+async fn second_factors() {
+    let server = server().await;
+    let log = LogLines::capture();
+    let made = server.write("identity/mfa/method/totp", json!({ "issuer": "i" })).await;
+    let method = made.data()["method_id"].as_str().unwrap().to_owned();
+    assert_eq!(log.take(), [format!("INFO writing MFA method method_id={method}")]);
+    let rule = json!({ "mfa_method_ids": [method], "auth_method_types": ["people"] });
+    server.write("identity/mfa/login-enforcement/people", rule).await;
+    assert_eq!(log.take(), ["INFO writing login enforcement name=people"]);
+    let entity = server.write("identity/entity", json!({ "name": "bob" })).await.data()["id"].clone();
+    let (asks, bob) = (json!({ "method_id": method, "entity_id": entity }), entity.as_str().unwrap());
+    for told in [vec![format!("INFO made a TOTP key entity_id={bob} method_id={method}")], Vec::new()] {
+        server.write("identity/mfa/method/totp/admin-generate", asks.clone()).await;
+        assert_eq!(log.take(), told, "once, and without the key");
+    }
+    for told in [vec![format!("INFO deleted a TOTP key entity_id={bob} method_id={method}")], Vec::new()] {
+        server.write("identity/mfa/method/totp/admin-destroy", asks.clone()).await;
+        assert_eq!(log.take(), told);
+    }
+    server.delete("identity/mfa/login-enforcement/people").await;
+    assert_eq!(log.take(), ["INFO deleting login enforcement name=people"]);
+    server.delete(&format!("identity/mfa/method/totp/{method}")).await;
+    assert_eq!(log.take(), [format!("INFO deleting MFA method method_id={method}")]);
+}
+
+#[tokio::test]
 async fn policies() {
     let server = Server::new().await;
     let log = LogLines::capture();
