@@ -191,7 +191,7 @@ const ARROWS: [(&str, &[&str]); 60] = [
 ];
 
 /// Those that see more services than [`MAX_SERVICES`]: the way of a request, the endpoints over them, and the whole.
-const SEE_MANY: [&str; 4] = ["core", "identity-engine", "pipeline", "sys"];
+const SEE_MANY: [&str; 5] = ["core", "identity-engine", "pipeline", "sys", "token"];
 
 /// The number of services that any other crate may see.
 const MAX_SERVICES: usize = 3;
