@@ -268,6 +268,8 @@ class Terminate(unittest.TestCase):
         server.config.write_text(f'{text}\npid_file = "{pid}"\nlistener "unix" {{\n  address = "{unix}"\n}}\n')
         self.addCleanup(server.remove)
         server.start()
+        # It answers a moment before it has written its id: as Vault, once all of it has started.
+        wait_until(pid.exists, 10, "the file with its process id")
         self.assertEqual(pid.read_text().strip(), str(server.pid))
         self.assertTrue(unix.is_socket())
         server.process.send_signal(signal.SIGTERM)
