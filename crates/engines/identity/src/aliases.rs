@@ -12,18 +12,21 @@ use strongroom_engine_api::{
 };
 use strongroom_identity::{AliasChange, Identity, IdentityId};
 
-use crate::optional_id;
 use crate::views::{self, AliasView};
+use crate::{NAME, optional_id};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     ["entity-alias", "alias", "persona"].into_iter().fold(engine, |engine, at| {
         engine
-            .route(at, |r| r.update("Create an alias, or update the one of this id or name.", write))
+            .route(at, |r| {
+                r.update("Create an alias, or update the one of this id or name.", write).means("name", NAME)
+            })
             .route(&format!("{at}/id"), |r| r.list("List the ids of aliases.", list))
             .route(&format!("{at}/id/{{id}}"), |r| {
                 r.read("Read an alias.", read)
                     .update("Update an alias.", write_at)
                     .delete("Delete an alias; its entity stays.", delete)
+                    .means("name", NAME)
             })
     })
 }

@@ -15,19 +15,22 @@ use strongroom_mfa::Mfa;
 use strongroom_revocation::Revocation;
 
 use crate::views::{self, EntityView};
-use crate::{optional_id, path_name};
+use crate::{NAME, optional_id, path_name};
 
 /// Entities that one request deletes.
 const MAX_DELETED: usize = 1000;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
-        .route("entity", |r| r.update("Create an entity, or update the one of this id or name.", write))
+        .route("entity", |r| {
+            r.update("Create an entity, or update the one of this id or name.", write).means("name", NAME)
+        })
         .route("entity/id", |r| r.list("List the ids of entities.", list_ids))
         .route("entity/id/{id}", |r| {
             r.read("Read an entity.", read)
                 .update("Update an entity.", write_at)
                 .delete("Delete an entity: its tokens and leases end.", delete)
+                .means("name", NAME)
         })
         .route("entity/name", |r| r.list("List the names of entities.", list_names))
         .route("entity/name/{name..:caseless}", |r| {

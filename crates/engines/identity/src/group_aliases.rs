@@ -12,19 +12,20 @@ use strongroom_engine_api::{
 };
 use strongroom_identity::{AliasChange, Identity, IdentityId};
 
-use crate::optional_id;
 use crate::views::{self, GroupAliasView};
+use crate::{NAME, optional_id};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
         .route("group-alias", |r| {
-            r.update("Create a group alias, or update the one of this id or name.", write)
+            r.update("Create a group alias, or update the one of this id or name.", write).means("name", NAME)
         })
         .route("group-alias/id", |r| r.list("List the ids of group aliases.", list))
         .route("group-alias/id/{id}", |r| {
             r.read("Read a group alias.", read)
                 .update("Update a group alias.", write_at)
                 .delete("Delete a group alias; its group stays.", delete)
+                .means("name", NAME)
         })
 }
 

@@ -13,19 +13,22 @@ use strongroom_engine_api::{
 use strongroom_identity::{GroupChange, GroupKind, Identity, IdentityId};
 
 use crate::views::{self, GroupView};
-use crate::{ids, optional_id, path_name};
+use crate::{NAME, ids, optional_id, path_name};
 
 /// Members that a list of groups counts in each: counting costs as much as there are.
 const MAX_COUNTED: usize = 10_000;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
-        .route("group", |r| r.update("Create a group, or update the one of this id or name.", write))
+        .route("group", |r| {
+            r.update("Create a group, or update the one of this id or name.", write).means("name", NAME)
+        })
         .route("group/id", |r| r.list("List the ids of groups.", list_ids))
         .route("group/id/{id}", |r| {
             r.read("Read a group.", read)
                 .update("Update a group.", write_at)
                 .delete("Delete a group; its members stay.", delete)
+                .means("name", NAME)
         })
         .route("group/name", |r| r.list("List the names of groups.", list_names))
         .route("group/name/{name..:caseless}", |r| {

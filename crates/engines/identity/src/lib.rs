@@ -17,8 +17,12 @@ mod views;
 
 use std::collections::BTreeSet;
 
-use strongroom_engine_api::{Engine, EngineError, bad_request};
-use strongroom_identity::IdentityId;
+use strongroom_engine_api::{Engine, EngineError, Meaning, bad_request};
+use strongroom_identity::{IdentityId, fold};
+
+/// The one form of a name, in which policies compare the values of its field: names are the same in any case, and with spaces around
+/// them.
+const NAME: Meaning = Meaning::Each(|name| Some(fold(name.trim())));
 
 /// The engine that every server mounts at `identity/`.
 pub fn engine() -> Engine {

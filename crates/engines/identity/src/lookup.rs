@@ -9,12 +9,20 @@ use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{Engine, EngineError, Extension, Input, Mount, Reply, bad_request};
 use strongroom_identity::{Identity, IdentityId};
 
-use crate::views;
+use crate::{NAME, views};
 
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
-        .route("lookup/entity", |r| r.update("Find an entity by its id, its name, or an alias.", entity))
-        .route("lookup/group", |r| r.update("Find a group by its id, its name, or its alias.", group))
+        .route("lookup/entity", |r| {
+            r.update("Find an entity by its id, its name, or an alias.", entity)
+                .means("name", NAME)
+                .means("alias_name", NAME)
+        })
+        .route("lookup/group", |r| {
+            r.update("Find a group by its id, its name, or its alias.", group)
+                .means("name", NAME)
+                .means("alias_name", NAME)
+        })
 }
 
 #[derive(Deserialize, JsonSchema)]

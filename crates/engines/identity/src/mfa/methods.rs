@@ -13,6 +13,8 @@ use strongroom_engine_api::{
 use strongroom_identity::{Identity, IdentityId};
 use strongroom_mfa::{FoundMethod, MethodKind, Mfa, TotpChange, TotpSettings};
 
+use crate::NAME;
+
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
         .route("mfa/method", |r| r.list("List the MFA methods of all types.", list))
@@ -20,11 +22,13 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         .route("mfa/method/totp", |r| {
             r.list("List the MFA methods of type TOTP.", list_totp)
                 .update("Create a TOTP method.", create_totp)
+                .means("method_name", NAME)
         })
         .route("mfa/method/totp/{method_id}", |r| {
             r.read("Read a TOTP method.", read_totp)
                 .update("Update a TOTP method. Keys that were made before stay as they are.", update_totp)
                 .delete("Delete a TOTP method that no login enforcement names.", delete_totp)
+                .means("method_name", NAME)
         })
 }
 

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 use strongroom_pipeline::Verb;
 use strongroom_testkit::Request;
+use strongroom_tokens::TokenEntry;
 
-use crate::rig::{accessor, group, login, server};
+use crate::rig::{accessor, entity, group, login, server};
 
 #[tokio::test]
 async fn an_entity_is_created_read_listed_and_deleted() {
@@ -244,4 +245,39 @@ async fn a_group_alias_is_created_read_listed_and_deleted() {
     assert_eq!(refused.refusal(), (400, "member entities can't be set manually for external groups"));
     assert_eq!(server.delete(&path).await.status, 204);
     assert_eq!(server.read(&format!("identity/group/id/{ops}")).await.data()["alias"], json!({}));
+}
+
+/// What the engine takes for one name is one value to policies, too.
+#[tokio::test]
+async fn a_denied_name_is_denied_in_every_spelling() {
+    let server = server().await;
+    let door = accessor(&server, "auth/door/").await;
+    let bob = entity(&server, "bob").await;
+    let rules = [
+        ("identity/entity", "name"),
+        (&*format!("identity/entity/id/{bob}"), "name"),
+        ("identity/group", "name"),
+        ("identity/entity-alias", "name"),
+        ("identity/group-alias", "name"),
+        ("identity/lookup/entity", "name"),
+        ("identity/lookup/entity", "alias_name"),
+        ("identity/lookup/group", "name"),
+        ("identity/mfa/method/totp", "method_name"),
+    ]
+    .map(|(path, field)| (path.to_owned(), field));
+    for (path, field) in rules {
+        let rule = format!(
+            "path \"{path}\" {{ capabilities = [\"create\", \"update\"] denied_parameters = {{ {field} = [\"Bo*\", \"chief\"] }} }}"
+        );
+        server.policy("names", &rule).await;
+        let entry = TokenEntry { policies: vec!["names".to_owned()], ..TokenEntry::default() };
+        let (token, _) = server.token(entry).await;
+        for name in ["chief", "CHIEF", " Chief", "chief ", "boss", "BOSS", "bOb "] {
+            let input = json!({field: name, "alias_mount_accessor": door, "mount_accessor": door});
+            let told = server.post(&token, &path, input).await;
+            assert_eq!(told.status, 403, "{path} {field} {name:?}: {}", told.body);
+        }
+        let input = json!({field: "other", "alias_mount_accessor": door, "mount_accessor": door});
+        assert_ne!(server.post(&token, &path, input).await.status, 403, "{path} {field}");
+    }
 }
