@@ -210,15 +210,13 @@ impl CompiledAcl {
     /// token, `["deny"]` if nothing.
     ///
     /// A path with a trailing slash is taken for one to list.
-    pub fn capabilities(&self, path: &str) -> Vec<&'static str> {
+    pub fn capabilities<'p>(&self, path: impl Into<RequestPath<'p>>) -> Vec<&'static str> {
+        let path = path.into();
         if self.root {
             return vec!["root"];
         }
-        let matches = if path.ends_with('/') {
-            self.matches_of_listing(&path.into())
-        } else {
-            self.matches(&path.into())
-        };
+        let matches =
+            if path.text().ends_with('/') { self.matches_of_listing(&path) } else { self.matches(&path) };
         match self.deciding(matches) {
             Some(rule) => rule.capabilities.names(),
             None => Capabilities::NONE.names(),

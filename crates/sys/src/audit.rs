@@ -28,7 +28,7 @@ pub(crate) fn routes(engine: Engine) -> Engine {
         .route("config/auditing/request-headers", |r| {
             r.sudo().read("List the request headers that are configured to be audited.", read_headers)
         })
-        .route("config/auditing/request-headers/{header}", |r| {
+        .route("config/auditing/request-headers/{header:caseless}", |r| {
             r.sudo()
                 .read("List the information for the given request header.", read_header)
                 .update("Enable auditing of a header.", write_header)

@@ -15,6 +15,8 @@ use strongroom_policies::Policies;
 use strongroom_policy::CompiledAcl;
 use strongroom_tokens::{TokenEntry, TokenStore};
 
+use crate::policy_paths::lead;
+
 pub(crate) fn routes(engine: Engine) -> Engine {
     engine
         .route("capabilities", |r| r.update("What a token may do on paths.", of_token))
@@ -156,14 +158,18 @@ async fn told(
     let given = |paths: Option<List>| paths.map(|paths| paths.0).filter(|paths| !paths.is_empty());
     let paths = given(paths).or_else(|| given(older)).ok_or_else(|| bad_request("paths must be supplied"))?;
     let acl = acl_of_token(policy_store, view, (home, policies), identity).await?;
+    let router = mounts.router().await?;
     let namespace = mounts.namespace(mount.namespace).ok_or(EngineError::NotFound)?;
+    let granted = |path: &str| {
+        let led = lead(&router, &namespace, path, None);
+        json!(acl.capabilities(led.seen.as_request()))
+    };
     let mut members = Map::new();
     for path in &paths {
-        let full = namespace.full(path);
-        members.insert(path.clone(), json!(acl.capabilities(&full)));
+        members.insert(path.clone(), granted(path));
     }
     if let [only] = paths.as_slice() {
-        members.insert("capabilities".to_owned(), json!(acl.capabilities(&namespace.full(only))));
+        members.insert("capabilities".to_owned(), granted(only));
     }
     ServerReply::at_top(&members)
 }

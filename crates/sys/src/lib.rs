@@ -24,6 +24,7 @@ mod openapi;
 #[cfg(test)]
 mod outside_tests;
 mod policies;
+mod policy_paths;
 mod raft;
 mod raw;
 mod rekey;

@@ -34,7 +34,7 @@ fn allows(acl: &CompiledAcl, operation: Operation, path: &str) -> bool {
 fn capabilities(text: &str, expected: &[(&str, &[&str])]) {
     let acl = vault_like(&[text]);
     for (path, names) in expected {
-        assert_eq!(acl.capabilities(path), *names, "{path} with {text}");
+        assert_eq!(acl.capabilities(*path), *names, "{path} with {text}");
     }
 }
 

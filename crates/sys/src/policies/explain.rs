@@ -1,7 +1,6 @@
 //! `sys/policies/explain`: whether a token may do something, and why. The answer has what a refused client is not told:
 //! the token's state, the rule that decides, and the capability that is missing.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +15,13 @@ use strongroom_engine_api::{
 };
 use strongroom_identity::Identity;
 use strongroom_mounts::Mounts;
-use strongroom_pipeline::{ParametersOf, PolicyPath, Settings};
+use strongroom_pipeline::{ParametersOf, PolicyPath, Settings, Verb};
 use strongroom_policies::Policies;
 use strongroom_policy::{CompiledAcl, CompiledRule, Denial, Operation as Asked, Parameters};
 use strongroom_tokens::{TokenEntry, TokenStore};
 
 use crate::capabilities::{acl_of_token, rights_of};
+use crate::policy_paths::{Led, lead};
 
 pub(super) fn routes(engine: Engine) -> Engine {
     engine.route("policies/explain", |r| {
@@ -118,15 +118,17 @@ async fn explain(
 ) -> Result<Data<Explanation>, EngineError> {
     let question = question(&mut input)?;
     let entry = entry(&tokens, &mount, &view, clock.now(), &input, &caller).await?;
-    let mut led = leads_to(&mounts, &mount, &question).await?;
-    led.access = led.access.map(|access| access.opened_by(&settings.unauthenticated));
-    let full = mounts.full_path(mount.namespace, &question.path).ok_or(EngineError::NotFound)?;
+    let router = mounts.router().await?;
+    let namespace = mounts.namespace(mount.namespace).ok_or(EngineError::NotFound)?;
+    let led = lead(&router, &namespace, &question.path, Some(verb_of(question.operation)));
+    let endpoint = endpoint_of(&led, question.operation);
+    let access = endpoint.map(|endpoint| endpoint.access.opened_by(&settings.unauthenticated));
     let mut explanation = match &entry {
         Some(entry) => match rights_of(&identity, entry).await {
             Ok(rights) => {
                 let own = (entry.namespace, entry.policies.as_slice());
                 let acl = acl_of_token(&policies, &view, own, &rights).await?;
-                decided(&acl, &question, &full, &led)
+                decided(&acl, &question, &led.seen, (endpoint, access))
             }
             Err(EngineError::Denied(_)) => {
                 let text = "the token's entity is disabled, revoked or gone";
@@ -138,10 +140,10 @@ async fn explain(
             Explanation::of(&question, false, "the token is unknown, has expired or was revoked".to_owned())
         }
     };
-    if led.access.is_some_and(Access::is_open) {
+    if access.is_some_and(Access::is_open) {
         explanation = Explanation::of(&question, true, "the path is open: no token is needed".to_owned());
     }
-    explanation.mount = led.mount;
+    explanation.mount = led.mount.as_ref().map(|mounted| mounted.path.clone());
     explanation.token = token_view(&policies, &view, entry.as_deref()).await?;
     Ok(Data(explanation))
 }
@@ -189,42 +191,30 @@ async fn entry(
     Ok(found.map(|found| found.entry))
 }
 
-/// The place that a path leads to.
-#[derive(Default)]
-struct Led {
-    /// The path of the mount.
-    mount: Option<String>,
-    /// The callers that the route admits.
-    access: Option<Access>,
-    /// The part of the path that is a name in any case.
-    caseless: Option<Range<usize>>,
-    /// The endpoint.
-    endpoint: Option<Endpoint>,
+const fn verb_of(operation: Operation) -> Verb {
+    match operation {
+        Operation::Create | Operation::Update => Verb::Write,
+        Operation::Read => Verb::Read,
+        Operation::Patch => Verb::Patch,
+        Operation::Delete => Verb::Delete,
+        Operation::List => Verb::List,
+        Operation::Scan => Verb::Scan,
+        Operation::Help => Verb::Help,
+    }
 }
 
-async fn leads_to(mounts: &Mounts, mount: &Mount, question: &Question) -> Result<Led, EngineError> {
-    let router = mounts.router().await?;
-    let Some((mounted, rest)) = router.route(mount.namespace, &question.path) else {
-        return Ok(Led::default());
-    };
-    let operations: &[Operation] = match question.operation {
-        Operation::Create | Operation::Update => &[Operation::Create, Operation::Update],
-        _ => std::slice::from_ref(&question.operation),
-    };
-    let found = mounted.engine.find(rest, operations).ok();
-    let endpoint = found
-        .as_ref()
-        .and_then(|found| operations.iter().find_map(|operation| found.endpoint(*operation).ok()).cloned());
-    // Policies see the namespace before the path.
-    let before = question.path.len().saturating_sub(rest.len());
-    let before = before.saturating_add(mounted.namespace.path.len());
-    let caseless = found.and_then(|found| found.route.pattern().caseless_part(rest));
-    let caseless = caseless.map(|part| part.start.saturating_add(before)..part.end.saturating_add(before));
-    let access = endpoint.as_ref().map(|endpoint| endpoint.access);
-    Ok(Led { mount: Some(mounted.path.clone()), access, caseless, endpoint })
+/// The endpoint of what is asked about. A write may create and update: either is the other's where there is one of them.
+fn endpoint_of(led: &Led, operation: Operation) -> Option<&Endpoint> {
+    let found = led.found.as_ref()?;
+    verb_of(operation).operations().iter().find_map(|operation| found.endpoint(*operation).ok())
 }
 
-fn decided(acl: &CompiledAcl, question: &Question, full: &str, led: &Led) -> Explanation {
+fn decided(
+    acl: &CompiledAcl,
+    question: &Question,
+    path: &PolicyPath<'_>,
+    (endpoint, access): (Option<&Endpoint>, Option<Access>),
+) -> Explanation {
     let operation = match question.operation {
         Operation::Create => Asked::Create,
         Operation::Read => Asked::Read,
@@ -235,11 +225,10 @@ fn decided(acl: &CompiledAcl, question: &Question, full: &str, led: &Led) -> Exp
         Operation::Scan => Asked::Scan,
         Operation::Help => Asked::Help,
     };
-    let path = PolicyPath::new(full, led.caseless.clone());
-    let types = ParametersOf::endpoint(led.endpoint.as_ref());
+    let types = ParametersOf::endpoint(endpoint);
     let parameters = Parameters::new(&question.parameters, &types);
     let decision = acl.authorize(path.as_request(), operation, parameters, question.wrap_ttl);
-    let lacks_sudo = led.access == Some(Access::Sudo) && !decision.sudo;
+    let lacks_sudo = access == Some(Access::Sudo) && !decision.sudo;
     let (reason, missing) = match (&decision.denial, decision.rule) {
         (Some(denial @ Denial::MissingCapability { capability, .. }), _) => {
             (denial.to_string(), Some(capability.name()))
@@ -311,6 +300,7 @@ async fn token_view(
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use strongroom_pipeline::Verb;
 
     use crate::testing::Server;
 
@@ -373,5 +363,41 @@ mod tests {
         assert_eq!(server.write(EXPLAIN, json!({})).await.error(), (400, "path must be specified"));
         let told = server.write(EXPLAIN, json!({"path": "x", "operation": "bogus"})).await;
         assert_eq!(told.error(), (400, "unknown operation \"bogus\""));
+    }
+
+    /// Names in any case and slashes at the end are read as the request itself is: what is told is what is decided.
+    #[tokio::test]
+    async fn what_is_told_of_a_path_is_what_is_decided() {
+        const RULES: &str = r#"
+            path "sys/*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }
+            path "sys/policies/acl/admin" { capabilities = ["deny"] }
+            path "sys/policies/password/OPS*" { capabilities = ["deny"] }
+            path "sys/config/auditing/request-headers/x-secret" { capabilities = ["deny"] }
+            path "sys/audit/file" { capabilities = ["deny"] }
+        "#;
+        let server = Server::new().await;
+        let token = server.token_with(RULES).await;
+        for (path, asked, operation) in [
+            ("sys/policies/acl/admin", Verb::Read, "read"),
+            ("sys/policies/acl/ADMIN", Verb::Read, "read"),
+            ("sys/policies/acl/Admin/", Verb::Delete, "delete"),
+            ("sys/policies/acl/admin2", Verb::Read, "read"),
+            ("sys/policies/password/ops-1", Verb::Read, "read"),
+            ("sys/policies/password/OPS-1", Verb::Read, "read"),
+            ("sys/config/auditing/request-headers/x-secret", Verb::Write, "update"),
+            ("sys/config/auditing/request-headers/X-SECRET", Verb::Write, "update"),
+            ("sys/config/auditing/request-headers/X-Secret", Verb::Delete, "delete"),
+            ("sys/config/auditing/request-headers/X-Other", Verb::Write, "update"),
+            ("sys/audit/file/", Verb::Delete, "delete"),
+            ("sys/audit/FILE", Verb::Delete, "delete"),
+        ] {
+            let decided = server.ask_as(&token, asked, path, json!({})).await.status != 403;
+            let input = json!({"path": path, "operation": operation, "token": token});
+            let explained = server.write(EXPLAIN, input).await;
+            assert_eq!(explained.data()["allowed"], decided, "{path} {operation}: {}", explained.body);
+            let told = server.write("sys/capabilities", json!({"token": token, "paths": [path]})).await;
+            let capabilities = told.data()[path].as_array().unwrap().clone();
+            assert_eq!(capabilities.contains(&json!(operation)), decided, "{path}: {capabilities:?}");
+        }
     }
 }
