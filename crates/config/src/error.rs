@@ -31,12 +31,12 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file or directory cannot be read.
-    #[error("{file}: {source}")]
+    #[error("{file}: {error}")]
     Read {
         /// The file or directory.
         file: String,
-        /// The error of the system.
-        source: std::io::Error,
+        /// The error of the system. Not a source: it is in the text.
+        error: std::io::Error,
     },
     /// A directory has nothing to load.
     #[error("{directory}: no file here ends with .hcl or .json")]

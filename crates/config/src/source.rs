@@ -159,5 +159,5 @@ fn is_configuration(file: &Path) -> bool {
 }
 
 fn unreadable(path: &Path, source: std::io::Error) -> ConfigError {
-    ConfigError::Read { file: path.display().to_string(), source }
+    ConfigError::Read { file: path.display().to_string(), error: source }
 }
