@@ -92,6 +92,19 @@ impl Field {
     pub fn read(&self, value: &Value) -> Reading {
         self.meaning.of(self.kind.read(value))
     }
+
+    /// A pattern with `*` at either end, in the form that values have which the handler reads.
+    pub fn pattern(&self, pattern: &str) -> String {
+        let pattern = self.kind.pattern(pattern);
+        let Meaning::Each(form) = self.meaning else { return pattern };
+        let (before, rest) = pattern.strip_prefix('*').map_or(("", &*pattern), |rest| ("*", rest));
+        let (text, after) = rest.strip_suffix('*').map_or((rest, ""), |text| (text, "*"));
+        // A part of a value need not be one.
+        match form(text).filter(|_| !text.is_empty()) {
+            Some(text) => format!("{before}{text}{after}"),
+            None => pattern,
+        }
+    }
 }
 
 /// The documentation of one operation at one route.

@@ -36,6 +36,6 @@ impl ParameterTypes for ParametersOf<'_> {
     }
 
     fn pattern(&self, name: &str, pattern: &str) -> String {
-        self.field(name).map_or_else(|| pattern.to_owned(), |field| field.kind.pattern(pattern))
+        self.field(name).map_or_else(|| pattern.to_owned(), |field| field.pattern(pattern))
     }
 }
