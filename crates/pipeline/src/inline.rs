@@ -6,6 +6,7 @@
 //! request that carried the login. What would have to be kept for a token or end with it is refused: leases, tokens made from
 //! it, a cubbyhole. When the login fails, the request is not looked at, and the answer says that it is the login's.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
@@ -46,17 +47,17 @@ enum Part {
     #[default]
     None,
     /// It carries a login with it.
-    Carries(InlineLogin),
+    Carries(Box<InlineLogin>),
     /// It is the login of another request, which waits for the token.
     LogsIn(Arc<Mutex<Option<IssuedToken>>>),
     /// It has a token that was made for it alone.
-    LoggedIn(Principal),
+    LoggedIn(Box<Principal>),
 }
 
 impl Inline {
     /// The part of a request that carries a login.
-    pub const fn carrying(login: InlineLogin) -> Self {
-        Self(Part::Carries(login))
+    pub fn carrying(login: InlineLogin) -> Self {
+        Self(Part::Carries(Box::new(login)))
     }
 
     /// True if the request carries a login.
@@ -86,32 +87,38 @@ impl Inline {
 }
 
 impl Pipeline {
-    /// Answers a request that carries a login, which comes first.
-    pub(super) async fn handle_with_login(self: &Arc<Self>, mut inbound: Inbound) -> Answer {
-        let Part::Carries(login) = std::mem::take(&mut inbound.inline.0) else {
-            return self.handle_known(inbound).await;
-        };
+    /// [`Pipeline::with_login`], apart from the request's own future: a login is a request in it, and few requests carry one.
+    pub(super) fn with_login_boxed(
+        self: &Arc<Self>,
+        inbound: Inbound,
+    ) -> Pin<Box<dyn Future<Output = Result<Inbound, Answer>> + Send + '_>> {
+        Box::pin(self.with_login(inbound))
+    }
+
+    /// Logs in for a request that carries a login: the request with its token, or the answer of the login.
+    async fn with_login(self: &Arc<Self>, mut inbound: Inbound) -> Result<Inbound, Answer> {
+        let Part::Carries(login) = std::mem::take(&mut inbound.inline.0) else { return Ok(inbound) };
         if inbound.destination.is_none() {
             inbound.destination = self.resolve(inbound.asked, &inbound.namespace, &inbound.path).await.ok();
         }
         if inbound.destination.as_ref().is_some_and(Destination::is_always_answered) {
             // Nobody is asked who they are there, and the server may be sealed.
-            return self.handle_known(inbound).await;
+            return Ok(inbound);
         }
-        let logged_in = match self.log_in_for(&inbound, login).await {
+        let logged_in = match self.log_in_for(&inbound, *login).await {
             Ok(made) => self.principal_of(made),
             Err(mut answer) => {
                 answer.headers.push((FAILED.0.to_owned(), FAILED.1.to_owned()));
-                return answer;
+                return Err(answer);
             }
         };
         match logged_in {
             Ok((token, principal)) => {
                 inbound.token = Some(Arc::new(token));
-                inbound.inline = Inline(Part::LoggedIn(principal));
-                self.handle_known(inbound).await
+                inbound.inline = Inline(Part::LoggedIn(Box::new(principal)));
+                Ok(inbound)
             }
-            Err(error) => Answer::refusal(&inbound, &EngineError::from(error).into()),
+            Err(error) => Err(Answer::refusal(&inbound, &EngineError::from(error).into())),
         }
     }
 
@@ -134,18 +141,18 @@ impl Pipeline {
         let id = self.services.environment.entropy.public_uuid();
         let id = id.map_err(|error| refused(&EngineError::Internal(error.to_string()).into()))?;
         let made = Arc::new(Mutex::new(None));
-        let answer = self
-            .handle_known(Inbound {
-                input: Arc::new(input),
-                namespace,
-                destination: Some(to),
-                headers: inbound.headers.clone(),
-                peer: inbound.peer.clone(),
-                redactions: inbound.redactions,
-                inline: Inline(Part::LogsIn(made.clone())),
-                ..Inbound::new(id, asked, path)
-            })
-            .await;
+        let login = Inbound {
+            input: Arc::new(input),
+            namespace,
+            destination: Some(to),
+            headers: inbound.headers.clone(),
+            peer: inbound.peer.clone(),
+            redactions: inbound.redactions,
+            inline: Inline(Part::LogsIn(made.clone())),
+            ..Inbound::new(id, asked, path)
+        };
+        // A login carries none itself.
+        let answer = self.handle(login).await;
         let made = made.lock().unwrap_or_else(PoisonError::into_inner).take();
         match made {
             Some(made) => Ok(made),

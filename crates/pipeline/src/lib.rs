@@ -102,14 +102,13 @@ impl Pipeline {
 
     /// Answers a request. What writes runs in a task of its own; dropping the future leaves that task alone.
     pub async fn handle(self: &Arc<Self>, inbound: Inbound) -> Answer {
+        let mut inbound = inbound;
         if inbound.inline.is_carried() {
-            return Box::pin(self.handle_with_login(inbound)).await;
+            inbound = match self.with_login_boxed(inbound).await {
+                Ok(inbound) => inbound,
+                Err(answer) => return answer,
+            };
         }
-        self.handle_known(inbound).await
-    }
-
-    /// Answers a request that has its token, or none.
-    async fn handle_known(self: &Arc<Self>, inbound: Inbound) -> Answer {
         let resolved = match self.resolve_inbound(inbound).await {
             Ok(resolved) => Arc::new(resolved),
             Err((inbound, refused)) => return answered(&inbound, Err(refused)),
