@@ -60,11 +60,11 @@ impl Io {
     /// Asks for a line that is not shown while it is typed. Fails without a terminal: a secret from a pipe has its own
     /// syntax, and a prompt in a script would wait for ever.
     pub fn ask_hidden(&mut self, prompt: &str) -> io::Result<Zeroizing<String>> {
-        write!(self.stderr, "{prompt}")?;
-        self.stderr.flush()?;
+        let ask = |stderr: &mut dyn Write| write!(stderr, "{prompt}").and_then(|()| stderr.flush());
         let answer = if self.stdin_is_terminal {
-            hidden_line()
+            hidden_line(|| ask(&mut *self.stderr))
         } else {
+            ask(&mut *self.stderr)?;
             Err(io::Error::other("file descriptor 0 is not a terminal"))
         };
         writeln!(self.stderr)?;
@@ -73,8 +73,9 @@ impl Io {
 }
 
 /// Reads a line from the terminal with its echo off, and turns it on again whatever happens: keys are read one by one,
-/// so that an interrupt too comes in as one.
-fn hidden_line() -> io::Result<Zeroizing<String>> {
+/// so that an interrupt too comes in as one. Asks once the echo is off, which drops what was typed before: an answer that is quick
+/// would be dropped, too.
+fn hidden_line(ask: impl FnOnce() -> io::Result<()>) -> io::Result<Zeroizing<String>> {
     use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
     let stdin = io::stdin();
     let before = tcgetattr(&stdin)?;
@@ -83,9 +84,11 @@ fn hidden_line() -> io::Result<Zeroizing<String>> {
     silent.special_codes[SpecialCodeIndex::VMIN] = 1;
     silent.special_codes[SpecialCodeIndex::VTIME] = 0;
     tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
-    let line = keys(|| {
-        let mut key = [0];
-        Ok((rustix::io::read(&stdin, &mut key)? > 0).then_some(key[0]))
+    let line = ask().and_then(|()| {
+        keys(|| {
+            let mut key = [0];
+            Ok((rustix::io::read(&stdin, &mut key)? > 0).then_some(key[0]))
+        })
     });
     tcsetattr(&stdin, OptionalActions::Flush, &before)?;
     line
