@@ -48,7 +48,7 @@ pub use inbound::{Inbound, Verb};
 pub use inline::{Inline, InlineLogin};
 pub use parameters::ParametersOf;
 pub use refused::RequestError;
-pub use resolve::{Destination, PolicyPath};
+pub use resolve::{Destination, PolicyPath, canonical, caseless_part};
 pub use server_reply::{AfterCommit, SecondFactor, ServerPart, ServerReply};
 pub use services::Services;
 pub use settings::{DEFAULT_LEASE_TTL, Settings, Started};

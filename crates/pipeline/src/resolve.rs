@@ -196,8 +196,7 @@ impl AtMount {
         }
         // Policies see the namespace before the path.
         let before = path.len().saturating_sub(rest.len()).saturating_add(place.path.len());
-        let part = found.as_ref().ok().and_then(|found| found.route.pattern().caseless_part(rest));
-        let caseless = part.map(|part| part.start.saturating_add(before)..part.end.saturating_add(before));
+        let caseless = found.as_ref().ok().and_then(|found| caseless_part(found, rest, before));
         let endpoint = found.as_ref().ok().and_then(|found| found.endpoint_of(asked.operations()));
         // A path that leads nowhere is not open.
         let access = endpoint.map_or(Access::Granted, |endpoint| endpoint.access.opened_by(opened));
@@ -288,7 +287,7 @@ impl Pipeline {
         }
         let opened = &self.services.settings.unauthenticated;
         let mut at = at_mount(&router, &place, &located.rest, asked, opened);
-        let path = canonical(&located.rest, asked, at.as_ref());
+        let path = canonical(&located.rest, asked, at.as_ref().map(|at| (&*at.mounted.engine, &*at.rest)));
         if path.len() < located.rest.len() {
             at = at_mount(&router, &place, path, asked, opened);
         }
@@ -375,13 +374,20 @@ fn at_mount(
 
 /// The one form of a path, which is routed, decided on by policies and put on record: without a slash at the end that says
 /// nothing. A `deny` on `sys/audit/file` would be passed by `sys/audit/file/` otherwise. Lists get their slash when policies
-/// are asked, and writes to a path with a slash at the end are refused.
-fn canonical<'a>(path: &'a str, asked: Verb, at: Option<&AtMount>) -> &'a str {
+/// are asked, and writes to a path with a slash at the end are refused. `at` is the engine that the path leads to, and the path
+/// below its mount.
+pub fn canonical<'a>(path: &'a str, asked: Verb, at: Option<(&dyn Backend, &str)>) -> &'a str {
     if !path.ends_with('/') || !matches!(asked, Verb::Read | Verb::Delete | Verb::Patch | Verb::Help) {
         return path;
     }
-    let ignores = at.is_some_and(|at| {
-        !at.rest.is_empty() && at.mounted.engine.ignores_trailing_slash(&at.rest, asked.operations())
+    let ignores = at.is_some_and(|(engine, rest)| {
+        !rest.is_empty() && engine.ignores_trailing_slash(rest, asked.operations())
     });
     if ignores { path.trim_end_matches('/') } else { path }
+}
+
+/// The part of a path that is a name in any case, where `rest` of it leads to a route and follows `before` bytes.
+pub fn caseless_part(found: &Found, rest: &str, before: usize) -> Option<Range<usize>> {
+    let part = found.route.pattern().caseless_part(rest)?;
+    Some(part.start.saturating_add(before)..part.end.saturating_add(before))
 }

@@ -169,7 +169,7 @@ async fn told(
         members.insert(path.clone(), granted(path));
     }
     if let [only] = paths.as_slice() {
-        members.insert("capabilities".to_owned(), granted(only));
+        members.extend(members.get(only).cloned().map(|granted| ("capabilities".to_owned(), granted)));
     }
     ServerReply::at_top(&members)
 }

@@ -1,12 +1,12 @@
 //! A path as policies see it, for operations that tell what policies would decide: with names that are the same in any case in
-//! lower case, and without a slash at its end that says nothing. The pipeline does the same with a request
-//! (`strongroom_pipeline::resolve`); what is told must be what is decided.
+//! lower case, and without a slash at its end that says nothing. What is told must be what is decided: the
+//! pipeline's own functions read it.
 
 use std::sync::Arc;
 
 use strongroom_engine_api::Found;
 use strongroom_mounts::{MountHandle, Namespace, Router};
-use strongroom_pipeline::{PolicyPath, Verb};
+use strongroom_pipeline::{PolicyPath, Verb, canonical, caseless_part};
 
 /// Requests of every kind.
 const ANY: [Verb; 6] = [Verb::Read, Verb::Write, Verb::Delete, Verb::List, Verb::Patch, Verb::Scan];
@@ -28,19 +28,14 @@ pub(crate) fn lead(router: &Router, namespace: &Namespace, path: &str, verb: Opt
         return Led { mount: None, found: None, seen: PolicyPath::new(namespace.full(path), None) };
     };
     let engine = &mount.engine;
-    // As the pipeline makes the path of a request canonical.
-    let is_canonical = verb.is_none_or(|verb| {
-        !matches!(verb, Verb::Read | Verb::Delete | Verb::Patch)
-            || rest.is_empty()
-            || !engine.ignores_trailing_slash(rest, verb.operations())
-    });
     let before = path.len().saturating_sub(rest.len()).saturating_add(namespace.path.len());
-    let (path, rest) =
-        if is_canonical { (path, rest) } else { (path.trim_end_matches('/'), rest.trim_end_matches('/')) };
+    let (path, rest) = verb.map_or((path, rest), |verb| {
+        let at = Some((&**engine, rest));
+        (canonical(path, verb, at), canonical(rest, verb, at))
+    });
     let verbs = verb.as_ref().map_or(&ANY[..], std::slice::from_ref);
     let found = verbs.iter().find_map(|verb| engine.find(rest, verb.operations()).ok());
-    let part = found.as_ref().and_then(|found| found.route.pattern().caseless_part(rest));
-    let part = part.map(|part| part.start.saturating_add(before)..part.end.saturating_add(before));
+    let part = found.as_ref().and_then(|found| caseless_part(found, rest, before));
     let seen = PolicyPath::new(namespace.full(path), part);
     Led { found, seen, mount: Some(mount.clone()) }
 }
