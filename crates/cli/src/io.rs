@@ -36,10 +36,9 @@ impl Io {
         }
     }
 
-    /// A variable of ours under either prefix: `STRONGROOM_X`, then `VAULT_X`. Empty counts as unset.
+    /// A variable of ours: `STRONGROOM_X`, `BAO_X` or `VAULT_X`, in this order. Empty counts as unset.
     pub fn variable(&self, name: &str) -> Option<String> {
-        let plain = |full: String| (self.env)(&full).filter(|value| !value.is_empty());
-        plain(format!("STRONGROOM_{name}")).or_else(|| plain(format!("VAULT_{name}")))
+        strongroom_stdx::variable(&self.env, name).map(|(_, value)| value)
     }
 
     /// Text for the standard error in a color (an ANSI code), where a person looks at it and wants colors.

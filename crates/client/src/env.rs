@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use strongroom_stdx::{Secret, parse_duration};
+use strongroom_stdx::{Secret, parse_duration, variable};
 
 use crate::config::{Config, Proxy, RateLimit};
 use crate::error::ConfigError;
 
-/// Looks variables up under both prefixes: `STRONGROOM_X` goes before `VAULT_X`. Empty counts as unset.
+/// Looks variables up under every prefix ([`variable`]). Empty counts as unset.
 struct Variables<L>(L);
 
 impl<L: Fn(&str) -> Option<String>> Variables<L> {
@@ -18,9 +18,7 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
 
     /// The value and the name it was found under.
     fn named(&self, name: &str) -> Option<(String, String)> {
-        [format!("STRONGROOM_{name}"), format!("VAULT_{name}")]
-            .into_iter()
-            .find_map(|full| self.plain(&full).map(|value| (full, value)))
+        variable(&self.0, name)
     }
 
     fn text(&self, name: &str) -> Option<String> {
@@ -47,7 +45,7 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
 }
 
 impl Config {
-    /// Reads the documented variables, each as `STRONGROOM_X` or `VAULT_X`: `ADDR`, `AGENT_ADDR` (goes before
+    /// Reads the documented variables, each as `STRONGROOM_X`, `BAO_X` or `VAULT_X`: `ADDR`, `AGENT_ADDR` (goes before
     /// `ADDR`), `CACERT`, `CACERT_BYTES`, `CAPATH`, `CLIENT_CERT`, `CLIENT_KEY`, `CLIENT_TIMEOUT`,
     /// `DISABLE_REDIRECTS`, `HTTP_PROXY`, `MAX_RETRIES`, `MFA`, `NAMESPACE`, `PROXY_ADDR`, `RATE_LIMIT`,
     /// `SKIP_VERIFY`, `SRV_LOOKUP`, `TLS_SERVER_NAME`, `TOKEN`, `WRAP_TTL`; and the usual `HTTP_PROXY`, `HTTPS_PROXY`
@@ -199,8 +197,9 @@ mod tests {
 
     #[test]
     fn our_own_prefix_goes_first() {
-        let config = config(&[("VAULT_ADDR", "http://a"), ("STRONGROOM_ADDR", "http://b")]).unwrap();
-        assert_eq!(config.address, "http://b");
+        let set = [("VAULT_ADDR", "http://a"), ("STRONGROOM_ADDR", "http://b"), ("BAO_TOKEN", "t")];
+        let config = config(&set).unwrap();
+        assert_eq!((config.address.as_str(), config.token.unwrap().expose().as_str()), ("http://b", "t"));
     }
 
     #[test]

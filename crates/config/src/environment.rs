@@ -3,39 +3,38 @@
 use std::path::PathBuf;
 
 use strongroom_hcl::Value;
-use strongroom_stdx::Secret;
+use strongroom_stdx::{Secret, variable};
 
 use crate::config::{LOG_FORMATS, LOG_LEVELS};
 use crate::keys::{self, Status};
 use crate::{Config, ConfigError, Etcd, Postgresql, Raft, Storage, convert, etcd};
 
-const NON_VOTER: &str = "VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER";
+const NON_VOTER: &str = "RAFT_RETRY_JOIN_AS_NON_VOTER";
 
 impl Config {
-    /// Lays the environment over the configuration; answers what its operator should know. `lookup` gives the value of a variable; an empty one counts as
-    /// not set. Variables: `VAULT_API_ADDR` (or `VAULT_REDIRECT_ADDR`), `VAULT_CLUSTER_ADDR`, `VAULT_LOG_LEVEL`,
-    /// `VAULT_LOG_FORMAT`, `VAULT_DISABLE_MLOCK`, `VAULT_UI`, `VAULT_DISABLE_USER_LOCKOUT`, and with `storage "raft"` `VAULT_RAFT_PATH`,
-    /// `VAULT_RAFT_NODE_ID`, `VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER` (any value), with `storage "etcd"` `ETCD_ADDR`,
-    /// `ETCD_HA_ENABLED`, `ETCD_USERNAME`, `ETCD_PASSWORD`, with `storage "postgresql"` `VAULT_PG_CONNECTION_URL`.
+    /// Lays the environment over the configuration; answers what its operator should know. `lookup` gives the value of a
+    /// variable; an empty one counts as not set. Variables, each as `STRONGROOM_X`, `BAO_X` or `VAULT_X`: `API_ADDR` (or
+    /// `REDIRECT_ADDR`), `CLUSTER_ADDR`, `LOG_LEVEL`, `LOG_FORMAT`, `DISABLE_MLOCK`, `UI`, `DISABLE_USER_LOCKOUT`, and
+    /// with `storage "raft"` `RAFT_PATH`, `RAFT_NODE_ID`, `RAFT_RETRY_JOIN_AS_NON_VOTER` (any value), with `storage
+    /// "postgresql"` `PG_CONNECTION_URL`; by just these names, with `storage "etcd"`, `ETCD_ADDR`, `ETCD_HA_ENABLED`,
+    /// `ETCD_USERNAME`, `ETCD_PASSWORD`.
     pub fn apply_environment(
         &mut self,
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Result<Vec<String>, ConfigError> {
         let environment = Environment { lookup };
         // The older name first, so that the newer one wins.
-        environment.set(&mut self.api_addr, "VAULT_REDIRECT_ADDR", convert::url)?;
-        environment.set(&mut self.api_addr, "VAULT_API_ADDR", convert::url)?;
-        environment.set(&mut self.cluster_addr, "VAULT_CLUSTER_ADDR", convert::reachable_url)?;
-        environment
-            .set(&mut self.log_level, "VAULT_LOG_LEVEL", |value| convert::choice(value, &LOG_LEVELS))?;
-        environment
-            .set(&mut self.log_format, "VAULT_LOG_FORMAT", |value| convert::choice(value, &LOG_FORMATS))?;
-        environment.set(&mut self.disable_mlock, "VAULT_DISABLE_MLOCK", convert::flag)?;
-        if environment.read("VAULT_DISABLE_USER_LOCKOUT", convert::flag)? == Some(true) {
+        environment.set(&mut self.api_addr, "REDIRECT_ADDR", convert::url)?;
+        environment.set(&mut self.api_addr, "API_ADDR", convert::url)?;
+        environment.set(&mut self.cluster_addr, "CLUSTER_ADDR", convert::reachable_url)?;
+        environment.set(&mut self.log_level, "LOG_LEVEL", |value| convert::choice(value, &LOG_LEVELS))?;
+        environment.set(&mut self.log_format, "LOG_FORMAT", |value| convert::choice(value, &LOG_FORMATS))?;
+        environment.set(&mut self.disable_mlock, "DISABLE_MLOCK", convert::flag)?;
+        if environment.read("DISABLE_USER_LOCKOUT", convert::flag)? == Some(true) {
             self.user_lockout_disabled = true;
         }
         let mut warnings = Vec::new();
-        if let Some(ui) = environment.read("VAULT_UI", convert::flag)? {
+        if let Some(ui) = environment.read("UI", convert::flag)? {
             self.ui = ui;
             warnings.extend(without_effect("VAULT_UI", &keys::OUTERMOST, "ui").filter(|_| ui));
         }
@@ -54,9 +53,8 @@ impl Raft {
         &mut self,
         environment: &Environment<L>,
     ) -> Result<(), ConfigError> {
-        environment
-            .set(&mut self.path, "VAULT_RAFT_PATH", |value| convert::text(value).map(PathBuf::from))?;
-        environment.set(&mut self.node_id, "VAULT_RAFT_NODE_ID", convert::text)?;
+        environment.set(&mut self.path, "RAFT_PATH", |value| convert::text(value).map(PathBuf::from))?;
+        environment.set(&mut self.node_id, "RAFT_NODE_ID", convert::text)?;
         if environment.read(NON_VOTER, convert::text)?.is_some() {
             self.retry_join_as_non_voter = true;
         }
@@ -69,18 +67,18 @@ impl Etcd {
         &mut self,
         environment: &Environment<L>,
     ) -> Result<(), ConfigError> {
-        if let Some(address) = environment.read("ETCD_ADDR", etcd::addresses)? {
+        let secret = |value: &Value| convert::text(value).map(Secret::new);
+        if let Some(address) = environment.exactly("ETCD_ADDR", etcd::addresses)? {
             self.address = address;
         }
-        if let Some(enabled) = environment.read("ETCD_HA_ENABLED", convert::flag)? {
+        if let Some(enabled) = environment.exactly("ETCD_HA_ENABLED", convert::flag)? {
             self.ha_enabled = enabled;
         }
-        environment.set(&mut self.username, "ETCD_USERNAME", convert::text)?;
-        environment
-            .set(&mut self.password, "ETCD_PASSWORD", |value| convert::text(value).map(Secret::new))?;
+        self.username = environment.exactly("ETCD_USERNAME", convert::text)?.or(self.username.take());
+        self.password = environment.exactly("ETCD_PASSWORD", secret)?.or(self.password.take());
         for variable in ["ETCD_DISCOVERY_SRV", "ETCD_DISCOVERY_SRV_NAME"] {
             environment
-                .read(variable, |_| Err::<(), _>(format!("is not supported; {}", etcd::NO_DISCOVERY)))?;
+                .exactly(variable, |_| Err::<(), _>(format!("is not supported; {}", etcd::NO_DISCOVERY)))?;
         }
         Ok(())
     }
@@ -91,9 +89,8 @@ impl Postgresql {
         &mut self,
         environment: &Environment<L>,
     ) -> Result<(), ConfigError> {
-        environment.set(&mut self.connection_url, "VAULT_PG_CONNECTION_URL", |value| {
-            convert::text(value).map(Secret::new)
-        })
+        environment
+            .set(&mut self.connection_url, "PG_CONNECTION_URL", |value| convert::text(value).map(Secret::new))
     }
 }
 
@@ -112,25 +109,41 @@ struct Environment<L> {
 }
 
 impl<L: Fn(&str) -> Option<String>> Environment<L> {
+    /// The value of one of this program's variables, which has a prefix.
     fn read<T>(
         &self,
-        variable: &'static str,
+        name: &str,
         convert: impl Fn(&Value) -> Result<T, String>,
     ) -> Result<Option<T>, ConfigError> {
-        let Some(text) = (self.lookup)(variable).filter(|text| !text.is_empty()) else { return Ok(None) };
-        let value = convert(&Value::String(text));
-        value.map(Some).map_err(|message| ConfigError::Environment { variable, message })
+        variable(&self.lookup, name).map(|found| converted(found, convert)).transpose()
+    }
+
+    /// The value of a variable that is another program's, by its full name.
+    fn exactly<T>(
+        &self,
+        name: &str,
+        convert: impl Fn(&Value) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        let found = (self.lookup)(name).filter(|text| !text.is_empty());
+        found.map(|text| converted((name.to_owned(), text), convert)).transpose()
     }
 
     fn set<T>(
         &self,
         target: &mut Option<T>,
-        variable: &'static str,
+        name: &str,
         convert: impl Fn(&Value) -> Result<T, String>,
     ) -> Result<(), ConfigError> {
-        if let Some(value) = self.read(variable, convert)? {
+        if let Some(value) = self.read(name, convert)? {
             *target = Some(value);
         }
         Ok(())
     }
+}
+
+fn converted<T>(
+    (variable, text): (String, String),
+    convert: impl Fn(&Value) -> Result<T, String>,
+) -> Result<T, ConfigError> {
+    convert(&Value::String(text)).map_err(|message| ConfigError::Environment { variable, message })
 }

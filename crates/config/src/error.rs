@@ -56,7 +56,7 @@ pub enum ConfigError {
     #[error("environment variable {variable}: {message}")]
     Environment {
         /// Its name.
-        variable: &'static str,
+        variable: String,
         /// The error, and what is allowed.
         message: String,
     },

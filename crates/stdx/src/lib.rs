@@ -1,5 +1,6 @@
 //! Basics that every crate needs and the standard library lacks: typed secrets, an injected clock, injected randomness,
-//! Go-style durations as Vault reads and prints them, pipes between tasks and threads, and panics as errors.
+//! Go-style durations as Vault reads and prints them, pipes between tasks and threads, environment variables by
+//! their names without prefix, and panics as errors.
 //!
 //! This is the one home of wall-clock and entropy access; `clippy.toml` bans both everywhere else.
 
@@ -11,6 +12,7 @@ mod hex;
 mod pipe;
 mod secret;
 mod uuid;
+mod variable;
 
 pub use caught::{Panicked, caught, expecting, hide_expected_panics};
 pub use clock::{Clock, Moment};
@@ -20,3 +22,4 @@ pub use hex::to_hex;
 pub use pipe::{Piece, PipeReader, PipeWriter, pipe};
 pub use secret::{Secret, same_bytes};
 pub use uuid::{uuid_bytes, uuid_text};
+pub use variable::variable;

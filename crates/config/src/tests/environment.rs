@@ -56,6 +56,16 @@ fn the_environment_wins() {
 }
 
 #[test]
+fn openbaos_names_count_before_vaults() {
+    let set = [("VAULT_RAFT_NODE_ID", "v"), ("BAO_RAFT_NODE_ID", "b"), ("BAO_CLUSTER_ADDR", "https://b:2")];
+    let config = apply(TEXT, &set).unwrap();
+    assert_eq!(raft(&config).node_id.as_deref(), Some("b"));
+    assert_eq!(config.cluster_addr.as_deref(), Some("https://b:2"));
+    let wrong = apply(TEXT, &[("BAO_API_ADDR", "b")]).unwrap_err();
+    assert!(wrong.starts_with("environment variable BAO_API_ADDR: must be a URL"), "{wrong}");
+}
+
+#[test]
 fn what_is_not_in_the_environment_stays() {
     let config = apply(TEXT, &[("VAULT_API_ADDR", ""), ("VAULT_UI", "")]).unwrap();
     assert_eq!(config.api_addr.as_deref(), Some("https://a:1"));
