@@ -204,14 +204,20 @@ impl Config {
         Ok(())
     }
 
-    /// The remark about an `api_addr` that is missing where there may be other nodes.
-    pub fn missing_api_addr(&self) -> Option<&'static str> {
+    /// The remark about an `api_addr` that is missing where there may be other nodes, or that leads nowhere.
+    pub fn doubtful_api_addr(&self) -> Option<&'static str> {
         let shared = match &self.storage {
             Some(Storage::Raft(_)) => true,
             Some(Storage::Etcd(etcd)) => etcd.ha_enabled,
             Some(Storage::Postgresql(postgresql)) => postgresql.ha_enabled,
             Some(Storage::Inmem) | None => false,
         };
+        if self.api_addr.as_deref().is_some_and(convert::means_all_addresses) {
+            return Some(
+                "\"api_addr\" means all addresses of a machine: other nodes and their clients, who are sent there, reach \
+                 themselves. Set it to the address at which they reach this node",
+            );
+        }
         (shared && self.api_addr.is_none()).then_some(
             "no \"api_addr\" is configured, and no VAULT_API_ADDR: other nodes and their clients cannot be told where to \
              reach this one",

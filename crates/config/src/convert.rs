@@ -121,19 +121,40 @@ pub(crate) fn url(value: &Value) -> Result<String, String> {
     if host.is_none_or(|host| host.is_empty() || host.contains(char::is_whitespace)) {
         return Err(format!("must be a URL such as \"https://10.0.0.5:8200\", not {}", shown(value)));
     }
+    if host_and_port(&text).1.is_some_and(|port| port.parse::<u16>().unwrap_or_default() == 0) {
+        return Err(format!("must have a port from 1 to 65535, not {}", shown(value)));
+    }
+    Ok(text)
+}
+
+/// Host and port of a URL, which may have neither.
+fn host_and_port(url: &str) -> (&str, Option<&str>) {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest).split(['/', '?', '#']).next();
+    let authority = authority.unwrap_or_default();
+    match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, rest)) => (host, rest.strip_prefix(':')),
+        None => authority.rsplit_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+    }
+}
+
+/// True of a URL whose host means all addresses of a machine, which is where to listen and not where to connect to.
+pub(crate) fn means_all_addresses(url: &str) -> bool {
+    host_and_port(url).0.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified())
+}
+
+/// A URL of another machine.
+pub(crate) fn others_url(value: &Value) -> Result<String, String> {
+    let text = url(value)?;
+    if means_all_addresses(&text) {
+        return Err(format!("must be the address of another node, not {}", shown(value)));
+    }
     Ok(text)
 }
 
 /// A URL at which others reach this machine: not one that means all of its addresses.
 pub(crate) fn reachable_url(value: &Value) -> Result<String, String> {
     let text = url(value)?;
-    let authority = text.split_once("://").map_or("", |(_, rest)| rest).split(['/', '?', '#']).next();
-    let host = authority.unwrap_or_default();
-    let host = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    if host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
+    if means_all_addresses(&text) {
         return Err(format!(
             "must be an address at which other nodes reach this one, not {}; where to listen is \"cluster_address\" of \
              the listener",

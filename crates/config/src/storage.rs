@@ -194,7 +194,7 @@ fn snapshot_threshold(fields: &mut Fields<'_>) -> Result<Option<u64>, ConfigErro
 
 impl RetryJoin {
     fn read(mut fields: Fields<'_>) -> Result<RetryJoin, ConfigError> {
-        let address = fields.read("leader_api_addr", convert::url)?;
+        let address = fields.read("leader_api_addr", convert::others_url)?;
         let expression = fields.secret("auto_join")?;
         let schemes = SCHEMES.map(|scheme| (scheme, scheme));
         let scheme = fields.choice("auto_join_scheme", &schemes)?.unwrap_or("https");

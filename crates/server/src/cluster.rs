@@ -8,7 +8,7 @@ use serde_json::Value;
 use strongroom_backup::ObjectStore;
 use strongroom_client::{Client, Config as ClientConfig, Request};
 use strongroom_cluster::{Identity, Network, Port, Registrar};
-use strongroom_config::{Address, Config, Join, JoinTls, Listener, Pem, Raft, Storage};
+use strongroom_config::{Address, Config, Join, JoinTls, Listener, Pem, Raft, RetryJoin, Storage};
 use strongroom_core::Assembly;
 use strongroom_http::{Edge, EdgeSettings};
 use strongroom_leased_db::SharedStore;
@@ -132,15 +132,7 @@ async fn bind(address: &Address) -> Result<TcpListener> {
 pub(crate) async fn retry_join(core: &Arc<Assembly>, config: &Config) -> Result<()> {
     let Some(Storage::Raft(raft)) = &config.storage else { return Ok(()) };
     let Raft { retry_join, retry_join_as_non_voter, .. } = &**raft;
-    let mut wanted = Vec::new();
-    for entry in retry_join {
-        wanted.push(match &entry.join {
-            Join::Address(address) => JoinTarget::Known(leader(address, &entry.tls)?),
-            Join::Discover(auto_join) => {
-                JoinTarget::Found(Arc::new(Lookup(auto_join.clone())), leader("", &entry.tls)?)
-            }
-        });
-    }
+    let wanted = retry_join.iter().map(join_target).collect::<Result<Vec<_>>>()?;
     if !wanted.is_empty()
         && let Err(error) = core.services.node.join_with_patience(wanted, *retry_join_as_non_voter).await
     {
@@ -149,22 +141,34 @@ pub(crate) async fn retry_join(core: &Arc<Assembly>, config: &Config) -> Result<
     Ok(())
 }
 
+/// The node that a block names, or the way to find it. Reads the files that it names.
+pub(crate) fn join_target(entry: &RetryJoin) -> Result<JoinTarget> {
+    let target = match &entry.join {
+        Join::Address(address) => leader(address, &entry.tls).map(JoinTarget::Known),
+        Join::Discover(auto_join) => leader("", &entry.tls)
+            .map(|leader| JoinTarget::Found(Arc::new(Lookup(auto_join.clone())), leader)),
+    };
+    target.context("retry_join")
+}
+
 fn leader(address: &str, tls: &JoinTls) -> Result<LeaderAddress> {
-    let text = |pem: &Option<Pem>| match pem {
+    let text = |key: &str, pem: &Option<Pem>| match pem {
         None => Ok(String::new()),
         Some(Pem::Inline(text)) => Ok(text.expose().clone()),
-        Some(Pem::File(path)) => std::fs::read_to_string(path).with_context(|| path.display().to_string()),
+        Some(Pem::File(path)) => {
+            std::fs::read_to_string(path).with_context(|| format!("{key} {}", path.display()))
+        }
     };
     let leader = LeaderAddress {
         api_addr: address.to_owned(),
-        ca_cert: text(&tls.ca_cert)?,
+        ca_cert: text("leader_ca_cert_file", &tls.ca_cert)?,
         server_name: tls.server_name.clone().unwrap_or_default(),
-        client_cert: text(&tls.client_cert)?,
-        client_key: Secret::new(text(&tls.client_key)?),
+        client_cert: text("leader_client_cert_file", &tls.client_cert)?,
+        client_key: Secret::new(text("leader_client_key_file", &tls.client_key)?),
     };
     // Certificates that cannot be used will not be better at the next attempt.
     let reached = if address.is_empty() { "https://localhost" } else { address };
-    client(&leader, reached).map_err(|reason| anyhow::anyhow!("retry_join {address}: {reason}"))?;
+    client(&leader, reached).map_err(|reason| anyhow::anyhow!("{reached}: {reason}"))?;
     Ok(leader)
 }
 

@@ -21,15 +21,12 @@ use crate::dev::{self, Development};
 use crate::logs::Logs;
 use crate::node::{Node, declared_devices};
 use crate::notify::Manager;
-use crate::options::{HELP, Options};
+use crate::options::Options;
 use crate::outbound::{addresses_of, outbound};
 use crate::verify;
 
 /// Runs the server; answers the exit code.
 pub(crate) async fn server(args: Vec<String>, io: &mut Io, engines: Engines) -> i32 {
-    if args.iter().any(|arg| matches!(arg.as_str(), "-h" | "-help" | "--help")) {
-        return i32::from(io.stdout.write_all(HELP.as_bytes()).is_err());
-    }
     match serve(&args, io, engines).await {
         Ok(()) => 0,
         Err(error) => {
@@ -132,7 +129,7 @@ fn load(options: &Options, io: &mut Io) -> Result<Loaded> {
     let Some(flags) = &options.dev else {
         config.check()?;
         config.check_seals(&strongroom_catalog::SEALS)?;
-        if let Some(warning) = config.missing_api_addr() {
+        if let Some(warning) = config.doubtful_api_addr() {
             writeln!(io.stderr, "WARNING! {warning}")?;
         }
         return Ok(Loaded { config, others: Vec::new(), development: None });

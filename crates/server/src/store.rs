@@ -62,7 +62,7 @@ pub(crate) async fn open(storage: &Storage, at: &Addresses, sharing: Sharing) ->
             options.bootstrap = false;
             options.transport = network.clone();
             let path = options.path.clone();
-            let store = RaftStore::open(options).await?;
+            let store = RaftStore::open(options).await.context("storage \"raft\"")?;
             let together = Together::Peers(Peering { store: store.clone(), network, path });
             Ok(Opened { node_id: Some(store.node_id().to_owned()), store, together })
         }

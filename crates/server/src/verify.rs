@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{Access, AtFlags, CWD};
 use strongroom_config::{Config, Listener, Storage, TcpListener, UnixListener};
 
-use crate::{listen, logs, store, tls};
+use crate::{cluster, listen, logs, store, tls};
 
 /// Answers all that would keep a server with this configuration from starting, not only the first.
 pub(crate) async fn problems(config: &Config) -> Vec<String> {
@@ -25,6 +25,9 @@ pub(crate) async fn problems(config: &Config) -> Vec<String> {
     if let Some(Storage::Raft(raft)) = &config.storage {
         let options = store::options(raft, &store::Addresses::of(config));
         found.push(options.and_then(|options| directory_to_be(&options.path)).context("storage \"raft\""));
+        for entry in &raft.retry_join {
+            found.push(cluster::join_target(entry).map(drop).context("storage \"raft\""));
+        }
     }
     if let Some(storage) = &config.storage {
         found.push(store::check(storage).with_context(|| format!("storage {:?}", storage.kind())));
@@ -123,7 +126,7 @@ mod tests {
         assert_eq!(
             problems_at(directory.path(), text).await,
             [
-                format!("listener tcp 127.0.0.1:1: AT/c: {missing}"),
+                format!("listener tcp 127.0.0.1:1: tls_cert_file AT/c: {missing}"),
                 "listener unix AT/file: AT/file: exists and is not a socket".to_owned(),
                 "listener unix AT/socket: \"no-such-group\" is not in /etc/group".to_owned(),
                 "storage \"raft\": AT/file is not a directory".to_owned(),
@@ -131,6 +134,29 @@ mod tests {
                 format!("pid_file: AT/none: {missing}"),
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn certificates_to_join_by_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("cut"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+        let joining = |tls: &str| {
+            format!(
+                "storage \"raft\" {{\n path = \"AT/data\"\n retry_join {{\n leader_api_addr = \"https://a:1\"\n {tls}\n }}\n}}"
+            )
+        };
+        for (tls, wanted) in [
+            (
+                "leader_ca_cert_file = \"AT/none\"",
+                "leader_ca_cert_file AT/none: No such file or directory (os error 2)",
+            ),
+            ("leader_ca_cert_file = \"AT/cut\"", "https://a:1: "),
+            ("leader_ca_cert = \"-----BEGIN CERTIFICATE-----\"", "https://a:1: "),
+        ] {
+            let problems = problems_at(directory.path(), &joining(tls)).await;
+            let begins = format!("storage \"raft\": retry_join: {wanted}");
+            assert!(matches!(problems.as_slice(), [problem] if problem.starts_with(&begins)), "{problems:?}");
+        }
     }
 
     #[tokio::test]

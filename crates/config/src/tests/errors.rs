@@ -427,6 +427,18 @@ fn addresses_that_cannot_work() {
         let message = error(&format!("cluster_addr = \"https://{host}\""));
         assert!(message.contains("an address at which other nodes reach this one"), "{message}");
     }
+    for key in ["cluster_addr", "api_addr"] {
+        for port in ["0", "65536", "", "x"] {
+            let message = error(&format!("{key} = \"https://10.0.0.1:{port}\""));
+            assert!(message.contains(&format!("{key:?} must have a port from 1 to 65535")), "{message}");
+        }
+    }
+    let message = error(&raft("retry_join { leader_api_addr = \"https://0.0.0.0:1\" }"));
+    assert!(message.contains("\"leader_api_addr\" must be the address of another node"), "{message}");
+    // What many have in their files, and what works as long as there is one node.
+    let all = read("api_addr = \"http://0.0.0.0:8200\"").doubtful_api_addr();
+    assert!(all.is_some_and(|remark| remark.contains("means all addresses")), "{all:?}");
+    assert_eq!(read("api_addr = \"http://127.0.0.1:8200\"").doubtful_api_addr(), None);
     read("cluster_addr = \"https://10.0.0.1:8201\"");
     read("cluster_addr = \"https://[fd00::1]:8201\"");
 }
