@@ -26,6 +26,7 @@ mod recover;
 mod start;
 mod store;
 mod tls;
+mod trusted_clients;
 mod verify;
 
 use std::pin::Pin;
@@ -45,12 +46,28 @@ struct Program {
 impl Commands for Program {
     fn known(&self, what: Known) -> Vec<String> {
         match what {
-            Known::Flags(Outside::Server) => flag_words::named_in(options::HELP),
-            Known::Flags(Outside::Migrate) => flag_words::named_in(migrate::HELP),
-            Known::Flags(Outside::Recover) => flag_words::named_in(recover::HELP),
+            Known::Flags(command) => flag_words::named_in(self.help(command)),
             Known::SecretsEngines => self.types(Class::Secrets),
             Known::AuthMethods => self.types(Class::Auth),
         }
+    }
+
+    fn help(&self, command: Outside) -> &'static str {
+        match command {
+            Outside::Server => options::HELP,
+            Outside::Migrate => migrate::HELP,
+            Outside::Recover => recover::HELP,
+        }
+    }
+
+    fn flag_values(&self, command: Outside, flag: &str) -> Vec<String> {
+        let words: &[&str] = match (command, flag) {
+            (Outside::Server, "log-level") => &["debug", "error", "info", "trace", "warn"],
+            (Outside::Server, "log-format") => &["json", "standard"],
+            (Outside::Recover, "format") => &["json", "table"],
+            _ => &[],
+        };
+        words.iter().map(|word| (*word).to_owned()).collect()
     }
 
     fn run<'a>(

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{CipherSuite as Suite, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::{CipherSuite as Suite, ServerConfig, SupportedProtocolVersion, version};
 use strongroom_config::{CipherSuite, ClientCertificates, Tls, TlsVersion};
 use strongroom_outbound::tls::pem;
 use strongroom_output_file::OutputFile;
 
 use crate::client_certificates::AnyCertificate;
+use crate::trusted_clients::TrustedClients;
 
 /// Loads what a listener's TLS settings name.
 pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>> {
@@ -27,12 +27,14 @@ pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>> {
             builder.with_client_cert_verifier(Arc::new(AnyCertificate::new(algorithms)))
         }
         ClientCertificates::RequiredAndVerified => {
-            let roots = Arc::new(client_authorities(tls.client_ca_file.as_deref())?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-            builder.with_client_cert_verifier(verifier.context("tls_client_ca_file")?)
+            let path = tls.client_ca_file.as_deref();
+            let path = path.context("tls_require_and_verify_client_cert needs tls_client_ca_file")?;
+            let trusted = TrustedClients::of_file(path, provider).context("tls_client_ca_file")?;
+            builder.with_client_cert_verifier(Arc::new(trusted))
         }
     };
-    let chain = pem::certificates_in_file(&tls.cert_file)?;
+    let chain =
+        pem::certificates_in_file(&tls.cert_file).map_err(|error| anyhow!("tls_cert_file {error}"))?;
     let key = pem::private_key_in_file(&tls.key_file).map_err(|error| anyhow!("tls_key_file {error}"))?;
     let mut config =
         builder.with_single_cert(chain, key).context("certificate and key do not go together")?;
@@ -71,15 +73,6 @@ const fn iana(suite: CipherSuite) -> Suite {
         CipherSuite::EcdheRsaWithAes256GcmSha384 => Suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
         CipherSuite::EcdheRsaWithChacha20Poly1305Sha256 => Suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
     }
-}
-
-fn client_authorities(path: Option<&Path>) -> Result<RootCertStore> {
-    let path = path.context("tls_require_and_verify_client_cert needs tls_client_ca_file")?;
-    let mut roots = RootCertStore::empty();
-    for certificate in pem::certificates_in_file(path)? {
-        roots.add(certificate).with_context(|| path.display().to_string())?;
-    }
-    Ok(roots)
 }
 
 /// A CA and a server certificate signed by it, for `-dev-tls`; answers the paths of CA, certificate and key.

@@ -3,6 +3,7 @@
 //! [`TlsSettings`] say it, [`Tls`] is made of them once and shared. What only a handshake needs is built at the first one,
 //! so that a program that speaks plain HTTP never reads the certificates of its system.
 
+pub mod exact;
 mod verify;
 
 use std::fmt;
