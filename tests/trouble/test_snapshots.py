@@ -4,11 +4,13 @@ import gzip
 import io
 import json
 import os
+import socket
 import subprocess
 import tarfile
 import tempfile
 import threading
 import unittest
+import urllib.parse
 from pathlib import Path
 
 from support import harness, wait_until
@@ -114,6 +116,16 @@ class OnThreeNodes(Case):
             self.assertEqual(reply.status, 403)
         self.assertEqual(self.secrets(self.leader), self.kept)
         self.assertEqual(list(self.leader.storage_path.rglob("*.snapshot")), [])
+
+    def test_one_that_dribbles_does_not_keep_others_out(self):
+        path, url = self.save(self.leader), urllib.parse.urlsplit(self.leader.address)
+        dribbling = socket.create_connection((url.hostname, url.port))
+        self.addCleanup(dribbling.close)
+        dribbling.sendall(f"POST /v1/sys/storage/raft/snapshot HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {self.leader.root_token}\r\n"
+                          f"Content-Length: 100000\r\n\r\n".encode() + path.read_bytes()[:20])
+        self.leader.http().expect(200, "POST", "secret/data/000", {"data": {"v": "changed"}})
+        self.cli(self.leader, "operator", "raft", "snapshot", "restore", str(path))
+        self.assertEqual(self.secrets(self.leader), self.kept)
 
     def test_a_snapshot_of_another_cluster_is_refused_even_by_force(self):
         with harness.Server.temporary() as other:

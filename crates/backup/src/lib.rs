@@ -10,6 +10,7 @@ mod remote;
 
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use strongroom_barrier::{
@@ -21,6 +22,7 @@ use strongroom_seal::{BootstrapRecord, EARLIER_ENTRY, RecordError};
 use strongroom_snapshot::{Contents, Meta, Server, SnapshotError};
 use strongroom_stdx::{Entropy, PipeWriter, pipe};
 use strongroom_storage::{CommitError, StoreError};
+use tokio::sync::Semaphore;
 
 pub use auto::{AutoSnapshots, AutoStatus, Place};
 pub use bucket::{Bucket, Credentials, Encryption, ObjectStore};
@@ -34,6 +36,9 @@ tables! {
     /// The outcome of automated snapshots, by name.
     pub(crate) AUTO_STATUS: Table<CoreLocal, str, AutoStatus> = 12;
 }
+
+/// Archives that are received at a time: each takes its size on disk.
+const MAX_RECEIVING: usize = 4;
 
 /// The place that the sums of an archive are sealed for.
 const SUMS_PLACE: &[u8] = b"snapshot-sums";
@@ -63,7 +68,11 @@ pub struct Backup {
     node: Arc<Node>,
     /// The way to buckets that snapshots are kept in, where there is one.
     objects: OnceLock<Arc<dyn ObjectStore>>,
-    /// Held while a snapshot is restored.
+    /// The archives that are being received. Several, so that one that dribbles does not keep the others out.
+    receiving: Semaphore,
+    /// The number of the next archive.
+    next: AtomicU64,
+    /// Held while a snapshot takes the place of everything.
     restoring: tokio::sync::Mutex<()>,
     /// The automated snapshots under way.
     under_way: UnderWay,
@@ -77,8 +86,17 @@ impl Backup {
         seal_state: Arc<SealState>,
         node: Arc<Node>,
     ) -> Self {
-        let (objects, restoring) = (OnceLock::new(), tokio::sync::Mutex::default());
-        Self { barrier, environment, seal_state, node, objects, restoring, under_way: UnderWay::default() }
+        Self {
+            barrier,
+            environment,
+            seal_state,
+            node,
+            objects: OnceLock::new(),
+            receiving: Semaphore::new(MAX_RECEIVING),
+            next: AtomicU64::new(0),
+            restoring: tokio::sync::Mutex::default(),
+            under_way: UnderWay::default(),
+        }
     }
 
     /// Has automated snapshots kept in buckets by `objects`. The first that is given stays.
@@ -142,13 +160,15 @@ impl Backup {
 
     async fn restore_now(self: Arc<Self>, archive: PipeReader, force: bool) -> Result<(), EngineError> {
         let node = self.active_node()?;
-        let Ok(_one_at_a_time) = self.restoring.try_lock() else {
-            return Err(bad_request("another snapshot is being restored"));
+        let Ok(_place) = self.receiving.try_acquire() else {
+            return Err(bad_request(format!("{MAX_RECEIVING} other snapshots are being restored")));
         };
-        let spool = node.store.spool().map_err(stored)?;
+        let spool = node.store.spool(self.next.fetch_add(1, Ordering::Relaxed)).map_err(stored)?;
         let archive = Paced::new(archive, self.environment.clock.clone());
         let received = tokio::task::spawn_blocking(move || receive(archive, spool));
         let received = received.await.map_err(|error| EngineError::Internal(error.to_string()))??;
+        // One at a time, of those that have arrived.
+        let _alone = self.restoring.lock().await;
         self.accept(node, &received, force)?;
         let authority = self.node.authority(&node.store.cluster_id()).await?;
         let id = u64::from_be_bytes(self.environment.entropy.bytes()?);

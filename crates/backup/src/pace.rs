@@ -1,5 +1,5 @@
-//! The pace at which an archive has to arrive: while one is being received, no other is restored, and whoever sends one byte
-//! now and then must not keep the others out.
+//! The pace at which an archive has to arrive: only so many are received at a time, and senders of one byte now and then
+//! must not keep the others out for long.
 
 use std::io::{self, Read};
 use std::time::Duration;

@@ -11,7 +11,7 @@ use crate::files::open_private;
 
 /// The file for what a peer sends.
 pub(crate) const INCOMING: &str = "incoming.snapshot";
-/// The file for what an operator wants restored.
+/// The file for what an operator wants restored; its number follows.
 const RESTORED: &str = "restored.snapshot";
 
 fn failed(error: &impl std::fmt::Display) -> StoreError {
@@ -61,20 +61,27 @@ impl Drop for Spool {
 }
 
 impl RaftStore {
-    /// A place for a snapshot that is to be restored, beside the data that it is to replace. There is one: who makes
-    /// another while the first is in use takes its place away.
+    /// A place for a snapshot that is to be restored, beside the data that it is to replace. The `number` tells those apart
+    /// that are received at a time: a second one of the same number would take the place of the first.
     ///
     /// # Errors
     ///
     /// [`StoreError::Failed`] where no file can be made.
-    pub fn spool(&self) -> Result<Spool, StoreError> {
-        Spool::create(self.inner.path.join(RESTORED))
+    pub fn spool(&self, number: u64) -> Result<Spool, StoreError> {
+        Spool::create(self.inner.path.join(format!("{RESTORED}-{number}")))
     }
 }
 
 /// Removes what an earlier run left of snapshots that did not arrive whole.
 pub(crate) fn remove_leftovers(directory: &Path) -> io::Result<()> {
-    [INCOMING, RESTORED].into_iter().try_for_each(|name| remove(&directory.join(name)))
+    remove(&directory.join(INCOMING))?;
+    for found in fs::read_dir(directory)? {
+        let found = found?;
+        if found.file_name().to_str().is_some_and(|name| name.starts_with(RESTORED)) {
+            remove(&found.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn remove(path: &Path) -> io::Result<()> {
