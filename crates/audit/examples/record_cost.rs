@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use strongroom_audit::{
-    Auth, Broker, EnabledDevice, FormatOptions, Formatter, GrantingPolicy, Mount, Namespace, PolicyResults,
-    RawJson, Request, RequestRecord, Response, ResponseRecord, Salt, open_device,
+    Auth, Broker, EnabledDevice, FormatOptions, Formatter, GrantingPolicy, Mount, Namespace, Origin,
+    PolicyResults, RawJson, Request, RequestRecord, Response, ResponseRecord, Salt, open_device,
 };
 use strongroom_stdx::{Clock, Moment, Secret};
 
@@ -110,7 +110,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let file = std::env::temp_dir().join(format!("record_cost.{}.log", std::process::id()));
     let options = BTreeMap::from([("file_path".to_owned(), file.display().to_string())]);
     for tasks in [1_u32, 32] {
-        let opened = open_device("file", &options, false)?;
+        let opened = open_device("file", &options, false, Origin::Declared)?;
         let device = EnabledDevice::new("file/", Formatter::new(opened.format, salt()), opened.device);
         let broker = Broker::new(vec![Arc::new(device)]);
         let start = clock.now();

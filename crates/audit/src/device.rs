@@ -35,38 +35,42 @@ pub struct OpenedDevice {
     pub skip_test: bool,
 }
 
+/// The origin of a device, which says how far it is trusted with files that are there already.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin<'a> {
+    /// The server's configuration: whoever writes it is the system's administrator.
+    Declared,
+    /// The API, some time ago.
+    Enabled,
+    /// The API, now. What the device writes to must be new, or written by a device before, and must not be among these
+    /// files and folders of the server.
+    New(&'a [PathBuf]),
+}
+
+impl<'a> Origin<'a> {
+    /// The files that a device which is about to be enabled may not write to.
+    pub(crate) fn guard(self) -> Option<Guard<'a>> {
+        match self {
+            Self::New(guarded) => Some(Guard(guarded)),
+            Self::Declared | Self::Enabled => None,
+        }
+    }
+}
+
 /// Opens a device of type `device_type` (`file`) with the options given to `sys/audit/:path`.
 ///
 /// `allow_prefixing` is the server's `allow_audit_log_prefixing`. Errors are about the options or about what they
 /// name, and so for the operator. Opening makes a few file system calls on the calling thread.
+///
+/// # Errors
+///
+/// [`AuditError::Guarded`] and [`AuditError::NotALog`] for devices that are [new](Origin::New) only; for all, options that
+/// cannot be used and files that cannot be opened.
 pub fn open_device(
     device_type: &str,
     options: &BTreeMap<String, String>,
     allow_prefixing: bool,
-) -> Result<OpenedDevice, AuditError> {
-    open(device_type, options, allow_prefixing, None)
-}
-
-/// Opens a device that is about to be enabled over the API. What it writes to is new, or written by a device before, and
-/// is not among `guarded`: files and folders of the server.
-///
-/// # Errors
-///
-/// [`AuditError::Guarded`] and [`AuditError::NotALog`] besides those of [`open_device`].
-pub fn open_new_device(
-    device_type: &str,
-    options: &BTreeMap<String, String>,
-    allow_prefixing: bool,
-    guarded: &[PathBuf],
-) -> Result<OpenedDevice, AuditError> {
-    open(device_type, options, allow_prefixing, Some(Guard(guarded)))
-}
-
-fn open(
-    device_type: &str,
-    options: &BTreeMap<String, String>,
-    allow_prefixing: bool,
-    guard: Option<Guard<'_>>,
+    origin: Origin<'_>,
 ) -> Result<OpenedDevice, AuditError> {
     match device_type {
         "file" => {
@@ -74,9 +78,9 @@ fn open(
             let format = options.format(allow_prefixing)?;
             // Vault runs the test unless the option says exactly "true".
             let skip_test = options.take("skip_test") == Some("true");
-            let file = FileOptions::take(&mut options)?;
+            let file = FileOptions::take(&mut options, matches!(origin, Origin::Declared))?;
             options.finish()?;
-            Ok(OpenedDevice { device: Arc::new(FileDevice::open(file, guard)?), format, skip_test })
+            Ok(OpenedDevice { device: Arc::new(FileDevice::open(file, origin.guard())?), format, skip_test })
         }
         other => Err(AuditError::UnknownType(other.to_owned())),
     }

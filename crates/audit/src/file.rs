@@ -41,10 +41,13 @@ pub(crate) struct FileOptions {
     pub(crate) target: Target,
     /// `mode`; `None` (`"0000"`) leaves an existing file's mode alone.
     pub(crate) mode: Option<u32>,
+    /// Gives an existing log the mode, too. Over the API only what was just created gets one: who may enable devices must
+    /// not decide who reads files that are there already.
+    pub(crate) changes_existing: bool,
 }
 
 impl FileOptions {
-    pub(crate) fn take(options: &mut Options<'_>) -> Result<Self, AuditError> {
+    pub(crate) fn take(options: &mut Options<'_>, changes_existing: bool) -> Result<Self, AuditError> {
         // The name it had first, which Vault still reads.
         let older = options.take("path");
         let target = match options.take("file_path").or(older) {
@@ -57,7 +60,7 @@ impl FileOptions {
             None | Some("") => Some(DEFAULT_MODE),
             Some(text) => Some(parse_mode(text)?).filter(|mode| *mode != 0),
         };
-        Ok(Self { target, mode })
+        Ok(Self { target, mode, changes_existing })
     }
 }
 
@@ -176,7 +179,8 @@ impl Log {
                     None => Appending::open(path, new_mode)
                         .map_err(|source| AuditError::Open { path: path.clone(), source })?,
                 };
-                Self::appending(path, opened, options.mode)
+                let mode = options.mode.filter(|_| options.changes_existing || opened.created);
+                Self::appending(path, opened, mode)
             }
         }
     }
@@ -184,7 +188,7 @@ impl Log {
     /// Appends to a file that was opened at `path`. `mode` is for logs: anything else keeps its permissions.
     fn appending(path: &Path, opened: Appending, mode: Option<u32>) -> Result<Self, AuditError> {
         let failed = |source| AuditError::Open { path: path.to_owned(), source };
-        let Appending { file, reader } = opened;
+        let Appending { file, reader, .. } = opened;
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
             return Ok(Self { output: Output::File(LineFile::new(file, false)), may_block: true });
@@ -215,32 +219,41 @@ pub(crate) struct Appending {
     file: File,
     /// The same file for reading; `None` for one that is new, no file, or may be written but not read.
     reader: Option<File>,
+    /// It was not there before.
+    created: bool,
 }
 
 impl Appending {
-    /// A file that was opened as [`APPENDING`] says; writing to it may wait from now on.
-    pub(crate) fn new(file: impl Into<File>, reader: Option<File>) -> io::Result<Self> {
+    /// A file that was there and was opened as [`APPENDING`] says; writing to it may wait from now on.
+    pub(crate) fn existing(file: impl Into<File>, reader: Option<File>) -> io::Result<Self> {
         let file = file.into();
         rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?;
-        Ok(Self { file, reader })
+        Ok(Self { file, reader, created: false })
+    }
+
+    /// As [`Appending::existing`], for a file that was just created.
+    pub(crate) fn created(file: impl Into<File>) -> io::Result<Self> {
+        Ok(Self { created: true, ..Self::existing(file, None)? })
     }
 
     /// Opens what is at `path`, or creates it and the directories above it.
     fn open(path: &Path, mode: u32) -> io::Result<Self> {
         create_parent(path, mode)?;
         let flags = APPENDING.difference(OFlags::WRONLY | OFlags::APPEND);
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(mode)
-            .custom_flags(flags.bits().cast_signed())
-            .open(path)?;
+        let mut options = OpenOptions::new();
+        options.append(true).mode(mode).custom_flags(flags.bits().cast_signed());
+        match options.clone().create_new(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => return Self::created(created?),
+        }
+        // A link may lead to a file that is not there yet.
+        let file = options.create(true).open(path)?;
         let metadata = file.metadata()?;
         let same = |reader: &File| {
             reader.metadata().is_ok_and(|read| (read.dev(), read.ino()) == (metadata.dev(), metadata.ino()))
         };
         let reader = metadata.is_file().then(|| File::open(path).ok().filter(same)).flatten();
-        Self::new(file, reader)
+        Self::existing(file, reader)
     }
 }
 

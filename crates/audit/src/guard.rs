@@ -109,7 +109,7 @@ impl Guard<'_> {
         for _ in 0..MAX_ATTEMPTS {
             let opened =
                 match openat(&folder, &name, APPENDING | OFlags::CREATE | OFlags::EXCL, permissions(mode)) {
-                    Ok(created) => Appending::new(created, None),
+                    Ok(created) => Appending::created(created),
                     Err(Errno::EXIST) => match existing(&folder, &name, &protected) {
                         Ok(opened) => opened,
                         Err(Existing::Gone) => continue,
@@ -223,13 +223,13 @@ fn existing(folder: &OwnedFd, name: &Path, protected: &Protected) -> Result<io::
         return Err(Existing::Guarded);
     }
     if kind == FileType::Fifo {
-        return Ok(Appending::new(opened, None));
+        return Ok(Appending::existing(opened, None));
     }
     let reader = reader(folder, name, &found);
     if found.st_size != 0 && !reader.as_ref().is_some_and(begins_as_log) {
         return Err(Existing::NotALog);
     }
-    Ok(Appending::new(opened, reader))
+    Ok(Appending::existing(opened, reader))
 }
 
 /// The same file for reading; a file that cannot be read has none.
@@ -245,11 +245,11 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::device::open_new_device;
+    use crate::device::{Origin, open_device};
 
     fn check(path: &Path, guarded: &[PathBuf]) -> Result<(), AuditError> {
         let options = BTreeMap::from([("file_path".to_owned(), path.to_str().unwrap().to_owned())]);
-        open_new_device("file", &options, false, guarded).map(|_| ())
+        open_device("file", &options, false, Origin::New(guarded)).map(|_| ())
     }
 
     #[test]
@@ -265,6 +265,26 @@ mod tests {
         }
         for path in HARMLESS.into_iter().chain(["stdout", "discard"]) {
             check(Path::new(path), &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn only_what_was_just_created_gets_the_mode() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let options = [("file_path", path.to_str().unwrap()), ("mode", "0666")];
+        let options = options.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let open = |origin| open_device("file", &options, false, origin).map(drop).unwrap();
+        for origin in [Origin::New(&[]), Origin::Enabled] {
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+            open(origin);
+            assert_eq!(mode(), 0o640, "{origin:?}");
+            fs::remove_file(&path).unwrap();
+            open(origin);
+            assert_eq!(mode(), 0o666, "{origin:?}");
         }
     }
 
@@ -359,7 +379,7 @@ mod tests {
         assert_eq!(mode(), 0o640);
         // Also where nothing guards it.
         let options = BTreeMap::from([("file_path".to_owned(), key.to_str().unwrap().to_owned())]);
-        crate::device::open_device("file", &options, false).unwrap();
+        open_device("file", &options, false, Origin::Enabled).unwrap();
         assert_eq!(mode(), 0o640);
     }
 }

@@ -29,7 +29,7 @@ mod salt;
 mod transcode;
 
 pub use broker::{AuditedRequest, Broker, DeviceCounters, EnabledDevice};
-pub use device::{Device, OpenedDevice, open_device, open_new_device};
+pub use device::{Device, OpenedDevice, Origin, open_device};
 pub use error::{AuditError, RecordKind};
 pub use format::{Formatter, RequestLine};
 pub use options::FormatOptions;

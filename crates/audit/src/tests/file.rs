@@ -6,12 +6,12 @@ use futures::future::join_all;
 use tempfile::TempDir;
 
 use super::*;
-use crate::device::{OpenedDevice, open_device};
+use crate::device::{OpenedDevice, Origin, open_device};
 
 fn open(given: &[(&str, &str)]) -> Result<OpenedDevice, AuditError> {
     let given: BTreeMap<String, String> =
         given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    open_device("file", &given, false)
+    open_device("file", &given, false, Origin::Declared)
 }
 
 fn open_at(path: &Path) -> Arc<dyn Device> {
@@ -116,7 +116,7 @@ fn refusals_say_what_is_wrong() {
             .starts_with(&format!("sanity check failed; unable to open {path:?} for writing: "))
     );
     assert!(refusal(&[("file_path", "discard"), ("facility", "AUTH")]).contains("\"facility\""));
-    let unknown = open_device("carrier-pigeon", &BTreeMap::new(), false).err().unwrap();
+    let unknown = open_device("carrier-pigeon", &BTreeMap::new(), false, Origin::Declared).err().unwrap();
     assert_eq!(unknown.to_string(), "unknown backend type: \"carrier-pigeon\"");
 }
 

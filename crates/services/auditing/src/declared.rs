@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strongroom_audit::{EnabledDevice, open_device};
+use strongroom_audit::{EnabledDevice, Origin, open_device};
 use strongroom_barrier::{BarrierError, NamespaceId, Txn};
 use strongroom_engine_api::EngineError;
 
@@ -210,7 +210,7 @@ impl AuditDevices {
     ) -> Result<(), EngineError> {
         let mut entry = self.entry(device.clone())?;
         entry.declared = true;
-        let opened = open_device(&entry.kind, &entry.options, self.rules.allow_prefix);
+        let opened = open_device(&entry.kind, &entry.options, self.rules.allow_prefix, Origin::Declared);
         match self.try_out(path, &entry, opened, "").await {
             Err(why) => {
                 let stand_in = broken_device(path, &entry, &why);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use strongroom_audit::{Broker, EnabledDevice, Formatter, OpenedDevice, Salt, open_device, open_new_device};
+use strongroom_audit::{Broker, EnabledDevice, Formatter, OpenedDevice, Origin, Salt, open_device};
 use strongroom_barrier::{
     Barrier, BarrierError, CoreSpace, Derived, KeyPlace, NamespaceId, Reads, Stored, Table, TableId, Txn,
     View, tables,
@@ -209,7 +209,8 @@ impl AuditDevices {
         if let Some(device) = open {
             return Ok(device);
         }
-        let opened = open_device(&entry.kind, &entry.options, self.rules.allow_prefix)?;
+        let origin = if entry.declared { Origin::Declared } else { Origin::Enabled };
+        let opened = open_device(&entry.kind, &entry.options, self.rules.allow_prefix, origin)?;
         let formatter = Formatter::new(opened.format, Salt::new(&entry.salt));
         Ok(Arc::new(EnabledDevice::new(path, formatter, opened.device)))
     }
@@ -229,8 +230,8 @@ impl AuditDevices {
             return Err(bad_request("path already in use"));
         }
         let entry = self.entry(device)?;
-        let opened =
-            open_new_device(&entry.kind, &entry.options, self.rules.allow_prefix, &self.rules.guarded);
+        let origin = Origin::New(&self.rules.guarded);
+        let opened = open_device(&entry.kind, &entry.options, self.rules.allow_prefix, origin);
         let device = self.try_out(path, &entry, opened, request_id).await.map_err(bad_request)?;
         self.open().insert(entry.uuid.clone(), device);
         Self::keep(txn, path, entry)
