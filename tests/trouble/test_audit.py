@@ -51,6 +51,10 @@ class Declared(unittest.TestCase):
         self.assertEqual(refused.status, 400, refused.text)
         self.assertIn("declared in the server's configuration", refused.text)
 
+        self.root.expect(204, "POST", "sys/auth/userpass", {"type": "userpass"})
+        self.root.expect(204, "POST", "auth/userpass/users/ALICE", {"password": "pw"})
+        self.assertEqual(paths(self.one)[-1], "auth/userpass/users/alice", "as policies and the method read it")
+
         self.declare(stanza("one", self.one) + stanza("two", self.two))
         wait_until(lambda: self.listed() == ["one/", "two/"], LIMIT_S, "the second device is there")
         self.declare(stanza("two", self.two))

@@ -1,5 +1,6 @@
 //! The records of a request and its answer: the fifth stage and the last.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use http::HeaderValue;
@@ -327,6 +328,7 @@ struct Facts<'a> {
     /// The rights of the caller's entity, and all of the caller's policies.
     identity: Option<(IssuedIdentity, Vec<String>)>,
     operation: &'static str,
+    path: Cow<'a, str>,
     remote_address: String,
     certificate_serial: String,
     header_values: Vec<(&'a str, bool, Vec<&'a str>)>,
@@ -347,6 +349,7 @@ impl<'a> Facts<'a> {
             caller,
             identity,
             operation: operation.unwrap_or(inbound.asked.nominal()).name(),
+            path: to.recorded_path(),
             remote_address: inbound.peer.ip().map_or_else(String::new, |ip| ip.to_string()),
             certificate_serial: inbound.peer.certificates.serial().unwrap_or_default(),
             header_values: header_values(inbound, &auditing.headers),
@@ -401,7 +404,7 @@ impl<'a> Facts<'a> {
             client_token: inbound.token.as_ref().map_or("", |token| token.expose().as_str()),
             client_token_accessor: self.caller.map_or("", |caller| caller.principal.entry.accessor.as_str()),
             namespace: audit::Namespace { id: &self.to.place.short_id, path: &self.to.place.path },
-            path: &self.to.path,
+            path: &self.path,
             data: (!inbound.input.is_empty()).then_some(&inbound.input),
             non_hmac_keys: self
                 .mounted

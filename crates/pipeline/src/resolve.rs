@@ -162,6 +162,16 @@ impl Destination {
         PolicyPath::new(text, self.mount().and_then(|at| at.caseless.clone()))
     }
 
+    /// The path within the namespace as audit devices record it: with a name in any case in the form by which policies
+    /// decided and engines act.
+    pub(crate) fn recorded_path(&self) -> Cow<'_, str> {
+        let part = self.mount().and_then(|at| at.caseless.as_ref());
+        let Some(part) = part else { return Cow::Borrowed(&self.path) };
+        let before = self.place.path.len();
+        let within = part.start.saturating_sub(before)..part.end.saturating_sub(before);
+        PolicyPath::new(self.path.as_str(), Some(within)).text
+    }
+
     /// The refusal of a path that leads to no mount: whether the namespace exists is told only to callers with the
     /// capability for it.
     pub(crate) fn no_route(&self) -> RequestError {
