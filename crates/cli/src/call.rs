@@ -250,7 +250,10 @@ impl<'io> Call<'io> {
                 let details = reply.field("key_info").and_then(Value::as_object).filter(|_| detailed);
                 self.say(reply::listing(keys, details))
             }
-            (Some(reply), None) if !reply.warnings().is_empty() => self.show_warnings(reply),
+            (Some(reply), None) if !reply.warnings().is_empty() => {
+                self.show_warnings(reply)?;
+                Err(Failure::remote(format!("No value found at {path}")))
+            }
             _ => Err(Failure::remote(format!("No entries found at {path}"))),
         }
     }

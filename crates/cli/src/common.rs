@@ -11,10 +11,10 @@ pub(crate) const HTTP: [Flag; 18] = [
     Flag::text("agent-address", "Address of an agent to use instead of the server.").env("AGENT_ADDR"),
     Flag::text(
         "ca-cert",
-        "File of PEM certificates of the authorities to verify the server by. Takes precedence over -ca-path.",
+        "File of PEM certificates of CAs to verify the server's certificate. Takes precedence over -ca-path.",
     )
     .env("CACERT"),
-    Flag::text("ca-path", "Directory of PEM certificates of the authorities to verify the server by.").env("CAPATH"),
+    Flag::text("ca-path", "Directory of PEM certificates of CAs to verify the server's certificate.").env("CAPATH"),
     Flag::text("client-cert", "File of the PEM certificate to present to the server. Needs -client-key.")
         .env("CLIENT_CERT"),
     Flag::text("client-key", "File of the PEM private key of -client-cert.").env("CLIENT_KEY"),

@@ -18,7 +18,7 @@ use crate::flags::{Flag, Flags, Kind};
 use crate::io::Io;
 use crate::output::text::visible;
 use crate::tree::ROOT;
-use crate::{Commands, Known};
+use crate::{Commands, Known, Outside};
 
 /// A kind of value that completion offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,14 +57,15 @@ pub(crate) async fn candidates(
     let current =
         if line.ends_with(char::is_whitespace) { String::new() } else { words.pop().unwrap_or_default() };
     let (command, _, rest) = find(&ROOT, &words);
-    let (before, sought, offer) = place(command, rest, &current);
-    let mut found: Vec<String> = match offer {
+    let (before, sought, place) = place(command, rest, &current);
+    let mut found: Vec<String> = match place {
         Place::Flags => {
             let dashes = if current.starts_with("--") { "--" } else { "-" };
             flag_names(command, commands).into_iter().map(|name| format!("{dashes}{name}")).collect()
         }
         Place::Subcommands => command.children().iter().map(|child| child.name.to_owned()).collect(),
         Place::Values(offer) => values(offer, sought, io, commands).await,
+        Place::ValuesOf(outside, flag) => commands.flag_values(outside, &flag),
     };
     // A shell takes each line for a candidate and shows it as it is.
     found.retain(|candidate| candidate.starts_with(sought) && visible(candidate) == candidate.as_str());
@@ -78,10 +79,17 @@ enum Place {
     Flags,
     Subcommands,
     Values(Offer),
+    /// Values of a flag that only the embedding program knows.
+    ValuesOf(Outside, String),
 }
 
 /// Makes out what the current word is: the part of it that stays as it is, the part that is sought, and its kind.
 fn place<'w>(command: &Command, rest: &[String], current: &'w str) -> (&'w str, &'w str, Place) {
+    if let Body::Outside(outside) = command.body
+        && let Some(found) = outside_value(outside, rest, current)
+    {
+        return found;
+    }
     let flags = command.all_flags();
     let flag = |word: &str| {
         let name = word.trim_start_matches('-');
@@ -121,6 +129,21 @@ fn place<'w>(command: &Command, rest: &[String], current: &'w str) -> (&'w str, 
     }
     let offer = command.offers.get(arguments).or(command.offers.last()).copied();
     ("", current, Place::Values(offer.unwrap_or(Offer::Nothing)))
+}
+
+/// The flag of an embedding program's command whose value the current word is: in the word itself, or the word before.
+fn outside_value<'w>(
+    outside: Outside,
+    rest: &[String],
+    current: &'w str,
+) -> Option<(&'w str, &'w str, Place)> {
+    let named = |word: &str| Place::ValuesOf(outside, word.trim_start_matches('-').to_owned());
+    if current.starts_with('-') {
+        let (name, value) = current.split_once('=')?;
+        return Some((current.get(..name.len().saturating_add(1))?, value, named(name)));
+    }
+    let before = rest.last().filter(|word| word.starts_with('-') && !word.contains('='))?;
+    Some(("", current, named(before)))
 }
 
 fn flag_names(command: &Command, commands: &dyn Commands) -> Vec<String> {

@@ -38,6 +38,9 @@ pub use crate::io::{Io, Lookup};
 /// The API level this program answers to, which is what programs that gate on Vault's version look for.
 pub const API_VERSION: &str = "2.0.0";
 
+/// The flags that ask for help.
+const HELP: [&str; 3] = ["-h", "-help", "--help"];
+
 /// This program's own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -56,6 +59,12 @@ pub enum Known {
 pub trait Commands: Sync {
     /// Words for completion.
     fn known(&self, what: Known) -> Vec<String>;
+
+    /// The help of one of its commands; `{p}` stands for the program's name.
+    fn help(&self, command: Outside) -> &'static str;
+
+    /// The words that a flag of one of its commands takes, for completion. `flag` is the name without dash.
+    fn flag_values(&self, command: Outside, flag: &str) -> Vec<String>;
 
     /// Runs one with the words behind its name, and answers with the exit code.
     fn run<'a>(
@@ -76,11 +85,14 @@ pub fn version_line(program: &str) -> String {
     }
 }
 
-/// The name to speak of the program by, from the word it was called with: `vault` behind a link of that name,
+/// The name to speak of the program by, from the word it was called with: `vault` or `bao` behind a link of that name,
 /// `strongroom` otherwise.
 pub fn program_name(called: &str) -> &'static str {
-    let name = called.rsplit('/').next().unwrap_or_default();
-    if name == "vault" { "vault" } else { "strongroom" }
+    match called.rsplit('/').next() {
+        Some("vault") => "vault",
+        Some("bao") => "bao",
+        _ => "strongroom",
+    }
 }
 
 /// Hands a token to the user's token helper, as `login` does: for a development server's root token.
@@ -95,7 +107,7 @@ pub fn store_token(io: &Io, token: &str) -> Result<(), String> {
 pub async fn run(argv: Vec<OsString>, io: &mut Io, commands: &dyn Commands) -> i32 {
     let mut words = argv.into_iter().map(|word| word.to_string_lossy().into_owned());
     let program = program_name(&words.next().unwrap_or_default());
-    let words: Vec<String> = words.collect();
+    let words = help_last(words.collect());
     let outcome = dispatch(program, &words, io, commands).await;
     let code = match outcome {
         Ok(code) => code,
@@ -160,6 +172,10 @@ async fn dispatch(
         return Ok(1);
     }
     if let Body::Outside(outside) = command.body {
+        if wants_help(command, rest) {
+            io.stdout.write_all(commands.help(outside).replace("{p}", program).as_bytes())?;
+            return Ok(0);
+        }
         return Ok(commands.run(outside, rest.to_vec(), io).await);
     }
     if wants_help(command, rest) {
@@ -173,6 +189,18 @@ async fn dispatch(
     Ok(if path.is_empty() { 127 } else { 1 })
 }
 
+/// The words of a call with a request for help moved behind its command: `--help kv get` is what entrypoint scripts of
+/// images ask to learn whether a command exists.
+fn help_last(words: Vec<String>) -> Vec<String> {
+    let asked = words.iter().take_while(|word| HELP.contains(&word.as_str())).count();
+    match words.split_at_checked(asked) {
+        Some(([ask, ..], command @ [first, ..])) if !first.starts_with('-') => {
+            command.iter().chain([ask]).cloned().collect()
+        }
+        _ => words,
+    }
+}
+
 /// The command behind flags that should have come after it.
 fn behind_flags(words: &[String]) -> Option<(&'static Command, Vec<&'static str>)> {
     let behind = words.iter().position(|word| !word.starts_with('-')).filter(|at| *at > 0)?;
@@ -182,7 +210,7 @@ fn behind_flags(words: &[String]) -> Option<(&'static Command, Vec<&'static str>
 }
 
 fn wants_help(command: &Command, words: &[String]) -> bool {
-    let asks = |word: &String| matches!(word.as_str(), "-h" | "-help" | "--help");
+    let asks = |word: &String| HELP.contains(&word.as_str());
     // Behind a group, "help" cannot be an argument.
     let group = matches!(command.body, Body::Group(_));
     (group && words.first().is_some_and(|word| word == "help"))

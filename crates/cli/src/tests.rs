@@ -18,6 +18,14 @@ use crate::{Commands, Io, Known, Outside, run};
 struct Server;
 
 impl Commands for Server {
+    fn help(&self, _command: Outside) -> &'static str {
+        "Usage: {p} server [options]\n"
+    }
+
+    fn flag_values(&self, _command: Outside, flag: &str) -> Vec<String> {
+        if flag == "log-level" { vec!["info".to_owned(), "warn".to_owned()] } else { Vec::new() }
+    }
+
     fn known(&self, what: Known) -> Vec<String> {
         let words: &[&str] = match what {
             Known::Flags(_) => &["-config", "-dev", "-dev-tls"],
@@ -47,6 +55,8 @@ struct Done {
     err: String,
     /// Each request: its first line, a newline, its body.
     asked: Vec<String>,
+    /// For each request, the TTL that it asks for a wrapping token to have.
+    wrap_ttls: Vec<Option<String>>,
 }
 
 /// A call in the making.
@@ -93,13 +103,13 @@ impl Case {
         let (mut io, out, err) = io(&self.stdin, &env);
         let argv = std::iter::once("vault").chain(words.iter().copied()).map(OsString::from).collect();
         let code = run(argv, &mut io, &Server).await;
-        let asked = asked.lock().unwrap().clone();
+        let (asked, wrap_ttls) = asked.lock().unwrap().iter().cloned().unzip();
         let plain = |text: String| text.replace(&address, "http://server");
-        Done { code, out: plain(out.text()), err: plain(err.text()), asked }
+        Done { code, out: plain(out.text()), err: plain(err.text()), asked, wrap_ttls }
     }
 }
 
-async fn answer(mut stream: TcpStream, status: u16, body: &str, seen: &Mutex<Vec<String>>) {
+async fn answer(mut stream: TcpStream, status: u16, body: &str, seen: &Mutex<Vec<(String, Option<String>)>>) {
     let mut request = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -114,7 +124,8 @@ async fn answer(mut stream: TcpStream, status: u16, body: &str, seen: &Mutex<Vec
         let chunked = header("transfer-encoding: ").is_some_and(|coding| coding == "chunked");
         if if chunked { sent.ends_with("0\r\n\r\n") } else { sent.len() >= length } {
             let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").replace("/v1/", "");
-            seen.lock().unwrap().push(format!("{line}\n{sent}").trim_end().to_owned());
+            let asked = format!("{line}\n{sent}").trim_end().to_owned();
+            seen.lock().unwrap().push((asked, header("x-vault-wrap-ttl: ")));
             break;
         }
     }
@@ -247,8 +258,10 @@ async fn the_version_is_the_second_word() {
 
 #[tokio::test]
 async fn some_commands_are_run_by_the_program_around() {
+    let done = answered(&[]).run(&["server", "-dev", "-config", "x"]).await;
+    assert_eq!((done.code, done.out.as_str()), (7, "Server [\"-dev\", \"-config\", \"x\"]\n"));
     let done = answered(&[]).run(&["server", "-dev", "-h"]).await;
-    assert_eq!((done.code, done.out.as_str()), (7, "Server [\"-dev\", \"-h\"]\n"));
+    assert_eq!((done.code, done.out.as_str()), (0, "Usage: vault server [options]\n"));
     let done = answered(&[]).run(&["operator", "raft", "recover", "-yes"]).await;
     assert_eq!((done.code, done.out.as_str()), (7, "Recover [\"-yes\"]\n"));
 }

@@ -40,6 +40,10 @@ impl TokenHelper {
     pub(crate) fn get(&self) -> Result<Option<Secret<String>>, Failure> {
         let text = match self {
             Self::Nowhere => return Ok(None),
+            // Of a pipe or a device nothing can be read that was stored there, and reading may wait for ever.
+            Self::File(path) if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) => {
+                return Ok(None);
+            }
             Self::File(path) => match fs::read_to_string(path) {
                 Ok(text) => text,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -142,6 +146,16 @@ mod tests {
         let helper = at(home.path(), &[("VAULT_TOKEN_PATH", "/x/token")]).unwrap();
         assert_eq!(helper, TokenHelper::File("/x/token".into()));
         assert_eq!(TokenHelper::find(&io("", &[]).0).unwrap(), TokenHelper::Nowhere);
+    }
+
+    #[test]
+    fn nothing_is_read_from_a_pipe() {
+        let home = tempfile::tempdir().unwrap();
+        let pipe = home.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+            .unwrap();
+        let helper = at(home.path(), &[("VAULT_TOKEN_PATH", pipe.to_str().unwrap())]).unwrap();
+        assert!(helper.get().unwrap().is_none());
     }
 
     #[test]

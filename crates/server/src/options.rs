@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use strongroom_config::{Address, Config};
+use strongroom_stdx::variable;
 
 use crate::flag_words::Words;
 
@@ -79,19 +80,19 @@ pub(crate) struct Dev {
 
 /// The help of the command.
 pub(crate) const HELP: &str = "\
-Usage: strongroom server [options]
+Usage: {p} server [options]
 
   Starts a server. With a configuration file:
 
-      $ strongroom server -config=/etc/strongroom/config.hcl
+      $ {p} server -config=/etc/strongroom/config.hcl
 
   In development mode, in memory, initialized and unsealed:
 
-      $ strongroom server -dev
+      $ {p} server -dev
 
   A cluster of three nodes to try things on:
 
-      $ strongroom server -dev-three-node
+      $ {p} server -dev-three-node
 
 Command options:
 
@@ -124,11 +125,10 @@ impl Options {
     /// Reads the flags; the environment supplies what Vault documents for each.
     pub(crate) fn parse(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let mut options = Self::default();
-        // Empty is not given, as it is in a service file that leaves a variable out.
-        let env = |name: &str| env(name).filter(|value| !value.is_empty());
+        let env = |name: &str| variable(&env, name).map(|(_, value)| value);
         let mut dev = Dev {
-            root_token: env("VAULT_DEV_ROOT_TOKEN_ID"),
-            listen: env("VAULT_DEV_LISTEN_ADDRESS").unwrap_or_else(|| "127.0.0.1:8200".to_owned()),
+            root_token: env("DEV_ROOT_TOKEN_ID"),
+            listen: env("DEV_LISTEN_ADDRESS").unwrap_or_else(|| "127.0.0.1:8200".to_owned()),
             tls: false,
             tls_cert_dir: None,
             tls_san: Vec::new(),
@@ -138,8 +138,8 @@ impl Options {
             cluster_json: None,
             three_node: false,
         };
-        options.log_level = env("VAULT_LOG_LEVEL");
-        options.log_format = env("VAULT_LOG_FORMAT");
+        options.log_level = env("LOG_LEVEL");
+        options.log_format = env("LOG_FORMAT");
         let mut is_dev = false;
         let mut words = Words::new(args);
         while let Some(flag) = words.flag()? {

@@ -155,10 +155,18 @@ async fn read(call: &mut Call<'_>) -> Outcome {
         let body = response.bytes().await.because(&what)?;
         return call.say(String::from_utf8_lossy(&body));
     }
-    match call.reply_or_none(request).await.because(what)? {
-        Some(reply) => call.show(&reply),
-        None => Err(Failure::remote(format!("No value found at {path}"))),
+    let reply = call.reply_or_none(request).await.because(what)?;
+    let nothing = || Err(Failure::remote(format!("No value found at {path}")));
+    let Some(reply) = reply else { return nothing() };
+    if reply.data.is_none() && reply.auth.is_none() && reply.wrap_info.is_none() {
+        // The server tells why there is nothing, such as a path of KV version 2 without "data/".
+        match call.format {
+            Format::Table => call.show_warnings(&reply)?,
+            _ => call.show(&reply)?,
+        }
+        return nothing();
     }
+    call.show(&reply)
 }
 
 async fn write(call: &mut Call<'_>) -> Outcome {

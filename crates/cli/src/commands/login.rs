@@ -117,7 +117,7 @@ pub(crate) fn usage(name: &str) -> Option<String> {
 
 async fn login(call: &mut Call<'_>) -> Outcome {
     let token_only = call.flags.on("token-only");
-    let store = !call.flags.on("no-store") && !token_only;
+    let store = keeps(call);
     let name = call.flags.text("method").unwrap_or("token").to_lowercase();
     let mut reply = if name == "token" { with_token(call).await? } else { with_method(call, &name).await? };
     // A wrapped login is opened, unless the wrapping token is what was asked for.
@@ -161,6 +161,11 @@ async fn login(call: &mut Call<'_>) -> Outcome {
         call.warn(format!("{}\n", wrap(notice, WIDTH)))?;
     }
     finish(call, &reply)
+}
+
+/// True if the token is to be kept in the token helper.
+fn keeps(call: &Call<'_>) -> bool {
+    !call.flags.on("no-store") && !call.flags.on("token-only")
 }
 
 /// Shows the token that could not be kept, so that the login is not lost with it.
@@ -221,7 +226,9 @@ async fn with_token(call: &mut Call<'_>) -> Result<Reply, Failure> {
     }
     let token = Secret::new(token);
     call.use_token(Some(token.clone()))?;
-    let sent = call.send(Request::read("auth/token/lookup-self")).await;
+    // The token is known already: where it is kept, there is nothing to wrap.
+    let request = Request::read("auth/token/lookup-self");
+    let sent = if keeps(call) { call.ask(request).await } else { call.send(request).await };
     let what = "Error authenticating: error looking up token";
     let reply = sent.because(what)?.reply().await.because(what)?.unwrap_or_default();
     if reply.wrap_info.is_some() {

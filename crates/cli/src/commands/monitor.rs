@@ -4,6 +4,7 @@ use strongroom_client::Request;
 
 use crate::call::Call;
 use crate::command::Command;
+use crate::complete::Offer;
 use crate::failure::{Because, Failure, Outcome};
 use crate::flags::Flag;
 use crate::output::text::visible;
@@ -20,9 +21,12 @@ Streams the server's log at the given level until interrupted.
     |call| Box::pin(monitor(call)),
 )
 .flags(&[
-    Flag::text("log-format", "Format of the messages: \"standard\" or \"json\".").default("standard"),
+    Flag::text("log-format", "Format of the messages: \"standard\" or \"json\".")
+        .default("standard")
+        .offers(Offer::Words(&["json", "standard"])),
     Flag::text("log-level", "Lowest level to show: \"trace\", \"debug\", \"info\", \"warn\" or \"error\".")
-        .default("info"),
+        .default("info")
+        .offers(Offer::Words(&["debug", "error", "info", "trace", "warn"])),
 ])
 .takes(0)
 .foreign();

@@ -8,6 +8,7 @@ use strongroom_client::Request;
 use strongroom_stdx::format_duration;
 
 use crate::call::{Call, mount_path, sanitize};
+use crate::complete::Offer;
 use crate::failure::{Because, Failure, Outcome, SendError};
 use crate::flags::Flag;
 use crate::output::{Format, go, table as columns};
@@ -37,7 +38,8 @@ pub(crate) const TUNING: [Flag; 16] = [
     Flag::text(
         "listing-visibility",
         "Visibility of the mount in unauthenticated listings: \"unauth\" or \"hidden\".",
-    ),
+    )
+    .offers(Offer::Words(&["hidden", "unauth"])),
     Flag::span("max-lease-ttl", "Maximum lease TTL of the mount. Defaults to that of the server."),
     Flag::map("options", "A key=value option of the mount. Can be given several times."),
     Flag::list(
@@ -45,12 +47,17 @@ pub(crate) const TUNING: [Flag; 16] = [
         "Request header passed to the mount. Can be given several times.",
     ),
     Flag::text("plugin-version", "Version of the plugin to run."),
-    Flag::text("token-type", "Type of the tokens that the mount issues."),
+    Flag::text("token-type", "Type of the tokens that the mount issues.").offers(Offer::Words(&[
+        "batch",
+        "default-batch",
+        "default-service",
+        "service",
+    ])),
     Flag::switch("trim-request-trailing-slashes", "Drop trailing slashes of paths sent to the mount."),
     Flag::int("version", "Version of the engine, for engines with several."),
 ];
 
-/// Flags of a mount that are set when it is enabled, and then for good.
+/// Flags of a mount that are set when it is enabled and cannot be changed afterwards.
 pub(crate) const ENABLING: [Flag; 6] = [
     Flag::switch("external-entropy-access", "Let the mount use the server's external source of entropy.")
         .default("false"),

@@ -51,7 +51,9 @@ Creates a token as a child of the token in use. It has the same policies, unless
     Flag::switch("renewable", "Allow the token to be renewed up to its maximum TTL.").default("true"),
     Flag::text("role", "Token role to create the token with. It may override other flags."),
     Flag::span("ttl", "Lifetime until the first renewal, as in \"30s\" or \"5m\"."),
-    Flag::text("type", "Type of the token: \"service\" or \"batch\".").default("service"),
+    Flag::text("type", "Type of the token: \"service\" or \"batch\".")
+        .default("service")
+        .offers(Offer::Words(&["batch", "service"])),
     Flag::int("use-limit", "Number of uses of the token. Defaults to unlimited."),
 ])
 .takes(0);
@@ -110,7 +112,8 @@ Revokes a token and all tokens it has created.
         "mode",
         "What to revoke: without it, the token and its children; \"orphan\" spares the children; \"path\" revokes all \
          tokens issued below the path that the argument then is.",
-    ),
+    )
+    .offers(Offer::Words(&["orphan", "path"])),
     Flag::switch("self", "Revoke the token in use.").default("false"),
 ]);
 

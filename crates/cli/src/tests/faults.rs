@@ -129,7 +129,18 @@ async fn flags_before_a_command_are_named() {
         );
         assert!(done.err.contains("Usage: vault kv get "), "{}", done.err);
     }
-    assert_eq!(answered(&[]).run(&["-h", "kv"]).await.code, 0);
+    // Entrypoint scripts of images ask so for a command.
+    for (words, wanted) in [
+        (&["-h", "kv"][..], "Usage: vault kv <subcommand>"),
+        (&["--help", "status"], "Usage: vault status [options]"),
+        (&["--help", "server"], "Usage: vault server [options]"),
+        (&["--help", "-help", "operator", "init"], "Usage: vault operator init [options]"),
+        (&["--help", "cat"], "Usage: vault <command> [args]"),
+    ] {
+        let done = answered(&[]).run(words).await;
+        assert_eq!((done.code, done.err.as_str()), (0, ""), "{words:?}");
+        assert!(done.out.starts_with(wanted), "{words:?} {}", done.out);
+    }
     assert_eq!(answered(&[]).run(&["-zork"]).await.code, 127);
 }
 
@@ -168,6 +179,40 @@ async fn a_token_that_cannot_be_kept_is_shown() {
         done.err
     );
     assert!(done.out.contains("token                s.new\n"), "{}", done.out);
+}
+
+#[tokio::test]
+async fn a_login_with_a_token_wraps_only_what_it_does_not_keep() {
+    let home = tempfile::tempdir().unwrap();
+    let found = r#"{"data":{"id":"s.new","accessor":"acc","policies":["default"]}}"#;
+    let login = async |words: &[&str], body: &str| {
+        let server = answered(&[(200, body)]).env("HOME", home.path().to_str().unwrap());
+        server.env("VAULT_WRAP_TTL", "60s").run(words).await
+    };
+    let done = login(&["login", "s.new"], found).await;
+    assert_eq!((done.code, done.err.as_str()), (0, ""));
+    assert!(done.out.contains("token                s.new\n"), "{}", done.out);
+    assert_eq!(done.wrap_ttls, [None]);
+    let done = login(&["login", "-no-store", "s.new"], WRAPPED).await;
+    assert_eq!(done.wrap_ttls, [Some("1m0s".to_owned())]);
+    assert!(done.out.contains("wrapping_token:                  hvs.wrap\n"), "{}", done.out);
+}
+
+#[tokio::test]
+async fn nothing_found_is_a_failure_that_shows_its_reason() {
+    let body = r#"{"warnings":["Invalid path for a versioned K/V secrets engine."]}"#;
+    for words in [&["read", "secret/app"][..], &["list", "secret/"], &["read", "-format=json", "secret/app"]]
+    {
+        let done = answered(&[(404, body)]).run(words).await;
+        assert_eq!(done.code, 2, "{words:?}");
+        assert!((done.out + &done.err).contains("Invalid path for a versioned K/V"), "{words:?}");
+        assert!(
+            done.err
+                .ends_with(&format!("No value found at {}\n", words.last().unwrap().trim_end_matches('/'))),
+            "{}",
+            done.err
+        );
+    }
 }
 
 #[tokio::test]
@@ -231,6 +276,14 @@ async fn completes_values() {
     assert_eq!(completed(&[], "vault read -format ").await, "json\npretty\nraw\ntable\nyaml\n");
     assert_eq!(completed(&[], "vault secrets enable -path=x t").await, "transit\n");
     assert_eq!(completed(&[], "vault auth enable ").await, "approle\nuserpass\n");
+    assert_eq!(completed(&[], "vault token create -type=").await, "-type=batch\n-type=service\n");
+    assert_eq!(completed(&[], "vault kv patch -method r").await, "rw\n");
+    assert_eq!(
+        completed(&[], "vault secrets tune -listing-visibility=u").await,
+        "-listing-visibility=unauth\n"
+    );
+    assert_eq!(completed(&[], "vault server -log-level=i").await, "-log-level=info\n");
+    assert_eq!(completed(&[], "vault server -log-level ").await, "info\nwarn\n");
     assert_eq!(completed(&[], "vault audit enable f").await, "file\n");
     let mounts =
         r#"{"data":{"secret":{"secret/":{},"kv\u001b/":{},"kv1/":{}},"auth":{"token/":{},"up/":{}}}}"#;

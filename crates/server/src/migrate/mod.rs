@@ -24,7 +24,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_PARALLEL: usize = 1024;
 
 pub(crate) const HELP: &str = "\
-Usage: strongroom operator migrate [options]
+Usage: {p} operator migrate [options]
 
   Copies all data from one storage backend to another while no server runs. The configuration names both:
 
@@ -39,7 +39,7 @@ Usage: strongroom operator migrate [options]
   The destination must be empty. It is not a server's store before everything is there and has been read again; a
   migration that broke off goes on when the command is given again. The source is left as it is.
 
-      $ strongroom operator migrate -config=migrate.hcl
+      $ {p} operator migrate -config=migrate.hcl
 
 Command options:
 
@@ -50,9 +50,6 @@ Command options:
 
 /// Runs the command; answers the exit code.
 pub(crate) async fn migrate(args: Vec<String>, io: &mut Io) -> i32 {
-    if args.iter().any(|arg| matches!(arg.as_str(), "-h" | "-help" | "--help")) {
-        return i32::from(io.stdout.write_all(HELP.as_bytes()).is_err());
-    }
     match run(&args, io).await {
         Ok(()) => 0,
         Err(error) => {

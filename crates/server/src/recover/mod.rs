@@ -20,19 +20,19 @@ use crate::flag_words::Words;
 use self::choose::{Found, Wish, choose, describe};
 
 pub(crate) const HELP: &str = "\
-Usage: strongroom operator raft recover [options]
+Usage: {p} operator raft recover [options]
 
-  Makes a cluster again of what is left of one that has lost more than half of
-  its voters for good. Shows what each data directory has, takes the one with
+  Makes a cluster again of what is left of one that has permanently lost more
+  than half of its voters. Shows what each data directory has, takes the one with
   the latest entry, and makes its node the only voter of the cluster. Lost
   nodes must never be started again; new ones join as ever.
 
   The servers of the directories must be stopped. On each machine that is left,
   see what there is, and take the reports to the machine that has most:
 
-      $ strongroom operator raft recover -path=/data -dry-run -format=json > node2.json
+      $ {p} operator raft recover -path=/data -dry-run -format=json > node2.json
 
-      $ strongroom operator raft recover -path=/data -report=node2.json
+      $ {p} operator raft recover -path=/data -report=node2.json
 
 Command options:
 
@@ -78,9 +78,6 @@ struct Report {
 
 /// Runs the command; answers the exit code.
 pub(crate) async fn recover(args: Vec<String>, io: &mut Io) -> i32 {
-    if args.iter().any(|arg| matches!(arg.as_str(), "-h" | "-help" | "--help")) {
-        return i32::from(io.stdout.write_all(HELP.as_bytes()).is_err());
-    }
     let done = match Options::parse(&args, io.variable("FORMAT").as_deref()) {
         Ok(options) => run(options, io).await,
         Err(error) => Err(error),

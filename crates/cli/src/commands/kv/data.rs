@@ -75,7 +75,8 @@ one of the two ways.
 .field()
 .flags(&[
     Flag::int("cas", "Check and set: write only if the newest version is this one.").default("0"),
-    Flag::text("method", "Patch method: \"patch\" patches on the server, \"rw\" reads and writes."),
+    Flag::text("method", "Patch method: \"patch\" patches on the server, \"rw\" reads and writes.")
+        .offers(Offer::Words(&["patch", "rw"])),
     MOUNT,
     Flag::list("remove-data", "Field to remove. Can be given several times."),
 ])
