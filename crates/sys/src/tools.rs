@@ -157,12 +157,14 @@ fn is_source(name: &str) -> bool {
 }
 
 fn parse_bytes(text: &str) -> Result<i64, EngineError> {
-    let invalid = |_| {
+    let invalid = || {
         bad_request(format!(
             "error parsing url-set byte count: strconv.Atoi: parsing {text:?}: invalid syntax"
         ))
     };
-    text.parse().map_err(invalid)
+    let number: i64 = text.parse().map_err(|_not_a_number| invalid())?;
+    // One number has one path, by which policies decide: not "+32", not "032".
+    if number.to_string() == text { Ok(number) } else { Err(invalid()) }
 }
 
 fn make(
@@ -259,6 +261,11 @@ mod tests {
                 "/x",
                 json!({}),
                 "error parsing url-set byte count: strconv.Atoi: parsing \"x\": invalid syntax",
+            ),
+            (
+                "/032",
+                json!({}),
+                "error parsing url-set byte count: strconv.Atoi: parsing \"032\": invalid syntax",
             ),
             (
                 "/x/3",
