@@ -195,7 +195,7 @@ impl Port {
             Ok(Ok(stream)) => {
                 let shown = stream.get_ref().1.peer_certificates()?.to_vec();
                 let Some((sender, key)) = holder_of(shown.first()?, &credentials.cluster_id) else {
-                    tracing::warn!(%from, "a certificate of the cluster's authority is not one of a node");
+                    tracing::warn!(%from, "certificate signed by the cluster CA does not identify a node");
                     return None;
                 };
                 Some((stream, Caller { sender, key, shown, from }))
@@ -210,9 +210,9 @@ impl Port {
                 );
                 // Once: whoever knocks must not fill the log.
                 if complained.swap(true, Ordering::Relaxed) {
-                    tracing::debug!(%from, reason, "not a node of this cluster");
+                    tracing::debug!(%from, reason, "rejected a connection to the cluster port: not a node of this cluster");
                 } else {
-                    tracing::warn!(%from, reason, "something that is no node of this cluster came to the cluster port; further ones are logged at debug level");
+                    tracing::warn!(%from, reason, "rejected a connection to the cluster port: not a node of this cluster; further ones are logged at debug level");
                 }
                 None
             }

@@ -220,7 +220,7 @@ impl Client {
         match answer {
             Ok(answer) => Ok(Session::Token(Arc::new(answer.token))),
             Err(CallError::Answered { message, .. }) if message.contains("authentication is not enabled") => {
-                tracing::warn!("etcd asks nobody who they are; user name and password are not used");
+                tracing::warn!("authentication is disabled in etcd: username and password are not used");
                 Ok(Session::Anonymous)
             }
             // What was to be sent as this user was not.

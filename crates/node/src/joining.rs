@@ -257,7 +257,7 @@ pub(super) fn not_raft() -> EngineError {
 /// for the log, and who asks does not learn what answers there.
 fn unreachable(leader: &LeaderAddress, error: &str) -> EngineError {
     tracing::warn!(leader = leader.api_addr, error, "failed to join cluster");
-    let text = "no node of a cluster let this one in; its log tells more";
+    let text = "no node accepted this one; see this node's log for the reason";
     EngineError::Status(500, format!("failed to join raft cluster: {}: {text}", leader.api_addr))
 }
 

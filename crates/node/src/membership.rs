@@ -110,7 +110,7 @@ impl Node {
             authority.sign(&key, &cluster, &sender, now.as_secs()).map_err(|error| unsigned(&error))?;
         node.take_certificates(&certificate, &authority.trusted())?;
         node.state().certified = Some(now);
-        tracing::debug!("this node's certificate for the cluster port was made anew");
+        tracing::debug!("renewed this node's certificate for the cluster port");
         Ok(())
     }
 

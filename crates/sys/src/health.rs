@@ -67,7 +67,7 @@ struct Health {
     sealed: bool,
     /// True if another node is active.
     standby: bool,
-    /// True if it is a standby that answers reads.
+    /// True if it is a standby that serves reads.
     performance_standby: bool,
     /// The state of performance replication.
     replication_performance_mode: &'static str,
@@ -191,7 +191,7 @@ struct Leader {
     leader_address: String,
     /// The address at which nodes reach the leader.
     leader_cluster_address: String,
-    /// True if this node is a standby that answers reads.
+    /// True if this node is a standby that serves reads.
     performance_standby: bool,
     /// The last entry a performance standby has seen.
     performance_standby_last_remote_wal: u64,

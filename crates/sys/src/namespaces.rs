@@ -199,7 +199,7 @@ impl Drop for Locked {
 /// The input of unlocking.
 #[derive(Deserialize, JsonSchema)]
 struct UnlockInput {
-    /// The key that locking answered. Not needed with the `sudo` capability on the path.
+    /// The key that locking returned. Not needed with the `sudo` capability on the path.
     unlock_key: Option<Text>,
 }
 

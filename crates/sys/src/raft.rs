@@ -139,7 +139,7 @@ struct JoinInput {
     leader_client_key: Option<Text>,
     /// The name in its certificate, if not that of its address.
     leader_tls_servername: Option<Text>,
-    /// Goes on trying in the background where the other node does not answer.
+    /// Keeps retrying in the background if the other node does not respond.
     retry: Option<Flag>,
     /// This node is not to vote.
     non_voter: Option<Flag>,

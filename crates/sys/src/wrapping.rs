@@ -57,7 +57,7 @@ impl TokenInput {
 /// The properties of a wrapping token.
 #[derive(Serialize, JsonSchema)]
 struct Properties {
-    /// The path whose answer is wrapped.
+    /// The path whose response is wrapped.
     #[serde(rename = "creation_path")]
     path: String,
     /// The time of its creation (RFC 3339).

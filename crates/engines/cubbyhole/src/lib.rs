@@ -43,7 +43,7 @@ pub fn engine() -> Engine {
             .read("Retrieve the secret at the specified location.", read)
             .upsert("Store a secret at the specified location.", exists, write)
             .delete("Delete the secret at the specified location.", delete)
-            .list("List the names at the specified location; folders end in a slash.", list::list)
+            .list("List the names at the specified location; prefixes end in a slash.", list::list)
             .scan("List the paths of all secrets below the specified location.", list::scan)
     })
 }

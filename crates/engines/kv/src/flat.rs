@@ -57,7 +57,7 @@ pub(crate) fn engine() -> Engine {
             .read("Retrieve the secret at the specified location.", read)
             .upsert("Store a secret at the specified location.", exists, write)
             .delete("Delete the secret at the specified location.", delete)
-            .list("List the names at the specified location; folders end in a slash.", list)
+            .list("List the names at the specified location; prefixes end in a slash.", list)
             .scan("List the paths of all secrets below the specified location.", scan)
     })
 }
@@ -92,8 +92,13 @@ async fn write(
 /// `ttl`, or its older name `lease`, where it can be read as a duration; what cannot is data like any other.
 fn hint(members: &Map<String, Value>) -> Option<u64> {
     let given = members.get("ttl").or_else(|| members.get("lease"))?;
-    let ttl = Ttl::deserialize(given).ok().filter(|ttl| !ttl.is_zero())?;
-    Some(ttl.as_secs())
+    // The command line sends numbers as text, fractions of a second too.
+    let seconds = given.as_str().and_then(|text| text.parse::<f64>().ok());
+    let ttl = match seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+        Some(ttl) => ttl,
+        None => *Ttl::deserialize(given).ok()?,
+    };
+    (!ttl.is_zero()).then_some(ttl.as_secs())
 }
 
 async fn delete(Path(path): Path<String>, call: Arc<Call>, txn: Txn) -> Result<(), EngineError> {

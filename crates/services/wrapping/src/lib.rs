@@ -111,7 +111,7 @@ pub struct WrapGrant {
     pub ttl: u64,
     /// The time of its creation (RFC 3339).
     pub creation_time: String,
-    /// The path whose answer is wrapped.
+    /// The path whose response is wrapped.
     pub creation_path: String,
     /// The accessor of the token inside, when a login is wrapped.
     #[serde(skip_serializing_if = "String::is_empty")]

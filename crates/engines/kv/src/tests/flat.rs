@@ -60,7 +60,10 @@ async fn a_ttl_is_a_hint_to_readers() {
         (json!({"lease": "1h"}), 3600),
         (json!({"lease": "1h", "ttl": "2h"}), 7200),
         (json!({"ttl": "10000h"}), 36_000_000),
+        (json!({"ttl": "90"}), 90),
         (json!({"ttl": "soon"}), 0),
+        (json!({"ttl": "-5"}), 0),
+        (json!({"ttl": "NaN"}), 0),
         (json!({"ttl": -5}), 0),
         (json!({"ttl": null}), 0),
         (json!({"ttl": {"x": 1}}), 0),
@@ -78,7 +81,7 @@ async fn a_ttl_is_a_hint_to_readers() {
 #[tokio::test]
 async fn less_than_a_second_is_a_ttl() {
     let kv = harness();
-    for ttl in [json!("500ms"), json!("0.5s"), json!(0.25)] {
+    for ttl in [json!("500ms"), json!("0.5s"), json!(0.25), json!("0.5")] {
         done(&kv, Update, "a", json!({ "ttl": ttl })).await;
         let reply = kv.call(Read, "a", json!({})).await.unwrap();
         let hint = reply.lease().unwrap().ttl;

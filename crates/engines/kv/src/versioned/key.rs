@@ -169,7 +169,7 @@ pub(super) struct VersionMetadata {
     custom_metadata: Option<BTreeMap<String, String>>,
     /// From when on the version is deleted (RFC 3339), or empty.
     deletion_time: String,
-    /// True if the version's data is gone for good.
+    /// True if the version's data was permanently removed.
     destroyed: bool,
     /// The version's number.
     version: u64,
@@ -205,6 +205,6 @@ struct VersionTimes {
     created_time: String,
     /// From when on the version is deleted (RFC 3339), or empty.
     deletion_time: String,
-    /// True if the version's data is gone for good.
+    /// True if the version's data was permanently removed.
     destroyed: bool,
 }

@@ -24,8 +24,8 @@ pub(super) fn routes(engine: Engine) -> Engine {
             .read("Read a key's metadata and versions.", read)
             .upsert("Write a key's metadata; no version is made.", super::key_exists, write)
             .patch("Change a key's metadata by a JSON merge patch; no version is made.", patch)
-            .delete("Remove a key with its metadata and all its versions for good.", delete)
-            .list("List the names at the specified location; folders end in a slash.", list::list)
+            .delete("Permanently remove a key with its metadata and all its versions.", delete)
+            .list("List the names at the specified location; prefixes end in a slash.", list::list)
             .scan("List the paths of all keys below the specified location.", list::scan)
     })
 }

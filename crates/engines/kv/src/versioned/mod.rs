@@ -25,7 +25,7 @@ pub(crate) fn engine() -> Engine {
     let engine = Engine::new(
         crate::KIND,
         "Keeps versions of secrets under any path. Versions can be read by their number, deleted and brought \
-         back, or destroyed for good; each key keeps a configured number of versions.",
+         back, or permanently destroyed; each key keeps a configured number of versions.",
     )
     .generic_name("kv_v2")
     .alias("kv-v2", VERSION, "2")

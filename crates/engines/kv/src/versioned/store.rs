@@ -70,7 +70,7 @@ pub(super) fn add_version(
     Ok(())
 }
 
-/// Removes the data of one version for good.
+/// Permanently removes the data of one version.
 pub(super) fn destroy_data(txn: &Txn, path: &str, key: &mut Key, number: u64) {
     if number == key.current && key.newest.take().is_some() {
         return;

@@ -17,7 +17,7 @@ pub(super) fn routes(engine: Engine) -> Engine {
             route.update("Mark versions as deleted; they can be brought back.", delete)
         })
         .route("undelete/{path..}", |route| route.update("Bring deleted versions back.", undelete))
-        .route("destroy/{path..}", |route| route.update("Remove versions' data for good.", destroy))
+        .route("destroy/{path..}", |route| route.update("Permanently remove the versions' data.", destroy))
 }
 
 #[derive(Deserialize, JsonSchema)]
