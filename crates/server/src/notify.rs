@@ -44,7 +44,10 @@ impl Manager {
 
     /// The configuration is read again; [`ready`](Self::ready) ends it.
     pub(crate) fn reloading(&self) {
-        self.tell("RELOADING=1");
+        // The time tells this reload from others where the unit has `Type=notify-reload`.
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let micros = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000);
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
     /// The server comes to its end.
@@ -113,10 +116,12 @@ mod tests {
         manager.ready();
         manager.reloading();
         manager.stopping();
-        assert_eq!(
-            [heard(&socket), heard(&socket), heard(&socket)],
-            ["READY=1", "RELOADING=1", "STOPPING=1"]
-        );
+        assert_eq!(heard(&socket), "READY=1");
+        let reloading = heard(&socket);
+        let (state, time) = reloading.split_once("\nMONOTONIC_USEC=").unwrap();
+        assert_eq!(state, "RELOADING=1");
+        assert!(time.parse::<u64>().unwrap() > 0);
+        assert_eq!(heard(&socket), "STOPPING=1");
         let watching = manager.watch().unwrap();
         let twice = tokio::task::spawn_blocking(move || [heard(&socket), heard(&socket)]).await.unwrap();
         assert_eq!(twice, ["WATCHDOG=1", "WATCHDOG=1"]);
