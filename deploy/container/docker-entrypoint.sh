@@ -49,7 +49,7 @@ server)
         "-dev-listen-address=$(variable DEV_LISTEN_ADDRESS 0.0.0.0:8200)" "$@"
     ;;
 *)
-    if "$program" --help "${1:-}" 2>&1 | grep -Eq "^Usage: $program ${1:-}"'( [[<]|$)'; then
+    if "$program" --help "${1:-}" 2>&1 | grep -Eq "^Usage: $program ${1:-}"'( [[<]| *$)'; then
         set -- "$program" "$@"
     fi
     ;;

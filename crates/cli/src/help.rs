@@ -15,7 +15,8 @@ pub(crate) fn text(program: &str, path: &[&str], command: &Command) -> String {
     if path.is_empty() {
         return overview(program, command);
     }
-    let mut out = format!("Usage: {program} {} {}\n", path.join(" "), command.usage);
+    let usage = format!("Usage: {program} {} {}", path.join(" "), command.usage);
+    let mut out = usage.trim_end().to_owned() + "\n";
     let help = if command.help.is_empty() { command.about } else { command.help };
     out.push('\n');
     out.push_str(&body(&help.replace("{p}", program)));
