@@ -23,17 +23,19 @@ const REMEMBERED: Duration = Duration::from_hours(25);
 
 const STUCK: &str = "leases could not be revoked; they are listed at sys/leases/irrevocable";
 
-/// The moves that are to be given up, and why, until storage takes note of it.
+/// The moves that are to be given up, and why, until storage takes note of it. What was found in one term of leadership says
+/// nothing in the next.
 #[derive(Default)]
-pub(crate) struct FailedMoves(Mutex<BTreeMap<String, String>>);
+pub(crate) struct FailedMoves(Mutex<BTreeMap<String, (Option<u64>, String)>>);
 
 impl FailedMoves {
-    fn note(&self, id: &str, reason: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), reason);
+    fn note(&self, id: &str, term: Option<u64>, reason: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), (term, reason));
     }
 
-    fn reason(&self, id: &str) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    fn reason(&self, id: &str, term: Option<u64>) -> Option<String> {
+        let failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.get(id).filter(|(of, _)| *of == term).map(|(_, reason)| reason.clone())
     }
 
     fn forget(&self, id: &str) {
@@ -64,10 +66,11 @@ impl Background {
         let services = &self.services;
         let txn = services.barrier.transaction(services.barrier.pinned_view().await?);
         let Some(moving) = services.mounts.mount_move(&txn, id).await? else { return Ok(false) };
-        let outcome = match self.failed_moves.reason(id).filter(|_| moving.is_under_way()) {
-            Some(reason) => services.mounts.give_up_move(&txn, id, &moving, &reason).await.map(|()| true),
-            None => return self.step_or_give_up(txn, id, &moving).await,
-        };
+        let outcome =
+            match self.failed_moves.reason(id, services.node.leading()).filter(|_| moving.is_under_way()) {
+                Some(reason) => services.mounts.give_up_move(&txn, id, &moving, &reason).await.map(|()| true),
+                None => return self.step_or_give_up(txn, id, &moving).await,
+            };
         outcome?;
         txn.commit().await?;
         self.failed_moves.forget(id);
@@ -85,7 +88,7 @@ impl Background {
         match outcome.await {
             Err(EngineError::Barrier(error)) if moving.is_under_way() && is_final(&error) => {
                 // In a transaction of its own, and by the next step: nothing of this one is there.
-                self.failed_moves.note(id, error.to_string());
+                self.failed_moves.note(id, self.services.node.leading(), error.to_string());
                 Ok(!is_full(&error))
             }
             outcome => outcome,
