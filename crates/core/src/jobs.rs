@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use strongroom_barrier::{BarrierError, KeyPlace, MountId, NamespaceId, TableId};
 use strongroom_engine_api::{self as engine, Clock, EngineError, Moment};
 use strongroom_jobs::{Job, JobName, JobStatus, NextDue, Outcome, Schedule, Step, Work};
-use strongroom_mounts::{DELETED_NAMESPACES, DISABLED_MOUNTS, Errand, MOVES, MountHandle};
+use strongroom_mounts::{DELETED_NAMESPACES, DISABLED_MOUNTS, Errand, MOUNT_MOVES, MountHandle};
 use strongroom_pipeline::extensions_for;
 
 use crate::Background;
@@ -170,7 +170,7 @@ impl Background {
             wakes.add(None, table, &JobName::new("", "identity"), false);
         }
         wakes.add(None, DISABLED_MOUNTS.id(), &JobName::new("", "disabled-mounts"), false);
-        wakes.add(None, MOVES.id(), &JobName::new("", "mount-moves"), false);
+        wakes.add(None, MOUNT_MOVES.id(), &JobName::new("", "mount-moves"), false);
         wakes.add(None, DELETED_NAMESPACES.id(), &JobName::new("", "deleted-namespaces"), false);
         let mut jobs: Vec<Job> =
             own_jobs().into_iter().map(|(name, schedule, step)| self.own_job(name, schedule, step)).collect();

@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_mins(1);
 /// The time for which it is known why a move has failed: longer than its status is.
 const REMEMBERED: Duration = Duration::from_hours(25);
 
-const STUCK: &str = "leases could not be revoked; they are listed at sys/leases/irrevocable";
+const STUCK: &str = "leases are irrevocable; sys/leases lists them with type=irrevocable";
 
 /// The moves that are to be given up, and why, until storage takes note of it. What was found in one term of leadership says
 /// nothing in the next.

@@ -211,7 +211,8 @@ async fn forget_old(
     let mut page = MOVES.scan(txn.peek(), "", None, STEP).await?;
     while let Some((last, _)) = page.last() {
         for (id, done) in &page {
-            let is_old = now.since(done.at) >= REMEMBERED && !is_under_way(&mounts, &txn, id, done).await?;
+            let over = over_since(&mounts, &txn, id, done).await?;
+            let is_old = over.is_some_and(|over| now.since(over) >= REMEMBERED);
             if is_old || router.namespace(done.namespace).is_none() {
                 MOVES.delete(&txn, id.as_str());
                 removed = removed.saturating_add(1);
@@ -225,10 +226,19 @@ async fn forget_old(
     Ok(false)
 }
 
-/// True if a mount is still on its way to another namespace.
-async fn is_under_way(mounts: &Mounts, txn: &Txn, id: &str, done: &Move) -> Result<bool, EngineError> {
+/// The moment from which on the status of a move is kept for a while; `None` while something of it is left to do.
+async fn over_since(
+    mounts: &Mounts,
+    txn: &Txn,
+    id: &str,
+    done: &Move,
+) -> Result<Option<Moment>, EngineError> {
     let found = if done.across { mounts.mount_move(txn.peek(), id).await? } else { None };
-    Ok(found.is_some_and(|moving| moving.is_under_way()))
+    Ok(match found.as_ref().map(|moving| &moving.stage) {
+        None => Some(done.at),
+        Some(MoveStage::Failed(_, at)) => Some(*at),
+        Some(_) => None,
+    })
 }
 
 #[cfg(test)]

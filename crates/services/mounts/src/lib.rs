@@ -49,7 +49,7 @@ tables! {
     /// Disabled mounts whose entries and leases are still to be removed.
     pub DISABLED_MOUNTS: Table<CoreLocal, MountId, DisabledMount> = 6;
     /// Moves of mounts to other namespaces that something is left of, by the id that their status is asked by.
-    pub MOVES: Table<CoreLocal, str, MountMove> = 90;
+    pub MOUNT_MOVES: Table<CoreLocal, str, MountMove> = 90;
 }
 
 /// One number.

@@ -17,7 +17,7 @@ use crate::changes;
 use crate::mounts::{BUILT_IN, MountEntry, MountHandle};
 use crate::namespaces::Namespace;
 use crate::router::MAX_MOUNT_PATH;
-use crate::{MOUNTS, MOVES, Mounts};
+use crate::{MOUNT_MOVES, MOUNTS, Mounts};
 
 /// Entries copied or removed in one transaction: a commit is applied as a whole, and everybody else's commits wait meanwhile.
 const STEP: usize = 64;
@@ -138,12 +138,12 @@ impl Mounts {
             stage: MoveStage::Ending(from.to_owned()),
         };
         MOUNTS.put(txn, &(namespace, from), MountEntry { moving: true, ..(*entry).clone() })?;
-        Ok(MOVES.put(txn, id, moving)?)
+        Ok(MOUNT_MOVES.put(txn, id, moving)?)
     }
 
     /// The ids of all moves that something is left of.
     pub async fn moves(&self, reads: &impl Reads) -> Result<Vec<String>, BarrierError> {
-        MOVES.keys(reads, "", None, usize::MAX).await
+        MOUNT_MOVES.keys(reads, "", None, usize::MAX).await
     }
 
     /// The move with this id; none where it has succeeded and nothing is left of it.
@@ -152,7 +152,7 @@ impl Mounts {
         reads: &impl Reads,
         id: &str,
     ) -> Result<Option<Arc<MountMove>>, BarrierError> {
-        MOVES.get(reads, id).await
+        MOUNT_MOVES.get(reads, id).await
     }
 
     /// Notes the place that a move has reached.
@@ -163,7 +163,7 @@ impl Mounts {
         moving: &MountMove,
         stage: MoveStage,
     ) -> Result<(), BarrierError> {
-        MOVES.put(txn, id, MountMove { stage, ..moving.clone() })
+        MOUNT_MOVES.put(txn, id, MountMove { stage, ..moving.clone() })
     }
 
     /// The reason why a move that is under way cannot be finished; `txn` rests on there being none.
@@ -277,7 +277,7 @@ impl Mounts {
         match reason {
             Some(reason) => self.note_move(txn, id, moving, MoveStage::Failed(reason.clone(), now)),
             None => {
-                MOVES.delete(txn, id);
+                MOUNT_MOVES.delete(txn, id);
                 Ok(())
             }
         }
@@ -285,7 +285,7 @@ impl Mounts {
 
     /// Forgets a move that has failed.
     pub fn forget_move(&self, txn: &Txn, id: &str) {
-        MOVES.delete(txn, id);
+        MOUNT_MOVES.delete(txn, id);
     }
 
     /// Rests what `txn` will commit on a mount being where a request was told that it is. Otherwise it would be written behind

@@ -368,7 +368,7 @@ async fn leases_are_revoked_before_anything_is_copied() {
         }
     }
     let info = rig.info(&refusing).await;
-    assert_eq!(info["error"], "leases could not be revoked; they are listed at sys/leases/irrevocable");
+    assert_eq!(info["error"], "leases are irrevocable; sys/leases lists them with type=irrevocable");
     rig.done(200, "a", "refusing/creds/web", json!({})).await;
     let info = rig.info(&down).await;
     assert_eq!((&info["status"], &info["stage"]), (&json!("in-progress"), &json!("revoking-leases")));
