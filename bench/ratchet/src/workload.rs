@@ -42,6 +42,8 @@ impl Request {
 #[derive(Clone, Copy)]
 enum Kind {
     KvRead,
+    /// A read that only the policies of an entity's groups allow, by templates.
+    KvReadByIdentity,
     KvWrite,
     LookupSelf,
     TokenCreate,
@@ -60,6 +62,7 @@ impl Workload {
         let (name, audited) = name.strip_suffix("-audited").map_or((name, false), |name| (name, true));
         let kind = match name {
             "kv-read" => Kind::KvRead,
+            "kv-read-by-identity" => Kind::KvReadByIdentity,
             "kv-write" => Kind::KvWrite,
             "lookup-self" => Kind::LookupSelf,
             "token-create" => Kind::TokenCreate,
@@ -97,20 +100,51 @@ impl Workload {
                 let path = |n| format!("secret/data/s{n}");
                 Ok((0..SECRETS).map(|n| Request::new("GET", &path(n), token, &Value::Null)).collect())
             }
+            Kind::KvReadByIdentity => reads_by_identity(client, &secret).await,
             Kind::KvWrite => Ok(writes.collect()),
             Kind::LookupSelf => Ok(vec![Request::new("GET", "auth/token/lookup-self", token, &Value::Null)]),
             Kind::TokenCreate => {
                 Ok(vec![Request::new("POST", "auth/token/create", token, &json!({ "ttl": "1h" }))])
             }
-            Kind::AppRoleLogin => Ok(vec![login(client).await?]),
+            Kind::AppRoleLogin => Ok(vec![login(client, "ratchet").await?]),
         }
     }
 }
 
-async fn login(client: &mut Client) -> Result<Request, Failure> {
+/// Groups around an entity, each in the next.
+const GROUPS: usize = 10;
+
+/// Reads with the token of an entity in nested groups, each with a policy whose paths are templates. The token's own policies do
+/// not allow them.
+async fn reads_by_identity(client: &mut Client, secret: &Value) -> Result<Vec<Request>, Failure> {
+    let login = login(client, "default").await?;
+    let entered = client.ask(&login).await?;
+    let (token, entity) = (text(&entered, "/auth/client_token")?, text(&entered, "/auth/entity_id")?);
+    let mut member = json!({ "member_entity_ids": [entity] });
+    for at in 0..GROUPS {
+        let name = format!("group-{at}");
+        let policy = format!(
+            "path \"secret/data/{{{{identity.entity.id}}}}/{at}/*\" {{ capabilities = [\"read\"] }}
+             path \"secret/data/{{{{identity.groups.names.{name}.id}}}}/*\" {{ capabilities = [\"read\"] }}"
+        );
+        let path = format!("sys/policies/acl/{name}");
+        client.send(&Request::new("PUT", &path, ROOT, &json!({ "policy": policy }))).await?;
+        member["name"] = json!(name);
+        member["policies"] = json!([name]);
+        let made = client.ask(&Request::new("POST", "identity/group", ROOT, &member)).await?;
+        member = json!({ "member_group_ids": [text(&made, "/data/id")?] });
+    }
+    let path = |n: usize| format!("secret/data/{entity}/{}/s{n}", n % GROUPS);
+    for n in 0..SECRETS {
+        client.send(&Request::new("POST", &path(n), ROOT, &json!({ "data": secret }))).await?;
+    }
+    Ok((0..SECRETS).map(|n| Request::new("GET", &path(n), token, &Value::Null)).collect())
+}
+
+async fn login(client: &mut Client, policies: &str) -> Result<Request, Failure> {
     const ROLE: &str = "auth/approle/role/ratchet";
     client.send(&Request::new("POST", "sys/auth/approle", ROOT, &json!({ "type": "approle" }))).await?;
-    let role = json!({ "token_policies": "ratchet", "token_ttl": "1h" });
+    let role = json!({ "token_policies": policies, "token_ttl": "1h" });
     client.send(&Request::new("POST", ROLE, ROOT, &role)).await?;
     let of_role = |what| format!("{ROLE}/{what}");
     let role = client.ask(&Request::new("GET", &of_role("role-id"), ROOT, &Value::Null)).await?;

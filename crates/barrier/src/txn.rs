@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use strongroom_storage::{Commit, Index, KeyRange, PointRead, RangeRead, Write};
+use strongroom_storage::{Commit, Index, KeyRange, PointRead, RangeRead, Versioned, Write};
 use zeroize::Zeroizing;
 
 use crate::codec::{self, Stored};
@@ -173,6 +173,44 @@ impl Txn {
             deleted = deleted.saturating_add(self.delete_range(&KeyRange::prefix(&start), left).await?);
         }
         Ok(deleted)
+    }
+
+    /// Copies entries of a mount to another place, whatever table they are in: those after the key `after`, up to `limit` of
+    /// them, and no more once they have `max_bytes`. Answers the last key that was copied; `None` where there is nothing
+    /// after `after`. This conflicts where one of them changes before it is committed.
+    pub async fn copy_of_mount(
+        &self,
+        (from, to): (MountPlace, MountPlace),
+        after: Option<&[u8]>,
+        (limit, max_bytes): (usize, usize),
+    ) -> Result<Option<Vec<u8>>, BarrierError> {
+        let (mut last, mut count, mut bytes) = (None, 0usize, 0usize);
+        for (from, to) in from.prefixes().into_iter().zip(to.prefixes()) {
+            let whole = KeyRange::prefix(&from);
+            let mut range = after.map_or_else(|| whole.clone(), |after| whole.after(after));
+            while count < limit && bytes < max_bytes && !range.is_empty() {
+                // One at a time: an entry may be large.
+                let found = self.view.snapshot().await?.scan(&range, 1).await?;
+                let Some((key, entry)) = found.into_iter().next() else { break };
+                let target = [to.as_slice(), key.get(from.len()..).unwrap_or_default()].concat();
+                self.put_copy(&key, &entry, target).await?;
+                range = whole.after(&key);
+                count = count.saturating_add(1);
+                bytes = bytes.saturating_add(entry.value.len());
+                last = Some(key.to_vec());
+            }
+        }
+        Ok(last)
+    }
+
+    async fn put_copy(&self, key: &[u8], entry: &Versioned, target: Vec<u8>) -> Result<(), BarrierError> {
+        let plain = self.view.open_plain(key, entry).await?;
+        // Its type is not known here: what this transaction reads of it, it decodes.
+        let change = Change { plain: Arc::new(plain), value: Arc::new(()) };
+        let mut pending = self.pending();
+        pending.points.insert(key.to_vec(), entry.modified);
+        pending.writes.insert(target, Some(change));
+        Ok(())
     }
 
     async fn delete_range(&self, range: &KeyRange, limit: usize) -> Result<usize, BarrierError> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use strongroom_storage::{Index, KeyRange, Snapshot, Versioned};
 use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
 
 use crate::cache::{Entry, Opened};
 use crate::codec::{self, Stored};
@@ -214,13 +215,21 @@ impl View {
     }
 
     async fn open<V: Stored>(&self, key: &[u8], found: &Versioned) -> Result<V, BarrierError> {
+        codec::decode(key, &self.open_plain(key, found).await?)
+    }
+
+    /// The bytes of an entry, whatever they encode.
+    pub(crate) async fn open_plain(
+        &self,
+        key: &[u8],
+        found: &Versioned,
+    ) -> Result<Zeroizing<Vec<u8>>, BarrierError> {
         let barrier = &self.shared.barrier;
         let mut opened = barrier.keyring()?.open(key, &found.value);
         if let Err(KeyringError::UnknownTerm(_)) = opened {
             opened = barrier.newer_keys().await?.open(key, &found.value);
         }
-        let plain = opened.map_err(|_unopenable| BarrierError::Tampered(crate::key::describe(key)))?;
-        codec::decode(key, &plain)
+        opened.map_err(|_unopenable| BarrierError::Tampered(crate::key::describe(key)))
     }
 }
 

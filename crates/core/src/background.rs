@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::jobs::Wakes;
+use crate::moves::FailedMoves;
 use crate::observing::CommitObserver;
 
 const KEYS: &str = "the keys in storage could not be taken over";
@@ -33,6 +34,7 @@ pub struct Background {
     /// The values that the server's own engines can draw.
     pub(crate) extensions: Extensions,
     pub(crate) wakes: RwLock<Wakes>,
+    pub(crate) failed_moves: FailedMoves,
     /// Told when another state has taken the place of everything: the keys are to be looked at anew.
     pub(crate) replaced: Arc<Notify>,
 }
@@ -40,7 +42,8 @@ pub struct Background {
 impl Background {
     /// For `services`; `extensions` are what parts of the server can draw of them.
     pub fn new(services: Services, extensions: Extensions) -> Self {
-        Self { services, extensions, wakes: RwLock::default(), replaced: Arc::default() }
+        let (wakes, failed_moves) = (RwLock::default(), FailedMoves::default());
+        Self { services, extensions, wakes, failed_moves, replaced: Arc::default() }
     }
 
     /// Hears of commits from now on.

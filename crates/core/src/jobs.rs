@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use strongroom_barrier::{BarrierError, KeyPlace, MountId, NamespaceId, TableId};
 use strongroom_engine_api::{self as engine, Clock, EngineError, Moment};
 use strongroom_jobs::{Job, JobName, JobStatus, NextDue, Outcome, Schedule, Step, Work};
-use strongroom_mounts::{DELETED_NAMESPACES, DISABLED_MOUNTS, Errand, MountHandle};
+use strongroom_mounts::{DELETED_NAMESPACES, DISABLED_MOUNTS, Errand, MOUNT_MOVES, MountHandle};
 use strongroom_pipeline::extensions_for;
 
 use crate::Background;
@@ -63,7 +63,7 @@ impl Wakes {
 }
 
 /// The server's own jobs: name, schedule, step.
-fn own_jobs() -> [(&'static str, Schedule, OwnStep); 11] {
+fn own_jobs() -> [(&'static str, Schedule, OwnStep); 12] {
     let every = |secs| Schedule::Every(Duration::from_secs(secs));
     [
         ("expiration", every(1), |background| {
@@ -78,6 +78,7 @@ fn own_jobs() -> [(&'static str, Schedule, OwnStep); 11] {
         ("disabled-mounts", every(1), |background| {
             Box::pin(async move { background.services.revocation.clear_disabled_mounts().await })
         }),
+        ("mount-moves", every(1), |background| Box::pin(async move { background.continue_moves().await })),
         ("identity", Schedule::OnWake, |background| {
             Box::pin(async move { background.services.identity.continue_clearing().await })
         }),
@@ -169,6 +170,7 @@ impl Background {
             wakes.add(None, table, &JobName::new("", "identity"), false);
         }
         wakes.add(None, DISABLED_MOUNTS.id(), &JobName::new("", "disabled-mounts"), false);
+        wakes.add(None, MOUNT_MOVES.id(), &JobName::new("", "mount-moves"), false);
         wakes.add(None, DELETED_NAMESPACES.id(), &JobName::new("", "deleted-namespaces"), false);
         let mut jobs: Vec<Job> =
             own_jobs().into_iter().map(|(name, schedule, step)| self.own_job(name, schedule, step)).collect();
@@ -273,6 +275,9 @@ impl Background {
                 return Err(EngineError::Internal("a step took too long".to_owned()));
             }
         };
+        if !txn.is_empty() {
+            self.services.mounts.hold_mount(&txn, mounted).await?;
+        }
         txn.commit().await?;
         Ok(more)
     }

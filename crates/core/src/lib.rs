@@ -7,6 +7,7 @@
 mod acting_jobs;
 mod background;
 mod jobs;
+mod moves;
 mod observing;
 mod tables;
 

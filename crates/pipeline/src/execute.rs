@@ -11,6 +11,7 @@ use strongroom_engine_api::{
     Operation, OperationDoc, RawBody, RawTail, Reply, Request, Secret, Upgrade, Work,
 };
 use strongroom_lockout::{Attempt, NotJudged};
+use strongroom_mounts::being_moved;
 use strongroom_tokens::IssuedToken;
 
 use super::acting::acting;
@@ -146,7 +147,9 @@ impl Pipeline {
         place: Place,
     ) -> Result<Done, RequestError> {
         let authorized = &recorded.authorized;
-        let outcome = if authorized.inbound().asked == Verb::Help {
+        let outcome = if authorized.at.mounted.entry.moving {
+            Err(being_moved(&authorized.at.mounted.path).into())
+        } else if authorized.inbound().asked == Verb::Help {
             help(authorized.at)
         } else {
             match endpoint_of(authorized) {
@@ -189,6 +192,7 @@ impl Pipeline {
             if place == Place::Request {
                 return Err(RequestError::NeedsTask);
             }
+            self.services.mounts.hold_mount(txn, &authorized.at.mounted).await?;
             let index = txn.clone().commit().await?;
             done.headers.extend(self.index_header(index));
         }

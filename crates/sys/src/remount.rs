@@ -11,7 +11,7 @@ use strongroom_engine_api::{
     Clock, Engine, EngineError, Entropy, Extension, Input, Meaning, Moment, Mount, Path, Schedule,
     bad_request,
 };
-use strongroom_mounts::Mounts;
+use strongroom_mounts::{MountMove, Mounts, MoveStage};
 use strongroom_revocation::Revocation;
 
 use crate::envelopes::MergedData;
@@ -26,7 +26,10 @@ pub(crate) fn routes(engine: Engine) -> Engine {
                 .update("Move a mount to another path, with all that it keeps.", remount)
                 .means("from", Meaning::Each(|path| given_path(path).ok()))
                 .means("to", Meaning::Each(|path| given_path(path).ok()))
-                .explain("Moves a mount to another path, with all that it keeps. Its leases and tokens are revoked.")
+                .explain(
+                    "Moves a mount to another path, with all that it keeps. Its leases and tokens are revoked. Either path may lead \
+                     into a namespace within this one. A mount that moves to another namespace answers nothing meanwhile.",
+                )
         })
         .route("remount/status/{migration_id}", |r| r.read("Check the status of a mount move.", status))
         .job("forget-moves", Schedule::Every(FORGET_INTERVAL), forget_old)
@@ -39,15 +42,21 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(600);
 /// Records of moves removed in one step.
 const STEP: usize = 128;
 
-/// A move that has taken place.
+/// A move that has taken place, or has begun.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Move {
     from: String,
     to: String,
     at: Moment,
-    /// The namespace of both paths.
+    /// The namespace that was asked: both paths begin in it.
     #[serde(default, skip_serializing_if = "NamespaceId::is_root")]
     namespace: NamespaceId,
+    /// The namespace in which the mount had its path, and that path there, where it is another than the one that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inside: Option<(NamespaceId, String)>,
+    /// True if it is a move from one namespace to another, of which the service has a record while something is left of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    across: bool,
 }
 
 impl Stored for Move {}
@@ -55,9 +64,9 @@ impl Stored for Move {}
 /// The input of moving a mount.
 #[derive(Deserialize, JsonSchema)]
 struct RemountInput {
-    /// The path of the mount, with "auth/" in front for an auth method.
+    /// The path of the mount, with "auth/" in front for an auth method. It may begin with namespaces within this one.
     from: Option<Text>,
-    /// The path to move it to.
+    /// The path to move it to. It may begin with namespaces within this one.
     to: Option<Text>,
 }
 
@@ -82,11 +91,26 @@ async fn remount(
         return Err(bad_request("both 'from' and 'to' path must be specified as a string"));
     };
     let (from, to) = (given_path(&from)?, given_path(&to)?);
-    check(&from, &to)?;
-    let moved = mounts.move_mount(&txn, mount.namespace, &from, &to).await?;
-    revocation.revoke_moved(&txn, mount.namespace, &from, moved).await?;
+    let (source, old) = mounts.descend_to(&txn, mount.namespace, &from).await?;
+    let (target, new) = mounts.descend_to(&txn, mount.namespace, &to).await?;
+    if old.is_empty() {
+        return Err(bad_request(format!("cannot remount {from:?}")));
+    }
+    if new.is_empty() {
+        return Err(bad_request(format!("cannot remount to destination {to}")));
+    }
+    check(old, new)?;
     let migration_id = entropy.uuid()?;
-    MOVES.put(&txn, migration_id.as_str(), Move { from, to, at: clock.now(), namespace: mount.namespace })?;
+    let across = source.id != target.id;
+    if across {
+        mounts.begin_move(&txn, &migration_id, (source.id, old), (target.id, new)).await?;
+    } else {
+        let moved = mounts.move_mount(&txn, source.id, old, new).await?;
+        revocation.revoke_moved(&txn, source.id, old, moved).await?;
+    }
+    let inside = (source.id != mount.namespace).then(|| (source.id, old.to_owned()));
+    let (at, namespace) = (clock.now(), mount.namespace);
+    MOVES.put(&txn, migration_id.as_str(), Move { from, to, at, namespace, inside, across })?;
     Ok(MergedData(Begun { migration_id }))
 }
 
@@ -125,23 +149,55 @@ struct Info {
     source_mount: String,
     /// The path it has.
     target_mount: String,
-    /// `in-progress` while leases of the old path are left, then `success`. A move that fails changes nothing and is not
-    /// remembered.
+    /// `in-progress` while leases of the old path are left or data is copied, then `success` or `failure`.
     status: &'static str,
+    /// The work that a move to another namespace is at: `ending-leases`, `revoking-leases` or `copying-data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<&'static str>,
+    /// The reason why the move has failed, or why leases could not be revoked so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 async fn status(
-    Extension(revocation): Extension<Revocation>,
+    (Extension(mounts), Extension(revocation)): (Extension<Mounts>, Extension<Revocation>),
     view: View,
     mount: Arc<Mount>,
     Path(id): Path<String>,
 ) -> Result<Option<MergedData<Status>>, EngineError> {
     let done = MOVES.get(&view, id.as_str()).await?;
     let Some(done) = done.filter(|done| done.namespace == mount.namespace) else { return Ok(None) };
-    let is_revoking = revocation.is_revoking(&view, mount.namespace, &done.from).await?;
-    let status = if is_revoking { "in-progress" } else { "success" };
-    let info = Info { source_mount: done.from.clone(), target_mount: done.to.clone(), status };
+    let (status, stage, error) = if done.across {
+        match mounts.mount_move(&view, &id).await? {
+            Some(moving) => standing(&revocation, &moving),
+            None => (SUCCESS, None, None),
+        }
+    } else {
+        let (namespace, from) =
+            done.inside.as_ref().map_or((mount.namespace, &done.from), |at| (at.0, &at.1));
+        let is_revoking = revocation.is_revoking(&view, namespace, from).await?;
+        (if is_revoking { IN_PROGRESS } else { SUCCESS }, None, None)
+    };
+    let (source_mount, target_mount) = (done.from.clone(), done.to.clone());
+    let info = Info { source_mount, target_mount, status, stage, error };
     Ok(Some(MergedData(Status { migration_id: id, migration_info: info })))
+}
+
+const SUCCESS: &str = "success";
+const IN_PROGRESS: &str = "in-progress";
+
+/// The status, the stage and the error of a move to another namespace.
+fn standing(
+    revocation: &Revocation,
+    moving: &MountMove,
+) -> (&'static str, Option<&'static str>, Option<String>) {
+    match &moving.stage {
+        MoveStage::Ending(_) => (IN_PROGRESS, Some("ending-leases"), None),
+        MoveStage::Revoking => (IN_PROGRESS, Some("revoking-leases"), revocation.error_of_revoking(moving)),
+        MoveStage::Copying(_) => (IN_PROGRESS, Some("copying-data"), None),
+        MoveStage::Clearing(_) => (SUCCESS, None, None),
+        MoveStage::Undoing(reason) | MoveStage::Failed(reason, _) => ("failure", None, Some(reason.clone())),
+    }
 }
 
 /// Removes some records of old moves, and of those in namespaces that are gone; answers whether there may be more.
@@ -155,7 +211,9 @@ async fn forget_old(
     let mut page = MOVES.scan(txn.peek(), "", None, STEP).await?;
     while let Some((last, _)) = page.last() {
         for (id, done) in &page {
-            if now.since(done.at) >= REMEMBERED || router.namespace(done.namespace).is_none() {
+            let over = over_since(&mounts, &txn, id, done).await?;
+            let is_old = over.is_some_and(|over| now.since(over) >= REMEMBERED);
+            if is_old || router.namespace(done.namespace).is_none() {
                 MOVES.delete(&txn, id.as_str());
                 removed = removed.saturating_add(1);
             }
@@ -166,6 +224,21 @@ async fn forget_old(
         page = MOVES.scan(txn.peek(), "", Some(last.as_str()), STEP).await?;
     }
     Ok(false)
+}
+
+/// The moment from which on the status of a move is kept for a while; `None` while something of it is left to do.
+async fn over_since(
+    mounts: &Mounts,
+    txn: &Txn,
+    id: &str,
+    done: &Move,
+) -> Result<Option<Moment>, EngineError> {
+    let found = if done.across { mounts.mount_move(txn.peek(), id).await? } else { None };
+    Ok(match found.as_ref().map(|moving| &moving.stage) {
+        None => Some(done.at),
+        Some(MoveStage::Failed(_, at)) => Some(*at),
+        Some(_) => None,
+    })
 }
 
 #[cfg(test)]

@@ -113,6 +113,8 @@ class Model:
         self.options, self.server = options, server
         self.lock = threading.Lock()
         self.secrets, self.writers, self.revoked = [], [], []
+        #: Writers of what the writers' tokens have no part in.
+        self.others = []
         self.open_tokens, self.open_secret_ids = set(), set()
         #: Acknowledged requests of the round, to be found in the audit file, and how far that was read.
         self.requests, self.audit_offset = set(), 0
@@ -169,7 +171,7 @@ class Model:
 
     def raise_trouble(self):
         """A writer that broke is a fault of this test."""
-        for writer in self.writers:
+        for writer in [*self.writers, *self.others]:
             if writer.trouble:
                 raise writer.trouble
 

@@ -223,8 +223,10 @@ pub(crate) async fn relocate(call: &mut Call<'_>, what: &str) -> Outcome {
                     .say(format!("Success! Finished moving {what} {from} to {to}, with migration ID {id}"));
             }
             Some("failure") => {
+                let reason = info.and_then(|info| info.get("error")).and_then(Value::as_str);
+                let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
                 return Err(Failure::local(format!(
-                    "Failure! Error encountered moving {what} {from} to {to}, with migration ID {id}"
+                    "Failure! Error encountered moving {what} {from} to {to}, with migration ID {id}{reason}"
                 )));
             }
             _ => tokio::time::sleep(POLL).await,

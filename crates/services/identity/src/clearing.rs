@@ -7,7 +7,7 @@
 //! to is looked up and found missing.
 
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::{BarrierError, NamespaceId, Stored, Txn};
+use strongroom_barrier::{BarrierError, NamespaceId, Reads, Stored, Txn};
 use strongroom_engine_api::EngineError;
 
 use crate::Identity;
@@ -97,7 +97,7 @@ impl Identity {
         Ok((*budget == 0).then_some(DeletedEntity { merged }))
     }
 
-    /// The mount with this accessor is being disabled: its aliases go with it.
+    /// The mount with this accessor is being disabled, or leaves the namespace: its aliases go with it.
     pub async fn forget_mount(
         &self,
         txn: &Txn,
@@ -109,6 +109,17 @@ impl Identity {
             DISABLED_MOUNT_ALIASES.put(txn, &key, DisabledMountAliases {})?;
         }
         Ok(())
+    }
+
+    /// True while rows of a mount with this accessor, which has left the namespace, are still to be removed.
+    pub async fn is_forgetting_mount(
+        &self,
+        reads: &impl Reads,
+        namespace: NamespaceId,
+        accessor: &str,
+    ) -> Result<bool, BarrierError> {
+        let noted = DISABLED_MOUNT_ALIASES.get(reads, &(u64::from(namespace.get()), accessor)).await?;
+        Ok(noted.is_some())
     }
 
     /// Removes up to `budget` rows of a disabled mount; answers whether there may be more. Groups that followed its logins

@@ -12,6 +12,7 @@ mod changes;
 mod disabled_mounts;
 mod locks;
 mod mounts;
+mod moving;
 mod namespaces;
 mod router;
 
@@ -30,6 +31,7 @@ pub use catalog::Catalog;
 pub use disabled_mounts::DisabledMount;
 pub use locks::Unlocking;
 pub use mounts::{ListingVisibility, MountEntry, MountHandle, MountTuning, NewMount};
+pub use moving::{MountMove, MoveStage, being_moved};
 pub use namespaces::{Namespace, named_by, suffix};
 pub use router::{JobChanges, Router};
 
@@ -46,6 +48,8 @@ tables! {
     pub DELETED_NAMESPACES: Table<CoreLocal, u64, DeletedNamespace> = 15;
     /// Disabled mounts whose entries and leases are still to be removed.
     pub DISABLED_MOUNTS: Table<CoreLocal, MountId, DisabledMount> = 6;
+    /// Moves of mounts to other namespaces that something is left of, by the id that their status is asked by.
+    pub MOUNT_MOVES: Table<CoreLocal, str, MountMove> = 90;
 }
 
 /// One number.

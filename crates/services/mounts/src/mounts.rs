@@ -15,6 +15,7 @@ use strongroom_engine_api::{
 
 use crate::changes;
 use crate::disabled_mounts::DisabledMount;
+use crate::moving::being_moved;
 use crate::namespaces::Namespace;
 use crate::router::MAX_MOUNT_PATH;
 use crate::{DISABLED_MOUNTS, MOUNTS, Mounts, NAMESPACES, NUMBERS, Number};
@@ -79,6 +80,7 @@ impl BuiltIn {
             local: self.kind == "cubbyhole",
             seal_wrap: self.kind == "system",
             external_entropy_access: false,
+            moving: false,
         }
     }
 
@@ -153,6 +155,9 @@ pub struct MountEntry {
     /// Asked for at enabling.
     #[serde(default)]
     pub external_entropy_access: bool,
+    /// True while it is being moved to another namespace: it answers nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moving: bool,
 }
 
 impl Stored for MountEntry {}
@@ -199,7 +204,7 @@ impl MountHandle {
     /// True if it has work in the background. Jobs of the server's own engines are the server's, and run once.
     pub(crate) fn has_jobs(&self) -> bool {
         let of_server = self.engine.class() == Class::System && !self.namespace.id.is_root();
-        !of_server && !self.engine.jobs().is_empty()
+        !of_server && !self.entry.moving && !self.engine.jobs().is_empty()
     }
 }
 
@@ -239,6 +244,7 @@ impl Mounts {
             local: entry.local,
             seal_wrap: entry.seal_wrap,
             external_entropy_access: entry.external_entropy_access,
+            moving: false,
         };
         changes::enabled(txn, self.name_of(namespace), path, &kept.kind);
         MOUNTS.put(txn, &(namespace, path), kept.clone())?;
@@ -250,7 +256,7 @@ impl Mounts {
         self.namespace(namespace).map(|namespace| namespace.path.clone()).unwrap_or_default()
     }
 
-    async fn next_mount_id(&self, txn: &Txn) -> Result<MountId, EngineError> {
+    pub(crate) async fn next_mount_id(&self, txn: &Txn) -> Result<MountId, EngineError> {
         let next = NUMBERS.get(txn, NEXT_MOUNT).await?.map_or(FIRST_MOUNT, |next| next.0);
         let id =
             u32::try_from(next).map_err(|_error| EngineError::Internal("out of mount numbers".to_owned()))?;
@@ -260,7 +266,7 @@ impl Mounts {
 
     /// The mount or namespace that takes `path`, by being there or by lying inside or around it: requests could not be told
     /// apart. Read within `txn`, so that two who take the same path at once do not both get it.
-    async fn taken_by(
+    pub(crate) async fn taken_by(
         &self,
         txn: &Txn,
         namespace: NamespaceId,
@@ -297,6 +303,9 @@ impl Mounts {
         let Some(entry) = self.mount_entry(txn, namespace, from).await? else {
             return Err(bad_request(format!("no matching mount at {from:?}")));
         };
+        if entry.moving {
+            return Err(bad_request(format!("the mount at {from:?} is being moved already")));
+        }
         if to.len() > MAX_MOUNT_PATH {
             return Err(bad_request(format!("path is longer than {MAX_MOUNT_PATH} bytes")));
         }
@@ -329,17 +338,17 @@ impl Mounts {
         self.seal_state.token_hmac(&["built-in mounts\0"])
     }
 
-    /// Makes sure that a mount is not disabled before `txn` commits: the transaction that disables it finds what it has
-    /// granted, or the grant finds no mount.
+    /// Makes sure that a mount is not disabled, nor begins to move, before `txn` commits: the transaction that disables it
+    /// finds what it has granted, or the grant finds no mount.
     pub async fn require_mount(&self, txn: &Txn, mounted: &MountHandle) -> Result<(), EngineError> {
         if mounted.engine.class() == Class::System {
             return Ok(());
         }
         let entry = MOUNTS.get(txn, &(mounted.mount.namespace, mounted.path.as_str())).await?;
-        if entry.is_some_and(|entry| entry.id == mounted.mount.id) {
-            Ok(())
-        } else {
-            Err(EngineError::NotFound)
+        match entry.filter(|entry| entry.id == mounted.mount.id) {
+            Some(entry) if entry.moving => Err(being_moved(&mounted.path)),
+            Some(_) => Ok(()),
+            None => Err(EngineError::NotFound),
         }
     }
 

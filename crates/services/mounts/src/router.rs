@@ -62,11 +62,12 @@ impl Outdated {
         self.all.is_none() && self.mounts.is_empty() && self.namespaces.is_empty()
     }
 
-    /// Removes what a state read at `index` shows.
-    fn settle(&mut self, index: Index) {
-        self.all = self.all.filter(|touched| *touched > index);
-        self.mounts.retain(|_, touched| *touched > index);
-        self.namespaces.retain(|_, touched| *touched > index);
+    /// Removes what was `read` again at `index`. A commit that was noted since stays, also where the view of `index` shows it: its
+    /// entry was not among those read.
+    fn settle(&mut self, read: &Self, index: Index) {
+        self.all = self.all.filter(|touched| *touched > index || read.all != Some(*touched));
+        self.mounts.retain(|key, touched| *touched > index || read.mounts.get(key) != Some(touched));
+        self.namespaces.retain(|key, touched| *touched > index || read.namespaces.get(key) != Some(touched));
     }
 }
 
@@ -392,9 +393,9 @@ impl Router {
         self.is_outdated.store(true, Ordering::SeqCst);
     }
 
-    fn settle(&self, index: Index) {
+    fn settle(&self, read: &Outdated, index: Index) {
         let mut outdated = self.outdated();
-        outdated.settle(index);
+        outdated.settle(read, index);
         self.is_outdated.store(!outdated.is_empty(), Ordering::SeqCst);
     }
 
@@ -497,11 +498,15 @@ impl State {
         before
     }
 
-    /// Removes a mount, unless another has taken its number: one that was moved is first seen at its new path.
+    /// Removes a mount, unless another has taken its number or its accessor: one that was moved may first be seen at its new
+    /// path, and has another number there where that is in another namespace.
     fn forget(&mut self, mounted: Arc<MountHandle>, jobs: &mut JobChanges) {
+        let is_it = |kept: &Arc<MountHandle>| Arc::ptr_eq(kept, &mounted);
         let id = number(mounted.namespace.id, mounted.mount.id);
-        if self.by_id.get(&id).is_some_and(|kept| Arc::ptr_eq(kept, &mounted)) {
+        if self.by_id.get(&id).is_some_and(is_it) {
             self.by_id.remove(&id);
+        }
+        if self.by_accessor.get(&mounted.entry.accessor).is_some_and(is_it) {
             self.by_accessor.remove(&mounted.entry.accessor);
         }
         if mounted.has_jobs() {
@@ -569,9 +574,9 @@ impl Mounts {
             let seed = self.built_in_seed()?;
             router.apply(self.read_all(&view).await?, Some(State::begin(seed)));
         } else {
-            router.apply(read_again(&view, outdated).await?, None);
+            router.apply(read_again(&view, &outdated).await?, None);
         }
-        router.settle(view.index());
+        router.settle(&outdated, view.index());
         Ok(())
     }
 
@@ -611,16 +616,42 @@ impl Mounts {
 }
 
 /// The current entries of what `outdated` names.
-async fn read_again(view: &View, outdated: Outdated) -> Result<Changes, BarrierError> {
+async fn read_again(view: &View, outdated: &Outdated) -> Result<Changes, BarrierError> {
     let mut changes = Changes::default();
-    for (parent, name) in outdated.namespaces.into_keys() {
-        let entry = NAMESPACES.get(view, &(parent, name.as_str())).await?;
-        changes.namespaces.push(((parent, name), entry));
+    for (parent, name) in outdated.namespaces.keys() {
+        let entry = NAMESPACES.get(view, &(*parent, name.as_str())).await?;
+        changes.namespaces.push(((*parent, name.clone()), entry));
     }
-    for (namespace, path) in outdated.mounts.into_keys() {
-        let entry = MOUNTS.get(view, &(namespace, path.as_str())).await?;
-        changes.mounts.push(((namespace, path), entry));
+    for (namespace, path) in outdated.mounts.keys() {
+        let entry = MOUNTS.get(view, &(*namespace, path.as_str())).await?;
+        changes.mounts.push(((*namespace, path.clone()), entry));
     }
     changes.namespaces.sort_by_key(|((parent, _), _)| *parent);
     Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noted(notes: &[(&str, Index)]) -> Outdated {
+        let mounts = notes.iter().map(|(path, index)| ((NamespaceId::ROOT, (*path).to_owned()), *index));
+        Outdated { mounts: mounts.collect(), ..Outdated::default() }
+    }
+
+    /// A commit between the look at the notes and the view that they are read in: the view shows it, and nobody has read it.
+    #[test]
+    fn what_is_noted_while_others_are_read_stays_noted() {
+        let read = noted(&[("a/", 4), ("b/", 5)]);
+        let mut outdated = noted(&[("a/", 4), ("b/", 6), ("c/", 6), ("d/", 9)]);
+        outdated.namespaces.insert((NamespaceId::ROOT, "team".to_owned()), 6);
+        outdated.settle(&read, 6);
+        assert_eq!(outdated.mounts, noted(&[("b/", 6), ("c/", 6), ("d/", 9)]).mounts);
+        assert_eq!(outdated.namespaces.len(), 1);
+        outdated.all = Some(6);
+        outdated.settle(&Outdated::default(), 7);
+        assert_eq!(outdated.all, Some(6), "not all was read");
+        outdated.settle(&Outdated { all: Some(6), ..Outdated::default() }, 7);
+        assert_eq!(outdated.all, None);
+    }
 }

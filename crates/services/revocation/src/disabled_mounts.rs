@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use strongroom_barrier::{KeyPlace, MountId, MountPlace, Txn};
+use strongroom_barrier::{KeyPlace, MountId, MountPlace, NamespaceId, Txn};
 use strongroom_engine_api::EngineError;
 use strongroom_expiry::{End, LEASES};
 use strongroom_mounts::{DISABLED_MOUNTS, DisabledMount};
@@ -89,7 +89,7 @@ impl Revocation {
         let txn = self.barrier.transaction(self.barrier.pinned_view().await?);
         let Some(disabled) = DISABLED_MOUNTS.get(txn.peek(), &id).await? else { return Ok(false) };
         if let Some(after) = &disabled.after {
-            let after = self.end_leases(&txn, id, &disabled, after).await?;
+            let after = self.end_leases(&txn, id, (disabled.namespace, &disabled.path), after).await?;
             DISABLED_MOUNTS.put(&txn, &id, DisabledMount { after, ..(*disabled).clone() })?;
         } else if self.has_queued(txn.peek(), id).await? {
             return Ok(false);
@@ -106,15 +106,14 @@ impl Revocation {
     /// Ends one step's worth of the mount's leases, the tokens it granted among them; answers where to go on. Leases of a
     /// new mount at the same path have another number and stay. None is added behind the walk: a transaction that
     /// grants one reads the mount's entry.
-    async fn end_leases(
+    pub(crate) async fn end_leases(
         &self,
         txn: &Txn,
         id: MountId,
-        disabled: &DisabledMount,
+        range: (NamespaceId, &str),
         after: &str,
     ) -> Result<Option<String>, EngineError> {
-        let namespace = disabled.namespace;
-        let range = (namespace, disabled.path.as_str());
+        let namespace = range.0;
         let ids = LEASES.keys_after(txn.peek(), &range, &(namespace, after), LEASE_STEP).await?;
         // The tokens' children and leases count together: a transaction has its limits.
         let mut budget = BACKGROUND_STEP;

@@ -12,6 +12,7 @@ mod disabled_mounts;
 mod draining;
 mod ending;
 mod entities;
+mod moving;
 mod outcome;
 mod revoker;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use disabled_mounts::Clearing;
 pub use draining::{DrainingMount, Stage};
 use ending::PrefixRevocation;
 pub use entities::HeldByEntity;
+pub use moving::Drained;
 use revoker::Revoker;
 use walk::Walk;
 

@@ -4,6 +4,7 @@
 
 mod api;
 mod audited;
+mod bad_input;
 mod clusters;
 mod logins;
 mod merging;

@@ -55,6 +55,7 @@ async fn the_trees_of_a_mount_that_is_gone_go_in_steps() {
         local: false,
         seal_wrap: false,
         external_entropy_access: false,
+        moving: false,
     };
     let gone = DisabledMount::new(ROOT, "auth/gone/", entry);
     DISABLED_MOUNTS.put(&txn, &GONE, gone).unwrap();
