@@ -120,7 +120,7 @@ async fn reads_by_identity(client: &mut Client, secret: &Value) -> Result<Vec<Re
     let login = login(client, "default").await?;
     let entered = client.ask(&login).await?;
     let (token, entity) = (text(&entered, "/auth/client_token")?, text(&entered, "/auth/entity_id")?);
-    let mut member = json!({ "member_entity_ids": [entity] });
+    let mut member = ("member_entity_ids", entity.to_owned());
     for at in 0..GROUPS {
         let name = format!("group-{at}");
         let policy = format!(
@@ -129,10 +129,9 @@ async fn reads_by_identity(client: &mut Client, secret: &Value) -> Result<Vec<Re
         );
         let path = format!("sys/policies/acl/{name}");
         client.send(&Request::new("PUT", &path, ROOT, &json!({ "policy": policy }))).await?;
-        member["name"] = json!(name);
-        member["policies"] = json!([name]);
-        let made = client.ask(&Request::new("POST", "identity/group", ROOT, &member)).await?;
-        member = json!({ "member_group_ids": [text(&made, "/data/id")?] });
+        let group = json!({ "name": name, "policies": [name], member.0: [member.1] });
+        let made = client.ask(&Request::new("POST", "identity/group", ROOT, &group)).await?;
+        member = ("member_group_ids", text(&made, "/data/id")?.to_owned());
     }
     let path = |n: usize| format!("secret/data/{entity}/{}/s{n}", n % GROUPS);
     for n in 0..SECRETS {

@@ -128,6 +128,7 @@ pub struct MountTuning {
 }
 
 /// One mount as kept.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and three are Vault's")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountEntry {
     /// Its number, never given out twice.

@@ -274,13 +274,11 @@ impl Mounts {
         if txn.delete_of_mount(place, STEP).await? > 0 {
             return Ok(());
         }
-        match reason {
-            Some(reason) => self.note_move(txn, id, moving, MoveStage::Failed(reason.clone(), now)),
-            None => {
-                MOUNT_MOVES.delete(txn, id);
-                Ok(())
-            }
+        if let Some(reason) = reason {
+            return self.note_move(txn, id, moving, MoveStage::Failed(reason.clone(), now));
         }
+        MOUNT_MOVES.delete(txn, id);
+        Ok(())
     }
 
     /// Forgets a move that has failed.
