@@ -16,4 +16,5 @@ mod namespaces;
 mod oidc;
 mod oidc_provider;
 mod revoking;
+mod plugin_tokens;
 mod rig;
