@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use strongroom_barrier::{BarrierError, KeyPlace, MountId, NamespaceId, TableId};
 use strongroom_engine_api::{self as engine, Clock, EngineError, Moment};
+use strongroom_identity::IdentityId;
 use strongroom_jobs::{Job, JobName, JobStatus, NextDue, Outcome, Schedule, Step, Work};
 use strongroom_mounts::{DELETED_NAMESPACES, DISABLED_MOUNTS, Errand, MOUNT_MOVES, MountHandle};
 use strongroom_pipeline::extensions_for;
@@ -81,6 +82,9 @@ fn own_jobs() -> [(&'static str, Schedule, OwnStep); 12] {
         ("mount-moves", every(1), |background| Box::pin(async move { background.continue_moves().await })),
         ("identity", Schedule::OnWake, |background| {
             Box::pin(async move { background.services.identity.continue_clearing().await })
+        }),
+        ("scim", Schedule::OnWake, |background| {
+            Box::pin(async move { background.clear_scim_clients().await })
         }),
         ("oidc", every(5), |background| Box::pin(async move { background.services.oidc.rotate_due().await })),
         ("deleted-namespaces", Schedule::OnWake, |background| {
@@ -169,6 +173,7 @@ impl Background {
         for table in strongroom_identity::WORK {
             wakes.add(None, table, &JobName::new("", "identity"), false);
         }
+        wakes.add(None, strongroom_identity::SCIM_WORK, &JobName::new("", "scim"), false);
         wakes.add(None, DISABLED_MOUNTS.id(), &JobName::new("", "disabled-mounts"), false);
         wakes.add(None, MOUNT_MOVES.id(), &JobName::new("", "mount-moves"), false);
         wakes.add(None, DELETED_NAMESPACES.id(), &JobName::new("", "deleted-namespaces"), false);
@@ -244,6 +249,21 @@ impl Background {
             return Ok(true);
         }
         services.revocation.clear_deleted_namespaces().await
+    }
+
+    /// Deletes one step's worth of the users and groups of deleted SCIM clients, and has their tokens ended; answers whether there
+    /// is more.
+    async fn clear_scim_clients(&self) -> Result<bool, EngineError> {
+        let services = &self.services;
+        let txn = services.barrier.transaction(services.barrier.pinned_view().await?);
+        let Some((namespace, gone)) = services.identity.continue_scim_deletion(&txn).await? else {
+            return Ok(false);
+        };
+        services.mfa.forget_entities(&txn, namespace, &gone).await?;
+        let gone: Vec<_> = gone.into_iter().map(IdentityId::bytes).collect();
+        services.revocation.note_entities(&txn, namespace, &gone)?;
+        txn.commit().await?;
+        Ok(true)
     }
 
     async fn clear_broken_restore(&self) -> Result<bool, EngineError> {

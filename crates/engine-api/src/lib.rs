@@ -64,7 +64,9 @@ pub use steps::{
     Asking, Background, Carried, Hook, Once, OnceStep, Outgoing, Prepared, Question, ReadOnly, ReadStep,
     WriteStep,
 };
-pub use system::{Cluster, Entity, NoIdentityTokens, NoSystem, System, SystemPort};
+pub use system::{
+    Cluster, Entity, IdentityToken, IdentityTokenRequest, NoIdentityToken, NoSystem, System, SystemPort,
+};
 pub use token_settings::{TokenSettings, TokenSettingsInput, normal_policies, parse_cidrs};
 pub use upgrade::{Upgradable, Upgrade, UpgradeOffer, Upgraded};
 

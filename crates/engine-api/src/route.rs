@@ -120,6 +120,8 @@ pub struct Route {
     owned_headers: Arc<[Name]>,
     /// Headers of its requests that its handlers see whatever the mount's tuning says.
     read_headers: Arc<[Name]>,
+    /// The types of the bodies of its PATCH requests; empty: merge patches, as everywhere.
+    patch_types: &'static [&'static str],
     help: Name,
     operations: BTreeMap<Operation, Endpoint>,
     exists: Option<Run<bool>>,
@@ -139,6 +141,7 @@ impl Route {
             pattern,
             owned_headers: Arc::default(),
             read_headers: Arc::default(),
+            patch_types: &[],
             help: Name::default(),
             operations: BTreeMap::new(),
             exists: None,
@@ -232,6 +235,18 @@ impl Route {
     /// The headers of requests that handlers see without the mount's tuning.
     pub fn read_headers(&self) -> &[Name] {
         &self.read_headers
+    }
+
+    /// The types of the bodies of PATCH requests, where a protocol has patches of its own, such as SCIM's.
+    #[must_use]
+    pub const fn patches_as(mut self, types: &'static [&'static str]) -> Self {
+        self.patch_types = types;
+        self
+    }
+
+    /// The types of the bodies of its PATCH requests; empty: merge patches.
+    pub const fn patch_types(&self) -> &'static [&'static str] {
+        self.patch_types
     }
 
     /// Says what the operations added so far make of a field's text, where texts that differ can mean the same: policies

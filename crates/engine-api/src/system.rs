@@ -1,9 +1,9 @@
 //! The port from an engine to its server: requests for data that is not its own mount's.
 //!
-//! A password by one of the policies of the mount's namespace, the cluster that it runs in, and, once there is identity, entities
-//! and tokens that prove the server's identity to third parties. What is known of the mount itself is drawn as
-//! [`Arc<Mount>`](crate::Mount). There is no way to other mounts, tokens, leases or keys, and nothing here changes
-//! anything.
+//! A password by one of the policies of the mount's namespace, the cluster that it runs in, entities, and tokens by which the mount
+//! proves to third parties who it is (workload identity federation). What is known of the mount itself is drawn as
+//! [`Arc<Mount>`](crate::Mount). There is no way to other mounts, tokens, leases or keys, and nothing here changes what is a
+//! mount's: the first identity token signed with the namespace's built-in key makes that key.
 //!
 //! An answer is of what is committed at the time, not of the request's own transaction.
 
@@ -15,13 +15,13 @@ use futures::future::BoxFuture;
 use strongroom_barrier::NamespaceId;
 use strongroom_stdx::Secret;
 
-use crate::{Call, EngineError, Extract, Facilities, bad_request};
+use crate::{ActError, Call, EngineError, Extract, Facilities, Mount, bad_request};
 
 /// The server, as a handler or a step asks it.
 #[derive(Clone)]
 pub struct System {
     facilities: Arc<Facilities>,
-    namespace: NamespaceId,
+    mount: Arc<Mount>,
 }
 
 /// The cluster that a server belongs to.
@@ -46,14 +46,39 @@ pub struct Entity {
     pub groups: Vec<String>,
 }
 
-/// There are no identity tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("identity tokens are not available")]
-pub struct NoIdentityTokens;
+/// An identity token as a mount asks for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdentityTokenRequest {
+    /// The third party that is to take it.
+    pub audience: String,
+    /// The time that it is to live; zero: an hour.
+    pub ttl: Duration,
+    /// The named key of the namespace that signs it; empty: `default`.
+    pub key: String,
+}
 
-impl From<NoIdentityTokens> for EngineError {
-    fn from(error: NoIdentityTokens) -> Self {
-        bad_request(error.to_string())
+/// A token by which a mount proves who it is.
+pub struct IdentityToken {
+    /// The token, a JWT.
+    pub token: Secret<String>,
+    /// The time that it lives, which may be shorter than was asked.
+    pub ttl: Duration,
+}
+
+/// An identity token that could not be had. Nothing was sent anywhere.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct NoIdentityToken(#[from] pub EngineError);
+
+impl From<NoIdentityToken> for EngineError {
+    fn from(error: NoIdentityToken) -> Self {
+        error.0
+    }
+}
+
+impl From<NoIdentityToken> for ActError {
+    fn from(error: NoIdentityToken) -> Self {
+        Self::NotSent(error.0)
     }
 }
 
@@ -81,14 +106,14 @@ pub trait SystemPort: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// A token for `audience`, signed by the server. A server without identity signs none.
+    /// A token of a mount, signed by the server. A server without identity signs none.
     fn identity_token<'a>(
         &'a self,
-        _namespace: NamespaceId,
-        _audience: &'a str,
-        _ttl: Duration,
-    ) -> BoxFuture<'a, Result<Secret<String>, NoIdentityTokens>> {
-        Box::pin(std::future::ready(Err(NoIdentityTokens)))
+        _mount: &'a Mount,
+        _request: &'a IdentityTokenRequest,
+    ) -> BoxFuture<'a, Result<IdentityToken, NoIdentityToken>> {
+        let refused = NoIdentityToken(bad_request("identity tokens are not available"));
+        Box::pin(std::future::ready(Err(refused)))
     }
 }
 
@@ -99,7 +124,7 @@ impl System {
         if policy.is_empty() {
             return Err(bad_request("missing password policy name"));
         }
-        let made = self.facilities.system().password(self.namespace, policy).await?;
+        let made = self.facilities.system().password(self.mount.namespace, policy).await?;
         made.ok_or_else(|| bad_request("no password policy found"))
     }
 
@@ -115,22 +140,26 @@ impl System {
 
     /// An entity of the mount's namespace; `None` where there is none with this id, as on every server without identity.
     pub async fn entity(&self, id: &str) -> Result<Option<Entity>, EngineError> {
-        self.facilities.system().entity(self.namespace, id).await
+        self.facilities.system().entity(self.mount.namespace, id).await
     }
 
-    /// A token by which the server proves to `audience` who it is (workload identity federation).
+    /// A token by which the mount proves to a third party who it is (workload identity federation): its subject is
+    /// `plugin-identity:NAMESPACE:CLASS:ACCESSOR`, its issuer publishes the keys below `identity/oidc/plugins`.
+    ///
+    /// # Errors
+    ///
+    /// The key is not there or does not allow the audience, or its first use is on a standby.
     pub async fn identity_token(
         &self,
-        audience: &str,
-        ttl: Duration,
-    ) -> Result<Secret<String>, NoIdentityTokens> {
-        self.facilities.system().identity_token(self.namespace, audience, ttl).await
+        request: &IdentityTokenRequest,
+    ) -> Result<IdentityToken, NoIdentityToken> {
+        self.facilities.system().identity_token(&self.mount, request).await
     }
 }
 
 impl Extract for System {
     fn extract(call: &Arc<Call>) -> Result<Self, EngineError> {
-        Ok(Self { facilities: call.facilities.clone(), namespace: call.mount.namespace })
+        Ok(Self { facilities: call.facilities.clone(), mount: call.mount.clone() })
     }
 }
 

@@ -13,8 +13,8 @@ use strongroom_engine_api::harness::Harness;
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::outbound_api::{Request, Timeouts};
 use strongroom_engine_api::{
-    ActError, Caller, Cluster, Engine, EngineError, Entity, Extension, Input, Intent, Issued, Mount,
-    NamespaceId, Operation, Outbound, Plan, Reply, Schedule, Secret, System, SystemPort, View,
+    ActError, Caller, Cluster, Engine, EngineError, Entity, Extension, IdentityTokenRequest, Input, Intent,
+    Issued, Mount, NamespaceId, Operation, Outbound, Plan, Reply, Schedule, Secret, System, SystemPort, View,
 };
 use strongroom_outbound::{Double, Reply as Answer};
 
@@ -70,7 +70,8 @@ async fn make(
 
 async fn who(system: System, caller: Caller) -> Result<Reply, EngineError> {
     let entity = system.entity(&caller.entity_id).await?.map(|entity| entity.name);
-    let token = system.identity_token("cloud", Duration::from_secs(60)).await;
+    let request = IdentityTokenRequest { audience: "cloud".to_owned(), ..IdentityTokenRequest::default() };
+    let token = system.identity_token(&request).await;
     Reply::data(&json!({ "entity": entity, "token": token.map_err(|error| error.to_string()).err() }))
 }
 

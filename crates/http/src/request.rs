@@ -140,8 +140,8 @@ pub(crate) fn inbound(
     let content_type = fields.single(Field::ContentType)?.unwrap_or_default();
     let has_body = matches!(line.asked, Verb::Write | Verb::Patch);
     let is_patch = line.asked == Verb::Patch && matches!(received, Received::Json(_) | Received::Members(_));
-    if is_patch && !content_type.starts_with("application/merge-patch+json") {
-        return Err(EdgeError(415, "PATCH requires Content-Type of application/merge-patch+json".to_owned()));
+    if is_patch {
+        check_patch_type(&line, content_type)?;
     }
     let (input, body) = match received {
         Received::Json(bytes) if has_body => {
@@ -176,6 +176,20 @@ pub(crate) fn inbound(
         inline,
         ..Inbound::new(id, line.asked, line.path)
     })
+}
+
+/// Checks that a PATCH is one that its route reads: a merge patch, or one of the protocol that the route is part of.
+fn check_patch_type(line: &Line, content_type: &str) -> Result<(), EdgeError> {
+    let own = line.destination.as_ref().map_or(&[][..], Destination::patch_types);
+    let is_own = || {
+        let kind = content_type.split(';').next().unwrap_or_default().trim();
+        own.iter().any(|own| own.eq_ignore_ascii_case(kind)) || !own.is_empty() && kind.is_empty()
+    };
+    if content_type.starts_with("application/merge-patch+json") || is_own() {
+        return Ok(());
+    }
+    let wanted = own.first().unwrap_or(&"application/merge-patch+json");
+    Err(EdgeError(415, format!("PATCH requires Content-Type of {wanted}")))
 }
 
 /// True if a request of this method has a body that is read.

@@ -101,6 +101,14 @@ impl Destination {
         found.is_some_and(|found| found.route.pattern().has_raw_tail())
     }
 
+    /// The types of the bodies of its PATCH requests; empty: merge patches.
+    pub fn patch_types(&self) -> &'static [&'static str] {
+        match &self.target {
+            Target::Mount(at) => at.found.as_ref().map_or(&[], |found| found.route.patch_types()),
+            Target::Always(_) | Target::Nowhere => &[],
+        }
+    }
+
     /// True if it is an operation that answers in every state of the server.
     pub(crate) const fn is_always_answered(&self) -> bool {
         matches!(self.target, Target::Always(_))

@@ -30,7 +30,7 @@ use strongroom_storage::Leadership;
 use strongroom_tokens::TokenStore;
 use strongroom_wrapping::Wrapping;
 
-use crate::system::{ServerAsSeen, WrappedAsSeen};
+use crate::system::{Above, ServerAsSeen, WrappedAsSeen};
 use crate::{Settings, Started};
 
 /// Bytes of values derived from tables of mounts that are kept, by what they weigh.
@@ -132,6 +132,7 @@ struct Ground {
     passwords: Arc<Passwords>,
     facilities: Arc<Facilities>,
     mounts: Arc<Mounts>,
+    above: Arc<Above>,
 }
 
 impl Ground {
@@ -147,7 +148,10 @@ impl Ground {
         barrier.publish_to(events.clone());
         let passwords = Arc::new(Passwords::new(barrier.clone(), environment.entropy.clone()));
         let leadership = Leadership::default();
+        let above = Arc::new(Above::default());
         let system = ServerAsSeen {
+            above: above.clone(),
+            version: settings.version.clone(),
             passwords: passwords.clone(),
             seal_state: seal_state.clone(),
             leadership: leadership.clone(),
@@ -173,6 +177,7 @@ impl Ground {
             passwords,
             facilities,
             mounts,
+            above,
         }
     }
 
@@ -263,10 +268,12 @@ impl Services {
         let revocation = Arc::new(ground.revocation(&tokens));
         let initialization = Arc::new(ground.initialization(&tokens));
         let ceremonies = Arc::new(ground.ceremonies(&tokens));
-        let Ground { barrier, environment, settings, leadership, seal_state, mounts, kept, .. } = ground;
+        let Ground { barrier, environment, settings, leadership, seal_state, mounts, kept, above, .. } =
+            ground;
         let clock = &environment.clock;
         let policies = Arc::new(Policies::new(barrier.clone(), mounts.clone(), settings.deny_mode));
         let identity = Arc::new(Identity::new(barrier.clone(), environment.clone(), mounts.clone()));
+        above.are(&identity, &oidc);
         let mfa = Arc::new(Mfa::new(
             barrier.clone(),
             environment.clone(),

@@ -133,7 +133,8 @@ impl From<Answer> for Response {
     fn from(answer: Answer) -> Self {
         let bytes = Bytes::copy_from_slice(answer.body.at_hand());
         let content_type = answer.content_type.into_owned();
-        let is_json = !bytes.is_empty() && content_type.starts_with("application/json");
+        let of_json = content_type.starts_with("application/json") || content_type.ends_with("+json");
+        let is_json = !bytes.is_empty() && of_json;
         let body = if is_json { serde_json::from_slice(&bytes).expect("JSON") } else { Value::Null };
         Self { status: answer.status, body, bytes, content_type, headers: answer.headers }
     }

@@ -123,6 +123,7 @@ fn change(
         accessor: given(accessor),
         entity: optional_id(given(entity).as_deref(), "invalid canonical ID")?,
         custom_metadata: custom_metadata.map(|pairs| pairs.0),
+        by: None,
     })
 }
 

@@ -10,7 +10,7 @@ use strongroom_engine_api::lenient::{Flag, List, Names, Pairs, Text};
 use strongroom_engine_api::{
     Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, bad_request,
 };
-use strongroom_identity::{EntityChange, Identity, IdentityId};
+use strongroom_identity::{EntityChange, Identity, IdentityId, Managed};
 use strongroom_mfa::Mfa;
 use strongroom_revocation::Revocation;
 
@@ -110,6 +110,7 @@ async fn write(
         metadata: input.metadata.map(|metadata| metadata.0),
         policies: input.policies.map(|policies| policies.0),
         disabled: input.disabled.map(|disabled| disabled.0),
+        by: None,
     };
     put(&identity, &txn, &mount, id, change).await
 }
@@ -127,6 +128,7 @@ async fn write_at(
         metadata: input.metadata.map(|metadata| metadata.0),
         policies: input.policies.map(|policies| policies.0),
         disabled: input.disabled.map(|disabled| disabled.0),
+        by: None,
     };
     put(&identity, &txn, &mount, Some(id), change).await
 }
@@ -148,6 +150,7 @@ async fn write_named(
         metadata: input.metadata.map(|metadata| metadata.0),
         policies: input.policies.map(|policies| policies.0),
         disabled: input.disabled.map(|disabled| disabled.0),
+        by: None,
     };
     put(&identity, &txn, &mount, id, change).await
 }
@@ -261,8 +264,30 @@ async fn delete_named(
     }
 }
 
-/// Deletes an entity, with what it holds.
+/// Deletes an entity that no SCIM client manages, with what it holds.
 async fn remove(
+    (identity, mfa, revocation): (&Identity, &Mfa, &Revocation),
+    txn: &Txn,
+    mount: &Mount,
+    id: IdentityId,
+) -> Result<(), EngineError> {
+    refuse_managed(identity, txn, mount, id).await?;
+    end((identity, mfa, revocation), txn, mount, id).await
+}
+
+/// Refuses an operator to end what a SCIM client manages.
+async fn refuse_managed(
+    identity: &Identity,
+    txn: &Txn,
+    mount: &Mount,
+    id: IdentityId,
+) -> Result<(), EngineError> {
+    let entity = identity.entity(txn, mount.namespace, id).await?;
+    Managed::refuse(entity.as_ref().and_then(|entity| entity.managed.as_ref()), "entity")
+}
+
+/// Deletes an entity, with what it holds.
+pub(crate) async fn end(
     (identity, mfa, revocation): (&Identity, &Mfa, &Revocation),
     txn: &Txn,
     mount: &Mount,
@@ -289,6 +314,9 @@ async fn batch_delete(
         return Err(bad_request(format!("more than {MAX_DELETED} entities cannot be deleted at once")));
     }
     let ids: Vec<_> = given.iter().filter_map(|id| IdentityId::parse(id)).collect();
+    for id in &ids {
+        refuse_managed(&identity, &txn, &mount, *id).await?;
+    }
     let gone = identity.delete_entities(&txn, mount.namespace, &ids).await?;
     mfa.forget_entities(&txn, mount.namespace, &gone).await?;
     let gone: Vec<_> = gone.into_iter().map(IdentityId::bytes).collect();

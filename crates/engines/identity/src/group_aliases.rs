@@ -69,6 +69,7 @@ impl GroupAliasAtInput {
             accessor: given(self.mount_accessor),
             entity: optional_id(group.as_deref(), "invalid group ID given in 'canonical_id'")?,
             custom_metadata: None,
+            by: None,
         })
     }
 }

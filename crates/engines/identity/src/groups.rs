@@ -10,7 +10,7 @@ use strongroom_engine_api::lenient::{List, Names, Pairs, Text};
 use strongroom_engine_api::{
     Data, Engine, EngineError, Extension, Input, Mount, Paging, Path, Reply, bad_request,
 };
-use strongroom_identity::{GroupChange, GroupKind, Identity, IdentityId};
+use strongroom_identity::{GroupChange, GroupKind, Identity, IdentityId, Managed};
 
 use crate::views::{self, GroupView};
 use crate::{NAME, ids, optional_id, path_name};
@@ -128,6 +128,7 @@ impl GroupAtInput {
             policies: self.policies.map(|policies| policies.0),
             entities: set(self.member_entity_ids, "invalid entity ID")?,
             subgroups: set(self.member_group_ids, "invalid group ID")?,
+            by: None,
         })
     }
 }
@@ -280,7 +281,7 @@ async fn delete(
     txn: Txn,
 ) -> Result<(), EngineError> {
     match IdentityId::parse(&id) {
-        Some(id) => identity.delete_group(&txn, mount.namespace, id).await,
+        Some(id) => remove(&identity, &txn, &mount, id).await,
         None => Ok(()),
     }
 }
@@ -292,9 +293,16 @@ async fn delete_named(
     txn: Txn,
 ) -> Result<(), EngineError> {
     match identity.group_named(&txn, mount.namespace, path_name(&name)?).await? {
-        Some(id) => identity.delete_group(&txn, mount.namespace, id).await,
+        Some(id) => remove(&identity, &txn, &mount, id).await,
         None => Ok(()),
     }
+}
+
+/// Deletes a group that no SCIM client manages.
+async fn remove(identity: &Identity, txn: &Txn, mount: &Mount, id: IdentityId) -> Result<(), EngineError> {
+    let group = identity.group(txn, mount.namespace, id).await?;
+    Managed::refuse(group.as_ref().and_then(|group| group.managed.as_ref()), "group")?;
+    identity.delete_group(txn, mount.namespace, id).await
 }
 
 async fn list_members(

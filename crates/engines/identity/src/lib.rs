@@ -3,6 +3,7 @@
 //!
 //! It reads inputs and shapes answers; what identity is and keeps is in the service `strongroom-identity`, which logins and
 //! requests ask too. Second factors are in `strongroom-mfa`, and what signs identity tokens in `strongroom-oidc`.
+//! Identity providers keep users and groups through SCIM ([`scim`]).
 
 mod aliases;
 mod entities;
@@ -13,6 +14,7 @@ mod lookup;
 mod merge;
 mod mfa;
 mod oidc;
+mod scim;
 mod views;
 
 use std::collections::BTreeSet;
@@ -28,7 +30,7 @@ const NAME: Meaning = Meaning::Each(|name| Some(fold(name.trim())));
 pub fn engine() -> Engine {
     let engine = Engine::system("identity", "Keeps entities, their aliases, and groups of them.")
         .docs_page("identity.md");
-    let areas: [fn(Engine) -> Engine; 9] = [
+    let areas: [fn(Engine) -> Engine; 10] = [
         entities::routes,
         held::routes,
         merge::routes,
@@ -38,6 +40,7 @@ pub fn engine() -> Engine {
         lookup::routes,
         mfa::routes,
         oidc::routes,
+        scim::routes,
     ];
     areas.into_iter().fold(engine, |engine, area| area(engine))
 }

@@ -76,6 +76,9 @@ pub(crate) struct EntityView {
     namespace_id: String,
     /// Its own policies.
     policies: Vec<String>,
+    /// The SCIM client that manages it, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scim_client: Option<String>,
 }
 
 /// A group.
@@ -105,6 +108,9 @@ pub(crate) struct GroupView {
     parent_group_ids: Option<Vec<String>>,
     /// The policies of its members.
     policies: Vec<String>,
+    /// The SCIM client that manages it, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scim_client: Option<String>,
     /// `internal` or `external`.
     #[serde(rename = "type")]
     kind: &'static str,
@@ -271,6 +277,7 @@ pub(crate) async fn entity(
         name: entity.name.clone(),
         namespace_id: namespace_id(identity, mount).await?,
         policies: entity.policies.clone(),
+        scim_client: entity.managed.as_ref().map(|managed| managed.client.clone()),
     }))
 }
 
@@ -353,6 +360,7 @@ pub(crate) async fn group(
         namespace_id: namespace_id(identity, mount).await?,
         parent_group_ids: ids(&parents),
         policies: kept.policies.clone(),
+        scim_client: kept.managed.as_ref().map(|managed| managed.client.clone()),
         kind: kept.kind.name(),
     }))
 }

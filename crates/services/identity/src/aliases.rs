@@ -15,6 +15,7 @@ use crate::Identity;
 use crate::id::IdentityId;
 use crate::listing;
 use crate::names::{check_custom_metadata, checked_name, fold};
+use crate::scim::Managed;
 use crate::tables::{ALIAS_IDS, ALIAS_NAMES, ALIASES};
 
 /// An alias of an entity as kept, under the entity and the accessor of its mount.
@@ -92,6 +93,8 @@ pub struct AliasChange {
     pub entity: Option<IdentityId>,
     /// All of the metadata that operators gave.
     pub custom_metadata: Option<BTreeMap<String, String>>,
+    /// The SCIM client that makes the change; `None`: an operator does.
+    pub by: Option<Managed>,
 }
 
 /// An alias that is there, and where.
@@ -184,6 +187,15 @@ impl Identity {
             (None, Alias { id, created: now, ..Alias::default() })
         };
         let kept_accessor = former.as_ref().map(|(place, _)| place.accessor.clone());
+        if let Some((place, kept)) = &former {
+            let is_same = |given: Option<&str>, kept: &str| given.is_none_or(|given| given == kept);
+            let stays = is_same(name.as_deref(), &kept.name)
+                && is_same(change.accessor.as_deref(), &place.accessor)
+                && change.entity.is_none_or(|entity| entity == place.entity);
+            if !stays {
+                self.refuse_managed_alias(txn, namespace, place, change.by.as_ref()).await?;
+            }
+        }
         let accessor = change.accessor.or(kept_accessor).unwrap_or_default();
         let mounted = self.auth_mount(namespace, &accessor).await?;
         // One that is disabled meanwhile would leave the alias behind.
@@ -200,8 +212,28 @@ impl Identity {
             None => self.make_entity(txn, namespace).await?,
         };
         let id = alias.id;
-        self.place_alias(txn, namespace, former, AliasPlace { entity, accessor }, alias).await?;
+        let place = AliasPlace { entity, accessor };
+        if former.as_ref().is_none_or(|(former, _)| *former != place) {
+            self.refuse_managed_alias(txn, namespace, &place, change.by.as_ref()).await?;
+        }
+        self.place_alias(txn, namespace, former, place, alias).await?;
         Ok((id, entity))
+    }
+
+    /// Refuses anybody but its SCIM client to change the alias by which a user logs in.
+    async fn refuse_managed_alias(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        place: &AliasPlace,
+        by: Option<&Managed>,
+    ) -> Result<(), EngineError> {
+        let entity = self.entity(txn, namespace, place.entity).await?;
+        let managed = entity.as_ref().and_then(|entity| entity.managed.as_ref());
+        match managed.filter(|managed| managed.accessor == place.accessor) {
+            Some(managed) if by != Some(managed) => Err(Managed::refusal(Some(managed), "alias")),
+            _ => Ok(()),
+        }
     }
 
     /// The alias that a mount knows by a name, for writes that name no id.
@@ -258,6 +290,7 @@ impl Identity {
         id: IdentityId,
     ) -> Result<(), EngineError> {
         if let Some((place, alias)) = self.alias(txn, namespace, id).await? {
+            self.refuse_managed_alias(txn, namespace, &place, None).await?;
             remove_alias(txn, namespace, &place, &alias);
         }
         Ok(())

@@ -11,6 +11,7 @@ use crate::Identity;
 use crate::id::IdentityId;
 use crate::listing;
 use crate::names::{check_metadata, checked_name, checked_policies, fold};
+use crate::scim::Managed;
 use crate::tables::{ENTITIES, ENTITY_NAMES, MERGED};
 
 /// Names drawn for an entity or a group before it is given up: there are four billion.
@@ -43,6 +44,9 @@ pub struct Entity {
     /// The moment of its last revocation: tokens made until then are refused, whether or not they are in storage.
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Moment>,
+    /// The SCIM client that it is a user of.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub managed: Option<Managed>,
 }
 
 impl Stored for Entity {}
@@ -59,6 +63,20 @@ pub struct EntityChange {
     pub policies: Option<Vec<String>>,
     /// Refuses its tokens, or takes them again.
     pub disabled: Option<bool>,
+    /// The SCIM client that makes the change; `None`: an operator does.
+    pub by: Option<Managed>,
+}
+
+impl EntityChange {
+    /// Refuses an operator's change of what a SCIM client manages, and a client's change of what it does not.
+    fn check(&self, kept: &Entity, name: Option<&str>) -> Result<(), EngineError> {
+        let renames = name.is_some_and(|name| name != kept.name);
+        let disables = self.disabled.is_some_and(|disabled| disabled != kept.disabled);
+        if self.by == kept.managed || self.by.is_none() && !renames && !disables {
+            return Ok(());
+        }
+        Err(Managed::refusal(kept.managed.as_ref(), "entity"))
+    }
 }
 
 impl Identity {
@@ -139,9 +157,12 @@ impl Identity {
             None => (IdentityId::draw(&self.environment.entropy)?, None),
         };
         let is_new = kept.is_none();
+        if let Some(kept) = &kept {
+            change.check(kept, name.as_deref())?;
+        }
         let mut entity = match &kept {
             Some(kept) => (**kept).clone(),
-            None => Entity { created: now, ..Entity::default() },
+            None => Entity { created: now, managed: change.by, ..Entity::default() },
         };
         entity.updated = now;
         if let Some(metadata) = change.metadata {

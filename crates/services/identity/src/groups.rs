@@ -15,6 +15,7 @@ use crate::Identity;
 use crate::id::IdentityId;
 use crate::listing;
 use crate::names::{check_metadata, checked_name, checked_policies, fold};
+use crate::scim::Managed;
 use crate::tables::{GROUP_NAMES, GROUPS};
 
 /// The way of a group's members into it.
@@ -71,6 +72,9 @@ pub struct Group {
     /// The time of its last change.
     #[serde(rename = "u")]
     pub updated: Moment,
+    /// The SCIM client that it is a group of.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub managed: Option<Managed>,
 }
 
 /// A member of a group.
@@ -123,6 +127,20 @@ pub struct GroupChange {
     pub entities: Option<BTreeSet<IdentityId>>,
     /// All of its groups.
     pub subgroups: Option<BTreeSet<IdentityId>>,
+    /// The SCIM client that makes the change; `None`: an operator does.
+    pub by: Option<Managed>,
+}
+
+impl GroupChange {
+    /// Refuses an operator's change of what a SCIM client manages, and a client's change of what it does not.
+    fn check(&self, kept: &Group, name: Option<&str>) -> Result<(), EngineError> {
+        let renames = name.is_some_and(|name| name != kept.name);
+        let fills = self.entities.is_some() || self.subgroups.is_some();
+        if self.by == kept.managed || self.by.is_none() && !renames && !fills {
+            return Ok(());
+        }
+        Err(Managed::refusal(kept.managed.as_ref(), "group"))
+    }
 }
 
 impl Identity {
@@ -191,9 +209,17 @@ impl Identity {
             Some(id) => (id, self.group(txn, namespace, id).await?),
             None => (IdentityId::draw(&self.environment.entropy)?, None),
         };
+        if let Some(kept) = &kept {
+            change.check(kept, name.as_deref())?;
+        }
         let mut group = match &kept {
             Some(kept) => (**kept).clone(),
-            None => Group { kind: change.kind.unwrap_or_default(), created: now, ..Group::default() },
+            None => Group {
+                kind: change.kind.unwrap_or_default(),
+                created: now,
+                managed: change.by.clone(),
+                ..Group::default()
+            },
         };
         if change.kind.is_some_and(|kind| kind != group.kind) {
             return Err(bad_request("group type cannot be changed"));

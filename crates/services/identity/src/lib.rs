@@ -22,6 +22,7 @@ mod login;
 mod members;
 mod merge;
 mod names;
+mod scim;
 mod tables;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub use login::{LoggedIn, Login};
 pub use members::{MAX_CHANGES, Placed};
 pub use merge::Merge;
 pub use names::fold;
+pub use scim::{Managed, ScimClient, ScimClientChange, ScimResource};
 
 /// The identities of a server.
 pub struct Identity {
@@ -56,6 +58,9 @@ impl Identity {
         Self { barrier, environment, mounts, cached: effective::Cached::new() }
     }
 }
+
+/// The table in which it is noted which SCIM clients are being deleted.
+pub const SCIM_WORK: TableId = tables::DELETED_SCIM_CLIENTS.id();
 
 /// The tables in which it is noted what is still to be done.
 pub const WORK: [TableId; 2] = [tables::DELETED_ENTITIES.id(), tables::DISABLED_MOUNT_ALIASES.id()];

@@ -13,6 +13,7 @@ use crate::Identity;
 use crate::across::{MemberKind, Search};
 use crate::groups::{Elsewhere, GroupKind, Member, Membership};
 use crate::id::IdentityId;
+use crate::scim::Managed;
 use crate::tables::{ELSEWHERE, MEMBERS, MEMBERSHIPS, PARENTS, SUBGROUPS};
 
 /// Members that one request adds and removes: a commit is applied as a whole, and others wait for it.
@@ -97,14 +98,14 @@ impl Identity {
         Ok(())
     }
 
-    /// Refuses groups that are not there and those whose members follow from logins.
+    /// Refuses groups that are not there, and those whose members follow from logins or a SCIM client.
     async fn require_internal(&self, txn: &Txn, group: Placed) -> Result<(), EngineError> {
         let found =
             self.group(txn, group.0, group.1).await?.ok_or_else(|| bad_request("invalid group id"))?;
         if found.kind == GroupKind::External {
             return Err(bad_request("member entities can't be set manually for external groups"));
         }
-        Ok(())
+        Managed::refuse(found.managed.as_ref(), "group")
     }
 
     /// Adds an entity of a namespace that the group may have members of.

@@ -15,6 +15,7 @@ use crate::aliases::{Alias, AliasPlace, put_alias, remove_alias};
 use crate::id::IdentityId;
 use crate::members::{Placed, link_member, unlink_member};
 use crate::names::fold;
+use crate::scim::Managed;
 use crate::tables::{ENTITIES, ENTITY_NAMES, MEMBERSHIPS, MERGED};
 
 /// Entities merged at once.
@@ -51,6 +52,7 @@ impl Identity {
         }
         let to = self.entity(txn, namespace, merge.to).await?;
         let to = to.ok_or_else(|| bad_request("entity id to merge to is invalid"))?;
+        Managed::refuse(to.managed.as_ref(), "entity")?;
         if !merge.keep.is_empty() && merge.from.len() > 1 {
             return Err(bad_request(
                 "conflicting_alias_ids_to_keep is only supported with exactly one entity to merge from",
@@ -61,6 +63,7 @@ impl Identity {
         for from in &merge.from {
             let entity = self.entity(txn, namespace, *from).await?;
             let entity = entity.ok_or_else(|| bad_request("entity id to merge from is invalid"))?;
+            Managed::refuse(entity.managed.as_ref(), "entity")?;
             moved = moved.saturating_add(self.merge_aliases(txn, namespace, *from, merge).await?);
             moved = moved.saturating_add(self.merge_groups(txn, (namespace, *from), merge.to).await?);
             moved = moved.saturating_add(entity.merged.len());

@@ -12,6 +12,7 @@ use crate::clearing::{DeletedEntity, DisabledMountAliases};
 use crate::entities::Entity;
 use crate::groups::{Elsewhere, Group, Member, Membership};
 use crate::id::{IdBytes, IdentityId};
+use crate::scim::{DeletedScimClient, ScimClient, ScimResource};
 
 tables! {
     /// Entities by namespace and id.
@@ -48,6 +49,16 @@ tables! {
     pub(crate) ELSEWHERE: Table<CoreSpace, (NamespaceId, IdBytes, &IdBytes), Elsewhere> = 59;
     /// The namespaces in which policies of groups count: one entry.
     pub(crate) GROUP_POLICY_MODE: Table<CoreSpace, str, KeptMode> = 78;
+    /// SCIM clients by name.
+    pub(crate) SCIM_CLIENTS: Table<CoreSpace, (NamespaceId, &str), ScimClient> = 85;
+    /// The SCIM client whose requests an entity's tokens make, by name.
+    pub(crate) SCIM_PRINCIPALS: Table<CoreSpace, (NamespaceId, &IdBytes), String> = 86;
+    /// The users and the groups of a SCIM client, by the id of the collection and their own.
+    pub(crate) SCIM_RESOURCES: Table<CoreSpace, (NamespaceId, IdBytes, &IdBytes), ScimResource> = 87;
+    /// The same by the id that the client has given them: collection and external id, and their own.
+    pub(crate) SCIM_EXTERNAL_IDS: Table<CoreSpace, (NamespaceId, &(&str, &str)), ()> = 88;
+    /// Deleted SCIM clients whose users and groups are still to be deleted, by the number of their namespace.
+    pub(crate) DELETED_SCIM_CLIENTS: Table<CoreLocal, (u64, &str), DeletedScimClient> = 89;
     /// Deleted entities whose rows are still to be removed, by the number of their namespace.
     pub(crate) DELETED_ENTITIES: Table<CoreLocal, (u64, &IdBytes), DeletedEntity> = 57;
     /// Disabled mounts whose aliases are still to be removed, by the number of their namespace and by accessor.

@@ -13,6 +13,7 @@ mod generating;
 mod grants;
 mod jwt;
 mod keys;
+mod plugins;
 mod records;
 mod signing;
 mod tables;
@@ -28,6 +29,7 @@ use strongroom_node::{Coordination, Node};
 pub use algorithm::{Algorithm, KeyMaterial, Signer};
 pub use jwt::Parts;
 pub use keys::{DEFAULT_KEY, KeyChange, Kid, NamedKey, PublicKey, kid_text};
+pub use plugins::Workload;
 pub use records::{
     Assignment, Challenge, Client, Config, Grant, GrantState, Hash, Provider, Role, Scope, code_hash,
 };

@@ -1,4 +1,4 @@
-//! `oidc/.well-known`: what verifiers of identity tokens need. Source: OIDC Discovery, section 4; RFC 7517.
+//! `oidc/.well-known`: what verifiers of identity tokens need, and `oidc/plugins/.well-known` for those of mounts. Source: OIDC Discovery, section 4; RFC 7517.
 //!
 //! Anyone may read it, and any node answers.
 
@@ -17,6 +17,12 @@ pub(super) fn routes(engine: Engine) -> Engine {
             open(r).read("Read what there is to know about identity tokens.", configuration)
         })
         .route("oidc/.well-known/keys", |r| open(r).read("Read the public keys of identity tokens.", keys))
+        .route("oidc/plugins/.well-known/openid-configuration", |r| {
+            open(r).read("Read what there is to know about identity tokens of mounts.", plugin_configuration)
+        })
+        .route("oidc/plugins/.well-known/keys", |r| {
+            open(r).read("Read the public keys of identity tokens of mounts.", keys)
+        })
 }
 
 /// The route, for anyone, saying how long its answers may be kept.
@@ -46,6 +52,22 @@ async fn configuration(
         "jwks_uri": format!("{issuer}/.well-known/keys"),
         "authorization_endpoint": "",
         "token_endpoint": "",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": algorithms(),
+    });
+    Ok(document(200, &told).header("Cache-Control", DISCOVERY_AGE))
+}
+
+async fn plugin_configuration(
+    Extension(oidc): Extension<Oidc>,
+    mount: Arc<Mount>,
+    view: View,
+) -> Result<Reply, EngineError> {
+    let issuer = oidc.plugin_issuer(&view, mount.namespace, &mount.namespace_path).await?;
+    let told = json!({
+        "issuer": issuer,
+        "jwks_uri": format!("{issuer}/.well-known/keys"),
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": algorithms(),
