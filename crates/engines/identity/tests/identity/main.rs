@@ -4,6 +4,7 @@
 
 mod api;
 mod audited;
+mod authenticator;
 mod clusters;
 mod logins;
 mod merging;
@@ -15,5 +16,7 @@ mod mfa_ways;
 mod namespaces;
 mod oidc;
 mod oidc_provider;
+mod passkey_logins;
+mod passkeys;
 mod revoking;
 mod rig;
