@@ -9,6 +9,9 @@ use strongroom_client::{Reply, Request};
 use crate::call::Call;
 use crate::failure::{Because, Failure};
 
+/// The type of methods that no terminal can answer for.
+const WEBAUTHN: &str = "webauthn";
+
 /// The one method that is to be asked for.
 struct Method {
     request: String,
@@ -42,6 +45,10 @@ fn place(path: &str) -> &str {
 pub(crate) async fn conclude(call: &mut Call<'_>, path: &str, reply: Reply) -> Result<Reply, Failure> {
     let may_ask = call.io.stdin_is_terminal && !call.flags.on("non-interactive");
     let Some(method) = single(&reply).filter(|_| may_ask) else { return Ok(reply) };
+    if method.kind == WEBAUTHN {
+        call.warn("This login needs a passkey, which answers in a browser only.")?;
+        return Ok(reply);
+    }
     call.warn("Initiating Interactive MFA Validation...")?;
     let failed = "Error validating MFA";
     let passcode = if method.uses_passcode {

@@ -51,8 +51,11 @@ pub(crate) fn page(parts: &Parts) -> Option<Answer> {
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return None;
     }
+    let script = "text/javascript; charset=utf-8";
     let asset = match (prefix, rest) {
-        (Prefix::Ui, "assets/authorize.js") => Some(("text/javascript; charset=utf-8", AUTHORIZE_JS)),
+        (Prefix::Ui, "assets/login.js") => Some((script, LOGIN_JS)),
+        (Prefix::Ui, "assets/authorize.js") => Some((script, AUTHORIZE_JS)),
+        (Prefix::Ui, "assets/mfa.js") => Some((script, MFA_JS)),
         (Prefix::Ui, "assets/authorize.css") => Some(("text/css; charset=utf-8", AUTHORIZE_CSS)),
         _ => None,
     };
@@ -69,6 +72,8 @@ pub(crate) fn page(parts: &Parts) -> Option<Answer> {
         Prefix::Ui if rest.starts_with("vault/") && rest.ends_with("/authorize") => {
             Some(answer(200, html, AUTHORIZE, WITH_OWN_SCRIPTS))
         }
+        // Where people register their passkeys.
+        Prefix::Ui if matches!(rest, "mfa" | "mfa/") => Some(answer(200, html, MFA, WITH_OWN_SCRIPTS)),
         Prefix::Ui => Some(answer(404, html, PAGE, WITHOUT_SCRIPTS)),
         Prefix::Api | Prefix::Nothing => None,
     }
@@ -98,6 +103,9 @@ fn wants_a_page(headers: &HeaderMap) -> bool {
 const PAGE: &str = include_str!("page.html");
 const AUTHORIZE: &str = include_str!("ui/authorize.html");
 const AUTHORIZE_JS: &str = include_str!("ui/authorize.js");
+const LOGIN_JS: &str = include_str!("ui/login.js");
+const MFA: &str = include_str!("ui/mfa.html");
+const MFA_JS: &str = include_str!("ui/mfa.js");
 const AUTHORIZE_CSS: &str = include_str!("ui/authorize.css");
 
 #[cfg(test)]
@@ -138,15 +146,26 @@ mod tests {
         assert_eq!(asked("POST", "/ui/vault/identity/oidc/provider/p/authorize", browser), None);
         assert_eq!(asked("GET", "/ui/vault/identity/oidc/provider/p/authorize", "*/*"), None);
         assert_eq!(asked("GET", "/ui/vault/secrets", browser), Some(404));
-        assert_eq!(asked("GET", "/ui/assets/authorize.js", "*/*"), Some(200));
+        for page in ["/ui/mfa", "/ui/mfa/"] {
+            assert_eq!(asked("GET", page, browser), Some(200));
+            assert_eq!(asked("POST", page, browser), None);
+        }
+        assert_eq!(asked("GET", "/ui/mfa/x", browser), Some(404));
+        for script in ["login", "authorize", "mfa"] {
+            assert_eq!(asked("GET", &format!("/ui/assets/{script}.js"), "*/*"), Some(200));
+        }
         assert_eq!(asked("GET", "/ui/assets/authorize.css", "*/*"), Some(200));
         assert_eq!(asked("GET", "/ui/assets/../page.html", "*/*"), None);
     }
 
     #[test]
-    fn the_page_to_log_in_has_no_script_of_its_own() {
+    fn pages_have_no_scripts_of_their_own() {
         let inline = ["<script>", "<style", " style=", " onclick=", " onsubmit=", "javascript:"];
-        assert!(inline.iter().all(|text| !AUTHORIZE.contains(text)));
-        assert!(!AUTHORIZE_JS.contains("innerHTML") && !AUTHORIZE_JS.contains("localStorage"));
+        for page in [AUTHORIZE, MFA] {
+            assert!(inline.iter().all(|text| !page.contains(text)));
+        }
+        for script in [LOGIN_JS, AUTHORIZE_JS, MFA_JS] {
+            assert!(!script.contains("innerHTML") && !script.contains("localStorage"));
+        }
     }
 }

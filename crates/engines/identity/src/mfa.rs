@@ -5,6 +5,8 @@
 mod enforcements;
 mod keys;
 mod methods;
+mod passkeys;
+mod webauthn;
 
 use strongroom_engine_api::{Engine, EngineError, Mount};
 use strongroom_identity::Identity;
@@ -22,5 +24,7 @@ impl Place {
 }
 
 pub(crate) fn routes(engine: Engine) -> Engine {
-    enforcements::routes(keys::routes(methods::routes(engine)))
+    let areas: [fn(Engine) -> Engine; 5] =
+        [methods::routes, keys::routes, webauthn::routes, passkeys::routes, enforcements::routes];
+    areas.into_iter().fold(engine, |engine, area| area(engine))
 }

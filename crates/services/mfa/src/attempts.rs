@@ -32,6 +32,8 @@ pub(crate) struct Attempts(Arc<Mutex<HashMap<Subject, Count>>>);
 /// The rule by which attempts are counted.
 #[derive(Clone, Copy)]
 pub(crate) struct Rule {
+    /// The kind of method, for the refusal.
+    pub(crate) kind: &'static str,
     /// Attempts in a row that may fail.
     pub(crate) most: u32,
     /// The time after the last one for which no more are judged.
@@ -48,6 +50,7 @@ pub(crate) struct Attempt {
 /// The reason why an attempt is not judged: so many have failed, and the seconds until another is.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Exceeded {
+    pub(crate) kind: &'static str,
     pub(crate) most: u32,
     pub(crate) seconds: u64,
 }
@@ -55,11 +58,11 @@ pub(crate) struct Exceeded {
 /// Vault's words.
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { most, seconds } = self;
+        let Self { kind, most, seconds } = self;
         let begun = most.saturating_add(1);
         write!(
             f,
-            "maximum TOTP validation attempts {begun} exceeded the allowed attempts {most}. Please try again in {seconds} seconds"
+            "maximum {kind} validation attempts {begun} exceeded the allowed attempts {most}. Please try again in {seconds} seconds"
         )
     }
 }
@@ -93,7 +96,7 @@ impl Attempts {
                 clippy::cast_sign_loss,
                 reason = "a positive span in seconds"
             )]
-            return Err(Exceeded { most: rule.most, seconds: seconds as u64 });
+            return Err(Exceeded { kind: rule.kind, most: rule.most, seconds: seconds as u64 });
         }
         count.begun = count.begun.saturating_add(1);
         count.forgotten = now.after(rule.pause);
@@ -132,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    const RULE: Rule = Rule { most: 5, pause: Duration::from_secs(30) };
+    const RULE: Rule = Rule { kind: "TOTP", most: 5, pause: Duration::from_secs(30) };
     const START: Moment = Moment::from_secs(1_700_000_000);
 
     fn subject(method: u8) -> Subject {
@@ -145,14 +148,17 @@ mod tests {
         let begun: Vec<_> = (0..200).map(|_| attempts.begin(subject(1), RULE, START)).collect();
         assert_eq!(begun.iter().filter(|begun| begun.is_ok()).count(), 5);
         for refused in begun.iter().filter_map(|begun| begun.as_ref().err()) {
-            assert_eq!(*refused, Exceeded { most: 5, seconds: 30 });
+            assert_eq!(*refused, Exceeded { kind: "TOTP", most: 5, seconds: 30 });
         }
         for attempt in begun.into_iter().flatten() {
             attempt.fail();
         }
         assert!(attempts.begin(subject(2), RULE, START).is_ok(), "another method's");
         let almost = START.after(Duration::from_millis(29_500));
-        assert_eq!(attempts.begin(subject(1), RULE, almost).err(), Some(Exceeded { most: 5, seconds: 1 }));
+        assert_eq!(
+            attempts.begin(subject(1), RULE, almost).err(),
+            Some(Exceeded { kind: "TOTP", most: 5, seconds: 1 })
+        );
         let over = START.after(Duration::from_secs(30));
         for _ in 0..5 {
             attempts.begin(subject(1), RULE, over).unwrap().fail();

@@ -1,4 +1,4 @@
-//! Credentials of second factors as clients give them: a passcode, or nothing, for each method by its id or name.
+//! Credentials of second factors as clients give them: a passcode, a passkey's answer, or nothing, for each method by its id or name.
 
 use http::HeaderMap;
 use strongroom_engine_api::{EngineError, Secret, bad_request};
@@ -11,6 +11,8 @@ const HEADER: &str = "x-vault-mfa";
 const MAX_GIVEN: usize = 64;
 /// Bytes of a passcode.
 const MAX_PASSCODE: usize = 256;
+/// Bytes of a passkey's answer, which is JSON.
+const MAX_ANSWER: usize = 16 * 1024;
 
 /// A method's id or name, and what is given for it.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ impl Credentials {
         Ok((!all.0.is_empty()).then_some(all))
     }
 
-    /// Adds what is given for a method, with or without `passcode=` in front.
+    /// Adds what is given for a method: a passcode, with or without `passcode=` in front, or a passkey's answer.
     ///
     /// # Errors
     ///
@@ -49,7 +51,8 @@ impl Credentials {
         if method.is_empty() {
             return Err(bad_request("MFA credentials name no method"));
         }
-        if self.0.len() >= MAX_GIVEN || passcode.len() > MAX_PASSCODE {
+        let most = if passcode.starts_with('{') { MAX_ANSWER } else { MAX_PASSCODE };
+        if self.0.len() >= MAX_GIVEN || passcode.len() > most {
             return Err(bad_request("too many MFA credentials, or too long ones"));
         }
         let passcode = passcode.trim();

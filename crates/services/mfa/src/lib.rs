@@ -1,4 +1,4 @@
-//! Second factors of logins (login MFA): methods, login enforcements, the keys of entities, and logins that wait. Source: Vault's
+//! Second factors of logins (login MFA): methods, login enforcements, the keys and passkeys of entities, and logins that wait. Source: Vault's
 //! pages "Login MFA", `identity/mfa` and `sys/mfa/validate`.
 //!
 //! A login whose first factor is good asks here what else it needs, in the transaction that would make its token
@@ -17,6 +17,7 @@ mod secrets;
 mod tables;
 mod totp;
 mod validation;
+mod webauthn;
 
 use std::sync::Arc;
 
@@ -33,6 +34,10 @@ pub use pending::{Claimed, PendingLogin};
 pub use secrets::MadeKey;
 pub use totp::{Algorithm, TotpChange, TotpSettings};
 pub use validation::{FirstFactor, RequirementView, Satisfied, Waiting};
+pub use webauthn::{
+    Attestation, CreationOptions, PasskeyAlgorithm, PasskeyView, RegisteredBy, RequestOptions,
+    UserVerification, WebauthnChange, WebauthnSettings,
+};
 
 /// The second factors of a server.
 pub struct Mfa {
@@ -44,6 +49,7 @@ pub struct Mfa {
     kept: enforcements::Kept,
     attempts: attempts::Attempts,
     pending: pending::PendingLogins,
+    registrations: webauthn::Registrations,
 }
 
 impl Mfa {
@@ -57,7 +63,8 @@ impl Mfa {
     ) -> Self {
         let (attempts, pending) = (attempts::Attempts::default(), pending::PendingLogins::default());
         let kept = enforcements::Kept::new();
-        Self { barrier, environment, mounts, identity, leadership, kept, attempts, pending }
+        let registrations = webauthn::Registrations::default();
+        Self { barrier, environment, mounts, identity, leadership, kept, attempts, pending, registrations }
     }
 
     /// Drops what is in memory: sealing.
@@ -65,6 +72,7 @@ impl Mfa {
         self.kept.clear();
         self.attempts.clear();
         self.pending.clear();
+        self.registrations.clear();
     }
 
     fn draw_id(&self) -> Result<IdentityId, EngineError> {

@@ -12,6 +12,7 @@ use strongroom_mounts::Router;
 use crate::Mfa;
 use crate::tables::{ENFORCEMENTS, METHOD_NAMES, METHODS};
 use crate::totp::{TotpChange, TotpSettings};
+use crate::webauthn::{WebauthnChange, WebauthnSettings};
 
 /// Bytes of a name.
 const MAX_NAME: usize = 256;
@@ -35,6 +36,9 @@ pub enum MethodKind {
     /// Time-based one-time passwords.
     #[serde(rename = "t")]
     Totp(TotpSettings),
+    /// Passkeys.
+    #[serde(rename = "w")]
+    Webauthn(WebauthnSettings),
 }
 
 impl Stored for Method {}
@@ -44,6 +48,7 @@ impl Method {
     pub const fn type_name(&self) -> &'static str {
         match self.kind {
             MethodKind::Totp(_) => "totp",
+            MethodKind::Webauthn(_) => "webauthn",
         }
     }
 
@@ -51,6 +56,7 @@ impl Method {
     pub const fn uses_passcode(&self) -> bool {
         match self.kind {
             MethodKind::Totp(_) => true,
+            MethodKind::Webauthn(_) => false,
         }
     }
 
@@ -58,6 +64,7 @@ impl Method {
     pub const fn allows_self_enrollment(&self) -> bool {
         match &self.kind {
             MethodKind::Totp(settings) => settings.self_enrollment,
+            MethodKind::Webauthn(_) => false,
         }
     }
 }
@@ -82,7 +89,24 @@ impl FoundMethod {
     pub fn totp(&self) -> Result<&TotpSettings, EngineError> {
         match &self.method.kind {
             MethodKind::Totp(settings) => Ok(settings),
+            MethodKind::Webauthn(_) => Err(self.is_other("totp")),
         }
+    }
+
+    /// The settings of a `webauthn` method.
+    ///
+    /// # Errors
+    ///
+    /// 400 for another kind.
+    pub fn webauthn(&self) -> Result<&WebauthnSettings, EngineError> {
+        match &self.method.kind {
+            MethodKind::Webauthn(settings) => Ok(settings),
+            MethodKind::Totp(_) => Err(self.is_other("webauthn")),
+        }
+    }
+
+    fn is_other(&self, kind: &str) -> EngineError {
+        bad_request(format!("MFA method {:?} is not of type {kind}", self.id.to_string()))
     }
 }
 
@@ -163,15 +187,56 @@ impl Mfa {
         name: Option<String>,
         change: TotpChange,
     ) -> Result<IdentityId, EngineError> {
+        let kind = |before: Option<&MethodKind>| {
+            let settings = match before {
+                Some(MethodKind::Totp(settings)) => settings.clone(),
+                Some(MethodKind::Webauthn(_)) => return Ok(None),
+                None => TotpSettings::default(),
+            };
+            settings.changed(change).map(|settings| Some(MethodKind::Totp(settings)))
+        };
+        self.write_method(txn, namespace, id, name, kind).await
+    }
+
+    /// Writes a `webauthn` method: a new one, or the namespace's own of this id. Answers its id.
+    ///
+    /// # Errors
+    ///
+    /// 400 for a name that is taken or cannot be one, for settings that cannot be, and where there is no such method.
+    pub async fn write_webauthn(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        id: Option<IdentityId>,
+        name: Option<String>,
+        change: WebauthnChange,
+    ) -> Result<IdentityId, EngineError> {
+        let kind = |before: Option<&MethodKind>| {
+            let settings = match before {
+                Some(MethodKind::Webauthn(settings)) => settings.clone().changed(change)?,
+                Some(MethodKind::Totp(_)) => return Ok(None),
+                None => WebauthnSettings::new(change)?,
+            };
+            Ok(Some(MethodKind::Webauthn(settings)))
+        };
+        self.write_method(txn, namespace, id, name, kind).await
+    }
+
+    /// Writes a method: `kind` makes it of the one before, or `None` where that is of another kind.
+    async fn write_method(
+        &self,
+        txn: &Txn,
+        namespace: NamespaceId,
+        id: Option<IdentityId>,
+        name: Option<String>,
+        kind: impl FnOnce(Option<&MethodKind>) -> Result<Option<MethodKind>, EngineError>,
+    ) -> Result<IdentityId, EngineError> {
         let (id, before) = match id {
             None => (self.draw_id()?, None),
             Some(id) => (id, Some(self.own_method(txn, namespace, id).await?)),
         };
-        let settings = match before.as_deref().map(|method| &method.kind) {
-            Some(MethodKind::Totp(settings)) => settings.clone(),
-            None => TotpSettings::default(),
-        };
-        let kind = MethodKind::Totp(settings.changed(change)?);
+        let kind = kind(before.as_deref().map(|method| &method.kind))?;
+        let kind = kind.ok_or_else(|| no_method(&id.to_string()))?;
         let former = before.map(|before| before.name.clone()).unwrap_or_default();
         let name = match name {
             Some(name) => self.take_name(txn, namespace, id, &former, &name).await?,
@@ -225,7 +290,7 @@ impl Mfa {
         found.ok_or_else(|| no_method(&id.to_string()))
     }
 
-    /// Deletes a method; nothing happens where there is none.
+    /// Deletes a method of the type with this name; nothing happens where there is none.
     ///
     /// # Errors
     ///
@@ -235,8 +300,10 @@ impl Mfa {
         txn: &Txn,
         namespace: NamespaceId,
         id: IdentityId,
+        type_name: &str,
     ) -> Result<(), EngineError> {
-        let Some(method) = METHODS.get(txn, &(namespace, &id.bytes())).await? else { return Ok(()) };
+        let found = METHODS.get(txn, &(namespace, &id.bytes())).await?;
+        let Some(method) = found.filter(|method| method.type_name() == type_name) else { return Ok(()) };
         let router = self.mounts.router().await?;
         for at in inward(&router, namespace) {
             for ((_, name), enforcement) in ENFORCEMENTS.scan(txn, &at, None, usize::MAX).await? {

@@ -13,6 +13,7 @@ use strongroom_identity::{IdentityId, Placed};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::secrets::TotpSecret;
+use crate::webauthn::Challenges;
 
 /// The time in which a second factor is to follow.
 const LIFETIME: Duration = Duration::from_mins(5);
@@ -43,6 +44,8 @@ pub struct PendingLogin {
     pub(crate) term: Option<u64>,
     /// Keys that were made as its user enrolled: they are kept with the first passcode that is good.
     pub(crate) enrolling: BTreeMap<IdentityId, TotpSecret>,
+    /// Challenges that passkeys are to sign.
+    pub(crate) challenges: Challenges,
 }
 
 type Slot = Arc<tokio::sync::Mutex<Option<PendingLogin>>>;
@@ -205,6 +208,7 @@ mod tests {
             offered: BTreeSet::new(),
             term: None,
             enrolling: BTreeMap::new(),
+            challenges: Challenges::default(),
         }
     }
 

@@ -172,7 +172,7 @@ impl Mfa {
         told(txn, entity.1, method, "deleted a TOTP key");
     }
 
-    /// Deletes all keys of entities that are gone.
+    /// Deletes all keys and passkeys of entities that are gone.
     pub async fn forget_entities(
         &self,
         txn: &Txn,
@@ -183,6 +183,7 @@ impl Mfa {
             for method in self.methods_with_keys(txn, (namespace, *entity)).await? {
                 self.delete_key(txn, (namespace, *entity), method);
             }
+            self.forget_passkeys(txn, (namespace, *entity)).await?;
         }
         Ok(())
     }
@@ -197,7 +198,7 @@ impl Mfa {
         Ok(found.into_iter().map(|(_, _, method)| IdentityId::of_bytes(method)).collect())
     }
 
-    /// Moves the keys of an entity that is merged to the one that stays, which keeps its own where `force` says so.
+    /// Moves the keys and passkeys of an entity that is merged to the one that stays, which keeps its own key where `force` says so.
     ///
     /// # Errors
     ///
@@ -224,7 +225,7 @@ impl Mfa {
             }
             self.delete_key(txn, (namespace, from), method);
         }
-        Ok(())
+        self.merge_passkeys(txn, namespace, (from, to)).await
     }
 
     /// Judges a passcode. A good one is used up with the transaction, which keeps the key too where it is being enrolled.
@@ -232,7 +233,7 @@ impl Mfa {
         &self,
         txn: &Txn,
         entity: Placed,
-        found: &FoundMethod,
+        (found, method): (&FoundMethod, &TotpSettings),
         given: &str,
         waited: Option<&PendingLogin>,
     ) -> Result<Judgment, EngineError> {
@@ -247,8 +248,8 @@ impl Mfa {
             return Ok(Judgment::Bad(no_secret(entity.1, found)));
         };
         let (now, settings) = (self.environment.clock.now(), &secret.settings);
-        let most = found.totp()?.max_validation_attempts;
-        let rule = Rule { most, pause: Duration::from_secs(settings.period) };
+        let pause = Duration::from_secs(settings.period);
+        let rule = Rule { kind: "TOTP", most: method.max_validation_attempts, pause };
         let attempt = match self.attempts.begin((entity, found.id), rule, now) {
             Ok(attempt) => attempt,
             Err(exceeded) => return Ok(Judgment::Bad(exceeded.to_string())),

@@ -8,6 +8,7 @@ use strongroom_identity::IdentityId;
 use crate::enforcements::Enforcement;
 use crate::methods::Method;
 use crate::secrets::{TotpSecret, UsedStep};
+use crate::webauthn::{Passkey, PasskeyUse};
 
 /// The bytes of an id, as storage keys have them.
 pub(crate) type IdBytes = [u8; 16];
@@ -23,4 +24,8 @@ tables! {
     pub(crate) TOTP_SECRETS: Table<CoreSpace, (NamespaceId, IdBytes, &IdBytes), TotpSecret> = 64;
     /// The newest time step of which a passcode was used, by entity and method.
     pub(crate) USED_STEPS: Table<CoreLocal, (NamespaceId, IdBytes, &IdBytes), UsedStep> = 65;
+    /// The passkeys of an entity, by method and their ids.
+    pub(crate) PASSKEYS: Table<CoreSpace, (NamespaceId, IdBytes, &(IdBytes, &IdBytes)), Passkey> = 80;
+    /// The last use of a passkey.
+    pub(crate) PASSKEY_USES: Table<CoreLocal, (NamespaceId, IdBytes, &(IdBytes, &IdBytes)), PasskeyUse> = 81;
 }

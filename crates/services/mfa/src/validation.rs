@@ -13,8 +13,10 @@ use crate::Mfa;
 use crate::attempts::Attempt;
 use crate::credentials::Credentials;
 use crate::enforcements::Requirement;
+use crate::methods::{FoundMethod, MethodKind};
 use crate::pending::{Claimed, PendingLogin};
 use crate::secrets::Judgment;
+use crate::webauthn::Challenges;
 
 /// Attempts that were right. They end once the token that rests on them is committed.
 #[derive(Default)]
@@ -122,6 +124,7 @@ impl Mfa {
             offered,
             term: self.leadership.term(),
             enrolling: BTreeMap::new(),
+            challenges: Challenges::default(),
         };
         let requirement = RequirementView { mfa_request_id: id.clone(), mfa_constraints: constraints };
         let all = self.pending.clone();
@@ -158,7 +161,7 @@ impl Mfa {
                 let Some(passcode) = given.of_method(found).filter(|_| was_offered) else { continue };
                 let why = match judged.get(&found.id) {
                     Some(why) => why.clone(),
-                    None => match self.judge_passcode(txn, entity, found, passcode.expose(), waited).await? {
+                    None => match self.judge(txn, entity, found, passcode.expose(), waited).await? {
                         Judgment::Good(attempt) => {
                             satisfied.0.push(attempt);
                             Arc::default()
@@ -182,6 +185,24 @@ impl Mfa {
             }
         }
         Ok(satisfied)
+    }
+
+    async fn judge(
+        &self,
+        txn: &Txn,
+        entity: Placed,
+        found: &FoundMethod,
+        given: &str,
+        waited: Option<&PendingLogin>,
+    ) -> Result<Judgment, EngineError> {
+        match &found.method.kind {
+            MethodKind::Totp(settings) => {
+                self.judge_passcode(txn, entity, (found, settings), given, waited).await
+            }
+            MethodKind::Webauthn(settings) => {
+                self.judge_passkey(txn, entity, (found, settings), given, waited).await
+            }
+        }
     }
 }
 

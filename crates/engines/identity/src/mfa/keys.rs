@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strongroom_barrier::Txn;
+use strongroom_barrier::{Reads, Txn};
 use strongroom_engine_api::lenient::Text;
 use strongroom_engine_api::{Caller, Engine, EngineError, Extension, Input, Mount, Reply, bad_request};
 use strongroom_identity::{Identity, IdentityId, Placed};
@@ -65,20 +65,20 @@ struct KeyView<'a> {
     url: &'a str,
 }
 
-fn given(text: Option<Text>, what: &str) -> Result<String, EngineError> {
+pub(super) fn given(text: Option<Text>, what: &str) -> Result<String, EngineError> {
     let text = text.map(|text| text.0).filter(|text| !text.is_empty());
     text.ok_or_else(|| bad_request(format!("missing {what}")))
 }
 
 /// The method of an input, and its own name for messages.
-async fn method(
+pub(super) async fn method(
     mfa: &Mfa,
-    txn: &Txn,
+    reads: &impl Reads,
     mount: &Mount,
     input: Option<Text>,
 ) -> Result<FoundMethod, EngineError> {
     let id = given(input, "method ID")?;
-    let found = found(mfa, txn, mount, &id).await?;
+    let found = found(mfa, reads, mount, &id).await?;
     found.ok_or_else(|| bad_request(format!("configuration for method ID {id:?} does not exist")))
 }
 
@@ -105,16 +105,31 @@ async fn generate(
     txn: Txn,
 ) -> Result<Reply, EngineError> {
     let found = method(&mfa, &txn, &mount, input.method_id).await?;
-    let home = caller.entity_namespace;
-    let id = IdentityId::parse(&caller.entity_id).ok_or_else(|| bad_request("missing entity ID"))?;
-    let (id, _) = identity.resolve(&txn, home, id).await?.ok_or_else(|| bad_request("invalid entity ID"))?;
-    make(&mfa, &txn, (home, id), &found).await
+    let entity = own_entity(&identity, &txn, &caller).await?;
+    make(&mfa, &txn, entity, &found).await
 }
 
-async fn entity(mfa: &Mfa, txn: &Txn, mount: &Mount, input: Option<Text>) -> Result<Placed, EngineError> {
+/// The entity of the caller.
+pub(super) async fn own_entity(
+    identity: &Identity,
+    reads: &impl Reads,
+    caller: &Caller,
+) -> Result<Placed, EngineError> {
+    let home = caller.entity_namespace;
+    let id = IdentityId::parse(&caller.entity_id).ok_or_else(|| bad_request("missing entity ID"))?;
+    let (id, _) = identity.resolve(reads, home, id).await?.ok_or_else(|| bad_request("invalid entity ID"))?;
+    Ok((home, id))
+}
+
+pub(super) async fn entity(
+    mfa: &Mfa,
+    reads: &impl Reads,
+    mount: &Mount,
+    input: Option<Text>,
+) -> Result<Placed, EngineError> {
     let invalid = || bad_request("invalid entity ID");
     let id = IdentityId::parse(&given(input, "entity ID")?).ok_or_else(invalid)?;
-    mfa.find_entity(txn, mount.namespace, id).await?.ok_or_else(invalid)
+    mfa.find_entity(reads, mount.namespace, id).await?.ok_or_else(invalid)
 }
 
 async fn admin_generate(

@@ -13,6 +13,7 @@ use strongroom_engine_api::{
 use strongroom_identity::{Identity, IdentityId};
 use strongroom_mfa::{FoundMethod, MethodKind, Mfa, TotpChange, TotpSettings};
 
+use super::webauthn::WebauthnView;
 use crate::NAME;
 
 pub(crate) fn routes(engine: Engine) -> Engine {
@@ -76,14 +77,14 @@ impl TotpInput {
 
 /// The answer to a creation.
 #[derive(Serialize, JsonSchema)]
-struct Created {
+pub(super) struct Created {
     /// The method.
-    method_id: String,
+    pub(super) method_id: String,
 }
 
 /// A method as answers show it.
 #[derive(Serialize, JsonSchema)]
-struct MethodView {
+pub(super) struct MethodView {
     /// Its id.
     id: String,
     /// Its name; empty: none.
@@ -96,7 +97,15 @@ struct MethodView {
     #[serde(rename = "type")]
     kind: &'static str,
     #[serde(flatten)]
-    settings: TotpView,
+    settings: SettingsView,
+}
+
+/// The settings of a method.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum SettingsView {
+    Totp(TotpView),
+    Webauthn(WebauthnView),
 }
 
 /// The settings of a TOTP method.
@@ -138,9 +147,14 @@ impl From<&TotpSettings> for TotpView {
     }
 }
 
-async fn view_of(mfa: &Mfa, identity: &Identity, found: &FoundMethod) -> Result<MethodView, EngineError> {
+pub(super) async fn view_of(
+    mfa: &Mfa,
+    identity: &Identity,
+    found: &FoundMethod,
+) -> Result<MethodView, EngineError> {
     let settings = match &found.method.kind {
-        MethodKind::Totp(settings) => settings.into(),
+        MethodKind::Totp(settings) => SettingsView::Totp(settings.into()),
+        MethodKind::Webauthn(settings) => SettingsView::Webauthn(settings.into()),
     };
     Ok(MethodView {
         id: found.id.to_string(),
@@ -181,7 +195,7 @@ async fn list_totp(
     listed((&mfa, &identity), &view, &mount, paging, Some("totp")).await
 }
 
-async fn listed(
+pub(super) async fn listed(
     (mfa, identity): (&Mfa, &Identity),
     view: &View,
     mount: &Mount,
@@ -257,7 +271,7 @@ async fn delete_totp(
     txn: Txn,
 ) -> Result<(), EngineError> {
     match IdentityId::parse(&id) {
-        Some(id) => mfa.delete_method(&txn, mount.namespace, id).await,
+        Some(id) => mfa.delete_method(&txn, mount.namespace, id, "totp").await,
         None => Ok(()),
     }
 }

@@ -5,6 +5,7 @@
 mod api;
 mod audited;
 mod bad_input;
+mod authenticator;
 mod clusters;
 mod logins;
 mod merging;
@@ -17,6 +18,8 @@ mod namespaces;
 mod oidc;
 mod oidc_provider;
 mod plugin_tokens;
+mod passkey_logins;
+mod passkeys;
 mod revoking;
 mod rig;
 mod scim;

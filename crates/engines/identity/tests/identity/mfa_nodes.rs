@@ -7,7 +7,10 @@ use strongroom_pipeline::Verb;
 use strongroom_testkit::cluster::{Cluster, Faults, Image};
 use strongroom_testkit::{Request, Response};
 
+use crate::authenticator::Device;
 use crate::mfa::{Authenticator, validation};
+use crate::passkey_logins::{answering, asking};
+use crate::passkeys::WEBAUTHN;
 
 fn login(cluster: &Cluster) -> Request {
     static CODES: AtomicUsize = AtomicUsize::new(0);
@@ -84,4 +87,46 @@ async fn a_used_passcode_stays_used_and_a_waiting_login_ends_with_the_term() {
     }
     let next = authenticator.code(cluster.clock.now(), 1);
     assert_eq!(at(&cluster, 1, &single(&next)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_passkey_is_asked_and_counted_on_every_node() {
+    for conflicts in [0, 40] {
+        let image = Image::new().await;
+        let cluster = Cluster::new(&image, 2, 1, Faults { conflicts, unknown: 0 }).await;
+        let entity = at(&cluster, 0, &login(&cluster)).await.auth()["entity_id"].clone();
+        let made = cluster.done(Verb::Write, WEBAUTHN, json!({"rp_id": "example.com"})).await;
+        let method = made.text("/data/method_id");
+        let mut device = Device::new("ES256");
+        let of_alice = json!({"method_id": method, "entity_id": entity});
+        let begun =
+            cluster.done(Verb::Write, &format!("{WEBAUTHN}/admin-register-begin"), of_alice.clone()).await;
+        let mut finish = of_alice;
+        finish["credential"] = device.make(&begun.data()["public_key"]);
+        cluster.done(Verb::Write, &format!("{WEBAUTHN}/admin-register-finish"), finish).await;
+        let rule = json!({"mfa_method_ids": [method], "auth_method_types": ["outside-code"]});
+        cluster.done(Verb::Write, "identity/mfa/login-enforcement/all", rule).await;
+        let open = async |node: usize| {
+            let waiting = at(&cluster, node, &login(&cluster)).await;
+            let id = waiting.text("/auth/mfa_requirement/mfa_request_id");
+            let options = at(&cluster, node, &asking(&id, &method)).await.data()["public_key"].clone();
+            (id, options)
+        };
+        let (left, options_left) = open(1).await;
+        let (id, options) = open(1).await;
+        let done = at(&cluster, 1, &answering(&id, &method, &device.sign(&options))).await;
+        assert_eq!(done.status, 200, "{}", done.body);
+        for (leader, number) in [(1, 1), (0, 0)] {
+            cluster.leadership.elect(Some(number));
+            cluster.run().await;
+            let over =
+                at(&cluster, leader, &answering(&left, &method, &device.sign_again(&options_left))).await;
+            assert_eq!(over.refusal(), (403, "invalid request ID"), "leader {leader}");
+            let (id, options) = open(leader).await;
+            let copy = at(&cluster, 0, &answering(&id, &method, &device.sign_again(&options))).await;
+            assert!(copy.error().contains("its counter has not grown"), "leader {leader}: {}", copy.body);
+            let (id, options) = open(leader).await;
+            assert_eq!(at(&cluster, 1, &answering(&id, &method, &device.sign(&options))).await.status, 200);
+        }
+    }
 }
