@@ -7,6 +7,7 @@ A server gets its own directory and its own ports on 127.0.0.1 (or another host)
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -51,12 +52,22 @@ def end_tidily_on_sigterm():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
+# Below those that Linux gives to outgoing connections, and above what services use.
+PORTS = (10_000, 32_000)
+
+
 def free_ports(count):
-    """Ports nobody listens on now. All are held at once so that they differ."""
-    held = [socket.socket() for _ in range(count)]
+    """Ports nobody listens on now. All are held at once so that they differ. None is one that the system gives to connections: a
+    node that is restarted must find its own free again."""
+    held = []
     try:
-        for one in held:
-            one.bind(("127.0.0.1", 0))
+        while len(held) < count:
+            one = socket.socket()
+            try:
+                one.bind(("127.0.0.1", random.randrange(*PORTS)))
+                held.append(one)
+            except OSError:
+                one.close()
         return [one.getsockname()[1] for one in held]
     finally:
         for one in held:

@@ -64,7 +64,7 @@ impl Wakes {
 }
 
 /// The server's own jobs: name, schedule, step.
-fn own_jobs() -> [(&'static str, Schedule, OwnStep); 12] {
+fn own_jobs() -> [(&'static str, Schedule, OwnStep); 13] {
     let every = |secs| Schedule::Every(Duration::from_secs(secs));
     [
         ("expiration", every(1), |background| {

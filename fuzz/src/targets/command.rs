@@ -85,6 +85,14 @@ const BEFORE: [&[&str]; 8] = [
 struct NoServer;
 
 impl Commands for NoServer {
+    fn help(&self, _command: Outside) -> &'static str {
+        ""
+    }
+
+    fn flag_values(&self, _command: Outside, _flag: &str) -> Vec<String> {
+        Vec::new()
+    }
+
     fn known(&self, _what: Known) -> Vec<String> {
         Vec::new()
     }

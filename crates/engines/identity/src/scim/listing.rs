@@ -48,11 +48,11 @@ pub(super) fn routes(engine: Engine) -> Engine {
 
 /// The attributes that are asked for.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct AnswerInput {
     /// The attributes to answer.
     attributes: Option<List>,
     /// The attributes to leave out.
+    #[serde(rename = "excludedattributes", alias = "excludedAttributes")]
     excluded_attributes: Option<List>,
 }
 
@@ -65,17 +65,18 @@ impl AnswerInput {
 
 /// What is looked for.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct ListInput {
     /// The attributes to answer.
     attributes: Option<List>,
     /// Most resources to answer.
     count: Option<Int>,
     /// The attributes to leave out.
+    #[serde(rename = "excludedattributes", alias = "excludedAttributes")]
     excluded_attributes: Option<List>,
     /// The filter.
     filter: Option<Text>,
     /// The first resource to answer, counted from 1.
+    #[serde(rename = "startindex", alias = "startIndex")]
     start_index: Option<Int>,
 }
 

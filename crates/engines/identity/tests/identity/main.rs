@@ -4,8 +4,8 @@
 
 mod api;
 mod audited;
-mod bad_input;
 mod authenticator;
+mod bad_input;
 mod clusters;
 mod logins;
 mod merging;
@@ -17,9 +17,9 @@ mod mfa_ways;
 mod namespaces;
 mod oidc;
 mod oidc_provider;
-mod plugin_tokens;
 mod passkey_logins;
 mod passkeys;
+mod plugin_tokens;
 mod revoking;
 mod rig;
 mod scim;
