@@ -180,7 +180,9 @@ pub(crate) fn inbound(
 
 /// Checks that a PATCH is one that its route reads: a merge patch, or one of the protocol that the route is part of.
 fn check_patch_type(line: &Line, content_type: &str) -> Result<(), EdgeError> {
-    let own = line.destination.as_ref().map_or(&[][..], Destination::patch_types);
+    let Some(own) = line.destination.as_ref().map_or(Some(&[][..]), Destination::patch_types) else {
+        return Ok(());
+    };
     let is_own = || {
         let kind = content_type.split(';').next().unwrap_or_default().trim();
         own.iter().any(|own| own.eq_ignore_ascii_case(kind)) || !own.is_empty() && kind.is_empty()

@@ -101,11 +101,12 @@ impl Destination {
         found.is_some_and(|found| found.route.pattern().has_raw_tail())
     }
 
-    /// The types of the bodies of its PATCH requests; empty: merge patches.
-    pub fn patch_types(&self) -> &'static [&'static str] {
+    /// The types of the bodies of its PATCH requests; empty: merge patches. `None` where nothing takes what was asked, which is
+    /// answered as such, whatever its type.
+    pub fn patch_types(&self) -> Option<&'static [&'static str]> {
         match &self.target {
-            Target::Mount(at) => at.found.as_ref().map_or(&[], |found| found.route.patch_types()),
-            Target::Always(_) | Target::Nowhere => &[],
+            Target::Mount(at) => at.found.as_ref().ok().map(|found| found.route.patch_types()),
+            Target::Always(_) | Target::Nowhere => Some(&[]),
         }
     }
 
